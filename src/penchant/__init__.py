@@ -1,0 +1,1 @@
+"""Learn what each user cares about from everything they touch."""

@@ -1,0 +1,1 @@
+"""The nouns and tools every stage shares."""

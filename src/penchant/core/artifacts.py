@@ -1,0 +1,153 @@
+"""Folders that are either whole or not there.
+
+In: a function that writes files into an empty folder. Out: a folder with a manifest, written last, that names every file's checksum.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penchant.core.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return 16 hex digits that change when any part changes.
+
+    Parts are JSON values, paths (their bytes are read), bytes, or pydantic settings. Dictionaries are read in key order.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        if isinstance(part, Path):
+            digest.update(checksum(part).encode())
+        elif isinstance(part, bytes):
+            digest.update(part)
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=_plain).encode())
+        digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """Return the file's BLAKE2b digest, reading a megabyte at a time."""
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_artifact(
+    folder: Path, write: Callable[[Path], None], *, kind: str, facts: dict[str, Any] | None = None
+) -> Path:
+    """Write a folder in one step: readers see the old one or the new one, never half of either.
+
+    Args:
+        folder: Where it shall be; an artifact already there is replaced, anything else is refused.
+        write: Fills an empty folder.
+        kind: What it is ("bundle", "report"), checked when it is opened.
+        facts: JSON values to keep in the manifest.
+
+    Raises:
+        ArtifactError: The disk is full or the place is taken by something else.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
+        raise ArtifactError(
+            f"The folder {folder.name!r} holds other files.",
+            where=str(folder),
+            fix="choose another `output`, or empty that folder first",
+        )
+    staging: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        staging.chmod(0o755)
+        write(staging)
+        files = {p.relative_to(staging).as_posix(): checksum(p) for p in sorted(staging.rglob("*")) if p.is_file()}
+        manifest = {"format": FORMAT, "kind": kind, "facts": facts or {}, "files": files}
+        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+        _replace(staging, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        raise ArtifactError(
+            f"Could not write {kind}: {error.strerror}.",
+            where=str(folder),
+            fix="free some space or choose another `output`, then run again; finished steps are kept",
+        ) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
+    """Check every file against the manifest and return the manifest.
+
+    Raises:
+        ArtifactError: It is not there, half-written, altered, of another kind, or from a newer Penchant.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"There is no finished {kind} in {folder.name!r}.",
+            where=str(folder),
+            fix="run `penchant run CONFIG.toml` to make one",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtifactError("The manifest cannot be read.", where=str(path), fix=_REMAKE) from None
+    if manifest.get("kind") != kind:
+        raise ArtifactError(
+            f"This is a {manifest.get('kind')}, not a {kind}.", where=str(folder), fix=f"give the path of a {kind}"
+        )
+    if manifest.get("format", 0) > FORMAT:
+        raise ArtifactError(
+            f"Format {manifest['format']} is newer than this Penchant reads ({FORMAT}).",
+            where=str(path),
+            fix="pip install --upgrade penchant",
+        )
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise ArtifactError(
+                f"The manifest names a file outside its folder: {name!r}.", where=str(path), fix=_REMAKE
+            )
+        if not file.is_file():
+            raise ArtifactError(f"The file {name!r} is missing.", where=str(folder), fix=_REMAKE)
+        if checksum(file) != expected:
+            raise ArtifactError(f"The file {name!r} was altered after it was written.", where=str(file), fix=_REMAKE)
+    return manifest
+
+
+_REMAKE = "copy it again from its source, or run `penchant run` again to remake it"
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Move the finished folder into place; the old one is gone only once the new one is there."""
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    """Give JSON something to write for settings and the like."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"cannot fingerprint {type(value).__name__}")

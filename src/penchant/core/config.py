@@ -1,0 +1,81 @@
+"""Settings: frozen, checked, and documented by their own docstrings.
+
+In: a TOML file or keyword arguments. Out: a `Settings` object in which every default is written down once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from penchant.core.errors import ConfigError, nearest
+
+
+class Settings(BaseModel):
+    """Base of every `Config`: frozen, unknown keys refused, a field's docstring is its help text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, arbitrary_types_allowed=True)
+
+    @classmethod
+    def read(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Check raw values against this class.
+
+        Args:
+            values: What a TOML table held.
+            where: File and table, for the message.
+
+        Raises:
+            ConfigError: A key is unknown (the nearest one is named) or a value does not fit.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _explain(error, cls, where) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of one TOML file.
+
+    Raises:
+        ConfigError: The file is missing or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no settings file {path.name!r}.",
+            where=str(path),
+            fix="give the path of a TOML file; `penchant demo` writes one you can copy",
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"The settings are not TOML: {error}.", where=str(path), fix="correct that line") from None
+
+
+def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> ConfigError:
+    """Turn pydantic's first complaint into what, where, fix."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    place = f"{where}: {path}" if path else where
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(cls, first["loc"][:-1])
+        name = str(first["loc"][-1])
+        return ConfigError(f"There is no setting {name!r}.", where=place, fix=nearest(name, known))
+    if first["type"] == "missing":
+        return ConfigError(f"The setting {path!r} is missing.", where=place, fix=f"add {path} = ...")
+    message = first["msg"].rstrip(".")
+    return ConfigError(f"{path} = {first['input']!r} does not fit: {message}.", where=place, fix="change the value")
+
+
+def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the names a table may hold, following `path` through nested settings."""
+    current: type[BaseModel] = cls
+    for part in path:
+        field = current.model_fields.get(str(part))
+        nested = field.annotation if field else None
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            current = nested
+    return list(current.model_fields)

@@ -1,0 +1,73 @@
+"""What a person sees while a run works.
+
+In: steps and their progress. Out: lines and bars on stderr, so that stdout stays clean for `--json`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False)
+logger = logging.getLogger("penchant")
+
+
+def show_logs(level: int = logging.INFO) -> None:
+    """Send Penchant's log lines to the terminal; the command line calls this, a library user need not."""
+    logger.handlers[:] = [RichHandler(console=console, show_path=False, show_level=level < logging.INFO, markup=False)]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Log a step's title when it begins and its seconds when it ends."""
+    logger.info("%s ...", title)
+    began = time.perf_counter()
+    yield
+    logger.info("%s: %.1f s", title, time.perf_counter() - began)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
+    """Show one bar; `advance(n)` moves it. Silent unless the log is shown."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=not console.is_terminal,
+        disable=not logger.handlers,
+    ) as progress:
+        yield ProgressBar(progress, title, total)
+
+
+class ProgressBar:
+    """One moving bar."""
+
+    def __init__(self, progress: Progress, title: str, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total)
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar on by `count`."""
+        self._progress.advance(self._task, count)
+
+
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Yield items while a bar counts them."""
+    with progress_bar(title, total) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -1,0 +1,341 @@
+"""The nouns every stage shares.
+
+In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Vocabulary`, `Embeddings`, `Content`, `Histories`, `Recommendations`.
+
+`_id` is the outside key (always str); `_index` is the dense row number. `Vocabulary` is the one place that converts between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float32, Int32, Int64
+from scipy import sparse
+
+from penchant.core.errors import DataError
+
+INTERACTION_SCHEMA = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "at": pl.Datetime("us", "UTC"),
+    "kind": pl.String,
+    "value": pl.Float32,
+}
+"""Columns every `Interactions` table has; `text`, `image`, `audio` and `part` may follow."""
+
+MODALITIES = ("text", "image", "audio", "video", "mesh", "signal")
+BEHAVIOUR = "behaviour"
+"""The name, beside the channels' names, of what is known from interactions alone."""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Items: one row each, `item_id` first.
+
+    Attributes:
+        table: `item_id` (str, unique) and every other column, text already normalised.
+        title_column: What a person is shown; None shows the id.
+        text_columns: Columns holding words.
+        media_columns: Modality to the column holding a path below `media_root` (null where the item has none).
+        attribute_columns: Categories and numbers; a category column holds str or list[str].
+        media_root: Folder no media path may leave; None where there is no media.
+    """
+
+    table: pl.DataFrame
+    title_column: str | None = None
+    text_columns: tuple[str, ...] = ()
+    media_columns: Mapping[str, str] = field(default_factory=dict)
+    attribute_columns: tuple[str, ...] = ()
+    media_root: Path | None = None
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    @property
+    def item_ids(self) -> list[str]:
+        return self.table["item_id"].to_list()
+
+    def titles(self) -> list[str]:
+        """Return what to call each item, the id where it has no title."""
+        if self.title_column is None:
+            return self.item_ids
+        return (
+            self.table.select(pl.coalesce(pl.col(self.title_column).cast(pl.String), pl.col("item_id")))
+            .to_series()
+            .to_list()
+        )
+
+
+@dataclass(frozen=True)
+class Users:
+    """Users: `user_id` (str, unique) and optional attributes."""
+
+    table: pl.DataFrame
+    attribute_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events, in any order: the columns of `INTERACTION_SCHEMA`, plus the user's own `text`, `image`, `audio` where there were any.
+
+    A `part` column (train, validation, test) is present when the data came with a published split.
+    """
+
+    table: pl.DataFrame
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    def where(self, condition: pl.Expr) -> Interactions:
+        """Keep the rows that meet a condition."""
+        return Interactions(self.table.filter(condition))
+
+
+class Vocabulary:
+    """Ids in their dense order; the only place where `_id` becomes `_index`."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids: list[str] = list(ids)
+        self._series = pl.Series("id", self.ids, dtype=pl.String)
+        self._index = {key: number for number, key in enumerate(self.ids)}
+        if len(self._index) != len(self.ids):
+            twice = self._series.filter(self._series.is_duplicated())[0]
+            raise DataError(
+                f"The id {twice!r} stands more than once.", where="a table of ids", fix="keep one row for each id"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._index
+
+    def index(self, key: str) -> int:
+        """Return the row number of an id.
+
+        Raises:
+            KeyError: The id is unknown.
+        """
+        return self._index[key]
+
+    def indices(self, keys: pl.Series) -> Int64[np.ndarray, " rows"]:
+        """Return row numbers of many ids, -1 for an unknown one."""
+        table = pl.DataFrame({"id": self._series, "row": np.arange(len(self.ids), dtype=np.int64)})
+        found = pl.DataFrame({"id": keys.cast(pl.String)}).join(table, on="id", how="left", maintain_order="left")
+        rows: Int64[np.ndarray, " rows"] = found["row"].fill_null(-1).to_numpy()
+        return rows
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors of one channel, one row for each item of the catalog.
+
+    Attributes:
+        name: Channel, for example "plot" or "poster".
+        modality: One of `MODALITIES`.
+        values: (items, dim) float32; rows without content are zero and must not be read.
+        present: (items,) whether the item truly has this content.
+        encoder: Fingerprint of the encoder and its settings.
+        imputed: (items,) whether a missing row was filled in from its neighbours; None before imputation.
+    """
+
+    name: str
+    modality: str
+    values: Float32[np.ndarray, "items dim"]
+    present: Bool[np.ndarray, " items"]
+    encoder: str
+    imputed: Bool[np.ndarray, " items"] | None = None
+
+    @property
+    def dim(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def usable(self) -> Bool[np.ndarray, " items"]:
+        """Rows that hold something: present, or filled in."""
+        return self.present if self.imputed is None else self.present | self.imputed
+
+    def unit(self) -> Float32[np.ndarray, "items dim"]:
+        """Return rows of unit length; rows without content stay zero."""
+        values = np.where(self.usable[:, None], self.values, 0.0)
+        norms = np.linalg.norm(values, axis=1, keepdims=True)
+        return (values / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is known of the items besides who touched them.
+
+    Attributes:
+        channels: Name to embeddings, rows aligned with the catalog.
+        fused: Feature-level fusion of the channels; None where no channel exists or fusion is off.
+    """
+
+    channels: Mapping[str, Embeddings] = field(default_factory=dict)
+    fused: Embeddings | None = None
+
+    def only(self, names: Iterable[str]) -> Content:
+        """Keep some channels; the fused vectors are dropped since they mix all of them."""
+        kept = set(names)
+        return Content({name: e for name, e in self.channels.items() if name in kept})
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Compressed rows of events, one row for each user, oldest event first.
+
+    Attributes:
+        user_ids: (users,) outside keys.
+        offsets: (users + 1,) where each user's events begin.
+        item_index: (events,) row in the catalog.
+        at: (events,) microseconds since 1970, UTC.
+        weight: (events,) how much the event says; negative means dislike.
+        num_items: Rows of the catalog.
+    """
+
+    user_ids: list[str]
+    offsets: Int64[np.ndarray, " users_plus_1"]
+    item_index: Int32[np.ndarray, " events"]
+    at: Int64[np.ndarray, " events"]
+    weight: Float32[np.ndarray, " events"]
+    num_items: int
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def num_events(self) -> int:
+        return int(self.offsets[-1])
+
+    @classmethod
+    def empty(cls, num_items: int, user_id: str = "") -> Histories:
+        """Return one user who has done nothing yet."""
+        none = np.zeros(0, np.int64)
+        return cls([user_id], np.zeros(2, np.int64), none.astype(np.int32), none, none.astype(np.float32), num_items)
+
+    def lengths(self) -> Int64[np.ndarray, " users"]:
+        """Return the number of events of each user."""
+        return np.diff(self.offsets)
+
+    def user_index(self) -> Int64[np.ndarray, " events"]:
+        """Return the row of the user of each event."""
+        return np.repeat(np.arange(len(self)), self.lengths())
+
+    def matrix(self) -> sparse.csr_array:
+        """Return (users, items) float32: the sum of weights; columns sorted, duplicates summed."""
+        matrix = sparse.csr_array((self.weight, self.item_index, self.offsets), shape=(len(self), self.num_items))
+        matrix.sum_duplicates()
+        return matrix
+
+    def weighted(self, weight: Float32[np.ndarray, " events"]) -> Histories:
+        """Return the same events with other weights."""
+        return replace(self, weight=np.asarray(weight, np.float32))
+
+    def ages(self) -> Int64[np.ndarray, " events"]:
+        """Return how many events of the same user came after each event (0 for the last)."""
+        ends = np.repeat(self.offsets[1:], self.lengths())
+        return ends - 1 - np.arange(self.num_events)
+
+    def rows(self, start: int, stop: int) -> Histories:
+        """Return users start to stop, without copying events."""
+        stop = min(stop, len(self))
+        first, last = self.offsets[start], self.offsets[stop]
+        return Histories(
+            self.user_ids[start:stop],
+            self.offsets[start : stop + 1] - first,
+            self.item_index[first:last],
+            self.at[first:last],
+            self.weight[first:last],
+            self.num_items,
+        )
+
+    def take(self, users: Int64[np.ndarray, " chosen"]) -> Histories:
+        """Return chosen users in the given order."""
+        lengths = self.lengths()[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        events = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Histories(
+            [self.user_ids[u] for u in users],
+            offsets,
+            self.item_index[events],
+            self.at[events],
+            self.weight[events],
+            self.num_items,
+        )
+
+    def batches(self, size: int) -> Iterator[Histories]:
+        """Yield consecutive groups of at most `size` users."""
+        for start in range(0, len(self), size):
+            yield self.rows(start, start + size)
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Ranked lists.
+
+    Attributes:
+        user_ids: (users,) outside keys.
+        item_index: (users, k) rows of the catalog, best first, -1 where a list is shorter.
+        score: (users, k) descending, -inf where a list is shorter.
+    """
+
+    user_ids: list[str]
+    item_index: Int32[np.ndarray, "users k"]
+    score: Float32[np.ndarray, "users k"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing noticed in the data, and what was done about it.
+
+    Attributes:
+        check: Stable name, for example "image.blank" or "events.duplicate".
+        count: How many rows or files.
+        total: Out of how many.
+        action: "kept", "repaired", "dropped" or "masked".
+        examples: The first few, each with its place ("items.csv row 812, media/812.png").
+        advice: What the reader may do about it.
+        severity: "info", "warning" or "error" (an error stops a run).
+    """
+
+    check: str
+    count: int
+    total: int
+    action: str
+    examples: tuple[str, ...] = ()
+    advice: str = ""
+    severity: str = "info"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was read: the three tables, and what was noticed while reading and cleaning them."""
+
+    catalog: Catalog
+    interactions: Interactions
+    users: Users | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Interactions in three parts that share no row; time runs forward where `kind` says so.
+
+    Attributes:
+        kind: "user_time", "last_out", "global_time", "random", "cold_items" or "published".
+        cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
+        cold_validation_items: The same for validation.
+        checks: What was verified ("no row in two parts", "ties broken at random: 34.1 %", ...).
+    """
+
+    kind: str
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+    cold_items: tuple[str, ...] = ()
+    cold_validation_items: tuple[str, ...] = ()
+    checks: tuple[Finding, ...] = ()

@@ -1,0 +1,1 @@
+"""Read, check, clean, normalise, split."""

@@ -1,0 +1,1 @@
+"""One embedding for each item and modality, cached by content hash, resumable."""

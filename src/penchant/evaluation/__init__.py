@@ -1,0 +1,1 @@
+"""Recommendations and truth in, numbers with intervals out."""

@@ -1,0 +1,1 @@
+"""Recommenders: histories in, scores out."""

@@ -1,0 +1,65 @@
+"""The contract of a recommender: histories in, scores out.
+
+In: `Histories` and `Content` to learn from. Out: a score for every item, for any history, seen in training or not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float32
+
+from penchant.core.config import Settings
+from penchant.core.schema import Content, Histories
+
+
+class Member(ABC):
+    """One recommender of the stack.
+
+    A member never sees a user id, so a person it has never met is scored from what they did. A member that reads content
+    scores items nobody has touched. `arrays` and `restore` are its whole state: no pickle.
+
+    Args:
+        config: Its settings.
+        name: What reports call it; one kind may stand in a stack more than once.
+    """
+
+    Config: ClassVar[type[Settings]]
+    additive: ClassVar[bool] = True
+    """Whether a score is exactly a prior plus one term per past event."""
+
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
+        self.config = self.Config() if config is None else config
+        self.name = name or type(self).__name__.lower()
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        """Return the content channels it would read; () means it learns from behaviour alone."""
+        return ()
+
+    @abstractmethod
+    def fit(self, train: Histories, content: Content) -> Self:
+        """Learn from every event of `train`, and from content aligned with the same item rows."""
+
+    @abstractmethod
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        """Return a score for every item; only the order within one user has a meaning."""
+
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        """Split one user's scores into a prior and one row for each past event; they sum to `score`.
+
+        Args:
+            history: Exactly one user.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not additive")
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything learned, by name, for safetensors."""
+
+    @abstractmethod
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        """Take back what `arrays` gave; scores are then equal bit for bit."""

@@ -1,0 +1,1 @@
+"""Fit, choose, refit."""
