@@ -126,8 +126,7 @@ class Vocabulary:
         """Return row numbers of many ids, -1 for an unknown one."""
         table = pl.DataFrame({"id": self._series, "row": np.arange(len(self.ids), dtype=np.int64)})
         found = pl.DataFrame({"id": keys.cast(pl.String)}).join(table, on="id", how="left", maintain_order="left")
-        rows: Int64[np.ndarray, " rows"] = found["row"].fill_null(-1).to_numpy()
-        return rows
+        return found["row"].fill_null(-1).to_numpy()
 
 
 @dataclass(frozen=True)

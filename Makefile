@@ -1,0 +1,46 @@
+# One command per chore, the same here and in CI. Needs Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format bench docs clean
+
+help:  ## list the chores
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml requirements/lock.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Penchant needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## set up, run the whole flow on the built-in world, write its report
+	$(BIN)/penchant demo
+
+test: $(STAMP)  ## set up, run the tests
+	$(BIN)/pytest
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+check: $(STAMP)  ## format, lint, types, import layers
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## mend formatting and what lint can mend
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
+	$(BIN)/penchant list settings --markdown > docs/configuration.md
+
+bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## remove what the chores made
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,23 @@
+import pytest
+
+from penchant.core.errors import DataError, MissingExtraError, nearest
+
+
+def test_error_prints_what_where_and_fix():
+    error = DataError("The file is empty.", where="items.csv", fix="export it again")
+    assert str(error) == "The file is empty.\n  where: items.csv\n  fix:   export it again"
+    assert error.as_dict()["error"] == "DataError"
+
+
+def test_error_without_fix_is_refused():
+    with pytest.raises(TypeError, match="fix"):
+        DataError("no fix", where="here")
+
+
+def test_missing_extra_gives_the_install_line():
+    assert "pip install 'penchant[audio]'" in str(MissingExtraError("soundfile", "audio"))
+
+
+def test_nearest_names_the_close_one():
+    assert nearest("populrity", ["popularity", "ease"]) == "Did you mean 'popularity'?"
+    assert nearest("zzz", ["b", "a"]) == "Known names: a, b."
