@@ -1,1 +1,20 @@
 """Recommenders: histories in, scores out."""
+
+from __future__ import annotations
+
+from penchant.core.registry import Table
+
+MODELS = Table(
+    "model",
+    {
+        "popularity": "penchant.models.popularity:Popularity",
+        "item_knn": "penchant.models.neighbours:ItemKNN",
+        "rp3beta": "penchant.models.neighbours:RP3beta",
+        "ease": "penchant.models.linear:EASE",
+        "graph_filter": "penchant.models.graph:GraphFilter",
+        "content_knn": "penchant.models.content:ContentKNN",
+        "content_map": "penchant.models.content:ContentMap",
+        "transitions": "penchant.models.transitions:Transitions",
+    },
+    group="penchant.models",
+)

@@ -31,7 +31,7 @@ class Member(ABC):
     """Whether a score is exactly a prior plus one term per past event."""
 
     def __init__(self, config: Any = None, *, name: str = "") -> None:
-        self.config = self.Config() if config is None else config
+        self.config: Any = self.Config() if config is None else config
         self.name = name or type(self).__name__.lower()
 
     def channels(self, content: Content) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Known layouts, each brought to the three tables."""

@@ -1,0 +1,190 @@
+"""Events that somebody did, at a time a clock could show.
+
+In: the table of events and the catalog. Out: the events worth learning from, and what the others were.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from penchant.core.config import Settings
+from penchant.core.errors import DataError
+from penchant.core.schema import Catalog, Finding, Users
+from penchant.data.findings import MAX_EXAMPLES, found
+
+
+class Config(Settings):
+    """Which events are dropped, and which only lose their time."""
+
+    earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
+    """An event before this has no believable time: its time becomes unknown."""
+    duplicate_events: Literal["drop", "keep"] = "drop"
+    """Events of one user with the same item, time and kind; the last one stays."""
+    inhuman_users: Literal["drop", "keep"] = "drop"
+    """Users only a machine could be. They are dropped since one of them can weigh as much as thousands of people in what
+    goes with what, and the bounds below are far beyond any person; with a published split they are always kept."""
+    max_times_p99: float = 50.0
+    """A user with more than this many times the events of the 99th percentile is not a person."""
+    max_events_per_minute: int = 120
+    """A user with more events than this in each of three minutes is not a person (one full minute may be an import)."""
+
+
+def clean_events(
+    events: pl.DataFrame, catalog: Catalog, users: Users | None, config: Config, *, now: datetime
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Drop what no one did; keep, with its time unknown, what was done at no time.
+
+    Args:
+        events: `Interactions.table`.
+        catalog: Items an event may touch.
+        users: Users with attributes, if a table of them exists.
+        config: What is dropped.
+        now: Events later than a day after this are impossible (clocks differ by time zones).
+
+    Raises:
+        DataError: No event touches an item of the catalog.
+    """
+    findings: list[Finding] = []
+    events = _note(findings, _unknown_items(events, catalog))
+    events = _note(findings, _not_numbers(events))
+    events = _note(findings, _impossible_times(events, config, now + timedelta(days=1)))
+    events = _note(findings, _duplicate_events(events, config))
+    events = _note(findings, _inhuman_users(events, config))
+    return events, findings + _unknown_users(events, users)
+
+
+def _note(findings: list[Finding], checked: tuple[pl.DataFrame, list[Finding]]) -> pl.DataFrame:
+    findings += checked[1]
+    return checked[0]
+
+
+def _unknown_items(events: pl.DataFrame, catalog: Catalog) -> tuple[pl.DataFrame, list[Finding]]:
+    known = events["item_id"].is_in(catalog.table["item_id"].implode()).fill_null(False)
+    if events.height and not known.any():
+        raise DataError(
+            f"No event touches an item of the catalog: events name {events['item_id'][0]!r}, items {_first(catalog)!r}.",
+            where="interactions, item_id",
+            fix="map the column whose values are the same in both tables",
+        )
+    ids = events["item_id"].filter(~known)
+    findings = found(
+        "events.unknown_item",
+        len(ids),
+        events.height,
+        "dropped",
+        examples=(f"item {value!r}" for value in ids.unique(maintain_order=True)),
+        advice="add these items to the catalog; a row with only its id is enough",
+        severity="warning",
+    )
+    return events.filter(known), findings
+
+
+def _first(catalog: Catalog) -> str:
+    return str(catalog.table["item_id"][0]) if len(catalog) else ""
+
+
+def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
+    """Mask values that are NaN or infinite."""
+    wrong = (~events["value"].is_finite()).fill_null(False)
+    findings = found(
+        "events.not_a_number",
+        int(wrong.sum()),
+        events.height,
+        "masked",
+        examples=_examples(events.filter(wrong)),
+        advice="their value is now unknown; the event still counts",
+    )
+    return events.with_columns(value=pl.when(~wrong).then("value")), findings
+
+
+def _impossible_times(events: pl.DataFrame, config: Config, latest: datetime) -> tuple[pl.DataFrame, list[Finding]]:
+    """Mask times no clock showed: the event happened, so dropping it would lose what it says."""
+    wrong = ((events["at"] < config.earliest) | (events["at"] > latest)).fill_null(False)
+    most = 2 * wrong.sum() > events.height
+    findings = found(
+        "events.impossible_time",
+        int(wrong.sum()),
+        events.height,
+        "masked",
+        examples=_examples(events.filter(wrong)),
+        advice="most times are wrong, so the unit is: state whether the column holds seconds or milliseconds"
+        if most
+        else "their time is now unknown; correct it at the source, or set `earliest` if they are that old",
+        severity="error" if most else "warning",
+    )
+    return events.with_columns(at=pl.when(~wrong).then("at")), findings
+
+
+def _duplicate_events(events: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, list[Finding]]:
+    """Two events at one moment are one; without times nobody can tell, so those are only counted."""
+    key = ["user_id", "item_id", "at", "kind", *(["part"] if "part" in events.columns else [])]
+    again = ~events.select(first=pl.struct(key).is_last_distinct())["first"]
+    timed = again & events["at"].is_not_null()
+    untimed = again & events["at"].is_null()
+    drop = config.duplicate_events == "drop"
+    findings = found(
+        "events.duplicate",
+        int(timed.sum()),
+        events.height,
+        "dropped" if drop else "kept",
+        examples=_examples(events.filter(timed)),
+        advice="the last of each stays" if drop else "they count more than once",
+    )
+    findings += found(
+        "events.duplicate_untimed",
+        int(untimed.sum()),
+        events.height,
+        "kept",
+        examples=_examples(events.filter(untimed)),
+        advice="without a time they may be repeats or real: give the events times",
+    )
+    return events.filter(~timed) if drop else events, findings
+
+
+def _inhuman_users(events: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, list[Finding]]:
+    counts = events.group_by("user_id").len("events")
+    if counts.height == 0:
+        return events, []
+    bound = config.max_times_p99 * float(counts["events"].quantile(0.99) or 0.0)
+    minutes = events.drop_nulls("at").group_by("user_id", pl.col("at").dt.truncate("1m")).len()
+    crowded = minutes.filter(pl.col("len") > config.max_events_per_minute).group_by("user_id").len("minutes")
+    fast = crowded.filter(pl.col("minutes") >= 3)["user_id"]
+    machines = counts.filter((pl.col("events") > bound) | pl.col("user_id").is_in(fast.implode()))
+    machines = machines.sort("events", "user_id", descending=[True, False])
+    drop = config.inhuman_users == "drop" and "part" not in events.columns
+    findings = found(
+        "events.inhuman_user",
+        machines.height,
+        counts.height,
+        "dropped" if drop else "kept",
+        examples=(f"user {user}: {count} events" for user, count in machines.iter_rows()),
+        advice="set `inhuman_users` = 'keep' if these are people"
+        if drop
+        else "they weigh like thousands of people: set `inhuman_users` = 'drop'",
+        severity="warning",
+    )
+    return events.filter(~pl.col("user_id").is_in(machines["user_id"].implode())) if drop else events, findings
+
+
+def _unknown_users(events: pl.DataFrame, users: Users | None) -> list[Finding]:
+    """Note users without a row of their own; histories are all a model needs, so they stay."""
+    if users is None:
+        return []
+    ids = events["user_id"].unique(maintain_order=True)
+    unknown = ids.filter(~ids.is_in(users.table["user_id"].implode()))
+    return found(
+        "events.unknown_user",
+        len(unknown),
+        len(ids),
+        "kept",
+        examples=(f"user {value!r}" for value in unknown),
+        advice="they have no attributes; add them to the users table if you know some",
+    )
+
+
+def _examples(events: pl.DataFrame) -> list[str]:
+    rows = events.head(MAX_EXAMPLES).select("user_id", "item_id", "at").iter_rows()
+    return [f"user {user}, item {item}" + (f", {at:%Y-%m-%d %H:%M:%S}" if at else "") for user, item, at in rows]

@@ -1,0 +1,89 @@
+"""What a media file may be before anyone decodes it.
+
+In: a folder, a path below it, and limits. Out: a path that stays inside and a file of bearable size; or the error that says why not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.errors import MediaError
+
+Check = Literal["outside", "missing", "unreadable", "truncated", "bomb", "small", "short"]
+"""Why a file was refused; with the modality before it, the name of a finding ("image.bomb")."""
+
+
+class MediaLimits(Settings):
+    """How big and how long one file may be."""
+
+    max_pixels: int = Field(50_000_000, ge=1)
+    """A picture with more pixels is refused from its header alone, before any memory is taken."""
+    min_side: int = Field(2, ge=1)
+    """A picture narrower or lower than this many pixels shows nothing (a tracking pixel)."""
+    max_bytes: int = Field(100_000_000, ge=1)
+    """A picture file larger than this is refused unread."""
+    min_seconds: float = Field(0.1, ge=0)
+    """A shorter sound is refused."""
+    max_seconds: float = Field(600.0, gt=0)
+    """A longer sound is cut here; how many were is in the report."""
+    max_audio_bytes: int = Field(1_000_000_000, ge=1)
+    """A sound or video file larger than this is refused unread."""
+
+
+class UnusableMediaError(MediaError):
+    """One file cannot be used; `check` says which finding it counts towards."""
+
+    def __init__(self, message: str, *, path: str, fix: str, check: Check) -> None:
+        super().__init__(message, where=path, fix=fix)
+        self.check = check
+
+
+def resolve(root: Path, relative: str) -> Path:
+    """Return where a media path leads; the file itself may be missing.
+
+    Raises:
+        MediaError: It leads out of `root` (absolute, `..`, a link), or is not a plain path with forward slashes.
+    """
+    if "\0" in relative or "\\" in relative or ":" in relative.partition("/")[0] or not relative.strip():
+        raise UnusableMediaError(
+            f"{relative[:120]!r} is not a plain path.",
+            path=f"media folder {root}",
+            fix="name a file below the media folder with forward slashes (download an address first)",
+            check="outside",
+        )
+    home = root.resolve()
+    try:
+        path = (home / relative).resolve()
+    except (OSError, RuntimeError):  # a loop of links, a name too long
+        path = home.parent
+    if not path.is_relative_to(home) or path == home:
+        raise UnusableMediaError(
+            f"{relative[:120]!r} leads out of the media folder.",
+            path=f"media folder {root}",
+            fix="copy the file below the media folder and name it relative to that",
+            check="outside",
+        )
+    return path
+
+
+def check_file(path: Path, max_bytes: int, noun: str) -> None:
+    """Refuse what is not a plain file (a pipe would block for ever) or is too large to read."""
+    if not path.is_file():
+        raise UnusableMediaError(
+            f"There is no file {path.name!r}.",
+            path=str(path),
+            fix="add the file, or leave the cell empty",
+            check="missing",
+        )
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise UnusableMediaError(
+            f"The {noun} file has {size} bytes, the most is {max_bytes}.",
+            path=str(path),
+            fix="make it smaller, or raise the limit if you trust its source",
+            check="bomb",
+        )

@@ -1,0 +1,32 @@
+"""What was noticed, counted, with its first examples.
+
+In: a count, and places in any number. Out: one `Finding`, or none where nothing was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from penchant.core.schema import Finding
+
+MAX_EXAMPLES = 5
+
+Owner = Callable[[int], str]
+"""What to call a row of a table in an example ("item 12")."""
+
+
+def found(
+    check: str,
+    count: int,
+    total: int,
+    action: str,
+    *,
+    examples: Iterable[str],
+    advice: str,
+    severity: str = "info",
+) -> list[Finding]:
+    """Return one finding with at most `MAX_EXAMPLES` examples, or none where `count` is 0."""
+    if not count:
+        return []
+    return [Finding(check, count, total, action, tuple(islice(examples, MAX_EXAMPLES)), advice, severity)]

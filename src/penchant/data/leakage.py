@@ -1,0 +1,151 @@
+"""Ways in which an answer could already stand in the question.
+
+In: tables and a split. Out: shares and names: events out of order, rows in two parts, columns computed from the outcome, ties decided by file order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from penchant.core.schema import Dataset, Split
+
+OUTCOME_CORRELATION = 0.95
+_MIN_ROWS = 20
+_MAX_KINDS = 6
+
+
+@dataclass(frozen=True)
+class Ties:
+    """What time cannot order.
+
+    Attributes:
+        untimed: Share of events without a time.
+        last_two: Share of users (of those with two timed events) whose last two events share a time.
+        file_order: Share of users (of those with five events) whose rows stand in ascending order of item id: to break
+            ties by file order would then tell what comes last.
+    """
+
+    untimed: float
+    last_two: float
+    file_order: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A column that nearly repeats what shall be predicted.
+
+    Attributes:
+        table: "items" or "users".
+        column: Its name.
+        statistic: What of the interactions it repeats ("number of events", "share of 'like'", "mean value").
+        correlation: Rank correlation, -1 to 1.
+    """
+
+    table: str
+    column: str
+    statistic: str
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What a split lets through.
+
+    Attributes:
+        early: Share of test events not later than the end of training: of the same user for a split of each user by time
+            ("user_time", "last_out"), of anyone for every other kind.
+        early_matters: Whether `kind` promises that there is none.
+        same_rows: Events (user, item, time, kind) that stand in train or validation and again in test.
+        same_pairs: Test events whose user and item were together before.
+    """
+
+    early: float
+    early_matters: bool
+    same_rows: int
+    same_pairs: int
+
+
+def find_ties(events: pl.DataFrame) -> Ties:
+    """Say how much the order of events is left to chance or to the file."""
+    timed = events.select("user_id", "at").drop_nulls()
+    last = timed.group_by("user_id").agg(pl.col("at").top_k(2)).filter(pl.col("at").list.len() == 2)
+    tied = last.select((pl.col("at").list.max() == pl.col("at").list.min()).mean()).item()
+    number = events["item_id"].cast(pl.Int64, strict=False)
+    key = events["item_id"] if number.null_count() else number
+    rows = pl.DataFrame({"user_id": events["user_id"], "key": key})
+    ordered = (
+        rows.group_by("user_id")
+        .agg(size=pl.len(), ascending=(pl.col("key") >= pl.col("key").shift()).all())
+        .filter(pl.col("size") >= 5)["ascending"]
+        .mean()
+    )
+    return Ties(events["at"].null_count() / max(events.height, 1), float(tied or 0.0), float(ordered or 0.0))
+
+
+def find_leaks(split: Split) -> Leaks:
+    """Compare the parts of a split."""
+    test = split.test.table
+    before = pl.concat([split.train.table, split.validation.table], how="diagonal_relaxed")
+    pair = ["user_id", "item_id"]
+    own = split.kind in {"user_time", "last_out"}
+    if own:
+        ends = split.train.table.group_by("user_id").agg(end=pl.col("at").max())
+        early = test.join(ends, on="user_id", how="left").select((pl.col("at") < pl.col("end")).mean()).item()
+    else:
+        early = test.select((pl.col("at") < split.train.table["at"].max()).mean()).item()
+    return Leaks(
+        float(early or 0.0),
+        own or split.kind == "global_time",
+        test.drop_nulls("at").join(before, on=[*pair, "at", "kind"], how="semi").height,
+        test.join(before.select(pair).unique(), on=pair, how="semi").height,
+    )
+
+
+def find_outcomes(dataset: Dataset) -> list[Outcome]:
+    """Name number columns of items and users that seem computed from the interactions, test included."""
+    events = dataset.interactions.table
+    found = _repeats(dataset.catalog.table, events, "item")
+    return found + ([] if dataset.users is None else _repeats(dataset.users.table, events, "user"))
+
+
+def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[Outcome]:
+    """Hold every number column against every statistic of the interactions; keep the closest of each."""
+    key = f"{noun}_id"
+    columns = [name for name, kind in table.schema.items() if kind.is_numeric()]
+    if not columns:
+        return []
+    statistics = _statistics(events, key)
+    names = [name for name in statistics.columns if name != key]
+    both = table.select(key, *columns).join(statistics.rename({n: f"?{n}" for n in names}), on=key, how="left")
+    both = both.with_columns(pl.col("?number of events").fill_null(0))
+    found = []
+    for column in columns:
+        scores = {name: _correlation(both[column], both[f"?{name}"]) for name in names}
+        best = max(scores, key=lambda name: abs(scores[name]))
+        if abs(scores[best]) > OUTCOME_CORRELATION:
+            found.append(Outcome(f"{noun}s", column, best, scores[best]))
+    return found
+
+
+def _statistics(events: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Return what an item's or a user's interactions add up to."""
+    kinds = events["kind"].drop_nulls().value_counts(sort=True)["kind"].head(_MAX_KINDS).to_list()
+    counts = [(pl.col("kind") == kind).sum().alias(f"number of {kind!r}") for kind in kinds]
+    shares = [(pl.col("kind") == kind).mean().alias(f"share of {kind!r}") for kind in kinds]
+    several = counts + shares if len(kinds) > 1 else []
+    return events.group_by(key).agg(
+        pl.len().alias("number of events"), pl.col("value").mean().alias("mean value"), *several
+    )
+
+
+def _correlation(left: pl.Series, right: pl.Series) -> float:
+    """Return the rank correlation over rows where both are known; 0 where too few are, or one never varies."""
+    both = np.stack([left.cast(pl.Float64).to_numpy(), right.cast(pl.Float64).to_numpy()])
+    both = both[:, np.isfinite(both).all(axis=0)]
+    if both.shape[1] < _MIN_ROWS or (both.min(axis=1) == both.max(axis=1)).any():
+        return 0.0
+    return float(stats.spearmanr(both[0], both[1]).statistic)

@@ -1,0 +1,238 @@
+"""Words and numbers in one form.
+
+In: raw text columns, raw number columns. Out: NFKC text without markup or damage and where each kind of damage was; numbers scaled by training rows.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from html.entities import html5
+from typing import Any, Self
+
+import ftfy
+import numpy as np
+import polars as pl
+from jaxtyping import Float64
+
+INLINE_TAGS = (
+    "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
+)
+BLOCK_TAGS = (
+    "address|article|aside|blockquote|body|br|button|caption|center|col|dd|div|dl|dt|figcaption|figure|footer|form|h[1-6]|head"
+    "|header|hr|html|iframe|img|input|label|li|link|main|meta|nav|ol|option|p|pre|section|select|source|table|tbody|td|textarea"
+    "|tfoot|th|thead|title|tr|ul|video"
+)
+_HIDDEN = r"(?is)<!--.*?-->|<(?:script|style)\b[^<>]*>.*?</(?:script|style)\s*>"
+_INLINE = rf"(?i)</?(?:{INLINE_TAGS})(?:\s[^<>]*)?/?>"
+_BLOCK = rf"(?i)</?(?:{BLOCK_TAGS})(?:\s[^<>]*)?/?>"
+_ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_ENTITY_PATTERN = re.compile(_ENTITY)
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffd]"
+"""Joiners (200c, 200d) stay: emoji and several scripts are written with them."""
+_SPACE = r"[\s\u0085\u2028\u2029]+"
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_SCRIPTS = {
+    "zh": re.compile(f"[{_HAN}]"),
+    "ja": re.compile("[\u3041-\u30ff]"),
+    "ko": re.compile("[\uac00-\ud7af]+"),
+    "ru": re.compile("[\u0400-\u04ff]+"),
+    "ar": re.compile("[\u0600-\u06ff]+"),
+    "en": re.compile("[A-Za-z]+"),
+    "other": re.compile("[^\\W\\d_A-Za-z\u0400-\u06ff\u3041-\u30ff\uac00-\ud7af" + _HAN + "]+"),
+}
+_WORD = re.compile(f"([{_HAN}]+)|((?:(?![{_HAN}_])\\w)+(?:['-](?:(?![{_HAN}_])\\w)+)*)")
+
+CHANGES = ("html", "mojibake", "control")
+"""What `normalise_column` mends, in its order; NFKC and white space are not damage and are not counted."""
+
+
+@dataclass(frozen=True)
+class NormalisedText:
+    """A text column in one form.
+
+    Attributes:
+        values: Normalised text; null where nothing was left.
+        changed: For each of `CHANGES`, (rows,) bool: this row was mended.
+        emptied: (rows,) bool: not null before, null now.
+    """
+
+    values: pl.Series
+    changed: dict[str, pl.Series]
+    emptied: pl.Series
+
+
+def normalise_text(text: str) -> str:
+    """Return NFKC text in one line: no markup, entities, control characters or mojibake; "" when nothing is left."""
+    safe = text.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no character
+    return normalise_column(pl.Series("text", [safe], dtype=pl.String)).values[0] or ""
+
+
+def normalise_column(texts: pl.Series) -> NormalisedText:
+    """Normalise a column of text at once; see `normalise_text`.
+
+    Only rows that hold a suspicious character reach Python, so clean text costs a few passes of Rust.
+    """
+    texts = texts.cast(pl.String)
+    steps = (texts, without_html := _strip_html(texts), mended := _mend_mojibake(without_html), _strip_control(mended))
+    changed = {
+        name: (before != after).fill_null(False) for name, before, after in zip(CHANGES, steps, steps[1:], strict=False)
+    }
+    values = steps[-1].str.normalize("NFKC").str.replace_all(_SPACE, " ").str.strip_chars()
+    values = values.set(values == "", None)
+    return NormalisedText(values.alias(texts.name), changed, texts.is_not_null() & values.is_null())
+
+
+def language(text: str) -> str:
+    """Return "zh", "ja", "ko", "ru", "ar", "en" or "other" by script.
+
+    A note for reports and for choosing an encoder, not a language detector: unaccented Latin script counts as English.
+    One Han character weighs as much as one Latin word.
+    """
+    counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
+    if counts["ja"] > 0.1 * (counts["ja"] + counts["zh"]):
+        return "ja"
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] else "other"
+
+
+def words(text: str) -> list[str]:
+    """Return lower-case words in order: jieba for Chinese, runs of letters and digits for the rest."""
+    found: list[str] = []
+    for han, other in _WORD.findall(text.lower().replace("’", "'")):
+        if han:
+            found.extend(_segmenter().cut(han))
+        else:
+            found.append(other)
+    return found
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Numbers brought to mean 0 and deviation 1 by what the training rows say.
+
+    Attributes:
+        mean: (columns,) of the training rows, 0 where none had a value.
+        scale: (columns,) standard deviation, 1 where it would be 0.
+    """
+
+    mean: Float64[np.ndarray, " columns"]
+    scale: Float64[np.ndarray, " columns"]
+
+    @classmethod
+    def fit(cls, train: Float64[np.ndarray, "rows columns"]) -> Self:
+        """Learn from training rows only; NaN and infinity count as missing."""
+        known = np.isfinite(train)
+        values = np.where(known, train, 0.0)
+        count = np.maximum(known.sum(axis=0), 1)
+        mean = values.sum(axis=0) / count
+        variance = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count
+        scale = np.sqrt(variance)
+        return cls(mean, np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0))
+
+    def transform(self, values: Float64[np.ndarray, "rows columns"]) -> Float64[np.ndarray, "rows columns"]:
+        """Return scaled values; a missing one stays missing (NaN)."""
+        return np.where(np.isfinite(values), (values - self.mean) / self.scale, np.nan)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learned, for safetensors."""
+        return {"mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Take back what `arrays` gave."""
+        return cls(np.asarray(arrays["mean"], np.float64), np.asarray(arrays["scale"], np.float64))
+
+
+def _strip_html(texts: pl.Series) -> pl.Series:
+    """Turn entities into characters, then drop tags: scraped text is often escaped first."""
+    suspicious = texts.str.contains("[<&]").fill_null(False)
+    if not suspicious.any():
+        return texts
+    chosen = texts.filter(suspicious)
+    for _ in range(2):  # twice escaped (&amp;nbsp;) is common
+        entities = chosen.str.contains(_ENTITY)
+        chosen = _apply(chosen, entities, _unescape)
+    chosen = chosen.str.replace_all(_HIDDEN, " ").str.replace_all(_INLINE, "").str.replace_all(_BLOCK, " ")
+    return _put(texts, suspicious, chosen)
+
+
+def _unescape(text: str) -> str:
+    """Turn whole entities into characters; `html.unescape` would also take the start of a name (&notit; to ¬it;)."""
+    return _ENTITY_PATTERN.sub(
+        lambda found: html.unescape(found[0]) if found[0][1] == "#" else html5.get(found[0][1:], found[0]), text
+    )
+
+
+def _mend_mojibake(texts: pl.Series) -> pl.Series:
+    """Undo text that was read in the wrong encoding."""
+    return _apply(texts, texts.str.contains(r"[^\x00-\x7f]"), _mend)
+
+
+def _strip_control(texts: pl.Series) -> pl.Series:
+    return texts.str.replace_all(_CONTROL, "")
+
+
+def _apply(texts: pl.Series, where: pl.Series, function: Any) -> pl.Series:
+    """Run a Python function on some rows."""
+    where = where.fill_null(False)
+    if not where.any():
+        return texts
+    return _put(texts, where, pl.Series([function(text) for text in texts.filter(where)], dtype=pl.String))
+
+
+def _put(texts: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
+    """Return `texts` with the rows of `where` replaced, in order."""
+    return texts.scatter(where.arg_true(), new)
+
+
+def _mend(text: str) -> str:
+    """Undo one wrong encoding: by ftfy's table, then the two confusions of Chinese text that ftfy does not know."""
+    mended = ftfy.fix_encoding(text)
+    return mended if mended != text else next(_mend_chinese(text), text)
+
+
+def _mend_chinese(text: str) -> Iterator[str]:
+    """Yield the text as it was before UTF-8 was read as GBK, or GBK as Latin-1.
+
+    Genuine text hardly ever survives the way back, and what does must come out as common Chinese to count.
+    """
+    for wrong, right in (("gb18030", "utf-8"), ("latin-1", "gb2312")):
+        if wrong == "latin-1" and sum(c > "\x7f" for c in text) < 0.6 * len(text):
+            continue  # Western text with accents
+        try:
+            mended = text.encode(wrong).decode(right)
+        except UnicodeError:
+            continue
+        foreign = [character for character in mended if character > "\x7f"]
+        if len(foreign) >= 2 and sum(map(_is_common_chinese, foreign)) >= 0.9 * len(foreign):
+            yield mended
+
+
+def _is_common_chinese(character: str) -> bool:
+    """Tell whether it is one of the 3,755 frequent characters of GB 2312 (first level), or full-width punctuation."""
+    code = character.encode("gb2312", "replace")
+    return len(code) == 2 and (0xB0 <= code[0] <= 0xD7 or code[0] in {0xA1, 0xA3})
+
+
+@lru_cache(maxsize=1)
+def _segmenter() -> Any:
+    """Return jieba's segmenter, built in memory (about a second).
+
+    Its own start would read and write a marshalled cache in the shared temporary folder, where anyone could plant one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # written for an older Python
+        import jieba
+
+    jieba.setLogLevel(logging.ERROR)
+    segmenter = jieba.Tokenizer()
+    segmenter.FREQ, segmenter.total = segmenter.gen_pfdict(segmenter.get_dict_file())
+    segmenter.initialized = True
+    return segmenter

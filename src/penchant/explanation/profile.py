@@ -1,0 +1,183 @@
+"""What one person cares about, with the events that say so.
+
+In: a history, the catalog's attributes and topics, and the stack's contributions. Out: a `Profile` a person can read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float64
+
+from penchant.core.schema import Catalog, Histories
+from penchant.explanation.topics import Topics
+
+PRIOR_EVENTS = 5.0
+"""Pseudo-events of the average user added to everyone, so that two events do not make a passion."""
+EVIDENCE = 3
+
+
+@dataclass(frozen=True)
+class Interest:
+    """One thing a person prefers.
+
+    Attributes:
+        kind: "attribute", "topic" or "number".
+        name: Attribute column, "topic".
+        value: The preferred value.
+        share: Part of the person's events with it, in [0, 1] (for a number: the person's mean).
+        expected: The same for everyone together.
+        strength: log2 of share over expected, shrunk toward 0 by `PRIOR_EVENTS` (for a number: standard deviations).
+        evidence: Titles of the events that count most.
+    """
+
+    kind: str
+    name: str
+    value: str
+    share: float
+    expected: float
+    strength: float
+    evidence: tuple[str, ...]
+
+    @property
+    def weight(self) -> float:
+        """How much it says about the person: strong and frequent before strong and rare."""
+        frequency = 1.0 if self.kind == "number" else float(np.sqrt(max(self.share, 0.0)))
+        return abs(self.strength) * frequency
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Interests, strongest first, and what they rest on.
+
+    Attributes:
+        user_id: Whose.
+        num_events: Events behind it.
+        interests: Strongest first.
+        modalities: Channel to its share of the reasons behind the person's recommendations; sums to 1.
+        recent: Titles of the latest events, newest first.
+    """
+
+    user_id: str
+    num_events: int
+    interests: tuple[Interest, ...]
+    modalities: dict[str, float] = field(default_factory=dict)
+    recent: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for `--json`."""
+        return asdict(self)
+
+
+class Profiler:
+    """Compares one person's events with everyone's.
+
+    Args:
+        catalog: Items with attributes.
+        everyone: All histories; sets what is expected of an average user.
+        topics: Content groups.
+    """
+
+    def __init__(self, catalog: Catalog, everyone: Histories, topics: Topics) -> None:
+        self._titles = catalog.titles()
+        weight = np.bincount(everyone.item_index, weights=np.maximum(everyone.weight, 0), minlength=everyone.num_items)
+        self._facets = [_Facet(kind, name, table, weight) for kind, name, table in _facet_tables(catalog, topics)]
+        self._numbers = {
+            c: _number(catalog, c) for c in catalog.attribute_columns if catalog.table[c].dtype.is_numeric()
+        }
+        self._everyone = weight
+
+    def profile(self, history: Histories, *, modalities: dict[str, float] | None = None, limit: int = 12) -> Profile:
+        """Return one person's interests.
+
+        Args:
+            history: Exactly one user.
+            modalities: Share of each channel in the reasons, from the stack's contributions.
+            limit: Interests to keep.
+        """
+        found = [interest for facet in self._facets for interest in facet.interests(history, self._titles)]
+        found += [i for name, values in self._numbers.items() if (i := self._number_interest(name, values, history))]
+        found.sort(key=lambda interest: -interest.weight)
+        recent = tuple(self._titles[i] for i in history.item_index[::-1][:10])
+        return Profile(history.user_ids[0], history.num_events, tuple(found[:limit]), modalities or {}, recent)
+
+    def _number_interest(self, name: str, values: Float64[np.ndarray, " items"], history: Histories) -> Interest | None:
+        own = values[history.item_index]
+        known = ~np.isnan(own) & (history.weight > 0)
+        base = ~np.isnan(values) & (self._everyone > 0)
+        if known.sum() < 2 or base.sum() < 2:
+            return None
+        mean = float(np.average(values[base], weights=self._everyone[base]))
+        spread = float(np.sqrt(np.average((values[base] - mean) ** 2, weights=self._everyone[base])))
+        if spread == 0:
+            return None
+        own_mean = float(own[known].mean())
+        shrunk = (own_mean - mean) / spread * known.sum() / (known.sum() + PRIOR_EVENTS)
+        nearest = history.item_index[known][np.argsort(np.abs(own[known] - own_mean))[:EVIDENCE]]
+        label = f"{'higher' if own_mean > mean else 'lower'} ({own_mean:,.4g}, others {mean:,.4g})"
+        return Interest("number", name, label, own_mean, mean, float(shrunk), tuple(self._titles[i] for i in nearest))
+
+
+class _Facet:
+    """One way of grouping items by value: an attribute column, or the topics."""
+
+    def __init__(self, kind: str, name: str, table: pl.DataFrame, weight: Float64[np.ndarray, " items"]) -> None:
+        self.kind, self.name = kind, name
+        self.rows = table["row"].to_numpy()
+        values, self.codes = np.unique(table["value"].to_list(), return_inverse=True)
+        self.values = [str(value) for value in values]
+        self.expected = np.bincount(self.codes, weights=weight[self.rows], minlength=len(self.values)) / max(
+            weight.sum(), 1e-12
+        )
+
+    def interests(self, history: Histories, titles: list[str]) -> list[Interest]:
+        """Return the values this person meets more often than expected, at least twice."""
+        own = np.zeros(len(titles))
+        np.add.at(own, history.item_index, history.weight)
+        total = max(float(np.maximum(own, 0).sum()), 1e-12)
+        share = np.bincount(self.codes, weights=own[self.rows], minlength=len(self.values)) / total
+        shrunk = (np.maximum(share, 0) * total + PRIOR_EVENTS * self.expected) / (total + PRIOR_EVENTS)
+        strength = np.log2(np.maximum(shrunk, 1e-9) / np.maximum(self.expected, 1e-9))
+        often = (share * total >= 2) & (strength > 0.1)
+        return [
+            Interest(
+                self.kind,
+                self.name,
+                self.values[v],
+                float(share[v]),
+                float(self.expected[v]),
+                float(strength[v]),
+                self._evidence(int(v), own, titles),
+            )
+            for v in np.flatnonzero(often)
+        ]
+
+    def _evidence(self, value: int, own: Float64[np.ndarray, " items"], titles: list[str]) -> tuple[str, ...]:
+        rows = self.rows[self.codes == value]
+        best = rows[np.argsort(-own[rows], kind="stable")[:EVIDENCE]]
+        return tuple(titles[i] for i in best if own[i] > 0)
+
+
+def _facet_tables(catalog: Catalog, topics: Topics) -> list[tuple[str, str, pl.DataFrame]]:
+    """Return (kind, name, rows of item and value); a list attribute gives one row for each of its values."""
+    tables = []
+    for column in catalog.attribute_columns:
+        dtype = catalog.table[column].dtype
+        if dtype.is_numeric() or dtype.is_temporal():
+            continue
+        table = catalog.table.select(row=pl.int_range(pl.len()), value=column)
+        if isinstance(dtype, pl.List):
+            table = table.explode("value")
+        tables.append(("attribute", column, table.with_columns(pl.col("value").cast(pl.String)).drop_nulls()))
+    if topics.names:
+        rows = np.flatnonzero(topics.labels >= 0)
+        names = [topics.names[t] for t in topics.labels[rows]]
+        tables.append(("topic", "topic", pl.DataFrame({"row": rows, "value": names})))
+    return [(kind, name, table) for kind, name, table in tables if table.height]
+
+
+def _number(catalog: Catalog, column: str) -> Float64[np.ndarray, " items"]:
+    return catalog.table[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()

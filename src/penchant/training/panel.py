@@ -1,0 +1,118 @@
+"""Many weightings of the same members, ranked in one pass.
+
+In: fitted members, histories, and rows of weights. Out: one ranked list for each row and user, and scores of chosen pairs.
+Baselines, single members, ablations and the stack itself are all rows over one pool, so each member scores each user once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from penchant.core.logs import progress_bar
+from penchant.core.schema import Histories, Recommendations
+from penchant.fusion.late import standardise
+from penchant.models.member import Member
+from penchant.models.stack import blocked_items, top_k
+
+BATCH_CELLS = 8_000_000
+"""Scores held at once for one member: 32 MB; the users of a batch follow from the size of the catalog."""
+
+
+@dataclass
+class Panel:
+    """A pool of fitted members.
+
+    Attributes:
+        members: Name to fitted member.
+        seconds: Name to the time spent scoring so far.
+    """
+
+    members: Mapping[str, Member]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def rank(
+        self,
+        rows: Mapping[str, Mapping[str, float]],
+        histories: Histories,
+        k: int,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+    ) -> dict[str, Recommendations]:
+        """Rank the catalog for every user under every row of weights.
+
+        Args:
+            rows: Row name to the weights of its members.
+            histories: Whom to rank for; items in the history are left out.
+            k: Length of the lists.
+            candidates: Rank only among these items; None ranks the whole catalog.
+        """
+        names = sorted({member for weights in rows.values() for member in weights})
+        found: dict[str, list[Recommendations]] = {row: [] for row in rows}
+        with progress_bar("rank", len(histories)) as bar:
+            for batch in histories.batches(batch_users(histories.num_items)):
+                scores = dict(self.standardised(batch, names))
+                blocked = blocked_items(batch, candidates)
+                for row, weights in rows.items():
+                    total = weighted_sum(scores, weights)
+                    total[blocked] = -np.inf
+                    found[row].append(top_k(total, k, batch.user_ids))
+                bar.advance(len(batch))
+        return {row: _join(parts) for row, parts in found.items()}
+
+    def pair_scores(
+        self,
+        histories: Histories,
+        user_index: Int64[np.ndarray, " pairs"],
+        item_index: Int64[np.ndarray, " pairs"],
+        names: list[str],
+    ) -> Float32[np.ndarray, "pairs members"]:
+        """Return each member's standardised score of each (user, item) pair, columns in the order of `names`."""
+        out = np.zeros((len(user_index), len(names)), np.float32)
+        size = batch_users(histories.num_items)
+        for start in range(0, len(histories), size):
+            batch = histories.rows(start, start + size)
+            inside = np.flatnonzero((user_index >= start) & (user_index < start + len(batch)))
+            if len(inside) == 0:
+                continue
+            for name, scores in self.standardised(batch, names):
+                out[inside, names.index(name)] = scores[user_index[inside] - start, item_index[inside]]
+        return out
+
+    def standardised(
+        self, batch: Histories, names: list[str]
+    ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
+        """Yield each member's per-user z-scores of one batch."""
+        for name in names:
+            began = perf_counter()
+            scores = standardise(self.members[name].score(batch)).values
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
+            yield name, scores
+
+
+def batch_users(num_items: int) -> int:
+    """Return how many users fit one batch."""
+    return max(1, min(4096, BATCH_CELLS // max(num_items, 1)))
+
+
+def weighted_sum(
+    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: Mapping[str, float]
+) -> Float32[np.ndarray, "users items"]:
+    """Return the sum of the members' scores, each times its weight."""
+    total = np.zeros_like(next(iter(scores.values())))
+    for name, weight in weights.items():
+        if weight:
+            total += np.float32(weight) * scores[name]
+    return total
+
+
+def _join(parts: list[Recommendations]) -> Recommendations:
+    return Recommendations(
+        [user for part in parts for user in part.user_ids],
+        np.concatenate([part.item_index for part in parts]),
+        np.concatenate([part.score for part in parts]),
+    )
