@@ -13,8 +13,11 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
-from penchant.data import events, inspection
+from penchant.data.events import Config as EventsConfig
+from penchant.data.events import clean_events
 from penchant.data.findings import found
+from penchant.data.inspection import Config as InspectionConfig
+from penchant.data.inspection import inspect_column
 from penchant.data.media import MediaLimits
 from penchant.data.texts import clean_text, duplicate_texts, normalise_categories
 
@@ -24,13 +27,13 @@ EVENT_MEDIA = ("image", "audio")
 class Config(Settings):
     """What is repaired or dropped before anything is learned."""
 
-    events: events.Config = events.Config()
+    events: EventsConfig = EventsConfig()
     """Which events are dropped."""
     min_text_length: int = 20
     """Shorter texts are not compared with each other: two items may well share a short title."""
     max_event_media: int = 20_000
     """Pictures and voice notes of events are opened before training only when there are at most so many."""
-    media: inspection.Config = inspection.Config()
+    media: InspectionConfig = InspectionConfig()
     """What counts as a blank picture or a silent sound."""
 
 
@@ -57,7 +60,7 @@ def clean(
     """
     catalog, about_items = _clean_catalog(dataset.catalog, config, limits, cache)
     users, about_users = _clean_users(dataset.users)
-    table, about_events = events.clean_events(
+    table, about_events = clean_events(
         dataset.interactions.table, catalog, users, config.events, now=now or datetime.now(UTC)
     )
     table, about_content = _clean_event_content(table, catalog, config, limits, cache)
@@ -82,7 +85,7 @@ def _clean_catalog(
     findings += about_text + duplicate_texts(table, texts, config.min_text_length)
     for modality, column in catalog.media_columns.items():
         if catalog.media_root is not None and column in table.columns:
-            inspected = inspection.inspect_column(
+            inspected = inspect_column(
                 table[column],
                 owner,
                 modality,
@@ -135,7 +138,7 @@ def _clean_event_content(
         if catalog.media_root is None or modality not in table.columns:
             continue
         if 0 < table[modality].drop_nulls().n_unique() <= config.max_event_media:
-            inspected = inspection.inspect_column(
+            inspected = inspect_column(
                 table[modality],
                 owner,
                 modality,

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from penchant.core.schema import Finding
 from penchant.data.leakage import Leaks, Outcome, Ties
-
-if TYPE_CHECKING:
-    from penchant.data.doctor import Coverage, Popularity, Sizes
+from penchant.data.survey import Coverage, Popularity, Sizes
 
 MAX_CONCERNS = 5
 
@@ -47,7 +44,7 @@ def rank_concerns(
     """Return at most `MAX_CONCERNS`, the worst first."""
     concerns = [
         *_about_outcomes(outcomes),
-        *_about_split(leaks, sizes),
+        *_about_split(leaks),
         *_about_time(ties),
         *_about_size(sizes),
         *_about_items(popularity, sizes),
@@ -67,19 +64,19 @@ def _about_outcomes(outcomes: Sequence[Outcome]) -> Iterator[Concern]:
         )
 
 
-def _about_split(leaks: Leaks | None, sizes: Sizes) -> Iterator[Concern]:
+def _about_split(leaks: Leaks | None) -> Iterator[Concern]:
     if leaks is None:
         return
-    if leaks.early and leaks.early_matters:
+    if leaks.early:
         yield Concern(
             1.0,
             f"{leaks.early:.1%} of the test events lie before the end of training, which this split promises they do not.",
             "make the split again from the events",
         )
-    elif leaks.early > 0.05:
+    if leaks.ahead > 0.05:
         yield Concern(
-            0.3 * leaks.early,
-            f"{leaks.early:.0%} of the test events lie before the last training event: the split is not one of time.",
+            0.2 * leaks.ahead,
+            f"{leaks.ahead:.0%} of the test events lie before the last training event: others' later choices are known.",
             'expect lower numbers in service; set split.kind = "global_time" to see them',
         )
     if leaks.same_rows:

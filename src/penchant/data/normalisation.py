@@ -189,7 +189,7 @@ def _apply(texts: pl.Series, where: pl.Series, function: Any) -> pl.Series:
 
 def _put(texts: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
     """Return `texts` with the rows of `where` replaced, in order."""
-    return texts.scatter(where.arg_true(), new)
+    return texts.clone().scatter(where.arg_true(), new)  # scatter writes in place
 
 
 def _mend(text: str) -> str:

@@ -1,1 +1,23 @@
-"""One embedding for each item and modality, cached by content hash, resumable."""
+"""One embedding for each item and channel, cached by content hash, resumable."""
+
+from __future__ import annotations
+
+from penchant.core.registry import Table
+
+ENCODERS = Table(
+    "encoder",
+    {
+        "minilm": "penchant.encoders.text:MiniLM",
+        "e5": "penchant.encoders.text:E5",
+        "sentence_transformers": "penchant.encoders.text:SentenceTransformers",
+        "transformers_text": "penchant.encoders.text:TransformersText",
+        "tfidf": "penchant.encoders.text:Tfidf",
+        "efficientnet": "penchant.encoders.image:EfficientNet",
+        "transformers_image": "penchant.encoders.image:TransformersImage",
+        "mel": "penchant.encoders.audio:Mel",
+        "whisper": "penchant.encoders.audio:Whisper",
+        "transformers_audio": "penchant.encoders.audio:TransformersAudio",
+    },
+    group="penchant.encoders",
+    extras={"torch": "text", "transformers": "text", "sentence_transformers": "text", "soxr": "audio"},
+)

