@@ -27,7 +27,7 @@ INTERACTION_SCHEMA = {
 }
 """Columns every `Interactions` table has; `text`, `image`, `audio` and `part` may follow."""
 
-MODALITIES = ("text", "image", "audio", "video", "mesh", "signal")
+MODALITIES = ("text", "image", "audio", "video", "mesh", "signal", "attribute")
 BEHAVIOUR = "behaviour"
 """The name, beside the channels' names, of what is known from interactions alone."""
 
@@ -226,7 +226,9 @@ class Histories:
 
     def matrix(self) -> sparse.csr_array:
         """Return (users, items) float32: the sum of weights; columns sorted, duplicates summed."""
-        matrix = sparse.csr_array((self.weight, self.item_index, self.offsets), shape=(len(self), self.num_items))
+        parts = (self.weight, self.item_index, self.offsets)
+        # copied: summing duplicates works in place, and these arrays are shared
+        matrix = sparse.csr_array(parts, shape=(len(self), self.num_items), copy=True)
         matrix.sum_duplicates()
         return matrix
 

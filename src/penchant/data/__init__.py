@@ -13,7 +13,7 @@ SOURCES = Table(
         "amazon_reviews": "penchant.data.converters.amazon:read_amazon_reviews",
         "mind": "penchant.data.converters.mind:read_mind",
         "recbole": "penchant.data.converters.recbole:read_recbole",
-        "mmrec": "penchant.data.converters.recbole:read_mmrec",
+        "mmrec": "penchant.data.converters.mmrec:read_mmrec",
         "diffmm": "penchant.data.converters.diffmm:read_diffmm",
         "emotify": "penchant.data.converters.emotify:read_emotify",
     },

@@ -9,25 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data import SOURCES
-from penchant.data.tables import as_number, as_polars, as_time, clean_ids, find_file, read_table, rename
+from penchant.data.converters.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
+from penchant.data.converters.files import RawTable, as_raw, find_file, read_table
+from penchant.data.converters.roles import as_attributes, find_roles, split_lists
+from penchant.data.findings import found
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
-LONG_TEXT = 25
-"""Columns whose texts are longer than this on average are read as content, shorter ones as categories."""
-PART_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
+EVENT_FILES = ("interactions", "events", "ratings", "clicks")
+ITEM_FILES = ("items", "catalog", "products", "movies")
+USER_FILES = ("users",)
+EVENT_CONTENT = ("text", "image", "audio")
+"""The user's own words, picture or voice note."""
 
 
 class DataConfig(Settings):
@@ -36,11 +33,11 @@ class DataConfig(Settings):
     format: str = "files"
     """"files" for your own tables, or a known layout: `penchant list sources`."""
     path: Path = Path()
-    """Folder of the files; relative to the settings file."""
+    """Folder of the files (or the one file of events); relative to the settings file."""
     interactions: str | None = None
-    """File of events; None finds interactions.*, events.*, ratings.* or clicks.*."""
+    """File of events, or folder of such files; None finds interactions.*, events.*, ratings.* or clicks.*."""
     items: str | None = None
-    """File of items; None finds items.*, catalog.* or products.*; without one, items are what the events name."""
+    """File of items; None finds items.*, catalog.*, products.* or movies.*; without one, items are what the events name."""
     users: str | None = None
     """File of users; None finds users.*."""
     columns: dict[str, str] = {}
@@ -50,253 +47,263 @@ class DataConfig(Settings):
     user_columns: dict[str, str] = {}
     """Our names of the users' columns to yours: user_id."""
     text: list[str] | None = None
-    """Items' columns with words; None takes the long ones."""
+    """Items' columns with words; None takes the title and the long ones."""
     media: dict[str, str] | None = None
-    """Modality to the items' column with a path below `media_folder`; None goes by file endings."""
+    """Modality to the items' column with a path below `media_folder`; None goes by file endings (.jpg, .ogg, ...)."""
     media_folder: str = ""
     """Folder of media, below `path`."""
     attributes: list[str] | None = None
-    """Items' columns with categories or numbers; None takes what is left."""
+    """Items' columns with categories or numbers; None takes numbers, lists, and words that come again."""
     lists: dict[str, str] = {}
     """Attribute to the separator of its values, for example genres = "|"."""
     default_kind: str = "interaction"
     """Kind of events that name none."""
     min_value: float | None = None
-    """Events with a smaller value (rating) are left out."""
-    min_interactions: int = 0
+    """Events with a smaller value (rating), or with none, are left out."""
+    min_interactions: int = Field(0, ge=0)
     """Users and items with fewer events are left out, again and again until none is left (k-core)."""
 
 
 def read(config: DataConfig) -> Dataset:
-    """Return the data of a run.
+    """Return the data of a run, not yet cleaned.
 
     Raises:
+        ConfigError: The format is unknown.
         DataError: A file or column is missing, a value has the wrong type, or events and items share no id.
     """
+    if not config.path.exists():
+        raise DataError(f"There is no folder {config.path.name!r}.", where=str(config.path), fix="correct [data] path")
     dataset: Dataset = SOURCES.load(config.format)(config)
     return dataset
 
 
 def read_files(config: DataConfig) -> Dataset:
     """Read a folder of CSV, TSV, Parquet or JSON-lines files."""
-    if not config.path.exists():
-        raise DataError(f"There is no folder {config.path.name!r}.", where=str(config.path), fix="correct [data] path")
-    events = _named(config, config.interactions, ("interactions", "events", "ratings", "clicks"), "interactions")
+    if config.path.is_file():
+        config = config.model_copy(update={"path": config.path.parent, "interactions": config.path.name})
+    events = _named(config, config.interactions, EVENT_FILES, "interactions")
     if events is None:
         raise DataError(
             "There is no file of events.", where=str(config.path), fix='name it: [data] interactions = "your_file.csv"'
         )
-    items = _named(config, config.items, ("items", "catalog", "products"), "items")
-    users = _named(config, config.users, ("users",), "users")
+    items = _named(config, config.items, ITEM_FILES, "items")
+    users = _named(config, config.users, USER_FILES, "users")
     return assemble(
         config,
         read_table(events),
         read_table(items) if items else None,
         read_table(users) if users else None,
         media_root=config.path / config.media_folder,
-        names=(events.name, items.name if items else "items", users.name if users else "users"),
     )
 
 
 def from_tables(interactions: Any, items: Any = None, users: Any = None, config: DataConfig | None = None) -> Dataset:
-    """Return a dataset from pandas, Polars or Arrow tables, with the same settings as files."""
+    """Return a dataset from pandas, Polars or Arrow tables, with the same settings as files.
+
+    Raises:
+        DataError: As for files.
+    """
     config = config or DataConfig()
     return assemble(
         config,
-        as_polars(interactions),
-        None if items is None else as_polars(items),
-        None if users is None else as_polars(users),
+        as_raw(interactions, "interactions"),
+        None if items is None else as_raw(items, "items"),
+        None if users is None else as_raw(users, "users"),
         media_root=config.path / config.media_folder,
+    )
+
+
+def with_defaults(config: DataConfig, **defaults: Any) -> DataConfig:
+    """Return settings in which a known layout fills what the user left open."""
+    return config.model_copy(
+        update={name: value for name, value in defaults.items() if name not in config.model_fields_set}
     )
 
 
 def assemble(
     config: DataConfig,
-    interactions: pl.DataFrame,
-    items: pl.DataFrame | None,
-    users: pl.DataFrame | None,
+    interactions: RawTable,
+    items: RawTable | None,
+    users: RawTable | None,
     *,
     media_root: Path | None,
-    names: tuple[str, str, str] = ("interactions", "items", "users"),
 ) -> Dataset:
     """Check raw tables and bind them to the nouns; every converter ends here."""
-    events, findings = _interactions(config, interactions, names[0])
-    catalog, notes = _catalog(config, items, events, media_root, names[1])
-    findings += notes
-    shared = events.select(pl.col("item_id").is_in(catalog.table["item_id"].implode()).sum()).item()
-    if shared == 0:
-        raise DataError(
-            f"No event names an item of the catalog (events: {events['item_id'][0]!r}, items: {catalog.item_ids[0]!r}).",
-            where=f"{names[0]} and {names[1]}, column item_id",
-            fix="map the columns that hold the same ids in [data.columns] and [data.item_columns]",
-        )
-    events = _core(events, config.min_interactions)
-    findings += _size_findings(events)
+    events, findings = _interactions(config, interactions)
+    if items is None:
+        catalog = Catalog(events.select(pl.col("item_id").unique().sort()))
+    else:
+        catalog, notes = _catalog(config, items, media_root)
+        findings += notes
+        _check_overlap(events, catalog, interactions.name, items.name)
+    events, notes = _core(events, config.min_interactions)
+    findings += notes + _size_findings(events)
     people = None
     if users is not None:
-        table, notes = clean_ids(rename(users, config.user_columns, ("user_id",), names[2]), "user_id", names[2])
-        people = Users(table, tuple(c for c in table.columns if c != "user_id"))
+        people, notes = _users(config, users)
         findings += notes
     return Dataset(catalog, Interactions(events), people, tuple(findings))
 
 
-def _interactions(config: DataConfig, raw: pl.DataFrame, where: str) -> tuple[pl.DataFrame, list[Finding]]:
-    """Bring events to the columns of `INTERACTION_SCHEMA`."""
-    table = rename(raw, config.columns, ("user_id", "item_id"), where)
-    findings = []
+def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list[Finding]]:
+    """Bring events to the columns of `INTERACTION_SCHEMA`; cells are read before rows are dropped, so rows keep their numbers."""
+    raw = rename(raw, config.columns, ("user_id", "item_id"), "data.columns")
+    findings = list(raw.findings)
+    columns: dict[str, pl.Series | pl.Expr] = {}
     for column in ("user_id", "item_id"):
-        table, notes = clean_ids(table, column, where)
+        columns[column], notes = read_ids(raw, column)
         findings += notes
-    at = (
-        as_time(table["at"], where)
-        if "at" in table.columns
-        else pl.Series("at", [None] * len(table), pl.Datetime("us", "UTC"))
-    )
-    value = (
-        as_number(table["value"], where)
-        if "value" in table.columns
-        else pl.Series("value", [None] * len(table), pl.Float32)
-    )
-    kind = (
-        pl.col("kind").cast(pl.String).fill_null(config.default_kind)
-        if "kind" in table.columns
-        else pl.lit(config.default_kind)
-    )
-    extra = [c for c in ("text", "image", "audio", "part") if c in table.columns]
-    events = table.with_columns(at.alias("at"), value.alias("value"), kind.alias("kind")).select(
-        [*INTERACTION_SCHEMA, *extra]
-    )
-    if "part" in extra:
-        events = _parts(events, where)
+    columns |= {"at": pl.lit(None, TIME), "value": pl.lit(None, pl.Float32)}
+    if "at" in raw.table.columns:
+        columns["at"], notes = read_times(raw, "at")
+        findings += notes
+    if "value" in raw.table.columns:
+        columns["value"] = read_numbers(raw, "value")
+    default = pl.lit(config.default_kind.strip().lower())
+    columns["kind"] = default
+    if "kind" in raw.table.columns:
+        kind = pl.col("kind").cast(pl.String).str.strip_chars().str.to_lowercase()
+        columns["kind"] = pl.when(kind != "").then(kind).otherwise(default)
+    columns |= {name: pl.col(name).cast(pl.String) for name in EVENT_CONTENT if name in raw.table.columns}
+    if "part" in raw.table.columns:
+        columns["part"] = read_parts(raw, "part")
+    ordered = [*INTERACTION_SCHEMA, *(name for name in columns if name not in INTERACTION_SCHEMA)]
+    events = raw.table.with_columns(**columns).select(ordered)
+    return _known_events(config, raw, events, findings)
+
+
+def _known_events(
+    config: DataConfig, raw: RawTable, events: pl.DataFrame, findings: list[Finding]
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Leave out events of nobody, of nothing, and of too small a value."""
+    total = events.height
+    events, notes = _with_id(events, raw, "user_id", "item_id")
+    findings += notes
     if config.min_value is not None:
-        kept = events.filter(pl.col("value") >= config.min_value)
-        low = len(events) - len(kept)
-        findings.append(
-            Finding(
-                "events.low_value", low, len(events), "dropped", advice=f"value below {config.min_value:g} or missing"
-            )
-        )
-        events = kept
+        before = events.height
+        events = events.filter(pl.col("value") >= config.min_value)
+        advice = f"value below {config.min_value:g} or missing"
+        findings += found("events.low_value", before - events.height, before, "dropped", examples=(), advice=advice)
     if events.height == 0:
-        raise DataError("No event is left.", where=where, fix="check data.min_value and the columns' mapping")
+        raise DataError(
+            f"None of {total:,} events is left.", where=raw.name, fix="check data.min_value and the columns' mapping"
+        )
+    unknown = events["at"].null_count()
+    if unknown:
+        advice = (
+            "no event has a time: only random, cold_items and published splits work"
+            if unknown == events.height
+            else "an event without a time counts as its user's oldest"
+        )
+        findings += found("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
     return events, findings
 
 
-def _parts(events: pl.DataFrame, where: str) -> pl.DataFrame:
-    lower = events["part"].cast(pl.String).str.to_lowercase()
-    unknown = set(lower.unique().to_list()) - set(PART_NAMES)
-    if unknown:
-        raise DataError(
-            f"The part {sorted(map(str, unknown))[0]!r} is unknown.",
-            where=f"{where}, column part",
-            fix="use train, validation and test",
-        )
-    return events.with_columns(lower.replace_strict(PART_NAMES).alias("part"))
+def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.DataFrame, list[Finding]]:
+    """Drop rows without an id."""
+    known = table.select(pl.all_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
+    rows = (~known).arg_true().head(5).to_list()
+    findings = found(
+        "ids.missing",
+        table.height - int(known.sum()),
+        table.height,
+        "dropped",
+        examples=(raw.place(row, " or ".join(columns)) for row in rows),
+        advice="every row needs an id",
+        severity="warning",
+    )
+    return table.filter(known), findings
 
 
-def _catalog(
-    config: DataConfig, raw: pl.DataFrame | None, events: pl.DataFrame, media_root: Path | None, where: str
-) -> tuple[Catalog, list[Finding]]:
+def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tuple[Catalog, list[Finding]]:
     """Bind item columns to their roles, guessing the roles nobody named."""
-    if raw is None:
-        return Catalog(events.select(pl.col("item_id").unique().sort())), []
-    table, findings = clean_ids(rename(raw, config.item_columns, ("item_id",), where), "item_id", where)
-    for column in {*(config.text or []), *(config.attributes or []), *(config.media or {}).values(), *config.lists}:
-        rename(table, {column: column}, (), where)
-    for column, separator in config.lists.items():
-        table = table.with_columns(
-            pl.col(column).cast(pl.String).str.split(separator).list.eval(pl.element().str.strip_chars())
-        )
-    media = dict(config.media) if config.media is not None else _media_columns(table)
+    raw = rename(raw, config.item_columns, ("item_id",), "data.item_columns")
+    asked = {
+        "text": config.text or (),
+        "media": (config.media or {}).values(),
+        "attributes": config.attributes or (),
+        "lists": config.lists,
+    }
+    for setting, columns in asked.items():
+        for column in columns:
+            require(raw, column, f"[data] {setting}")
+    ids, notes = read_ids(raw, "item_id")
+    table, more = _with_id(raw.table.with_columns(item_id=ids), raw, "item_id")
+    if table.height == 0:
+        raise DataError("No item has an id.", where=raw.name, fix="map it: [data.item_columns] item_id")
+    table = split_lists(table, config.lists)
     title = "title" if "title" in table.columns else None
-    free = [
-        c
-        for c in table.columns
-        if c not in {"item_id", *media.values(), *(config.text or []), *(config.attributes or [])}
-    ]
-    text = list(config.text) if config.text is not None else [c for c in free if _is_long_text(table[c]) or c == title]
-    attributes = (
-        config.attributes if config.attributes is not None else [c for c in free if c not in text and c != title]
+    roles = find_roles(table, config.text, config.media, config.attributes, title)
+    table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
+    catalog = Catalog(
+        table.select("item_id", pl.exclude("item_id")), title, roles.text, roles.media, roles.attributes, media_root
     )
-    guessed = [f"text: {', '.join(text)}"] * (config.text is None) + [f"media: {media}"] * (
-        config.media is None and bool(media)
-    )
-    if guessed:
-        findings.append(
-            Finding(
-                "items.roles",
-                len(guessed),
-                len(table.columns),
-                "kept",
-                tuple(guessed),
-                "guessed; name them in [data] to be sure",
-            )
+    return catalog, [*raw.findings, *notes, *more, *roles.findings]
+
+
+def _users(config: DataConfig, raw: RawTable) -> tuple[Users, list[Finding]]:
+    """Every column of the users is an attribute."""
+    raw = rename(raw, config.user_columns, ("user_id",), "data.user_columns")
+    ids, notes = read_ids(raw, "user_id")
+    table, more = _with_id(raw.table.with_columns(user_id=ids), raw, "user_id")
+    names = [name for name in table.columns if name != "user_id"]
+    return Users(as_attributes(table, names), tuple(names)), [*raw.findings, *notes, *more]
+
+
+def _check_overlap(events: pl.DataFrame, catalog: Catalog, events_name: str, items_name: str) -> None:
+    if not events["item_id"].is_in(catalog.table["item_id"].implode()).any():
+        raise DataError(
+            f"No event names an item of the catalog (events: {events['item_id'][0]!r}, items: {catalog.item_ids[0]!r}).",
+            where=f"{events_name} and {items_name}, column item_id",
+            fix="map the columns that hold the same ids in [data.columns] and [data.item_columns]",
         )
-    return Catalog(table, title, tuple(text), media, tuple(attributes), media_root), findings
 
 
-def _media_columns(table: pl.DataFrame) -> dict[str, str]:
-    """Find the columns whose values end like pictures or sound."""
-    found: dict[str, str] = {}
-    for column in table.columns:
-        if table[column].dtype != pl.String:
-            continue
-        ending = table[column].drop_nulls().head(100).str.to_lowercase()
-        for modality, endings in (("image", PICTURE_ENDINGS), ("audio", SOUND_ENDINGS)):
-            share = sum(ending.str.ends_with(e).sum() for e in endings) / max(len(ending), 1)
-            if share > 0.8 and modality not in found:
-                found[modality] = column
-    return found
-
-
-def _is_long_text(values: pl.Series) -> bool:
-    if values.dtype != pl.String or values.null_count() == len(values):
-        return False
-    mean = values.drop_nulls().str.len_bytes().mean()
-    return isinstance(mean, float) and mean > LONG_TEXT and values.n_unique() > len(values) / 4
-
-
-def _core(events: pl.DataFrame, least: int) -> pl.DataFrame:
+def _core(events: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[Finding]]:
     """Drop users and items with fewer than `least` events until none is left."""
-    while least > 1:
+    total = events.height
+    while least > 1 and events.height:
         kept = events.filter((pl.len().over("user_id") >= least) & (pl.len().over("item_id") >= least))
-        if len(kept) == len(events):
+        if kept.height == events.height:
             break
         events = kept
     if events.height == 0:
-        raise DataError(f"No user or item has {least} events.", where="data.min_interactions", fix="lower it")
-    return events
+        raise DataError(
+            f"No users and items are left that have {least} events each.", where="data.min_interactions", fix="lower it"
+        )
+    advice = f"their user or item has fewer than {least} events (min_interactions)"
+    return events, found("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
 
 
 def _size_findings(events: pl.DataFrame) -> list[Finding]:
-    """Note what makes learning hopeless."""
-    findings = []
-    if events["user_id"].n_unique() == 1:
-        findings.append(
-            Finding(
-                "events.one_user",
-                1,
-                1,
-                "kept",
-                advice="with one user there is nobody to learn from",
-                severity="warning",
-            )
-        )
+    """Note what makes learning hard, and stop where nothing can be learned."""
     if events["item_id"].n_unique() == 1:
         raise DataError(
-            "All events name one item.", where="interactions: item_id", fix="map the column that tells items apart"
+            f"All events name one item, {events['item_id'][0]!r}: there is nothing to choose from.",
+            where="interactions, column item_id",
+            fix="map the column that tells items apart",
+        )
+    findings: list[Finding] = []
+    if events["user_id"].n_unique() == 1:
+        findings += found(
+            "events.one_user",
+            1,
+            1,
+            "kept",
+            examples=(f"user {events['user_id'][0]!r}",),
+            advice="with one user there is nobody to learn from; map the column that tells users apart",
+            severity="warning",
         )
     known = events["at"].drop_nulls()
     if len(known) > 1 and known.min() == known.max():
-        findings.append(
-            Finding(
-                "events.one_instant",
-                len(known),
-                len(events),
-                "kept",
-                advice="all times are equal: a split by time is a random one",
-                severity="warning",
-            )
+        findings += found(
+            "events.one_instant",
+            len(known),
+            events.height,
+            "kept",
+            examples=(f"{known[0]:%Y-%m-%d %H:%M:%S}",),
+            advice="all times are equal, so no split by time is possible: choose a random, cold_items or published one",
+            severity="warning",
         )
     return findings
 

@@ -5,16 +5,19 @@ In: interactions. Out: a `Split` whose parts share no row, with what was checked
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
 import polars as pl
+from pydantic import Field, model_validator
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.schema import Finding, Interactions, Split
-from penchant.data.histories import tie_breaker
+from penchant.data.histories import TIME_ORDER, tie_breaker
 
 PARTS = ("train", "validation", "test")
+BY_TIME = ("user_time", "last_out", "global_time")
 
 
 class Config(Settings):
@@ -23,74 +26,82 @@ class Config(Settings):
     kind: Literal["auto", "user_time", "last_out", "global_time", "random", "cold_items", "published"] = "auto"
     """user_time: the last part of each user. last_out: each user's last event. global_time: two instants for everyone.
     random: a share of each user. cold_items: all events of some items. published: the data's own `part` column.
-    auto: published where there is one, else user_time, else (no times) random."""
-    test_share: float = 0.1
+    auto: published where there is one, else user_time, else (no times, or one for all) random."""
+    test_share: float = Field(0.1, gt=0, lt=1)
     """Part of the events (of each user, of all, or of the items) that is test."""
-    validation_share: float = 0.1
+    validation_share: float = Field(0.1, gt=0, lt=1)
     """The same for validation, which comes before test."""
-    min_item_events: int = 5
+    min_item_events: int = Field(5, ge=1)
     """cold_items draws among items with at least this many events."""
-    min_user_events: int = 3
-    """Users with fewer events stay in train."""
+    min_user_events: int = Field(3, ge=3)
+    """Users with fewer events stay in train (user_time, last_out, random)."""
+
+    @model_validator(mode="after")
+    def _leave_something_to_learn(self) -> Self:
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share and validation_share together leave nothing to train on")
+        return self
 
 
 def split(interactions: Interactions, config: Config, seed: int) -> Split:
     """Divide the events; the result depends on the events and the seed, not on the order of rows.
+
+    Events of one user at one instant are divided in a seeded random order. An event without a time counts as its user's oldest.
 
     Raises:
         DataError: A split by time without times, a published one without `part`, or a part that came out empty.
     """
     table = interactions.table
     kind = _resolve(table, config.kind)
-    if kind in ("user_time", "last_out", "global_time") and table["at"].null_count() == len(table):
-        raise DataError(
-            f"The events have no time, a {kind} split needs it.",
-            where="interactions: at",
-            fix='map the time column in [data.columns], or set split.kind = "random"',
-        )
-    cold: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    cold: dict[str, tuple[str, ...]] = {"validation": (), "test": ()}
     if kind == "published":
         parted = table
     elif kind == "cold_items":
-        parted, cold = _cold_items(table, config, seed)
+        cold = _draw_items(table, config, seed)
+        parted = table.with_columns(part=_part_of_items(cold))
     elif kind == "global_time":
-        parted = _global_time(table, config)
+        parted = table.with_columns(part=_part_by_instant(table, config))
     else:
-        parted = _per_user(table, config, kind, seed)
-    parts = [Interactions(parted.filter(pl.col("part") == part).drop("part")) for part in PARTS]
-    for name, part in zip(PARTS, parts, strict=True):
+        order = ("tie", "kind", "value") if kind == "random" else TIME_ORDER
+        ordered = table.with_columns(tie=tie_breaker(seed)).sort("user_id", *order, nulls_last=False)
+        parted = ordered.with_columns(part=_part_by_rank(config, one=kind == "last_out")).drop("tie")
+    train, validation, test = (Interactions(parted.filter(pl.col("part") == part).drop("part")) for part in PARTS)
+    for name, part in zip(PARTS, (train, validation, test), strict=True):
         if len(part) == 0:
-            raise DataError(
-                f"The {name} part is empty: {len(table):,} events of {table['user_id'].n_unique():,} users are too few to divide.",
-                where=f"split.kind = {kind!r}",
-                fix="bring more events, enlarge split.test_share and split.validation_share, or choose another split.kind",
-            )
-    return Split(kind, parts[0], parts[1], parts[2], cold[1], cold[0], tuple(_checks(parts, kind)))
+            raise _too_few(table, name, kind)
+    checks = (*_checks(train.table, validation.table, test.table, kind), *_unknown_times(table, kind))
+    return Split(kind, train, validation, test, cold["test"], cold["validation"], checks)
 
 
 def _resolve(table: pl.DataFrame, kind: str) -> str:
+    """Return what "auto" means here, and refuse what cannot be done."""
     if kind == "published" and "part" not in table.columns:
         raise DataError(
             "There is no `part` column, a published split needs it.",
             where="interactions: part",
             fix='map it in [data.columns] (part = "split"), or choose another split.kind',
         )
-    if kind != "auto":
-        return kind
-    if "part" in table.columns:
-        return "published"
-    return "random" if table["at"].null_count() == len(table) else "user_time"
+    instants = table["at"].drop_nulls()
+    one = len(instants) == 0 or instants.min() == instants.max()
+    if kind == "auto":
+        return "published" if "part" in table.columns else "random" if one else "user_time"
+    if kind in BY_TIME and one:
+        state = f"all have the time {instants[0]:%Y-%m-%d %H:%M:%S}" if len(instants) else "have no time"
+        raise DataError(
+            f"The events {state}; a {kind} split needs times that differ.",
+            where="interactions: at",
+            fix='map the time column in [data.columns], or set split.kind = "random"',
+        )
+    return kind
 
 
-def _per_user(table: pl.DataFrame, config: Config, kind: str, seed: int) -> pl.DataFrame:
-    """Number each user's events from the newest (or at random), and cut."""
-    order = ["tie"] if kind == "random" else ["at", "tie"]
-    one = kind == "last_out"
+def _part_by_rank(config: Config, *, one: bool) -> pl.Expr:
+    """Count each user's events from the last, and cut; the rows are in order."""
     count = pl.len().over("user_id")
     num_test = pl.lit(1) if one else (count * config.test_share).round().clip(1)
     num_held = num_test + (pl.lit(1) if one else (count * config.validation_share).round().clip(1))
     from_end = pl.int_range(pl.len(), 0, -1).over("user_id")
-    part = (
+    return (
         pl.when(count < config.min_user_events)
         .then(pl.lit("train"))
         .when(from_end <= num_test)
@@ -99,77 +110,132 @@ def _per_user(table: pl.DataFrame, config: Config, kind: str, seed: int) -> pl.D
         .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )
-    ordered = table.with_columns(tie=tie_breaker(seed)).sort("user_id", *order)
-    return ordered.with_columns(part=part).drop("tie")
 
 
-def _global_time(table: pl.DataFrame, config: Config) -> pl.DataFrame:
-    """Cut at two instants, so that the shares are as asked."""
-    known = table.filter(pl.col("at").is_not_null())
-    at = known["at"].dt.epoch("us")
-    test_from = at.quantile(1 - config.test_share, "nearest")
-    held_from = at.quantile(1 - config.test_share - config.validation_share, "nearest")
+def _part_by_instant(table: pl.DataFrame, config: Config) -> pl.Expr:
+    """Cut at two instants, so that the shares are about as asked; events of one instant stay together."""
+    at = table["at"].drop_nulls().dt.epoch("us")
+    test_after = at.quantile(1 - config.test_share, "nearest")
+    held_after = at.quantile(1 - config.test_share - config.validation_share, "nearest")
     instant = pl.col("at").dt.epoch("us")
-    part = (
-        pl.when(instant > test_from)
+    return (
+        pl.when(instant > test_after)
         .then(pl.lit("test"))
-        .when(instant > held_from)
+        .when(instant > held_after)
         .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     )
-    return known.with_columns(part=part)
 
 
-def _cold_items(
-    table: pl.DataFrame, config: Config, seed: int
-) -> tuple[pl.DataFrame, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Draw items; every event of theirs leaves train."""
+def _draw_items(table: pl.DataFrame, config: Config, seed: int) -> dict[str, tuple[str, ...]]:
+    """Draw the items of validation and test among those that have enough events."""
     often = table.group_by("item_id").len().filter(pl.col("len") >= config.min_item_events)
-    drawn = often.with_columns(draw=pl.col("item_id").hash(seed)).sort("draw")["item_id"].to_list()
+    drawn = often.with_columns(draw=pl.col("item_id").hash(seed)).sort("draw", "item_id")["item_id"].to_list()
+    if len(drawn) < 3:
+        raise DataError(
+            f"{len(drawn)} items have {config.min_item_events} events or more: too few to draw from.",
+            where="split.min_item_events",
+            fix="lower it, bring more events, or choose another split.kind",
+        )
     num_test = max(1, round(len(drawn) * config.test_share))
-    num_validation = max(1, round(len(drawn) * config.validation_share))
-    test, validation = drawn[:num_test], drawn[num_test : num_test + num_validation]
-    part = (
-        pl.when(pl.col("item_id").is_in(test))
-        .then(pl.lit("test"))
-        .when(pl.col("item_id").is_in(validation))
-        .then(pl.lit("validation"))
-        .otherwise(pl.lit("train"))
+    num_held = num_test + max(1, round(len(drawn) * config.validation_share))
+    return {"test": tuple(sorted(drawn[:num_test])), "validation": tuple(sorted(drawn[num_test:num_held]))}
+
+
+def _part_of_items(cold: dict[str, tuple[str, ...]]) -> pl.Expr:
+    part_of = {item: part for part, items in cold.items() for item in items}
+    return pl.col("item_id").replace_strict(part_of, default="train", return_dtype=pl.String)
+
+
+def _too_few(table: pl.DataFrame, part: str, kind: str) -> DataError:
+    place = {"published": "interactions: part"}.get(kind, f"split.kind = {kind!r}")
+    fix = "bring more events, enlarge split.test_share and split.validation_share, or choose another split.kind"
+    if kind == "published":
+        fix = f'mark some rows as {part}, or choose another split.kind ("user_time", "random")'
+    return DataError(
+        f"The {part} part is empty: {len(table):,} events of {table['user_id'].n_unique():,} users are too few to divide.",
+        where=place,
+        fix=fix,
     )
-    return table.with_columns(part=part), (tuple(sorted(validation)), tuple(sorted(test)))
 
 
-def _checks(parts: list[Interactions], kind: str) -> list[Finding]:
+def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, kind: str) -> list[Finding]:
     """Verify what a sceptic would ask."""
-    train, validation, test = (part.table for part in parts)
-    known = pl.concat([train, validation]).select("user_id", "item_id").unique()
-    again = test.join(known, on=["user_id", "item_id"], how="semi").height
-    met = set(train["user_id"].unique())
-    strangers = len(set(test["user_id"].unique()) - met)
+    pair, event = ["user_id", "item_id"], ["user_id", "item_id", "at", "kind"]
+    known = pl.concat([train.select(event), validation.select(event)])
+    again = test.select(pair).join(known.select(pair).unique(), on=pair, how="semi").height
+    same = test.select(event).join(known.unique(), on=event, how="semi", nulls_equal=True).height
+    strangers = test.select("user_id").unique().join(train.select("user_id").unique(), on="user_id", how="anti").height
     num_users = test["user_id"].n_unique()
-    found = [
+    timed = test["at"].null_count() < test.height
+    checks = [
+        Finding(
+            "split.shared_event",
+            same,
+            test.height,
+            "kept",
+            advice="no test event stands in an earlier part too"
+            if same == 0
+            else "test events that stand in an earlier part too, so they were seen; remove duplicates"
+            if timed
+            else "same user, item and kind as in an earlier part; without times, repeats and copies look the same",
+            severity="warning" if same and timed else "info",
+        ),
         Finding(
             "split.repeated_pair",
             again,
-            len(test),
+            test.height,
             "kept",
             advice="a repeat of an earlier choice is not recommended again, so it counts as missed",
         ),
         Finding("split.unknown_user", strangers, num_users, "kept", advice="scored from an empty history"),
     ]
     if kind in ("user_time", "last_out"):
-        found.append(_boundary_ties(train, validation, test))
-    return found
+        checks += _user_boundaries(train, validation, test)
+    elif kind == "global_time":
+        checks.append(_instants(train, validation, test))
+    return checks
 
 
-def _boundary_ties(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame) -> Finding:
-    """Count users whose first test event shares its instant with an event before it."""
-    before = pl.concat([train, validation]).group_by("user_id").agg(last=pl.col("at").max())
-    first = test.group_by("user_id").agg(first=pl.col("at").min()).join(before, on="user_id")
-    tied = first.filter(pl.col("first") == pl.col("last")).height
-    early = first.filter(pl.col("first") < pl.col("last")).height
-    if early:
-        raise AssertionError(f"{early} users have a test event before their last training event")
-    return Finding(
-        "split.boundary_tie", tied, first.height, "kept", advice="decided by a seeded random order, never by file order"
-    )
+def _user_boundaries(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame) -> list[Finding]:
+    """Verify that each user's time runs forward, and count those whose cut fell between events of one instant."""
+    learnt = train.group_by("user_id").agg(learnt_last=pl.col("at").max())
+    held = validation.group_by("user_id").agg(held_first=pl.col("at").min(), held_last=pl.col("at").max())
+    users = test.group_by("user_id").agg(test_first=pl.col("at").min())
+    users = users.join(held, on="user_id").join(learnt, on="user_id")
+    early = (pl.col("held_first") < pl.col("learnt_last")) | (pl.col("test_first") < pl.col("held_last"))
+    tied = (pl.col("held_first") == pl.col("learnt_last")) | (pl.col("test_first") == pl.col("held_last"))
+    backward, ties = users.select(early.sum().alias("early"), tied.sum().alias("tied")).row(0)
+    return [
+        _forward(backward, users.height, "users"),
+        Finding(
+            "split.boundary_tie",
+            ties,
+            users.height,
+            "kept",
+            advice="users whose cut fell between events of one instant: decided by a seeded random order, never by file order",
+        ),
+    ]
+
+
+def _instants(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame) -> Finding:
+    """Verify that each part ends before the next begins."""
+    spans = [
+        table.select(first=pl.col("at").dt.epoch("us").min(), last=pl.col("at").dt.epoch("us").max()).row(0)
+        for table in (train, validation, test)
+    ]
+    backward = sum(before[1] is not None and before[1] >= after[0] for before, after in pairwise(spans))
+    return _forward(backward, 2, "cuts")
+
+
+def _forward(backward: int, total: int, noun: str) -> Finding:
+    advice = f"time runs forward for all {noun}" if backward == 0 else f"{noun} whose test lies before their training"
+    return Finding("split.backward", backward, total, "kept", advice=advice, severity="error" if backward else "info")
+
+
+def _unknown_times(table: pl.DataFrame, kind: str) -> list[Finding]:
+    unknown = table["at"].null_count()
+    if kind not in BY_TIME or unknown == 0:
+        return []
+    advice = "events without a time count as the oldest: they are learned from unless a user has hardly any others"
+    return [Finding("split.no_time", unknown, table.height, "kept", advice=advice)]

@@ -12,6 +12,7 @@ ENCODERS = Table(
         "sentence_transformers": "penchant.encoders.text:SentenceTransformers",
         "transformers_text": "penchant.encoders.text:TransformersText",
         "tfidf": "penchant.encoders.text:Tfidf",
+        "attributes": "penchant.encoders.attributes:Attributes",
         "efficientnet": "penchant.encoders.image:EfficientNet",
         "transformers_image": "penchant.encoders.image:TransformersImage",
         "mel": "penchant.encoders.audio:Mel",

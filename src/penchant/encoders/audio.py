@@ -109,7 +109,8 @@ class TransformersAudio(Encoder):
         from transformers import AutoFeatureExtractor, AutoModel
 
         try:
-            extractor = AutoFeatureExtractor.from_pretrained(self.config.model)
+            loader: Any = AutoFeatureExtractor
+            extractor = loader.from_pretrained(self.config.model)
             model = AutoModel.from_pretrained(self.config.model).eval()
         except OSError as error:
             raise unreachable(self.config.model, "content encoder", error) from error

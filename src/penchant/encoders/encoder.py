@@ -25,6 +25,7 @@ class Encoder(ABC):
         licence: Licence of its weights.
         cost: "light" (under 1 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
         batch_size: Items for one call of `encode`.
+        whole_catalog: It learns from all items at once, so its vectors hold for one catalog only.
     """
 
     Config: ClassVar[type[Settings]]
@@ -32,6 +33,7 @@ class Encoder(ABC):
     licence: ClassVar[str]
     cost: ClassVar[str]
     batch_size: ClassVar[int] = 32
+    whole_catalog: ClassVar[bool] = False
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config

@@ -85,7 +85,8 @@ class TransformersImage(Encoder):
         from transformers import AutoImageProcessor, AutoModel
 
         try:
-            processor = AutoImageProcessor.from_pretrained(self.config.model, backend="pil")
+            loader: Any = AutoImageProcessor
+            processor = loader.from_pretrained(self.config.model, backend="pil")
             model = AutoModel.from_pretrained(self.config.model).eval()
         except ImportError as error:
             raise MissingExtraError("transformers", "image") from error

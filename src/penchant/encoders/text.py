@@ -172,7 +172,7 @@ class Tfidf(Encoder):
     modality = "text"
     licence = "none needed"
     cost = "light"
-    batch_size = 1 << 30
+    whole_catalog = True
 
     class Config(Settings):
         """TF-IDF's settings."""

@@ -24,8 +24,8 @@ from penchant.core.errors import DataError
 from penchant.core.seeds import generator
 from penchant.evaluation.intervals import MIN_USERS, Config, Interval, draw_counts
 
-BATCH_CELLS = 4_000_000
-"""Weights of pairs held at once: 32 MB."""
+BATCH_CELLS = 1_000_000
+"""Weights of pairs held at once: 8 MB, which a processor's cache nearly holds."""
 
 MAX_POINTS = 400
 """Points of a curve that are kept; a plot shows no more."""
@@ -245,30 +245,54 @@ def auc_interval(
     area = float(roc_auc_score(label, probability))
     if groups.size < MIN_USERS:
         return Interval(area, float("nan"), float("nan"), int(groups.size))
-    order = np.argsort(probability, kind="stable")
-    tie_starts = np.flatnonzero(np.diff(probability[order], prepend=-np.inf))
     rng = generator(config.seed, "bootstrap.auc")
     size = max(1, BATCH_CELLS // len(label))
+    order = _Order.of(label, probability, member)
     areas = []
     for start in range(0, config.resamples, size):
         counts = draw_counts(rng, min(size, config.resamples - start), groups.size)
-        areas.append(_weighted_areas(counts[:, member[order]], label[order], tie_starts))
+        areas.append(order.areas(counts))
     tail = (1.0 - config.confidence) / 2
     low, high = np.nanquantile(np.concatenate(areas), [tail, 1.0 - tail])
     return Interval(area, float(low), float(high), int(groups.size))
 
 
-def _weighted_areas(
-    weight: Float64[np.ndarray, "draws pairs"],
-    label: Bool[np.ndarray, " pairs"],
-    tie_starts: Int64[np.ndarray, " ties"],
-) -> Float64[np.ndarray, " draws"]:
-    """Return the AUC under each row of weights; pairs ascend by score, ties count half."""
-    positive = np.add.reduceat(weight * label, tie_starts, axis=1)
-    negative = np.add.reduceat(weight * ~label, tie_starts, axis=1)
-    below = np.cumsum(negative, axis=1) - 0.5 * negative
-    total = positive.sum(axis=1) * negative.sum(axis=1)
-    return np.divide((positive * below).sum(axis=1), total, out=np.full(len(weight), np.nan), where=total > 0)
+@dataclass(frozen=True)
+class _Order:
+    """What of the scores an AUC depends on, so that each draw of users needs only new weights.
+
+    Attributes:
+        yes: (positives,) group of each positive.
+        no: (negatives,) group of each negative, lowest score first.
+        lower: (positives,) how many negatives score below each positive.
+        up_to: (positives,) how many score below it or the same.
+    """
+
+    yes: Int64[np.ndarray, " positives"]
+    no: Int64[np.ndarray, " negatives"]
+    lower: Int64[np.ndarray, " positives"]
+    up_to: Int64[np.ndarray, " positives"]
+
+    @classmethod
+    def of(
+        cls,
+        label: Bool[np.ndarray, " pairs"],
+        probability: Float64[np.ndarray, " pairs"],
+        member: Int64[np.ndarray, " pairs"],
+    ) -> _Order:
+        no = np.flatnonzero(~label)
+        no = no[np.argsort(probability[no], kind="stable")]
+        lower, up_to = (np.searchsorted(probability[no], probability[label], side=side) for side in ("left", "right"))
+        return cls(member[label], member[no], lower, up_to)
+
+    def areas(self, counts: Float64[np.ndarray, "draws groups"]) -> Float64[np.ndarray, " draws"]:
+        """Return the AUC with each pair weighted by how often its group was drawn; ties count half."""
+        weight = counts.take(self.yes, axis=1)
+        below = np.zeros((len(counts), len(self.no) + 1))  # the weight of the lowest n negatives, n = 0 ...
+        np.cumsum(counts.take(self.no, axis=1), axis=1, out=below[:, 1:])
+        won = 0.5 * (weight * (below.take(self.lower, axis=1) + below.take(self.up_to, axis=1))).sum(axis=1)
+        total = weight.sum(axis=1) * below[:, -1]
+        return np.divide(won, total, out=np.full(len(counts), np.nan), where=total > 0)
 
 
 def _thinned(x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"]) -> Curve:

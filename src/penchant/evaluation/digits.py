@@ -71,6 +71,8 @@ def seconds(value: float | None) -> str:
     if value is None or math.isnan(value):
         return MISSING
     sign, value = (MINUS if value < 0 else ""), abs(value)
+    if value == 0:
+        return "0 s"
     if value < 0.9995:
         return f"{sign}{value * 1000:.{0 if value >= 0.01 else 1}f} ms"
     if value < 59.95:

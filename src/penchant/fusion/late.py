@@ -6,11 +6,10 @@ In: scores of several members for the same users. Out: z-scores on one scale, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
-from scipy.optimize import minimize
+from scipy.optimize import nnls
 
 from penchant.core.config import Settings
 
@@ -20,18 +19,12 @@ MIN_STD = 1e-9
 class Config(Settings):
     """How the weights of the stack are found."""
 
-    objective: Literal["likelihood", "ndcg"] = "ndcg"
-    """likelihood: weights under which the true items are most probable (softmax). ndcg: from there, step by step while NDCG rises."""
-    at: int = 20
-    """Length of the lists whose NDCG is raised."""
-    max_users: int = 1500
-    """Validation users to fit on, drawn at random; a dozen weights need no more."""
-    max_cells: int = 40_000_000
-    """Scores held at once (users x candidates x members, 4 bytes each); above it candidates are sampled."""
-    ridge: float = 1e-3
-    """Pull of the weights toward zero."""
-    min_gain: float = 1e-4
-    """A step is kept only if NDCG rises by this much, so that noise adds no member."""
+    max_users: int = 3000
+    """Validation users to fit on, evenly spaced; a dozen weights need no more."""
+    ridge: float = 1e-6
+    """Pull toward zero, as a share of the members' mean square; decides between members that say the same."""
+    min_share: float = 0.005
+    """Members whose share of all weights would be smaller are left out and cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +36,40 @@ class Standardised:
     std: Float32[np.ndarray, "users 1"]
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the weights are fitted on: members' z-scores of some users and candidates.
+@dataclass
+class Moments:
+    """All that the weights depend on, summed over users; its size does not grow with them.
 
     Attributes:
-        values: (users, candidates, members).
-        positive: The user did choose this candidate.
-        blocked: The candidate is in the user's history, and cannot be recommended.
+        gram: (members, members) sum of products of members' z-scores over open items.
+        target: (members,) sum of z-scores of the chosen items, each user's chosen items counting 1 / sqrt(their number).
     """
 
-    values: Float32[np.ndarray, "users candidates members"]
-    positive: Bool[np.ndarray, "users candidates"]
-    blocked: Bool[np.ndarray, "users candidates"]
+    gram: Float64[np.ndarray, "members members"]
+    target: Float64[np.ndarray, " members"]
+
+    @classmethod
+    def zero(cls, num_members: int) -> Moments:
+        """Return the moments of nobody."""
+        return cls(np.zeros((num_members, num_members)), np.zeros(num_members))
+
+    def add(
+        self,
+        values: Float32[np.ndarray, "members users items"],
+        chosen: Bool[np.ndarray, "users items"],
+        blocked: Bool[np.ndarray, "users items"],
+    ) -> None:
+        """Add a batch of users; items in `blocked` do not count, `values` there are overwritten with 0."""
+        values[:, blocked] = 0
+        flat = values.reshape(len(values), -1)
+        wish = (chosen & ~blocked).astype(np.float32)
+        wish /= np.sqrt(np.maximum(wish.sum(1, keepdims=True), 1))
+        self.gram += flat @ flat.T
+        self.target += flat @ wish.ravel()
+
+    def only(self, members: list[int]) -> Moments:
+        """Return the moments of some members."""
+        return Moments(self.gram[np.ix_(members, members)], self.target[members])
 
 
 def standardise(scores: Float32[np.ndarray, "users items"]) -> Standardised:
@@ -70,88 +84,30 @@ def standardise(scores: Float32[np.ndarray, "users items"]) -> Standardised:
     return Standardised((scores - mean) / std, mean, std)
 
 
-def fit_weights(
-    evidence: Evidence, config: Config, *, start: Float64[np.ndarray, " members"] | None = None
-) -> Float64[np.ndarray, " members"]:
-    """Return one weight >= 0 for each member.
+def fit_weights(moments: Moments, config: Config) -> Float64[np.ndarray, " members"]:
+    """Return one weight >= 0 for each member, summing to 1.
 
-    Every user counts the same, however many items they chose. Deterministic.
+    Non-negative least squares of "chosen next" on the members' z-scores. A softmax likelihood was tried and is worse here:
+    z-scores have heavy tails, and it spends its weights on taming them (see ARCHITECTURE.md).
 
     Args:
-        evidence: Validation users; never test users.
-        config: Objective and limits.
-        start: Weights to begin from.
+        moments: Of validation users; never of test users.
+        config: Limits.
     """
-    weights = _most_likely(evidence, config.ridge, start)
-    if config.objective == "ndcg":
-        weights = _climb_ndcg(evidence, weights, config)
+    gram = moments.gram / max(float(np.trace(moments.gram)) / len(moments.gram), 1e-12)
+    target = moments.target / max(float(np.abs(moments.target).max()), 1e-12)
+    root = np.linalg.cholesky(gram + (config.ridge + 1e-9) * np.eye(len(gram)))
+    weights = _shares(nnls(root.T, np.linalg.solve(root, target))[0])
+    small = weights < config.min_share
+    if small.any() and not small.all():
+        kept = np.flatnonzero(~small)
+        again = nnls(root.T[:, kept], np.linalg.solve(root, target))[0]
+        weights = np.zeros(len(gram))
+        weights[kept] = _shares(again)
     return weights
 
 
-def _most_likely(
-    evidence: Evidence, ridge: float, start: Float64[np.ndarray, " members"] | None
-) -> Float64[np.ndarray, " members"]:
-    """Maximise the mean log-probability of the chosen items under softmax(values @ weights)."""
-    values, positive = evidence.values, evidence.positive
-    chosen = positive & ~evidence.blocked
-    rows = np.flatnonzero(chosen.any(1))
-    num_members = values.shape[2]
-    share = chosen[rows] / chosen[rows].sum(1, keepdims=True)
-    target = np.einsum("uc,ucm->um", share.astype(np.float32), values[rows])
-
-    def loss(weights: Float64[np.ndarray, " members"]) -> tuple[float, Float64[np.ndarray, " members"]]:
-        logits = values[rows] @ weights.astype(np.float32)
-        logits[evidence.blocked[rows]] = -np.inf
-        top = logits.max(1, keepdims=True)
-        probability = np.exp(logits - top)
-        total = probability.sum(1, keepdims=True)
-        probability /= total
-        expected = np.matmul(probability[:, None, :], values[rows])[:, 0, :]
-        nll = float(np.mean(np.log(total[:, 0]) + top[:, 0] - target @ weights))
-        gradient = (expected - target).mean(0).astype(np.float64)
-        return nll + ridge * float(weights @ weights), gradient + 2 * ridge * weights
-
-    first = np.full(num_members, 1.0 / num_members) if start is None else start
-    found = minimize(
-        loss, first, jac=True, method="L-BFGS-B", bounds=[(0, None)] * num_members, options={"maxiter": 60}
-    )
-    return np.asarray(found.x)
-
-
-def _climb_ndcg(
-    evidence: Evidence, weights: Float64[np.ndarray, " members"], config: Config
-) -> Float64[np.ndarray, " members"]:
-    """Change one weight at a time while NDCG rises; `total` is kept so that a trial costs one addition."""
-    weights = weights.copy()
-    scale = max(float(weights.max()), 1e-6)
-    total = evidence.values @ weights.astype(np.float32)
-    best = ndcg(total, evidence, config.at)
-    for _ in range(3):
-        before = best
-        for member in range(len(weights)):
-            old = weights[member]
-            column = evidence.values[:, :, member]
-            trials = {old * f for f in (0.0, 0.5, 0.75, 1.33, 2.0)} | {old + scale * s for s in (0.1, 0.3)}
-            for trial in sorted(trials - {old}):
-                value = ndcg(total + np.float32(trial - weights[member]) * column, evidence, config.at)
-                if value > best + config.min_gain:
-                    best = value
-                    total = total + np.float32(trial - weights[member]) * column
-                    weights[member] = trial
-        if best - before < config.min_gain:
-            break
-    return weights
-
-
-def ndcg(total: Float32[np.ndarray, "users candidates"], evidence: Evidence, at: int) -> float:
-    """Return the mean NDCG of a ranking by `total`, over users with something to find; ties count against us."""
-    chosen = evidence.positive & ~evidence.blocked
-    rows = np.flatnonzero(chosen.any(1))
-    open_total = np.where(evidence.blocked[rows], -np.inf, total[rows])
-    k = min(at, open_total.shape[1])
-    top = np.argpartition(-open_total, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(open_total, top, 1), axis=1, kind="stable")
-    hits = np.take_along_axis(chosen[rows], np.take_along_axis(top, order, 1), 1)
-    discount = 1 / np.log2(np.arange(k) + 2)
-    ideal = np.cumsum(discount)[np.minimum(chosen[rows].sum(1), k) - 1]
-    return float(np.mean(hits @ discount / ideal))
+def _shares(weights: Float64[np.ndarray, " members"]) -> Float64[np.ndarray, " members"]:
+    """Scale to a sum of 1; where no member helps, all have the same say."""
+    total = weights.sum()
+    return weights / total if total > 0 else np.full(len(weights), 1 / len(weights))

@@ -5,177 +5,207 @@ In: histories and embeddings. Out: members that score an item nobody has touched
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
-from scipy import sparse
-from scipy.sparse.linalg import svds
+from jaxtyping import Bool, Float32
+from pydantic import Field
+from scipy import linalg, sparse
+from sklearn.utils.extmath import randomized_svd
 
-from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, keep_largest, liked, scale
-from penchant.models.linear import centred_unit
-from penchant.models.member import Member
-
-BLOCK = 1024
+from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, event_matrix, liked, recent
+from penchant.models.linear import gram_of, most_touched
 
 
 class ContentKNN(ItemToItem):
     """Similarity to the items of the history in one channel.
 
-    Each item of the history speaks for its `neighbours` nearest; an item without this content is neither near nor far.
+    Each item of the history speaks for its `neighbours` nearest. An item without this content is neither near nor far: it gets
+    the mean of those that have some. Similarity is the cosine after the channel's mean is taken off.
     """
 
     class Config(ItemToItemConfig):
         """ContentKNN's settings."""
 
-        channel: str = "fused"
+        channel: str = FUSED
         """Which channel to compare in; "fused" is the feature-level fusion of all."""
-        neighbours: int = 100
-        """Nearest items each item of the history speaks for."""
+        neighbours: int = Field(100, ge=0)
+        """Nearest items each item of the history speaks for; 0 keeps every pair (memory 4 bytes x items^2)."""
+        per_candidate: bool = False
+        """Choose the nearest for each scored item instead, so that every item is somebody's neighbour."""
         sharpness: float = 1.0
         """Similarities are raised to this power; above 1 near twins count more."""
+        whiten_dim: int = Field(0, ge=0)
+        """Compare in this many main directions, each given the same spread; 0 compares as encoded."""
 
-    def channels(self, content: Content) -> tuple[str, ...]:
-        return tuple(content.channels) if self.config.channel == "fused" else (self.config.channel,)
+    learns_from_behaviour = False
 
-    def fit(self, train: Histories, content: Content) -> Self:
-        graph = neighbour_graph(pick(content, self.config.channel, self.name), self.config.neighbours, row_sums=False)
-        graph.data = graph.data**self.config.sharpness
-        self.matrix = graph
-        return self
-
-
-class ContentMap(Member):
-    """Content mapped into the space of behaviour.
-
-    Item factors V come from a truncated SVD of the normalised interactions; ridge regression learns V from content on the
-    items that were touched, the often-touched counting more; every item is then scored by its predicted factor:
-    score = (history @ V) . (content W). A second ridge predicts log popularity from content, as a prior.
-
-    Source: in the spirit of Gantner et al., Learning attribute-to-feature mappings for cold-start recommendations, ICDM 2010.
-    """
-
-    class Config(ItemToItemConfig):
-        """ContentMap's settings."""
-
-        channels: list[str] | None = None
-        """Channels to read; None reads all."""
-        dim: int = 64
-        """Width of the space of behaviour."""
-        regularisation: float = 10.0
-        """Ridge penalty of the map, in units of the mean content variance."""
-        user_exponent: float = 0.5
-        """How much heavy users are held back in that space."""
-        item_exponent: float = 0.5
-        """How much popular items are held back in that space."""
-        popularity_weight: float = 0.0
-        """Weight of the popularity predicted from content beside the match; 0 leaves it out."""
-
-    def __init__(self, config: ItemToItemConfig | None = None, *, name: str = "") -> None:
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
-        self.source = self.target = np.zeros((0, 0), np.float32)
-        self.prior = np.zeros(0, np.float32)
+        self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
+        self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
+        """Row means over the items with content: what an item without content is told."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
+        return named(content, [self.config.channel])
 
     def fit(self, train: Histories, content: Content) -> Self:
-        features = _side_by_side([pick(content, name, self.name) for name in self.channels(content)])
-        users_items = liked(train)
-        count = np.asarray(users_items.sum(0)).ravel()
-        dim = min(self.config.dim, min(users_items.shape) - 1)
-        _, strength, right = svds(
-            scale(users_items, self.config.user_exponent, self.config.item_exponent), k=dim, random_state=0
-        )
-        factors = (right * strength[:, None]).T.astype(np.float32)
-        warm = count > 0
-        weight = np.log1p(count)
-        self.source = factors
-        self.target = _ridge(features, factors, warm, weight, self.config.regularisation)
-        popularity = _ridge(features, np.log1p(count)[:, None], warm, np.ones_like(count), self.config.regularisation)[
-            :, 0
-        ]
-        self.prior = np.zeros(train.num_items, np.float32)
-        if self.config.popularity_weight:
-            spread = (
-                np.std(self.source @ self.target.T)
-                if train.num_items <= BLOCK
-                else np.std(self.source[:BLOCK] @ self.target.T)
-            )
-            self.prior = (
-                self.config.popularity_weight * spread * (popularity - popularity.mean()) / max(popularity.std(), 1e-9)
-            ).astype(np.float32)
+        embeddings = pick(content, self.config.channel, self.name)
+        self.known = embeddings.usable
+        rows = _whitened(embeddings, self.config.whiten_dim) if self.config.whiten_dim else _centred(embeddings)
+        self.matrix = self._graph(rows) if self.config.neighbours else self._every_pair(rows)
+        total = np.asarray(self.matrix.sum(1), np.float32).ravel()
+        self.typical = total / np.float32(max(int(self.known.sum()), 1))
         return self
+
+    def _graph(self, rows: Float32[np.ndarray, "items dim"]) -> sparse.csr_array:
+        graph = neighbour_graph(rows, self.config.neighbours)
+        graph.data **= np.float32(self.config.sharpness)
+        return sparse.csr_array(graph.T) if self.config.per_candidate else graph
+
+    def _every_pair(self, rows: Float32[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items items"]:
+        similar = rows @ rows.T
+        np.fill_diagonal(similar, 0)
+        if self.config.sharpness != 1:
+            similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
+        return similar
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        taste = histories.matrix() @ self.source
-        return (taste @ self.target.T + self.prior).astype(np.float32)
+        scores = super().score(histories)
+        if not self.known.all():
+            weighted: Any = event_matrix(recent(histories, self.config))
+            scores[:, ~self.known] = np.asarray(weighted @ self.typical, np.float32)[:, None]
+        return scores
 
     def contributions(
         self, history: Histories
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        events = (self.source[history.item_index] * history.weight[:, None]) @ self.target.T
-        return self.prior, events.astype(np.float32)
+        prior, events = super().contributions(history)
+        weighted = recent(history, self.config)
+        events[:, ~self.known] = (self.typical[weighted.item_index] * weighted.weight)[:, None]
+        return prior, events
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"source": self.source, "target": self.target, "prior": self.prior}
+        return {**super().arrays(), "known": self.known, "typical": self.typical}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.source, self.target, self.prior = arrays["source"], arrays["target"], arrays["prior"]
+        super().restore(arrays)
+        self.known, self.typical = arrays["known"], arrays["typical"]
         return self
 
 
-def pick(content: Content, name: str, member: str) -> Embeddings:
-    """Return one channel, or the fused vectors.
+class ContentRegression(ItemToItem):
+    """Who would touch an item, predicted from its content.
 
-    Raises:
-        ConfigError: There is no such channel.
+    Kernel ridge regression over the items somebody touched: with X the interactions, Z the channels' centred unit rows side by
+    side (K = Z Z^T is the weighted sum of their cosines), matrix = (X^T X + mu I)^-1 X^T X (K_ww + lambda I)^-1 K_w. The left
+    factor smooths the history over what people do, the right one reaches any item that has content; predicted popularity is
+    part of it. An item without content gets the mean of those with some.
+
+    Cost: items^3 / 3 for the smoothing up to `max_items`, `dim` directions of it above; 4 bytes x max_items^2 while fitting.
+
+    Source: kernel ridge regression (Saunders et al., ICML 1998) on the columns of the interaction matrix, solved in the
+    primal: (K_ww + lambda I)^-1 Z_w = Z_w (Z_w^T Z_w + lambda I)^-1.
     """
-    if name == "fused" and content.fused is not None:
-        return content.fused
-    if name in content.channels:
-        return content.channels[name]
-    raise ConfigError(
-        f"There is no content channel {name!r}.",
-        where=f"members.{member}.channel",
-        fix=nearest(name, {*content.channels, "fused"}),
-    )
+
+    class Config(ItemToItemConfig):
+        """The settings of content regression."""
+
+        channels: list[str] | None = None
+        """Channels to read; None reads all."""
+        weights: dict[str, float] = {}
+        """Weight of a channel's similarity; 1 where not named."""
+        regularisation: float = Field(10.0, gt=0)
+        """lambda: penalty of the map from content; larger trusts content less."""
+        smoothing: float = Field(2000.0, ge=0)
+        """mu: penalty of the smoothing over behaviour; larger smooths more, 0 not at all."""
+        max_items: int = 15_000
+        """With more touched items, the smoothing keeps only its `dim` strongest directions."""
+        dim: int = 256
+        """Directions of smoothing in a larger catalog."""
+
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.source = self.target = np.zeros((0, 0), np.float32)
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return named(content, self.config.channels)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        features, known = self._features(content)
+        users_items = liked(train)
+        touched = most_touched(users_items, train.num_items)
+        taught = touched[known[touched]]
+        rows = features[taught].astype(np.float64)
+        gram = rows.T @ rows
+        gram[np.diag_indices_from(gram)] += self.config.regularisation
+        answers = np.zeros(features.shape, np.float32)
+        answers[taught] = linalg.solve(gram, rows.T, assume_a="pos").T
+        self.source = np.zeros(features.shape, np.float32)
+        self.source[touched] = self._smooth(users_items[:, touched], answers[touched])
+        if known.any():
+            features[~known] = features[known].mean(0)
+        self.target = features
+        return self
+
+    def _features(self, content: Content) -> tuple[Float32[np.ndarray, "items dim"], Bool[np.ndarray, " items"]]:
+        """Return rows whose products are the weighted sum of the channels' cosines, and which items have any content.
+
+        A channel an item lacks stays at that channel's mean, zero.
+        """
+        found = read(content, self.config.channels, self.config.weights, self.name)
+        blocks = [_centred(e) * np.float32(np.sqrt(weight)) for e, weight in found]
+        return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
+
+    def _smooth(
+        self, users_items: sparse.csr_array, answers: Float32[np.ndarray, "touched dim"]
+    ) -> Float32[np.ndarray, "touched dim"]:
+        """Return (X^T X + mu I)^-1 X^T X @ answers."""
+        if not self.config.smoothing or users_items.nnz == 0:
+            return answers
+        if users_items.shape[1] <= self.config.max_items:
+            gram = gram_of(users_items)
+            wanted = gram @ answers
+            gram[np.diag_indices_from(gram)] += np.float32(self.config.smoothing)
+            found = linalg.solve(gram.T, wanted, assume_a="pos", overwrite_a=True, check_finite=False)
+            return np.asarray(found, np.float32)
+        _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
+        kept = strength**2 / (strength**2 + self.config.smoothing)
+        return np.asarray((right.T * kept) @ (right @ answers), np.float32)
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        taste: Any = event_matrix(recent(histories, self.config)) @ self.source
+        return np.asarray(taste @ self.target.T, np.float32)
+
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        weighted = recent(history, self.config)
+        events = (self.source[history.item_index] * weighted.weight[:, None]) @ self.target.T
+        return np.zeros(history.num_items, np.float32), events.astype(np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"source": self.source, "target": self.target}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.source, self.target = arrays["source"], arrays["target"]
+        return self
 
 
-def neighbour_graph(embeddings: Embeddings, neighbours: int, *, row_sums: bool = True) -> sparse.csr_array:
-    """Return (items, items) float32: each item's nearest others by centred cosine, rows summing to 1 if asked.
-
-    Memory: a block of rows x items floats; time: items^2 x dim.
-    """
-    rows = centred_unit(embeddings.values, embeddings.usable)
-    parts = []
-    for start in range(0, len(rows), BLOCK):
-        similar = rows[start : start + BLOCK] @ rows.T
-        own = np.arange(similar.shape[0])
-        similar[own, start + own] = 0
-        parts.append(keep_largest(similar, neighbours))
-    graph = sparse.vstack(parts, format="csr")
-    if row_sums:
-        total = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
-        graph.data = (graph.data / np.repeat(total, np.diff(graph.indptr))).astype(np.float32)
-    return graph
+def _centred(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
+    return centred_unit(embeddings.values, embeddings.usable)
 
 
-def _side_by_side(channels: list[Embeddings]) -> Float32[np.ndarray, "items dim"]:
-    """Return centred unit rows of every channel beside one another; an absent channel stays at its mean, zero."""
-    return np.concatenate([centred_unit(e.values, e.usable) for e in channels], axis=1)
-
-
-def _ridge(
-    features: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: np.ndarray, regularisation: float
-) -> Float32[np.ndarray, "items outputs"]:
-    """Fit weighted ridge on some rows (with an intercept) and predict all rows."""
-    x, y, w = features[rows].astype(np.float64), target[rows].astype(np.float64), weight[rows] / weight[rows].mean()
-    mean_x, mean_y = np.average(x, axis=0, weights=w), np.average(y, axis=0, weights=w)
-    x, y = x - mean_x, y - mean_y
-    gram = (x * w[:, None]).T @ x
-    gram[np.diag_indices_from(gram)] += regularisation
-    solution = np.linalg.solve(gram, (x * w[:, None]).T @ y)
-    return ((features - mean_x) @ solution + mean_y).astype(np.float32)
+def _whitened(embeddings: Embeddings, dim: int) -> Float32[np.ndarray, "items dim"]:
+    """Return unit rows in the main directions, each direction given the same spread."""
+    usable = embeddings.usable
+    centred = embeddings.values[usable] - embeddings.values[usable].mean(0) if usable.any() else embeddings.values[:0]
+    width = min(dim, *centred.shape)
+    out = np.zeros((len(usable), max(width, 1)), np.float32)
+    if width:
+        left, spread, _ = randomized_svd(centred, width, random_state=0)
+        left = left * (spread > 1e-3 * spread[0])  # directions of mere noise would be blown up
+        out[usable] = left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
+    return out

@@ -8,21 +8,36 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from jaxtyping import Float32
 from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.schema import Content, Histories
-from penchant.models.content import neighbour_graph
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, product_top_k, scale
+from penchant.models.channels import centred_unit, named, neighbour_graph, read, row_normalised
+from penchant.models.item_to_item import (
+    ItemToItem,
+    ItemToItemConfig,
+    Matrix,
+    block_rows,
+    keep_largest,
+    liked,
+    power,
+    product_top_k,
+    scale,
+)
+from penchant.models.linear import gram_of
 
 
 class GraphFilter(ItemToItem):
     """Walks of `hops` steps over items that share users, and over items alike in content.
 
     With R~ = D_u^-a R D_i^-b and P = R~^T R~: matrix = D_i^c ((1 - w) P / |P| + w C)^hops D_i^-c, where C is the mean of the
-    channels' frozen neighbour graphs. More hops smooth more, which pays where data is sparse.
+    channels' frozen neighbour graphs. More hops smooth more, which pays where data is sparse. `ideal_weight` adds the
+    projection on the smoothest directions to P.
 
-    Source: Park et al., Turbo-CF, SIGIR 2024 (arXiv 2404.14243); Roh et al., MM-GF, arXiv 2503.04406. We add the exponent c,
-    which lets popular items of the history speak louder and holds popular targets back.
+    Source: Park et al., Turbo-CF, SIGIR 2024 (arXiv 2404.14243); Roh et al., MM-GF, arXiv 2503.04406; Shen et al., How powerful
+    is graph convolution for recommendation, CIKM 2021 (GF-CF, the ideal filter). We add the exponent c, which lets popular
+    items of the history speak louder and holds popular targets back.
     """
 
     class Config(ItemToItemConfig):
@@ -36,50 +51,89 @@ class GraphFilter(ItemToItem):
         """c: moves weight from target popularity to source popularity."""
         hops: int = 1
         """Steps of the walk, 1 to 3."""
+        ideal_weight: float = 0.0
+        """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
+        ideal_dim: int = 64
+        """Directions the ideal filter lets through."""
         content_weight: float = 0.0
         """w: share of the content graph in each step, 0 to 1."""
+        channels: list[str] | None = None
+        """Channels to read; None reads all, "fused" is their feature-level fusion."""
+        weights: dict[str, float] = {}
+        """Weight of a channel's similarity; 1 where not named."""
         neighbours: int = 20
         """Items joined to each item in a channel's content graph."""
+        max_weight: float = 1.0
+        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
         max_dense_items: int = 15_000
         """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
         max_entries: int = 400
         """Entries kept for each row of a sparse matrix."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return tuple(content.channels) if self.config.content_weight > 0 else ()
+        return named(content, self.config.channels) if self.config.content_weight > 0 else ()
 
     def fit(self, train: Histories, content: Content) -> Self:
-        users_items = liked(train)
+        users_items = liked(train, self.config.max_weight)
         filtered = scale(users_items, self.config.user_exponent, self.config.item_exponent)
         if train.num_items <= self.config.max_dense_items:
-            step = (filtered.T @ filtered).toarray().astype(np.float32)
+            step: Matrix = gram_of(filtered)
         else:
-            step = product_top_k(filtered.T.tocsr(), filtered, self.config.max_entries, keep_diagonal=True)
+            transposed = sparse.csr_array(filtered.T)
+            step = product_top_k(transposed, filtered, self.config.max_entries, keep_diagonal=True)
+        if self.config.ideal_weight > 0 and filtered.nnz:
+            step = self._add_ideal(step, filtered)
         if self.channels(content):
-            step = _mix(step, content, self.config.content_weight, self.config.neighbours)
-        walked = step
-        for _ in range(self.config.hops - 1):
-            walked = (
-                walked @ step
-                if isinstance(step, np.ndarray)
-                else product_top_k(walked, step, self.config.max_entries, keep_diagonal=True)
-            )
-        self.matrix = _shifted(walked, np.asarray(users_items.sum(0)).ravel(), self.config.shift)
+            step = self._mix(step, content)
+        count = np.asarray(users_items.sum(0)).ravel()
+        self.matrix = _shifted(_walk(step, self.config.hops, self.config.max_entries), count, self.config.shift)
         return self
 
+    def _add_ideal(self, step: Matrix, filtered: sparse.csr_array) -> Matrix:
+        """Add ideal_weight x V V^T, V being the first right singular vectors of R~."""
+        dim = min(self.config.ideal_dim, *filtered.shape)
+        right = randomized_svd(filtered, dim, random_state=0)[2].astype(np.float32)
+        weighted = right * np.float32(self.config.ideal_weight)
+        if isinstance(step, np.ndarray):
+            step += right.T @ weighted
+            return step
+        size = block_rows(step.shape[0])
+        parts = [
+            keep_largest(
+                step[start : start + size].toarray() + right.T[start : start + size] @ weighted,
+                self.config.max_entries,
+            )
+            for start in range(0, step.shape[0], size)
+        ]
+        return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
-def _mix(
-    step: np.ndarray | sparse.csr_array, content: Content, weight: float, neighbours: int
-) -> np.ndarray | sparse.csr_array:
-    """Add the content graphs, after bringing both to row sums of about one."""
-    mean_row = float(step.sum()) / max(step.shape[0], 1)
-    graphs = [neighbour_graph(e, neighbours) for e in content.channels.values()]
-    graph = sum(graphs[1:], graphs[0]) * (weight / len(graphs))
-    step = step * np.float32((1 - weight) / max(mean_row, 1e-12))
-    return np.asarray(step + graph, np.float32) if isinstance(step, np.ndarray) else (step + graph).tocsr()
+    def _mix(self, step: Matrix, content: Content) -> Matrix:
+        """Add the content graphs, after bringing both to row sums of about one."""
+        weight = self.config.content_weight
+        step = step * np.float32((1 - weight) / max(float(step.sum()) / step.shape[0], 1e-12))
+        found = read(content, self.config.channels, self.config.weights, self.name)
+        for embeddings, part in found:
+            share = weight * part / sum(w for _, w in found)
+            rows = centred_unit(embeddings.values, embeddings.usable)
+            graph = row_normalised(neighbour_graph(rows, self.config.neighbours)) * np.float32(share)
+            step = (
+                np.asarray(step + graph, np.float32) if isinstance(step, np.ndarray) else sparse.csr_array(step + graph)
+            )
+        return step
 
 
-def _shifted(matrix: np.ndarray | sparse.csr_array, count: np.ndarray, shift: float) -> np.ndarray | sparse.csr_array:
+def _walk(step: Matrix, hops: int, max_entries: int) -> Matrix:
+    """Return step ** hops."""
+    walked = step
+    for _ in range(hops - 1):
+        if isinstance(walked, np.ndarray) or isinstance(step, np.ndarray):
+            walked = np.asarray(walked @ step, np.float32)
+        else:
+            walked = product_top_k(walked, step, max_entries, keep_diagonal=True)
+    return walked
+
+
+def _shifted(matrix: Matrix, count: Float32[np.ndarray, " items"], shift: float) -> Matrix:
     if shift == 0:
         return matrix
     left, right = power(np.maximum(count, 1), shift), power(np.maximum(count, 1), -shift)
@@ -87,4 +141,4 @@ def _shifted(matrix: np.ndarray | sparse.csr_array, count: np.ndarray, shift: fl
         matrix *= left[:, None]
         matrix *= right[None, :]
         return matrix
-    return (sparse.diags_array(left) @ matrix @ sparse.diags_array(right)).tocsr()
+    return sparse.csr_array(sparse.diags_array(left) @ matrix @ sparse.diags_array(right))

@@ -5,10 +5,13 @@ In: a fitted matrix, dense or sparse. Out: scores and exact contributions of eac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
+from pydantic import Field
 from scipy import sparse
 
 from penchant.core.config import Settings
@@ -16,19 +19,26 @@ from penchant.core.schema import Histories
 from penchant.models.member import Member
 
 Matrix = np.ndarray | sparse.csr_array
+Adjust = Callable[[np.ndarray, slice], np.ndarray]
+
+BLOCK_CELLS = 16_000_000
+"""Floats of one dense block of rows: 64 MB, whatever the size of the catalog."""
 
 
 class ItemToItemConfig(Settings):
     """What every item-to-item member can be told about reading a history."""
 
-    half_life: float | None = None
-    """Events until a past event counts half when scoring; None lets all count the same."""
+    half_life: float = Field(0, ge=0)
+    """Events until a past event counts half when scoring; 0 lets all count the same."""
+    last_events: int = Field(0, ge=0)
+    """Only this many of the newest events are read when scoring; 0 reads all."""
 
 
 class ItemToItem(Member):
     """Score = prior + (weighted history) @ matrix.
 
-    Cost of a score: events x the matrix's entries per row; memory: the matrix.
+    A negative event takes its row away from the score. Cost of a score: events x the matrix's entries per row; memory: the
+    matrix.
     """
 
     Config = ItemToItemConfig
@@ -36,33 +46,32 @@ class ItemToItem(Member):
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.matrix: Matrix = np.zeros((0, 0), np.float32)
+        self.kept: Int64[np.ndarray, " kept"] | None = None
+        """Catalog rows the matrix is about; None means all of them. Other items score 0."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        weighted = recent(histories, self.config.half_life).matrix()
-        if isinstance(self.matrix, np.ndarray):
-            return np.asarray(weighted @ self.matrix, np.float32)
-        scores: sparse.csr_array = weighted @ self.matrix
-        return scores.toarray()
+        weighted = event_matrix(recent(histories, self.config))
+        if self.kept is None:
+            return _product(weighted, self.matrix)
+        scores = np.zeros(weighted.shape, np.float32)
+        scores[:, self.kept] = _product(weighted[:, self.kept], self.matrix)
+        return scores
 
     def contributions(
         self, history: Histories
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        weighted = recent(history, self.config.half_life)
-        rows = self.matrix[weighted.item_index]
-        dense = rows.toarray() if sparse.issparse(rows) else rows
-        return np.zeros(history.num_items, np.float32), dense * weighted.weight[:, None]
+        weighted = recent(history, self.config)
+        return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
 
     def arrays(self) -> dict[str, np.ndarray]:
+        kept = {} if self.kept is None else {"kept": self.kept}
         if isinstance(self.matrix, np.ndarray):
-            return {"matrix": self.matrix}
-        return {
-            "data": self.matrix.data,
-            "indices": self.matrix.indices,
-            "indptr": self.matrix.indptr,
-            "shape": np.array(self.matrix.shape),
-        }
+            return {"matrix": self.matrix, **kept}
+        parts = {"data": self.matrix.data, "indices": self.matrix.indices, "indptr": self.matrix.indptr}
+        return {**parts, "shape": np.array(self.matrix.shape), **kept}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.kept = arrays.get("kept")
         if "matrix" in arrays:
             self.matrix = arrays["matrix"]
         else:
@@ -71,18 +80,50 @@ class ItemToItem(Member):
             self.matrix = sparse.csr_array(parts, shape=(rows, columns))
         return self
 
+    def _rows(self, history: Histories) -> Float32[np.ndarray, "events items"]:
+        """Return the matrix row of each event, over the whole catalog."""
+        matrix: Any = self.matrix
+        if self.kept is None:
+            rows = matrix[history.item_index]
+            return rows if isinstance(rows, np.ndarray) else rows.toarray()
+        out = np.zeros((history.num_events, history.num_items), np.float32)
+        place = np.searchsorted(self.kept, history.item_index) % len(self.kept)
+        inside = np.flatnonzero(self.kept[place] == history.item_index)
+        rows = matrix[place[inside]]
+        out[np.ix_(inside, self.kept)] = rows if isinstance(rows, np.ndarray) else rows.toarray()
+        return out
 
-def recent(histories: Histories, half_life: float | None) -> Histories:
-    """Return histories in which an event counts half once `half_life` later events followed it."""
-    if half_life is None:
+
+def _product(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
+    """Row by row in a fixed order, so that a user's scores do not depend on who else is in the batch."""
+    found: Any = weighted @ matrix  # the stubs forget that a product of sparse arrays is one
+    return np.asarray(found if isinstance(matrix, np.ndarray) else found.toarray(), np.float32)
+
+
+def event_matrix(histories: Histories) -> sparse.csr_array:
+    """Return (users, items) float32: the sum of weights. The histories keep their order and weights."""
+    # Summing duplicates rewrites, in place, the very arrays the matrix was made from.
+    own = {name: getattr(histories, name).copy() for name in ("offsets", "item_index", "weight")}
+    return replace(histories, **own).matrix()
+
+
+def recent(histories: Histories, config: ItemToItemConfig) -> Histories:
+    """Return histories in which an event counts half once `half_life` later events followed it, or not at all."""
+    if not config.half_life and not config.last_events:
         return histories
-    return histories.weighted(histories.weight * np.exp2(-histories.ages() / half_life).astype(np.float32))
+    ages = histories.ages()
+    weight = histories.weight
+    if config.half_life:
+        weight = weight * np.exp2(-ages / config.half_life).astype(np.float32)
+    if config.last_events:
+        weight = np.where(ages < config.last_events, weight, 0)
+    return histories.weighted(weight)
 
 
-def liked(histories: Histories) -> sparse.csr_array:
-    """Return (users, items) float32 of what was welcome: negative events and repeats do not add up."""
-    matrix = histories.matrix()
-    matrix.data = np.clip(matrix.data, 0, 1).astype(np.float32)
+def liked(histories: Histories, max_weight: float = 1.0) -> sparse.csr_array:
+    """Return (users, items) float32 of what was welcome: sums of weights between 0 and `max_weight`, dislikes left out."""
+    matrix = event_matrix(histories)
+    matrix.data = np.clip(matrix.data, 0, max_weight).astype(np.float32)
     matrix.eliminate_zeros()
     return matrix
 
@@ -102,34 +143,53 @@ def scale(matrix: sparse.csr_array, user: float, item: float) -> sparse.csr_arra
     return (sparse.diags_array(left) @ matrix @ sparse.diags_array(right)).tocsr().astype(np.float32)
 
 
+def block_rows(columns: int) -> int:
+    """Return how many rows of so many columns make one block."""
+    return max(16, min(1024, BLOCK_CELLS // max(columns, 1)))
+
+
 def keep_largest(block: Float32[np.ndarray, "rows columns"], k: int) -> sparse.csr_array:
     """Return the k largest positive entries of each row."""
     rows, columns = block.shape
     if k < columns:
-        chosen = np.sort(np.argpartition(-block, k - 1, axis=1)[:, :k], axis=1)
+        chosen = np.sort(np.argpartition(block, columns - k, axis=1)[:, columns - k :], axis=1)
         data = np.take_along_axis(block, chosen, 1).ravel()
-        out = sparse.csr_array(
-            (data, chosen.ravel().astype(np.int32), np.arange(0, rows * k + 1, k)), shape=block.shape
-        )
+        starts = np.arange(0, rows * k + 1, k)
+        out = sparse.csr_array((data, chosen.ravel().astype(np.int32), starts), shape=block.shape)
     else:
         out = sparse.csr_array(block)
-    out.data = np.maximum(out.data, 0)
+    out.data = np.maximum(out.data, 0).astype(np.float32)
     out.eliminate_zeros()
     return out
 
 
 def product_top_k(
-    left: sparse.csr_array, right: sparse.csr_array, k: int, *, keep_diagonal: bool = False, block: int = 1024
+    left: sparse.csr_array,
+    right: sparse.csr_array,
+    k: int,
+    *,
+    keep_diagonal: bool = False,
+    adjust: Adjust | None = None,
 ) -> sparse.csr_array:
-    """Return the k largest entries of each row of left @ right, computed a block of rows at a time.
+    """Return the k largest positive entries of each row of left @ right, computed a block of rows at a time.
 
-    Memory: block x columns floats. Time: the sparse product's.
+    Memory: three blocks. Time: the sparse product's, and rows x columns.
+
+    Args:
+        left: (rows, inner).
+        right: (inner, columns).
+        k: Entries kept in each row.
+        keep_diagonal: Whether an item may be its own neighbour.
+        adjust: Changes a dense block before the largest are chosen; it is told which rows it got.
     """
     parts = []
-    for start in range(0, left.shape[0], block):
-        dense = (left[start : start + block] @ right).toarray()
+    size = block_rows(right.shape[1])
+    for start in range(0, left.shape[0], size):
+        dense = (left[start : start + size] @ right).toarray()
+        if adjust is not None:
+            dense = adjust(dense, slice(start, start + len(dense)))
         if not keep_diagonal:
-            rows = np.arange(dense.shape[0])
+            rows = np.arange(len(dense))
             dense[rows, start + rows] = 0
         parts.append(keep_largest(dense, k))
-    return sparse.vstack(parts, format="csr")
+    return sparse.csr_array(sparse.vstack(parts, format="csr"))

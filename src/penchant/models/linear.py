@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
+from pydantic import Field
 from scipy import linalg, sparse
 
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power
+from penchant.models.channels import centred_unit, named, read
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, liked, power
 
 
 class EASE(ItemToItem):
@@ -22,11 +24,11 @@ class EASE(ItemToItem):
     With `content_weight`, every content dimension is one more "user" who touched the items by their value in it, so that
     items alike in content support each other and an item nobody touched still has a column.
 
-    Cost: items^3 / 3 operations and items^2 floats (x 2 while fitting).
+    Cost: items^3 operations and items^2 floats.
 
     Source: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, eq. 8;
-    Jeunen et al., Closed-form models for collaborative filtering with side-information, RecSys 2020 (CEASE). We add
-    `user_exponent`, which divides a user's row by their number of events to that power.
+    Jeunen et al., Closed-form models for collaborative filtering with side-information, RecSys 2020 (CEASE); Steck, Autoencoders that don't overfit
+    towards the identity, NeurIPS 2020 (`dropout`). We add `user_exponent`, which divides a user's row by their number of events to that power.
     """
 
     class Config(ItemToItemConfig):
@@ -38,79 +40,105 @@ class EASE(ItemToItem):
         """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
         target_exponent: float = 0.0
         """Columns are divided by (users of the item) ** this when scoring; above 0 favours rarer items."""
+        max_weight: float = 1.0
+        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
         content_weight: float = 0.0
         """Weight of content beside behaviour; 0 leaves content out."""
+        channels: list[str] | None = None
+        """Channels to read; None reads all, "fused" is their feature-level fusion."""
+        weights: dict[str, float] = {}
+        """Weight of a channel's similarity; 1 where not named."""
+        dropout: float = Field(0, ge=0, lt=1)
+        """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items are held to a stronger penalty."""
         max_items: int = 20_000
-        """Above this many items only the most touched take part (memory 8 bytes x max_items^2)."""
+        """Above this many items only the most touched take part (memory 4 bytes x max_items^2)."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return tuple(content.channels) if self.config.content_weight > 0 else ()
+        return named(content, self.config.channels) if self.config.content_weight > 0 else ()
 
     def fit(self, train: Histories, content: Content) -> Self:
-        users_items = liked(train)
-        kept = _most_touched(users_items, self.config.max_items)
-        if len(kept) < train.num_items:
+        users_items = liked(train, self.config.max_weight)
+        kept, self.kept = np.arange(train.num_items), None
+        if train.num_items > self.config.max_items:
+            kept = self.kept = most_touched(users_items, self.config.max_items)
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
-        users_items = users_items[:, kept]
+            users_items = users_items[:, kept]
         row_scale = power(np.asarray(users_items.sum(1)).ravel(), -self.config.user_exponent)
-        scaled = (sparse.diags_array(row_scale) @ users_items).tocsr().astype(np.float32)
-        gram = (scaled.T @ scaled).toarray().astype(np.float32)
+        gram = gram_of(sparse.csr_array(sparse.diags_array(row_scale) @ users_items))
         if self.channels(content):
-            gram += self.config.content_weight * _content_gram(content, kept)
-        weights = solve(gram, self.config.regularisation)
+            self._add_content(gram, content, kept)
+        if self.config.dropout:
+            gram[np.diag_indices_from(gram)] *= np.float32(1 + self.config.dropout / (1 - self.config.dropout))
+        self.matrix = solve(gram, self.config.regularisation)
         if self.config.target_exponent:
-            weights *= power(np.asarray(users_items.sum(0)).ravel(), -self.config.target_exponent)[None, :]
-        self.matrix = weights if len(kept) == train.num_items else _spread(weights, kept, train.num_items)
+            count = np.maximum(np.asarray(users_items.sum(0)).ravel(), 1)
+            self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
 
-
-def solve(gram: Float32[np.ndarray, "items items"], regularisation: float) -> Float32[np.ndarray, "items items"]:
-    """Return I - P / diag(P) with P = (gram + regularisation I)^-1; `gram` is overwritten."""
-    gram[np.diag_indices_from(gram)] += np.float32(regularisation)
-    factor, info = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
-    if info:  # float32 lost positive definiteness: rare, and only with a tiny penalty
-        factor, _ = linalg.lapack.dpotrf(gram.astype(np.float64), lower=1, overwrite_a=1)
-        inverse = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)[0].astype(np.float32)
-    else:
-        inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    lower = np.tril(inverse, -1)
-    diagonal = np.diag(inverse).copy()
-    weights = (lower + lower.T) / -diagonal[None, :]
-    np.fill_diagonal(weights, 0)
-    return np.ascontiguousarray(weights, np.float32)
+    def _add_content(self, gram: Float32[np.ndarray, "kept kept"], content: Content, kept: np.ndarray) -> None:
+        """Add the weighted cosines between centred rows of each channel, in place."""
+        found = read(content, self.config.channels, self.config.weights, self.name)
+        for embeddings, part in found:
+            share = self.config.content_weight * part / sum(w for _, w in found)
+            rows = centred_unit(embeddings.values, embeddings.usable)[kept] * np.float32(np.sqrt(share))
+            for start in range(0, len(kept), block_rows(len(kept))):
+                stop = start + block_rows(len(kept))
+                gram[start:stop] += rows[start:stop] @ rows.T
 
 
-def _most_touched(users_items: sparse.csr_array, limit: int) -> np.ndarray:
-    count = np.bincount(users_items.indices, minlength=users_items.shape[1])
-    if len(count) <= limit:
-        return np.arange(len(count))
-    return np.sort(np.argsort(-count, kind="stable")[:limit])
-
-
-def _content_gram(content: Content, kept: np.ndarray) -> Float32[np.ndarray, "items items"]:
-    """Return the mean over channels of cosine similarity between centred rows."""
-    total = np.zeros((len(kept), len(kept)), np.float32)
-    for embeddings in content.channels.values():
-        rows = centred_unit(embeddings.values, embeddings.usable)[kept]
-        total += rows @ rows.T
-    return total / max(len(content.channels), 1)
-
-
-def centred_unit(values: np.ndarray, usable: np.ndarray) -> Float32[np.ndarray, "items dim"]:
-    """Return unit rows after the mean of the usable rows is taken off; unusable rows are zero.
-
-    Encoders put all items in a narrow cone; without centring the shared direction hides what tells them apart.
-    """
-    out = np.zeros_like(values, dtype=np.float32)
-    if not usable.any():
-        return out
-    centred = values[usable] - values[usable].mean(0)
-    out[usable] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+def gram_of(matrix: sparse.csr_array) -> Float32[np.ndarray, "items items"]:
+    """Return matrix.T @ matrix, dense, a block of rows at a time: the sparse product of a large catalog is nearly full."""
+    columns = matrix.shape[1]
+    matrix = matrix.astype(np.float32)
+    transposed = sparse.csr_array(matrix.T)
+    out = np.empty((columns, columns), np.float32)
+    size = block_rows(columns)
+    for start in range(0, columns, size):
+        (transposed[start : start + size] @ matrix).toarray(out=out[start : start + size])
     return out
 
 
-def _spread(weights: np.ndarray, kept: np.ndarray, num_items: int) -> sparse.csr_array:
-    """Place a matrix over some items into one over all of them."""
-    rows = np.repeat(kept, len(kept)).astype(np.int32)
-    columns = np.tile(kept, len(kept)).astype(np.int32)
-    return sparse.coo_array((weights.ravel(), (rows, columns)), shape=(num_items, num_items)).tocsr()
+def solve(gram: Float32[np.ndarray, "items items"], regularisation: float) -> Float32[np.ndarray, "items items"]:
+    """Return I - P / diag(P) with P = (gram + regularisation I)^-1, in the memory of `gram`."""
+    diagonal = gram.diagonal() + np.float32(regularisation)
+    np.fill_diagonal(gram, diagonal)
+    # A symmetric matrix is its own transpose; LAPACK works in place only on Fortran order.
+    work = gram.T
+    factor, info = linalg.lapack.spotrf(work, lower=1, clean=0, overwrite_a=1)
+    if info == 0:
+        inverse, info = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    else:  # float32 lost positive definiteness: rare, and only with a tiny penalty
+        inverse = _invert_double(work, diagonal)
+    out = inverse.T  # upper triangle of a C-ordered matrix
+    _mirror(out)
+    out /= -out.diagonal().copy()[None, :]
+    np.fill_diagonal(out, 0)
+    return out
+
+
+def _invert_double(work: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    """Invert from the triangle that the failed factorisation left alone."""
+    whole = np.triu(work, 1).astype(np.float64)
+    whole += whole.T
+    np.fill_diagonal(whole, diagonal)
+    return np.asfortranarray(linalg.inv(whole).astype(np.float32))
+
+
+def _mirror(matrix: np.ndarray) -> None:
+    """Copy the upper triangle onto the lower one, in place."""
+    size = block_rows(len(matrix))
+    for start in range(0, len(matrix), size):
+        stop = start + size
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+        block = matrix[start:stop, start:stop]
+        lower = np.tril_indices(len(block), -1)
+        block[lower] = block.T[lower]
+
+
+def most_touched(users_items: sparse.csr_array, limit: int) -> Int64[np.ndarray, " kept"]:
+    """Return the rows of the items somebody touched, the most touched where there are more than `limit`; ascending."""
+    count = np.bincount(users_items.indices, minlength=users_items.shape[1])
+    touched = np.flatnonzero(count)
+    if len(touched) <= limit:
+        return touched
+    return np.sort(touched[np.argsort(-count[touched], kind="stable")[:limit]])

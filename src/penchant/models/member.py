@@ -29,6 +29,8 @@ class Member(ABC):
     Config: ClassVar[type[Settings]]
     additive: ClassVar[bool] = True
     """Whether a score is exactly a prior plus one term per past event."""
+    learns_from_behaviour: ClassVar[bool] = True
+    """Whether fitting looks at who touched what; False for members that compare content alone."""
 
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         self.config: Any = self.Config() if config is None else config

@@ -17,6 +17,10 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, po
 class ItemKNN(ItemToItem):
     """Cosine similarity of item columns, shrunk where few people met both.
 
+    similarity(i, j) = both / (i's users ** a x j's users ** b); a = b = 0.5 is the cosine. The nearest are chosen by it, then
+    each is multiplied by both / (both + shrinkage): shrinking first chose worse neighbours (MovieLens-1M).
+    Dislikes are no users here; they count against the neighbours of what was disliked, when scoring.
+
     Source: Deshpande & Karypis, Item-based top-N recommendation algorithms, TOIS 2004.
     """
 
@@ -26,22 +30,34 @@ class ItemKNN(ItemToItem):
         neighbours: int = 200
         """Most similar items kept for each item."""
         shrinkage: float = 10.0
-        """Pseudo-users added to every pair; larger trusts rare pairs less."""
+        """Users who met both items at which their similarity is halved; larger trusts rare pairs less."""
+        source_exponent: float = 0.5
+        """a: division by the number of users of the item in the history to this power."""
+        target_exponent: float = 0.5
+        """b: the same of the scored item; larger recommends rarer items."""
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train)
         users_items.data[:] = 1
         count = np.asarray(users_items.sum(0)).ravel()
-        unit = (users_items @ sparse.diags_array(power(count, -0.5))).tocsr().astype(np.float32)
-        similar = product_top_k(unit.T.tocsr(), unit, self.config.neighbours)
-        if self.config.shrinkage:
-            similar = _shrink(similar, count, self.config.shrinkage)
-        self.matrix = similar
+        left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
+
+        def similar(both: np.ndarray, rows: slice) -> np.ndarray:
+            both *= left[rows, None]
+            both *= right[None, :]
+            return both
+
+        turned = sparse.csr_array(users_items.T)
+        self.matrix = product_top_k(turned, users_items, self.config.neighbours, adjust=similar)
+        if self.config.shrinkage > 0:
+            source = np.repeat(np.arange(train.num_items), np.diff(self.matrix.indptr))
+            both = self.matrix.data / (left[source] * right[self.matrix.indices])
+            self.matrix.data = (self.matrix.data * both / (both + self.config.shrinkage)).astype(np.float32)
         return self
 
 
 class RP3beta(ItemToItem):
-    """Random walk item -> user -> item -> popularity held back by beta.
+    """Random walk item -> user -> item, popularity held back by beta.
 
     Source: Paudel et al., Updatable, accurate, diverse, and scalable recommendations, TiiS 2017.
     """
@@ -55,22 +71,15 @@ class RP3beta(ItemToItem):
         """Exponent of the reached item's popularity, divided out; larger recommends rarer items."""
         neighbours: int = 300
         """Reached items kept for each item."""
+        max_weight: float = 1.0
+        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
 
     def fit(self, train: Histories, content: Content) -> Self:
-        users_items = liked(train)
+        users_items = liked(train, self.config.max_weight)
         by_user = power(np.asarray(users_items.sum(1)).ravel(), -1.0)
         count = np.asarray(users_items.sum(0)).ravel()
-        to_item = (sparse.diags_array(by_user) @ users_items).tocsr().power(self.config.alpha)
-        to_user = (sparse.diags_array(power(count, -1.0)) @ users_items.T).tocsr().power(self.config.alpha)
-        reward = sparse.diags_array(power(count, -self.config.beta))
-        walked = (to_item @ reward).tocsr().astype(np.float32)
-        self.matrix = product_top_k(to_user.astype(np.float32), walked, self.config.neighbours)
+        to_item = sparse.csr_array(sparse.diags_array(by_user) @ users_items).power(self.config.alpha)
+        to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(self.config.alpha)
+        walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
+        self.matrix = product_top_k(to_user.astype(np.float32), walked.astype(np.float32), self.config.neighbours)
         return self
-
-
-def _shrink(similar: sparse.csr_array, count: np.ndarray, shrinkage: float) -> sparse.csr_array:
-    """Multiply each cosine by n / (n + shrinkage), n being the number of users who met both items."""
-    rows = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-    both = similar.data * np.sqrt(count[rows] * count[similar.indices])
-    similar.data = (similar.data * both / (both + shrinkage)).astype(np.float32)
-    return similar

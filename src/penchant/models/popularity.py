@@ -5,10 +5,11 @@ In: histories. Out: the same score of an item for every user, a prior with no te
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
@@ -18,23 +19,30 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class Popularity(Member):
-    """log(1 + welcome events of the item), newer events counting more where a half-life is given."""
+    """log(1 + welcome events of the item), newer events counting more where a half-life is given.
+
+    Dislikes are left out, so an item many people argue about is not held back.
+    """
 
     class Config(Settings):
         """Popularity's settings."""
 
-        half_life_days: float | None = None
-        """Days before the newest event at which an event counts half; None lets all count the same."""
+        half_life_days: float = Field(0, ge=0)
+        """Days before the newest event at which an event counts half; 0 lets all count the same."""
+        user_exponent: float = 0.0
+        """An event counts 1 / (events of its user) ** this; above 0 heavy users count less."""
 
-    def __init__(self, config: Settings | None = None, *, name: str = "") -> None:
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
 
     def fit(self, train: Histories, content: Content) -> Self:
         weight = np.maximum(train.weight, 0).astype(np.float64)
-        if self.config.half_life_days is not None and train.num_events:
+        if self.config.half_life_days > 0 and train.num_events:
             days = (train.at.max() - train.at) / MICROSECONDS_PER_DAY
             weight = weight * np.exp2(-days / self.config.half_life_days)
+        if self.config.user_exponent:
+            weight = weight * (train.lengths() + 1e-9)[train.user_index()] ** -self.config.user_exponent
         counts = np.bincount(train.item_index, weights=weight, minlength=train.num_items)
         self.prior = np.log1p(counts).astype(np.float32)
         return self

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
 from penchant.fusion.late import standardise
@@ -61,6 +61,44 @@ class Stack:
             total += np.float32(self.weights[name]) * standardise(member.score(histories)).values
         return total
 
+    def member_scores(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users items"]]:
+        """Return each member's z-scores, before its weight."""
+        return {name: standardise(member.score(histories)).values for name, member in self.members.items()}
+
+    def recommend(
+        self, histories: Histories, k: int, *, candidates: Bool[np.ndarray, " items"] | None = None
+    ) -> Recommendations:
+        """Return the k best items of each user that are not in their history.
+
+        Args:
+            histories: Whom to recommend to.
+            k: Length of the lists.
+            candidates: Rank only among these items; None ranks the whole catalog.
+        """
+        scores = self.score(histories)
+        scores[blocked_items(histories, candidates)] = -np.inf
+        return top_k(scores, k, histories.user_ids)
+
+    def contributions(
+        self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
+    ) -> Float32[np.ndarray, "members rows chosen"]:
+        """Return the summands of some scores; over members and rows they add up to `score`.
+
+        Row 0 is what a member would say to anyone, row e + 1 is event e; members stand in their order.
+
+        Args:
+            history: Exactly one user.
+            item_index: The items in question.
+        """
+        parts = []
+        for name, member in self.members.items():
+            prior, events = member.contributions(history)
+            rows = np.concatenate([prior[None], events])
+            # z = (score - mean) / std, and the mean of a sum is the sum of the means
+            scale = self.weights[name] / standardise(member.score(history)).std[0, 0]
+            parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
+        return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
+
     def terms(self, history: Histories, item_index: int) -> list[Term]:
         """Return the summands of one score, prior and events of every member; they add up to `score`.
 
@@ -68,14 +106,25 @@ class Stack:
             history: Exactly one user.
             item_index: The item in question.
         """
-        found = []
+        values = self.contributions(history, np.array([item_index]))[:, :, 0]
+        return [
+            Term(name, self.channels[name], row - 1, float(value))
+            for name, rows in zip(self.members, values, strict=True)
+            for row, value in enumerate(rows)
+        ]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything the members learned, as "member/array", for safetensors."""
+        return {
+            f"{name}/{key}": array for name, member in self.members.items() for key, array in member.arrays().items()
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> Stack:
+        """Give members made from the same settings back what `arrays` gave; scores are then equal bit for bit."""
         for name, member in self.members.items():
-            prior, events = member.contributions(history)
-            scale = self.weights[name] / standardise(member.score(history)).std[0, 0]
-            found.append(Term(name, self.channels[name], -1, float(scale * (prior[item_index] - prior.mean()))))
-            values = scale * (events[:, item_index] - events.mean(1))
-            found += [Term(name, self.channels[name], e, float(v)) for e, v in enumerate(values)]
-        return found
+            start = f"{name}/"
+            member.restore({key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)})
+        return self
 
 
 def top_k(scores: Float32[np.ndarray, "users items"], k: int, user_ids: list[str]) -> Recommendations:

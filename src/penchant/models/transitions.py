@@ -8,23 +8,27 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from jaxtyping import Float32, Int64
+from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, keep_largest, power
+
+MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class Transitions(ItemToItem):
     """Counts of "then", within a window, nearer steps counting more; divided by both items' counts to given powers.
 
-    Cost: events x window.
+    Pairs with a disliked event do not count. Cost: events x window; memory: two dense blocks of rows.
     """
 
     class Config(ItemToItemConfig):
         """The settings of transitions."""
 
-        half_life: float | None = 3.0
-        """Events until a past event counts half when scoring."""
+        half_life: float = Field(3, ge=0)
+        """Events until a past event counts half when scoring; 0 lets all count the same."""
         window: int = 20
         """How many later events follow an event."""
         decay: float = 0.9
@@ -35,25 +39,60 @@ class Transitions(ItemToItem):
         """Division by the later item's count to this power."""
         backward: float = 0.0
         """Share of the reversed direction that is added: what came before may also come after."""
-        max_gap_days: float | None = None
-        """Pairs further apart in time do not count."""
+        max_gap_days: float = Field(0, ge=0)
+        """Pairs further apart in time do not count; 0 sets no bound."""
+        gap_half_life_days: float = Field(0, ge=0)
+        """Days between two events at which their pair counts half; 0 lets all count the same."""
+        neighbours: int = 1000
+        """Following items kept for each item."""
 
     def fit(self, train: Histories, content: Content) -> Self:
-        pairs = sparse.csr_array((train.num_items, train.num_items), dtype=np.float32)
-        user = train.user_index()
-        for distance in range(1, self.config.window + 1):
-            earlier = (
-                np.flatnonzero(user[:-distance] == user[distance:]) if distance < len(user) else np.zeros(0, np.int64)
-            )
-            later = earlier + distance
-            keep = (train.weight[earlier] > 0) & (train.weight[later] > 0)
-            if self.config.max_gap_days is not None:
-                keep &= train.at[later] - train.at[earlier] <= self.config.max_gap_days * 86_400_000_000
-            step = np.full(int(keep.sum()), self.config.decay ** (distance - 1), np.float32)
-            place = (train.item_index[earlier[keep]], train.item_index[later[keep]])
-            pairs = pairs + sparse.coo_array((step, place), shape=pairs.shape).tocsr()
-        both = pairs + self.config.backward * pairs.T
-        count = np.bincount(train.item_index, minlength=train.num_items)
+        count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
-        self.matrix = (sparse.diags_array(left) @ both @ sparse.diags_array(right)).tocsr().astype(np.float32)
+        user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
+        size, parts = block_rows(train.num_items), []
+        for first in range(0, train.num_items, size):
+            last = min(first + size, train.num_items)
+            counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
+            counts *= left[first:last, None]
+            counts *= right[None, :]
+            parts.append(keep_largest(counts, self.config.neighbours))
+        self.matrix = sparse.csr_array(sparse.vstack(parts, format="csr"))
         return self
+
+    def _follow(
+        self,
+        train: Histories,
+        user: Int64[np.ndarray, " events"],
+        events: Int64[np.ndarray, " chosen"],
+        first: int,
+        last: int,
+    ) -> Float32[np.ndarray, "block items"]:
+        """Return how much every item follows items first to last, whose events are given."""
+        counts = np.zeros((last - first) * train.num_items, np.float32)
+        for distance in range(1, self.config.window + 1):
+            for sign, share in ((1, 1.0), (-1, self.config.backward)):
+                if share:
+                    place, weight = self._pairs(train, user, events, sign * distance)
+                    step = weight * np.float32(share * self.config.decay ** (distance - 1))
+                    cells = (train.item_index[place[0]] - first).astype(np.int64) * train.num_items
+                    np.add.at(counts, cells + train.item_index[place[1]], step)
+        return counts.reshape(last - first, train.num_items)
+
+    def _pairs(
+        self, train: Histories, user: Int64[np.ndarray, " events"], events: Int64[np.ndarray, " chosen"], shift: int
+    ) -> tuple[tuple[np.ndarray, np.ndarray], Float32[np.ndarray, " pairs"]]:
+        """Return (event, event `shift` later) of the same user, both welcome, and what nearness in time leaves of 1."""
+        other = events + shift
+        inside = (other >= 0) & (other < train.num_events)
+        here, there = events[inside], other[inside]
+        keep = (user[here] == user[there]) & (train.weight[here] > 0) & (train.weight[there] > 0)
+        here, there = here[keep], there[keep]
+        days = np.abs(train.at[there] - train.at[here]) / MICROSECONDS_PER_DAY
+        weight = np.ones(len(here), np.float32)
+        if self.config.gap_half_life_days > 0:
+            weight = np.exp2(-days / self.config.gap_half_life_days).astype(np.float32)
+        if self.config.max_gap_days > 0:
+            weight = np.where(days <= self.config.max_gap_days, weight, 0)
+        return (here, there), weight

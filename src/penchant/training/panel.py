@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
+from penchant.fusion import late
 from penchant.fusion.late import standardise
 from penchant.models.member import Member
 from penchant.models.stack import blocked_items, top_k
@@ -83,6 +84,35 @@ class Panel:
                 out[inside, names.index(name)] = scores[user_index[inside] - start, item_index[inside]]
         return out
 
+    def moments(
+        self,
+        names: list[str],
+        histories: Histories,
+        truth: Histories,
+        config: late.Config,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+    ) -> late.Moments:
+        """Sum up what stack weights are fitted on.
+
+        Args:
+            names: Members, in the order of the weights.
+            histories: Users before validation.
+            truth: What the same users chose in validation.
+            config: How many users.
+            candidates: As for `rank`.
+        """
+        users = np.flatnonzero(truth.lengths() > 0)
+        users = users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
+        total = late.Moments.zero(len(names))
+        size = max(1, batch_users(histories.num_items) // max(len(names), 1))
+        for start in range(0, len(users), size):
+            chosen = users[start : start + size]
+            batch = histories.take(chosen)
+            values = np.stack([scores for _, scores in self.standardised(batch, names)])
+            total.add(values, _positive(truth.take(chosen)), blocked_items(batch, candidates))
+        return total
+
     def standardised(
         self, batch: Histories, names: list[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
@@ -108,6 +138,13 @@ def weighted_sum(
         if weight:
             total += np.float32(weight) * scores[name]
     return total
+
+
+def _positive(truth: Histories) -> Bool[np.ndarray, "users items"]:
+    out = np.zeros((len(truth), truth.num_items), bool)
+    liked = truth.weight > 0
+    out[truth.user_index()[liked], truth.item_index[liked]] = True
+    return out
 
 
 def _join(parts: list[Recommendations]) -> Recommendations:

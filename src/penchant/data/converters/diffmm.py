@@ -5,12 +5,13 @@ In: interactions.csv.gz with a `split` column, and `.npy` rows in item order. Ou
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
+from dataclasses import replace
 
 from penchant.core.schema import Dataset
+from penchant.data.converters.columns import rename
+from penchant.data.converters.files import read_table
+from penchant.data.converters.vectors import numbered_items, vectors_finding
 from penchant.data.sources import DataConfig, assemble
-from penchant.data.tables import read_table
 
 
 def read_diffmm(config: DataConfig) -> Dataset:
@@ -18,10 +19,7 @@ def read_diffmm(config: DataConfig) -> Dataset:
 
     Source: https://github.com/HKUDS/DiffMM (Datasets).
     """
-    events = read_table(config.path / "interactions.csv.gz").rename({"split": "part"})
-    rows = [np.load(p, mmap_mode="r", allow_pickle=False).shape[0] for p in config.path.glob("*.npy")]
-    highest = int(events.select(pl.col("item_id").max()).item()) + 1
-    items = pl.DataFrame({"item_id": [str(i) for i in range(max([highest, *rows]))]})
-    return assemble(
-        config, events, items, None, media_root=config.path, names=("interactions.csv.gz", "items", "users")
-    )
+    raw = read_table(config.path / (config.interactions or "interactions.csv.gz"))
+    events = rename(raw, {"part": "split"}, ("user_id", "item_id"), "data.columns")
+    dataset = assemble(config, events, numbered_items(events, config.path), None, media_root=None)
+    return replace(dataset, findings=(*dataset.findings, *vectors_finding(config.path)))

@@ -8,36 +8,39 @@ from __future__ import annotations
 import polars as pl
 
 from penchant.core.schema import Dataset
-from penchant.data.sources import DataConfig, assemble
-from penchant.data.tables import read_table
+from penchant.data.converters.columns import rename
+from penchant.data.converters.files import read_table
+from penchant.data.sources import DataConfig, assemble, with_defaults
+
+PROFILE = ("age", "gender", "mother_tongue")
 
 
 def read_emotify(config: DataConfig) -> Dataset:
-    """Read reactions; the release has no person, so a listener is a cell of age, gender and mother tongue.
+    """Read reactions; the release names no person, so a listener is a cell of age, gender and mother tongue.
+
+    Someone who both liked and disliked a clip did neither.
 
     Source: Aljanaki, Wiering & Veltkamp, Studying emotion induced by music through a crowdsourcing game, IPM 2016.
     """
     raw = read_table(config.path / "interactions.csv")
+    raw = rename(raw, {"user_id": "pseudo_user_id"}, ("item_id", "liked", "disliked", *PROFILE), "data.columns")
+    liked, disliked = (pl.col(name).str.strip_chars() == "1" for name in ("liked", "disliked"))
     kind = (
-        pl.when((pl.col("liked") == 1) & (pl.col("disliked") == 0))
+        pl.when(liked & ~disliked)
         .then(pl.lit("like"))
-        .when((pl.col("disliked") == 1) & (pl.col("liked") == 0))
+        .when(disliked & ~liked)
         .then(pl.lit("dislike"))
         .otherwise(pl.lit("neither"))
     )
-    events = raw.select("item_id", user_id="pseudo_user_id", kind=kind)
-    users = raw.select("age", "gender", "mother_tongue", user_id="pseudo_user_id").unique(
-        "user_id", keep="first", maintain_order=True
-    )
-    items = read_table(config.path / "items.csv").select(
-        "item_id", "genre", "audio", title=pl.format("{} {}", pl.col("genre").str.to_titlecase(), "file_in_genre")
-    )
-    settings = config.model_copy(update={"text": [], "media": {"audio": "audio"}, "attributes": ["genre"]})
+    events = raw.table.select("user_id", "item_id", kind=kind)
+    users = raw.table.select("user_id", *PROFILE).unique("user_id", keep="first", maintain_order=True)
+    clips = rename(read_table(config.path / "items.csv"), {}, ("item_id", "genre", "audio"), "data.item_columns")
+    number = "file_in_genre" if "file_in_genre" in clips.table.columns else "item_id"
+    title = pl.format("{} {}", pl.col("genre").str.to_titlecase(), number)
     return assemble(
-        settings,
-        events,
-        items,
-        users,
-        media_root=config.path,
-        names=("interactions.csv", "items.csv", "interactions.csv"),
+        with_defaults(config, text=[], media={"audio": "audio"}, attributes=["genre"]),
+        raw.having(events),
+        clips.having(clips.table.select("item_id", "genre", "audio", title=title)),
+        raw.having(users),
+        media_root=config.path / config.media_folder,
     )

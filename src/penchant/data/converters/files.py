@@ -1,0 +1,255 @@
+"""One file, or one table from Python, as it stands.
+
+In: CSV, TSV, Parquet, JSON lines (gzipped too), a folder of these, pandas, Polars or Arrow. Out: a `RawTable`, its columns not yet ours.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from penchant.core.errors import DataError
+from penchant.core.schema import Finding
+
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+PolarsType: TypeAlias = pl.DataType | type[pl.DataType]
+BLOCK = 1 << 20
+FIELD_MARK = "\x1f"
+"""Stands for a separator of several characters: Polars splits on one."""
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table and where it came from.
+
+    Attributes:
+        table: As read; every column of a CSV or TSV is str, so that an id such as "007" keeps its zeros.
+        name: File, for messages.
+        first_row: What a person calls its first row: 2 below a header.
+        findings: What was noticed while reading.
+    """
+
+    table: pl.DataFrame
+    name: str
+    first_row: int = 1
+    findings: tuple[Finding, ...] = ()
+
+    def place(self, row: int, column: str) -> str:
+        """Return where a cell is, for `where=`."""
+        return f"{self.name} row {row + self.first_row}, column {column}"
+
+    def having(self, table: pl.DataFrame) -> RawTable:
+        """Return another table from the same place."""
+        return replace(self, table=table)
+
+
+def find_file(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """Return the first file (or folder of files) that has one of the names; None where there is none."""
+    for name in names:
+        for place in (*(folder / (name + suffix) for suffix in SUFFIXES), folder / name):
+            if place.is_file() or (place.is_dir() and _tables_in(place)):
+                return place
+    return None
+
+
+def read_table(
+    path: Path,
+    *,
+    separator: str | None = None,
+    columns: list[str] | None = None,
+    quote: str | None = '"',
+    schema: Mapping[str, PolarsType] | None = None,
+) -> RawTable:
+    """Return one file as a table; a folder gives all its files, one below the other.
+
+    Args:
+        path: File or folder.
+        separator: Between columns; None takes it from the ending.
+        columns: Names, for files that have no header.
+        quote: Around cells that hold the separator; None where a quotation mark means itself.
+        schema: Fields to take from JSON lines; None takes all there are.
+
+    Raises:
+        DataError: It is missing, empty, not text, or not a table.
+    """
+    if path.is_dir():
+        parts = [read_table(p, separator=separator, columns=columns, quote=quote) for p in _tables_in(path)]
+        if not parts:
+            raise DataError(
+                "The folder holds no table.", where=str(path), fix=f"add a file ending in one of {', '.join(SUFFIXES)}"
+            )
+        table = pl.concat([part.table for part in parts], how="diagonal_relaxed")
+        return RawTable(table, path.name, findings=tuple(f for part in parts for f in part.findings))
+    if not path.is_file():
+        raise DataError(
+            f"There is no file {path.name!r}.", where=str(path.parent), fix="correct [data] path and file names"
+        )
+    try:
+        raw = _read(path, separator, columns, quote, schema)
+    except pl.exceptions.NoDataError:
+        raise DataError("The file is empty.", where=str(path), fix="export it again") from None
+    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"The file cannot be read as a table: {first}", where=str(path), fix="check its format and ending"
+        ) from error
+    if raw.table.height == 0:
+        raise DataError("The file has no rows.", where=str(path), fix="export it again")
+    return raw
+
+
+def as_raw(table: Any, name: str) -> RawTable:
+    """Return a pandas, Arrow or Polars table; its rows count from 0, as they do in Python.
+
+    Raises:
+        DataError: It is none of these, has no rows, or holds a column of mixed types.
+    """
+    module = type(table).__module__.partition(".")[0]
+    found: Any = table.collect() if isinstance(table, pl.LazyFrame) else table
+    try:
+        if module == "pandas":
+            found = pl.from_pandas(table)
+        elif module == "pyarrow":
+            found = pl.from_arrow(table)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:  # pyarrow's errors derive from these
+        raise DataError(
+            f"A column cannot be read: {error}.", where=name, fix="give each column one type, for example astype(str)"
+        ) from error
+    if not isinstance(found, pl.DataFrame):
+        raise DataError(
+            f"{type(table).__name__} is not a table.", where=name, fix="pass a pandas, Polars or Arrow table"
+        )
+    if found.height == 0:
+        raise DataError("The table has no rows.", where=name, fix="pass a table with rows")
+    return RawTable(found, name, first_row=0)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.name.endswith(SUFFIXES))
+
+
+def _read(
+    path: Path,
+    separator: str | None,
+    columns: list[str] | None,
+    quote: str | None,
+    schema: Mapping[str, PolarsType] | None,
+) -> RawTable:
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        return RawTable(pl.read_parquet(path), path.name)
+    raw, findings = _as_utf8(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
+    if name.endswith(JSON_SUFFIXES):
+        return RawTable(_read_json(raw, path, schema), path.name, findings=findings)
+    mark = separator or ("\t" if name.endswith(".tsv") else ",")
+    if len(mark) > 1:
+        raw, mark = raw.replace(mark.encode(), FIELD_MARK.encode()), FIELD_MARK
+    header = columns is None
+    try:
+        table = pl.read_csv(
+            raw, separator=mark, has_header=header, new_columns=columns, quote_char=quote, infer_schema=False
+        )
+    except pl.exceptions.ComputeError as error:
+        raise _ragged(raw, mark, quote, path) or error from None
+    except pl.exceptions.ShapeError:
+        raise DataError(
+            f"The file does not have {len(columns or [])} columns.",
+            where=str(path),
+            fix=f"it must hold, without a header: {', '.join(columns or [])}",
+        ) from None
+    return RawTable(table, path.name, first_row=2 if header else 1, findings=findings)
+
+
+def _read_json(raw: bytes, path: Path, schema: Mapping[str, PolarsType] | None) -> pl.DataFrame:
+    if not raw.strip():
+        raise pl.exceptions.NoDataError
+    try:
+        if raw[:1] == b"[":
+            return pl.read_json(raw, infer_schema_length=None)
+        return pl.read_ndjson(raw, schema=schema, infer_schema_length=None)
+    except pl.exceptions.ComputeError as error:
+        raise _broken_line(raw, path) or error from None
+
+
+def _broken_line(raw: bytes, path: Path) -> DataError | None:
+    """Find the first line that is no JSON object; Polars does not say which it was."""
+    for number, line in enumerate(io.BytesIO(raw), start=1):
+        if line.strip():
+            try:
+                pl.read_ndjson(line)
+            except pl.exceptions.PolarsError:
+                shown = line.decode("utf-8", "replace").strip()[:80]
+                return DataError(
+                    f"A line is not a JSON object: {shown}", where=f"{path} line {number}", fix="correct that line"
+                )
+    return None
+
+
+def _ragged(raw: bytes, separator: str, quote: str | None, path: Path) -> DataError | None:
+    """Find the first row with more cells than the header."""
+    text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", newline="")
+    lines = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL)
+    width = len(next(lines))
+    for row, cells in enumerate(lines, start=2):
+        if len(cells) > width:
+            return DataError(
+                f"A row has {len(cells)} cells, the header has {width}.",
+                where=f"{path} row {row}",
+                fix=f"put the cell that holds {separator!r} in quotation marks",
+            )
+    return None
+
+
+def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
+    """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and say which where it was not UTF-8."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16").encode(), (_encoding_finding("UTF-16", "", path),)
+    if b"\0" in raw[:BLOCK]:
+        raise DataError(
+            "The file is not text.", where=str(path), fix="check its ending: .parquet, .gz, or export it as UTF-8"
+        )
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(raw), BLOCK):  # in blocks: a decoded copy may take four times the memory
+            decoder.decode(raw[start : start + BLOCK], final=start + BLOCK >= len(raw))
+    except UnicodeDecodeError:
+        text, encoding = _from_other(raw)
+        example = next((line for line in text.splitlines() if not line.isascii()), "")
+        return text.encode(), (_encoding_finding(encoding, example[:80], path),)
+    return raw, ()
+
+
+def _from_other(raw: bytes) -> tuple[str, str]:
+    """Tell GB 18030 from Latin-1: Chinese bytes above 127 come in pairs, accented letters stand alone."""
+    high = np.frombuffer(raw, np.uint8) >= 128
+    beside = high.copy()
+    beside[1:] &= high[:-1]
+    if 4 * int(beside.sum()) >= int(high.sum()):
+        try:
+            return raw.decode("gb18030"), "GB 18030"
+        except UnicodeDecodeError:
+            pass
+    return raw.decode("latin-1"), "Latin-1"
+
+
+def _encoding_finding(encoding: str, example: str, path: Path) -> Finding:
+    return Finding(
+        "files.encoding",
+        1,
+        1,
+        "repaired",
+        (f"{path.name}: {example}",) if example else (path.name,),
+        f"the file is not UTF-8 and was read as {encoding}; if the example looks wrong, save it as UTF-8",
+        "warning",
+    )

@@ -1,0 +1,111 @@
+"""Content channels as the members read them.
+
+In: `Content`. Out: one channel by name, centred unit rows, and graphs of nearest items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy import sparse
+
+from penchant.core.errors import ConfigError, nearest
+from penchant.core.schema import Content, Embeddings
+from penchant.models.item_to_item import block_rows, keep_largest
+
+FUSED = "fused"
+"""The name under which a member asks for the feature-level fusion of all channels."""
+
+
+def pick(content: Content, name: str, member: str) -> Embeddings:
+    """Return one channel, or the fused vectors.
+
+    Raises:
+        ConfigError: There is no such channel.
+    """
+    if name == FUSED and content.fused is not None:
+        return content.fused
+    if name in content.channels:
+        return content.channels[name]
+    known = {*content.channels, *([FUSED] if content.fused is not None else [])}
+    raise ConfigError(
+        f"There is no content channel {name!r}.",
+        where=f"members.{member}",
+        fix=nearest(name, known) if known else f"add a [content.{name}] table, or leave this member out",
+    )
+
+
+def named(content: Content, chosen: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the channels a member reads: all, or those it was told; "fused" stands for all."""
+    if chosen is None:
+        return tuple(content.channels)
+    wanted = list(chosen)
+    return tuple(content.channels) if FUSED in wanted else tuple(wanted)
+
+
+def read(
+    content: Content, chosen: Iterable[str] | None, weights: Mapping[str, float], member: str
+) -> list[tuple[Embeddings, float]]:
+    """Return channels with their weights.
+
+    Args:
+        content: Where they are.
+        chosen: Channel names; None takes all.
+        weights: Name to weight; a channel that is not named weighs 1, one that weighs 0 is left out. A name that is not among
+            the chosen has no effect, so that an arm of the ablation may leave channels out.
+        member: Who asks, for the message.
+
+    Raises:
+        ConfigError: A channel is unknown, or none is left.
+    """
+    names = [n for n in (content.channels if chosen is None else chosen) if weights.get(n, 1.0) > 0]
+    if not names:
+        raise ConfigError(
+            "There is no content channel to read.",
+            where=f"members.{member}",
+            fix="add a [content.NAME] table, or leave this member out",
+        )
+    return [(pick(content, name, member), weights.get(name, 1.0)) for name in names]
+
+
+def centred_unit(
+    values: Float32[np.ndarray, "items dim"], usable: Bool[np.ndarray, " items"]
+) -> Float32[np.ndarray, "items dim"]:
+    """Return unit rows after the mean of the usable rows is taken off; unusable rows are zero.
+
+    Encoders put all items in a narrow cone; without centring the shared direction hides what tells them apart.
+    """
+    out = np.zeros_like(values, dtype=np.float32)
+    if not usable.any():
+        return out
+    centred = values[usable] - values[usable].mean(0)
+    out[usable] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    return out
+
+
+def neighbour_graph(rows: Float32[np.ndarray, "items dim"], neighbours: int) -> sparse.csr_array:
+    """Return (items, items) float32: cosine to each item's nearest others, where it is positive.
+
+    Memory: a few blocks; time: items^2 x dim.
+
+    Args:
+        rows: Unit rows; a zero row has no neighbours.
+        neighbours: Entries kept for each item.
+    """
+    parts = []
+    size = block_rows(len(rows))
+    for start in range(0, len(rows), size):
+        similar = rows[start : start + size] @ rows.T
+        own = np.arange(len(similar))
+        similar[own, start + own] = 0
+        parts.append(keep_largest(similar, neighbours))
+    return sparse.csr_array(sparse.vstack(parts, format="csr"))
+
+
+def row_normalised(graph: sparse.csr_array) -> sparse.csr_array:
+    """Return the graph with rows that sum to 1; empty rows stay empty."""
+    total = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
+    graph.data = (graph.data / np.repeat(total, np.diff(graph.indptr))).astype(np.float32)
+    return graph

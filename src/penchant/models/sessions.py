@@ -1,0 +1,103 @@
+"""What comes next, by regression on what came before.
+
+In: histories in order. Out: a dense items x items matrix that maps the recent past to the near future.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from pydantic import Field
+from scipy import linalg, sparse
+
+from penchant.core.logs import logger
+from penchant.core.schema import Content, Histories
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
+
+BLOCK_EVENTS = 200_000
+
+
+class SessionRegression(ItemToItem):
+    """Ridge regression from the decayed past of every event to the decayed future.
+
+    For the event at position p, x_p = sum of past_decay^(d-1) e(item p-d) and y_p = sum of future_decay^d e(item p+d);
+    matrix = (X^T X + lambda I)^-1 X^T Y, column j divided by count_j ^ target_exponent. Disliked events are on neither side.
+
+    Cost: events x past x (past + future), then items^3; memory: two dense matrices.
+
+    Source: Choi et al., Session-aware linear item-item models, WWW 2021 (SLIT); we decay both sides by position.
+    """
+
+    class Config(ItemToItemConfig):
+        """The settings of session regression."""
+
+        half_life: float = Field(4, ge=0)
+        """Events until a past event counts half when scoring; 0 lets all count the same."""
+        past: int = Field(20, ge=1)
+        """Earlier events that explain a position."""
+        future: int = Field(10, ge=1)
+        """Events from a position on that are explained."""
+        past_half_life: float = Field(4.0, gt=0)
+        """Events until an earlier event counts half in fitting."""
+        future_half_life: float = Field(3.0, gt=0)
+        """Events until a later event counts half in fitting."""
+        regularisation: float = Field(300.0, gt=0)
+        """Ridge penalty."""
+        target_exponent: float = 0.1
+        """Division by the target's count to this power; above 0 favours rarer items."""
+        max_items: int = 12_000
+        """Above this many items only the most touched take part (memory 8 bytes x max_items^2)."""
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
+        kept, self.kept = np.arange(train.num_items), None
+        if train.num_items > self.config.max_items:
+            kept = self.kept = np.sort(np.argsort(-count, kind="stable")[: self.config.max_items])
+            logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
+        place = np.full(train.num_items, -1)
+        place[kept] = np.arange(len(kept))
+        item = np.where(train.weight > 0, place[train.item_index], -1)
+        gram, cross = self._moments(train.user_index(), item, len(kept))
+        gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
+        weights = linalg.solve(gram.T, cross, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False)
+        weights *= power(count[kept] + 1, -self.config.target_exponent)[None, :]
+        self.matrix = np.ascontiguousarray(weights, np.float32)
+        return self
+
+    def _moments(
+        self, user: Int64[np.ndarray, " events"], item: Int64[np.ndarray, " events"], num_items: int
+    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
+        """Return X^T X and X^T Y, summed over blocks of events; an event whose item is -1 is on neither side."""
+        gram, cross = (np.zeros((num_items, num_items), np.float32) for _ in range(2))
+        for start in range(0, len(user), BLOCK_EVENTS):
+            events = np.arange(start, min(start + BLOCK_EVENTS, len(user)))
+            earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
+            past = _window(events, user, item, earlier, self.config.past_half_life, num_items)
+            future = _window(events, user, item, later, self.config.future_half_life, num_items)
+            turned = sparse.csr_array(past.T)
+            for first in range(0, num_items, block_rows(num_items)):
+                rows = slice(first, first + block_rows(num_items))
+                gram[rows] += (turned[rows] @ past).toarray()
+                cross[rows] += (turned[rows] @ future).toarray()
+        return gram, cross
+
+
+def _window(
+    events: Int64[np.ndarray, " block"],
+    user: Int64[np.ndarray, " events"],
+    item: Int64[np.ndarray, " events"],
+    offsets: Int64[np.ndarray, " offsets"],
+    half_life: float,
+    num_items: int,
+) -> sparse.csr_array:
+    """Return (block, items): what stands at the given offsets from each event of the same user, decaying with distance."""
+    other = events[:, None] + offsets[None, :]
+    inside = (other >= 0) & (other < len(user))
+    other[~inside] = 0
+    inside &= (user[other] == user[events][:, None]) & (item[other] >= 0)
+    row, step = np.nonzero(inside)
+    weight = np.exp2(-step / half_life).astype(np.float32)
+    place = (row, item[other[row, step]])
+    return sparse.csr_array(sparse.coo_array((weight, place), shape=(len(events), num_items)))

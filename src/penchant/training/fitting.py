@@ -1,0 +1,176 @@
+"""Everything that is learned, in order.
+
+In: histories before and in validation, content, and tables of members. Out: `Trained`: a pool of fitted members and, over it,
+one row of weights for each recommender that will be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from penchant.core.config import Settings
+from penchant.core.logs import logger
+from penchant.core.schema import Content, Histories
+from penchant.fusion import late
+from penchant.fusion.concat import Concat
+from penchant.models.member import Member
+from penchant.models.stack import Stack
+from penchant.training import choice
+from penchant.training.arms import Plan, Variant, plan_arms
+from penchant.training.members import BASELINES, MemberTables, make_member
+from penchant.training.panel import Panel
+
+OURS = "Penchant"
+
+
+class Config(Settings):
+    """How the recommender is fitted."""
+
+    choice: choice.Config = choice.Config()
+    """What is tried on validation."""
+    stack: late.Config = late.Config()
+    """How the members' weights are found."""
+    refit: bool = True
+    """Fit again on train and validation together once everything is chosen; published splits usually do not."""
+    ablation: bool = True
+    """Fit the arms that say which modality pays."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recommender over the pool.
+
+    Attributes:
+        name: What reports call it.
+        role: "ours", "baseline", "member" or "ablation".
+        weights: Pool name to weight.
+        uses: Modalities, and "behaviour"; empty for baselines and single members.
+    """
+
+    name: str
+    role: str
+    weights: Mapping[str, float]
+    uses: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was learned.
+
+    Attributes:
+        pool: Fitted members, those of baselines and arms included.
+        rows: The recommenders over it; the first is ours.
+        tables: The settings chosen for each member.
+        validation: Baseline to its NDCG on validation.
+        seconds: Pool name to the time of its last fit.
+    """
+
+    pool: Panel
+    rows: tuple[Row, ...]
+    tables: Mapping[str, Mapping[str, Any]]
+    validation: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+    @property
+    def ours(self) -> Row:
+        return self.rows[0]
+
+    def stack(self, content: Content) -> Stack:
+        """Return our recommender, ready to serve."""
+        return Stack.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Histories and truth of one moment: before validation, or before the test.
+
+    Attributes:
+        histories: What is known of every user.
+        truth: What they chose next.
+        candidates: Rank only among these items; None for all.
+    """
+
+    histories: Histories
+    truth: Histories
+    candidates: Bool[np.ndarray, " items"] | None = None
+
+
+def fit(
+    tables: MemberTables,
+    validation: Stage,
+    final: Histories,
+    content: Content,
+    fusion: Concat,
+    config: Config,
+    *,
+    at: int,
+) -> Trained:
+    """Choose settings and weights on validation, then fit on all that came before the test.
+
+    Args:
+        tables: Members of the stack; lists are tried on validation.
+        validation: Train histories, and what came next.
+        final: Train and validation histories together.
+        content: Channels and their fusion.
+        fusion: How the channels were fused, to fuse what an arm has left.
+        config: What to do.
+        at: Length of the lists that matter.
+    """
+    train = validation.histories
+    judge = choice.Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
+    baselines = choice.choose_settings(BASELINES, train, content, judge, config.choice)
+    chosen = choice.choose_settings(tables, train, content, judge, config.choice)
+    plans, pool = plan_arms(chosen, content)
+    if not config.ablation:
+        plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
+    pool |= {name: Variant(table) for name, table in baselines.items()}
+    panel, seconds = _fit_pool(pool, train, content, fusion)
+    rows = _weigh(plans, panel, validation, config)
+    rows += [Row(name, "baseline", {name: 1.0}) for name in baselines]
+    rows += [Row(name, "member", {name: 1.0}) for name in rows[0].weights]
+    scores = {name: judge(panel, {name: 1.0}) for name in baselines}
+    scores[OURS] = judge(panel, rows[0].weights)
+    if config.refit:
+        used = {name for row in rows for name in row.weights}
+        panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion)
+    return Trained(panel, tuple(rows), chosen, scores, seconds)
+
+
+def _fit_pool(
+    pool: Mapping[str, Variant], histories: Histories, content: Content, fusion: Concat
+) -> tuple[Panel, dict[str, float]]:
+    members: dict[str, Member] = {}
+    seconds: dict[str, float] = {}
+    for name, variant in pool.items():
+        began = perf_counter()
+        known = content
+        if variant.channels is not None:
+            known = content.only(variant.channels)
+            known = Content(known.channels, fusion(known.channels))
+        members[name] = make_member(name, variant.table).fit(histories, known)
+        seconds[name] = perf_counter() - began
+        logger.info("  fitted %s: %.1f s", name, seconds[name])
+    return Panel(members), seconds
+
+
+def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config) -> list[Row]:
+    """Fit the weights of every arm from the same sums."""
+    names = sorted({name for plan in plans for name in plan.members})
+    moments = panel.moments(
+        names, validation.histories, validation.truth, config.stack, candidates=validation.candidates
+    )
+    rows: list[Row] = []
+    for plan in plans:
+        weights = late.fit_weights(moments.only([names.index(name) for name in plan.members]), config.stack)
+        said = {name: float(w) for name, w in zip(plan.members, weights, strict=True) if w > 0}
+        name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
+        rows.append(Row(name, role, said, plan.uses))
+    said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
+    logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))
+    return rows

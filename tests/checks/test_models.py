@@ -1,0 +1,230 @@
+"""Every model in the table keeps the contract of a recommender, on a world whose right answer can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.fusion.concat import Concat
+from penchant.models import MODELS
+from penchant.models.member import Member
+
+CLUSTERS, PER_CLUSTER, USERS, EVENTS = 5, 12, 150, 12
+ITEMS = CLUSTERS * PER_CLUSTER
+CLUSTER = np.repeat(np.arange(CLUSTERS), PER_CLUSTER)
+COLD = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == PER_CLUSTER - 1)
+NO_PICTURE = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 3)
+NO_WORDS = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 5)
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "popularity": {},
+    "item_knn": {"neighbours": 20},
+    "rp3beta": {"neighbours": 20},
+    "ease": {"regularisation": 10},
+    "graph_filter": {"content_weight": 0.3, "neighbours": 5},
+    "content_knn": {"neighbours": 12},
+    "content_regression": {"regularisation": 1, "smoothing": 20},
+    "session_regression": {"regularisation": 10},
+    "transitions": {},
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, options) for name, options in SAMPLES.items()},
+    "popularity of late": ("popularity", {"half_life_days": 3, "user_exponent": 0.5}),
+    "item_knn of late": ("item_knn", {"half_life": 4, "last_events": 6}),
+    "ease with content": ("ease", {"regularisation": 10, "content_weight": 20}),
+    "ease of the most touched": ("ease", {"regularisation": 10, "max_items": 40}),
+    "ease with dropout": ("ease", {"regularisation": 5, "dropout": 0.3}),
+    "graph_filter without content": ("graph_filter", {"hops": 2, "ideal_weight": 0.3, "ideal_dim": 8}),
+    "sparse graph_filter": ("graph_filter", {"max_dense_items": 10, "max_entries": 30, "hops": 2, "ideal_weight": 0.1}),
+    "content_knn of words": ("content_knn", {"channel": "words", "neighbours": 8, "sharpness": 2}),
+    "content_knn per candidate": ("content_knn", {"channel": "picture", "neighbours": 8, "per_candidate": True}),
+    "content_knn of every pair": ("content_knn", {"channel": "picture", "neighbours": 0, "whiten_dim": 4}),
+    "content_regression of pictures": ("content_regression", {"channels": ["picture"], "max_items": 10, "dim": 16}),
+    "session_regression of the most touched": ("session_regression", {"regularisation": 10, "max_items": 40}),
+    "transitions both ways": ("transitions", {"backward": 0.3, "max_gap_days": 5, "gap_half_life_days": 2}),
+}
+READS_CONTENT = (
+    "graph_filter",
+    "content_knn",
+    "content_regression",
+    "ease with content",
+    "content_regression of pictures",
+)
+IMPERSONAL = ("popularity", "popularity of late")
+
+
+@dataclass(frozen=True)
+class World:
+    """Users who walk around one ring of items each; the last step is held back."""
+
+    train: Histories
+    truth: np.ndarray
+    favourite: np.ndarray
+    content: Content
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    rng = np.random.default_rng(0)
+    favourite = rng.choice(CLUSTERS, USERS, p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    rows = []
+    for cluster in favourite:
+        position = rng.integers(PER_CLUSTER - 1)
+        row = []
+        for _ in range(EVENTS + 1):
+            position = (position + rng.integers(1, 3)) % (PER_CLUSTER - 1)
+            row.append(cluster * PER_CLUSTER + position)
+        for stray in rng.choice(EVENTS, 2, replace=False):
+            row[stray] = rng.choice(np.setdiff1d(np.arange(ITEMS), COLD))
+        rows.append(row)
+    walked = np.array(rows)
+    return World(histories(walked[:, :-1]), walked[:, -1], favourite, content(rng))
+
+
+def histories(items: np.ndarray, weight: np.ndarray | None = None) -> Histories:
+    users, length = items.shape
+    at = np.tile(np.arange(length) * 86_400_000_000, users).astype(np.int64)
+    offsets = np.arange(users + 1, dtype=np.int64) * length
+    said = np.ones(items.size, np.float32) if weight is None else weight.astype(np.float32).ravel()
+    return Histories([f"u{u}" for u in range(users)], offsets, items.ravel().astype(np.int32), at, said, ITEMS)
+
+
+def content(rng: np.random.Generator) -> Content:
+    channels = {}
+    for name, missing, dim in (("words", NO_WORDS, 16), ("picture", NO_PICTURE, 8)):
+        values = rng.normal(size=(CLUSTERS, dim))[CLUSTER] + 0.4 * rng.normal(size=(ITEMS, dim)) + 3
+        present = ~np.isin(np.arange(ITEMS), missing)
+        values[missing] = 0
+        modality = "text" if name == "words" else "image"
+        channels[name] = Embeddings(name, modality, values.astype(np.float32), present, name)
+    return Content(channels, Concat(Concat.Config(dim=8))(channels))
+
+
+def make(variant: str) -> Member:
+    model, options = VARIANTS[variant]
+    cls = MODELS.load(model)
+    member: Member = cls(cls.Config.read(options, where="test"), name=variant)
+    return member
+
+
+def recall(scores: np.ndarray, world: World, k: int = 10) -> float:
+    top = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float((top == world.truth[:, None]).any(1).mean())
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def fitted(request: pytest.FixtureRequest, world: World) -> Member:
+    return make(request.param).fit(world.train, world.content)
+
+
+def test_every_entry_has_a_sample() -> None:
+    assert set(SAMPLES) == set(MODELS.names())
+
+
+def test_scores_are_finite_float32_for_every_item(fitted: Member, world: World) -> None:
+    scores = fitted.score(world.train)
+    assert scores.shape == (USERS, ITEMS)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+def test_a_user_scores_the_same_alone_and_in_a_batch(fitted: Member, world: World) -> None:
+    together = fitted.score(world.train)
+    alone = np.concatenate([fitted.score(world.train.rows(u, u + 1)) for u in range(10)])
+    np.testing.assert_allclose(alone, together[:10], rtol=1e-4, atol=1e-5 * np.abs(together).max())
+
+
+def test_fitting_and_scoring_leave_the_histories_alone(world: World, request: pytest.FixtureRequest) -> None:
+    rng = np.random.default_rng(1)
+    items = rng.integers(0, ITEMS, (20, 9))
+    items[:, 4] = items[:, 1]  # a repeat: summing it up must not touch what was given
+    given = histories(items, rng.choice([-1, 0.5, 1, 2], items.shape))
+    arrays = ("offsets", "item_index", "at", "weight")
+    before = {name: getattr(given, name).copy() for name in arrays}
+    for variant in VARIANTS:
+        member = make(variant).fit(given, world.content)
+        member.score(given)
+        member.contributions(given.rows(0, 1))
+        for name in arrays:
+            np.testing.assert_array_equal(getattr(given, name), before[name], err_msg=f"{variant}: {name}")
+
+
+def test_a_new_user_is_scored_from_what_they_did(fitted: Member, world: World) -> None:
+    stranger = histories(np.array([[12, 14, 16, 17]]))
+    scores = fitted.score(stranger)[0]
+    assert np.isfinite(scores).all()
+    if fitted.name not in IMPERSONAL:
+        assert scores[CLUSTER == 1].mean() > scores[CLUSTER != 1].mean()
+
+
+def test_an_empty_history_gets_the_prior(fitted: Member, world: World) -> None:
+    nobody = Histories.empty(ITEMS)
+    prior, events = fitted.contributions(nobody)
+    assert events.shape == (0, ITEMS)
+    np.testing.assert_allclose(fitted.score(nobody)[0], prior, atol=1e-6)
+
+
+def test_contributions_sum_to_the_score(fitted: Member, world: World) -> None:
+    for user in range(5):
+        one = world.train.rows(user, user + 1)
+        score = fitted.score(one)[0]
+        prior, events = fitted.contributions(one)
+        assert events.shape == (EVENTS, ITEMS)
+        np.testing.assert_allclose(prior + events.sum(0), score, rtol=1e-4, atol=1e-4 * np.abs(score).max())
+
+
+def test_restored_arrays_give_equal_scores_bit_for_bit(fitted: Member, world: World) -> None:
+    twin = make(fitted.name).restore({key: array.copy() for key, array in fitted.arrays().items()})
+    np.testing.assert_array_equal(twin.score(world.train), fitted.score(world.train))
+
+
+def test_it_beats_chance_and_popularity(fitted: Member, world: World) -> None:
+    chance = recall(np.random.default_rng(0).random((USERS, ITEMS)), world)
+    popular = recall(make("popularity").fit(world.train, world.content).score(world.train), world)
+    found = recall(fitted.score(world.train), world)
+    assert found > chance
+    if fitted.name not in IMPERSONAL:
+        assert found > popular
+
+
+@pytest.mark.parametrize("variant", READS_CONTENT)
+def test_an_item_nobody_touched_is_scored_from_its_content(variant: str, world: World) -> None:
+    scores = make(variant).fit(world.train, world.content).score(world.train)[:, COLD]
+    best = CLUSTER[COLD][scores.argmax(1)]
+    assert (best == world.favourite).mean() > 0.7
+
+
+@pytest.mark.parametrize("variant", ["content_knn of words", "content_knn per candidate", "content_knn of every pair"])
+def test_an_item_without_content_scores_the_mean_of_those_with_some(variant: str, world: World) -> None:
+    member = make(variant).fit(world.train, world.content)
+    missing = NO_WORDS if "words" in variant else NO_PICTURE
+    scores = member.score(world.train)
+    rest = np.delete(scores, missing, axis=1).mean(1)
+    np.testing.assert_allclose(scores[:, missing], np.tile(rest[:, None], len(missing)), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in IMPERSONAL])
+def test_a_dislike_lowers_what_is_alike(variant: str, world: World) -> None:
+    member = make(variant).fit(world.train, world.content)
+    items = np.array([[12, 14, 16, 0, 1, 2]])
+    liked = member.score(histories(items))[0]
+    disliked = member.score(histories(items, np.array([[1, 1, 1, -1, -1, -1]])))[0]
+    assert np.isfinite(disliked).all()
+    assert disliked[CLUSTER == 0].mean() < liked[CLUSTER == 0].mean()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nothing_to_learn_from_still_scores(variant: str, world: World) -> None:
+    member = make(variant).fit(histories(np.zeros((3, 0), int)), world.content)
+    assert np.isfinite(member.score(world.train.rows(0, 2))).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_dislikes_still_scores(variant: str, world: World) -> None:
+    given = histories(np.array([[1, 2, 3], [4, 5, 6]]), -np.ones((2, 3)))
+    member = make(variant).fit(given, world.content)
+    assert np.isfinite(member.score(given)).all()

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.fusion.late import Config, Moments, fit_weights, standardise
+
+PLANTED = np.array([0.6, 0.3, 0.1, 0.0])
+
+
+def planted(users: int = 600, items: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return member scores, and choices drawn by a softmax over a known mixture of them; the last member is noise."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, users, items)).astype(np.float32)
+    values = np.stack([standardise(v).values for v in values])
+    logits = 4 * np.tensordot(PLANTED, values, 1) + rng.gumbel(size=(users, items))
+    chosen = np.zeros((users, items), bool)
+    np.put_along_axis(chosen, np.argsort(-logits, axis=1)[:, :2], True, axis=1)
+    return values, chosen, np.zeros_like(chosen)
+
+
+def moments(values: np.ndarray, chosen: np.ndarray, blocked: np.ndarray, batch: int = 100) -> Moments:
+    found = Moments.zero(len(values))
+    for start in range(0, values.shape[1], batch):
+        users = slice(start, start + batch)
+        found.add(values[:, users].copy(), chosen[users], blocked[users])
+    return found
+
+
+def test_standardise_gives_each_user_mean_zero_and_spread_one() -> None:
+    scores = np.random.default_rng(0).gamma(1, 5, (7, 50)).astype(np.float32) + 100
+    found = standardise(scores)
+    np.testing.assert_allclose(found.values.mean(1), 0, atol=1e-5)
+    np.testing.assert_allclose(found.values.std(1), 1, atol=1e-4)
+    np.testing.assert_allclose(found.values * found.std + found.mean, scores, rtol=1e-5)
+
+
+def test_weights_recover_a_planted_mixture() -> None:
+    weights = fit_weights(moments(*planted()), Config())
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_allclose(weights, PLANTED, atol=0.08)
+
+
+def test_a_member_that_misleads_gets_no_weight() -> None:
+    values, chosen, blocked = planted()
+    values[3] = -values[0]
+    weights = fit_weights(moments(values, chosen, blocked), Config())
+    assert (weights >= 0).all()
+    assert weights[3] == 0
+
+
+def test_batches_do_not_matter() -> None:
+    one, many = moments(*planted(), batch=600), moments(*planted(), batch=37)
+    np.testing.assert_allclose(one.gram, many.gram, rtol=1e-3, atol=1)
+    np.testing.assert_allclose(fit_weights(one, Config()), fit_weights(many, Config()), atol=1e-3)
+
+
+def test_blocked_items_do_not_count() -> None:
+    values, chosen, blocked = planted()
+    spoiled, also = values.copy(), blocked.copy()
+    also[:, :10] = True
+    spoiled[3, :, :10] = 50 * chosen[:, :10]
+    np.testing.assert_allclose(
+        fit_weights(moments(spoiled, chosen, also), Config()), fit_weights(moments(values, chosen, also), Config())
+    )
+
+
+def test_members_with_a_tiny_share_are_left_out() -> None:
+    weights = fit_weights(moments(*planted()), Config(min_share=0.2))
+    assert (weights > 0).tolist() == [True, True, False, False]
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_a_member_twice_shares_the_say() -> None:
+    values, chosen, blocked = planted()
+    values[3] = values[0]
+    weights = fit_weights(moments(values, chosen, blocked), Config())
+    assert weights[0] + weights[3] == pytest.approx(0.6, abs=0.08)
+
+
+def test_where_nobody_helps_all_have_the_same_say() -> None:
+    values = np.zeros((3, 5, 6), np.float32)
+    weights = fit_weights(moments(values, np.ones((5, 6), bool), np.zeros((5, 6), bool)), Config())
+    np.testing.assert_allclose(weights, 1 / 3)
+
+
+def test_only_some_members() -> None:
+    found = moments(*planted())
+    np.testing.assert_allclose(fit_weights(found.only([0, 1]), Config()), [2 / 3, 1 / 3], atol=0.08)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.core.errors import ConfigError
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.models.channels import centred_unit
+from penchant.models.content import ContentKNN, ContentRegression
+
+
+def dense(histories: Histories) -> np.ndarray:
+    out = np.zeros((len(histories), histories.num_items))
+    out[histories.user_index(), histories.item_index] = 1
+    return out
+
+
+@pytest.fixture
+def content() -> Content:
+    rng = np.random.default_rng(1)
+    channels = {}
+    for name, missing in (("words", [2]), ("picture", [2, 5])):
+        present = ~np.isin(np.arange(12), missing)
+        channels[name] = Embeddings(name, "text", rng.normal(size=(12, 5)).astype(np.float32) + 2, present, name)
+    return Content(channels)
+
+
+def test_content_knn_keeps_the_nearest_of_each_item(random_histories, content) -> None:
+    member = ContentKNN(ContentKNN.Config(channel="words", neighbours=3, sharpness=2)).fit(random_histories, content)
+    rows = centred_unit(content.channels["words"].values, content.channels["words"].usable)
+    similar = np.maximum(rows @ rows.T, 0) ** 2
+    np.fill_diagonal(similar, 0)
+    expected = np.where(similar >= np.sort(similar, 1)[:, -3:][:, :1], similar, 0)
+    np.testing.assert_allclose(member.matrix.toarray(), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_content_knn_does_not_read_what_is_missing(random_histories, content) -> None:
+    member = ContentKNN(ContentKNN.Config(channel="picture", neighbours=4)).fit(random_histories, content)
+    matrix = member.matrix.toarray()
+    assert not matrix[[2, 5]].any()
+    assert not matrix[:, [2, 5]].any()
+
+
+def test_content_regression_is_the_dual_kernel_ridge(random_histories, content) -> None:
+    weights = {"picture": 0.5}
+    member = ContentRegression(ContentRegression.Config(regularisation=0.7, smoothing=4, weights=weights))
+    found = member.fit(random_histories, content).score(random_histories)
+    rows = {n: centred_unit(e.values, e.usable) for n, e in content.channels.items()}
+    kernel = rows["words"] @ rows["words"].T + 0.5 * rows["picture"] @ rows["picture"].T
+    x = dense(random_histories)
+    known = np.delete(np.arange(12), 2)  # item 2 has no content at all
+    gram = x.T @ x
+    filled = x @ np.linalg.solve(gram + 4 * np.eye(12), gram)
+    expected = filled[:, known] @ np.linalg.solve(kernel[np.ix_(known, known)] + 0.7 * np.eye(11), kernel[known])
+    expected[:, 2] = expected[:, known].mean(1)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_truncated_smoothing_with_all_directions_is_exact(random_histories, content) -> None:
+    exact = ContentRegression(ContentRegression.Config(smoothing=4)).fit(random_histories, content)
+    truncated = ContentRegression(ContentRegression.Config(smoothing=4, max_items=1, dim=12))
+    truncated.fit(random_histories, content)
+    np.testing.assert_allclose(truncated.source, exact.source, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cls", [ContentKNN, ContentRegression])
+def test_no_content_at_all_says_what_to_add(random_histories, cls) -> None:
+    with pytest.raises(ConfigError, match=r"no content channel(.|\n)*members\.like(.|\n)*add a \[content\."):
+        cls(name="like").fit(random_histories, Content())
+
+
+def test_fused_reads_every_channel(content) -> None:
+    assert ContentKNN().channels(content) == ("words", "picture")
+    assert ContentKNN(ContentKNN.Config(channel="words")).channels(content) == ("words",)
+    assert ContentRegression(ContentRegression.Config(channels=["fused"])).channels(content) == ("words", "picture")
