@@ -1,1 +1,40 @@
-"""Learn what each user cares about from everything they touch."""
+"""Learn what each user cares about from everything they touch.
+
+import penchant
+
+bundle = penchant.run("shop.toml")
+bundle = penchant.load("runs/shop")
+bundle.recommend("user 42", k=10)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penchant.serving.bundle import Bundle
+
+__all__ = ["load", "run"]
+
+
+def load(folder: str | Path) -> Bundle:
+    """Return the bundle in a folder written by `run`.
+
+    Raises:
+        ArtifactError: It is missing, half-written or altered.
+    """
+    from penchant.serving import bundle
+
+    return bundle.load(folder)
+
+
+def run(config: str | Path) -> Bundle:
+    """Do the whole flow of one TOML file and return its bundle.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to mend it.
+    """
+    from penchant import pipeline
+
+    return pipeline.run(pipeline.read_config(Path(config)))

@@ -21,8 +21,9 @@ from penchant.fusion import late
 from penchant.fusion.concat import Concat
 from penchant.models.member import Member
 from penchant.models.stack import Stack
-from penchant.training import choice
 from penchant.training.arms import Plan, Variant, plan_arms
+from penchant.training.choice import Config as ChoiceConfig
+from penchant.training.choice import Judge, choose_settings
 from penchant.training.members import BASELINES, MemberTables, make_member
 from penchant.training.panel import Panel
 
@@ -32,7 +33,7 @@ OURS = "Penchant"
 class Config(Settings):
     """How the recommender is fitted."""
 
-    choice: choice.Config = choice.Config()
+    choice: ChoiceConfig = ChoiceConfig()
     """What is tried on validation."""
     stack: late.Config = late.Config()
     """How the members' weights are found."""
@@ -69,6 +70,7 @@ class Trained:
         tables: The settings chosen for each member.
         validation: Baseline to its NDCG on validation.
         seconds: Pool name to the time of its last fit.
+        before: The same members fitted on train alone, for what is learned on validation (thresholds).
     """
 
     pool: Panel
@@ -76,6 +78,7 @@ class Trained:
     tables: Mapping[str, Mapping[str, Any]]
     validation: Mapping[str, float]
     seconds: Mapping[str, float]
+    before: Panel
 
     @property
     def ours(self) -> Row:
@@ -123,9 +126,9 @@ def fit(
         at: Length of the lists that matter.
     """
     train = validation.histories
-    judge = choice.Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
-    baselines = choice.choose_settings(BASELINES, train, content, judge, config.choice)
-    chosen = choice.choose_settings(tables, train, content, judge, config.choice)
+    judge = Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
+    baselines = choose_settings(BASELINES, train, content, judge, config.choice)
+    chosen = choose_settings(tables, train, content, judge, config.choice)
     plans, pool = plan_arms(chosen, content)
     if not config.ablation:
         plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
@@ -136,10 +139,11 @@ def fit(
     rows += [Row(name, "member", {name: 1.0}) for name in rows[0].weights]
     scores = {name: judge(panel, {name: 1.0}) for name in baselines}
     scores[OURS] = judge(panel, rows[0].weights)
+    before = panel
     if config.refit:
         used = {name for row in rows for name in row.weights}
         panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion)
-    return Trained(panel, tuple(rows), chosen, scores, seconds)
+    return Trained(panel, tuple(rows), chosen, scores, seconds, before)
 
 
 def _fit_pool(

@@ -1,6 +1,6 @@
-"""Covers drawn in a palette and a shape, in the manner of printed posters.
+"""Covers drawn around a motif in one palette, in the manner of printed posters.
 
-In: a colour family, a shape family, a random generator. Out: an anti-aliased RGB picture.
+In: a motif, a colour family, a random generator. Out: an anti-aliased RGB picture.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Palette:
 Painter = Callable[[ImageDraw.ImageDraw, Palette, np.random.Generator], None]
 
 
-def draw_cover(colour: str, shape: str, rng: np.random.Generator) -> Image.Image:
-    """Return a cover; background, layout, size, turn and grain vary, the colour family and the shape do not."""
+def draw_cover(motif: str, colour: str, rng: np.random.Generator) -> Image.Image:
+    """Return a cover; background, layout, size, turn and grain vary, the motif and the colour family do not."""
     palette = _palette(colour, rng)
     image = _background(palette, rng)
-    SHAPES[shape](ImageDraw.Draw(image, "RGBA"), palette, rng)
+    MOTIFS[motif](ImageDraw.Draw(image, "RGBA"), palette, rng)
     if rng.random() < 0.3:
         width = int(CANVAS * rng.uniform(0.025, 0.045))
         ImageDraw.Draw(image).rectangle((0, 0, CANVAS - 1, CANVAS - 1), outline=palette.pale, width=width)
@@ -162,6 +162,34 @@ def _tiles(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
             draw.pieslice(box, start, start + 90, fill=figure)
 
 
+def _arches(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
+    """Doorways one inside the other, side by side."""
+    count = int(rng.integers(1, 4))
+    width = CANVAS / count
+    for number in range(count):
+        order = palette.steps if rng.random() < 0.5 else palette.steps[::-1]
+        left, top = number * width, rng.uniform(0.1, 0.35) * CANVAS
+        for ring in range(4):
+            inset = width * (0.06 + 0.11 * ring)
+            x0, x1, y0 = left + inset, left + width - inset, top + inset
+            draw.pieslice((x0, y0, x1, y0 + x1 - x0), 180, 360, fill=order[ring])
+            draw.rectangle((x0, y0 + (x1 - x0) / 2, x1, CANVAS), fill=order[ring])
+
+
+def _rays(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
+    """Beams from one bright spot."""
+    centre = rng.uniform(0.2, 0.8, 2) * CANVAS
+    count, turn = int(rng.integers(9, 17)), rng.uniform(0, 2 * np.pi)
+    pair = [palette.steps[i] for i in rng.permutation(5)[:2]]
+    for beam in range(2 * count):
+        angles = turn + np.pi / count * np.array([beam, beam + 1])
+        points = _around(centre, angles, np.full(2, 1.5 * CANVAS))
+        draw.polygon([(float(centre[0]), float(centre[1])), *points], fill=pair[beam % 2])
+    radius = rng.uniform(0.1, 0.2) * CANVAS
+    for ring, tone in enumerate((palette.pale, palette.main)):
+        _circle(draw, centre, radius * (1 - 0.35 * ring), (*tone, 255))
+
+
 def _stars(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
     """Stars large and small."""
     rays, depth = int(rng.integers(4, 8)), rng.uniform(0.35, 0.5)
@@ -192,13 +220,15 @@ def _petals(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generato
         _circle(draw, centre, radius * 0.16, (*palette.touch, 255))
 
 
-SHAPES: dict[str, Painter] = {
+MOTIFS: dict[str, Painter] = {
     "discs": _discs,
     "peaks": _peaks,
     "waves": _waves,
     "tiles": _tiles,
     "stars": _stars,
     "petals": _petals,
+    "arches": _arches,
+    "rays": _rays,
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.seeds import generator
-from penchant.data.world.drawing import COLOURS, SHAPES
+from penchant.data.world.drawing import COLOURS, MOTIFS
 from penchant.data.world.settings import DAYS, Plan
 from penchant.data.world.sound import INSTRUMENTS, TEMPOS
 from penchant.data.world.topics import TOPICS
@@ -20,7 +20,7 @@ CIRCLES = tuple(f"circle {number}" for number in range(1, 13))
 """Groups of items the same people like for a reason no modality shows: only behaviour tells."""
 SEASONS = ("spring", "summer", "autumn", "winter")
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "colour": tuple(COLOURS),
+    "motif": tuple(MOTIFS),
     "topic": tuple(TOPICS),
     "timbre": tuple(INSTRUMENTS),
     "circle": CIRCLES,
@@ -35,7 +35,7 @@ OLD_SHARE = 0.7
 def make_items(plan: Plan, seed: int) -> pl.DataFrame:
     """Return one row for each item, with everything there is to know; only some of it reaches the item's files.
 
-    Columns: item_id, the four of `ATTRIBUTES`, shape and tempo (seen and heard, but nobody chooses by them), season and
+    Columns: item_id, the four of `ATTRIBUTES`, colour and tempo (seen and heard, but nobody chooses by them), season and
     appeal (popularity), released_on (day of the year, 0 first), is_new, language, price, has_text, has_picture, has_sound.
     """
     rng = generator(seed, "world.items")
@@ -46,7 +46,7 @@ def make_items(plan: Plan, seed: int) -> pl.DataFrame:
     for name, values in ATTRIBUTES.items():
         columns[name] = _shares(values, count, rng)
     columns |= {
-        "shape": _shares(tuple(SHAPES), count, rng),
+        "colour": _shares(tuple(COLOURS), count, rng),
         "tempo": _shares(tuple(TEMPOS), count, rng),
         "season": _shares(SEASONS, count, rng),
         "appeal": np.round(rng.normal(0, 0.8, count), 3),

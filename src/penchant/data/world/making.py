@@ -175,11 +175,11 @@ def _write_media(folder: Path, items: pl.DataFrame, seed: int) -> None:
     """Draw and play what each item hides; each item has its own random numbers."""
     (folder / "images").mkdir()
     (folder / "sound").mkdir()
-    names = ("item_id", "colour", "shape", "timbre", "tempo", "has_picture", "has_sound")
+    names = ("item_id", "motif", "colour", "timbre", "tempo", "has_picture", "has_sound")
     rows = items.select(names).iter_rows()
-    for item, colour, shape, timbre, tempo, has_picture, has_sound in track(rows, "pictures and sounds", items.height):
+    for item, motif, colour, timbre, tempo, has_picture, has_sound in track(rows, "pictures and sounds", items.height):
         if has_picture:
-            cover = draw_cover(colour, shape, generator(seed, f"world.picture.{item}"))
+            cover = draw_cover(motif, colour, generator(seed, f"world.picture.{item}"))
             cover.save(folder / "images" / f"{item}.jpg", quality=88)
         if has_sound:
             write_sound(folder / "sound" / f"{item}.flac", play(timbre, tempo, generator(seed, f"world.sound.{item}")))

@@ -18,7 +18,7 @@ from penchant.data.world.settings import DAYS, Plan
 REASONS = (*ATTRIBUTES, "trend", "chance")
 """Why an event happened: one of the hidden attributes, because everybody did, or for no reason."""
 DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
-    "colour": (0.24, (0.66, 0.0, 0.0, 0.16, 0.13, 0.05)),
+    "motif": (0.24, (0.66, 0.0, 0.0, 0.16, 0.13, 0.05)),
     "topic": (0.24, (0.0, 0.66, 0.0, 0.16, 0.13, 0.05)),
     "timbre": (0.24, (0.0, 0.0, 0.66, 0.16, 0.13, 0.05)),
     "mixture": (0.18, (0.25, 0.25, 0.25, 0.08, 0.12, 0.05)),

@@ -18,9 +18,9 @@ class WorldTruth:
 
     Attributes:
         folder: Of the world: items, interactions, users, images, sound.
-        items: item_id, colour and shape (picture), topic (text), timbre and tempo (sound), circle (behaviour alone), season and
+        items: item_id, motif and colour (picture), topic (text), timbre and tempo (sound), circle (behaviour alone), season and
             appeal (popularity), released_on (day of 2024, 0 first), is_new, language, price, has_text, has_picture, has_sound.
-        users: user_id, driver (colour, topic, timbre, mixture, circle), by_* (part of the choices by each reason), likes_* and
+        users: user_id, driver (motif, topic, timbre, mixture, circle), by_* (part of the choices by each reason), likes_* and
             later_* (favourites before and after `changes_on`, "sea|space", the dearest first), changes_on (null: never).
         defects: check (the finding it should become), item_id, user_id, file.
     """
@@ -36,7 +36,7 @@ class WorldTruth:
         return cls(folder, *(_read(folder, name) for name in ("items", "users", "defects")))
 
     def events(self) -> pl.DataFrame:
-        """Return user_id, item_id, at and the reason of every event: colour, topic, timbre, circle, trend, chance, skip, robot."""
+        """Return user_id, item_id, at and the reason of every event: motif, topic, timbre, circle, trend, chance, skip, robot."""
         return _read(self.folder, "events")
 
     def defect_counts(self) -> dict[str, int]:

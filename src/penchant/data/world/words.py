@@ -102,10 +102,10 @@ AGAIN = {"en": "{title}, part {number}", "zh": "{title}（{number}）"}
 
 REVIEWS = {
     "en": {
-        "colour": (
+        "motif": (
             "I picked it for the cover and I am not sorry.",
-            "The colours on this cover make me happy every time.",
-            "Exactly my palette. I would hang this cover on my wall.",
+            "This cover makes me happy every time I see it.",
+            "Exactly my kind of design. I would hang this on my wall.",
             "Came for the picture, and it looks even better large.",
         ),
         "topic": (
@@ -134,10 +134,10 @@ REVIEWS = {
         ),
     },
     "zh": {
-        "colour": (
+        "motif": (
             "就是冲着封面买的，一点也不后悔。",
-            "封面的配色太好看了，每次看到都开心。",
-            "完全是我喜欢的色调，想打印出来挂在墙上。",
+            "封面设计太好看了，每次看到都开心。",
+            "完全是我喜欢的图案，想打印出来挂在墙上。",
             "先被图片吸引，放大看更美。",
         ),
         "topic": (

@@ -1,0 +1,289 @@
+"""The command line.
+
+In: words a person types. Out: readable answers on stdout, or JSON with `--json`; progress and errors on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, PenchantError
+from penchant.core.logs import console, show_logs
+from penchant.core.schema import Histories
+from penchant.data import SOURCES
+from penchant.data.cleaning import clean
+from penchant.data.doctor import examine
+from penchant.data.sources import DataConfig, read
+from penchant.data.splits import split
+from penchant.data.world import Config as WorldConfig
+from penchant.data.world import make_world
+from penchant.encoders import ENCODERS
+from penchant.evaluation import METRICS
+from penchant.fusion import FUSIONS
+from penchant.models import MODELS
+from penchant.pipeline import RunConfig, read_config, run
+from penchant.serving.bundle import Bundle, load
+
+app = typer.Typer(
+    help="Learns what each user cares about from everything they touch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run`.")]
+UserId = Annotated[str | None, typer.Option("--user", help="Whom to answer for.")]
+Items = Annotated[
+    str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
+]
+DEMO_GROUP = "chooses_by"
+
+
+def main() -> None:
+    """Run the command line; the entry point of `penchant`."""
+    app()
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="TOML file; see docs/own-data.md.")], as_json: AsJson = False
+) -> None:
+    """Read, clean, encode, fit, evaluate, explain: one bundle and its report."""
+    with told(as_json):
+        _finish(run(read_config(config)), as_json)
+
+
+@app.command()
+def demo(
+    size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
+    output: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("runs/demo"),
+    language: Annotated[str, typer.Option(help="Of the report: en or zh.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Make the built-in world, whose right answers are known, and do the whole flow on it."""
+    with told(as_json):
+        world = output.parent / f"world-{size}"
+        truth = make_world(world, WorldConfig.read({"size": size}, where="--size"))
+        config = {
+            "name": output.name,
+            "output": output,
+            "data": {"path": world},
+            "evaluation": {"language": language, "group": DEMO_GROUP},
+        }
+        # Who chooses by what is known here, and nowhere else: it names the groups of the report and is no input.
+        groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
+        _finish(run(RunConfig.read(config, where="the demo"), groups=groups), as_json)
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path, typer.Argument(help="TOML file of a run, or a folder of tables.")], as_json: AsJson = False
+) -> None:
+    """Say what the data covers, what leaks, and what would hurt most."""
+    with told(as_json):
+        config = RunConfig(data=DataConfig(path=data)) if data.is_dir() else read_config(data)
+        dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
+        diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
+        _say(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
+
+
+@app.command()
+def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
+    """Print the report of a bundle."""
+    with told(as_json):
+        folder = load(bundle).folder or bundle
+        if as_json:
+            typer.echo((folder / "report" / "report.json").read_text(encoding="utf-8"))
+        else:
+            typer.echo((folder / "report" / "report.md").read_text(encoding="utf-8"))
+
+
+@app.command()
+def recommend(
+    bundle: BundlePath,
+    user: UserId = None,
+    history: Items = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Name the items one user will like, with reasons."""
+    with told(as_json):
+        trained = load(bundle)
+        found = trained.recommend(_who(trained, user, history), k)
+        if as_json:
+            _say([asdict(s) for s in found], as_json)
+            return
+        table = _table("", "item", "title", "score", "why")
+        for s in found:
+            table.add_row(str(s.rank), s.item_id, s.title, f"{s.score:.3f}", "; ".join(s.reasons))
+        out.print(table)
+
+
+@app.command()
+def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
+    """Say what one user cares about, with the events behind it."""
+    with told(as_json):
+        trained = load(bundle)
+        found = trained.profile(_who(trained, user, history))
+        if as_json:
+            _say(found.as_dict(), as_json)
+            return
+        table = _table("interest", "value", "share", "others", "strength", "because of")
+        for i in found.interests:
+            shares = (
+                (f"{i.share:.0%}", f"{i.expected:.0%}")
+                if i.kind != "number"
+                else (f"{i.share:.4g}", f"{i.expected:.4g}")
+            )
+            table.add_row(i.name, i.value, *shares, f"{i.strength:+.2f}", "; ".join(i.evidence))
+        out.print(f"{found.user_id}: {found.num_events} events", markup=False)
+        out.print(table)
+        out.print(
+            "Reasons rest on " + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
+            markup=False,
+        )
+
+
+@app.command("explain")
+def explain_command(
+    bundle: BundlePath,
+    item: Annotated[str, typer.Option("--item", help="Which item.")],
+    user: UserId = None,
+    history: Items = None,
+    as_json: AsJson = False,
+) -> None:
+    """Split one score into what past events, modalities and members contribute; the parts sum to it."""
+    with told(as_json):
+        trained = load(bundle)
+        found = trained.explain(_who(trained, user, history), item)
+        if as_json:
+            _say(found.as_dict(), as_json)
+            return
+        table = _table("part", "contribution")
+        for title, groups in (("channel", found.by_channel), ("member", found.by_member)):
+            for name, value in groups.items():
+                table.add_row(f"{title}: {name}", f"{value:+.4f}")
+        for _, title, value in found.by_event[:10]:
+            table.add_row(f"event: {title}", f"{value:+.4f}")
+        out.print(f"{found.title}: {found.score:.4f}, of which {found.prior:+.4f} for anyone", markup=False)
+        out.print(table)
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[str, typer.Argument(help="encoders, models, fusions, metrics, sources or settings.")],
+    markdown: Annotated[bool, typer.Option(help="Settings as a Markdown page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is by name, or every setting with its help text."""
+    with told(as_json):
+        tables = {"encoders": ENCODERS, "models": MODELS, "fusions": FUSIONS, "metrics": METRICS, "sources": SOURCES}
+        if kind == "settings":
+            lines = list(_settings("", RunConfig))
+            for what in ("models", "encoders"):
+                for name in tables[what].names():
+                    lines += list(_settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
+            _say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
+        elif kind in tables:
+            _say(tables[kind].names(), as_json)
+        else:
+            raise ConfigError(
+                f"There is no list {kind!r}.", where="penchant list", fix=f"one of {', '.join([*tables, 'settings'])}"
+            )
+
+
+@contextmanager
+def told(as_json: bool) -> Iterator[None]:
+    """Show progress, and turn errors into three lines (or JSON) and exit code 1."""
+    show_logs()
+    try:
+        yield
+    except PenchantError as error:
+        if as_json:
+            typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
+        else:
+            console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
+            console.print(str(error), markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("Stopped. What was encoded is kept; run the same command to go on.")
+        raise typer.Exit(130) from None
+
+
+def _who(bundle: Bundle, user: str | None, history: str | None) -> str | Histories:
+    if history is not None:
+        return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])
+    if user is None:
+        example = bundle.histories.user_ids[0]
+        raise ConfigError(
+            "Nobody was named.", where="--user", fix=f"give --user {example}, or --history ITEM,ITEM for a new user"
+        )
+    return user
+
+
+def _finish(bundle: Bundle, as_json: bool) -> None:
+    """Say where everything is and what it is worth."""
+    folder = bundle.folder or Path()
+    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
+    if as_json:
+        _say({"bundle": str(folder), "report": str(folder / "report" / "report.html"), "results": report}, as_json)
+        return
+    table = _table("recommender", "recall", "NDCG", "against the best baseline")
+    at = report["league"]["metric"].partition("@")[2]
+    for row in report["league"]["rows"]:
+        if row["role"] in ("ours", "baseline"):
+            scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
+            change = row["differences"].get(f"ndcg@{at}")
+            said = (
+                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['verdict']}"
+                if change
+                else "is it"
+            )
+            table.add_row(row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], said)
+    out.print(f"At {at} items, {report['league']['num_users']:,} test users:", markup=False)
+    out.print(table)
+    out.print(f"bundle  {folder}\nreport  {folder / 'report' / 'report.html'}", markup=False)
+    out.print(f"try     penchant recommend {folder} --user {bundle.histories.user_ids[0]}", markup=False)
+
+
+def _say(answer: Any, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
+    else:
+        typer.echo(os.linesep.join(str(line) for line in answer))
+
+
+def _table(*columns: str) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield every setting of a class and of the classes in it: name, then default and help text."""
+    for name, field in cls.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, Settings):
+            yield from _settings(f"{prefix}{name}.", nested)
+        else:
+            factory: Callable[[], Any] | None = field.default_factory  # type: ignore[assignment]
+            default = "required" if field.is_required() else factory() if factory else field.default
+            yield f"{prefix}{name}", (str(default), " ".join((field.description or "").split()))
+
+
+def _settings_line(name: str, about: tuple[str, str], markdown: bool) -> str:
+    default, text = about
+    return f"- `{name}` = `{default}`: {text}" if markdown else f"{name} = {default}\n    {text}"

@@ -1,0 +1,238 @@
+"""THE FLOW: from files to a bundle that is evaluated and explains itself. Read this first.
+
+In: one TOML file. Out: a folder with the trained recommender and its report.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from penchant import assessment
+from penchant.core.artifacts import fingerprint
+from penchant.core.config import Settings, read_toml
+from penchant.core.errors import DataError
+from penchant.core.logs import step
+from penchant.core.schema import Content, Dataset, Histories, Interactions, Split, Users, Vocabulary
+from penchant.data.cleaning import Config as CleanConfig
+from penchant.data.cleaning import clean
+from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.histories import build_histories
+from penchant.data.media import MediaLimits
+from penchant.data.sources import DataConfig, read
+from penchant.data.splits import Config as SplitConfig
+from penchant.data.splits import split
+from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
+from penchant.evaluation.report import Stage as Timed
+from penchant.evaluation.report import write_report
+from penchant.explanation.topics import find_topics
+from penchant.fusion.concat import Concat
+from penchant.fusion.imputation import impute, item_graph
+from penchant.serving.bundle import Bundle
+from penchant.training.choice import Judge, choose_fusion
+from penchant.training.fitting import Config as FitConfig
+from penchant.training.fitting import Stage, fit
+from penchant.training.members import default_members
+
+
+class FusionConfig(Settings):
+    """Feature-level fusion; several values are tried on validation."""
+
+    dim: list[int] = [64, 128]
+    """Directions kept of each channel."""
+    whiten: list[bool] = [False, True]
+    """Whether they get the same spread."""
+    impute: bool = True
+    """Fill missing content in from items that share users."""
+
+
+class RunConfig(Settings):
+    """One run: the whole TOML file."""
+
+    name: str = "run"
+    """What the report is headed."""
+    seed: int = 0
+    """Decides ties, draws and resamples; equal seeds give equal numbers."""
+    output: Path | None = None
+    """Folder of the bundle; None is runs/NAME. Relative to where the command is given."""
+    cache: Path = Path("runs/cache")
+    """Folder of what need not be computed twice: vectors, inspected media."""
+    data: DataConfig = DataConfig()
+    """Where the data is."""
+    media: MediaLimits = MediaLimits()
+    """What a media file may be."""
+    clean: CleanConfig = CleanConfig()
+    """What is repaired or dropped."""
+    split: SplitConfig = SplitConfig()
+    """Train, validation, test."""
+    histories: HistoriesConfig = HistoriesConfig()
+    """What an event says about interest."""
+    content: dict[str, ChannelConfig] | None = None
+    """Channels by name; None reads every modality there is with encoders that need no hub."""
+    fusion: FusionConfig = FusionConfig()
+    """Channels to one vector."""
+    members: dict[str, dict[str, Any]] | None = None
+    """The stack's members by name; None takes all that pay for themselves in seconds."""
+    fit: FitConfig = FitConfig()
+    """How settings and weights are chosen."""
+    evaluation: assessment.Config = assessment.Config()
+    """What is measured."""
+
+    @property
+    def folder(self) -> Path:
+        return self.output or Path("runs") / self.name
+
+
+def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
+    """Do the whole of it; what was finished before is not done again.
+
+    Args:
+        config: Every setting.
+        groups: `user_id` and the column `evaluation.group`, where the report shall split by what is no attribute of users.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to mend it.
+    """
+    clock = Clock()
+    with clock("read"):
+        raw = read(config.data)
+    with clock("clean"):
+        dataset = stop_on_errors(clean(raw, config.clean, config.media, cache=config.cache / "media"))
+    with clock("split"):
+        parts = split(dataset.interactions, config.split, config.seed)
+        validation, test = stages(dataset, parts, config)
+    with clock("encode"):
+        channels = default_channels(dataset.catalog) if config.content is None else config.content
+        embeddings, noticed = encode_catalog(
+            dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media
+        )
+        dataset = replace(dataset, findings=(*dataset.findings, *noticed))
+    with clock("fuse"):
+        content, fusion = fuse(Content(embeddings), validation, config)
+    with clock("fit"):
+        has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
+        tables = config.members or default_members(content, has_time=has_time)
+        trained = fit(tables, validation, test.histories, content, fusion, config.fit, at=config.evaluation.at)
+    with clock("evaluate"):
+        report = assessment.assess(
+            trained,
+            validation,
+            test,
+            dataset if groups is None else replace(dataset, users=Users(groups)),
+            parts,
+            content,
+            config.evaluation,
+            name=config.name,
+            seed=config.seed,
+        )
+    with clock("explain"):
+        topics = find_topics(dataset.catalog, content.fused, seed=config.seed)
+    with step("write"), tempfile.TemporaryDirectory() as scratch:
+        write_report(replace(report, stages=tuple(clock.stages)), Path(scratch))
+        known = everything(dataset, config)
+        facts = {
+            "name": config.name,
+            "seed": config.seed,
+            "settings": fingerprint(config),
+            "versions": dict(report.versions),
+        }
+        bundle = Bundle(dataset.catalog, known, trained.stack(content), trained.tables, topics, facts)
+        return bundle.save(config.folder, report=Path(scratch))
+
+
+def read_config(path: Path) -> RunConfig:
+    """Return the settings of a TOML file; data and vectors are looked for beside it.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
+    """
+    config = RunConfig.read(read_toml(path), where=path.name)
+    home = path.parent
+    content = config.content
+    if content is not None:
+        content = {
+            name: channel.model_copy(update={"path": home / channel.path}) if channel.path else channel
+            for name, channel in content.items()
+        }
+    data = config.data.model_copy(update={"path": home / config.data.path})
+    return config.model_copy(update={"data": data, "content": content})
+
+
+def stages(dataset: Dataset, parts: Split, config: RunConfig) -> tuple[Stage, Stage]:
+    """Return what is known and what comes next, before validation and before the test."""
+    items = Vocabulary(dataset.catalog.item_ids)
+    users = sorted(dataset.interactions.table["user_id"].unique())
+
+    def rows(*pieces: Interactions) -> Histories:
+        joined = Interactions(pl.concat([piece.table for piece in pieces]))
+        return build_histories(joined, items, config.histories, users=users, seed=config.seed)
+
+    train = rows(parts.train)
+    before = rows(parts.train, parts.validation) if config.fit.refit else train
+    return (
+        Stage(train, rows(parts.validation), _among(items, parts.cold_validation_items)),
+        Stage(before, rows(parts.test), _among(items, parts.cold_items)),
+    )
+
+
+def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Content, Concat]:
+    """Fill missing content in, and put the channels side by side as validation likes best."""
+    channels = dict(content.channels)
+    if config.fusion.impute and any(not e.present.all() for e in channels.values()):
+        graph = item_graph(validation.histories.matrix())
+        channels = {name: impute(e, graph) for name, e in channels.items()}
+    judge = Judge.sample(validation.histories, validation.truth, config.evaluation.at, 1000, validation.candidates)
+    options = [Concat.Config(dim=d, whiten=w) for d in config.fusion.dim for w in config.fusion.whiten]
+    filled = Content(channels)
+    fusion = choose_fusion(filled, validation.histories, judge, options)
+    return Content(channels, fusion(channels)), fusion
+
+
+def everything(dataset: Dataset, config: RunConfig) -> Histories:
+    """Return all that is known of every user: what is served must not suggest what they already have."""
+    return build_histories(
+        dataset.interactions, Vocabulary(dataset.catalog.item_ids), config.histories, seed=config.seed
+    )
+
+
+def stop_on_errors(dataset: Dataset) -> Dataset:
+    """Raise the first finding that forbids going on."""
+    for finding in dataset.findings:
+        if finding.severity == "error":
+            raise DataError(
+                f"{finding.check}: {finding.count:,} of {finding.total:,}.",
+                where="; ".join(finding.examples[:3]) or "the data",
+                fix=finding.advice or "look at `penchant doctor`",
+            )
+    return dataset
+
+
+class Clock:
+    """Times the steps of a run for its report."""
+
+    def __init__(self) -> None:
+        self.stages: list[Timed] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = perf_counter()
+        with step(name):
+            yield
+        self.stages.append(Timed(name, perf_counter() - began, assessment.peak_bytes()))
+
+
+def _among(items: Vocabulary, chosen: tuple[str, ...]) -> np.ndarray | None:
+    """Return the mask of some items, None where there is no restriction."""
+    if not chosen:
+        return None
+    mask = np.zeros(len(items), bool)
+    mask[[items.index(item) for item in chosen if item in items]] = True
+    return mask

@@ -1,0 +1,122 @@
+"""Is this person interested in this item, yes or no.
+
+In: members' scores of (user, item) pairs and which were wanted. Out: probabilities for pairs, learned on validation alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from penchant.core.schema import Histories
+from penchant.core.seeds import generator
+from penchant.training.panel import Panel
+
+PRIOR_EVENTS = 2.0
+"""Pseudo-events at the average like-rate added to every user."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Users and items with an answer.
+
+    Attributes:
+        user_index: (pairs,) row in the histories.
+        item_index: (pairs,) row of the catalog.
+        label: (pairs,) whether the user wanted it.
+        is_explicit: Whether the "no" was said by users; else it is an untouched item drawn at random.
+    """
+
+    user_index: Int64[np.ndarray, " pairs"]
+    item_index: Int64[np.ndarray, " pairs"]
+    label: Bool[np.ndarray, " pairs"]
+    is_explicit: bool
+
+
+def make_pairs(
+    histories: Histories,
+    truth: Histories,
+    *,
+    seed: int,
+    max_pairs: int,
+    candidates: Bool[np.ndarray, " items"] | None = None,
+) -> Pairs:
+    """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random."""
+    users, items = truth.user_index(), truth.item_index.astype(np.int64)
+    liked = truth.weight > 0
+    if (~liked).sum() >= 20:
+        return Pairs(users, items, liked, True)
+    rng = generator(seed, "interest.pairs")
+    users, items = users[liked], items[liked]
+    if len(users) > max_pairs // 2:
+        kept = np.sort(rng.choice(len(users), max_pairs // 2, replace=False))
+        users, items = users[kept], items[kept]
+    pool = np.arange(truth.num_items) if candidates is None else np.flatnonzero(candidates)
+    drawn = rng.choice(pool, len(users))
+    touched = np.concatenate([_keys(histories, histories.user_index()), _keys(truth, truth.user_index())])
+    free = ~np.isin(users * truth.num_items + drawn, touched)
+    label = np.concatenate([np.ones(len(users), bool), np.zeros(int(free.sum()), bool)])
+    return Pairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
+
+
+@dataclass(frozen=True)
+class Interest:
+    """A logistic regression from members' scores to "wants it".
+
+    Attributes:
+        names: Members it reads, in order.
+        with_rate: Whether it also reads how often the user likes things at all.
+        model: Fitted on validation pairs.
+    """
+
+    names: tuple[str, ...]
+    with_rate: bool
+    model: Any
+
+    @classmethod
+    def fit(
+        cls, panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs, *, with_rate: bool
+    ) -> Interest:
+        """Learn on validation pairs, from the weighted score and, if asked, the user's own rate of likes."""
+        model: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=1.0))
+        model.fit(_features(panel, weights, histories, pairs, with_rate), pairs.label)
+        return cls(tuple(weights), with_rate, model)
+
+    def probability(
+        self, panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs
+    ) -> Float64[np.ndarray, " pairs"]:
+        """Return the probability of "wants it" for each pair."""
+        return np.asarray(self.model.predict_proba(_features(panel, weights, histories, pairs, self.with_rate))[:, 1])
+
+
+def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
+    """Return each user's share of likes among likes and dislikes, drawn toward everyone's by `PRIOR_EVENTS`."""
+    user = histories.user_index()
+    likes = np.bincount(user, weights=histories.weight > 0, minlength=len(histories))
+    total = histories.lengths()
+    overall = likes.sum() / max(total.sum(), 1)
+    return ((likes + PRIOR_EVENTS * overall) / (total + PRIOR_EVENTS)).astype(np.float32)
+
+
+def _features(
+    panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs, with_rate: bool
+) -> Float32[np.ndarray, "pairs features"]:
+    names = list(weights)
+    columns = []
+    if names:
+        scores = panel.pair_scores(histories, pairs.user_index, pairs.item_index, names)
+        columns.append(scores @ np.array([weights[name] for name in names], np.float32))
+    if with_rate or not columns:
+        columns.append(like_rate(histories)[pairs.user_index])
+    return np.stack(columns, axis=1)
+
+
+def _keys(histories: Histories, users: Int64[np.ndarray, " events"]) -> Int64[np.ndarray, " events"]:
+    return users * histories.num_items + histories.item_index
