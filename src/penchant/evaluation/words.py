@@ -95,6 +95,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "video": ("video", "视频"),
     "mesh": ("mesh", "三维"),
     "signal": ("signal", "信号"),
+    "attribute": ("attributes", "属性"),
     "arm_all": ("everything", "全部"),
     "arm_behaviour": ("behaviour only", "仅行为"),
     "arm_only": ("{channel} only", "仅{channel}"),

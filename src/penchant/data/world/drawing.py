@@ -199,9 +199,12 @@ def _stars(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
         radius = CANVAS * (rng.uniform(0.2, 0.28) if star == count - 1 else rng.uniform(0.04, 0.14))
         if star == count - 1:
             centre = rng.uniform(0.38, 0.62, 2) * CANVAS
-        tone = palette.touch if star == 0 else palette.steps[int(rng.integers(5))]
         angles = rng.uniform(0, 2 * np.pi) + np.arange(2 * rays) * np.pi / rays
         radii = np.where(np.arange(2 * rays) % 2, radius * depth, radius)
+        tone = palette.touch if star == 0 else palette.steps[int(rng.integers(5))]
+        if star == count - 1:
+            draw.polygon(_around(centre, angles, 1.22 * radii), fill=palette.deep)
+            tone = palette.pale
         draw.polygon(_around(centre, angles, radii), fill=(*tone, 235))
 
 
