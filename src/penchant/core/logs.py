@@ -47,8 +47,8 @@ def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        transient=not console.is_terminal,
-        disable=not logger.handlers,
+        transient=True,
+        disable=not (logger.handlers and console.is_terminal),
     ) as progress:
         yield ProgressBar(progress, title, total)
 

@@ -19,10 +19,10 @@ from penchant.data.world.items import ATTRIBUTES, SEASONS
 from penchant.data.world.people import REASONS, People
 from penchant.data.world.settings import DAYS
 
-LIKING = (2.8, 2.4)
+LIKING = (4.2, 3.0)
 """Utility of the first and second favourite value; any other value has 0."""
-SEASON_SWING = 0.5
-NEWNESS, NEWNESS_DAYS = 0.7, 45
+SEASON_SWING = 0.3
+NEWNESS, NEWNESS_DAYS = 2.0, 40
 """Utility of an item that has just come out, and the days until it is gone."""
 FORTNIGHT = 14
 SKIP_SHARE = 0.07

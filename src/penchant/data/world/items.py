@@ -16,7 +16,7 @@ from penchant.data.world.settings import DAYS, Plan
 from penchant.data.world.sound import INSTRUMENTS, TEMPOS
 from penchant.data.world.topics import TOPICS
 
-CIRCLES = tuple(f"circle {number}" for number in range(1, 13))
+CIRCLES = tuple(f"circle {number}" for number in range(1, 9))
 """Groups of items the same people like for a reason no modality shows: only behaviour tells."""
 SEASONS = ("spring", "summer", "autumn", "winter")
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -26,6 +26,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "circle": CIRCLES,
 }
 """What users choose by: seen in the picture, read in the text, heard in the sound, and not to be seen."""
+APPEAL = 0.5
+"""Spread of the part of popularity that no content explains."""
 NEW_DAYS = 75
 """New items come out in the last so many days of the year."""
 OLD_SHARE = 0.7
@@ -49,7 +51,7 @@ def make_items(plan: Plan, seed: int) -> pl.DataFrame:
         "colour": _shares(tuple(COLOURS), count, rng),
         "tempo": _shares(tuple(TEMPOS), count, rng),
         "season": _shares(SEASONS, count, rng),
-        "appeal": np.round(rng.normal(0, 0.8, count), 3),
+        "appeal": np.round(rng.normal(0, APPEAL, count), 3),
         "released_on": np.where(is_new, rng.integers(DAYS - NEW_DAYS, DAYS - 14, count), old),
         "is_new": is_new,
         "language": np.where(rng.random(count) < plan.chinese_share, "zh", "en"),

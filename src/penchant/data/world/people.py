@@ -18,14 +18,14 @@ from penchant.data.world.settings import DAYS, Plan
 REASONS = (*ATTRIBUTES, "trend", "chance")
 """Why an event happened: one of the hidden attributes, because everybody did, or for no reason."""
 DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
-    "motif": (0.24, (0.66, 0.0, 0.0, 0.16, 0.13, 0.05)),
-    "topic": (0.24, (0.0, 0.66, 0.0, 0.16, 0.13, 0.05)),
-    "timbre": (0.24, (0.0, 0.0, 0.66, 0.16, 0.13, 0.05)),
-    "mixture": (0.18, (0.25, 0.25, 0.25, 0.08, 0.12, 0.05)),
-    "circle": (0.10, (0.0, 0.0, 0.0, 0.80, 0.15, 0.05)),
+    "motif": (0.24, (0.80, 0.0, 0.0, 0.09, 0.07, 0.04)),
+    "topic": (0.24, (0.0, 0.80, 0.0, 0.09, 0.07, 0.04)),
+    "timbre": (0.24, (0.0, 0.0, 0.80, 0.09, 0.07, 0.04)),
+    "mixture": (0.16, (0.28, 0.28, 0.28, 0.05, 0.07, 0.04)),
+    "circle": (0.12, (0.0, 0.0, 0.0, 0.89, 0.07, 0.04)),
 }
 """Kind of user: its share among users, and its users' choices by `REASONS`."""
-DRIFTING_SHARE = 0.4
+DRIFTING_SHARE = 0.25
 """Users who give up one of their two favourites for another during the year."""
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 

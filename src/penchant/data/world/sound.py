@@ -95,6 +95,24 @@ def _drum(pitch: float, length: int, rng: np.random.Generator) -> Samples:
     return _shaped(skin + rattle, attack=0.001, hold=0.9)
 
 
+def _wood(pitch: float, length: int, rng: np.random.Generator) -> Samples:
+    """A struck bar: a short, round tone, its fourth partial and the knock of the mallet."""
+    time = np.arange(length) / RATE
+    bar = np.exp(-11 * time) * np.sin(2 * np.pi * pitch * time) + 0.5 * np.exp(-24 * time) * np.sin(
+        2 * np.pi * 4 * pitch * time
+    )
+    return _shaped(bar + 0.25 * np.exp(-90 * time) * rng.standard_normal(length), attack=0.001, hold=0.9)
+
+
+def _organ(pitch: float, length: int, rng: np.random.Generator) -> Samples:
+    """Octaves and fifths at full strength for as long as the key is held."""
+    time = np.arange(length) / RATE
+    tone = np.zeros(length)
+    for ratio, loud in ((0.5, 0.8), (1, 1.0), (1.5, 0.5), (2, 0.7), (4, 0.5), (6, 0.25)):
+        tone += loud * np.sin(2 * np.pi * ratio * pitch * time + rng.uniform(0, 6.3))
+    return _shaped(tone, attack=0.02, hold=0.85)
+
+
 INSTRUMENTS: dict[str, Instrument] = {
     "flute": _flute,
     "bell": _bell,
@@ -102,6 +120,8 @@ INSTRUMENTS: dict[str, Instrument] = {
     "harp": _harp,
     "reed": _reed,
     "drum": _drum,
+    "wood": _wood,
+    "organ": _organ,
 }
 
 
