@@ -287,3 +287,7 @@ def _settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str
 def _settings_line(name: str, about: tuple[str, str], markdown: bool) -> str:
     default, text = about
     return f"- `{name}` = `{default}`: {text}" if markdown else f"{name} = {default}\n    {text}"
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ MemberTables = Mapping[str, Mapping[str, Any]]
 BASELINES: MemberTables = {
     "Popularity": {"model": "popularity"},
     "ItemKNN": {"model": "item_knn", "neighbours": [100, 300], "shrinkage": [10, 0, 100]},
-    "EASE": {"model": "ease", "regularisation": [300, 30, 100, 1000]},
+    "EASE": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
 }
 """Stand in every report, whatever else was asked for; tuned on validation like everything else."""
 
@@ -33,11 +33,11 @@ def default_members(content: Content, *, has_time: bool) -> dict[str, dict[str, 
         "popularity": {"model": "popularity", "half_life_days": [0, 30] if has_time else 0},
         "item_knn": {"model": "item_knn", "half_life": fade},
         "rp3beta": {"model": "rp3beta", "half_life": fade, "beta": [0.4, 0.6]},
-        "ease": {"model": "ease", "regularisation": [300, 30, 100, 1000]},
+        "ease": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
         "graph": {"model": "graph_filter", "hops": [1, 2, 3], "shift": [0, 0.25, 0.5], "half_life": fade},
     }
     if has_time:
-        members["ease_recent"] = {"model": "ease", "regularisation": [300, 100, 1000], "half_life": [3, 10]}
+        members["ease_recent"] = {"model": "ease", "regularisation": [200, 500], "half_life": [3, 10]}
         members["transitions"] = {"model": "transitions", "half_life": [3, 1]}
         members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
     for channel, embeddings in content.channels.items():
