@@ -21,6 +21,8 @@ from penchant.training.panel import Panel
 
 PRIOR_EVENTS = 2.0
 """Pseudo-events at the average like-rate added to every user."""
+MIN_DISLIKED = 0.15
+"""With a smaller share of dislikes, "no" is better learned from untouched items than from a few skips."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def make_pairs(
     """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random."""
     users, items = truth.user_index(), truth.item_index.astype(np.int64)
     liked = truth.weight > 0
-    if (~liked).sum() >= 20:
+    if (~liked).mean() >= MIN_DISLIKED:
         return Pairs(users, items, liked, True)
     rng = generator(seed, "interest.pairs")
     users, items = users[liked], items[liked]

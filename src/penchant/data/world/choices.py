@@ -25,7 +25,7 @@ SEASON_SWING = 0.3
 NEWNESS, NEWNESS_DAYS = 2.0, 40
 """Utility of an item that has just come out, and the days until it is gone."""
 FORTNIGHT = 14
-SKIP_SHARE = 0.07
+SKIP_SHARE = 0.1
 """Part of the events in which a user turned away from a popular item that has nothing they like."""
 MAX_DRAWS = 30
 """Times a choice is made again when the item was already chosen, or had not to be liked but is; then it is left out."""

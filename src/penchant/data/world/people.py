@@ -18,14 +18,14 @@ from penchant.data.world.settings import DAYS, Plan
 REASONS = (*ATTRIBUTES, "trend", "chance")
 """Why an event happened: one of the hidden attributes, because everybody did, or for no reason."""
 DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
-    "motif": (0.24, (0.80, 0.0, 0.0, 0.09, 0.07, 0.04)),
-    "topic": (0.24, (0.0, 0.80, 0.0, 0.09, 0.07, 0.04)),
-    "timbre": (0.24, (0.0, 0.0, 0.80, 0.09, 0.07, 0.04)),
-    "mixture": (0.16, (0.28, 0.28, 0.28, 0.05, 0.07, 0.04)),
-    "circle": (0.12, (0.0, 0.0, 0.0, 0.89, 0.07, 0.04)),
+    "motif": (0.25, (0.84, 0.0, 0.0, 0.07, 0.06, 0.03)),
+    "topic": (0.25, (0.0, 0.84, 0.0, 0.07, 0.06, 0.03)),
+    "timbre": (0.25, (0.0, 0.0, 0.84, 0.07, 0.06, 0.03)),
+    "mixture": (0.15, (0.29, 0.29, 0.29, 0.04, 0.06, 0.03)),
+    "circle": (0.10, (0.0, 0.0, 0.0, 0.91, 0.06, 0.03)),
 }
 """Kind of user: its share among users, and its users' choices by `REASONS`."""
-DRIFTING_SHARE = 0.25
+DRIFTING_SHARE = 0.2
 """Users who give up one of their two favourites for another during the year."""
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 

@@ -61,7 +61,7 @@ class Plan:
 
 SIZES: dict[Size, tuple[int, int, float]] = {
     "tiny": (150, 96, 20.0),
-    "small": (1_500, 800, 28.0),
+    "small": (2_000, 800, 28.0),
     "medium": (8_000, 3_000, 35.0),
     "large": (200_000, 50_000, 50.0),
 }
