@@ -37,7 +37,7 @@ format: $(STAMP)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format src tests benchmarks
 
 docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
-	$(BIN)/penchant list settings --markdown > docs/configuration.md
+	(printf '# Every setting\n\nWritten by `make docs` from the docstrings of the settings themselves.\n\n'; $(BIN)/penchant list settings --markdown) > docs/configuration.md
 
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
