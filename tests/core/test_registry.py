@@ -16,7 +16,7 @@ def test_table_loads_by_name():
 
 
 def test_unknown_name_lists_the_nearest():
-    with pytest.raises(ConfigError, match="no thing 'pth'.*\n.*\n.*'path'"):
+    with pytest.raises(ConfigError, match=r"no thing 'pth'.*\n.*\n.*'path'"):
         TABLE.load("pth")
 
 

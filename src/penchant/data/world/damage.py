@@ -5,6 +5,7 @@ In: whole tables and media files. Out: the same with a few defects, and a list o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -149,7 +150,7 @@ def _unreadable(path: Path) -> None:
     path.write_text("<html><body>404 Not Found</body></html>", encoding="utf-8")
 
 
-PICTURE_DAMAGE = (
+PICTURE_DAMAGE: tuple[tuple[str, Callable[[Path], None]], ...] = (
     ("truncated", _truncate),
     ("truncated", _truncate),
     ("blank", _blank),

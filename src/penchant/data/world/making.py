@@ -6,6 +6,7 @@ In: a folder and a `Config`. Out: items, interactions and users in the plain "fi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def make_world(folder: Path, config: Config | None = None) -> WorldTruth:
         MissingExtraError: Sound is asked for, and the extra `audio` is not installed.
     """
     config = config or Config()
-    facts = {"config": config.model_dump(mode="json"), "generation": GENERATION}
+    facts = {"plan": asdict(decide(config)), "seed": config.seed, "generation": GENERATION}
     if not _is_there(folder, facts):
         with step(f"make the {config.size} world"):
             write_artifact(folder, lambda staging: _write(staging, config), kind=KIND, facts=facts)

@@ -3,6 +3,8 @@
 In: a timbre, a tempo, a random generator. Out: mono samples at 16 kHz.
 """
 
+# ruff: noqa: ARG001 - every instrument takes the same three arguments, needed or not
+
 from __future__ import annotations
 
 from collections.abc import Callable
