@@ -20,7 +20,8 @@ import numpy as np
 import polars as pl
 
 from penchant.core.config import Settings
-from penchant.core.schema import BEHAVIOUR, Catalog, Content, Dataset, Recommendations, Split, Users
+from penchant.core.schema import BEHAVIOUR, Catalog, Content, Dataset, Histories, Recommendations, Split, Users
+from penchant.encoders.attributes import Attributes
 from penchant.evaluation.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.evaluation.classification import Classified, best_threshold, classify
 from penchant.evaluation.comparison import Cost, compare
@@ -128,7 +129,7 @@ def assess(
         ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
         group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
         slices=tuple(_slices(assessed, league.best_baseline, test, split, catalog, content, config)),
-        classified=tuple(_interest(trained, validation, test, config, seed)),
+        classified=tuple(_interest(trained, validation, test, dataset.users, config, seed)),
         variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
         weights=dict(trained.ours.weights),
         examples=tuple(_examples(trained, assessed.lists[OURS], test, catalog, content, config)),
@@ -218,41 +219,70 @@ def _variety(
     ]
 
 
-def _interest(trained: Trained, before: Stage, test: Stage, config: Config, seed: int) -> list[Classified]:
-    """Answer yes or no for ours, what a person is like alone, and each arm without behaviour."""
+def _interest(
+    trained: Trained, before: Stage, test: Stage, users: Users | None, config: Config, seed: int
+) -> list[Classified]:
+    """Answer yes or no for ours, baselines, content alone, and what is known of the person alone."""
     learn = make_pairs(
         before.histories, before.truth, seed=seed, max_pairs=config.max_pairs, candidates=before.candidates
     )
     judge = make_pairs(test.histories, test.truth, seed=seed, max_pairs=config.max_pairs, candidates=test.candidates)
     if len(set(learn.label)) < 2 or len(set(judge.label)) < 2 or learn.is_explicit != judge.is_explicit:
         return []
-    rows: dict[str, Mapping[str, float]] = {OURS: trained.ours.weights}
+    asked = [Asked(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
     if learn.is_explicit:
-        rows["listener's own rate of likes"] = {}
-    rows |= {row.name: row.weights for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses}
-    rows |= {row.name: row.weights for row in trained.rows if row.role == "baseline"}
-    return [_classified(name, weights, trained, (before, learn), (test, judge)) for name, weights in rows.items()]
+        asked.append(Asked(OWN_RATE, {}, with_rate=True))
+        if users is not None and users.attribute_columns:
+            asked.append(Asked(PROFILE, {}, users=users))
+    content = [row for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses]
+    asked += [Asked(f"{row.name} alone", row.weights) for row in content]
+    asked += [Asked(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
+    return [_classified(one, trained, (before, learn), (test, judge)) for one in asked]
+
+
+OWN_RATE = "the person's own rate of likes"
+PROFILE = "the person's attributes alone"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who answers yes or no, from what.
+
+    Attributes:
+        name: In the report.
+        weights: Members to read.
+        with_rate: Also the user's rate of likes.
+        users: Also the users' attributes.
+    """
+
+    name: str
+    weights: Mapping[str, float]
+    with_rate: bool = False
+    users: Users | None = None
+
+    def people(self, histories: Histories) -> np.ndarray | None:
+        """Return the attributes of some users as numbers."""
+        if self.users is None:
+            return None
+        ids = pl.DataFrame({"user_id": histories.user_ids})
+        encoded = Attributes().encode(self.users.table.select(self.users.attribute_columns).to_dicts())
+        place = self.users.table.select("user_id").with_row_index("row")
+        rows = ids.join(place, on="user_id", how="left", maintain_order="left")["row"].fill_null(-1).cast(pl.Int64)
+        return np.vstack([encoded, np.zeros_like(encoded[:1])])[rows.to_numpy()]
 
 
 def _classified(
-    name: str,
-    weights: Mapping[str, float],
-    trained: Trained,
-    validation: tuple[Stage, Pairs],
-    test: tuple[Stage, Pairs],
+    asked: Asked, trained: Trained, validation: tuple[Stage, Pairs], test: tuple[Stage, Pairs]
 ) -> Classified:
-    panel, (before, learn) = trained.before, validation
-    after, judge = test
-    model = Interest.fit(
-        panel,
-        weights,
-        before.histories,
-        learn,
-        with_rate=learn.is_explicit and name in (OURS, "listener's own rate of likes"),
+    (before, learn), (after, judge) = validation, test
+    panel, known = trained.before, asked.people(before.histories)
+    model = Interest.fit(panel, asked.weights, before.histories, learn, with_rate=asked.with_rate, people=known)
+    own = model.probability(panel, asked.weights, before.histories, learn, people=known)
+    threshold = best_threshold(learn.label, own)
+    probability = model.probability(
+        trained.pool, asked.weights, after.histories, judge, people=asked.people(after.histories)
     )
-    threshold = best_threshold(learn.label, model.probability(panel, weights, before.histories, learn))
-    probability = model.probability(trained.pool, weights, after.histories, judge)
-    return classify(name, judge.label, probability, judge.user_index, threshold=threshold)
+    return classify(asked.name, judge.label, probability, judge.user_index, threshold=threshold)
 
 
 def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ NO_PICTURE = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 3)
 NO_WORDS = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 5)
 
 SAMPLES: dict[str, dict[str, Any]] = {
+    "appeal": {},
     "popularity": {},
     "item_knn": {"neighbours": 20},
     "rp3beta": {"neighbours": 20},
@@ -54,7 +55,7 @@ READS_CONTENT = (
     "ease with content",
     "content_regression of pictures",
 )
-IMPERSONAL = ("popularity", "popularity of late")
+IMPERSONAL = ("appeal", "popularity", "popularity of late")
 
 
 @dataclass(frozen=True)

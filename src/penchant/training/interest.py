@@ -73,29 +73,50 @@ class Interest:
     """A logistic regression from members' scores to "wants it".
 
     Attributes:
-        names: Members it reads, in order.
         with_rate: Whether it also reads how often the user likes things at all.
         model: Fitted on validation pairs.
     """
 
-    names: tuple[str, ...]
     with_rate: bool
     model: Any
 
     @classmethod
     def fit(
-        cls, panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs, *, with_rate: bool
+        cls,
+        panel: Panel,
+        weights: Mapping[str, float],
+        histories: Histories,
+        pairs: Pairs,
+        *,
+        with_rate: bool = False,
+        people: Float32[np.ndarray, "users features"] | None = None,
     ) -> Interest:
-        """Learn on validation pairs, from the weighted score and, if asked, the user's own rate of likes."""
-        model: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=1.0))
-        model.fit(_features(panel, weights, histories, pairs, with_rate), pairs.label)
-        return cls(tuple(weights), with_rate, model)
+        """Learn on validation pairs.
+
+        Args:
+            panel: Members fitted before validation.
+            weights: Those to read; their weighted sum, or each by itself where users said yes and no.
+            histories: Users before validation.
+            pairs: Of validation.
+            with_rate: Read the user's own rate of likes too.
+            people: What else is known of each user (age, language), as numbers.
+        """
+        model: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+        model.fit(_features(panel, weights, histories, pairs, with_rate, people), pairs.label)
+        return cls(with_rate, model)
 
     def probability(
-        self, panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs
+        self,
+        panel: Panel,
+        weights: Mapping[str, float],
+        histories: Histories,
+        pairs: Pairs,
+        *,
+        people: Float32[np.ndarray, "users features"] | None = None,
     ) -> Float64[np.ndarray, " pairs"]:
         """Return the probability of "wants it" for each pair."""
-        return np.asarray(self.model.predict_proba(_features(panel, weights, histories, pairs, self.with_rate))[:, 1])
+        features = _features(panel, weights, histories, pairs, self.with_rate, people)
+        return np.asarray(self.model.predict_proba(features)[:, 1])
 
 
 def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
@@ -108,16 +129,24 @@ def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
 
 
 def _features(
-    panel: Panel, weights: Mapping[str, float], histories: Histories, pairs: Pairs, with_rate: bool
+    panel: Panel,
+    weights: Mapping[str, float],
+    histories: Histories,
+    pairs: Pairs,
+    with_rate: bool,
+    people: Float32[np.ndarray, "users features"] | None,
 ) -> Float32[np.ndarray, "pairs features"]:
     names = list(weights)
-    columns = []
+    blocks: list[np.ndarray] = []
     if names:
         scores = panel.pair_scores(histories, pairs.user_index, pairs.item_index, names)
-        columns.append(scores @ np.array([weights[name] for name in names], np.float32))
-    if with_rate or not columns:
-        columns.append(like_rate(histories)[pairs.user_index])
-    return np.stack(columns, axis=1)
+        total = scores @ np.array([weights[name] for name in names], np.float32)
+        blocks.append(scores if pairs.is_explicit else total[:, None])
+    if with_rate:
+        blocks.append(like_rate(histories)[pairs.user_index][:, None])
+    if people is not None:
+        blocks.append(people[pairs.user_index])
+    return np.concatenate(blocks, axis=1)
 
 
 def _keys(histories: Histories, users: Int64[np.ndarray, " events"]) -> Int64[np.ndarray, " events"]:

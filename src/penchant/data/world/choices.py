@@ -22,7 +22,7 @@ from penchant.data.world.settings import DAYS
 LIKING = (4.2, 3.0)
 """Utility of the first and second favourite value; any other value has 0."""
 SEASON_SWING = 0.3
-NEWNESS, NEWNESS_DAYS = 2.0, 40
+NEWNESS, NEWNESS_DAYS = 2.3, 40
 """Utility of an item that has just come out, and the days until it is gone."""
 FORTNIGHT = 14
 SKIP_SHARE = 0.1

@@ -34,7 +34,7 @@ class Config(Settings):
     """Equal seeds and settings give equal files."""
     chinese_share: float = Field(0.3, ge=0, le=1)
     """Part of the items, and of the users, whose language is Chinese; the others' is English."""
-    new_share: float = Field(0.2, ge=0, le=0.5)
+    new_share: float = Field(0.25, ge=0, le=0.5)
     """Part of the items that comes out in the last weeks of the year, so that hardly anybody has touched them."""
     missing_share: float = Field(0.07, ge=0, le=0.9)
     """Part of the items without a picture; the same again without sound, and without text."""
@@ -61,7 +61,7 @@ class Plan:
 
 SIZES: dict[Size, tuple[int, int, float]] = {
     "tiny": (150, 96, 20.0),
-    "small": (2_000, 800, 28.0),
+    "small": (1_400, 900, 26.0),
     "medium": (8_000, 3_000, 35.0),
     "large": (200_000, 50_000, 50.0),
 }

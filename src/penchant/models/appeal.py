@@ -1,0 +1,76 @@
+"""How an item is taken by people in general, predicted from its content.
+
+In: likes and dislikes of all users, and content. Out: the same score of an item for everyone, also of one nobody has met.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field
+from scipy import linalg
+
+from penchant.core.config import Settings
+from penchant.core.schema import Content, Histories
+from penchant.models.channels import centred_unit, named, pick
+from penchant.models.member import Member
+
+
+class Appeal(Member):
+    """Kernel ridge regression from content to an item's mean weight of events, items with more events counting more.
+
+    Where nobody dislikes anything, the mean says nothing and log(1 + events) is predicted instead.
+    Cost: touched items^3 / 3 operations.
+
+    Source: weighted kernel ridge regression (Saunders et al., ICML 1998).
+    """
+
+    class Config(Settings):
+        """The settings of appeal."""
+
+        channels: list[str] | None = None
+        """Channels to read; None reads all."""
+        regularisation: float = Field(10.0, gt=0)
+        """Penalty, in events: an item with so many events is trusted half."""
+        max_items: int = 15_000
+        """With more touched items, the most touched teach."""
+
+    learns_from_behaviour = False
+
+    def __init__(self, config: Settings | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.prior = np.zeros(0, np.float32)
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return named(content, self.config.channels)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        count = np.bincount(train.item_index, minlength=train.num_items).astype(np.float64)
+        total = np.bincount(train.item_index, weights=train.weight, minlength=train.num_items)
+        target = total / np.maximum(count, 1) if (train.weight < 0).any() else np.log1p(np.maximum(total, 0))
+        known = np.argsort(-count, kind="stable")[: min(self.config.max_items, int((count > 0).sum()))]
+        rows = [centred_unit(e.values, e.usable) for e in (pick(content, c, self.name) for c in self.channels(content))]
+        features = np.concatenate(rows, axis=1) if rows else np.zeros((train.num_items, 1), np.float32)
+        kernel = (features[known] @ features[known].T).astype(np.float64)
+        kernel[np.diag_indices_from(kernel)] += self.config.regularisation / count[known]
+        mean = np.average(target[known], weights=count[known])
+        dual = linalg.solve(kernel, target[known] - mean, assume_a="pos")
+        self.prior = (features @ (features[known].T @ dual)).astype(np.float32)
+        return self
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        return np.tile(self.prior, (len(histories), 1))
+
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"prior": self.prior}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.prior = arrays["prior"]
+        return self
