@@ -51,6 +51,9 @@ class Appeal(Member):
         total = np.bincount(train.item_index, weights=train.weight, minlength=train.num_items)
         target = total / np.maximum(count, 1) if (train.weight < 0).any() else np.log1p(np.maximum(total, 0))
         known = np.argsort(-count, kind="stable")[: min(self.config.max_items, int((count > 0).sum()))]
+        self.prior = np.zeros(train.num_items, np.float32)
+        if len(known) == 0:
+            return self
         rows = [centred_unit(e.values, e.usable) for e in (pick(content, c, self.name) for c in self.channels(content))]
         features = np.concatenate(rows, axis=1) if rows else np.zeros((train.num_items, 1), np.float32)
         kernel = (features[known] @ features[known].T).astype(np.float64)
