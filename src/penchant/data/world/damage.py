@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from penchant.core.errors import MissingExtraError
 from penchant.core.seeds import generator
 from penchant.data.world.drawing import SIDE
 from penchant.data.world.sound import RATE, SECONDS
@@ -131,8 +132,6 @@ def write_sound(path: Path, samples: np.ndarray) -> None:
     try:
         import soundfile
     except ModuleNotFoundError as error:
-        from penchant.core.errors import MissingExtraError
-
         raise MissingExtraError("soundfile", "audio") from error
     soundfile.write(path, samples, RATE, subtype="PCM_16")
 

@@ -60,7 +60,7 @@ class Plan:
 
 
 SIZES: dict[Size, tuple[int, int, float]] = {
-    "tiny": (150, 96, 20.0),
+    "tiny": (180, 140, 16.0),
     "small": (1_400, 900, 26.0),
     "medium": (8_000, 3_000, 35.0),
     "large": (200_000, 50_000, 50.0),
