@@ -18,6 +18,7 @@ ENCODERS = Table(
         "mel": "penchant.encoders.audio:Mel",
         "whisper": "penchant.encoders.audio:Whisper",
         "transformers_audio": "penchant.encoders.audio:TransformersAudio",
+        "precomputed": "penchant.encoders.precomputed:Precomputed",
     },
     group="penchant.encoders",
     extras={"torch": "text", "transformers": "text", "sentence_transformers": "text", "soxr": "audio"},

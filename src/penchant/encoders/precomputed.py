@@ -5,43 +5,77 @@ In: `.npy`, Parquet or safetensors. Out: the same rows, checked and brought into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float32
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from penchant.core.artifacts import checksum
-from penchant.core.errors import EncoderError
+from penchant.core.config import Settings
+from penchant.core.errors import EncoderError, PenchantError
+from penchant.core.logs import logger
 from penchant.core.schema import Embeddings, Vocabulary
+from penchant.encoders.encoder import Encoder
 
 MODALITY_WORDS = {
     "image": ("image", "visual", "picture", "poster"),
     "audio": ("audio", "acoustic", "sound"),
     "text": ("text",),
 }
+ORDER_FIX = "give one row for each item in the catalog's order, or a Parquet file with item_id and vector"
+
+
+class Precomputed(Encoder):
+    """Vectors of your own, from a file: `path` of the channel names it, `modality` says what they describe.
+
+    As an encoder it hands a vector on as it is; the file of a catalog is read by `read_vectors`.
+    """
+
+    modality = "text"
+    licence = "your own"
+    cost = "light"
+
+    class Config(Settings):
+        """Nothing to set here: `path` and `modality` stand in the channel itself."""
+
+    def weights(self) -> Any:
+        return None
+
+    def prepare(self, raw: Any) -> Float32[np.ndarray, " dim"]:
+        return np.asarray(raw, np.float32)
+
+    def encode(self, prepared: Sequence[Float32[np.ndarray, " dim"]]) -> Float32[np.ndarray, "batch dim"]:
+        return np.stack(prepared)
 
 
 def read_vectors(path: Path, items: Vocabulary, *, name: str, modality: str) -> Embeddings:
     """Return precomputed vectors.
 
-    `.npy` and safetensors (its first tensor) hold row i for item i of the catalog; Parquet holds `item_id` and a list column.
-    A row of zeros means that the item has no such content.
+    `.npy` and safetensors hold row i for item i of the catalog; Parquet holds `item_id` and a list column, in any order.
+    A row of zeros, an empty cell or an absent id means that the item has no such content.
 
     Raises:
-        EncoderError: Missing file, wrong number of rows, or a value that is not a number.
+        EncoderError: Missing or damaged file, wrong number of rows, or a value that is not a number.
     """
     if not path.is_file():
         raise EncoderError(f"There is no file {path.name!r}.", where=f"content.{name}.path", fix="correct the path")
-    values = _from_parquet(path, items) if path.suffix == ".parquet" else _from_rows(path, items)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(bad):
+    try:
+        if path.suffix == ".parquet":
+            values = _from_parquet(path, items)
+        else:
+            values = _from_rows(_read_array(path, name), path, items)
+    except PenchantError:
+        raise
+    except Exception as error:  # each format has its own exceptions for a damaged file
         raise EncoderError(
-            f"The vector of item {items.ids[bad[0]]!r} holds NaN or infinity ({len(bad)} such rows).",
-            where=f"{path} row {bad[0]}",
-            fix="compute it again, or set the whole row to zero to say that the item has no such content",
-        )
+            f"The vectors cannot be read: {(str(error).splitlines() or [''])[0]}.",
+            where=str(path),
+            fix="write the file again as .npy, .safetensors or .parquet",
+        ) from error
     return Embeddings(name, modality, values, np.any(values != 0, axis=1), checksum(path)[:16])
 
 
@@ -51,15 +85,27 @@ def guess_modality(name: str) -> str:
     return next((modality for modality, words in MODALITY_WORDS.items() if any(w in lower for w in words)), "text")
 
 
-def _from_rows(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items dim"]:
-    raw = next(iter(load_file(path).values())) if path.suffix == ".safetensors" else np.load(path, allow_pickle=False)
+def _read_array(path: Path, name: str) -> np.ndarray:
+    if path.suffix != ".safetensors":
+        return np.load(path, allow_pickle=False)
+    with safe_open(path, framework="np") as file:
+        tensors = list(file.keys())
+        chosen = name if name in tensors else tensors[0]
+        if len(tensors) > 1 and name not in tensors:
+            raise EncoderError(
+                f"The file holds {len(tensors)} tensors and none is called {name!r}.",
+                where=str(path),
+                fix=f"name the channel after one of them: {', '.join(tensors[:10])}",
+            )
+        return np.asarray(file.get_tensor(chosen))
+
+
+def _from_rows(raw: np.ndarray, path: Path, items: Vocabulary) -> Float32[np.ndarray, "items dim"]:
     if raw.ndim != 2 or len(raw) != len(items):
         raise EncoderError(
-            f"The vectors have shape {raw.shape}, the catalog has {len(items)} items.",
-            where=str(path),
-            fix="give one row for each item in the catalog's order, or a Parquet file with item_id and vector",
+            f"The vectors have shape {raw.shape}, the catalog has {len(items)} items.", where=str(path), fix=ORDER_FIX
         )
-    return np.asarray(raw, np.float32)
+    return _numbers(raw, path, items.ids)
 
 
 def _from_parquet(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items dim"]:
@@ -67,10 +113,60 @@ def _from_parquet(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items d
     column = next((c for c in table.columns if isinstance(table[c].dtype, (pl.List, pl.Array))), None)
     if "item_id" not in table.columns or column is None:
         raise EncoderError(
-            "There is no item_id and list column.", where=str(path), fix="write columns item_id and vector"
+            f"There is no item_id and list column, only {', '.join(table.columns)}.",
+            where=str(path),
+            fix="write columns item_id and vector",
         )
+    table = table.select(pl.col("item_id").cast(pl.String), vector=pl.col(column).cast(pl.List(pl.Float64)))
+    table = table.with_row_index("row").drop_nulls("vector")
+    _check_ids(table["item_id"], path, items)
+    lengths = table["vector"].list.len()
+    usual = lengths.mode().sort()[0]
+    odd = (lengths != usual).arg_true()
+    if len(odd):
+        raise EncoderError(
+            f"The vector of item {table['item_id'][odd[0]]!r} has {lengths[odd[0]]} numbers, others {usual}.",
+            where=f"{path} row {table['row'][odd[0]]}",
+            fix="write vectors of one length",
+        )
+    flat = table["vector"].explode(empty_as_null=True).to_numpy().reshape(len(table), -1)
+    vectors = _numbers(flat, path, table["item_id"].to_list(), table["row"].to_list())
     rows = items.indices(table["item_id"])
-    vectors = np.asarray(table[column].to_list(), np.float32)
     out = np.zeros((len(items), vectors.shape[1]), np.float32)
     out[rows[rows >= 0]] = vectors[rows >= 0]
     return out
+
+
+def _check_ids(ids: pl.Series, path: Path, items: Vocabulary) -> None:
+    twice = ids.filter(ids.is_duplicated())
+    if len(twice):
+        raise EncoderError(
+            f"The id {twice[0]!r} stands more than once.", where=str(path), fix="keep one row for each item_id"
+        )
+    unknown = ids.filter(items.indices(ids) < 0)
+    if len(unknown) == len(ids):
+        shown = repr(ids[0]) if len(ids) else "nothing"
+        raise EncoderError(
+            f"None of its {len(ids):,} ids is in the catalog; it begins with {shown}, the catalog with {items.ids[0]!r}.",
+            where=str(path),
+            fix="write the same item_id as in the table of items",
+        )
+    if len(unknown):
+        logger.info("%s: %s of %s ids are not in the catalog", path.name, f"{len(unknown):,}", f"{len(ids):,}")
+
+
+def _numbers(
+    raw: np.ndarray, path: Path, ids: Sequence[str], rows: Sequence[int] | None = None
+) -> Float32[np.ndarray, "rows dim"]:
+    """Return float32, refusing what is not a number or too large to be one."""
+    with np.errstate(over="ignore"):
+        values = np.asarray(raw).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(bad):
+        row = int(bad[0])
+        raise EncoderError(
+            f"The vector of item {ids[row]!r} holds NaN or infinity ({len(bad)} such rows).",
+            where=f"{path} row {row if rows is None else rows[row]}",
+            fix="compute it again, or set the whole row to zero to say that the item has no such content",
+        )
+    return values

