@@ -68,21 +68,21 @@ MIDDLES = {
         "Step by step we learn to {act}.",
         "There is time to {act}, to ask questions and to get things wrong.",
         "The hardest part, it turns out, is to {act}.",
-        "We compare {things} with {more} and change our minds twice.",
-        "Along the way there are {things}, {more} and an argument about how to {act}.",
+        "We compare {more} with {rest} and change our minds twice.",
+        "Along the way there are {more}, {rest} and an argument about how to {act}.",
     ),
     "zh": (
         "我们一步一步学着{act}。",
         "这里有足够的时间去{act}，去提问，也去犯错。",
         "原来最难的，是{act}。",
-        "说起{things}和{more}，大家争了整整一个下午。",
-        "一路上少不了{things}和{more}，也少不了怎样{act}的争论。",
+        "说起{more}和{rest}，大家争了整整一个下午。",
+        "一路上少不了{more}和{rest}，也少不了怎样{act}的争论。",
     ),
 }
 CLOSINGS = {
     "en": (
         "No experience needed, only patience.",
-        "Made for anyone who ever wondered about {rest}.",
+        "Made for anyone who ever wondered about {last}.",
         "By the end you may want to {other} yourself.",
         "Part travel diary, part practical guide.",
         "Told in six short chapters.",
@@ -90,7 +90,7 @@ CLOSINGS = {
     ),
     "zh": (
         "不需要经验，只需要一点耐心。",
-        "献给每一个对{rest}好奇的人。",
+        "献给每一个对{last}好奇的人。",
         "读到最后，你也许也想去{other}。",
         "一半是游记，一半是实用指南。",
         "全篇分为六个短章。",
@@ -193,7 +193,7 @@ def write_review(reason: str, language: str, rng: np.random.Generator) -> str:
 
 def _subject(bank: Bank, rng: np.random.Generator) -> dict[str, str]:
     """Draw what one item is about."""
-    things, more, rest = (bank.things[i] for i in rng.permutation(len(bank.things))[:3])
+    things, more, rest, last = (bank.things[i] for i in rng.permutation(len(bank.things))[:4])
     act, other = (bank.acts[i] for i in rng.permutation(len(bank.acts))[:2])
     person = _pick(bank.people, rng)
     return {
@@ -204,6 +204,7 @@ def _subject(bank: Bank, rng: np.random.Generator) -> dict[str, str]:
         "Things": things[0].upper() + things[1:],
         "more": more,
         "rest": rest,
+        "last": last,
         "act": act,
         "other": other,
     }
