@@ -35,7 +35,7 @@ from penchant.evaluation.report import Stage as Timed
 from penchant.evaluation.report import write_report
 from penchant.explanation.topics import find_topics
 from penchant.fusion.concat import Concat
-from penchant.fusion.imputation import impute, item_graph
+from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.serving.bundle import Bundle
 from penchant.training.choice import Judge, choose_fusion
 from penchant.training.fitting import Config as FitConfig
@@ -117,6 +117,8 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         dataset = replace(dataset, findings=(*dataset.findings, *noticed))
     with clock("fuse"):
         content, fusion = fuse(Content(embeddings), validation, config)
+        missing = tuple(coverage(channel) for channel in content.channels.values())
+        dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
         has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
         tables = config.members or default_members(content, has_time=has_time)

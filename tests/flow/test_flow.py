@@ -78,6 +78,13 @@ def test_report_has_every_part(home: Path, bundle: Bundle):
     assert {"all", "behaviour"} <= {row["kind"] for row in report["ablation"]["rows"]}
     checks = {finding["check"] for finding in report["findings"]}
     assert {"image.truncated", "image.blank", "audio.silent", "text.mojibake", "events.duplicate"} <= checks
+    lines = [line for f in report["findings"] if f["check"] == "content.image.missing" for line in f["examples"]]
+    image = next(c for c in report["coverage"] if c["channel"] == "image")
+    assert image["num_imputed"] > 0
+    assert lines == [
+        f"image: {image['num_items'] - image['num_present']} of {image['num_items']} items without; "
+        f"{image['num_imputed']} imputed from neighbours"
+    ]
     page = (home / "bundle" / "report" / "report.html").read_text()
     assert "data:image/jpeg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")

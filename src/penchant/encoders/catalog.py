@@ -27,7 +27,6 @@ from penchant.encoders.cache import VectorCache
 from penchant.encoders.content import WORKERS, RawContent, find_content, join_text
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.precomputed import guess_modality, read_vectors
-from penchant.fusion.imputation import coverage
 
 PRECOMPUTED = "precomputed"
 CHINESE_SHARE = 0.05
@@ -97,7 +96,6 @@ def encode_catalog(
         else:
             embeddings[name], failed = _encode_channel(catalog, name, config, cache, limits)
             findings += failed
-        findings.append(coverage(embeddings[name]))
     return embeddings, findings
 
 

@@ -28,7 +28,7 @@ from penchant.data.world.truth import WorldTruth, write_table
 from penchant.data.world.words import write_items, write_review
 
 KIND = "world"
-GENERATION = 1
+GENERATION = 2
 """Raised when the same settings begin to give another world, so that an old folder is not taken for it."""
 CHUNK = 10_000
 """Users whose events are drawn at once; part of what makes a world, since each chunk has its own random numbers."""
