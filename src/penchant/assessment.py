@@ -164,11 +164,8 @@ def _cost(row: Row, trained: Trained, num_users: int) -> Cost:
 
 def _arms(trained: Trained, assessed: Assessed) -> list[Arm]:
     users = next(iter(assessed.tables.values())).height
-    return [
-        Arm(row.uses, assessed.tables[row.name], _cost(row, trained, users))
-        for row in trained.rows
-        if row.role in ("ours", "ablation")
-    ]
+    arms = {row.uses: row for row in trained.rows if row.uses}  # of two that use the same, the one without networks
+    return [Arm(row.uses, assessed.tables[row.name], _cost(row, trained, users)) for row in arms.values()]
 
 
 def _group_gains(arms: list[Arm], users: Users | None, test: Stage, config: Config) -> list[GroupGain]:

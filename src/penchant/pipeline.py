@@ -122,7 +122,16 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
     with clock("fit"):
         has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
         tables = config.members or default_members(content, has_time=has_time)
-        trained = fit(tables, validation, test.histories, content, fusion, config.fit, at=config.evaluation.at)
+        trained = fit(
+            tables,
+            validation,
+            test.histories,
+            content,
+            fusion,
+            config.fit,
+            at=config.evaluation.at,
+            cache=config.cache / "networks",
+        )
     with clock("evaluate"):
         report = assessment.assess(
             trained,

@@ -20,6 +20,19 @@ COLD = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == PER_CLUSTER - 1)
 NO_PICTURE = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 3)
 NO_WORDS = np.flatnonzero(np.arange(ITEMS) % PER_CLUSTER == 5)
 
+NETWORK = {
+    "dim": 16,
+    "layers": 1,
+    "epochs": 20,
+    "patience": 20,
+    "learning_rate": 0.02,
+    "batch_events": 500,
+    "held_out_users": 0,
+    "dropout": 0.0,
+    "id_dropout": 0.3,
+    "negatives": 20,
+    "max_length": 10,
+}
 SAMPLES: dict[str, dict[str, Any]] = {
     "appeal": {},
     "popularity": {},
@@ -31,6 +44,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "content_regression": {"regularisation": 1, "smoothing": 20},
     "session_regression": {"regularisation": 10},
     "transitions": {},
+    "sequence": {**NETWORK, "backbone": "transformer", "fusion": "gated"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SAMPLES.items()},
@@ -46,6 +60,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "content_knn of every pair": ("content_knn", {"channel": "picture", "neighbours": 0, "whiten_dim": 4}),
     "content_regression of pictures": ("content_regression", {"channels": ["picture"], "max_items": 10, "dim": 16}),
     "session_regression of the most touched": ("session_regression", {"regularisation": 10, "max_items": 40}),
+    "sequence: GRU, attention, BCE": ("sequence", {**NETWORK, "backbone": "gru", "fusion": "attention", "loss": "bce"}),
+    "sequence: LSTM, side by side, BPR": (
+        "sequence",
+        {**NETWORK, "backbone": "lstm", "fusion": "concat", "loss": "bpr"},
+    ),
+    "sequence: CNN, sampled softmax": (
+        "sequence",
+        {**NETWORK, "backbone": "cnn", "loss": "sampled_softmax", "align": 0.1},
+    ),
+    "sequence: RNN, no content": ("sequence", {**NETWORK, "backbone": "rnn", "channels": []}),
+    "sequence: two towers": ("sequence", {**NETWORK, "backbone": "mean", "use_ids": False}),
     "transitions both ways": ("transitions", {"backward": 0.3, "max_gap_days": 5, "gap_half_life_days": 2}),
 }
 READS_CONTENT = (
@@ -54,6 +79,11 @@ READS_CONTENT = (
     "content_regression",
     "ease with content",
     "content_regression of pictures",
+    "sequence",
+    "sequence: GRU, attention, BCE",
+    "sequence: LSTM, side by side, BPR",
+    "sequence: CNN, sampled softmax",
+    "sequence: two towers",
 )
 IMPERSONAL = ("appeal", "popularity", "popularity of late")
 

@@ -7,6 +7,7 @@ In: what is wrong, where it was found, how to mend it. Out: the same three lines
     ├── DataError            a table cannot be used as it is
     ├── MediaError           one picture, clip or file cannot be decoded (the run goes on without it)
     ├── EncoderError         a model cannot be loaded or gave vectors that are not numbers
+    ├── TrainingError        a network cannot be trained as asked
     ├── ArtifactError        something on disk is missing, half-written or altered
     └── MissingExtraError    an optional part of Penchant is not installed
 """
@@ -54,6 +55,10 @@ class MediaError(PenchantError):
 
 class EncoderError(PenchantError):
     """A model cannot be loaded, or gave vectors that are not numbers."""
+
+
+class TrainingError(PenchantError):
+    """A network cannot be trained as asked: no such device, or a loss that is no number."""
 
 
 class ArtifactError(PenchantError):

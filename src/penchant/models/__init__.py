@@ -17,6 +17,8 @@ MODELS = Table(
         "content_regression": "penchant.models.content:ContentRegression",
         "session_regression": "penchant.models.sessions:SessionRegression",
         "transitions": "penchant.models.transitions:Transitions",
+        "sequence": "penchant.models.sequence:Sequence",
     },
     group="penchant.models",
+    extras={"torch": "networks"},
 )

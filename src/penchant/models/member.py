@@ -6,6 +6,7 @@ In: `Histories` and `Content` to learn from. Out: a score for every item, for an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -31,6 +32,12 @@ class Member(ABC):
     """Whether a score is exactly a prior plus one term per past event."""
     learns_from_behaviour: ClassVar[bool] = True
     """Whether fitting looks at who touched what; False for members that compare content alone."""
+    stands_without_content: ClassVar[bool] = False
+    """Whether it can be fitted without any of the content it could read."""
+    is_costly: ClassVar[bool] = False
+    """Whether fitting takes minutes: such a member is not fitted anew for every arm of an ablation unless asked."""
+    checkpoint: Path | None = None
+    """Folder where a fit that is stopped keeps what it has, to go on from there; None keeps nothing."""
 
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         self.config: Any = self.Config() if config is None else config
@@ -43,6 +50,10 @@ class Member(ABC):
     @abstractmethod
     def fit(self, train: Histories, content: Content) -> Self:
         """Learn from every event of `train`, and from content aligned with the same item rows."""
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Learn from more events of the same catalog, given the same member fitted on fewer; by default from nothing."""
+        return self.fit(train, content)
 
     @abstractmethod
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:

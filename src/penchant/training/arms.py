@@ -39,22 +39,28 @@ class Variant:
     channels: frozenset[str] | None = None
 
 
-def plan_arms(tables: MemberTables, content: Content) -> tuple[list[Plan], dict[str, Variant]]:
+def plan_arms(
+    tables: MemberTables, content: Content, *, networks: bool = False
+) -> tuple[list[Plan], dict[str, Variant]]:
     """Return the arms, the one with everything first, and the pool of members they need.
 
     Arms: all; behaviour alone; each modality alone; all but each modality. A member that reads several modalities is fitted
-    anew, on what is left, for every arm that forbids one of them.
+    anew, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not asked for,
+    members that cost minutes stand in the first arm only, and the second is everything without them.
     """
     modality = {name: e.modality for name, e in content.channels.items()}
     present = sorted(set(modality.values()))
     everything = frozenset({BEHAVIOUR, *present})
     sets = [everything, frozenset({BEHAVIOUR})]
     sets += [everything - {m} for m in present] + [frozenset({m}) for m in present]
+    quick = {name: t for name, t in tables.items() if networks or not make_member(name, t).is_costly}
+    asked = [(everything, tables)]
+    asked += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]
     pool: dict[str, Variant] = {}
     plans = []
-    for uses in dict.fromkeys(sets):
+    for uses, taking_part in asked:
         names = []
-        for name, table in tables.items():
+        for name, table in taking_part.items():
             found = _member_for(name, table, uses, modality, content)
             if found is not None:
                 key, variant = found
@@ -74,11 +80,11 @@ def _member_for(
     if member.learns_from_behaviour and BEHAVIOUR not in uses:
         return None
     kept = frozenset(channel for channel in reads if modality.get(channel) in uses)
-    if reads and not kept:
+    if reads and not kept and not member.stands_without_content:
         return None
     if len(kept) == len(reads):
         return name, Variant(table)
-    return f"{name} [{', '.join(sorted(kept))}]", Variant(_only(table, kept), kept)
+    return f"{name} [{', '.join(sorted(kept)) or 'no content'}]", Variant(_only(table, kept), kept)
 
 
 def _only(table: Mapping[str, Any], kept: frozenset[str]) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
@@ -28,6 +30,7 @@ from penchant.training.members import BASELINES, MemberTables, make_member
 from penchant.training.panel import Panel
 
 OURS = "Penchant"
+WITHOUT_NETWORKS = "Penchant without networks"
 
 
 class Config(Settings):
@@ -41,6 +44,8 @@ class Config(Settings):
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
     ablation: bool = True
     """Fit the arms that say which modality pays."""
+    ablate_networks: bool = False
+    """Fit networks anew for every arm too: minutes each. Otherwise the arms are compared without networks."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Row:
         name: What reports call it.
         role: "ours", "baseline", "member" or "ablation".
         weights: Pool name to weight.
-        uses: Modalities, and "behaviour"; empty for baselines and single members.
+        uses: Modalities, and "behaviour"; empty for baselines and single members. Of two rows that use the same, the later
+            is the one the ablation compares with: ours without networks.
     """
 
     name: str
@@ -113,6 +119,7 @@ def fit(
     config: Config,
     *,
     at: int,
+    cache: Path | None = None,
 ) -> Trained:
     """Choose settings and weights on validation, then fit on all that came before the test.
 
@@ -124,16 +131,17 @@ def fit(
         fusion: How the channels were fused, to fuse what an arm has left.
         config: What to do.
         at: Length of the lists that matter.
+        cache: Folder where networks keep each epoch, so that a run that is stopped goes on there; None keeps nothing.
     """
     train = validation.histories
     judge = Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
     baselines = choose_settings(BASELINES, train, content, judge, config.choice)
     chosen = choose_settings(tables, train, content, judge, config.choice)
-    plans, pool = plan_arms(chosen, content)
+    plans, pool = plan_arms(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
     pool |= {name: Variant(table) for name, table in baselines.items()}
-    panel, seconds = _fit_pool(pool, train, content, fusion)
+    panel, seconds = _fit_pool(pool, train, content, fusion, cache)
     rows = _weigh(plans, panel, validation, config)
     rows += [Row(name, "baseline", {name: 1.0}) for name in baselines]
     rows += [Row(name, "member", {name: 1.0}) for name in rows[0].weights]
@@ -142,13 +150,19 @@ def fit(
     before = panel
     if config.refit:
         used = {name for row in rows for name in row.weights}
-        panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion)
+        panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion, cache, before)
     return Trained(panel, tuple(rows), chosen, scores, seconds, before)
 
 
 def _fit_pool(
-    pool: Mapping[str, Variant], histories: Histories, content: Content, fusion: Concat
+    pool: Mapping[str, Variant],
+    histories: Histories,
+    content: Content,
+    fusion: Concat,
+    cache: Path | None,
+    before: Panel | None = None,
 ) -> tuple[Panel, dict[str, float]]:
+    """Fit every member, from what it was before where there is a before."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
     for name, variant in pool.items():
@@ -157,10 +171,22 @@ def _fit_pool(
         if variant.channels is not None:
             known = content.only(variant.channels)
             known = Content(known.channels, fusion(known.channels))
-        members[name] = make_member(name, variant.table).fit(histories, known)
+        member = make_member(name, variant.table)
+        if member.is_costly and cache is not None:
+            member.checkpoint = cache / _key(variant, histories, known, before is not None)
+        members[name] = (
+            member.fit(histories, known) if before is None else member.refit(histories, known, before.members[name])
+        )
         seconds[name] = perf_counter() - began
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return Panel(members), seconds
+
+
+def _key(variant: Variant, histories: Histories, content: Content, again: bool) -> str:
+    """Return what a network's epochs are kept under: they are good for these events, this content and these settings only."""
+    events = [getattr(histories, part).tobytes() for part in ("offsets", "item_index", "at", "weight")]
+    encoders = {name: e.encoder for name, e in content.channels.items()}
+    return fingerprint(dict(variant.table), encoders, histories.num_items, again, *events)
 
 
 def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config) -> list[Row]:
@@ -174,6 +200,8 @@ def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config) -
         weights = late.fit_weights(moments.only([names.index(name) for name in plan.members]), config.stack)
         said = {name: float(w) for name, w in zip(plan.members, weights, strict=True) if w > 0}
         name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
+        if rows and plan.uses == rows[0].uses:
+            name, role = WITHOUT_NETWORKS, "member"
         rows.append(Row(name, role, said, plan.uses))
     said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
     logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))

@@ -1,0 +1,111 @@
+"""Fusion that is learned with the network it feeds.
+
+In: (items, modalities, dim), each modality already projected to one width, and which are there. Out: one vector an item.
+A modality that is missing gets no weight; it is never zeros taken for data.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from penchant.core.registry import Table
+
+LAYERS = Table(
+    "fusion layer",
+    {
+        "concat": "penchant.fusion.layers:SideBySide",
+        "gated": "penchant.fusion.layers:GatedSum",
+        "attention": "penchant.fusion.layers:CrossModal",
+    },
+    group="penchant.fusion_layers",
+    extras={"torch": "networks"},
+)
+
+
+class FusionLayer(nn.Module):
+    """The contract.
+
+    Args:
+        modalities: How many.
+        dim: Width of each, and of the result.
+    """
+
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__()
+        self.modalities, self.dim = modalities, dim
+
+    def forward(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
+        """Return one vector an item; zero where nothing is there."""
+        raise NotImplementedError
+
+
+class SideBySide(FusionLayer):
+    """Feature level: all modalities in a row, mapped to one width; a learned stand-in where one is missing."""
+
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__(modalities, dim)
+        self.missing = nn.Parameter(torch.zeros(modalities, dim))
+        self.map = nn.Linear(modalities * dim, dim)
+
+    def forward(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
+        filled = torch.where(present[..., None], values, self.missing)
+        return self.map(filled.flatten(1)) * present.any(1, keepdim=True)
+
+
+class GatedSum(FusionLayer):
+    """Feature level: a weighted sum whose weights depend on what the modalities say.
+
+    Source: gated multimodal units (Arevalo et al. 2017), with a softmax over the modalities that are there.
+    """
+
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__(modalities, dim)
+        self.gate = nn.Linear(dim, 1)
+        self.prior = nn.Parameter(torch.zeros(modalities))
+
+    def forward(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
+        return (self.weights(values, present)[..., None] * values).sum(1)
+
+    def weights(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N M"]:
+        """Return each modality's share; they sum to 1, or are all 0 where nothing is there."""
+        logits = self.gate(torch.tanh(values))[..., 0] + self.prior
+        return torch.softmax(logits.masked_fill(~present, -1e9), dim=1) * present
+
+
+class CrossModal(FusionLayer):
+    """Model level: modality tokens attend to each other, and a learned query reads them.
+
+    Source: the fusion token of multimodal bottleneck transformers (Nagrani et al. 2021), one block.
+    """
+
+    def __init__(self, modalities: int, dim: int) -> None:
+        super().__init__(modalities, dim)
+        self.kind = nn.Parameter(torch.randn(modalities, dim) * 0.02)
+        self.query = nn.Parameter(torch.randn(1, dim) * 0.02)
+        self.norm, self.out = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attend = nn.MultiheadAttention(dim, _heads(dim), batch_first=True)
+        self.feed = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
+        tokens = torch.cat([self.query.expand(len(values), 1, -1), values + self.kind], dim=1)
+        absent = torch.cat([torch.zeros_like(present[:, :1]), ~present], dim=1)
+        normed = self.norm(tokens)
+        tokens = tokens + self.attend(normed, normed, normed, key_padding_mask=absent, need_weights=False)[0]
+        fused = tokens[:, 0]
+        return (fused + self.feed(self.out(fused))) * present.any(1, keepdim=True)
+
+
+def drop_modalities(present: Bool[Tensor, "N M"], share: float) -> Bool[Tensor, "N M"]:
+    """Return the mask with a share of the modalities hidden, at least one kept where there was any.
+
+    What is learned so can do without any of them. Source: ModDrop (Neverova et al. 2016).
+    """
+    draw = torch.rand(present.shape, device=present.device).masked_fill(~present, -1)
+    best = draw == draw.amax(1, keepdim=True)
+    return present & ((draw >= share) | best)
+
+
+def _heads(dim: int) -> int:
+    return next(heads for heads in (4, 2, 1) if dim % heads == 0)

@@ -1,0 +1,359 @@
+"""Networks that read a history in order: what comes next?
+
+In: histories and content. Out: a member whose item tokens are fused content plus a droppable id part, read by any backbone.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from pydantic import Field
+from torch import Tensor, nn
+
+from penchant.core.errors import ConfigError
+from penchant.core.logs import logger
+from penchant.core.schema import Content, Histories
+from penchant.core.seeds import generator
+from penchant.models.channels import pick
+from penchant.models.member import Member
+from penchant.networks import BACKBONES, losses
+from penchant.networks.backbones import Backbone, BackboneConfig, last_state
+from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, Batch, Windows, hold_out, inputs
+from penchant.networks.tokens import Basis, Items
+from penchant.networks.trainer import Course, TrainerConfig, pick_device, train
+
+SCORED_STEPS = 200_000
+"""Events read at once when scoring."""
+
+
+class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
+    """The settings of a network over histories."""
+
+    backbone: str = "transformer"
+    """What reads the history: transformer, gru, lstm, rnn, cnn, or mean (two towers, blind to order)."""
+    channels: list[str] | None = None
+    """Content channels an item token is made of; None takes all, [] none."""
+    channel_dim: int = Field(128, ge=1)
+    """Main directions of each channel that are read."""
+    fusion: Literal["concat", "gated", "attention"] = "gated"
+    """How the channels become one token: side by side, gated sum (feature level), attention over modalities (model level)."""
+    use_ids: bool = True
+    """Whether an item has a part of its own beside its content."""
+    id_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of ids hidden in training, so that items without one (new ones) can be scored."""
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of channels hidden in training, so that items lacking one can be scored."""
+    loss: losses.LossName = "softmax"
+    """softmax over the whole catalog; sampled_softmax, bce or bpr over drawn items."""
+    negatives: int = Field(512, ge=1)
+    """Items drawn for each batch, shared by all its events, by popularity^`negative_power` (sampled losses)."""
+    negative_power: float = Field(0.5, ge=0)
+    """0 draws every item alike, 1 by popularity."""
+    align: float = Field(0.0, ge=0)
+    """Weight of InfoNCE between the channels of one item."""
+    sharpness: float = Field(0.5, gt=0)
+    """A score is the item's probability to this power. Logits (a power near 0) are flat where other members' scores have a heavy
+    tail, and weights fitted by least squares then pass a network over."""
+    times: bool = True
+    """Whether the time since the event before is an input."""
+    batch_events: int = Field(8192, ge=1)
+    """Events a step learns from."""
+    held_out_users: int = Field(1000, ge=0)
+    """Users whose last event decides when to stop; 0 holds nothing back and takes the last epoch."""
+    refit_epochs: int = Field(2, ge=1)
+    """Epochs on train and validation together, starting from what was learned on train."""
+    refit_rate: float = Field(0.25, gt=0)
+    """Share of the learning rate for them."""
+    pretrained: Path | None = None
+    """Folder of an earlier bundle; takes over what its network of the same name learned, ids and other shapes left out."""
+    seed: int = 0
+    """Of initial weights, batches and dropout."""
+
+
+class NextItem(nn.Module):
+    """Item tokens, a backbone, and a start token, so that a person with no history gets an answer too."""
+
+    def __init__(self, items: Items, backbone: Backbone, config: SequenceConfig) -> None:
+        super().__init__()
+        self.items, self.backbone = items, backbone
+        self.start = nn.Parameter(torch.randn(config.dim) * 0.02)
+        self.gap = nn.Embedding(GAP_BUCKETS, config.dim) if config.times else None
+        if self.gap is not None:
+            nn.init.zeros_(self.gap.weight)
+        self.drop = nn.Dropout(config.dropout)
+        self.token_scale = math.sqrt(config.dim)
+
+    def forward(self, tokens: Float[Tensor, "B L D"], batch: Batch) -> Float[Tensor, "B L_plus_1 D"]:
+        """Return what is expected after 0, 1, ... events.
+
+        Args:
+            tokens: Vectors of the events' items.
+            batch: The same events; a dislike turns its token around.
+        """
+        steps = tokens * (self.token_scale * batch.weight[..., None])
+        if self.gap is not None:
+            steps = steps + self.gap(batch.gap)
+        start = self.start.expand(len(steps), 1, -1)
+        return self.backbone(self.drop(torch.cat([start, steps], dim=1)), batch.lengths + 1)
+
+
+class Sequence(Member):
+    """Next-item network over fused tokens.
+
+    One switch for the family (`backbone`), one for the fusion of modalities (`fusion`), one for the loss (`loss`). The state
+    after a history, times item vectors, is the score; both ends share the vectors. A score is split by what it rose by when
+    each event came, which sums exactly.
+
+    Cost: an epoch is events x (items x dim + backbone) for softmax, events x (negatives x dim + backbone) for the others;
+    memory is that of a batch, `batch_events` x items floats for softmax.
+
+    Source: SASRec (Kang & McAuley, ICDM 2018) and GRU4Rec (Hidasi et al. 2016) with softmax loss as in Klenitskiy &
+    Vasilev, RecSys 2023; content in the token as in FDSA and UniSRec, with an id that can be dropped.
+    """
+
+    Config = SequenceConfig
+    additive: ClassVar[bool] = True
+    stands_without_content: ClassVar[bool] = True
+    is_costly: ClassVar[bool] = True
+
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.network: NextItem | None = None
+        self.bases: dict[str, Basis] = {}
+        self.vectors = torch.zeros(0, self.config.dim)
+        self.course = Course()
+        if self.config.dim % self.config.heads:
+            raise ConfigError(
+                f"dim = {self.config.dim} is not a multiple of heads = {self.config.heads}.",
+                where=f"members.{self.name}",
+                fix=f"set dim to a multiple of {self.config.heads}, or heads to 1",
+            )
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        return self._learn(train, content, self.config, None)
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Go on from an earlier network for a few epochs; far cheaper than learning anew."""
+        if not isinstance(before, Sequence) or before.network is None or before.vectors.shape[0] != train.num_items:
+            return self.fit(train, content)
+        update = {
+            "epochs": self.config.refit_epochs,
+            "learning_rate": self.config.learning_rate * self.config.refit_rate,
+            "held_out_users": 0,
+        }
+        return self._learn(train, content, self.config.model_copy(update=update), before)
+
+    def _learn(self, train_on: Histories, content: Content, config: SequenceConfig, before: Sequence | None) -> Self:
+        torch.manual_seed(config.seed)
+        device = pick_device(config.device)
+        # sorted, since saved arrays come back sorted
+        channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
+        if before is None and config.pretrained is not None:
+            before = self._pretrained(config.pretrained)
+        self.bases = {n: Basis.of(e, config.channel_dim) for n, e in channels.items()}
+        if before is not None:
+            self.bases |= {name: basis for name, basis in before.bases.items() if name in channels}
+        left, held, truth = hold_out(train_on, config.held_out_users, generator(config.seed, "train.held_out"))
+        network = self._build(train_on.num_items)
+        network.items.load(channels, self.bases, np.bincount(train_on.item_index, minlength=train_on.num_items) > 0)
+        if before is not None:
+            self._take_over(network, before)
+        self.network = network.to(device)
+        self.course = Course()
+        if left.num_events:
+            windows = Windows(left, config.max_length, config.batch_events, config)
+            teacher = self._teacher(left, config, device)
+            score = (lambda: self._held_out(held, truth)) if len(truth) else None
+            self.course = train(
+                network, windows, teacher, score, config, seed=config.seed, name=self.name, checkpoint=self.checkpoint
+            )
+        return self._settle()
+
+    def _build(self, num_items: int) -> NextItem:
+        config = self.config
+        if not self.bases and not config.use_ids:
+            raise ConfigError(
+                "A network needs content channels or ids to tell items apart; it has neither.",
+                where=f"members.{self.name}",
+                fix="set use_ids = true, or add a [content.NAME] table",
+            )
+        items = Items(
+            {name: basis.directions.shape[1] for name, basis in self.bases.items()},
+            num_items,
+            config.dim,
+            fusion=config.fusion,
+            use_ids=config.use_ids,
+            id_dropout=config.id_dropout,
+            modality_dropout=config.modality_dropout,
+        )
+        return NextItem(items, self._backbone(), config)
+
+    def _backbone(self) -> Backbone:
+        config = self.config
+        # one step more than events: the start token
+        size = BackboneConfig(**{n: getattr(config, n) for n in BackboneConfig.model_fields})
+        backbone: Backbone = BACKBONES.load(config.backbone)(size)
+        return backbone
+
+    def _teacher(self, histories: Histories, config: SequenceConfig, device: torch.device) -> Any:
+        """Return the loss of one batch."""
+        liked = histories.item_index[histories.weight > 0]
+        count = np.bincount(liked, minlength=histories.num_items).astype(np.float64)
+        chance = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
+        chance = chance / max(chance.sum(), 1e-12) if chance.sum() else np.full(len(count), 1 / len(count))
+        draw = torch.from_numpy(chance).float().to(device)
+        log_chance = torch.log(draw.clamp(min=1e-12))
+
+        def loss(network: nn.Module, batch: Batch) -> Tensor:
+            batch = batch.to(device)
+            asked = batch.target >= 0
+            chosen = batch.target[asked]
+            items: Items = network.items  # type: ignore[assignment]
+            if config.loss == "softmax":
+                vectors = items()
+                states = network(vectors[batch.items], batch)[asked]
+                value = losses.softmax(states, vectors, chosen)
+            else:
+                sampled = torch.multinomial(draw, config.negatives, replacement=True)
+                rows, place = torch.unique(torch.cat([batch.items.flatten(), chosen, sampled]), return_inverse=True)
+                vectors = items(rows)
+                past, own, other = place.split([batch.items.numel(), len(chosen), len(sampled)])
+                states = network(vectors[past].view(*batch.items.shape, -1), batch)[asked]
+                value = _sampled_loss(config.loss, states, vectors[own], vectors[other], chosen, sampled, log_chance)
+            if config.align and len(self.bases) > 1:
+                value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])
+            return value
+
+        return loss
+
+    @torch.no_grad()
+    def _held_out(self, histories: Histories, truth: Int64[np.ndarray, " users"]) -> float:
+        """Return NDCG@10 of each user's next item among all items they have not touched."""
+        assert self.network is not None
+        vectors, gains = self.network.items(), []
+        for first in range(0, len(truth), 512):
+            users = np.arange(first, min(first + 512, len(truth)))
+            scores = self._states(histories, users) @ vectors.T
+            batch = histories.take(users)
+            wanted = torch.from_numpy(truth[users]).to(scores.device)
+            right = scores.gather(1, wanted[:, None])
+            scores[batch.user_index(), batch.item_index.astype(np.int64)] = -torch.inf
+            rank = (scores > right).sum(1).cpu().numpy()
+            gains.append(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0))
+        return float(np.concatenate(gains).mean())
+
+    def _states(self, histories: Histories, users: Int64[np.ndarray, " chosen"]) -> Float[Tensor, "users D"]:
+        assert self.network is not None
+        device = self.network.start.device
+        batch = inputs(histories, users, self.config.max_length).to(device)
+        vectors = self.vectors if len(self.vectors) else self.network.items()
+        return last_state(self.network(vectors.to(device)[batch.items], batch), batch.lengths + 1)
+
+    def _settle(self) -> Self:
+        """Keep the vectors of all items: nothing but them and the backbone is needed to score."""
+        assert self.network is not None
+        self.network.eval()
+        with torch.no_grad():
+            self.vectors = self.network.items().detach()
+        return self
+
+    @torch.no_grad()
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        out = np.empty((len(histories), histories.num_items), np.float32)
+        size = max(1, SCORED_STEPS // (self.config.max_length + 1))
+        for first in range(0, len(histories), size):
+            users = np.arange(first, min(first + size, len(histories)))
+            out[users] = self._chances(self._states(histories, users))
+        return out
+
+    def _chances(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
+        """Return each item's probability to the power of `sharpness`."""
+        logits = (states @ self.vectors.T).float()
+        return torch.exp(self.config.sharpness * torch.log_softmax(logits, dim=1)).cpu().numpy()
+
+    @torch.no_grad()
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        assert self.network is not None
+        device = self.vectors.device
+        batch = inputs(history, np.array([0]), self.config.max_length).to(device)
+        states = self.network(self.vectors[batch.items], batch)[0]  # after 0, 1, ... events
+        scores = self._chances(states)
+        events = np.zeros((history.num_events, history.num_items), np.float32)
+        read = len(scores) - 1
+        if read:
+            events[-read:] = np.diff(scores, axis=0)
+        return scores[0], events
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        assert self.network is not None
+        found = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        for name, basis in self.bases.items():
+            found |= {f"basis.{name}.mean": basis.mean, f"basis.{name}.directions": basis.directions}
+        return {**found, "vectors": self.vectors.cpu().numpy()}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        names = sorted({key.split(".")[1] for key in arrays if key.startswith("basis.")})
+        self.bases = {n: Basis(arrays[f"basis.{n}.mean"], arrays[f"basis.{n}.directions"]) for n in names}
+        self.network = self._build(len(arrays["vectors"]))
+        weights = {key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if "network." in key}
+        self.network.load_state_dict(weights)
+        self.network.eval()
+        self.vectors = torch.from_numpy(arrays["vectors"])
+        return self
+
+    def _pretrained(self, folder: Path) -> Sequence:
+        """Return the network of the same name from an earlier bundle."""
+        from safetensors.numpy import load_file
+
+        from penchant.core.artifacts import open_artifact
+
+        open_artifact(folder, kind="bundle")
+        prefix = f"{self.name}."
+        arrays = {
+            k.removeprefix(prefix): v
+            for k, v in load_file(folder / "stack.safetensors").items()
+            if k.startswith(prefix)
+        }
+        if "vectors" not in arrays:
+            raise ConfigError(
+                f"The bundle {folder.name!r} holds no network {self.name!r}.",
+                where=f"members.{self.name}: pretrained",
+                fix="name this member as it was named there, or leave pretrained out",
+            )
+        return type(self)(self.config, name=self.name).restore(arrays)
+
+    def _take_over(self, network: NextItem, before: Sequence) -> None:
+        """Copy every weight whose name and shape agree; ids only where the catalog has the same rows."""
+        assert before.network is not None
+        own, known = network.state_dict(), before.network.state_dict()
+        fits = {name: tensor for name, tensor in known.items() if name in own and own[name].shape == tensor.shape}
+        network.load_state_dict({**own, **fits})
+        skipped = sorted(set(own) - set(fits))
+        if skipped:
+            logger.info("  %s: starts anew for %s", self.name, ", ".join(skipped))
+
+
+def _sampled_loss(
+    name: str,
+    states: Float[Tensor, "N D"],
+    own: Float[Tensor, "N D"],
+    other: Float[Tensor, "S D"],
+    chosen: Tensor,
+    sampled: Tensor,
+    log_chance: Tensor,
+) -> Tensor:
+    if name == "sampled_softmax":
+        return losses.sampled_softmax(states, own, other, chosen, sampled, log_chance)
+    right, wrong = (states * own).sum(-1), states @ other.T
+    wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], -1e4)  # never against what was chosen
+    return losses.bce(right, wrong) if name == "bce" else losses.bpr(right, wrong)

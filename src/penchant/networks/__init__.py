@@ -1,0 +1,19 @@
+"""Trainable parts: what reads a sequence, what it is taught by, and the loop that teaches it."""
+
+from __future__ import annotations
+
+from penchant.core.registry import Table
+
+BACKBONES = Table(
+    "backbone",
+    {
+        "transformer": "penchant.networks.backbones:Transformer",
+        "gru": "penchant.networks.backbones:GRU",
+        "lstm": "penchant.networks.backbones:LSTM",
+        "rnn": "penchant.networks.backbones:RNN",
+        "cnn": "penchant.networks.backbones:CNN",
+        "mean": "penchant.networks.backbones:Mean",
+    },
+    group="penchant.backbones",
+    extras={"torch": "networks"},
+)

@@ -1,0 +1,200 @@
+"""What reads a sequence of vectors, one step after the other.
+
+In: (batch, length, dim) and how many steps of each row are real. Out: one state a step that knows its own past, or, where
+`causal` is off, both sides. Rows are filled at the end, so padding never comes before anything real.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from penchant.core.config import Settings
+
+
+class BackboneConfig(Settings):
+    """The size of a backbone; what a family has no use for has no effect."""
+
+    dim: int = Field(64, ge=1)
+    """Width of every state."""
+    layers: int = Field(2, ge=1)
+    """Blocks on top of each other."""
+    heads: int = Field(2, ge=1)
+    """Attention heads (transformer); must divide `dim`."""
+    kernel: int = Field(3, ge=2)
+    """Steps a convolution sees at once (cnn); block b reaches kernel x 2^b steps back."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of activations dropped in training."""
+    max_length: int = Field(100, ge=1)
+    """Steps looked back at."""
+
+
+class Backbone(nn.Module):
+    """The contract: states of the same shape as the input.
+
+    Args:
+        config: Size.
+        causal: Whether a state may know only itself and what came before.
+    """
+
+    def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.causal = causal
+
+    def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
+        """Return a state for each step; what stands beyond a row's length has no meaning."""
+        raise NotImplementedError
+
+
+class Transformer(Backbone):
+    """Self-attention, normalised before each block, with a learned bias for how many steps lie between two.
+
+    Cost: length^2 x dim per row. Source: Vaswani et al. 2017 in the pre-norm form; the distance bias as in T5, unbucketed.
+    """
+
+    def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
+        super().__init__(config, causal=causal)
+        self.blocks = nn.ModuleList(_AttentionBlock(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.dim)
+        reach = config.max_length + 1
+        self.distance = nn.Parameter(torch.zeros(config.heads, 2 * reach + 1))
+
+    def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
+        bias = self._bias(steps.shape[1], lengths)
+        for block in self.blocks:
+            steps = block(steps, bias)
+        return self.norm(steps)
+
+    def _bias(self, length: int, lengths: Int[Tensor, "B"]) -> Float[Tensor, "B_or_1 H L L"]:
+        place = torch.arange(length, device=lengths.device)
+        apart = place[:, None] - place[None, :]
+        reach = (self.distance.shape[1] - 1) // 2
+        bias = self.distance[:, apart.clamp(-reach, reach) + reach]  # (H, L, L)
+        if self.causal:  # padding comes last, so nothing real can see it
+            return bias.masked_fill(apart < 0, float("-inf"))[None]
+        real = place < lengths[:, None]
+        return bias.masked_fill(~real[:, None, None, :], float("-inf"))
+
+
+class _AttentionBlock(nn.Module):
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.norm_attend, self.norm_feed = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
+        self.mix = nn.Linear(config.dim, 3 * config.dim)
+        self.join = nn.Linear(config.dim, config.dim)
+        self.feed = nn.Sequential(
+            nn.Linear(config.dim, 4 * config.dim), nn.GELU(), nn.Linear(4 * config.dim, config.dim)
+        )
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
+        rows, length, dim = steps.shape
+        mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, dim // self.heads)
+        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, H, L, D / H) each
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        steps = steps + self.drop(self.join(attended.transpose(1, 2).reshape(rows, length, dim)))
+        return steps + self.drop(self.feed(self.norm_feed(steps)))
+
+
+class _Recurrent(Backbone):
+    """A recurrent net with a residual way around it, so that the last step speaks for itself too."""
+
+    cell: type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
+
+    def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
+        super().__init__(config, causal=causal)
+        between = config.dropout if config.layers > 1 else 0.0
+        self.net = self.cell(
+            config.dim, config.dim, config.layers, batch_first=True, dropout=between, bidirectional=not causal
+        )
+        self.out = nn.Linear(config.dim if causal else 2 * config.dim, config.dim)
+        self.drop, self.norm = nn.Dropout(config.dropout), nn.LayerNorm(config.dim)
+
+    def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
+        if self.causal:
+            states, _ = self.net(steps)
+        else:  # the way back must begin at the last real step, not in the padding
+            packed = pack_padded_sequence(steps, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(self.net(packed)[0], batch_first=True, total_length=steps.shape[1])
+        return self.norm(steps + self.drop(self.out(states)))
+
+
+class RNN(_Recurrent):
+    """A plain recurrent net (Elman 1990)."""
+
+    cell = nn.RNN
+
+
+class GRU(_Recurrent):
+    """Gated recurrent units (Cho et al. 2014), as GRU4Rec uses them."""
+
+    cell = nn.GRU
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997)."""
+
+    cell = nn.LSTM
+
+
+class CNN(Backbone):
+    """Dilated convolutions with residual ways, each block reaching twice as far.
+
+    Source: Yuan et al., A simple convolutional generative network for next item recommendation, WSDM 2019.
+    """
+
+    def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
+        super().__init__(config, causal=causal)
+        self.norms = nn.ModuleList(nn.LayerNorm(config.dim) for _ in range(config.layers))
+        self.reach = nn.ModuleList(
+            nn.Conv1d(config.dim, config.dim, config.kernel, dilation=2**b) for b in range(config.layers)
+        )
+        self.mix = nn.ModuleList(nn.Linear(config.dim, config.dim) for _ in range(config.layers))
+        self.drop, self.norm = nn.Dropout(config.dropout), nn.LayerNorm(config.dim)
+
+    def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
+        real = (torch.arange(steps.shape[1], device=steps.device) < lengths[:, None])[..., None]
+        for b, (norm, reach, mix) in enumerate(zip(self.norms, self.reach, self.mix, strict=True)):
+            wide = (self.config.kernel - 1) * 2**b
+            sides = (wide, 0) if self.causal else (wide // 2, wide - wide // 2)
+            seen = functional.pad((norm(steps) * real).transpose(1, 2), sides)
+            steps = steps + self.drop(mix(functional.gelu(reach(seen).transpose(1, 2))))
+        return self.norm(steps)
+
+
+class Mean(Backbone):
+    """The mean of what came so far through a small net: the user side of a two-tower model, blind to order.
+
+    Source: Covington et al., Deep neural networks for YouTube recommendations, RecSys 2016.
+    """
+
+    def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
+        super().__init__(config, causal=causal)
+        self.net = nn.Sequential(
+            nn.LayerNorm(config.dim),
+            nn.Linear(config.dim, 4 * config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * config.dim, config.dim),
+        )
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
+        place = torch.arange(1, steps.shape[1] + 1, device=steps.device)
+        if self.causal:
+            mean = steps.cumsum(1) / place[:, None]
+        else:
+            real = (place <= lengths[:, None])[..., None]
+            mean = ((steps * real).sum(1, keepdim=True) / lengths.clamp(min=1)[:, None, None]).expand_as(steps)
+        return self.norm(mean + self.net(mean))
+
+
+def last_state(states: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
+    """Return the state of each row's last real step."""
+    return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]

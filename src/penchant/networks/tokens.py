@@ -1,0 +1,135 @@
+"""What an item looks like to a network.
+
+In: content channels and how often each item was touched. Out: one vector an item: fused content plus an id part that can be
+dropped, so that an item nobody has touched is scored by its content alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor, nn
+
+from penchant.core.schema import Embeddings
+from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
+from penchant.networks.losses import info_nce
+
+MIN_SHARE = 1e-3
+"""Directions with less than this share of the strongest one's spread are noise; equal spread would blow them up."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The main directions of one channel, kept with a network so that new items come to it as the old ones did.
+
+    Attributes:
+        mean: (dim,)
+        directions: (dim, width), scaled so that every direction has unit spread.
+    """
+
+    mean: Float32[np.ndarray, " dim"]
+    directions: Float32[np.ndarray, "dim width"]
+
+    @classmethod
+    def of(cls, embeddings: Embeddings, width: int) -> Basis:
+        """Return the whitened main directions of the items that truly have the channel."""
+        known = embeddings.values[embeddings.present]
+        mean = known.mean(0) if len(known) else np.zeros(embeddings.dim, np.float32)
+        width = min(width, embeddings.dim, max(len(known) - 1, 1))
+        if len(known) < 2:
+            return cls(mean.astype(np.float32), np.zeros((embeddings.dim, width), np.float32))
+        _, spread, right = randomized_svd(known - mean, width, random_state=0)
+        scale = np.where(spread > MIN_SHARE * spread[0], np.sqrt(len(known)) / np.maximum(spread, 1e-12), 0)
+        return cls(mean.astype(np.float32), (right.T * scale).astype(np.float32))
+
+    def __call__(self, embeddings: Embeddings) -> Float32[np.ndarray, "items width"]:
+        """Return rows in these directions; unusable rows are zero."""
+        return ((embeddings.values - self.mean) @ self.directions * embeddings.usable[:, None]).astype(np.float32)
+
+
+class Items(nn.Module):
+    """Content and id of every item -> vectors.
+
+    Args:
+        widths: Channel to the width its vectors come in, in the order of the channels.
+        num_items: Rows of the catalog.
+        dim: Width of the result.
+        fusion: A name of `fusion.layers.LAYERS`.
+        use_ids: Whether items also have a part of their own.
+        id_dropout: Share of the ids hidden at each step of training.
+        modality_dropout: Share of the channels hidden at each step of training.
+    """
+
+    content: Tensor
+    present: Tensor
+    touched: Tensor
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        num_items: int,
+        dim: int,
+        *,
+        fusion: str,
+        use_ids: bool,
+        id_dropout: float,
+        modality_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.widths = dict(widths)
+        self.id_dropout, self.modality_dropout = id_dropout, modality_dropout
+        self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths.values())
+        self.fuse: FusionLayer | None = LAYERS.load(fusion)(len(widths), dim) if widths else None
+        self.scale = nn.Parameter(torch.full((), 0.1))  # near the size of the ids, so that first logits are near 0
+        self.ids = nn.Embedding(num_items, dim) if use_ids else None
+        if self.ids is not None:
+            nn.init.normal_(self.ids.weight, std=0.02)
+        self.register_buffer("content", torch.zeros(num_items, sum(widths.values())), persistent=False)
+        self.register_buffer("present", torch.zeros(num_items, len(widths), dtype=torch.bool), persistent=False)
+        self.register_buffer("touched", torch.ones(num_items, dtype=torch.bool), persistent=False)
+
+    def load(
+        self, channels: Mapping[str, Embeddings], bases: Mapping[str, Basis], touched: Bool[np.ndarray, " items"]
+    ) -> None:
+        """Take in what is known of the items; those nobody touched never get an id part."""
+        if channels:
+            self.content = torch.from_numpy(np.concatenate([bases[n](e) for n, e in channels.items()], axis=1))
+            self.present = torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
+        self.touched = torch.from_numpy(touched)
+
+    def forward(self, rows: Tensor | None = None) -> Float[Tensor, "N D"]:
+        """Return the vectors of some items, of all where `rows` is None."""
+        where = slice(None) if rows is None else rows
+        parts: list[Tensor] = []
+        if self.fuse is not None:
+            present = self.present[where]
+            if self.training and self.modality_dropout:
+                present = drop_modalities(present, self.modality_dropout)
+            parts.append(self.scale * self.fuse(self.projected(where), present))
+        if self.ids is not None:
+            keep = self.touched[where]
+            if self.training and self.id_dropout and self.fuse is not None:
+                keep = keep & (torch.rand(keep.shape, device=keep.device) >= self.id_dropout)
+            parts.append(self.ids.weight[where] * keep[:, None])
+        return torch.stack(parts).sum(0)
+
+    def projected(self, where: slice | Tensor) -> Float[Tensor, "N M D"]:
+        """Return each channel at the common width."""
+        pieces = torch.split(self.content[where], list(self.widths.values()), dim=1)
+        return torch.stack([project(piece) for project, piece in zip(self.project, pieces, strict=True)], dim=1)
+
+    def alignment(self, rows: Tensor) -> Float[Tensor, ""]:
+        """Return InfoNCE between every two channels of the same items: two views of one thing shall be near."""
+        projected, present = self.projected(rows), self.present[rows]
+        total = projected.new_zeros(())
+        for left in range(projected.shape[1]):
+            for right in range(left):
+                both = present[:, left] & present[:, right]
+                if int(both.sum()) > 1:
+                    total = total + info_nce(projected[both, left], projected[both, right])
+        return total

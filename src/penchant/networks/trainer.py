@@ -1,0 +1,278 @@
+"""The loop that teaches any network.
+
+In: a network, batches drawn anew each epoch, a loss, and a score on held-out data. Out: the network at its best epoch.
+A run that is stopped goes on from its last whole epoch; a loss that is no number ends it with the last good weights kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from penchant.core.artifacts import open_artifact, write_artifact
+from penchant.core.config import Settings
+from penchant.core.errors import ArtifactError, TrainingError
+from penchant.core.logs import logger, progress_bar
+from penchant.core.seeds import generator
+
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
+KIND = "checkpoint"
+
+
+class TrainerConfig(Settings):
+    """How long and how fast a network learns."""
+
+    epochs: int = Field(12, ge=1)
+    """Times every event is learned from, at most; the learning rate falls to zero over them."""
+    minutes: float | None = Field(None, gt=0)
+    """Stop after the epoch in which this is passed; None sets no clock. With a clock, equal seeds may differ."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """Of AdamW, at its peak."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of all steps in which the learning rate rises."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Pull of weight matrices toward zero; biases, norms and embeddings are left alone."""
+    clip: float = Field(5.0, gt=0)
+    """Longest gradient."""
+    patience: int = Field(3, ge=1)
+    """Epochs without a better held-out score before it stops."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU, float32 elsewhere."""
+    compile: bool = False
+    """torch.compile the network: minutes of warming up, pays on a GPU in long runs."""
+    device: str = "auto"
+    """auto: the first GPU where there is one, else the CPU."""
+
+
+class Batches(Protocol[B_co]):
+    """What gives an epoch's batches."""
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[B_co]:
+        """Yield batches in random order."""
+
+    def num_batches(self) -> int:
+        """Return about how many."""
+
+
+@dataclass
+class Course:
+    """How training went.
+
+    Attributes:
+        losses: Mean loss of each epoch.
+        scores: Held-out score of each epoch; higher is better.
+        seconds: Of each epoch.
+        best: Epoch whose weights were kept, from 0.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best: int = -1
+
+
+def train(
+    network: nn.Module,
+    batches: Batches[B],
+    loss: Callable[[nn.Module, B], Tensor],
+    score: Callable[[], float] | None,
+    config: TrainerConfig,
+    *,
+    seed: int,
+    name: str,
+    checkpoint: Path | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> Course:
+    """Teach a network in place and leave it with the weights of its best epoch.
+
+    Args:
+        network: On the device it shall learn on.
+        batches: Where examples come from.
+        loss: Of one batch, in training mode.
+        score: Held-out score, in evaluation mode; None keeps the last epoch.
+        config: Epochs, rates, limits.
+        seed: Of batches and dropout.
+        name: In log lines.
+        checkpoint: Folder to keep the last whole epoch in; training that was finished is not done again. None keeps none.
+        report: Told each epoch and its score; may raise to stop (a search that gives up on a setting).
+
+    Raises:
+        TrainingError: The loss became infinite or no number.
+    """
+    device = next(network.parameters()).device
+    steps = max(1, config.epochs * batches.num_batches())
+    optimizer, schedule = _optimizer(network, config, steps)
+    course, best, done = Course(), _weights(network), 0
+    if checkpoint is not None and (found := _resume(checkpoint, network, optimizer, schedule)):
+        course, best = found
+        done = len(course.losses)
+        logger.info("  %s: goes on after epoch %d", name, done)
+    forward = torch.compile(network) if config.compile else network
+    began = time.perf_counter()
+    for epoch in range(done, config.epochs if done - 1 - course.best < config.patience else done):
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        epoch_began = time.perf_counter()
+        rng = generator(seed, f"train.{epoch}")
+        mean = _epoch(forward, batches, loss, optimizer, schedule, config, device, rng, f"{name} epoch {epoch + 1}")
+        if not math.isfinite(mean):
+            network.load_state_dict(best)
+            raise TrainingError(
+                f"The loss became {mean} in epoch {epoch + 1}.",
+                where=f"{name}; the weights of epoch {course.best + 1} are kept",
+                fix="lower learning_rate (for example to a third), or look for extreme values in the content vectors",
+            )
+        network.eval()
+        value = score() if score is not None else float(epoch)
+        course.losses.append(mean)
+        course.scores.append(value)
+        course.seconds.append(time.perf_counter() - epoch_began)
+        if course.best < 0 or value > course.scores[course.best]:
+            course.best, best = epoch, _weights(network)
+        logger.info("  %s epoch %d: loss %.4f, held-out %.4f, %.1f s", name, epoch + 1, mean, value, course.seconds[-1])
+        if checkpoint is not None:
+            _keep(checkpoint, network, optimizer, schedule, course, best)
+        if report is not None:
+            report(epoch, value)
+        late = config.minutes is not None and time.perf_counter() - began > 60 * config.minutes
+        if late or epoch - course.best >= config.patience:
+            break
+    network.load_state_dict(best)
+    network.eval()
+    return course
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device settings ask for.
+
+    Raises:
+        TrainingError: There is none of that name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"There is no device {name!r} here.", where="trainer.device", fix='set it to "auto" or "cpu"'
+        ) from error
+    return device
+
+
+def _epoch(
+    network: Any,
+    batches: Batches[B],
+    loss: Callable[[nn.Module, B], Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    config: TrainerConfig,
+    device: torch.device,
+    rng: np.random.Generator,
+    title: str,
+) -> float:
+    """Return the mean loss of one epoch; stops early at a loss that is no number, before it reaches the weights."""
+    network.train()
+    total, count = 0.0, 0
+    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
+    with progress_bar(title, batches.num_batches()) as bar:
+        for batch in batches.epoch(rng):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                value = loss(network, batch)
+            number = float(value.detach())
+            if not math.isfinite(number):
+                return number
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            optimizer.step()
+            schedule.step()
+            total, count = total + number, count + 1
+            bar.advance()
+    return total / max(count, 1)
+
+
+def _optimizer(
+    network: nn.Module, config: TrainerConfig, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
+    rest = [p for p in parameters if p.ndim < 2 or id(p) in tables]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    rise = max(1, round(config.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(steps - rise, 1)))))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _keep(
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    course: Course,
+    best: dict[str, Tensor],
+) -> None:
+    """Write all that is needed to go on, in one step."""
+
+    def write(staging: Path) -> None:
+        save_file(_weights(network), staging / "network.safetensors")
+        save_file(best, staging / "best.safetensors")
+        moments = {
+            f"{row}.{key}": value
+            for row, state in optimizer.state_dict()["state"].items()
+            for key, value in state.items()
+        }
+        save_file(moments, staging / "optimizer.safetensors")
+        facts = {**vars(course), "step": schedule.last_epoch}
+        (staging / "course.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    write_artifact(folder, write, kind=KIND)
+
+
+def _resume(
+    folder: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> tuple[Course, dict[str, Tensor]] | None:
+    """Take up what `_keep` wrote; a checkpoint that is damaged or of another network is left where it is."""
+    try:
+        open_artifact(folder, kind=KIND)
+        network.load_state_dict(load_file(folder / "network.safetensors"))
+    except (ArtifactError, RuntimeError) as error:
+        if folder.exists():
+            logger.warning("  the checkpoint in %s is not used: %s", folder.name, str(error).splitlines()[0])
+        return None
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        row, _, part = key.partition(".")
+        state.setdefault(int(row), {})[part] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    facts = json.loads((folder / "course.json").read_text(encoding="utf-8"))
+    step = facts.pop("step")
+    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
+    for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+        group["lr"] = base * schedule.lr_lambdas[0](step)  # type: ignore[attr-defined]
+    return Course(**facts), load_file(folder / "best.safetensors")

@@ -1,0 +1,61 @@
+"""Learned fusion: a missing modality has no say, whatever stands in its place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from penchant.fusion.layers import LAYERS, FusionLayer, GatedSum, drop_modalities
+
+
+def build(name: str) -> FusionLayer:
+    torch.manual_seed(0)
+    layer: FusionLayer = LAYERS.load(name)(3, 8)
+    return layer.eval()
+
+
+@pytest.mark.parametrize("name", LAYERS.names())
+def test_what_stands_in_a_missing_modality_is_never_read(name: str) -> None:
+    layer, values = build(name), torch.randn(5, 3, 8)
+    present = torch.tensor([[True, False, True]]).expand(5, 3)
+    noise = values.clone()
+    noise[:, 1] = 99
+    torch.testing.assert_close(layer(values, present), layer(noise, present))
+
+
+@pytest.mark.parametrize("name", LAYERS.names())
+def test_nothing_there_is_zero_and_has_a_gradient_that_is_a_number(name: str) -> None:
+    layer, values = build(name), torch.randn(2, 3, 8, requires_grad=True)
+    present = torch.tensor([[False, False, False], [True, True, True]])
+    fused = layer(values, present)
+    assert (fused[0] == 0).all()
+    fused.sum().backward()
+    assert torch.isfinite(values.grad).all()
+
+
+@pytest.mark.parametrize("name", LAYERS.names())
+def test_every_modality_that_is_there_has_a_say(name: str) -> None:
+    layer, values = build(name), torch.randn(4, 3, 8)
+    present = torch.ones(4, 3, dtype=torch.bool)
+    for modality in range(3):
+        changed = values.clone()
+        changed[:, modality] *= -2
+        assert not torch.allclose(layer(values, present), layer(changed, present))
+
+
+def test_gate_shares_sum_to_one_over_what_is_there() -> None:
+    layer = build("gated")
+    assert isinstance(layer, GatedSum)
+    present = torch.tensor([[True, False, True], [False, True, False]])
+    shares = layer.weights(torch.randn(2, 3, 8), present)
+    torch.testing.assert_close(shares.sum(1), torch.ones(2))
+    assert (shares[~present] == 0).all()
+
+
+def test_dropping_keeps_one_and_invents_none() -> None:
+    torch.manual_seed(0)
+    present = torch.rand(2000, 3) < 0.6
+    kept = drop_modalities(present, 0.5)
+    assert (kept <= present).all()
+    assert (kept.any(1) == present.any(1)).all()
+    assert 0.4 < float(kept.sum() / present.sum()) < 0.8

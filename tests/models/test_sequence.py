@@ -1,0 +1,115 @@
+"""What a network over histories does beside the contract in tests/checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penchant.core.errors import ConfigError
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.models.sequence import Sequence
+
+ITEMS = 12
+SMALL = {
+    "dim": 8,
+    "layers": 1,
+    "epochs": 30,
+    "learning_rate": 0.03,
+    "batch_events": 128,
+    "dropout": 0.0,
+    "max_length": 8,
+    "held_out_users": 0,
+}
+
+
+def walkers(users: int = 60) -> Histories:
+    """Everyone goes round the ring of items, one step at a time, from a place of their own."""
+    rows = (np.arange(6) + np.arange(users)[:, None]) % ITEMS
+    offsets = np.arange(users + 1, dtype=np.int64) * 6
+    at = np.tile(np.arange(6, dtype=np.int64) * 1_000_000, users)
+    return Histories(
+        [str(u) for u in range(users)],
+        offsets,
+        rows.ravel().astype(np.int32),
+        at,
+        np.ones(rows.size, np.float32),
+        ITEMS,
+    )
+
+
+def content(**channels: np.ndarray) -> Content:
+    return Content(
+        {n: Embeddings(n, "text", v.astype(np.float32), np.ones(ITEMS, bool), n) for n, v in channels.items()}
+    )
+
+
+def make(**options: object) -> Sequence:
+    return Sequence(Sequence.Config(**{**SMALL, **options}), name="net")
+
+
+def test_it_learns_what_follows() -> None:
+    member = make(channels=[]).fit(walkers(), Content())
+    scores = member.score(walkers(ITEMS))
+    assert (scores.argmax(1) == (np.arange(ITEMS) + 6) % ITEMS).mean() > 0.9
+
+
+def test_equal_seeds_give_equal_scores_and_other_seeds_do_not() -> None:
+    first, again, other = (
+        make(channels=[], epochs=2, seed=s).fit(walkers(), Content()).score(walkers(2)) for s in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+def test_refit_goes_on_from_before_and_learns_new_events() -> None:
+    before = make(channels=[]).fit(walkers(), Content())
+    after = make(channels=[], refit_epochs=1).refit(walkers(80), Content(), before)
+    assert len(after.course.losses) == 1
+    assert after.course.losses[0] < before.course.losses[0] / 1.5
+
+
+def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
+    member = make(channels=[], epochs=3)
+    member.checkpoint = tmp_path / "kept"
+    first = member.fit(walkers(), Content()).score(walkers(3))
+    again = make(channels=[], epochs=3)
+    again.checkpoint = tmp_path / "kept"
+    np.testing.assert_array_equal(again.fit(walkers(), Content()).score(walkers(3)), first)
+    assert again.course.seconds == member.course.seconds  # read back, not trained
+
+
+def test_one_event_and_a_long_history_are_scored() -> None:
+    member = make(channels=[], epochs=1).fit(walkers(), Content())
+    long = Histories(
+        ["a"],
+        np.array([0, 40]),
+        np.tile(np.arange(10, dtype=np.int32), 4),
+        np.arange(40),
+        np.ones(40, np.float32),
+        ITEMS,
+    )
+    assert np.isfinite(member.score(long)).all()
+    assert np.isfinite(member.score(long.rows(0, 1).take(np.array([0])))).all()
+    prior, events = member.contributions(long)
+    assert (events[:-8] == 0).all()  # beyond max_length nothing is read
+    np.testing.assert_allclose(prior + events.sum(0), member.score(long)[0], rtol=1e-4)
+
+
+def test_a_modality_missing_for_every_item_has_no_say() -> None:
+    words = np.random.default_rng(0).normal(size=(ITEMS, 5))
+    absent = Embeddings("sound", "audio", np.zeros((ITEMS, 4), np.float32), np.zeros(ITEMS, bool), "sound")
+    known = Content({**content(words=words).channels, "sound": absent})
+    member = make(use_ids=False, epochs=3).fit(walkers(), known)
+    assert np.isfinite(member.score(walkers(3))).all()
+
+
+def test_neither_content_nor_ids_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs content channels or ids"):
+        make(channels=[], use_ids=False).fit(walkers(), Content())
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ConfigError, match="dim = 8 is not a multiple of heads = 3"):
+        make(heads=3)
