@@ -44,6 +44,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "content_regression": {"regularisation": 1, "smoothing": 20},
     "session_regression": {"regularisation": 10},
     "transitions": {},
+    "graph_network": {"dim": 16, "epochs": 15, "neighbours": 8, "batch_users": 50},
     "sequence": {**NETWORK, "backbone": "transformer", "fusion": "gated"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,6 +61,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "content_knn of every pair": ("content_knn", {"channel": "picture", "neighbours": 0, "whiten_dim": 4}),
     "content_regression of pictures": ("content_regression", {"channels": ["picture"], "max_items": 10, "dim": 16}),
     "session_regression of the most touched": ("session_regression", {"regularisation": 10, "max_items": 40}),
+    "graph_network: BPR": (
+        "graph_network",
+        {"dim": 16, "epochs": 15, "neighbours": 8, "batch_users": 50, "loss": "bpr"},
+    ),
     "sequence: GRU, attention, BCE": ("sequence", {**NETWORK, "backbone": "gru", "fusion": "attention", "loss": "bce"}),
     "sequence: LSTM, side by side, BPR": (
         "sequence",
@@ -79,6 +84,7 @@ READS_CONTENT = (
     "content_regression",
     "ease with content",
     "content_regression of pictures",
+    "graph_network",
     "sequence",
     "sequence: GRU, attention, BCE",
     "sequence: LSTM, side by side, BPR",

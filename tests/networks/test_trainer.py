@@ -56,7 +56,7 @@ def learn(
     return network, found
 
 
-SETTINGS = TrainerConfig(epochs=6, learning_rate=0.05, patience=6)
+SETTINGS = TrainerConfig(epochs=6, learning_rate=0.15, patience=6)
 
 
 def test_it_learns_the_line() -> None:

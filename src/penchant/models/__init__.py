@@ -17,6 +17,7 @@ MODELS = Table(
         "content_regression": "penchant.models.content:ContentRegression",
         "session_regression": "penchant.models.sessions:SessionRegression",
         "transitions": "penchant.models.transitions:Transitions",
+        "graph_network": "penchant.models.graph_network:GraphNetwork",
         "sequence": "penchant.models.sequence:Sequence",
     },
     group="penchant.models",

@@ -1,0 +1,252 @@
+"""A network over two graphs: items that share users, and items alike in content.
+
+In: histories and content. Out: item vectors smoothed over both graphs; a person is the sum of what they touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, Int64
+from pydantic import Field
+from scipy import sparse
+from torch import Tensor, nn
+
+from penchant.core.schema import Content, Histories
+from penchant.fusion.imputation import item_graph
+from penchant.models.channels import centred_unit, neighbour_graph, pick, row_normalised
+from penchant.models.item_to_item import event_matrix, liked
+from penchant.models.member import Member
+from penchant.networks import losses
+from penchant.networks.tokens import Basis, Items
+from penchant.networks.trainer import Course, TrainerConfig, pick_device
+from penchant.networks.trainer import train as teach
+
+
+class GraphNetworkConfig(TrainerConfig):
+    """The settings of the graph network."""
+
+    dim: int = Field(64, ge=1)
+    """Width of every vector."""
+    hops: int = Field(2, ge=0)
+    """Steps over the graph of items that share users."""
+    neighbours: int = Field(20, ge=1)
+    """Edges of each item in either graph."""
+    content_weight: float = Field(0.5, ge=0)
+    """Weight of what comes over the frozen content graph; 0 leaves it out."""
+    channels: list[str] | None = None
+    """Content channels read; None takes all, [] none."""
+    channel_dim: int = Field(128, ge=1)
+    """Main directions of each channel that are read."""
+    fusion: Literal["concat", "gated", "attention"] = "gated"
+    """How the channels of one item become one vector."""
+    use_ids: bool = True
+    """Whether an item has a part of its own beside its content."""
+    id_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of ids hidden in training."""
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of channels hidden in training."""
+    user_exponent: float = Field(0.5, ge=0, le=1)
+    """How much long histories are held back."""
+    keep: float = Field(0.7, gt=0, lt=1)
+    """Share of a history that is read in training; the rest is to be foretold."""
+    loss: Literal["softmax", "bpr"] = "softmax"
+    """softmax over the whole catalog, or BPR against drawn items."""
+    negatives: int = Field(256, ge=1)
+    """Items drawn for each batch (bpr)."""
+    batch_users: int = Field(256, ge=1)
+    """Histories a step learns from."""
+    epochs: int = Field(30, ge=1)
+    """Times every history is learned from."""
+    learning_rate: float = Field(5e-3, gt=0)
+    """Of AdamW, at its peak."""
+    seed: int = 0
+    """Of initial weights, batches and dropout."""
+
+
+class Smoothed(nn.Module):
+    """Item vectors after walks over both graphs."""
+
+    behaviour: Tensor
+    alike: Tensor
+
+    def __init__(self, items: Items, behaviour: Tensor, alike: Tensor | None, hops: int, weight: float) -> None:
+        super().__init__()
+        self.items, self.hops, self.weight = items, hops, weight
+        self.has_content = alike is not None
+        self.register_buffer("behaviour", behaviour, persistent=False)
+        self.register_buffer("alike", behaviour if alike is None else alike, persistent=False)
+
+    def forward(self) -> Float[Tensor, "I D"]:
+        """Return the mean over 0, 1, ... hops, plus what comes over the content graph."""
+        vectors = self.items()
+        steps = [vectors]
+        for _ in range(self.hops):
+            steps.append(torch.sparse.mm(self.behaviour, steps[-1]))
+        mean = torch.stack(steps).mean(0)
+        return mean + self.weight * torch.sparse.mm(self.alike, vectors) if self.has_content else mean
+
+
+class GraphNetwork(Member):
+    """LightGCN over items, with a frozen content graph beside it.
+
+    A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
+    history, which is LightGCN's first hop. So a new user works at once and a score is a sum over events. Half of each history
+    foretells the other, so that no item vouches for itself.
+
+    Cost: an epoch is users x items x dim, plus edges x dim a step. Source: LightGCN (He et al., SIGIR 2020), FREEDOM (Zhou &
+    Shen, MM 2023: frozen item-item graph, pruned edges); ours walks item-to-item and has no user table.
+    """
+
+    Config = GraphNetworkConfig
+    stands_without_content: ClassVar[bool] = True
+    is_costly: ClassVar[bool] = True
+
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.source = self.target = np.zeros((0, 0), np.float32)
+        self.course = Course()
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        torch.manual_seed(self.config.seed)
+        device = pick_device(self.config.device)
+        network = self._build(train, content).to(device)
+        rows = liked(train)
+        popular = torch.from_numpy(np.asarray(rows.sum(0), np.float32).ravel()).to(device)
+        held_back = popular.clamp(min=1).rsqrt()
+        halves = Halves(rows, self.config.keep, self.config.batch_users)
+
+        def loss(graph: nn.Module, half: Half) -> Tensor:
+            vectors = graph()
+            states = _people(half, vectors * held_back[:, None], self.config.user_exponent)
+            states, chosen = states[half.target_user.to(device)], half.target_item.to(device)
+            if self.config.loss == "softmax":
+                return losses.softmax(states, vectors, chosen)
+            drawn = torch.multinomial(popular + 1e-6, self.config.negatives, replacement=True)
+            wrong = (states @ vectors[drawn].T).masked_fill(chosen[:, None] == drawn[None, :], -1e4)
+            return losses.bpr((states * vectors[chosen]).sum(-1), wrong)
+
+        if rows.nnz:
+            # the loss on the hidden half is over every item already: nothing more is held back
+            self.course = teach(
+                network,
+                halves,
+                loss,
+                None,
+                self.config,
+                seed=self.config.seed,
+                name=self.name,
+                checkpoint=self.checkpoint,
+            )
+        with torch.no_grad():
+            vectors = network.eval()()
+            self.source = (vectors * held_back[:, None]).cpu().numpy()
+            self.target = vectors.cpu().numpy()
+        return self
+
+    def _build(self, train: Histories, content: Content) -> Smoothed:
+        config = self.config
+        channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
+        bases = {name: Basis.of(e, config.channel_dim) for name, e in channels.items()}
+        items = Items(
+            {name: basis.directions.shape[1] for name, basis in bases.items()},
+            train.num_items,
+            config.dim,
+            fusion=config.fusion,
+            use_ids=config.use_ids or not channels,
+            id_dropout=config.id_dropout,
+            modality_dropout=config.modality_dropout,
+        )
+        items.load(channels, bases, np.bincount(train.item_index, minlength=train.num_items) > 0)
+        behaviour = _tensor(item_graph(liked(train), config.neighbours))
+        alike = None
+        if channels and config.content_weight:
+            graphs = [neighbour_graph(centred_unit(e.values, e.usable), config.neighbours) for e in channels.values()]
+            alike = _tensor(row_normalised(sparse.csr_array(sum(graphs[1:], graphs[0]))))
+        return Smoothed(items, behaviour, alike, config.hops, config.content_weight)
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        weighted: Any = event_matrix(histories)
+        taste = np.asarray(weighted @ self.source, np.float32)
+        return (taste * self._share(histories)[:, None]) @ self.target.T
+
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        rows = self.source[history.item_index] * (history.weight * self._share(history)[0])[:, None]
+        return np.zeros(history.num_items, np.float32), (rows @ self.target.T).astype(np.float32)
+
+    def _share(self, histories: Histories) -> Float32[np.ndarray, " users"]:
+        return (np.maximum(histories.lengths(), 1) ** -self.config.user_exponent).astype(np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"source": self.source, "target": self.target}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.source, self.target = arrays["source"], arrays["target"]
+        return self
+
+
+class Half:
+    """Some users: what is read of them, and what is to be foretold.
+
+    Attributes:
+        users: How many.
+        read_user, read_item, weight: (events,) what is read.
+        target_user, target_item: (targets,) what is not.
+    """
+
+    def __init__(self, rows: sparse.csr_array, keep: float, rng: np.random.Generator) -> None:
+        pairs = rows.tocoo()
+        user, item = pairs.coords
+        order = rng.random(len(user)) < keep
+        self.users = rows.shape[0]
+        self.read_user, self.read_item = _longs(user[order]), _longs(item[order])
+        self.weight = torch.from_numpy(np.asarray(pairs.data[order], np.float32))
+        self.target_user, self.target_item = _longs(user[~order]), _longs(item[~order])
+
+
+class Halves:
+    """Histories cut in two at random, anew each epoch."""
+
+    def __init__(self, rows: sparse.csr_array, keep: float, batch_users: int) -> None:
+        self.rows, self.keep, self.batch_users = rows, keep, batch_users
+        self.users: Int64[np.ndarray, " users"] = np.flatnonzero(np.diff(rows.indptr) > 1)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Half]:
+        """Yield batches of users in random order."""
+        order = rng.permutation(self.users)
+        for first in range(0, len(order), self.batch_users):
+            half = Half(self.rows[order[first : first + self.batch_users]], self.keep, rng)
+            if len(half.target_user):
+                yield half
+
+    def num_batches(self) -> int:
+        """Return how many batches an epoch has."""
+        return max(1, -(-len(self.users) // self.batch_users))
+
+
+def _people(half: Half, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:
+    """Return each user as the sum of what is read of them."""
+    device = sources.device
+    user, item, weight = half.read_user.to(device), half.read_item.to(device), half.weight.to(device)
+    total = sources.new_zeros(half.users, sources.shape[1]).index_add(0, user, sources[item] * weight[:, None])
+    count = torch.bincount(user, minlength=half.users).clamp(min=1)
+    return total * count[:, None] ** -exponent
+
+
+def _tensor(graph: sparse.csr_array) -> Tensor:
+    pairs = graph.tocoo()
+    place = torch.from_numpy(np.stack(pairs.coords).astype(np.int64))
+    values = torch.from_numpy(pairs.data.astype(np.float32))
+    return torch.sparse_coo_tensor(place, values, graph.shape, check_invariants=True).coalesce()
+
+
+def _longs(values: np.ndarray) -> Int[Tensor, "n"]:
+    return torch.from_numpy(np.asarray(values, np.int64))
