@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,9 @@ import polars as pl
 from penchant import assessment
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
-from penchant.core.errors import DataError
+from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import step
-from penchant.core.schema import Content, Dataset, Histories, Interactions, Split, Users, Vocabulary
+from penchant.core.schema import Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
 from penchant.data.cleaning import Config as CleanConfig
 from penchant.data.cleaning import clean
 from penchant.data.histories import Config as HistoriesConfig
@@ -40,7 +40,9 @@ from penchant.serving.bundle import Bundle
 from penchant.training.choice import Judge, choose_fusion
 from penchant.training.fitting import Config as FitConfig
 from penchant.training.fitting import Stage, fit
-from penchant.training.members import default_members
+from penchant.training.members import MemberTables, default_members
+from penchant.training.search import Config as SearchConfig
+from penchant.training.search import search
 
 
 class FusionConfig(Settings):
@@ -79,8 +81,12 @@ class RunConfig(Settings):
     """Channels by name; None reads every modality there is with encoders that need no hub."""
     fusion: FusionConfig = FusionConfig()
     """Channels to one vector."""
+    model: Literal["auto"] | None = None
+    """"auto" chooses members and a network on validation under the budget of [search]; None takes what `members` says."""
     members: dict[str, dict[str, Any]] | None = None
     """The stack's members by name; None takes all that pay for themselves in seconds."""
+    search: SearchConfig = SearchConfig()
+    """What model = "auto" may spend."""
     fit: FitConfig = FitConfig()
     """How settings and weights are chosen."""
     evaluation: assessment.Config = assessment.Config()
@@ -120,8 +126,8 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
-        has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
-        tables = config.members or default_members(content, has_time=has_time)
+        tables, why = choose_members(dataset, content, validation, config)
+        dataset = replace(dataset, findings=(*dataset.findings, *why))
         trained = fit(
             tables,
             validation,
@@ -205,6 +211,34 @@ def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Conten
     filled = Content(channels)
     fusion = choose_fusion(filled, validation.histories, judge, options)
     return Content(channels, fusion(channels)), fusion
+
+
+def choose_members(
+    dataset: Dataset, content: Content, validation: Stage, config: RunConfig
+) -> tuple[MemberTables, tuple[Finding, ...]]:
+    """Return the members the settings name, the defaults, or what a search under a budget finds, with its reasons.
+
+    Raises:
+        ConfigError: Both a search and members are asked for.
+    """
+    has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
+    if config.model is None:
+        return config.members or default_members(content, has_time=has_time), ()
+    if config.members is not None:
+        raise ConfigError(
+            'model = "auto" chooses the members, and [members] names them.',
+            where="the settings: model, members",
+            fix="leave one of them out",
+        )
+    choice = config.fit.choice
+    judge = Judge.sample(
+        validation.histories, validation.truth, config.evaluation.at, choice.max_users, validation.candidates
+    )
+    found = search(validation.histories, content, judge, config.search, has_time=has_time)
+    count = len(found.reasons)
+    return found.tables, (
+        Finding("model.auto", count, count, "kept", tuple(found.reasons), "how the model was chosen"),
+    )
 
 
 def everything(dataset: Dataset, config: RunConfig) -> Histories:

@@ -6,6 +6,7 @@ In: `Histories` and `Content` to learn from. Out: a score for every item, for an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,6 +39,8 @@ class Member(ABC):
     """Whether fitting takes minutes: such a member is not fitted anew for every arm of an ablation unless asked."""
     checkpoint: Path | None = None
     """Folder where a fit that is stopped keeps what it has, to go on from there; None keeps nothing."""
+    report: Callable[[int, float], None] | None = None
+    """Told each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
 
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         self.config: Any = self.Config() if config is None else config

@@ -173,7 +173,15 @@ class Sequence(Member):
             teacher = self._teacher(left, config, device)
             score = (lambda: self._held_out(held, truth)) if len(truth) else None
             self.course = train(
-                network, windows, teacher, score, config, seed=config.seed, name=self.name, checkpoint=self.checkpoint
+                network,
+                windows,
+                teacher,
+                score,
+                config,
+                seed=config.seed,
+                name=self.name,
+                checkpoint=self.checkpoint,
+                report=self.report,
             )
         return self._settle()
 

@@ -50,7 +50,10 @@ def make_pairs(
     max_pairs: int,
     candidates: Bool[np.ndarray, " items"] | None = None,
 ) -> Pairs:
-    """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random."""
+    """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random.
+
+    Where there are too many choices, whole users are drawn, since every user costs a score of the whole catalog.
+    """
     users, items = truth.user_index(), truth.item_index.astype(np.int64)
     liked = truth.weight > 0
     if (~liked).mean() >= MIN_DISLIKED:
@@ -58,7 +61,9 @@ def make_pairs(
     rng = generator(seed, "interest.pairs")
     users, items = users[liked], items[liked]
     if len(users) > max_pairs // 2:
-        kept = np.sort(rng.choice(len(users), max_pairs // 2, replace=False))
+        order = rng.permutation(len(truth))
+        count = np.bincount(users, minlength=len(truth))[order]
+        kept = np.isin(users, order[: np.searchsorted(np.cumsum(count), max_pairs // 2)])
         users, items = users[kept], items[kept]
     pool = np.arange(truth.num_items) if candidates is None else np.flatnonzero(candidates)
     drawn = rng.choice(pool, len(users))

@@ -75,13 +75,12 @@ class Panel:
         """Return each member's standardised score of each (user, item) pair, columns in the order of `names`."""
         out = np.zeros((len(user_index), len(names)), np.float32)
         size = batch_users(histories.num_items)
-        for start in range(0, len(histories), size):
-            batch = histories.rows(start, start + size)
-            inside = np.flatnonzero((user_index >= start) & (user_index < start + len(batch)))
-            if len(inside) == 0:
-                continue
-            for name, scores in self.standardised(batch, names):
-                out[inside, names.index(name)] = scores[user_index[inside] - start, item_index[inside]]
+        users, place = np.unique(user_index, return_inverse=True)
+        for start in range(0, len(users), size):
+            chosen = users[start : start + size]
+            inside = np.flatnonzero((place >= start) & (place < start + len(chosen)))
+            for name, scores in self.standardised(histories.take(chosen), names):
+                out[inside, names.index(name)] = scores[place[inside] - start, item_index[inside]]
         return out
 
     def moments(
