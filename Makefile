@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench docs clean
+.PHONY: help demo test test-slow check format bench league docs clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,5 +42,15 @@ docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
+PEERS := .venv-peers
+
+$(PEERS)/installed: requirements/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/peers.txt
+	@touch $@
+
+league: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEAGUE="--set tiktok ...")
+	$(BIN)/python benchmarks/league.py $(LEAGUE)
+
 clean:  ## remove what the chores made
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,151 @@
+"""Every peer and Penchant on the same split, scored by the same code.
+
+In: a data set, a protocol, a seed. Out: a section of `benchmarks/RESULTS.md`, and `scores.json` beside the lists.
+
+    python benchmarks/league.py --set ml1m --protocol last_out --seed 0 --minutes 10
+
+Each peer runs alone, one after the other, in `.venv-peers`; what is finished is not run again unless `--again` names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import league_report
+from league_split import PROTOCOLS, SETS, prepare
+from penchant.core.errors import PenchantError
+
+HERE = Path(__file__).resolve().parent
+RUNS = Path("runs/league")
+PEER_PYTHON = Path(".venv-peers/bin/python")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row.
+
+    Attributes:
+        title: What the table calls it.
+        script: In `benchmarks/peers`.
+        model: Name within the script.
+        is_slow: Left out by `--quick`.
+    """
+
+    title: str
+    script: str
+    model: str
+    is_slow: bool = False
+
+
+PEERS = {
+    "popularity": Peer("Popularity", "simple_models.py", "popularity"),
+    "recency_popularity": Peer("Recency popularity", "simple_models.py", "recency_popularity"),
+    "implicit_knn_cosine": Peer("implicit ItemKNN cosine", "implicit_models.py", "item_knn_cosine"),
+    "implicit_knn_bm25": Peer("implicit ItemKNN BM25", "implicit_models.py", "item_knn_bm25"),
+    "implicit_als": Peer("implicit ALS", "implicit_models.py", "als"),
+    "implicit_bpr": Peer("implicit BPR", "implicit_models.py", "bpr"),
+    "rectools_ease": Peer("RecTools EASE, as shipped", "rectools_models.py", "ease_as_shipped"),
+    "rectools_ease_mended": Peer("RecTools EASE, weights turned", "rectools_models.py", "ease_mended"),
+    "lenskit_als": Peer("LensKit ALS", "lenskit_models.py", "als"),
+    "lenskit_knn": Peer("LensKit ItemKNN", "lenskit_models.py", "item_knn"),
+    "rectools_sasrec_64": Peer("RecTools SASRec softmax, 64", "rectools_models.py", "sasrec_64", True),
+    "rectools_sasrec_128": Peer("RecTools SASRec softmax, 128", "rectools_models.py", "sasrec_128", True),
+    "rectools_sasrec_256": Peer("RecTools SASRec softmax, 256", "rectools_models.py", "sasrec_256", True),
+    "cornac_vbpr": Peer("Cornac VBPR", "cornac_models.py", "vbpr", True),
+    "cornac_dmrl": Peer("Cornac DMRL", "cornac_models.py", "dmrl", True),
+    "recbole_lightgcn": Peer("RecBole LightGCN", "recbole_models.py", "lightgcn", True),
+    "recbole_sasrec": Peer("RecBole SASRec", "recbole_models.py", "sasrec", True),
+}
+
+
+def main() -> None:
+    asked = _arguments()
+    name = f"{asked.set}-{asked.protocol}-{asked.seed}" + (f"-users{asked.max_users}" if asked.max_users else "")
+    folder = RUNS / name
+    try:
+        prepare(asked.set, asked.protocol, asked.seed, folder, max_users=asked.max_users, content=not asked.no_content)
+    except PenchantError as error:
+        sys.exit(str(error))
+    titles = {}
+    if not asked.no_ours:
+        for key, title, command in _ours(asked):
+            titles[key] = title
+            _run(key, command, folder, asked)
+    everyone = [key for key, peer in PEERS.items() if not (asked.quick and peer.is_slow)]
+    for key in everyone if asked.peers is None else asked.peers:
+        peer = PEERS[key]
+        titles[key] = peer.title
+        python = Path(asked.python) if asked.python else PEER_PYTHON
+        _run(key, [str(python), str(HERE / "peers" / peer.script), peer.model], folder, asked)
+    league_report.write(folder, {key: peer.title for key, peer in PEERS.items()} | titles, asked.results)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--set", choices=sorted(SETS), default="ml1m")
+    add("--protocol", choices=PROTOCOLS, default="last_out")
+    add("--seed", type=int, default=0, help="of ties, cold items and models")
+    add("--minutes", type=float, default=0.0, help="limit of each fit, 0 for none")
+    add("--peers", nargs="*", choices=sorted(PEERS), help="only these; none named runs all, an empty list only ours")
+    add("--quick", action="store_true", help="leave the slow networks out")
+    add("--again", nargs="*", default=[], help="run these rows again, though they are finished")
+    add("--config", action="append", default=[], type=Path, help="a TOML whose members make another row of ours")
+    add("--no-ours", action="store_true", help="run peers only")
+    add("--no-content", action="store_true", help="encode no content: ids only")
+    add("--max-users", type=int, help="so many users only, for a trial")
+    add("--python", help=f"of the peers, {PEER_PYTHON} by default")
+    add("--results", type=Path, default=HERE / "RESULTS.md", help="Markdown to write the section into")
+    return parser.parse_args()
+
+
+def _ours(asked: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
+    """Return key, title and command of each row of ours: the default configuration, and each TOML asked for."""
+    command = [sys.executable, str(HERE / "peers" / "penchant_models.py")]
+    rows = [("penchant", "Penchant", [*command, "default"])]
+    for path in asked.config:
+        rows.append((f"penchant_{path.stem}", f"Penchant, {path.name}", [*command, "default", "--config", str(path)]))
+    return rows
+
+
+def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) -> None:
+    """Run one row unless it is finished; a row that fails keeps its reason."""
+    out = folder / "rows" / key
+    if (out / "facts.json").exists() and key not in asked.again:
+        print(f"{key}: finished before", flush=True)
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    options = ["--split", str(folder), "--out", str(out), "--minutes", str(asked.minutes), "--seed", str(asked.seed)]
+    print(f"{key} ...", flush=True)
+    began = time.perf_counter()
+    with (out / "log.txt").open("w", encoding="utf-8") as log:
+        try:
+            done = subprocess.run([*command, *options], stdout=log, stderr=subprocess.STDOUT, check=False, env=_quiet())
+            failed = done.returncode != 0
+        except FileNotFoundError:
+            failed = True
+            log.write(f"There is no {command[0]}; `make league` builds it.\n")
+    if failed:
+        lines = [line for line in (out / "log.txt").read_text("utf-8", "replace").splitlines() if line.strip()]
+        reason = lines[-1][:200] if lines else "ended without a word"
+        (out / "facts.json").write_text(json.dumps({"reason": reason, "failed": True}, indent=2), encoding="utf-8")
+    facts = json.loads((out / "facts.json").read_text("utf-8"))
+    said = facts.get("reason") or f"validation NDCG@10 {facts['validation']:.4f}, {facts['stopped']}"
+    print(f"{key}: {said}, {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def _quiet() -> dict[str, str]:
+    return {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Penchant's own row, on the same files as every peer.
+
+In: a split, and a TOML where another configuration than the default is meant. Out: lists.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from choosing import AT, ndcg, timed
+from exchange import PAD, Clock, Events, K, Outcome, Split, serve
+
+from penchant.core.logs import show_logs
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.pipeline import RunConfig, fuse, read_config
+from penchant.training.fitting import OURS, Stage, Trained, fit
+from penchant.training.members import default_members
+
+
+def penchant(config: RunConfig) -> Callable[[Split, Clock], Outcome]:
+    """Return the row of one configuration: its fusion, members and fit; data, split and content are the split's."""
+    return lambda split, clock: _fit_and_rank(config, split, clock)
+
+
+def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
+    config = config.model_copy(update={"seed": split.seed, "fit": config.fit.model_copy(update={"ablation": False})})
+    validation = Stage(_rows(split.train), _rows(split.validation), split.validation_candidates)
+    known = _rows(split.known)
+    content, fusion = fuse(_content(split), validation, config)
+    tables = config.members or default_members(content, has_time=bool(split.facts["has_time"]))
+    fitting = config.fit.model_copy(update={"refit": bool(split.facts["refit"])})
+    trained = fit(tables, validation, known, content, fusion, fitting, at=config.evaluation.at)
+    fit_seconds = clock.seconds
+    lists, seconds = timed(lambda: _lists(trained, known, split.asked, K, split.candidates))
+    settings = {"members": trained.tables, "weights": dict(trained.ours.weights)}
+    judged = split.judged()
+    before = _lists(trained, validation.histories, judged, AT, split.validation_candidates, validation=True)
+    return Outcome(lists, settings, ndcg(before, judged, split.validation, AT), fit_seconds, seconds)
+
+
+def _lists(
+    trained: Trained,
+    histories: Histories,
+    users: np.ndarray,
+    k: int,
+    candidates: np.ndarray | None,
+    *,
+    validation: bool = False,
+) -> np.ndarray:
+    panel = trained.before if validation else trained.pool
+    ranked = panel.rank({OURS: trained.ours.weights}, histories.take(users), k, candidates=candidates)[OURS].item_index
+    return np.pad(ranked, ((0, 0), (0, k - ranked.shape[1])), constant_values=PAD)
+
+
+def _rows(events: Events) -> Histories:
+    users = [str(user) for user in range(events.num_users)]
+    weight = np.ones(len(events), np.float32)
+    return Histories(users, events.offsets(), events.item.astype(np.int32), events.at, weight, events.num_items)
+
+
+def _content(split: Split) -> Content:
+    said = split.channels()
+    vectors = split.content() if said else {}
+    return Content(
+        {
+            name: Embeddings(name, said[name]["modality"], values, present, said[name]["encoder"])
+            for name, (values, present) in vectors.items()
+        }
+    )
+
+
+def _config() -> RunConfig:
+    """Take `--config PATH` off the command line."""
+    if "--config" not in sys.argv:
+        return RunConfig()
+    place = sys.argv.index("--config")
+    path = Path(sys.argv[place + 1])
+    del sys.argv[place : place + 2]
+    return read_config(path)
+
+
+if __name__ == "__main__":
+    show_logs()
+    serve({"default": penchant(_config())}, ("penchant", "numpy"))
