@@ -6,6 +6,7 @@ In: one sample of settings and content for each entry. Out: a failure that names
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from PIL import Image
 
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import MODALITIES
+from penchant.data.alignment import make_stream
+from penchant.data.media import MediaLimits, Signal, open_video
 from penchant.encoders import ENCODERS
 from penchant.encoders.encoder import Encoder, encode_one
 
@@ -50,6 +53,69 @@ def sounds() -> list[Any]:
     return [x.astype(np.float32) * 0.2 for x in (tone, rng.standard_normal(40_000), tone[:9_000] * times[:9_000])]
 
 
+def videos() -> list[Any]:
+    """Write three clips: one with sound, one without, one of sound alone."""
+    folder = Path(tempfile.mkdtemp())
+    write_clip(folder / "a.mp4", colour=(200, 30, 30), pitch=440)
+    write_clip(folder / "b.mp4", colour=(30, 200, 30), pitch=None)
+    write_clip(folder / "c.mp4", colour=None, pitch=880)
+    return [open_video(folder / name, MediaLimits()) for name in ("a.mp4", "b.mp4", "c.mp4")]
+
+
+def write_clip(path: Path, *, colour: tuple[int, int, int] | None, pitch: int | None) -> None:
+    """Write two seconds of a bar that grows over one colour, of a tone, or of both."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("mpeg4", rate=10) if colour else None
+        sound = out.add_stream("aac", rate=16_000, layout="mono") if pitch else None
+        if picture is not None:
+            picture.codec_context.thread_count = 1
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            for number in range(20):
+                pixels = np.full((48, 64, 3), colour, np.uint8)
+                pixels[:, : 3 * number] = 255
+                out.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            out.mux(picture.encode(None))
+        if sound is not None:
+            tone = (np.sin(2 * np.pi * (pitch or 0) * np.arange(32_000) / 16_000) * 8000).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            for part in av.AudioResampler(format="fltp", layout="mono", rate=16_000, frame_size=1024).resample(frame):
+                out.mux(sound.encode(part))
+            out.mux(sound.encode(None))
+
+
+def meshes() -> list[Any]:
+    from trimesh import creation
+
+    return [creation.box((1, 2, 3)), creation.icosphere(2), creation.torus(1.0, 0.2)]
+
+
+def signals() -> list[Any]:
+    """Three days of readings by the minute, one with gaps."""
+    at = np.arange(3 * 1440) * 60.0 + 1.7e9
+    rng = np.random.default_rng(0)
+    day = 100 * np.maximum(np.sin(2 * np.pi * at / 86_400), 0)
+    made = [day, day * rng.random(len(at)), np.where(rng.random(len(at)) < 0.1, np.nan, rng.random(len(at)))]
+    return [Signal(make_stream(at, values)[0], ("activity",), is_dated=True) for values in made]
+
+
+def word_file(folder: Path) -> dict[str, Any]:
+    """Write vectors of some words, one line of them broken."""
+    path = folder / "glove.txt"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        words = ("the", "film", "侦探", "a", "robots", "space", "雨夜", "sea")
+        lines = [" ".join([word, *(f"{x:.4f}" for x in rng.standard_normal(8))]) for word in words]
+        path.write_text("\n".join([*lines[:3], "broken 1.0 x", *lines[3:]]), encoding="utf-8")
+    return {"path": str(path)}
+
+
+def smollm2(folder: Path) -> dict[str, Any]:
+    return {"cache": str(folder / "plain")}
+
+
 def rows() -> list[Any]:
     return [json.dumps(r) for r in ({"genre": "战争", "year": 1}, {"genre": "战争", "year": 5}, {"genre": "war"})]
 
@@ -68,6 +134,13 @@ SAMPLES = {
     "transformers_text causal": Sample(lambda: TEXTS, model("gpt")),
     "transformers_text clip": Sample(lambda: TEXTS, model("clip")),
     "tfidf": Sample(lambda: [*TEXTS, *TEXTS], other=lambda _: {"names": True}),
+    "word2vec": Sample(
+        lambda: [*TEXTS, *TEXTS, *TEXTS], lambda _: {"dim": 8}, lambda _: {"dim": 8, "weighting": "mean"}
+    ),
+    "word_file": Sample(lambda: TEXTS, word_file, lambda p: {**word_file(p), "weighting": "mean"}),
+    "causal_lm": Sample(lambda: TEXTS, model("gpt"), lambda p: {**model("gpt")(p), "pooling": "last"}),
+    "causal_lm middle": Sample(lambda: TEXTS, lambda p: {**model("gpt")(p), "depth": 0.5, "pooling": "last"}),
+    "smollm2": Sample(lambda: TEXTS, smollm2, lambda p: {**smollm2(p), "depth": 0.5}),
     "attributes": Sample(rows, other=lambda _: {"bumps": 5}),
     "efficientnet": Sample(pictures, other=lambda _: {"side": 192}),
     "transformers_image": Sample(pictures, model("vit"), model("resnet")),
@@ -79,8 +152,15 @@ SAMPLES = {
     "transformers_audio clap": Sample(sounds, model("clap")),
     "transformers_audio clap fused": Sample(sounds, model("clap-fused")),
     "transformers_audio ast": Sample(sounds, model("ast")),
+    "video": Sample(videos, lambda _: {"frames": 2}, lambda _: {"frames": 3}),
+    "shape": Sample(meshes, other=lambda _: {"bins": 16}),
+    "signal": Sample(signals, other=lambda _: {"step_seconds": 120.0}),
     "precomputed": Sample(lambda: [[1.0, 2.0], [3.0, 4.0], [0.5, 0.0]]),
 }
+
+
+SLOW = ("smollm2",)
+"""Unpacking its file takes 20 s of two cores."""
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +285,9 @@ def save_audio(root: Path) -> None:
         ClapFeatureExtractor(feature_size=16, max_length_s=1, truncation=cut).save_pretrained(root / name)
 
 
-@pytest.fixture(params=SAMPLES, scope="module")
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SAMPLES], scope="module"
+)
 def sample(request: pytest.FixtureRequest) -> tuple[str, Sample]:
     return request.param.partition(" ")[0], SAMPLES[request.param]
 

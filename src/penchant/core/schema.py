@@ -1,6 +1,6 @@
 """The nouns every stage shares.
 
-In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Vocabulary`, `Embeddings`, `Content`, `Histories`, `Recommendations`.
+In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Samples`, `Vocabulary`, `Embeddings`, `Content`, `Histories`, `Recommendations`.
 
 `_id` is the outside key (always str); `_index` is the dense row number. `Vocabulary` is the one place that converts between them.
 """
@@ -339,4 +339,68 @@ class Split:
     test: Interactions
     cold_items: tuple[str, ...] = ()
     cold_validation_items: tuple[str, ...] = ()
+    checks: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled content: one row each, `sample_id` first.
+
+    Attributes:
+        table: `sample_id` (str, unique), `label` (str, one of `classes`), every column of content, and where there are such
+            `group` (str: speaker, patient, author) and `part` (train, validation, test).
+        classes: Names of the labels, sorted; a label's number is its place here.
+        text_columns: Columns holding words.
+        media_columns: Modality to the column holding a path below `media_root` (null where the sample has none).
+        attribute_columns: Categories and numbers that may be learned from; never the label, the group or the part.
+        media_root: Folder no media path may leave; None where there is no media.
+        findings: What was noticed while reading and cleaning.
+    """
+
+    table: pl.DataFrame
+    classes: tuple[str, ...]
+    text_columns: tuple[str, ...] = ()
+    media_columns: Mapping[str, str] = field(default_factory=dict)
+    attribute_columns: tuple[str, ...] = ()
+    media_root: Path | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return self.table.height
+
+    @property
+    def sample_ids(self) -> list[str]:
+        return self.table["sample_id"].to_list()
+
+    def labels(self) -> Int64[np.ndarray, " samples"]:
+        """Return each sample's row in `classes`."""
+        return Vocabulary(self.classes).indices(self.table["label"])
+
+    def catalog(self) -> Catalog:
+        """Return the content alone, so that whatever reads a catalog cannot see a label."""
+        media = [column for column in self.media_columns.values() if column in self.table.columns]
+        columns = dict.fromkeys((*self.text_columns, *media, *self.attribute_columns))
+        table = self.table.select(pl.col("sample_id").alias("item_id"), *columns)
+        return Catalog(
+            table, None, self.text_columns, self.media_columns, self.attribute_columns, media_root=self.media_root
+        )
+
+    def take(self, rows: Int64[np.ndarray, " chosen"]) -> Samples:
+        """Return chosen samples in the given order; the classes stay as they are."""
+        return replace(self, table=self.table[rows])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Samples in three parts that share no sample and no group; rows of a `Samples`, ascending.
+
+    Attributes:
+        kind: "published", "stratified" or "fold".
+        checks: What was verified ("no group in two parts", classes that a part lacks, ...).
+    """
+
+    kind: str
+    train: Int64[np.ndarray, " rows"]
+    validation: Int64[np.ndarray, " rows"]
+    test: Int64[np.ndarray, " rows"]
     checks: tuple[Finding, ...] = ()

@@ -17,6 +17,11 @@ Check = Literal["outside", "missing", "unreadable", "truncated", "bomb", "small"
 """Why a file was refused; with the modality before it, the name of a finding ("image.bomb")."""
 
 
+VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+MESH_ENDINGS = (".obj", ".ply", ".stl", ".off", ".glb")
+SIGNAL_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".npy")
+
+
 class MediaLimits(Settings):
     """How big and how long one file may be."""
 
@@ -32,6 +37,14 @@ class MediaLimits(Settings):
     """A longer sound is cut here; how many were is in the report."""
     max_audio_bytes: int = Field(1_000_000_000, ge=1)
     """A sound or video file larger than this is refused unread."""
+    max_mesh_bytes: int = Field(200_000_000, ge=1)
+    """A 3-D file larger than this is refused unread."""
+    max_faces: int = Field(5_000_000, ge=1)
+    """A mesh with more triangles is refused once read."""
+    max_signal_bytes: int = Field(1_000_000_000, ge=1)
+    """A file of sensor readings larger than this is refused unread."""
+    max_readings: int = Field(5_000_000, ge=1)
+    """A longer signal is cut here."""
 
 
 class UnusableMediaError(MediaError):

@@ -1,4 +1,4 @@
-"""Every picture and sound opened once before anything is learned from it.
+"""Every media file opened once before anything is learned from it.
 
 In: a column of media paths. Out: the same column with unusable files made null, and what was wrong with which.
 """
@@ -17,6 +17,7 @@ from penchant.data.duplicates import group_duplicates
 from penchant.data.facts import examine_files
 from penchant.data.findings import Owner, found
 from penchant.data.media import MediaLimits
+from penchant.data.opening import OPENED, open_files, sum_findings
 
 
 class Config(Settings):
@@ -60,16 +61,18 @@ def inspect_column(
     Args:
         cells: (rows,) paths below `root`, null where there is none.
         owner: What to call a row in an example ("item 12").
-        modality: "image" or "audio"; other modalities are only checked to be there.
+        modality: "image", "audio", "video", "mesh" or "signal".
         root: Folder no path may leave.
         limits: What is refused.
         config: What counts as blank, silent, clipped.
         cache: Folder that remembers files by path, size and time of change.
 
     Raises:
-        MissingExtraError: There is sound, and the extra `audio` is not installed.
+        MissingExtraError: There are files, and what reads them is not installed.
     """
     names = cells.drop_nulls().unique(maintain_order=True)
+    if modality in OPENED:
+        return _opened(cells, names, owner, modality, root, limits)
     facts = examine_files(names, modality, root=root, limits=limits, workers=config.workers, cache=cache)
     facts = facts.with_columns(check=_verdict(config), relative=names)
     rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
@@ -79,6 +82,27 @@ def inspect_column(
     findings += _duplicates(usable, owner) if modality == "image" else _odd_sounds(usable, owner, limits, config)
     kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
     return Inspected(kept.alias(cells.name), findings)
+
+
+def _opened(
+    cells: pl.Series, names: pl.Series, owner: Owner, modality: str, root: Path, limits: MediaLimits
+) -> Inspected:
+    """Open what is neither picture nor sound; nothing of it is remembered."""
+    opened = open_files(names.to_list(), modality, root=root, limits=limits)
+    errors = [one.error for one in opened]
+    facts = pl.DataFrame(
+        {
+            "relative": names,
+            "check": [None if error is None else error.check for error in errors],
+            "detail": [None if error is None else error.message for error in errors],
+        },
+        schema={"relative": pl.String, "check": pl.String, "detail": pl.String},
+    )
+    rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
+    rows = rows.join(facts, on="relative", how="left", maintain_order="left")
+    kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
+    noticed = sum_findings(finding for one in opened for finding in one.findings)
+    return Inspected(kept.alias(cells.name), _refused(rows, owner, modality) + noticed)
 
 
 def _verdict(config: Config) -> pl.Expr:
@@ -115,7 +139,7 @@ def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
 _ADVICE = {
     "outside": "name every file by a path below the media folder; nothing outside it is ever read",
     "missing": "add the files, or leave the cells empty",
-    "unreadable": "convert the files to JPEG, PNG, WAV, FLAC, Ogg or MP3",
+    "unreadable": "convert the files: pictures to JPEG or PNG, sound to WAV, FLAC, Ogg or MP3, video to MP4, meshes to OBJ or PLY, signals to CSV",
     "truncated": "copy the files again from their source",
     "bomb": "shrink the files; only if you trust their source, raise `max_pixels`, `max_bytes` or `max_audio_bytes`",
     "small": "find the real pictures: these are a pixel wide, as trackers are",

@@ -1,21 +1,31 @@
-"""The one door to media files: paths that stay inside, pictures and sound in one known form.
+"""The one door to media files: paths that stay inside, pictures, sound, video, meshes and signals in one known form.
 
-In: a folder, a path below it, and limits. Out: an sRGB picture, or mono samples at one rate; or a `MediaError` that names the file.
+In: a folder, a path below it, and limits. Out: an sRGB picture, mono samples at one rate, an opened video, a mesh, a signal;
+or a `MediaError` that names the file.
 """
 
 from __future__ import annotations
 
 from penchant.data.files import MediaLimits, UnusableMediaError, resolve
+from penchant.data.meshes import load_mesh
 from penchant.data.pictures import load_picture
+from penchant.data.signals import Signal, load_signal, split_key
 from penchant.data.sounds import Sound, decode_sound, load_sound, normalise_loudness
+from penchant.data.videos import Video, open_video
 
 __all__ = [
     "MediaLimits",
+    "Signal",
     "Sound",
     "UnusableMediaError",
+    "Video",
     "decode_sound",
+    "load_mesh",
     "load_picture",
+    "load_signal",
     "load_sound",
     "normalise_loudness",
+    "open_video",
     "resolve",
+    "split_key",
 ]

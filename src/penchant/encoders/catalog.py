@@ -29,6 +29,7 @@ from penchant.encoders.encoder import Encoder
 from penchant.encoders.precomputed import guess_modality, read_vectors
 
 PRECOMPUTED = "precomputed"
+DEFAULT_ENCODERS = {"image": "efficientnet", "audio": "mel", "video": "video", "mesh": "shape", "signal": "signal"}
 CHINESE_SHARE = 0.05
 """From this share of Chinese texts on, the default text encoder is the multilingual one."""
 
@@ -63,7 +64,7 @@ def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
         channels["text"] = ChannelConfig(encoder=encoder, columns=list(catalog.text_columns))
     if catalog.attribute_columns:
         channels["attributes"] = ChannelConfig(encoder="attributes", columns=list(catalog.attribute_columns))
-    for modality, encoder in (("image", "efficientnet"), ("audio", "mel")):
+    for modality, encoder in DEFAULT_ENCODERS.items():
         if modality in catalog.media_columns:
             channels[modality] = ChannelConfig(encoder=encoder, columns=[catalog.media_columns[modality]])
     return channels

@@ -18,7 +18,16 @@ import polars as pl
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.core.schema import Catalog
 from penchant.data.files import check_file
-from penchant.data.media import MediaLimits, load_picture, load_sound, resolve
+from penchant.data.media import (
+    MediaLimits,
+    load_mesh,
+    load_picture,
+    load_signal,
+    load_sound,
+    open_video,
+    resolve,
+    split_key,
+)
 from penchant.encoders.audio import RATE
 
 LOUDNESS = -23.0
@@ -123,31 +132,64 @@ def _in_memory(catalog: Catalog, texts: list[str | None]) -> RawContent:
 def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) -> RawContent:
     paths = catalog.table[column].cast(pl.String).to_list()
     ids, root = catalog.item_ids, catalog.media_root or Path()
-    is_picture = modality == "image"
 
-    def load(row: int) -> Any:
-        path = resolve(root, paths[row])
-        if is_picture:
-            return load_picture(path, limits, max_side=MAX_SIDE)
-        return load_sound(path, limits, rate=RATE, loudness=LOUDNESS)
-
-    def identify(path: str | None) -> tuple[str | None, int]:
-        if not path:
+    def identify(relative: str | None) -> tuple[str | None, int]:
+        if not relative:
             return None, 0
         try:
-            file = resolve(root, path)
-            check_file(file, limits.max_bytes if is_picture else limits.max_audio_bytes, modality)
-            with file.open("rb") as opened:
-                return hashlib.file_digest(opened, _hasher).hexdigest(), file.stat().st_size
+            path, key = _file(root, relative, modality)
+            check_file(path, _max_bytes(modality, limits), modality)
+            with path.open("rb") as opened:
+                digest = hashlib.file_digest(opened, _hasher).hexdigest()
+            return digest if key is None else _digest(f"{digest}{key}".encode()), path.stat().st_size
         except (OSError, MediaError):  # loading it will say what is wrong
-            return _digest(f"unreadable {path}".encode()), 0
+            return _digest(f"unreadable {relative}".encode()), 0
 
     with ThreadPoolExecutor(WORKERS) as pool:
         found = list(pool.map(identify, paths))
-    form = {"side": MAX_SIDE} if is_picture else {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
     return RawContent(
-        [key for key, _ in found], [size for _, size in found], form, load, lambda row: f"item {ids[row]}, {paths[row]}"
+        [key for key, _ in found],
+        [size for _, size in found],
+        _form(modality, limits),
+        lambda row: _load(root, paths[row], modality, limits),
+        lambda row: f"item {ids[row]}, {paths[row]}",
     )
+
+
+def _file(root: Path, relative: str, modality: str) -> tuple[Path, str | None]:
+    """Return where a cell leads, and which signal of that file it means."""
+    file, key = split_key(relative) if modality == "signal" else (relative, None)
+    return resolve(root, file), key
+
+
+def _load(root: Path, relative: str, modality: str, limits: MediaLimits) -> Any:
+    path, key = _file(root, relative, modality)
+    if modality == "image":
+        return load_picture(path, limits, max_side=MAX_SIDE)
+    if modality == "video":
+        return open_video(path, limits)
+    if modality == "mesh":
+        return load_mesh(path, limits)
+    if modality == "signal":
+        return load_signal(path, key, limits)
+    return load_sound(path, limits, rate=RATE, loudness=LOUDNESS)
+
+
+def _max_bytes(modality: str, limits: MediaLimits) -> int:
+    own = {"image": limits.max_bytes, "mesh": limits.max_mesh_bytes, "signal": limits.max_signal_bytes}
+    return own.get(modality, limits.max_audio_bytes)
+
+
+def _form(modality: str, limits: MediaLimits) -> dict[str, Any]:
+    """Return what decoding does to a file of this modality."""
+    picture, sound = {"side": MAX_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
+    own: dict[str, dict[str, Any]] = {
+        "image": picture,
+        "audio": sound,
+        "video": {**picture, **sound},
+        "signal": {"readings": limits.max_readings},
+    }
+    return own.get(modality, {})
 
 
 def _hasher() -> Any:

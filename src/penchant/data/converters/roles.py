@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from penchant.core.schema import Finding
+from penchant.data.files import MESH_ENDINGS, VIDEO_ENDINGS
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
+MEDIA_ENDINGS = {"image": PICTURE_ENDINGS, "audio": SOUND_ENDINGS, "video": VIDEO_ENDINGS, "mesh": MESH_ENDINGS}
+"""A column of signals is named, not guessed: tables end like any other table."""
 LONG_TEXT = 25
 """Bytes. Columns whose texts are longer on average hold words; eight Chinese characters say as much as 25 Latin letters."""
 FEW_ROWS = 20
@@ -85,13 +88,13 @@ def _number(values: pl.Series) -> pl.Series:
 
 
 def _media_columns(table: pl.DataFrame) -> dict[str, str]:
-    """Find the columns whose values end like pictures or sound; addresses are not fetched and so are no media."""
+    """Find the columns whose values end like media; addresses are not fetched and so are no media."""
     found: dict[str, str] = {}
     for column in table.columns:
         if table[column].dtype != pl.String:
             continue
         first = table[column].drop_nulls().head(100).str.to_lowercase()
-        for modality, endings in (("image", PICTURE_ENDINGS), ("audio", SOUND_ENDINGS)):
+        for modality, endings in MEDIA_ENDINGS.items():
             fits = sum(int(first.str.ends_with(ending).sum()) for ending in endings)
             if fits > 0.8 * len(first) and not first.str.contains("://", literal=True).any():
                 found.setdefault(modality, column)

