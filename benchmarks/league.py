@@ -5,6 +5,7 @@ In: a data set, a protocol, a seed. Out: a section of `benchmarks/RESULTS.md`, a
     python benchmarks/league.py --set ml1m --protocol last_out --seed 0 --minutes 10
 
 Each peer runs alone, one after the other, in `.venv-peers`; what is finished is not run again unless `--again` names it.
+Every row gets one thread, and times and limits are CPU time, so that whatever else the machine does favours nobody.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     add("--set", choices=sorted(SETS), default="ml1m")
     add("--protocol", choices=PROTOCOLS, default="last_out")
     add("--seed", type=int, default=0, help="of ties, cold items and models")
-    add("--minutes", type=float, default=0.0, help="limit of each fit, 0 for none")
+    add("--minutes", type=float, default=0.0, help="limit of each fit in CPU minutes, 0 for none")
     add("--peers", nargs="*", choices=sorted(PEERS), help="only these; none named runs all, an empty list only ours")
     add("--quick", action="store_true", help="leave the slow networks out")
     add("--again", nargs="*", default=[], help="run these rows again, though they are finished")
@@ -144,7 +145,15 @@ def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) 
 
 
 def _quiet() -> dict[str, str]:
-    return {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    return {
+        **os.environ,
+        **threads,
+        "POLARS_MAX_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONHASHSEED": "0",
+    }
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ from exchange import PAD, Clock, Events, K, Outcome, Split, serve
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.pipeline import RunConfig, fuse, read_config
+from penchant.training.choice import Judge
 from penchant.training.fitting import OURS, Stage, Trained, fit
-from penchant.training.members import default_members
+from penchant.training.members import MemberTables, default_members
+from penchant.training.search import search
 
 
 def penchant(config: RunConfig) -> Callable[[Split, Clock], Outcome]:
@@ -31,6 +33,8 @@ def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
     known = _rows(split.known)
     content, fusion = fuse(_content(split), validation, config)
     tables = config.members or default_members(content, has_time=bool(split.facts["has_time"]))
+    if config.model == "auto":
+        tables = _searched(config, validation, content, split, clock)
     fitting = config.fit.model_copy(update={"refit": bool(split.facts["refit"])})
     trained = fit(tables, validation, known, content, fusion, fitting, at=config.evaluation.at)
     fit_seconds = clock.seconds
@@ -39,6 +43,15 @@ def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
     judged = split.judged()
     before = _lists(trained, validation.histories, judged, AT, split.validation_candidates, validation=True)
     return Outcome(lists, settings, ndcg(before, judged, split.validation, AT), fit_seconds, seconds)
+
+
+def _searched(config: RunConfig, validation: Stage, content: Content, split: Split, clock: Clock) -> MemberTables:
+    """Return what the search finds in the minutes of the league."""
+    minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
+    at, users = config.evaluation.at, config.fit.choice.max_users
+    judge = Judge.sample(validation.histories, validation.truth, at, users, validation.candidates)
+    asked = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
+    return search(validation.histories, content, judge, asked, has_time=bool(split.facts["has_time"])).tables
 
 
 def _lists(

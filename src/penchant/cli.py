@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, PenchantError
+from penchant.core.errors import ConfigError, MissingExtraError, PenchantError
 from penchant.core.logs import console, show_logs
 from penchant.core.schema import Histories
 from penchant.data import SOURCES
@@ -33,6 +34,7 @@ from penchant.evaluation import METRICS
 from penchant.fusion import FUSIONS
 from penchant.models import MODELS
 from penchant.pipeline import RunConfig, read_config, run
+from penchant.serving.batch import recommend_all
 from penchant.serving.bundle import Bundle, load
 
 app = typer.Typer(
@@ -47,6 +49,12 @@ BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder writt
 UserId = Annotated[str | None, typer.Option("--user", help="Whom to answer for.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
+]
+Database = Annotated[
+    str | None, typer.Option(help="postgresql://USER@HOST/DATABASE; left out: an SQLite file in the service's folder.")
+]
+StateFolder = Annotated[
+    Path | None, typer.Option(help="The service's own folder: store, secret, uploads. Left out: BUNDLE-service.")
 ]
 DEMO_GROUP = "chooses_by"
 
@@ -116,11 +124,18 @@ def recommend(
     user: UserId = None,
     history: Items = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    all_users: Annotated[
+        Path | None, typer.Option(help="Write everybody's lists to this Parquet file instead.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Name the items one user will like, with reasons."""
     with told(as_json):
         trained = load(bundle)
+        if all_users is not None:
+            rows = recommend_all(trained, all_users, k)
+            _say({"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json)
+            return
         found = trained.recommend(_who(trained, user, history), k)
         if as_json:
             _say([asdict(s) for s in found], as_json)
@@ -181,6 +196,93 @@ def explain_command(
         out.print(table)
 
 
+@app.command()
+def serve(
+    bundle: BundlePath,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine it asks for API keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the bundle in memory.")] = 1,
+    database: Database = None,
+    folder: StateFolder = None,
+    is_open: Annotated[bool, typer.Option("--open/--no-open", help="Answer everybody while there are no keys.")] = True,
+    media_folder: Annotated[Path | None, typer.Option(help="Requests may name files below it.")] = None,
+    allow_host: Annotated[list[str] | None, typer.Option(help="Requests may name addresses on it; repeatable.")] = None,
+) -> None:
+    """Answer over HTTP until stopped: events in, interest out; see docs/service.md."""
+    with told(False):
+        service = _part("server", "serve")
+        config = _service_config(
+            bundle, database, folder, is_open=is_open, media_folder=media_folder, allow_hosts=allow_host or []
+        )
+        out.print(f"http://{host}:{port}/docs", markup=False)
+        service.serve(config, host=host, port=port, workers=workers)
+
+
+keys = typer.Typer(help="API keys of a service.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("add")
+def keys_add(
+    bundle: BundlePath,
+    name: Annotated[str, typer.Option(help="Whose.")],
+    scopes: Annotated[str, typer.Option(help="read, write, personal, admin; separated by commas.")] = "read,write",
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute; left out: no limit.")] = None,
+    database: Database = None,
+    folder: StateFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it once; from the first key on, the service answers nobody without one."""
+    with told(as_json), _store(bundle, database, folder) as store:
+        key = _part("security", "serve").make_key(store, name, scopes.split(","), per_minute)
+        _say({"key": key} if as_json else [key], as_json)
+
+
+@keys.command("list")
+def keys_list(
+    bundle: BundlePath, database: Database = None, folder: StateFolder = None, as_json: AsJson = False
+) -> None:
+    """List keys by id, name and scopes; the keys themselves are not kept."""
+    with told(as_json), _store(bundle, database, folder) as store:
+        found = store.api_keys()
+        facts = [{"key_id": k.key_id, "name": k.name, "scopes": k.scopes, "per_minute": k.per_minute} for k in found]
+        _say(facts if as_json else [f"{k.key_id}  {k.name}  {k.scopes}" for k in found], as_json)
+
+
+@keys.command("remove")
+def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, folder: StateFolder = None) -> None:
+    """Take a key back; running services follow within a second."""
+    with told(False), _store(bundle, database, folder) as store:
+        if not store.drop_key(key_id):
+            raise ConfigError(f"There is no key {key_id!r}.", where="penchant keys", fix="see `penchant keys list`")
+
+
+@app.command()
+def erase(
+    bundle: BundlePath,
+    user: UserId = None,
+    verify: Annotated[bool, typer.Option(help="Look for the erased, and compare with a refit without them.")] = False,
+    database: Database = None,
+    folder: StateFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget a person in store, bundle and model, and print the signed receipt; or prove that it was done."""
+    with told(as_json), _store(bundle, database, folder) as store:
+        erasure, security = _part("erasure", "serve"), _part("security", "serve")
+        secret = security.Secret.read(_service_config(bundle, database, folder).state_folder / "secret.key")
+        store.check_secret(secret.check())
+        if user is not None:
+            receipt_id = erasure.erase(store, secret, load(bundle), user)["receipt_id"]
+            erasure.finish(bundle, store, secret)
+            (receipt,) = [json.loads(e.receipt) for e in store.erasures() if e.receipt_id == receipt_id]
+            _say(receipt if as_json else [json.dumps(receipt, indent=2)], as_json)
+        if verify:
+            verdict = erasure.verify(bundle, store, secret)
+            _say({**asdict(verdict), "is_clean": verdict.is_clean} if as_json else verdict.lines(), as_json)
+            if not verdict.is_clean:
+                raise typer.Exit(1)
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[str, typer.Argument(help="encoders, models, fusions, metrics, sources or settings.")],
@@ -220,6 +322,28 @@ def told(as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         console.print("Stopped. What was encoded is kept; run the same command to go on.")
         raise typer.Exit(130) from None
+
+
+def _part(module: str, extra: str) -> Any:
+    """Import a part of the service, or say how to install what it needs."""
+    try:
+        return import_module(f"penchant.serving.{module}")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or module, extra) from error
+
+
+def _service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
+    config = _part("service", "serve").Config
+    return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
+
+
+@contextmanager
+def _store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
+    store = _part("store", "serve").Store.open(_service_config(bundle, database, folder).address)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _who(bundle: Bundle, user: str | None, history: str | None) -> str | Histories:

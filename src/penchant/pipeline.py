@@ -160,8 +160,13 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
             "seed": config.seed,
             "settings": fingerprint(config),
             "versions": dict(report.versions),
+            "histories": config.histories.model_dump(mode="json"),
+            "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
+            "fusion": fusion.config.model_dump(mode="json"),
         }
-        bundle = Bundle(dataset.catalog, known, trained.stack(content), trained.tables, topics, facts)
+        fitted = test.histories if config.fit.refit else validation.histories
+        stack = trained.stack(content)
+        bundle = Bundle(dataset.catalog, known, stack, trained.tables, topics, facts, content=content, fitted=fitted)
         return bundle.save(config.folder, report=Path(scratch))
 
 

@@ -43,6 +43,13 @@ model = "content_knn"
 channel = "image"
 [members.content]
 model = "content_regression"
+[members.network]
+model = "sequence"
+backbone = "gru"
+dim = 16
+layers = 1
+epochs = 4
+max_length = 20
 """
 
 
@@ -73,7 +80,7 @@ def test_equal_seeds_give_equal_numbers(home: Path, bundle: Bundle):
 def test_report_has_every_part(home: Path, bundle: Bundle):
     report = json.loads((home / "bundle" / "report" / "report.json").read_text())
     names = {row["name"] for row in report["league"]["rows"]}
-    assert {"Penchant", "Popularity", "ItemKNN", "EASE"} <= names
+    assert {"Penchant", "Penchant without networks", "Popularity", "ItemKNN", "EASE"} <= names
     assert report["league"]["chosen_on"] == "validation"
     assert {"all", "behaviour"} <= {row["kind"] for row in report["ablation"]["rows"]}
     checks = {finding["check"] for finding in report["findings"]}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from penchant.core.artifacts import write_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.sequence import Sequence
@@ -113,3 +116,19 @@ def test_neither_content_nor_ids_is_refused() -> None:
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="dim = 8 is not a multiple of heads = 3"):
         make(heads=3)
+
+
+def test_it_starts_from_a_network_of_an_earlier_bundle(tmp_path: Path) -> None:
+    before = make(channels=[]).fit(walkers(), Content())
+
+    def write(folder: Path) -> None:
+        save_file({f"net/{key}": array for key, array in before.arrays().items()}, folder / "stack.safetensors")
+        table = {"model": "sequence", **before.config.model_dump(mode="json", exclude_defaults=True)}
+        (folder / "stack.json").write_text(json.dumps({"members": {"net": table}}))
+
+    write_artifact(tmp_path / "bundle", write, kind="bundle")
+    options = {"channels": [], "epochs": 1, "learning_rate": 1e-9, "pretrained": tmp_path / "bundle"}
+    after = make(**options).fit(walkers(), Content())
+    np.testing.assert_allclose(after.score(walkers(4)), before.score(walkers(4)), rtol=1e-3)
+    with pytest.raises(ConfigError, match="The bundle 'bundle' holds no network 'other'"):
+        Sequence(Sequence.Config(**{**SMALL, **options}), name="other").fit(walkers(), Content())

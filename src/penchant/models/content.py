@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, event_matrix, liked, recent
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, event_matrix, liked, recent, scores_of
 from penchant.models.linear import gram_of, most_touched
 
 
@@ -129,11 +129,13 @@ class ContentRegression(ItemToItem):
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
+        self._whole: Float32[np.ndarray, "items items"] | None = None
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels)
 
     def fit(self, train: Histories, content: Content) -> Self:
+        self._whole = None
         features, known = self._features(content)
         users_items = liked(train)
         touched = most_touched(users_items, train.num_items)
@@ -176,8 +178,19 @@ class ContentRegression(ItemToItem):
         return np.asarray((right.T * kept) @ (right @ answers), np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        taste: Any = event_matrix(recent(histories, self.config)) @ self.source
-        return np.asarray(taste @ self.target.T, np.float32)
+        events = event_matrix(recent(histories, self.config))
+        if self._is_narrow:
+            taste: Any = events @ self.source
+            return np.asarray(taste @ self.target.T, np.float32)
+        if self._whole is None:
+            self._whole = self.source @ self.target.T
+        return scores_of(events, self._whole)
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether the factors are smaller than their product; else a score would read all of them for a few events."""
+        items, dim = self.target.shape
+        return items > 2 * dim
 
     def contributions(
         self, history: Histories
@@ -191,6 +204,7 @@ class ContentRegression(ItemToItem):
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         self.source, self.target = arrays["source"], arrays["target"]
+        self._whole = None
         return self
 
 

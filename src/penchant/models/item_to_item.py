@@ -52,9 +52,9 @@ class ItemToItem(Member):
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         weighted = event_matrix(recent(histories, self.config))
         if self.kept is None:
-            return _product(weighted, self.matrix)
+            return scores_of(weighted, self.matrix)
         scores = np.zeros(weighted.shape, np.float32)
-        scores[:, self.kept] = _product(weighted[:, self.kept], self.matrix)
+        scores[:, self.kept] = scores_of(weighted[:, self.kept], self.matrix)
         return scores
 
     def contributions(
@@ -94,7 +94,7 @@ class ItemToItem(Member):
         return out
 
 
-def _product(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
+def scores_of(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
     """Row by row in a fixed order, so that a user's scores do not depend on who else is in the batch."""
     found: Any = weighted @ matrix  # the stubs forget that a product of sparse arrays is one
     return np.asarray(found if isinstance(matrix, np.ndarray) else found.toarray(), np.float32)

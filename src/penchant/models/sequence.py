@@ -5,6 +5,7 @@ In: histories and content. Out: a member whose item tokens are fused content plu
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,8 +14,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
@@ -320,25 +323,26 @@ class Sequence(Member):
         return self
 
     def _pretrained(self, folder: Path) -> Sequence:
-        """Return the network of the same name from an earlier bundle."""
-        from safetensors.numpy import load_file
+        """Return the network of the same name from an earlier bundle.
 
-        from penchant.core.artifacts import open_artifact
-
+        Raises:
+            ArtifactError: The bundle is missing or altered.
+            ConfigError: It holds no such network.
+        """
         open_artifact(folder, kind="bundle")
-        prefix = f"{self.name}."
+        table = json.loads((folder / "stack.json").read_text(encoding="utf-8"))["members"].get(self.name, {})
+        start = f"{self.name}/"
         arrays = {
-            k.removeprefix(prefix): v
-            for k, v in load_file(folder / "stack.safetensors").items()
-            if k.startswith(prefix)
+            k.removeprefix(start): a for k, a in load_file(folder / "stack.safetensors").items() if k.startswith(start)
         }
-        if "vectors" not in arrays:
+        if table.pop("model", None) != "sequence" or not arrays:
             raise ConfigError(
                 f"The bundle {folder.name!r} holds no network {self.name!r}.",
                 where=f"members.{self.name}: pretrained",
                 fix="name this member as it was named there, or leave pretrained out",
             )
-        return type(self)(self.config, name=self.name).restore(arrays)
+        config = self.Config.read(table, where=f"{folder.name}: members.{self.name}")
+        return type(self)(config, name=self.name).restore(arrays)
 
     def _take_over(self, network: NextItem, before: Sequence) -> None:
         """Copy every weight whose name and shape agree; ids only where the catalog has the same rows."""

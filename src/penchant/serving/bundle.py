@@ -6,8 +6,8 @@ In: a folder written by `penchant run`. Out: recommendations with reasons, profi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from safetensors.numpy import load_file, save_file
 
 from penchant.core.artifacts import open_artifact, write_artifact
 from penchant.core.errors import DataError, nearest
-from penchant.core.schema import Catalog, Histories, Vocabulary
+from penchant.core.schema import Catalog, Content, Embeddings, Histories, Vocabulary
 from penchant.explanation.attribution import Explanation, channel_shares, explain
 from penchant.explanation.profile import Profile, Profiler
 from penchant.explanation.topics import Topics
+from penchant.models.channels import FUSED
 from penchant.models.stack import Stack
 from penchant.training.members import make_member
 
 KIND = "bundle"
+FITTED_FILES = ("fitted-users.parquet", "fitted.safetensors")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Bundle:
         topics: Content groups.
         facts: What the manifest says: run, seed, versions.
         folder: Where it was read from; None before it was written.
+        content: The channels the members read; empty where the bundle was written without.
+        fitted: The events the members learned from; None where the bundle was written without.
     """
 
     catalog: Catalog
@@ -68,6 +72,13 @@ class Bundle:
     topics: Topics
     facts: Mapping[str, Any]
     folder: Path | None = None
+    content: Content = field(default_factory=Content)
+    fitted: Histories | None = None
+
+    def without(self, user_ids: Collection[str]) -> Bundle:
+        """Return the bundle with nobody of these ids in its histories; what the members learned is as it was."""
+        fitted = None if self.fitted is None else _without(self.fitted, user_ids)
+        return replace(self, histories=_without(self.histories, user_ids), fitted=fitted)
 
     def history(self, user_id: str) -> Histories:
         """Return one user's events.
@@ -133,10 +144,10 @@ class Bundle:
         def write(staging: Path) -> None:
             self.catalog.table.write_parquet(staging / "catalog.parquet")
             (staging / "catalog.json").write_text(json.dumps(_catalog_facts(self.catalog)), encoding="utf-8")
-            pl.DataFrame({"user_id": self.histories.user_ids}, {"user_id": pl.String}).write_parquet(
-                staging / "users.parquet"
-            )
-            save_file(_history_arrays(self.histories), staging / "histories.safetensors")
+            _save_histories(self.histories, staging, "users.parquet", "histories.safetensors")
+            if self.fitted is not None:
+                _save_histories(self.fitted, staging, *FITTED_FILES)
+            _save_content(self.content, staging)
             save_file(_contiguous(self.stack.arrays()), staging / "stack.safetensors")
             save_file({"labels": self.topics.labels}, staging / "topics.safetensors")
             facts = {
@@ -185,10 +196,21 @@ def load(folder: str | Path) -> Bundle:
         tuple(about["attribute_columns"]),
         Path(root) if root else None,
     )
-    users = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
-    histories = Histories(users, **load_file(folder / "histories.safetensors"), num_items=len(catalog))
+    histories = _load_histories(folder, "users.parquet", "histories.safetensors", len(catalog))
+    has_fitted = (folder / FITTED_FILES[0]).exists()
+    fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
     topics = Topics(load_file(folder / "topics.safetensors")["labels"], facts["topics"])
-    return Bundle(catalog, histories, stack, facts["members"], topics, manifest["facts"], folder)
+    return Bundle(
+        catalog,
+        histories,
+        stack,
+        facts["members"],
+        topics,
+        manifest["facts"],
+        folder,
+        content=_load_content(folder),
+        fitted=fitted,
+    )
 
 
 def _catalog_facts(catalog: Catalog) -> dict[str, Any]:
@@ -201,9 +223,54 @@ def _catalog_facts(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _history_arrays(histories: Histories) -> dict[str, np.ndarray]:
+def _save_histories(histories: Histories, folder: Path, users: str, events: str) -> None:
+    pl.DataFrame({"user_id": histories.user_ids}, {"user_id": pl.String}).write_parquet(folder / users)
     names = ("offsets", "item_index", "at", "weight")
-    return _contiguous({name: getattr(histories, name) for name in names})
+    save_file(_contiguous({name: getattr(histories, name) for name in names}), folder / events)
+
+
+def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
+    user_ids = pl.read_parquet(folder / users)["user_id"].to_list()
+    return Histories(user_ids, **load_file(folder / events), num_items=num_items)
+
+
+def _without(histories: Histories, user_ids: Collection[str]) -> Histories:
+    gone = set(user_ids)
+    return histories.take(np.flatnonzero([user not in gone for user in histories.user_ids]))
+
+
+def _save_content(content: Content, folder: Path) -> None:
+    """Write every channel, and their fusion under its own name, with what describes them."""
+    channels = {**content.channels, **({FUSED: content.fused} if content.fused is not None else {})}
+    arrays: dict[str, np.ndarray] = {}
+    for name, e in channels.items():
+        arrays |= {f"{name}/values": e.values, f"{name}/present": e.present}
+        if e.imputed is not None:
+            arrays[f"{name}/imputed"] = e.imputed
+    about = {name: {"modality": e.modality, "encoder": e.encoder} for name, e in channels.items()}
+    save_file(_contiguous(arrays), folder / "content.safetensors")
+    (folder / "content.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _load_content(folder: Path) -> Content:
+    """Return the channels; none for a bundle of before they were kept."""
+    if not (folder / "content.json").exists():
+        return Content()
+    about = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "content.safetensors")
+    channels = {
+        name: Embeddings(
+            name,
+            facts["modality"],
+            arrays[f"{name}/values"],
+            arrays[f"{name}/present"],
+            facts["encoder"],
+            arrays.get(f"{name}/imputed"),
+        )
+        for name, facts in about.items()
+    }
+    fused = channels.pop(FUSED, None)
+    return Content(channels, fused)
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,0 +1,293 @@
+"""How fast the service answers, how fast it takes events in, and whether it loses any.
+
+In: a bundle. Out: one line for each row of the table in docs/service.md, with the machine's load beside it.
+
+    python benchmarks/load.py runs/movielens --kills 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from penchant.serving.bundle import load
+from penchant.serving.index import Index
+from penchant.serving.served import Served
+from penchant.serving.store import Event, Store
+
+SERVER = """
+import sys
+from pathlib import Path
+from penchant.serving.server import serve
+from penchant.serving.service import Config
+serve(Config(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None),
+      port=int(sys.argv[3]), workers=int(sys.argv[4]))
+"""
+WRITER = """
+import sys
+from penchant.serving.store import Event, Store
+store = Store.open(sys.argv[1])
+for n in range(1000):
+    store.append([[Event(f"u{m % 50}", f"{n}-{m}", "click", n, None, f"{sys.argv[2]}-{n}-{m}") for m in range(100)]])
+    print(n, flush=True)
+"""
+
+
+class Connection:
+    """One kept HTTP connection; just enough of the protocol to cost the client little."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await self._reader.readuntil(b"\r\n\r\n")
+        length = answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        return int(answer[9:12]), await self._reader.readexactly(int(length))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+Act = Callable[[Connection, int], Awaitable[float]]
+
+
+async def drive(port: int, connections: int, count: int, act: Act) -> tuple[float, list[float]]:
+    """Do `count` acts over so many connections; return them per second, and the seconds each took."""
+    places, seconds = iter(range(count)), []
+
+    async def work() -> None:
+        connection = Connection(port)
+        await connection.open()
+        for place in places:
+            seconds.append(await act(connection, place))
+        connection.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*[work() for _ in range(connections)])
+    return count / (time.perf_counter() - began), seconds
+
+
+def say(what: str, value: str) -> None:
+    print(f"{what:<58} {value:<44} load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def spread(seconds: Sequence[float]) -> str:
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+
+
+class Server:
+    """The service in a process of its own."""
+
+    def __init__(self, bundle: Path, folder: Path, database: str, workers: int, port: int) -> None:
+        arguments = [str(bundle.absolute()), str(folder), str(port), str(workers), database]
+        self.port = port
+        self._process = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], stderr=subprocess.DEVNULL)
+
+    def wait(self) -> float:
+        began = time.perf_counter()
+        while time.perf_counter() - began < 120:
+            if self._process.poll() is not None:
+                raise SystemExit("the server did not start")
+            try:
+                return asyncio.run(self._ready()) or time.perf_counter() - began
+            except OSError:
+                time.sleep(0.05)
+        raise SystemExit("the server is not ready after two minutes")
+
+    async def _ready(self) -> None:
+        connection = Connection(self.port)
+        await connection.open()
+        await connection.ask("GET", "/readyz")
+        connection.close()
+
+    def cpu_seconds(self) -> float:
+        """Return what the server's processes have computed so far: it tells the cost where other work shares the machine."""
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids()]
+        return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
+
+    def megabytes(self) -> list[float]:
+        sizes = [Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0] for pid in self._pids()]
+        return [int(size) / 1024 for size in sizes]
+
+    def _pids(self) -> list[int]:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [self._process.pid, *[int(pid) for pid in children.split()]]
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(40)
+
+
+def recommendations(server: Server, users: Sequence[str], count: int) -> None:
+    async def ask(connection: Connection, place: int) -> float:
+        began = time.perf_counter()
+        status, _ = await connection.ask("GET", f"/v1/users/{quote(users[place % len(users)])}/recommendations?k=10")
+        assert status == 200, status
+        return time.perf_counter() - began
+
+    for title, total in (("each person once (nobody in the cache)", min(len(users), count)), ("again", count)):
+        before = server.cpu_seconds()
+        rate, seconds = asyncio.run(drive(server.port, 16, total, ask))
+        cost = 1000 * (server.cpu_seconds() - before) / total
+        say(f"recommendations, 16 connections, {title}", f"{rate:,.0f}/s, {spread(seconds)}, {cost:.2f} ms CPU")
+
+
+def events(server: Server, users: Sequence[str], items: Sequence[str], batches: int) -> None:
+    rng = random.Random(0)
+
+    async def send(connection: Connection, place: int) -> float:
+        batch = [
+            {"user_id": rng.choice(users), "item_id": rng.choice(items), "event_id": f"load-{place}-{n}"}
+            for n in range(100)
+        ]
+        began = time.perf_counter()
+        status, answer = await connection.ask("POST", "/v1/events", json.dumps({"events": batch}).encode())
+        assert (status, json.loads(answer)["stored"]) == (200, 100), answer
+        return time.perf_counter() - began
+
+    rate, seconds = asyncio.run(drive(server.port, 4, batches, send))
+    say("durable events over HTTP, batches of 100, 4 connections", f"{100 * rate:,.0f}/s, {spread(seconds)}")
+
+
+def visible(server: Server, items: Sequence[str], count: int) -> None:
+    """Acknowledged, then asked for at once: the answer must know it."""
+
+    async def click(connection: Connection, place: int) -> float:
+        user = f"visitor-{place % 200}"
+        path = f"/v1/users/{user}/recommendations?k=10"
+        before = json.loads((await connection.ask("GET", path))[1])["events"]
+        body = {"user_id": user, "item_id": items[place % len(items)]}
+        await connection.ask("POST", "/v1/events", json.dumps(body).encode())
+        began = time.perf_counter()
+        after = json.loads((await connection.ask("GET", path))[1])["events"]
+        assert after > before, (before, after)
+        return time.perf_counter() - began
+
+    _, seconds = asyncio.run(drive(server.port, 4, count, click))
+    say("acknowledged event to an answer that knows it, 4 connections", spread(seconds))
+
+
+def inside(bundle: Path, count: int) -> None:
+    served = Served.of(load(bundle))
+    seconds, computed = [], time.process_time()
+    for row in range(min(count, len(served.users))):
+        history = served.bundle.histories.rows(row, row + 1)
+        began = time.perf_counter()
+        served.scores([history])
+        seconds.append(time.perf_counter() - began)
+    cost = 1000 * (time.process_time() - computed) / len(seconds)
+    say("inside the model, one person at a time", f"{spread(seconds)}, {cost:.2f} ms CPU")
+
+
+def index(size: int) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((size // 500 + 1, 128)).astype(np.float32)
+    rows = centres[rng.integers(len(centres), size=size)] + 0.7 * rng.standard_normal((size, 128), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    began = time.perf_counter()
+    found = Index(rows)
+    say(f"index of {size:,} x 128", f"built in {time.perf_counter() - began:.0f} s, recall@10 {found.recall:.3f}")
+    allowed, ours, alone = np.ones(size, bool), [], []
+    for query in rows[:500]:
+        began = time.perf_counter()
+        found.search(query, 10, allowed)
+        between = time.perf_counter()
+        if found._graph is not None:
+            found._graph.search(query[None], 10)
+        ours.append(between - began)
+        alone.append(time.perf_counter() - between)
+    ratio = np.percentile(ours, 99) / max(np.percentile(alone, 99), 1e-9)
+    say("search, against FAISS alone on the same index", f"{spread(ours)}; p99 {ratio:.2f} times FAISS")
+
+
+def kills(address: str, times: int) -> None:
+    """Kill a writer in the middle of 100,000 events, so many times."""
+    rng, lost, doubled, acknowledged = random.Random(1), 0, 0, 0
+    store = Store.open(address)
+    for turn in range(times):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, address, str(turn)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        until = rng.randrange(5, 900)
+        said = []
+        for line in writer.stdout:
+            said.append(int(line))
+            if len(said) == until:
+                writer.kill()
+                break
+        said += [int(line) for line in writer.stdout if line.endswith(b"\n")]
+        writer.wait()
+        held = [e.key for u in range(50) for e in store.events(f"u{u}") if e.key and e.key.startswith(f"{turn}-")]
+        wanted = {f"{turn}-{n}-{m}" for n in said for m in range(100)}
+        lost += len(wanted - set(held))
+        doubled += len(held) - len(set(held))
+        acknowledged += len(wanted)
+        for u in range(50):
+            store.erase(f"u{u}", f"{turn}", f"{turn}-{u}")
+    store.close()
+    kind = address.partition(":")[0]
+    say(f"kill -9 of a writer, {times} times, {kind}", f"{acknowledged:,} acknowledged, {lost} lost, {doubled} doubled")
+
+
+def append_alone(address: str) -> None:
+    store = Store.open(address)
+    began = time.perf_counter()
+    for n in range(100):
+        store.append([[Event(f"u{(7 * n + m) % 5000}", f"i{m}", "click", n, None, f"{n}-{m}") for m in range(100)]])
+    say("durable events into the store, batches of 100, no HTTP", f"{10_000 / (time.perf_counter() - began):,.0f}/s")
+    store.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--database", default="", help="postgresql://...; left out: SQLite in a new folder")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=6000)
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--index", type=int, default=0, help="rows of a FAISS index to measure, for example 1000000")
+    parser.add_argument("--port", type=int, default=8765)
+    told = parser.parse_args()
+    bundle = load(told.bundle)
+    users = list(bundle.histories.user_ids)
+    random.Random(0).shuffle(users)
+    items = bundle.catalog.item_ids
+    with tempfile.TemporaryDirectory() as scratch:
+        server = Server(told.bundle, Path(scratch) / "state", told.database, told.workers, told.port)
+        try:
+            say("start to ready", f"{server.wait():.1f} s")
+            recommendations(server, users, told.requests)
+            events(server, users, items, told.requests // 30)
+            visible(server, items, told.requests // 6)
+            say("memory of each process", ", ".join(f"{size:.0f} MB" for size in server.megabytes()))
+        finally:
+            server.stop()
+        inside(told.bundle, 1000)
+        address = told.database or f"sqlite:///{scratch}/kill.db"
+        append_alone(address)
+        if told.kills:
+            kills(address, told.kills)
+    if told.index:
+        index(told.index)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A thin client of the service.
+
+In: an address and a key. Out: the service's answers as dictionaries; its problems as `ServiceError` with what, where, fix.
+
+    client = penchant.client.Client("http://127.0.0.1:8000")
+    client.event("u1", "i7", kind="like")
+    client.recommend("u1", k=5)["items"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx2
+
+from penchant.core.errors import PenchantError
+
+
+class ServiceError(PenchantError):
+    """The service refused; `status` is the HTTP status, `request_id` is what its log calls the request."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        said = {"where": "the service", "fix": "see its log", "detail": f"The service answered {status}.", **problem}
+        super().__init__(said["detail"], where=said["where"], fix=said["fix"])
+        self.status = status
+        self.request_id = str(problem.get("instance", "")).removeprefix("urn:request:")
+
+
+class Client:
+    """Talks to one service over kept connections; threads may share it.
+
+    Args:
+        address: Where the service listens.
+        key: An API key; None where the service is open.
+        timeout: Seconds.
+        http: A client to use instead of an own one.
+    """
+
+    def __init__(
+        self, address: str = "http://127.0.0.1:8000", key: str | None = None, *, timeout: float = 30, http: Any = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http: Any = (
+            http if http is not None else httpx2.Client(base_url=address, headers=headers, timeout=timeout)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def event(self, user_id: str, item_id: str, **facts: Any) -> dict[str, Any]:
+        """Store one event (`kind`, `value`, `at`, `event_id`); it is on disk when this returns."""
+        return self._ask("POST", "/v1/events", json={"user_id": user_id, "item_id": item_id, **facts})
+
+    def events(self, events: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Store a batch: all of it or none; sent again with the same key it is stored once."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._ask("POST", "/v1/events", json={"events": list(events)}, headers=headers)
+
+    def recommend(self, user_id: str, **wishes: Any) -> dict[str, Any]:
+        """Return a list for one person; wishes are those of the API (`k`, `where`, `boost`, `diversity`, `reasons`)."""
+        return self._ask("GET", f"{_user(user_id)}/recommendations", params=wishes)
+
+    def recommend_session(self, history: Sequence[str], **wishes: Any) -> dict[str, Any]:
+        """Return a list for a history that is not stored."""
+        return self._ask("POST", "/v1/sessions/recommendations", json={"history": list(history), **wishes})
+
+    def similar(self, item_id: str, **options: Any) -> dict[str, Any]:
+        """Return the items most like one (`k`, `by`)."""
+        return self._ask("GET", f"{_item(item_id)}/similar", params=options)
+
+    def search(self, words: str | None = None, **options: Any) -> dict[str, Any]:
+        """Return the items nearest to words, or to `image=` or `audio=` as `{"data": BASE64}`."""
+        return self._ask("POST", "/v1/search", json={**({"words": words} if words else {}), **options})
+
+    def profile(self, user_id: str) -> dict[str, Any]:
+        """Return what one person cares about, with evidence, and their own edits."""
+        return self._ask("GET", f"{_user(user_id)}/profile")
+
+    def edit_profile(self, user_id: str, *edits: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep edits such as `{"name": "genres", "value": "Comedy", "action": "more"}`; return the profile."""
+        return self._ask("PATCH", f"{_user(user_id)}/profile", json={"edits": list(edits)})
+
+    def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
+        """Return the exact additive contributions to one score."""
+        return self._ask("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}")
+
+    def put_item(self, item_id: str, columns: Mapping[str, Any], **media: Any) -> dict[str, Any]:
+        """Add or change an item; `image=` and `audio=` are `{"data": BASE64}`, `{"file": PATH}` or `{"url": ADDRESS}`."""
+        return self._ask("PUT", _item(item_id), json={"columns": dict(columns), **media})
+
+    def item(self, item_id: str) -> dict[str, Any]:
+        """Return where an item stands: waiting, ready or withdrawn."""
+        return self._ask("GET", _item(item_id))
+
+    def withdraw(self, item_id: str) -> dict[str, Any]:
+        """Take an item out of every answer at once."""
+        return self._ask("DELETE", _item(item_id))
+
+    def export(self, user_id: str) -> dict[str, Any]:
+        """Return all that is held about one person."""
+        return self._ask("GET", f"/v1/export/{quote(user_id, safe='')}")
+
+    def erase(self, user_id: str) -> dict[str, Any]:
+        """Forget a person; return the signed receipt."""
+        receipt: dict[str, Any] = self._ask("DELETE", _user(user_id))["receipt"]
+        return receipt
+
+    def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._http.request(method, path, **options)
+        if response.status_code >= 400:
+            is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
+            raise ServiceError(response.status_code, response.json() if is_problem else {})
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _user(user_id: str) -> str:
+    return f"/v1/users/{quote(user_id, safe='')}"
+
+
+def _item(item_id: str) -> str:
+    return f"/v1/items/{quote(item_id, safe='')}"

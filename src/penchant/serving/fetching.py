@@ -1,0 +1,139 @@
+"""Fetching a file from an address somebody else chose.
+
+In: an address, and the hosts that are allowed. Out: bytes; private networks are never reached, whatever a name resolves to.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from penchant.core.errors import MediaError
+
+MAX_REDIRECTS = 3
+BLOCK = 1 << 16
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is on the open internet; loopback, private, link-local and the like are not."""
+    found = ipaddress.ip_address(address)
+    mapped = getattr(found, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1
+    return (mapped or found).is_global and not found.is_multicast
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches files from an allow-list of hosts.
+
+    Attributes:
+        hosts: Names that may be asked; empty allows none.
+        max_bytes: Larger files are refused while they come in.
+        seconds: Longest wait for each answer.
+        schemes: Of addresses.
+        is_reachable: Decides by IP address; every address a name resolves to is asked, and the connection goes to that address
+            itself, so a name that resolves otherwise the second time gains nothing.
+    """
+
+    hosts: Collection[str]
+    max_bytes: int = 32_000_000
+    seconds: float = 10.0
+    schemes: tuple[str, ...] = ("https",)
+    is_reachable: Callable[[str], bool] = is_public
+
+    def fetch(self, url: str) -> bytes:
+        """Return the file at an address; redirects are followed thrice, and checked like the first.
+
+        Raises:
+            MediaError: The host is not allowed or private, the answer is no file, or it is too large.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            place = self._allowed(url)
+            address = self._resolve(place)
+            status, location, body = self._get(place, address)
+            if status in (301, 302, 303, 307, 308) and location:
+                url = urljoin(url, location)
+                continue
+            if status != 200:
+                raise _refused(url, f"answered {status}", "check that the address leads to a file")
+            return body
+        raise _refused(url, f"redirects more than {MAX_REDIRECTS} times", "give the last address itself")
+
+    def _allowed(self, url: str) -> SplitResult:
+        try:
+            place = urlsplit(url)
+            port = place.port
+        except ValueError:
+            raise _refused(url, "is no address", "give https://HOST/FILE") from None
+        if (
+            place.scheme not in self.schemes
+            or not place.hostname
+            or place.username
+            or port not in (None, 80, 443, *self._ports)
+        ):
+            raise _refused(url, "is not of the form https://HOST/FILE", "upload the file instead")
+        if place.hostname.lower() not in {host.partition(":")[0].lower() for host in self.hosts}:
+            raise _refused(url, "is on a host that is not allowed", "add it with --allow-host, or upload the file")
+        return place
+
+    @property
+    def _ports(self) -> tuple[int, ...]:
+        """Ports of hosts allowed as HOST:PORT."""
+        return tuple(int(host.partition(":")[2]) for host in self.hosts if ":" in host)
+
+    def _resolve(self, place: SplitResult) -> str:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        try:
+            found = socket.getaddrinfo(place.hostname, port, type=socket.SOCK_STREAM)
+        except OSError:
+            raise _refused(place.geturl(), "has a host nobody knows", "check the address") from None
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(self.is_reachable(address) for address in addresses):
+            raise _refused(place.geturl(), "leads into a private network", "upload the file instead")
+        return addresses[0]
+
+    def _get(self, place: SplitResult, address: str) -> tuple[int, str | None, bytes]:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        connection = _Pinned(place.hostname or "", port, address, self.seconds, is_secure=place.scheme == "https")
+        try:
+            target = (place.path or "/") + (f"?{place.query}" if place.query else "")
+            connection.request("GET", target, headers={"Accept": "image/*, audio/*", "User-Agent": "penchant"})
+            response = connection.getresponse()
+            if response.status != 200:
+                return response.status, response.getheader("Location"), b""
+            return 200, None, self._read(response, place.geturl())
+        except (OSError, http.client.HTTPException) as error:
+            raise _refused(place.geturl(), f"cannot be read ({type(error).__name__})", "try again later") from error
+        finally:
+            connection.close()
+
+    def _read(self, response: http.client.HTTPResponse, url: str) -> bytes:
+        blocks, size = [], 0
+        while block := response.read(BLOCK):
+            size += len(block)
+            if size > self.max_bytes:
+                raise _refused(url, f"has more than {self.max_bytes:,} bytes", "make the file smaller")
+            blocks.append(block)
+        return b"".join(blocks)
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to one IP address that still says, and checks, the host's name."""
+
+    def __init__(self, host: str, port: int, address: str, seconds: float, *, is_secure: bool) -> None:
+        super().__init__(host, port, timeout=seconds)
+        self._address = address
+        self._is_secure = is_secure
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        if self._is_secure:
+            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _refused(url: str, what: str, fix: str) -> MediaError:
+    return MediaError(f"{url[:120]!r} {what}.", where="url", fix=fix)

@@ -1,0 +1,93 @@
+"""The tables of the store.
+
+In: nothing. Out: SQLAlchemy tables that SQLite and PostgreSQL both hold; `migrations/` makes them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+MAX_ID = 256
+"""Longest user, item or event id, in characters."""
+
+metadata = MetaData()
+counter = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself in an INTEGER only
+
+event = Table(
+    "event",
+    metadata,
+    Column("sequence", counter, primary_key=True, autoincrement=True),
+    Column("user_id", String(MAX_ID), nullable=False),
+    Column("event_key", String(2 * MAX_ID)),
+    Column("item_id", String(MAX_ID), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("value", Float(53)),
+    Column("at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index("event_once", "user_id", "event_key", unique=True),
+    Index("event_of_user", "user_id", "at"),
+)
+"""What people did. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
+
+edit = Table(
+    "edit",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("name", String(MAX_ID), primary_key=True),
+    Column("value", String(MAX_ID), primary_key=True),
+    Column("action", String(16), nullable=False),
+    Column("strength", Float(53), nullable=False),
+    Column("edited_at", BigInteger, nullable=False),
+)
+"""What people said of themselves; `name` is "item" or a facet."""
+
+person = Table(
+    "person",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+"""A number that is new after every change of somebody's events or edits: what a cache compares."""
+
+item = Table(
+    "item",
+    metadata,
+    Column("item_id", String(MAX_ID), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("vectors", LargeBinary),
+    Column("changed_at", BigInteger, nullable=False),
+)
+"""Items that came, changed or went since the bundle was made; `vectors` is a safetensors file."""
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("receipt_id", String(64), primary_key=True),
+    Column("subject", String(64), nullable=False, index=True),
+    Column("erased_at", BigInteger, nullable=False),
+    Column("finished_at", BigInteger),
+    Column("receipt", Text, nullable=False),
+)
+"""Who must not come back from an old bundle: a keyed hash, never an id."""
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("name", String(MAX_ID), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", String(128), nullable=False),
+    Column("per_minute", Integer),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""Who may ask; the secret itself is not kept."""
+
+world = Table(
+    "world",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("secret_check", String(64)),
+)
+"""One row: a number that is new after every change of items, erasures or keys."""

@@ -1,0 +1,80 @@
+"""A cache that is bounded and never the truth; calls that share one run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from penchant.core.schema import Histories
+from penchant.serving.grouping import Grouped
+from penchant.serving.state import HotPeople, Marks, Person
+
+
+def person(version: int, size: int = 100) -> Person:
+    return Person(Marks(version, 0), Histories.empty(size), (), np.zeros(size, np.float32))
+
+
+def test_changed_version_is_not_answered_from_the_cache():
+    hot = HotPeople(10_000)
+    hot.put("a", person(1))
+    assert hot.get("a", Marks(1, 0)) is not None
+    assert hot.get("a", Marks(2, 0)) is None
+    assert hot.get("a", Marks(1, 1)) is None
+
+
+def test_the_one_not_asked_for_longest_goes_first():
+    hot = HotPeople(3 * person(1).num_bytes)
+    for user in "abc":
+        hot.put(user, person(1))
+    hot.get("a", Marks(1, 0))
+    hot.put("d", person(1))
+    assert [hot.get(user, Marks(1, 0)) is not None for user in "abcd"] == [True, False, True, True]
+    assert hot.num_bytes <= 3 * person(1).num_bytes
+
+
+def test_somebody_too_large_is_not_held():
+    hot = HotPeople(10)
+    hot.put("a", person(1))
+    assert (len(hot), hot.num_bytes) == (0, 0)
+
+
+def test_waiting_calls_share_one_run_and_get_their_own_answers():
+    sizes: list[int] = []
+
+    def run(tasks: Sequence[int]) -> list[int]:
+        sizes.append(len(tasks))
+        time.sleep(0.02)
+        return [task * 2 for task in tasks]
+
+    grouped = Grouped[int, int](run, max_size=8)
+    with ThreadPoolExecutor(24) as pool:
+        assert list(pool.map(grouped, range(48))) == [2 * n for n in range(48)]
+    assert sum(sizes) == 48
+    assert max(sizes) <= 8
+    assert len(sizes) < 48
+
+
+def test_failure_reaches_everybody_of_the_group_and_nobody_else():
+    barrier = threading.Barrier(2)
+
+    def run(tasks: Sequence[int]) -> list[int]:
+        if 13 in tasks:
+            raise ValueError("unlucky")
+        return list(tasks)
+
+    grouped = Grouped[int, int](run, max_size=1)
+
+    def call(task: int) -> int:
+        barrier.wait()
+        return grouped(task)
+
+    with ThreadPoolExecutor(2) as pool:
+        good, bad = pool.submit(call, 1), pool.submit(call, 13)
+        assert good.result() == 1
+        with pytest.raises(ValueError, match="unlucky"):
+            bad.result()
