@@ -1,0 +1,119 @@
+"""What each family, fusion level, loss and input of a network is worth, one change at a time.
+
+In: a configuration whose content the networks read. Out: one table: NDCG@10 on the test with intervals, against the first row.
+
+    python benchmarks/networks.py configs/movielens-next.toml --epochs 6
+
+Every row is fitted on the training part alone with the same epochs and seed; nothing is chosen. A finished row is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from penchant.core.logs import show_logs
+from penchant.core.schema import Content
+from penchant.evaluation.comparison import per_user
+from penchant.evaluation.intervals import Resampled, adjust
+from penchant.evaluation.ranking import measure
+from penchant.pipeline import RunConfig, clean, encode_catalog, fuse, read, read_config, split, stages, stop_on_errors
+from penchant.training.fitting import Stage
+from penchant.training.members import make_member
+from penchant.training.panel import Panel
+
+METRIC = "ndcg@10"
+ROWS: dict[str, dict[str, Any]] = {
+    "Transformer, gated, softmax": {},
+    "GRU": {"backbone": "gru"},
+    "LSTM": {"backbone": "lstm"},
+    "RNN": {"backbone": "rnn"},
+    "CNN": {"backbone": "cnn", "layers": 4},
+    "two towers": {"backbone": "mean"},
+    "graph network": {"model": "graph_network"},
+    "concatenation": {"fusion": "concat"},
+    "attention over modalities": {"fusion": "attention"},
+    "ids alone": {"channels": []},
+    "content alone": {"use_ids": False},
+    "sampled softmax": {"loss": "sampled_softmax"},
+    "BCE": {"loss": "bce"},
+    "BPR": {"loss": "bpr"},
+    "with InfoNCE": {"align": 0.1},
+    "without times": {"times": False},
+    "masked and reordered": {"mask": 0.1, "reorder": 0.3},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    show_logs()
+    config = read_config(asked.config)
+    validation, test, content = prepared(config)
+    rows = {
+        **ROWS,
+        **{f"without {name}": {"channels": sorted(set(content.channels) - {name})} for name in content.channels},
+    }
+    folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, (name, change) in enumerate(rows.items()):
+        file = folder / f"{place:02d}.parquet"
+        if not file.exists():
+            table = {"model": "sequence", "epochs": asked.epochs, "seed": asked.seed, **change}
+            one_row(name, table, validation, test, content, file)
+    print("\n".join(report(list(rows), folder)))
+
+
+def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
+    """Return what the pipeline has after fusion."""
+    dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
+    parts = split(dataset.interactions, config.split, config.seed)
+    validation, test = stages(dataset, parts, config)
+    channels = config.content or {}
+    vectors, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
+    return validation, test, fuse(Content(vectors), validation, config)[0]
+
+
+def one_row(name: str, table: dict[str, Any], validation: Stage, test: Stage, content: Content, file: Path) -> None:
+    """Fit on train, rank the test, and keep each user's scores."""
+    began = time.process_time()
+    member = make_member(
+        name, {k: v for k, v in table.items() if table["model"] == "sequence" or k in ("model", "seed")}
+    )
+    member.fit(validation.histories, content)
+    seconds = time.process_time() - began
+    users = np.flatnonzero(test.truth.lengths() > 0)
+    histories, truth = test.histories.take(users), test.truth.take(users)
+    ranked = Panel({name: member}).rank({name: {name: 1.0}}, histories, 10, candidates=test.candidates)[name]
+    measure(ranked, truth, ks=(10,), metrics=("ndcg",)).write_parquet(file)
+    file.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "table": table}))
+
+
+def report(names: list[str], folder: Path) -> list[str]:
+    """Return the table; verdicts allow for the number of rows (Holm)."""
+    files = [folder / f"{place:02d}.parquet" for place in range(len(names))]
+    tables = dict(zip(names, map(pl.read_parquet, files), strict=True))
+    means = Resampled(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
+    changes = adjust([means.difference(place, 0) for place in range(1, len(names))])
+    lines = [f"| network | {METRIC} | against the first row | CPU seconds of fit |", "|---|---|---|---|"]
+    for place, (name, file) in enumerate(zip(names, files, strict=True)):
+        score, seconds = means.interval(place), json.loads(file.with_suffix(".json").read_text())["seconds"]
+        said = ""
+        if place:
+            change = changes[place - 1]
+            said = f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}] {change.verdict}"
+        lines.append(f"| {name} | {score.mean:.4f} [{score.low:.4f}, {score.high:.4f}] | {said} | {seconds:.0f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
