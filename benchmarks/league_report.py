@@ -235,7 +235,10 @@ def _row(one: Scored) -> str:
     cells += [f"{one.scores[DECIDES].mean:.4f} [{one.scores[DECIDES].low:.4f}, {one.scores[DECIDES].high:.4f}]"]
     cells += [f"{one.scores[m].mean:.4f}" for m in METRICS[1:]]
     ahead = one.ahead.get(DECIDES)
-    cells += [f"{_signed(ahead)} {ahead.verdict}" if ahead else "", f"{facts['validation']:.4f}"]
+    cells += [
+        f"{_signed(ahead)} {ahead.verdict}" if ahead else "",
+        f"{facts['validation']:.4f}" if facts["validation"] >= 0 else "not looked at",
+    ]
     cells += [f"{facts[name]:.1f}" for name in ("tune_seconds", "fit_seconds", "recommend_seconds", "cpu_seconds")]
     epochs = "" if facts["epochs"] is None else f"{facts['epochs']:g}"
     cells += [f"{facts['peak_bytes'] / 1e9:.1f}", epochs, facts["stopped"]]
@@ -269,9 +272,8 @@ def _replace(path: Path, section: str) -> None:
 
 HEADER = """# League
 
-Every peer and Penchant on the same split files, one run each, scored by `penchant.evaluation`. `make league` runs one section;
-`python benchmarks/league.py --help` lists sets, protocols, and limits. Rows run one after the other. "clock" under "ended by" means that `--minutes`
-ended it: such a row says what the minutes buy, not how good the model is. Minutes of a busy machine buy less: compare CPU s, and
-look at the load average below each table.
-
+Every peer and Penchant on the same split files, scored by `penchant.evaluation`. `make league` runs one section;
+`python benchmarks/league.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
+a shared machine favours nobody. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
+good the model is.
 """

@@ -42,7 +42,9 @@ def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
     settings = {"members": trained.tables, "weights": dict(trained.ours.weights)}
     judged = split.judged()
     before = _lists(trained, validation.histories, judged, AT, split.validation_candidates, validation=True)
-    return Outcome(lists, settings, ndcg(before, judged, split.validation, AT), fit_seconds, seconds)
+    return Outcome(
+        lists, settings, ndcg(before, judged, split.validation, AT), fit_seconds, seconds, stopped="validation"
+    )
 
 
 def _searched(config: RunConfig, validation: Stage, content: Content, split: Split, clock: Clock) -> MemberTables:
