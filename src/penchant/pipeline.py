@@ -36,6 +36,7 @@ from penchant.evaluation.report import write_report
 from penchant.explanation.topics import find_topics
 from penchant.fusion.concat import Concat
 from penchant.fusion.imputation import coverage, impute, item_graph
+from penchant.language.descriptions import DescribeConfig, describe
 from penchant.serving.bundle import Bundle
 from penchant.training.choice import Judge, choose_fusion
 from penchant.training.fitting import Config as FitConfig
@@ -77,6 +78,8 @@ class RunConfig(Settings):
     """Train, validation, test."""
     histories: HistoriesConfig = HistoriesConfig()
     """What an event says about interest."""
+    describe: DescribeConfig | None = None
+    """A column of text that a language model writes from each item's own content; None writes none."""
     content: dict[str, ChannelConfig] | None = None
     """Channels by name; None reads every modality there is with encoders that need no hub."""
     fusion: FusionConfig = FusionConfig()
@@ -116,6 +119,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         parts = split(dataset.interactions, config.split, config.seed)
         validation, test = stages(dataset, parts, config)
     with clock("encode"):
+        dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = default_channels(dataset.catalog) if config.content is None else config.content
         embeddings, noticed = encode_catalog(
             dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ NETWORK = {
     "negatives": 20,
     "max_length": 10,
 }
+LANGUAGE_MODEL = {**{k: v for k, v in NETWORK.items() if k != "layers"}, "language_model": "written by a fixture"}
 SAMPLES: dict[str, dict[str, Any]] = {
     "appeal": {},
     "popularity": {},
@@ -46,6 +48,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "transitions": {},
     "graph_network": {"dim": 16, "epochs": 15, "neighbours": 8, "batch_users": 50},
     "sequence": {**NETWORK, "backbone": "transformer", "fusion": "gated"},
+    "language_model": dict(LANGUAGE_MODEL),
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in SAMPLES.items()},
@@ -76,6 +79,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "sequence: RNN, no content": ("sequence", {**NETWORK, "backbone": "rnn", "channels": []}),
     "sequence: two towers": ("sequence", {**NETWORK, "backbone": "mean", "use_ids": False}),
+    "language_model: every channel, LoRA": (
+        "language_model",
+        {**LANGUAGE_MODEL, "tokens": "modalities", "lora_rank": 2, "use_ids": False},
+    ),
     "transitions both ways": ("transitions", {"backward": 0.3, "max_gap_days": 5, "gap_half_life_days": 2}),
 }
 READS_CONTENT = (
@@ -90,8 +97,26 @@ READS_CONTENT = (
     "sequence: LSTM, side by side, BPR",
     "sequence: CNN, sampled softmax",
     "sequence: two towers",
+    "language_model",
+    "language_model: every channel, LoRA",
 )
 IMPERSONAL = ("appeal", "popularity", "popularity of late")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a language model with random weights and no words, and tell those variants where it is."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("llama")
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=4, num_hidden_layers=2, **size)).save_pretrained(folder)
+    for model, options in VARIANTS.values():
+        if model == "language_model":
+            options["language_model"] = str(folder)
+    return folder
 
 
 @dataclass(frozen=True)

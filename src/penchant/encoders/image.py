@@ -16,7 +16,8 @@ from PIL import Image
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig
+from penchant.language.hub import package_folder
 
 
 class EfficientNet(Encoder):

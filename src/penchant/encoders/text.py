@@ -15,7 +15,8 @@ from jaxtyping import Float32
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.pretrained import Pretrained, PretrainedConfig, package_folder, unloadable
+from penchant.encoders.pretrained import Pretrained, PretrainedConfig
+from penchant.language.hub import package_folder, unloadable
 
 MAX_CHARACTERS = 20_000
 """Longer texts are cut before they reach a tokenizer; every model here reads far less."""

@@ -21,7 +21,7 @@ from penchant.core.artifacts import open_artifact, write_artifact
 from penchant.core.config import Settings
 from penchant.core.errors import EncoderError
 from penchant.core.logs import logger
-from penchant.encoders.pretrained import package_folder
+from penchant.language.hub import package_folder
 
 BROKEN_SHARE = 0.5
 """A file with a larger part of broken lines holds something else."""

@@ -18,9 +18,9 @@ from penchant.core.artifacts import MANIFEST, checksum, fingerprint
 from penchant.core.config import Settings
 from penchant.data.normalisation import words
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.pretrained import package_folder
 from penchant.encoders.text import MAX_CHARACTERS
 from penchant.encoders.word_vectors import TrainingConfig, WordVectors, read_word_vectors, train_words, unusable
+from penchant.language.hub import package_folder
 
 SIF = 1e-3
 """Words more frequent than this count less the more frequent they are (Arora et al., 2017, section 4)."""

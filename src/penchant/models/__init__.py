@@ -19,6 +19,7 @@ MODELS = Table(
         "transitions": "penchant.models.transitions:Transitions",
         "graph_network": "penchant.models.graph_network:GraphNetwork",
         "sequence": "penchant.models.sequence:Sequence",
+        "language_model": "penchant.models.llm:LanguageModel",
     },
     group="penchant.models",
     extras={"torch": "networks"},

@@ -155,6 +155,7 @@ class Sequence(Member):
         return self._learn(train, content, self.config.model_copy(update=update), before)
 
     def _learn(self, train_on: Histories, content: Content, config: SequenceConfig, before: Sequence | None) -> Self:
+        self.vectors = self.vectors[:0]  # those of an earlier fit would be read as items
         torch.manual_seed(config.seed)
         device = pick_device(config.device)
         # sorted, since saved arrays come back sorted

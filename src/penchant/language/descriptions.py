@@ -1,0 +1,266 @@
+"""Item descriptions that a language model writes from the item's own content.
+
+In: a catalog and which columns may be read. Out: the same catalog with one more column of text, and what was noticed.
+
+What is written is stored batch by batch with its provenance: a killed run goes on, and unchanged content is never written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from penchant.core.artifacts import fingerprint
+from penchant.core.errors import ConfigError, EncoderError, PenchantError, nearest
+from penchant.core.logs import logger, progress_bar
+from penchant.core.schema import Catalog, Dataset, Finding
+from penchant.language.grounding import grounded, whole_sentences
+from penchant.language.local import LocalConfig, LocalModel
+from penchant.language.written import WrittenStore
+
+PROMPT = (
+    "Describe in two sentences what the following is about and what it feels like. "
+    "Use only what stands here; name no other works, people or places.\n\n{content}"
+)
+TITLES = ("title", "name")
+"""Columns that name an item, beside the catalog's own title column."""
+
+
+class DescribeConfig(LocalConfig):
+    """Who writes, from what, and how much: the `[describe]` table."""
+
+    columns: list[str]
+    """What the model may read of an item; a title only together with a column of text."""
+    into: str = "described"
+    """The new column, for a `[content.NAME]` table to read."""
+    prompt: str = PROMPT
+    """What it is asked; {content} stands for the columns."""
+    max_tokens: int = Field(80, ge=1)
+    """Longest description."""
+    max_characters: int = Field(2000, ge=1)
+    """Content read of each item."""
+    min_characters: int = Field(40, ge=1)
+    """An item with less text than this beside its title is not described: the model would speak of what it remembers."""
+    keep_ungrounded: bool = False
+    """Keep sentences with names or numbers that the item's content does not have."""
+    batch_size: int = Field(8, ge=1)
+    """Items written at once, and the most work a killed run loses."""
+
+
+def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) -> Dataset:
+    """Return the data with a description of each item that has enough text of its own; others get none.
+
+    Args:
+        dataset: Clean.
+        config: None changes nothing.
+        cache: Folder of what was written before.
+
+    Raises:
+        ConfigError: An unknown column, or nothing but titles to read.
+        EncoderError: The model cannot be loaded, or fails on every item.
+        ArtifactError: The cache cannot be written.
+    """
+    if config is None:
+        return dataset
+    contents = _contents(dataset.catalog, config)
+    writer = Writer(config)
+    written, failures = _written(contents, writer, cache, dataset.catalog.item_ids)
+    texts = [None if content is None else written.get(content) for content in contents]
+    if not config.keep_ungrounded:
+        texts = [text and grounded(text, content or "") for text, content in zip(texts, contents, strict=True)]
+    table = dataset.catalog.table.with_columns(pl.Series(config.into, [text or None for text in texts], pl.String))
+    findings = _findings(contents, written, texts, failures, config)
+    return replace(dataset, catalog=replace(dataset.catalog, table=table), findings=(*dataset.findings, *findings))
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A language model that answers the same prompt about one content after the other, greedily: nothing is drawn."""
+
+    config: DescribeConfig
+
+    @cached_property
+    def model(self) -> LocalModel:
+        """Which one."""
+        return LocalModel(self.config)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What every description is stored with; `seed` is empty, since greedy writing draws nothing."""
+        config = self.config
+        return {
+            "model": config.model,
+            "weights": self.model.fingerprint,
+            "prompt": config.prompt,
+            "max_tokens": config.max_tokens,
+            "decoding": "greedy",
+            "seed": None,
+        }
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any, Any]:
+        import torch
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tokenizer = self.model.tokenizer()
+        tokenizer.padding_side = "left"  # what is written follows the last token
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return tokenizer, self.model.writer(dtype).to(device), device
+
+    def __call__(self, contents: Sequence[str]) -> list[str]:
+        """Return one description for each content, ended at its last whole sentence."""
+        import torch
+
+        tokenizer, model, device = self._parts
+        asked = [self._question(content) for content in contents]
+        # a chat template brings its own special tokens
+        tokens = tokenizer(
+            asked, padding=True, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None
+        ).to(device)
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=tokens["input_ids"],
+                attention_mask=tokens["attention_mask"],
+                max_new_tokens=self.config.max_tokens,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        answers = tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [whole_sentences(answer) for answer in answers]
+
+    def _question(self, content: str) -> str:
+        tokenizer = self._parts[0]
+        question = self.config.prompt.replace("{content}", content)
+        if tokenizer.chat_template is None:
+            return question + "\n\n"
+        messages = [{"role": "user", "content": question}]
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _contents(catalog: Catalog, config: DescribeConfig) -> list[str | None]:
+    """Return what the model may read of each item; None where that is too little."""
+    _check(catalog, config)
+    titles = {catalog.title_column, *TITLES}
+    telling = [c for c in config.columns if c not in titles]
+    if len(telling) < len(config.columns):  # beside a title, categories are too little: it needs words
+        telling = [c for c in telling if c in catalog.text_columns]
+    if not telling:
+        raise ConfigError(
+            f"The language model would be asked about {', '.join(config.columns)} alone; it would tell what it remembers.",
+            where="describe.columns",
+            fix="add a column of text, or leave the title out",
+        )
+    rows = catalog.table.select(config.columns).to_dicts()
+    return [_content(row, telling, config) for row in rows]
+
+
+def _check(catalog: Catalog, config: DescribeConfig) -> None:
+    for column in config.columns:
+        if column not in catalog.table.columns:
+            raise ConfigError(
+                f"There is no item column {column!r}.",
+                where="describe.columns",
+                fix=nearest(column, catalog.table.columns),
+            )
+    if config.into in catalog.table.columns:
+        raise ConfigError(
+            f"The items have a column {config.into!r} already.", where="describe.into", fix="choose another name"
+        )
+    if "{content}" not in config.prompt:
+        raise ConfigError(
+            "The prompt has no place for the item's content.", where="describe.prompt", fix="write {content} into it"
+        )
+
+
+def _content(row: dict[str, Any], telling: Sequence[str], config: DescribeConfig) -> str | None:
+    if sum(len(_words(row[column])) for column in telling) < config.min_characters:
+        return None
+    lines = [f"{column}: {_words(value)}" for column, value in row.items() if _words(value)]
+    return "\n".join(lines)[: config.max_characters]
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+
+
+def _written(
+    contents: Sequence[str | None], writer: Writer, cache: Path, item_ids: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return content to description, and which items failed."""
+    store = WrittenStore(cache, fingerprint(writer.provenance))
+    first = {content: row for row, content in reversed(list(enumerate(contents))) if content is not None}
+    keys = {fingerprint(content): content for content in first}
+    written = {keys[key]: text for key, text in store.read().items() if key in keys}
+    missing = sorted(
+        (content for content in first if content not in written), key=lambda content: (-len(content), content)
+    )
+    failures: list[str] = []
+    began, size = perf_counter(), writer.config.batch_size
+    with progress_bar("describe", len(missing)) as bar:
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
+            done, failed = _bearable(writer, batch)
+            failures += [f"item {item_ids[first[content]]}: {reason}" for content, reason in failed]
+            if not written and not done and len(failed) > 1:
+                raise EncoderError(
+                    f"{writer.config.model!r} fails on every item of its first batch: {failed[0][1]}.",
+                    where="describe",
+                    fix="check that this model writes text, and the prompt",
+                )
+            store.append({fingerprint(content): text for content, text in done.items()}, writer.provenance)
+            written |= done
+            bar.advance(len(batch))
+    if missing:
+        logger.info("describe: %s items in %.1f s", f"{len(missing):,}", perf_counter() - began)
+    return written, failures
+
+
+def _bearable(writer: Writer, batch: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Write a batch; where the model refuses it, find the items at fault by halving."""
+    try:
+        answers = dict(zip(batch, writer(batch), strict=True))
+    except (PenchantError, MemoryError):
+        raise
+    except Exception as error:
+        if len(batch) == 1:
+            return {}, [(batch[0], f"{type(error).__name__}: {error}".splitlines()[0])]
+        middle = len(batch) // 2
+        (done, failed), (more, others) = (_bearable(writer, half) for half in (batch[:middle], batch[middle:]))
+        return {**done, **more}, [*failed, *others]
+    empty = [(content, "the model wrote no whole sentence") for content, text in answers.items() if not text]
+    return {content: text for content, text in answers.items() if text}, empty
+
+
+def _findings(
+    contents: Sequence[str | None],
+    written: dict[str, str],
+    texts: Sequence[str | None],
+    failures: Sequence[str],
+    config: DescribeConfig,
+) -> list[Finding]:
+    total = len(contents)
+    cut = [
+        content is not None and content in written and text != written[content]
+        for content, text in zip(contents, texts, strict=True)
+    ]
+    source = f"written by {config.model}, greedy, from {', '.join(config.columns)}; it may know of items more than that"
+    found = [Finding("describe.written", sum(bool(text) for text in texts), total, "kept", advice=source)]
+    if any(content is None for content in contents):
+        advice = "they have too little text of their own and go without a description"
+        found.append(Finding("describe.too_little", sum(c is None for c in contents), total, "masked", advice=advice))
+    if any(cut):
+        advice = "sentences with names or numbers that the item's content does not have were taken out"
+        found.append(Finding("describe.ungrounded", sum(cut), total, "repaired", advice=advice))
+    if failures:
+        advice = "the item goes on without a description"
+        found.append(Finding("describe.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning"))
+    return found

