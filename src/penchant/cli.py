@@ -18,12 +18,14 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from penchant.core.config import Settings
+from penchant import classify
+from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, MissingExtraError, PenchantError
 from penchant.core.logs import console, show_logs
 from penchant.core.schema import Histories
 from penchant.data import SOURCES
 from penchant.data.cleaning import clean
+from penchant.data.converters.files import read_table
 from penchant.data.doctor import examine
 from penchant.data.sources import DataConfig, read
 from penchant.data.splits import split
@@ -33,6 +35,15 @@ from penchant.encoders import ENCODERS
 from penchant.evaluation import METRICS
 from penchant.fusion import FUSIONS
 from penchant.models import MODELS
+from penchant.models.classifiers import CLASSIFIERS
+from penchant.models.classifiers.trained import (
+    MEDIA,
+    Prediction,
+    TrainedClassifier,
+    classes_line,
+    load_classifier,
+    predict_file,
+)
 from penchant.pipeline import RunConfig, read_config, run
 from penchant.serving.batch import recommend_all
 from penchant.serving.bundle import Bundle, load
@@ -68,9 +79,47 @@ def main() -> None:
 def run_command(
     config: Annotated[Path, typer.Argument(help="TOML file; see docs/own-data.md.")], as_json: AsJson = False
 ) -> None:
-    """Read, clean, encode, fit, evaluate, explain: one bundle and its report."""
+    """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file says of what kind."""
     with told(as_json):
-        _finish(run(read_config(config)), as_json)
+        if read_toml(config).get("task") == "classification":
+            _finish_classifiers(classify.run(classify.read_config(config)), as_json)
+        else:
+            _finish(run(read_config(config)), as_json)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run` of a labelled task.")
+    ],
+    text: Annotated[str | None, typer.Option(help="Words.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A video.")] = None,
+    mesh: Annotated[Path | None, typer.Option(help="A 3-D shape.")] = None,
+    signal: Annotated[Path | None, typer.Option(help="Sensor readings.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Many at once: CSV, Parquet or JSON lines; media below its folder.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the table's answers go: .parquet or .csv.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which class content belongs to, why, and whether a person should be asked."""
+    with told(as_json):
+        trained = load_classifier(bundle)
+        if table is not None:
+            written = output or table.with_name(f"{table.stem}-predicted.parquet")
+            names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
+            predict_file(trained, read_table(table).table, written, root=table.parent, columns=names)
+            _say({"output": str(written)} if as_json else [f"written {written}"], as_json)
+            return
+        given = dict(zip(MEDIA, (image, audio, video, mesh, signal), strict=True))
+        content: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
+        found = trained.predict(text=text, **content)
+        _say(asdict(found) if as_json else _prediction_lines(found), as_json)
 
 
 @app.command()
@@ -214,7 +263,7 @@ def serve(
         config = _service_config(
             bundle, database, folder, is_open=is_open, media_folder=media_folder, allow_hosts=allow_host or []
         )
-        out.print(f"http://{host}:{port}/docs", markup=False)
+        out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
         service.serve(config, host=host, port=port, workers=workers)
 
 
@@ -285,16 +334,24 @@ def erase(
 
 @app.command("list")
 def list_command(
-    kind: Annotated[str, typer.Argument(help="encoders, models, fusions, metrics, sources or settings.")],
+    kind: Annotated[str, typer.Argument(help="encoders, models, classifiers, fusions, metrics, sources or settings.")],
     markdown: Annotated[bool, typer.Option(help="Settings as a Markdown page.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List what there is by name, or every setting with its help text."""
     with told(as_json):
-        tables = {"encoders": ENCODERS, "models": MODELS, "fusions": FUSIONS, "metrics": METRICS, "sources": SOURCES}
+        tables = {
+            "encoders": ENCODERS,
+            "models": MODELS,
+            "classifiers": CLASSIFIERS,
+            "fusions": FUSIONS,
+            "metrics": METRICS,
+            "sources": SOURCES,
+        }
         if kind == "settings":
             lines = list(_settings("", RunConfig))
-            for what in ("models", "encoders"):
+            lines += [(f"task classification: {name}", about) for name, about in _settings("", classify.ClassifyConfig)]
+            for what in ("models", "classifiers", "encoders"):
                 for name in tables[what].names():
                     lines += list(_settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
             _say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
@@ -380,6 +437,44 @@ def _finish(bundle: Bundle, as_json: bool) -> None:
     out.print(table)
     out.print(f"bundle  {folder}\nreport  {folder / 'report' / 'report.html'}", markup=False)
     out.print(f"try     penchant recommend {folder} --user {bundle.histories.user_ids[0]}", markup=False)
+
+
+def _finish_classifiers(trained: list[TrainedClassifier], as_json: bool) -> None:
+    """Say where each classifier is and what it is worth beside each modality alone."""
+    found = []
+    for one in trained:
+        folder = one.folder or Path()
+        report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))["labelled"]
+        found.append({"bundle": str(folder), "report": str(folder / "report" / "report.html"), "results": report})
+        if as_json:
+            continue
+        table = _table("classifier", "accuracy", "macro F1", "AUC", f"ours minus it, {report['metric']}")
+        for row in report["rows"]:
+            scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
+            gap = row["difference"]
+            said = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "is it"
+            table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), said)
+        out.print(f"{report['num_samples']:,} test samples:", markup=False)
+        out.print(table)
+        for note in report["notes"]:
+            out.print(note, markup=False)
+        out.print(f"bundle  {folder}\nreport  {folder / 'report' / 'report.html'}", markup=False)
+        out.print(f"try     penchant predict {folder} --{one.modalities[0]} ...", markup=False)
+    if as_json:
+        _say(found, as_json)
+
+
+def _cell(score: dict[str, Any]) -> str:
+    ends = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['mean']:.3f}{ends}"
+
+
+def _prediction_lines(found: Prediction) -> list[str]:
+    unsure = "  UNSURE: ask a person" if found.is_unsure else ""
+    lines = [f"{found.label}  {found.score:.1%} (threshold {found.threshold:.1%}){unsure}", classes_line(found)]
+    if found.evidence:
+        lines.append("because of " + ", ".join(f"{word} {value:+.2f}" for word, value in found.evidence))
+    return [*lines, *found.notes]
 
 
 def _say(answer: Any, as_json: bool) -> None:

@@ -60,6 +60,8 @@ class FusionConfig(Settings):
 class RunConfig(Settings):
     """One run: the whole TOML file."""
 
+    task: Literal["recommendation"] = "recommendation"
+    """What kind of run this is; `classification` is read by classify.py."""
     name: str = "run"
     """What the report is headed."""
     seed: int = 0

@@ -8,7 +8,7 @@ import librosa
 import numpy as np
 import pytest
 
-from penchant.encoders.audio import RATE, Mel, _mel_filters, _windows, sound_statistics
+from penchant.encoders.audio import RATE, Mel, _windows, mel_filters, sound_statistics
 
 TIMES = np.arange(3 * RATE) / RATE
 
@@ -43,7 +43,7 @@ def test_tempo_finds_the_beat() -> None:
 
 def test_mel_filters_equal_librosa() -> None:
     expected = librosa.filters.mel(sr=RATE, n_fft=1024, n_mels=64, htk=True, norm=None)
-    np.testing.assert_allclose(_mel_filters(64, 1024).toarray(), expected, atol=1e-5)
+    np.testing.assert_allclose(mel_filters(64, 1024).toarray(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(RATE, np.float32), np.zeros(1, np.float32), tone(440)[:100]])

@@ -92,7 +92,7 @@ def test_platt_of_equal_scores_gives_the_share_of_positives():
 def test_auc_under_drawn_users_equals_scikit_learn_with_weights():
     label, probability, group = pairs(200, 20)
     counts = np.random.default_rng(0).integers(0, 3, (4, 20)).astype(float)
-    ours = classification._Order.of(label, probability, group).areas(counts)
+    ours = classification.RankOrder.of(label, probability, group).areas(counts)
     theirs = [roc_auc_score(label, probability, sample_weight=row[group]) for row in counts]
     assert ours == pytest.approx(theirs)
 

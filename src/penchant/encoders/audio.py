@@ -189,7 +189,7 @@ def sound_statistics(samples: Float32[np.ndarray, " samples"], bands: int, cepst
         samples = np.pad(samples, (0, 2 * window - len(samples)))
     _, _, spectrum = signal.stft(samples, RATE, nperseg=window, noverlap=window // 2, boundary=None, padded=False)
     power = (np.abs(spectrum) ** 2).astype(np.float32)  # (F, T)
-    mel = np.log10(_mel_filters(bands, window) @ power + SILENCE)
+    mel = np.log10(mel_filters(bands, window) @ power + SILENCE)
     cepstrum = fft.dct(mel, axis=0, norm="ortho")[:cepstra]
     movement = np.diff(cepstrum, axis=1)
     chroma = _chroma_filters(window) @ power
@@ -225,7 +225,7 @@ def _tempo(onset: Float32[np.ndarray, " frames"]) -> tuple[float, float]:
 
 
 @lru_cache
-def _mel_filters(bands: int, window: int) -> sparse.csr_array:
+def mel_filters(bands: int, window: int) -> sparse.csr_array:
     """Return (bands, bins): triangles that are equally wide in mel (O'Shaughnessy 1987).
 
     Sparse not for their size: a dense product would start BLAS threads in each of the threads that read ahead, and these

@@ -247,7 +247,7 @@ def auc_interval(
         return Interval(area, float("nan"), float("nan"), int(groups.size))
     rng = generator(config.seed, "bootstrap.auc")
     size = max(1, BATCH_CELLS // len(label))
-    order = _Order.of(label, probability, member)
+    order = RankOrder.of(label, probability, member)
     areas = []
     for start in range(0, config.resamples, size):
         counts = draw_counts(rng, min(size, config.resamples - start), groups.size)
@@ -258,7 +258,7 @@ def auc_interval(
 
 
 @dataclass(frozen=True)
-class _Order:
+class RankOrder:
     """What of the scores an AUC depends on, so that each draw of users needs only new weights.
 
     Attributes:
@@ -279,7 +279,7 @@ class _Order:
         label: Bool[np.ndarray, " pairs"],
         probability: Float64[np.ndarray, " pairs"],
         member: Int64[np.ndarray, " pairs"],
-    ) -> _Order:
+    ) -> RankOrder:
         no = np.flatnonzero(~label)
         no = no[np.argsort(probability[no], kind="stable")]
         lower, up_to = (np.searchsorted(probability[no], probability[label], side=side) for side in ("left", "right"))

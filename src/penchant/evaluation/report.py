@@ -22,6 +22,7 @@ from penchant.evaluation import digits, plots, verdicts
 from penchant.evaluation.ablation import Ablation, GroupGain
 from penchant.evaluation.classification import Classified
 from penchant.evaluation.comparison import League
+from penchant.evaluation.labelled import Labelled
 from penchant.evaluation.slices import Slice
 from penchant.evaluation.thumbnails import clip, thumbnail
 from penchant.evaluation.variety import Variety
@@ -123,6 +124,7 @@ class ReportData:
         group_gains: What each modality is worth to each group of users.
         slices: By kind of user and of true item.
         classified: Yes or no; ours first, others beside it.
+        labelled: Classes told apart, for a labelled task.
         variety: Beyond accuracy.
         weights: Member to its weight in the stack.
         stages: In the order they ran.
@@ -144,6 +146,7 @@ class ReportData:
     group_gains: tuple[GroupGain, ...] = ()
     slices: tuple[Slice, ...] = ()
     classified: tuple[Classified, ...] = ()
+    labelled: Labelled | None = None
     variety: tuple[Variety, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
@@ -175,6 +178,7 @@ def summarise(data: ReportData) -> list[str]:
     sentences = verdicts.league_sentences(data.league, words) if data.league else []
     sentences += [verdicts.classified_sentence(c, words) for c in data.classified[:1]]
     sentences += verdicts.ablation_sentences(data.ablation, words) if data.ablation else []
+    sentences += verdicts.labelled_sentences(data.labelled, words) if data.labelled else []
     return [_one_line(sentence) for sentence in sentences]
 
 

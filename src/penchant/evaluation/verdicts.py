@@ -12,6 +12,7 @@ from penchant.evaluation.ablation import DOES_NOT_PAY, Ablation, AblationRow, Pa
 from penchant.evaluation.classification import Classified
 from penchant.evaluation.comparison import League, LeagueRow
 from penchant.evaluation.intervals import SAME, Interval
+from penchant.evaluation.labelled import Labelled, LabelledRow
 from penchant.evaluation.words import Words
 
 METRIC_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "hit_rate": "Hit rate"}
@@ -63,10 +64,45 @@ def classified_sentence(classified: Classified, words: Words) -> str:
     return words("headline_auc", name=classified.name, auc=digits.percent(auc.mean), interval=interval)
 
 
+def labelled_sentences(labelled: Labelled, words: Words) -> list[str]:
+    """Return how often the answer is right, whether fusion helps, what is left to a person, and what a reader must know."""
+    ours, asked = labelled.ours.scores, labelled.asked
+    said = [
+        words(
+            "labelled_headline",
+            accuracy=digits.interval(ours["accuracy"]),
+            f1=digits.interval(ours["macro_f1"]),
+            auc=digits.interval(ours["auc"]),
+            samples=digits.count(labelled.num_samples),
+        )
+    ]
+    verdict = labelled.verdict()
+    if verdict:
+        said.append(words(f"fusion_{verdict}") + words("between_sentences") + _against_each(labelled, words))
+    if asked.share > 0:
+        shares = (asked.share, asked.accuracy, asked.accuracy_of_all)
+        share, rest, everything = (digits.percent(value) for value in shares)
+        said.append(words("labelled_asked", share=share, accuracy=rest, all=everything))
+    return [*said, *labelled.notes]
+
+
+def labelled_role(row: LabelledRow, words: Words) -> str:
+    """Return what kind of row it is, and what it looks at."""
+    uses = " + ".join(words.channel(name) for name in row.uses)
+    return f"{words(row.role)}: {uses}" if uses else words(row.role)
+
+
 def arm_name(row: AblationRow, words: Words) -> str:
     """Return what to call one arm of the ablation: "all but text"."""
     uses = " + ".join(words.channel(name) for name in row.uses)
     return words(f"arm_{row.kind}", channel=words.channel(row.channel), uses=uses)
+
+
+def _against_each(labelled: Labelled, words: Words) -> str:
+    """Return ours minus each modality alone."""
+    gaps = [(row, row.difference) for row in labelled.rows if row.role == "alone" and row.difference is not None]
+    parts = [f"{' + '.join(words.channel(u) for u in row.uses)} {digits.difference(gap)}" for row, gap in gaps]
+    return words("fusion_against", metric=metric_name(labelled.metric), gaps="; ".join(parts))
 
 
 def _headline(league: League, ours: LeagueRow, metric: str, words: Words) -> str:

@@ -11,7 +11,19 @@ from penchant.core.schema import BEHAVIOUR, MODALITIES
 LANGUAGES = {"en": "en", "zh": "zh-CN"}
 """Setting to the page's `lang`."""
 
-SIZES = ("users", "items", "interactions", "train", "validation", "test", "test_users")
+SIZES = (
+    "users",
+    "items",
+    "interactions",
+    "train",
+    "validation",
+    "test",
+    "test_users",
+    "samples",
+    "train_samples",
+    "validation_samples",
+    "test_samples",
+)
 """Counts of the data that have a word of their own."""
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -33,7 +45,24 @@ WORDS: dict[str, tuple[str, str]] = {
     "protocol": ("How it was measured", "评测方法"),
     "environment": ("Machine and versions", "运行环境"),
     "contents": ("Contents", "目录"),
+    "labelled": ("Telling the classes apart", "分类效果"),
+    "classes": ("Class by class", "各类别"),
+    "confusion": ("What was taken for what", "混淆矩阵"),
     # roles and columns
+    "alone": ("alone", "单模态"),
+    "fused": ("fused", "融合"),
+    "class": ("Class", "类别"),
+    "support": ("samples", "样本"),
+    "samples": ("samples", "样本"),
+    "train_samples": ("training samples", "训练样本"),
+    "validation_samples": ("validation samples", "验证样本"),
+    "test_samples": ("test samples", "测试样本"),
+    "row": ("Classifier", "分类器"),
+    "ours_minus": ("ours minus it", "本方法减去它"),
+    "cost_curve": ("Cost by threshold", "各阈值的代价"),
+    "cost_of": ("a miss costs {miss}, a false alarm {false_alarm}", "漏报代价 {miss}，误报代价 {false_alarm}"),
+    "relative_cost": ("Cost, share of being always wrong", "代价（占全错代价的比例）"),
+    "true_class": ("True class", "真实类别"),
     "ours": ("ours", "本方法"),
     "baseline": ("baseline", "基线"),
     "member": ("member", "成员"),
@@ -121,6 +150,10 @@ WORDS: dict[str, tuple[str, str]] = {
     "novelty": ("Novelty (bits)", "新颖度（比特）"),
     "diversity": ("Diversity", "多样性"),
     "gini": ("Inequality (Gini)", "不均衡度（Gini）"),
+    "macro_f1": ("Macro F1", "宏平均 F1"),
+    "weighted_f1": ("Weighted F1", "加权 F1"),
+    "macro_precision": ("Macro precision", "宏平均精确率"),
+    "macro_recall": ("Macro recall", "宏平均召回率"),
     "between_sentences": (" ", ""),
     # verdicts
     "better": ("better", "更好"),
@@ -192,6 +225,33 @@ WORDS: dict[str, tuple[str, str]] = {
     "classified_note": (
         "{pairs} pairs of {users} users, {share} of them yes. Threshold and calibration were fitted on validation pairs.",
         "{users} 个用户的 {pairs} 个样本，其中 {share} 为“是”。阈值与校准均在验证集上确定。",
+    ),
+    "labelled_headline": (
+        "Of {samples} test samples, accuracy is {accuracy}, macro F1 {f1}, AUC {auc}.",
+        "在 {samples} 个测试样本上，准确率 {accuracy}，宏平均 F1 {f1}，AUC {auc}。",
+    ),
+    "labelled_asked": (
+        "Asking a person about {share} of them makes the other answers right {accuracy} of the time, instead of {all}.",
+        "将其中 {share} 交由人工判断后，其余回答的正确率为 {accuracy}，否则为 {all}。",
+    ),
+    "labelled_note": (
+        "{samples} samples of {units} independent units, {repeats} repeat(s). Ordered by {metric}; verdicts allow for the number of rows.",
+        "{samples} 个样本，来自 {units} 个独立单元，重复 {repeats} 次。按 {metric} 排序；判定已考虑行数。",
+    ),
+    "fusion_better": ("Fusion helps: it is better than every modality alone.", "融合有益：优于任何单一模态。"),
+    "fusion_worse": (
+        "Fusion hurts: one modality alone is better. Use that one.",
+        "融合有害：单一模态更好，应只用该模态。",
+    ),
+    "fusion_not distinguishable": (
+        "Fusion does not help measurably: it is not distinguishable from at least one modality alone.",
+        "融合没有可测的帮助：与至少一种单一模态无法区分。",
+    ),
+    "fusion_against": ("Ours minus each alone, {metric}: {gaps}.", "本方法减去各单模态，{metric}：{gaps}。"),
+    "confusion_note": ("Rows are the truth, columns the answer.", "行为真实类别，列为回答。"),
+    "class_note": (
+        "Each class against the rest, at the thresholds chosen on validation.",
+        "每个类别与其余类别相比，阈值在验证集上选定。",
     ),
     "out_of": ("{count} of {total}", "{total} 中的 {count}"),
     "footer": (

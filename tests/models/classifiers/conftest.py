@@ -1,0 +1,47 @@
+"""Samples of one modality, split, for tests of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penchant.core.schema import Embeddings, Parts, Samples
+from penchant.data.folds import Config as SplitConfig
+from penchant.data.folds import split_samples
+from penchant.data.samples import SamplesConfig, read_samples
+from penchant.models.classifiers.classifier import Lesson, View
+
+from .media import write_samples
+
+Made = tuple[Samples, View, Parts]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Made]:
+    """Return a function that writes and reads samples of some modalities."""
+
+    def made(*modalities: str, count: int = 60) -> Made:
+        write_samples(tmp_path, count, modalities=modalities)
+        text = ["text"] if "text" in modalities else []
+        media = {m: m for m in modalities if m != "text"}
+        samples = read_samples(SamplesConfig(path=tmp_path / "samples.csv", text=text, media=media))
+        return samples, View(samples.catalog(), {}), split_samples(samples, SplitConfig(), 0)
+
+    return made
+
+
+def lesson(samples: Samples, rows: np.ndarray) -> Lesson:
+    ones = np.ones(len(rows))
+    return Lesson(rows, samples.labels()[rows], len(samples.classes), ones, ones)
+
+
+def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> Embeddings:
+    """Return vectors of which one number knows the label; some rows may be missing."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((len(samples), 5)).astype(np.float32)
+    values[:, 0] += 4 * samples.labels() - 2
+    present = rng.random(len(samples)) >= lacking
+    return Embeddings(name, "text", np.where(present[:, None], values, 0), present, "test")

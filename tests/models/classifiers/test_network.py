@@ -1,0 +1,123 @@
+"""Every named network learns from raw content what a person sees in it, and comes back from disk as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penchant.core.errors import ConfigError
+from penchant.models.classifiers.classifier import View
+from penchant.models.classifiers.network import Network, focal
+from penchant.training.classification import make_classifier, make_judge
+
+from .conftest import Made, channel, lesson
+
+torch = pytest.importorskip("torch")
+
+QUICK = {"epochs": 12, "patience": 12, "learning_rate": 0.01, "device": "cpu"}
+READERS = [
+    *(("text", net) for net in ("lstm", "gru", "rnn", "cnn", "transformer")),
+    *(("audio", net) for net in ("lstm", "rnn", "cnn")),
+    *(("signal", net) for net in ("gru", "transformer")),
+]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "text": {"max_length": 16},
+    "audio": {"max_length": 24, "bands": 16},
+    "signal": {"max_length": 60},
+    "image": {"side": 16},
+    "mesh": {"options": {"points": 64}},
+}
+
+
+def network(branches: dict[str, dict[str, Any]], **settings: Any) -> Network:
+    table = {"model": "network", "dim": 16, "batch_size": 8, "trainer": QUICK, "branches": branches, **settings}
+    made = make_classifier("net", table)
+    assert isinstance(made, Network)
+    return made
+
+
+def learn(net: Network, made: Made) -> float:
+    samples, view, parts = made
+    judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")
+    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
+    tested = lesson(samples, parts.test)
+    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))
+
+
+@pytest.mark.parametrize(("modality", "net"), READERS)
+def test_sequences_of_each_modality_are_told_apart(modality: str, net: str, make: Callable[..., Made]) -> None:
+    branch = {"modality": modality, "net": net, **OPTIONS[modality]}
+    assert learn(network({"raw": branch}), make(modality, count=80)) >= 0.85
+
+
+@pytest.mark.parametrize("modality", ["image", "mesh"])
+def test_pictures_and_shapes_are_told_apart(modality: str, make: Callable[..., Made]) -> None:
+    assert learn(network({"raw": {"modality": modality, **OPTIONS[modality]}}), make(modality)) >= 0.9
+
+
+def test_sound_is_read_as_a_picture_too(make: Callable[..., Made]) -> None:
+    branch = {"modality": "audio", "net": "picture_cnn", **OPTIONS["audio"]}
+    assert learn(network({"raw": branch}), make("audio")) >= 0.9
+
+
+@pytest.mark.parametrize("fusion", ["concat", "gated", "attention"])
+def test_fused_networks_bear_missing_modalities_and_come_back_equal(fusion: str, make: Callable[..., Made]) -> None:
+    made = make("text", "image", "audio")
+    samples, view, parts = made
+    view = View(view.catalog, {"vector": channel(samples, lacking=0.3)})
+    branches = {m: {"modality": m, **OPTIONS[m]} for m in ("text", "image", "audio")}
+    net = network({**branches, "frozen": {"channel": "vector"}}, fusion=fusion)
+    assert learn(net, (samples, view, parts)) >= 0.9
+    again = network({**branches, "frozen": {"channel": "vector"}}, fusion=fusion).restore(net.arrays(), net.facts())
+    np.testing.assert_array_equal(again.log_probability(view), net.log_probability(view))
+
+
+@pytest.mark.parametrize("settings", [{"augment": {}}, {"mixup": 0.2}])
+def test_augmented_training_still_learns(settings: dict[str, Any], make: Callable[..., Made]) -> None:
+    branches = {m: {"modality": m, **OPTIONS[m]} for m in ("text", "image", "audio", "signal")}
+    assert learn(network(branches, **settings), make(*branches)) >= 0.8
+
+
+def test_words_start_from_word2vec_and_come_back_equal(make: Callable[..., Made]) -> None:
+    pytest.importorskip("gensim")
+    made = make("text")
+    branch = {"text": {"modality": "text", "pretrain": True}}
+    net = network(branch)
+    assert learn(net, made) >= 0.9
+    again = network(branch).restore(net.arrays(), net.facts())
+    np.testing.assert_array_equal(again.log_probability(made[1]), net.log_probability(made[1]))
+
+
+def test_what_else_is_in_a_batch_makes_no_difference(make: Callable[..., Made]) -> None:
+    made = make("text")
+    net = network({"text": {"modality": "text"}})
+    learn(net, made)
+    view = made[1]
+    alone = np.concatenate([net.log_probability(view.take(np.array([row]))) for row in range(6)])
+    np.testing.assert_allclose(alone, net.log_probability(view.take(np.arange(6))), atol=1e-5)
+
+
+def test_focal_loss_is_cross_entropy_at_gamma_0_and_looks_away_from_the_known() -> None:
+    logits, target = torch.tensor([[4.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    plain = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 0]), reduction="none")
+    torch.testing.assert_close(focal(logits, target, 0.0), plain)
+    assert (focal(logits, target, 2.0) / plain)[0] < 0.001
+    torch.testing.assert_close((focal(logits, target, 2.0) / plain)[1], torch.tensor(0.25))
+
+
+def test_a_branch_of_nothing_says_so() -> None:
+    with pytest.raises(ConfigError, match="either the frozen vectors of a channel or the raw content"):
+        network({"x": {}})
+    with pytest.raises(ConfigError, match="The network reads nothing"):
+        network({})
+
+
+def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> None:
+    samples, view, _ = make("text")
+    view = View(view.catalog, {"vector": channel(samples)})
+    with pytest.raises(ConfigError, match="There is no channel 'vectro'") as caught:
+        network({"x": {"channel": "vectro"}}).modalities(view)
+    assert "vector" in caught.value.fix

@@ -1,0 +1,83 @@
+"""What is tuned on validation does what it is tuned for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from penchant.models.classifiers.classifier import log_softmax
+from penchant.models.classifiers.combined import Decision
+from penchant.training.calibration import (
+    Config,
+    calibrate,
+    choose_doubt,
+    choose_factors,
+    combine,
+    cross_entropy,
+    fit_stack,
+)
+
+CLASSES = ("a", "b", "c")
+RNG = np.random.default_rng(0)
+LABELS = RNG.choice(3, 400, p=[0.7, 0.2, 0.1])
+PRIOR = np.log(np.bincount(LABELS) / len(LABELS))
+HERE = np.ones(len(LABELS), bool)
+
+
+def said(skill: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return log_softmax(skill * np.eye(3)[LABELS] + rng.standard_normal((len(LABELS), 3)) + PRIOR)
+
+
+def test_the_stack_listens_to_who_knows() -> None:
+    found = {"knows": said(2.0, 1), "guesses": said(0.0, 2)}
+    stack = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
+    assert stack.weight[0] > 0.5
+    assert stack.weight[1] < 0.1
+    alone = cross_entropy(np.exp(found["knows"]), LABELS)
+    assert cross_entropy(np.exp(log_softmax(stack.logits(found, {"knows": HERE, "guesses": HERE}))), LABELS) < alone
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic", "auto"])
+def test_overconfident_probabilities_are_calibrated_on_others(kind: str) -> None:
+    logits = 4 * said(1.0, 3)
+    half = np.arange(len(LABELS)) < 200
+    found = calibrate(logits[half], LABELS[half], kind)
+    before = cross_entropy(np.exp(log_softmax(logits[~half])), LABELS[~half])
+    assert cross_entropy(found.apply(logits[~half]), LABELS[~half]) < before - 0.1
+
+
+def test_factors_raise_macro_f1_of_rare_classes() -> None:
+    probability = np.exp(said(1.0, 4))
+    factor = choose_factors(probability, LABELS, "macro_f1", np.ones(3))
+    plain, tuned = (f1_score(LABELS, p.argmax(1), average="macro") for p in (probability, probability * factor))
+    assert tuned > plain + 0.02
+
+
+def test_costs_move_the_threshold_to_where_expected_cost_is_least() -> None:
+    factor = choose_factors(np.full((4, 2), 0.5), np.array([0, 1, 0, 1]), "cost", np.array([1.0, 4.0]))
+    assert Decision(factor).thresholds(np.array([[0.5, 0.5]]))[0, 1] == pytest.approx(0.2)  # 1 / (1 + 4)
+
+
+def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
+    confidence = np.linspace(0.55, 0.99, 100)
+    probability = np.stack([1 - confidence, confidence], axis=1)
+    labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
+    decision = Decision(np.ones(2))
+    sure = choose_doubt(decision, probability, labels, wanted=0.95, max_asked=0.5)
+    asked = confidence < sure
+    assert asked.sum() == 16  # 80 right of 84
+    assert choose_doubt(decision, probability, labels, wanted=1.0, max_asked=0.1) == pytest.approx(
+        confidence[9:11].mean()
+    )
+    assert choose_doubt(decision, probability, labels, wanted=0.8, max_asked=0.5) == 0.0
+
+
+def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
+    some = LABELS != 2
+    found = {"m": said(1.0, 5)[some]}
+    made = combine(("m",), found, {"m": HERE[some]}, LABELS[some], PRIOR, CLASSES, Config(calibration="platt"))
+    probability = made.probability(found, {"m": HERE[some]})
+    np.testing.assert_allclose(probability.sum(axis=1), 1.0)
+    assert np.isfinite(probability).all()
