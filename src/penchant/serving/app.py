@@ -34,6 +34,7 @@ from penchant.serving.contracts import (
 from penchant.serving.problems import MEDIA_TYPE, handle_problems
 from penchant.serving.reference import reference_page
 from penchant.serving.service import Config, Service
+from penchant.serving.studio.pages import add_studio
 from penchant.serving.telemetry import Guard, Metrics
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -96,6 +97,7 @@ def create_app(config: Config) -> FastAPI:
     _add_items(app)
     _add_probes(app, metrics)
     _describe_problems(app)
+    add_studio(app)
     return app
 
 
