@@ -246,7 +246,7 @@ def write(out: Path, split: Split, outcome: Outcome, versions: tuple[str, ...]) 
         "cpu_seconds": sum(os.times()[:2]),
         "load": os.getloadavg()[1],
         "peak_bytes": _peak_bytes(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "versions": {name: _version(name) for name in versions},
         "seed": split.seed,
     }
