@@ -38,7 +38,7 @@ from penchant.evaluation.report import Coverage, ReportData, write_report
 from penchant.evaluation.report import Stage as Timed
 from penchant.models.classifiers.classifier import View
 from penchant.models.classifiers.trained import TrainedClassifier, channels_of
-from penchant.pipeline import Clock
+from penchant.pipeline import Clock, beside
 from penchant.training.classification import Config as FitConfig
 from penchant.training.classification import Fitted, default_classifiers, fit, fusion_tables, look
 
@@ -163,16 +163,7 @@ def read_config(path: Path) -> ClassifyConfig:
     Raises:
         ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
     """
-    config = ClassifyConfig.read(read_toml(path), where=path.name)
-    home = path.parent
-    content = config.content
-    if content is not None:
-        content = {
-            name: channel.model_copy(update={"path": home / channel.path}) if channel.path else channel
-            for name, channel in content.items()
-        }
-    data = config.data.model_copy(update={"path": home / config.data.path})
-    return config.model_copy(update={"data": data, "content": content})
+    return beside(ClassifyConfig.read(read_toml(path), where=path.name), path.parent)
 
 
 def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dict[str, ChannelConfig]]:

@@ -182,8 +182,11 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
     """
-    config = RunConfig.read(read_toml(path), where=path.name)
-    home = path.parent
+    return beside(RunConfig.read(read_toml(path), where=path.name), path.parent)
+
+
+def beside(config: Any, home: Path) -> Any:
+    """Return the settings of a run, of either task, whose data and vectors are looked for in a folder."""
     content = config.content
     if content is not None:
         content = {
