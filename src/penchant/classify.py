@@ -23,7 +23,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.logs import logger, step
-from penchant.core.schema import Finding, Parts, Samples
+from penchant.core.schema import Parts, Samples
 from penchant.data.cleaning import Config as CleanConfig
 from penchant.data.folds import Config as SplitConfig
 from penchant.data.folds import fold_samples, split_samples
@@ -38,7 +38,7 @@ from penchant.evaluation.report import Coverage, ReportData, write_report
 from penchant.evaluation.report import Stage as Timed
 from penchant.models.classifiers.classifier import View
 from penchant.models.classifiers.trained import TrainedClassifier, channels_of
-from penchant.pipeline import Clock, beside
+from penchant.pipeline import Clock, beside, stop_on_errors
 from penchant.training.classification import Config as FitConfig
 from penchant.training.classification import Fitted, default_classifiers, fit, fusion_tables, look
 
@@ -379,18 +379,6 @@ def protocol(config: ClassifyConfig, parts: Parts, fitted: Fitted) -> tuple[str,
     )
     ways = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
     return split, chosen, f"Validation liked {fitted.ours} best: {ways}."
-
-
-def stop_on_errors(samples: Samples) -> Samples:
-    """Raise the first finding that forbids going on."""
-    for finding in samples.findings:
-        if finding.severity == "error":
-            raise DataError(_said_of(finding), where="; ".join(finding.examples[:3]) or "the data", fix=finding.advice)
-    return samples
-
-
-def _said_of(finding: Finding) -> str:
-    return f"{finding.check}: {finding.count:,} of {finding.total:,}."
 
 
 def _rows_of(samples: Samples, part: Samples) -> np.ndarray:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import step
-from penchant.core.schema import Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
+from penchant.core.schema import Content, Dataset, Finding, Histories, Interactions, Samples, Split, Users, Vocabulary
 from penchant.data.cleaning import Config as CleanConfig
 from penchant.data.cleaning import clean
 from penchant.data.histories import Config as HistoriesConfig
@@ -44,6 +44,8 @@ from penchant.training.fitting import Stage, fit
 from penchant.training.members import MemberTables, default_members
 from penchant.training.search import Config as SearchConfig
 from penchant.training.search import search
+
+Checked = TypeVar("Checked", Dataset, Samples)
 
 
 class FusionConfig(Settings):
@@ -262,7 +264,7 @@ def everything(dataset: Dataset, config: RunConfig) -> Histories:
     )
 
 
-def stop_on_errors(dataset: Dataset) -> Dataset:
+def stop_on_errors(dataset: Checked) -> Checked:
     """Raise the first finding that forbids going on."""
     for finding in dataset.findings:
         if finding.severity == "error":
