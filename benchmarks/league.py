@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import league_report
-from league_split import PROTOCOLS, SETS, prepare
+from league_report import OURS
+from league_split import PROTOCOLS, SETS, own_config, prepare
 from penchant.core.errors import PenchantError
 
 HERE = Path(__file__).resolve().parent
@@ -49,6 +50,7 @@ class Peer:
 PEERS = {
     "popularity": Peer("Popularity", "simple_models.py", "popularity"),
     "recency_popularity": Peer("Recency popularity", "simple_models.py", "recency_popularity"),
+    "content_knn": Peer("Content kNN", "simple_models.py", "content_knn"),
     "implicit_knn_cosine": Peer("implicit ItemKNN cosine", "implicit_models.py", "item_knn_cosine"),
     "implicit_knn_bm25": Peer("implicit ItemKNN BM25", "implicit_models.py", "item_knn_bm25"),
     "implicit_als": Peer("implicit ALS", "implicit_models.py", "als"),
@@ -75,18 +77,17 @@ def main() -> None:
         prepare(asked.set, asked.protocol, asked.seed, folder, max_users=asked.max_users, content=not asked.no_content)
     except PenchantError as error:
         sys.exit(str(error))
-    titles = {}
-    if not asked.no_ours:
-        for key, title, command in _ours(asked):
-            titles[key] = title
+    ours, titles = _ours(asked), {key: peer.title for key, peer in PEERS.items()}
+    for key, (title, command) in ours.items():
+        titles[key] = title
+        if asked.ours is None or key in asked.ours:
             _run(key, command, folder, asked)
     everyone = [key for key, peer in PEERS.items() if not (asked.quick and peer.is_slow)]
     for key in everyone if asked.peers is None else asked.peers:
         peer = PEERS[key]
-        titles[key] = peer.title
         python = Path(asked.python) if asked.python else PEER_PYTHON
         _run(key, [str(python), str(HERE / "peers" / peer.script), peer.model], folder, asked)
-    league_report.write(folder, {key: peer.title for key, peer in PEERS.items()} | titles, asked.results)
+    league_report.write(folder, titles, asked.results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -100,7 +101,7 @@ def _arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="leave the slow networks out")
     add("--again", nargs="*", default=[], help="run these rows again, though they are finished")
     add("--config", action="append", default=[], type=Path, help="a TOML whose members make another row of ours")
-    add("--no-ours", action="store_true", help="run peers only")
+    add("--ours", nargs="*", help="only these rows of ours, by their folder's name; an empty list runs peers only")
     add("--no-content", action="store_true", help="encode no content: ids only")
     add("--max-users", type=int, help="so many users only, for a trial")
     add("--python", help=f"of the peers, {PEER_PYTHON} by default")
@@ -108,13 +109,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _ours(asked: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
-    """Return key, title and command of each row of ours: the default configuration, and each TOML asked for."""
-    command = [sys.executable, str(HERE / "peers" / "penchant_models.py")]
-    rows = [("penchant", "Penchant", [*command, "default"])]
-    for path in asked.config:
-        rows.append((f"penchant_{path.stem}", f"Penchant, {path.name}", [*command, "default", "--config", str(path)]))
-    return rows
+def _ours(asked: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
+    """Return title and command of each row of ours: the set's own TOML, the default members, and each TOML asked for."""
+    own = own_config(asked.set, asked.protocol)
+    paths = {OURS: own, f"{OURS}_default": None} if own else {OURS: None}
+    paths |= {f"{OURS}_{path.stem}": path for path in asked.config}
+    command = [sys.executable, str(HERE / "peers" / "penchant_models.py"), "default"]
+    return {
+        key: (f"Penchant, {path.name}", [*command, "--config", str(path)])
+        if path
+        else ("Penchant, default members", command)
+        for key, path in paths.items()
+    }
 
 
 def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) -> None:
@@ -145,10 +151,13 @@ def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) 
 
 
 def _quiet() -> dict[str, str]:
+    """Return the environment of every row: one thread, and memory that is kept for the next batch, not given back after each."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    memory = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
     return {
         **os.environ,
         **threads,
+        **memory,
         "POLARS_MAX_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONWARNINGS": "ignore",

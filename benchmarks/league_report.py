@@ -31,6 +31,8 @@ HOUR = 3_600_000_000
 GAPS = ("tie", "up to 1 h", "over 1 h")
 OURS = "penchant"
 RECENCY = "recency_popularity"
+FEWEST = 20
+"""Users of a slice that is shown."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ def _by_gap(slices: list[Slice], scored: list[Scored]) -> list[str]:
             f"| {s.dimension} | {s.group} | {s.num_users:,} | {s.ours.mean:.4f} | {s.baseline.mean:.4f} | "
             f"{_signed(s.difference)} {s.difference.verdict} |"
             for s in slices
+            if s.num_users >= FEWEST
         ),
         "",
     ]

@@ -59,6 +59,22 @@ SETS = {
 """`ml1m`: ratings of 4 and 5, 5-core. `ml1m_all`: every rating. `ml1m_llm`: as `ml1m`, with supplied LLM descriptions."""
 
 
+OWN = {
+    ("ml1m", "last_out"): "movielens-next",
+    ("ml1m_all", "last_out"): "movielens-next",
+    ("ml1m", "cold_among"): "movielens-cold",
+    ("ml1m_llm", "cold_among"): "movielens-cold-llm",
+    ("tiktok", "published"): "tiktok",
+    ("baby", "published"): "baby",
+}
+"""Set and protocol to the TOML that is our row there; any other has the default members."""
+
+
+def own_config(name: str, protocol: str) -> Path | None:
+    """Return the TOML of our row, None for the default members."""
+    return ROOT / "configs" / f"{OWN[name, protocol]}.toml" if (name, protocol) in OWN else None
+
+
 def prepare(name: str, protocol: str, seed: int, folder: Path, *, max_users: int | None, content: bool) -> Path:
     """Write the folder once; what is there is not written again.
 

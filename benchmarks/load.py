@@ -24,16 +24,16 @@ from urllib.parse import quote
 import numpy as np
 
 from penchant.serving.bundle import load
-from penchant.serving.index import Index
 from penchant.serving.served import Served
 from penchant.serving.store import Event, Store
 
 SERVER = """
-import sys
+import json, sys
 from pathlib import Path
 from penchant.serving.server import serve
 from penchant.serving.service import Config
-serve(Config(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None),
+serve(Config(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None,
+             **json.loads(sys.argv[6])),
       port=int(sys.argv[3]), workers=int(sys.argv[4]))
 """
 WRITER = """
@@ -97,8 +97,8 @@ def spread(seconds: Sequence[float]) -> str:
 class Server:
     """The service in a process of its own."""
 
-    def __init__(self, bundle: Path, folder: Path, database: str, workers: int, port: int) -> None:
-        arguments = [str(bundle.absolute()), str(folder), str(port), str(workers), database]
+    def __init__(self, bundle: Path, folder: Path, database: str, workers: int, port: int, **settings: int) -> None:
+        arguments = [str(bundle.absolute()), str(folder), str(port), str(workers), database, json.dumps(settings)]
         self.port = port
         self._process = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], stderr=subprocess.DEVNULL)
 
@@ -198,27 +198,6 @@ def inside(bundle: Path, count: int) -> None:
     say("inside the model, one person at a time", f"{spread(seconds)}, {cost:.2f} ms CPU")
 
 
-def index(size: int) -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((size // 500 + 1, 128)).astype(np.float32)
-    rows = centres[rng.integers(len(centres), size=size)] + 0.7 * rng.standard_normal((size, 128), np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    began = time.perf_counter()
-    found = Index(rows)
-    say(f"index of {size:,} x 128", f"built in {time.perf_counter() - began:.0f} s, recall@10 {found.recall:.3f}")
-    allowed, ours, alone = np.ones(size, bool), [], []
-    for query in rows[:500]:
-        began = time.perf_counter()
-        found.search(query, 10, allowed)
-        between = time.perf_counter()
-        if found._graph is not None:
-            found._graph.search(query[None], 10)
-        ours.append(between - began)
-        alone.append(time.perf_counter() - between)
-    ratio = np.percentile(ours, 99) / max(np.percentile(alone, 99), 1e-9)
-    say("search, against FAISS alone on the same index", f"{spread(ours)}; p99 {ratio:.2f} times FAISS")
-
-
 def kills(address: str, times: int) -> None:
     """Kill a writer in the middle of 100,000 events, so many times."""
     rng, lost, doubled, acknowledged = random.Random(1), 0, 0, 0
@@ -263,7 +242,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--requests", type=int, default=6000)
     parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--index", type=int, default=0, help="rows of a FAISS index to measure, for example 1000000")
     parser.add_argument("--port", type=int, default=8765)
     told = parser.parse_args()
     bundle = load(told.bundle)
@@ -285,8 +263,6 @@ def main() -> None:
         append_alone(address)
         if told.kills:
             kills(address, told.kills)
-    if told.index:
-        index(told.index)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import os
 import sys
 import tempfile
 import warnings
@@ -133,7 +132,7 @@ def _loaded(split: Split, model: str, settings: Settings, folder: Path) -> tuple
         config = Config(model=model, dataset="league", config_dict=fixed | settings)
     sys.argv = given
     init_seed(split.seed, reproducibility=True)
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)  # it takes every core otherwise
     dataset = create_dataset(config)
     built = dataset.build()
     sampler, _, _ = create_samplers(config, dataset, built)

@@ -15,12 +15,17 @@ import pandas as pd
 import pytorch_lightning
 from choosing import AT, from_table, ndcg, timed, tuned
 from exchange import Clock, Events, K, Outcome, Recommender, Settings, Split, serve
+from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import EASEModel, SASRecModel
 
-EPOCHS = (10, 20, 40, 80)
-"""Lengths of training compared on validation where there is no clock."""
+MAX_EPOCHS = 200
+"""Of a fit that has no clock and is ended by validation."""
+LOOK_EVERY = 2
+"""Epochs between two looks at validation."""
+PATIENCE = 3
+"""Looks without a better one that end the training."""
 REGULARISATIONS = [500.0, 50.0, 100.0, 200.0, 1000.0, 2000.0]
 
 warnings.filterwarnings("ignore")
@@ -61,44 +66,83 @@ def _fitted_ease(settings: Settings, events: Events, *, mend: bool) -> Recommend
 def _sasrec(split: Split, clock: Clock, settings: Settings) -> Outcome:
     """Fit for as many epochs as there is time for, on everything known: one fit, since `fit_partial` starts Adam anew.
 
-    Without a limit the epochs are chosen on validation: the training part first, then everything for as many epochs.
+    Without a limit the epochs are chosen on validation: the training part first, until validation stops getting better, then
+    everything for as many epochs.
     """
-    probe = clock.seconds
-    _sasrec_model(split, settings, 1).fit(_dataset(split.train))
-    epoch_seconds = clock.seconds - probe
-    before, notes = -1.0, [f"an epoch takes {epoch_seconds:.0f} s"]
+    before, notes = -1.0, []
     if clock.limit == float("inf"):
         epochs, before = _epochs_by_validation(split, settings)
         stopped = "validation"
     else:
-        epochs, stopped = max(1, int(clock.limit / epoch_seconds)), "clock"
-    began = clock.seconds
+        _sasrec_model(split, settings, 1).fit(_dataset(split.train))
+        notes.append(f"an epoch takes {clock.seconds:.0f} s")
+        epochs, stopped = max(1, int(clock.limit / clock.seconds)), "clock"
+    tune_seconds = clock.seconds
     dataset = _dataset(split.known)
     model = _sasrec_model(split, settings, epochs)
     model.fit(dataset)
-    fit_seconds = clock.seconds - began
+    fit_seconds = clock.seconds - tune_seconds
     lists, recommend_seconds = timed(lambda: _recommender(model, dataset)(split.asked, K, split.candidates))
-    return Outcome(lists, settings, before, fit_seconds, recommend_seconds, 0.0, epochs, stopped, notes)
+    return Outcome(lists, settings, before, fit_seconds, recommend_seconds, tune_seconds, epochs, stopped, notes)
 
 
-def _sasrec_model(split: Split, settings: Settings, epochs: int) -> SASRecModel:
+def _sasrec_model(split: Split, settings: Settings, epochs: int, *callbacks: Callback) -> SASRecModel:
     pytorch_lightning.seed_everything(split.seed)
-    return SASRecModel(**settings, epochs=epochs)
+    return SASRecModel(**settings, epochs=epochs, get_trainer_func=lambda: _trainer(epochs, callbacks))
+
+
+def _trainer(epochs: int, callbacks: tuple[Callback, ...]) -> Trainer:
+    """Return what the library would make, with callbacks."""
+    return Trainer(
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=False,
+        devices=1,
+    )
 
 
 def _epochs_by_validation(split: Split, settings: Settings) -> tuple[int, float]:
-    """Return the best of a few lengths of training, each from the start, and its NDCG on validation."""
-    users, dataset, seen = split.judged(), _dataset(split.train), {}
-    for epochs in EPOCHS:
-        model = _sasrec_model(split, settings, epochs)
-        model.fit(dataset)
-        found = _recommender(model, dataset)(users, AT, split.validation_candidates)
-        seen[epochs] = ndcg(found, users, split.validation, AT)
-        print(f"  {epochs} epochs: validation NDCG@{AT} {seen[epochs]:.4f}", flush=True)
-        if seen[epochs] < max(seen.values()):
-            break
-    best = max(seen, key=lambda epochs: seen[epochs])
-    return best, seen[best]
+    """Return the epoch of one long training that did best on validation, and its NDCG there."""
+    dataset, looks = _dataset(split.train), _Looks(split)
+    model = _sasrec_model(split, settings, MAX_EPOCHS, looks)
+    looks.recommend = _recommender(model, dataset)
+    looks.model = model
+    model.fit(dataset)
+    best = max(looks.seen, key=lambda epochs: looks.seen[epochs])
+    return best, looks.seen[best]
+
+
+class _Looks(Callback):
+    """Ranks the validation users every few epochs, as the finished model would, and ends what no longer gets better.
+
+    Attributes:
+        seen: Epochs to NDCG.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.users = split, split.judged()
+        self.seen: dict[int, float] = {}
+        self.recommend: Recommender
+        self.model: SASRecModel
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Looks:
+        """Stay the same: the library copies its trainer before a fit."""
+        return self
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
+        epochs = trainer.current_epoch + 1
+        if epochs % LOOK_EVERY:
+            return
+        self.model.is_fitted = True
+        lists = self.recommend(self.users, AT, self.split.validation_candidates)
+        pl_module.train()
+        self.seen[epochs] = ndcg(lists, self.users, self.split.validation, AT)
+        print(f"  {epochs} epochs: validation NDCG@{AT} {self.seen[epochs]:.4f}", flush=True)
+        scores = list(self.seen.values())
+        trainer.should_stop = len(scores) - 1 - int(np.argmax(scores)) >= PATIENCE
 
 
 def _dataset(events: Events) -> Dataset:

@@ -1,6 +1,6 @@
-"""The two baselines that need no library: what everyone takes, and what everyone takes these days.
+"""The baselines that need no library: what everyone takes, what everyone takes these days, and what looks like what the user took.
 
-In: a split. Out: lists. Both run in either environment.
+In: a split. Out: lists. All run in either environment.
 """
 
 from __future__ import annotations
@@ -51,5 +51,41 @@ def _fit_recency(settings: Settings, events: Events) -> Recommender:
     return by_scores(score, events)
 
 
+def content_knn(split: Split, clock: Clock) -> Outcome:
+    """Items whose content is nearest to the history's: cosine of one channel, or of all side by side, each of unit length."""
+    vectors = {name: _unit(*channel) for name, channel in split.content().items()}
+    vectors["all"] = np.hstack(list(vectors.values())) / np.sqrt(len(vectors))
+    grid = {
+        "channel": ["all", *split.channels()],
+        "neighbours": [100, 5, 10, 20, 300, 1000, split.num_items],
+        "last": [0, 5, 20],
+    }
+    return tuned(
+        split, clock, grid, lambda settings, events: _fitted_knn(settings, events, vectors[settings["channel"]])
+    )
+
+
+def _unit(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    values = np.where(present[:, None], values, 0.0)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def _fitted_knn(settings: Settings, events: Events, vectors: np.ndarray) -> Recommender:
+    """Keep each item's nearest, and sum them over the last items of a history; 0 takes the whole history."""
+    similar = (vectors @ vectors.T).astype(np.float32)
+    np.fill_diagonal(similar, 0)
+    width = min(settings["neighbours"], len(similar))
+    lowest = np.partition(similar, -width, axis=1)[:, -width, None]
+    weights = np.where(similar >= lowest, similar, 0)  # (history, candidates)
+    history = events.matrix()
+    if settings["last"]:
+        from_end = events.offsets()[events.user + 1] - 1 - np.arange(len(events))
+        kept = from_end < settings["last"]
+        recent = Events(events.user[kept], events.item[kept], events.at[kept], events.num_users, events.num_items)
+        history = recent.matrix()
+    return by_scores(lambda users: history[users] @ weights, events)
+
+
 if __name__ == "__main__":
-    serve({"popularity": popularity, "recency_popularity": recency_popularity}, ("numpy",))
+    models = {"popularity": popularity, "recency_popularity": recency_popularity, "content_knn": content_knn}
+    serve(models, ("numpy",))

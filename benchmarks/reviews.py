@@ -1,0 +1,105 @@
+"""What reading reviews is worth, on a world in which some events are regretted and only the user's words tell.
+
+In: folders of trained sentiment classifiers, made by `penchant run configs/sentiment-zh.toml` and `configs/sentiment.toml`. Out: how often
+they are right about a review, and NDCG@20 with their moods, without, and with the true ones, on what users truly liked.
+
+    python benchmarks/reviews.py FOLDER zh=runs/sentiment-zh en=runs/sentiment
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from penchant.core.logs import show_logs
+from penchant.core.schema import Content, Dataset, Interactions, Vocabulary
+from penchant.data.cleaning import clean
+from penchant.data.histories import build_histories
+from penchant.data.sources import read
+from penchant.data.splits import split
+from penchant.data.world import Config as WorldConfig
+from penchant.data.world import make_world
+from penchant.encoders.catalog import encode_catalog
+from penchant.evaluation.intervals import paired_difference
+from penchant.evaluation.ranking import measure
+from penchant.models.classifiers.reviews import ReviewsConfig, judge_reviews
+from penchant.pipeline import RunConfig, choose_members, fuse, stages
+from penchant.training.fitting import OURS, fit
+
+DISLIKED = ("skip", "regret")
+KEY = ["user_id", "item_id", "at"]
+
+
+def main(folder: Path, sentiment: dict[str, Path]) -> None:
+    show_logs()
+    size = WorldConfig(size="small", media=False, defects=False, regret_share=0.25, review_share=0.6)
+    truth = make_world(folder / "world", size)
+    config = RunConfig.read(
+        {
+            "data": {"path": folder / "world"},
+            "cache": folder / "cache",
+            "content": {"words": {"encoder": "minilm"}},
+            "fit": {"ablation": False},
+        },
+        where="benchmark",
+    )
+    dataset = clean(read(config.data), config.clean, config.media)
+    judged = judge_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
+    reasons = truth.events().with_columns(pl.col("at").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")))
+    events = judged.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
+    true_mood = pl.when(pl.col("text").is_not_null()).then(
+        pl.when(pl.col("reason").is_in(DISLIKED)).then(pl.lit("unhappy")).otherwise(pl.lit("happy"))
+    )
+    _accuracy(events.with_columns(true=true_mood))
+    arms = {
+        "without": events.drop("mood"),
+        "with": events,
+        "true moods": events.with_columns(mood=true_mood),
+    }
+    scores = {name: _score(name, table, dataset, config) for name, table in arms.items()}
+    for name in ("with", "true moods"):
+        gap = paired_difference(scores[name], scores["without"])
+        print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.verdict}")
+
+
+def _accuracy(events: pl.DataFrame) -> None:
+    """Print how often a mood is the true one, by language, where the classifier is sure."""
+    said = events.filter(pl.col("text").is_not_null())
+    chinese = pl.col("text").str.contains(r"\p{Han}")
+    for name, rows in (("zh", said.filter(chinese)), ("en", said.filter(~chinese))):
+        sure = rows.filter(pl.col("mood").is_not_null())
+        unhappy = rows.filter(pl.col("true") == "unhappy")
+        found = unhappy.filter(pl.col("mood") == "unhappy").height / unhappy.height
+        wrong = rows.filter(pl.col("mood") == "unhappy", pl.col("true") == "happy").height
+        print(
+            f"{name}: {rows.height} reviews, {rows['text'].n_unique()} different; sure of {sure.height / rows.height:.1%}, right of "
+            f"these {(sure['mood'] == sure['true']).mean():.1%}; found {found:.1%} of {unhappy.height} unhappy, {wrong} false alarms"
+        )
+
+
+def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: RunConfig) -> pl.Series:
+    """Return each test user's NDCG@20 on what they truly liked; the parts, users and truth are those of every other arm."""
+    data = replace(dataset, interactions=Interactions(events))
+    parts = split(data.interactions, config.split, config.seed)
+    validation, test = stages(data, parts, config)
+    embeddings, _ = encode_catalog(
+        data.catalog, config.content or {}, cache=config.cache / "vectors", limits=config.media
+    )
+    content, fusion = fuse(Content(embeddings), validation, config)
+    tables, _ = choose_members(data, content, validation, config)
+    trained = fit(tables, validation, test.histories, content, fusion, config.fit, at=20)
+    liked = parts.test.where(~pl.col("reason").is_in(DISLIKED))
+    items, users = Vocabulary(data.catalog.item_ids), test.histories.user_ids
+    plain = Interactions(liked.table.drop("mood", strict=False))
+    truth = build_histories(plain, items, config.histories, users=users, seed=config.seed)
+    lists = trained.pool.rank({OURS: trained.ours.weights}, test.histories, 20)[OURS]
+    score = measure(lists, truth, ks=[20], metrics=["ndcg"])["ndcg@20"]
+    print(f"{name}: NDCG@20 {score.mean():.4f}, {len(score)} users", flush=True)
+    return score
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), {name: Path(path) for name, path in (pair.split("=", 1) for pair in sys.argv[2:])})
