@@ -22,6 +22,7 @@ from penchant.data.cleaning import clean
 from penchant.data.sources import read
 from penchant.data.splits import split
 from penchant.encoders.catalog import default_channels, encode_catalog
+from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.models.llm import latest
 from penchant.pipeline import fuse, read_config, stages, stop_on_errors
@@ -65,7 +66,9 @@ def main() -> None:
         member = cls(cls.Config(**options), name=title).fit(some, content)
         seconds = time.perf_counter() - began
         epochs = len(member.course.losses) if hasattr(member, "course") else 0
-        print(f"| {title} | {judge(Panel({'': member}), {'': 1.0}):.4f} | {seconds:.0f} | {epochs} |", flush=True)
+        print(
+            f"| {title} | {judge(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |", flush=True
+        )
 
 
 def validation_stage(path: Path) -> tuple[Stage, Content]:

@@ -23,6 +23,7 @@ from penchant.core.schema import Content
 from penchant.evaluation.comparison import per_user
 from penchant.evaluation.intervals import Resampled, adjust
 from penchant.evaluation.ranking import measure
+from penchant.fusion.late import Weights
 from penchant.pipeline import RunConfig, clean, encode_catalog, fuse, read, read_config, split, stages, stop_on_errors
 from penchant.training.fitting import Stage
 from penchant.training.members import make_member
@@ -93,7 +94,7 @@ def one_row(name: str, table: dict[str, Any], validation: Stage, test: Stage, co
     seconds = time.process_time() - began
     users = np.flatnonzero(test.truth.lengths() > 0)
     histories, truth = test.histories.take(users), test.truth.take(users)
-    ranked = Panel({name: member}).rank({name: {name: 1.0}}, histories, 10, candidates=test.candidates)[name]
+    ranked = Panel({name: member}).rank({name: Weights({name: 1.0})}, histories, 10, candidates=test.candidates)[name]
     measure(ranked, truth, ks=(10,), metrics=("ndcg",)).write_parquet(file)
     file.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "table": table}))
 

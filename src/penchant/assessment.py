@@ -9,7 +9,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from penchant.evaluation.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.evaluation.classification import Classified, best_threshold, classify
 from penchant.evaluation.comparison import Cost, compare
 from penchant.evaluation.ranking import measure
-from penchant.evaluation.report import Coverage, Example, ReportData, Shown
+from penchant.evaluation.report import Band, Coverage, Example, ReportData, Shown
 from penchant.evaluation.slices import (
     Labels,
     Slice,
@@ -38,6 +38,7 @@ from penchant.evaluation.slices import (
 )
 from penchant.evaluation.variety import Variety, attribute_vectors, variety
 from penchant.explanation.attribution import explain
+from penchant.fusion.late import Weights
 from penchant.training.fitting import OURS, Row, Stage, Trained
 from penchant.training.interest import Interest, Pairs, make_pairs
 
@@ -132,8 +133,15 @@ def assess(
         classified=tuple(_interest(trained, validation, test, dataset.users, config, seed)),
         variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
         weights=dict(trained.ours.weights),
+        bands=tuple(_bands(trained.ours.weights)),
         examples=tuple(_examples(trained, assessed.lists[OURS], test, catalog, content, config)),
     )
+
+
+def _bands(weights: Weights) -> Iterator[Band]:
+    ends = (0, *weights.starts, None)
+    for first, end, own in zip(ends[:-1], ends[1:], weights.bands, strict=False):
+        yield Band(first or 0, None if end is None else end - 1, own)
 
 
 def peak_bytes() -> int:
@@ -228,9 +236,9 @@ def _interest(
         return []
     asked = [Asked(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
     if learn.is_explicit:
-        asked.append(Asked(OWN_RATE, {}, with_rate=True))
+        asked.append(Asked(OWN_RATE, Weights({}), with_rate=True))
         if users is not None and users.attribute_columns:
-            asked.append(Asked(PROFILE, {}, users=users))
+            asked.append(Asked(PROFILE, Weights({}), users=users))
     content = [row for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses]
     asked += [Asked(f"{row.name} alone", row.weights) for row in content]
     asked += [Asked(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
@@ -253,7 +261,7 @@ class Asked:
     """
 
     name: str
-    weights: Mapping[str, float]
+    weights: Weights
     with_rate: bool = False
     users: Users | None = None
 

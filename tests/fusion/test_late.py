@@ -3,7 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penchant.fusion.late import Config, Moments, fit_weights, standardise
+from penchant.fusion.late import (
+    FOLDS,
+    BandedMoments,
+    Config,
+    Moments,
+    Weights,
+    band_of,
+    band_starts,
+    bands_pay,
+    fit_bands,
+    fit_weights,
+    standardise,
+)
 
 PLANTED = np.array([0.6, 0.3, 0.1, 0.0])
 
@@ -87,3 +99,50 @@ def test_where_nobody_helps_all_have_the_same_say() -> None:
 def test_only_some_members() -> None:
     found = moments(*planted())
     np.testing.assert_allclose(fit_weights(found.only([0, 1]), Config()), [2 / 3, 1 / 3], atol=0.08)
+
+
+def banded(values: np.ndarray, chosen: np.ndarray, lengths: np.ndarray, starts: tuple[int, ...]) -> BandedMoments:
+    found, blocked = BandedMoments.zero(len(values), starts), np.zeros_like(chosen)
+    for user, band in enumerate(band_of(lengths, starts)):
+        one = slice(user, user + 1)
+        found.cells[band][user % FOLDS].add(values[:, one].copy(), chosen[one], blocked[one])
+    return found
+
+
+def test_bands_are_kept_where_short_and_long_histories_want_something_else() -> None:
+    values, chosen, _ = planted()
+    lengths = np.where(np.arange(600) % 3 == 0, 100, 5)
+    values[:2, lengths == 100] = values[:2, lengths == 100][::-1]
+    found = banded(values, chosen, lengths, (50,))
+    assert bands_pay(found, Config())
+    short, long = fit_bands(found, Config())
+    np.testing.assert_allclose(short, PLANTED, atol=0.08)
+    np.testing.assert_allclose(long, PLANTED[[1, 0, 2, 3]], atol=0.08)
+
+
+def test_bands_are_dropped_where_everyone_wants_the_same() -> None:
+    values, chosen, _ = planted()
+    assert not bands_pay(banded(values, chosen, np.arange(600), (120, 240, 360, 480)), Config())
+
+
+def test_moments_of_all_bands_are_those_of_everyone() -> None:
+    values, chosen, blocked = planted()
+    found = banded(values, chosen, np.arange(600), (200, 400)).total()
+    np.testing.assert_allclose(found.gram, moments(values, chosen, blocked).gram, rtol=1e-3, atol=1)
+
+
+def test_bands_hold_about_equally_many_users() -> None:
+    lengths = np.random.default_rng(0).integers(1, 500, 1000)
+    counts = np.bincount(band_of(lengths, band_starts(lengths, 5)))
+    assert len(counts) == 5
+    assert counts.min() > 180
+    assert band_starts(lengths[:150], 5) == ()
+    assert band_starts(np.full(1000, 7), 5) == ()
+
+
+def test_weights_of_a_member_follow_the_length_of_the_history() -> None:
+    weights = Weights({"a": 0.5, "b": 0.5, "c": 0.0}, (10,), ({"a": 1.0}, {"a": 0.2, "b": 0.8})).heard()
+    assert list(weights) == ["a", "b"]
+    np.testing.assert_allclose(weights.of("a", np.array([0, 9, 10, 99])), [1, 1, 0.2, 0.2])
+    np.testing.assert_allclose(weights.of("b", np.array([0, 9, 10, 99])), [0, 0, 0.8, 0.8])
+    np.testing.assert_allclose(Weights({"a": 0.3}).of("a", np.array([0, 5])), 0.3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.fusion.late import standardise
+from penchant.fusion.late import Weights, standardise
 from penchant.models.content import ContentKNN
 from penchant.models.linear import EASE
 from penchant.models.neighbours import ItemKNN
@@ -29,7 +29,7 @@ def unfitted() -> dict[str, Popularity | ItemKNN | EASE | ContentKNN]:
     }
 
 
-WEIGHTS = {"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_words": 0.3, "idle": 0.0}
+WEIGHTS = Weights({"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_words": 0.3, "idle": 0.0})
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ def test_the_score_is_the_weighted_sum_of_z_scores(stack, random_histories) -> N
     np.testing.assert_allclose(stack.score(random_histories), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(parts["ease"].mean(1), 0, atol=1e-5)
     np.testing.assert_allclose(parts["ease"].std(1), 1, atol=1e-4)
+
+
+def test_long_histories_have_weights_of_their_own(stack, random_histories, content) -> None:
+    lengths = random_histories.lengths()
+    start = int(np.median(lengths)) + 1
+    bands = Weights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
+    banded = Stack.build(dict(stack.members) | {"idle": EASE()}, bands, content)
+    parts, score = banded.member_scores(random_histories), banded.score(random_histories)
+    assert 0 < (lengths < start).sum() < len(lengths)
+    np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(score[lengths >= start], parts["ease"][lengths >= start], rtol=1e-5, atol=1e-6)
+    for user in (int(lengths.argmin()), int(lengths.argmax())):
+        terms = banded.terms(random_histories.rows(user, user + 1), 3)
+        assert sum(term.value for term in terms) == pytest.approx(score[user, 3], abs=1e-4)
 
 
 def test_contributions_of_members_and_events_sum_to_the_score(stack, random_histories) -> None:

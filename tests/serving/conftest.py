@@ -20,6 +20,7 @@ from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
 from penchant.explanation.topics import Topics
+from penchant.fusion.late import Weights
 from penchant.models.stack import Stack
 from penchant.serving.app import create_app
 from penchant.serving.bundle import Bundle
@@ -68,7 +69,7 @@ def make_bundle(folder: Path, *, version: str = "first") -> Bundle:
     content = Content(embeddings, fused(embeddings["sound"]))
     histories = people()
     members = {name: make_member(name, table).fit(histories, content) for name, table in TABLES.items()}
-    weights = {"popularity": 0.1, "ease": 0.4, "like_sound": 0.3, "content": 0.2}
+    weights = Weights({"popularity": 0.1, "ease": 0.4, "like_sound": 0.3, "content": 0.2})
     facts = {
         "name": version,
         "channels": {n: c.model_dump(mode="json") for n, c in channels.items()},

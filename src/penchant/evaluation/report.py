@@ -105,6 +105,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Band:
+    """What the stack listens to where histories are about equally long.
+
+    Attributes:
+        first: Least number of events.
+        last: Greatest number of events; None has no end.
+        weights: Member to weight.
+    """
+
+    first: int
+    last: int | None
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything measured in one run; a part that was not measured is left empty and left out of the page.
 
@@ -127,6 +142,7 @@ class ReportData:
         labelled: Classes told apart, for a labelled task.
         variety: Beyond accuracy.
         weights: Member to its weight in the stack.
+        bands: Weights by length of the history, where it pays.
         stages: In the order they ran.
         examples: A few users.
     """
@@ -149,6 +165,7 @@ class ReportData:
     labelled: Labelled | None = None
     variety: tuple[Variety, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    bands: tuple[Band, ...] = ()
     stages: tuple[Stage, ...] = ()
     examples: tuple[Example, ...] = ()
 

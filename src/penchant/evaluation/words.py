@@ -37,6 +37,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "classified": ("Is this user interested in this item?", "用户对该物品感兴趣吗？"),
     "variety": ("Beyond being right", "准确之外"),
     "weights": ("What the stack listens to", "融合权重"),
+    "bands": ("By length of the history (events)", "按历史长度（事件数）"),
     "examples": ("What people would see", "推荐示例"),
     "data": ("The data", "数据"),
     "coverage": ("How much of the catalog has each modality", "各模态覆盖率"),

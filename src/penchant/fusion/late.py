@@ -1,19 +1,27 @@
 """Fusion at the level of decisions: many scores of one item become one.
 
-In: scores of several members for the same users. Out: z-scores on one scale, and non-negative weights fitted on validation.
+In: scores of several members for the same users. Out: z-scores on one scale, and non-negative weights fitted on validation, for
+everyone or for each band of history length.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
+from pydantic import Field
 from scipy.optimize import nnls
 
 from penchant.core.config import Settings
 
 MIN_STD = 1e-9
+MIN_BAND_USERS = 100
+"""Validation users below whom a band's weights are not fitted."""
+FOLDS = 4
+"""Parts of the validation users on which bands have to prove themselves, each left out once."""
 
 
 class Config(Settings):
@@ -25,6 +33,63 @@ class Config(Settings):
     """Pull toward zero, as a share of the members' mean square; decides between members that say the same."""
     min_share: float = 0.005
     """Members whose share of all weights would be smaller are left out and cost nothing."""
+    bands: int = Field(5, ge=1)
+    """Bands of history length that get weights of their own, where every left-out part of validation gains by it; 1 never tries."""
+
+
+@dataclass(frozen=True)
+class Weights(Mapping[str, float]):
+    """One weight >= 0 for each member; with bands, another one for each band of history length.
+
+    Read as a mapping it is what everyone would get.
+
+    Attributes:
+        overall: Member to weight.
+        starts: Ascending lengths at which the second and each later band begins.
+        bands: Member to weight, shortest histories first; empty where all have the same.
+    """
+
+    overall: Mapping[str, float]
+    starts: tuple[int, ...] = ()
+    bands: tuple[Mapping[str, float], ...] = ()
+
+    def __getitem__(self, member: str) -> float:
+        return self.overall[member]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.overall)
+
+    def __len__(self) -> int:
+        return len(self.overall)
+
+    def heard(self) -> Weights:
+        """Return the same without the members that nobody listens to."""
+        kept = [m for m in self.overall if any(one.get(m, 0.0) > 0 for one in (self.overall, *self.bands))]
+        overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))
+        return Weights(overall, self.starts, tuple(bands))
+
+    def of(self, member: str, lengths: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, " users"]:
+        """Return the member's weight for users with histories of these lengths."""
+        if not self.bands:
+            return np.full(len(lengths), self.overall[member], np.float32)
+        by_band = np.array([band.get(member, 0.0) for band in self.bands], np.float32)
+        return by_band[band_of(lengths, self.starts)]
+
+
+def band_of(lengths: Int64[np.ndarray, " users"], starts: Sequence[int]) -> Int64[np.ndarray, " users"]:
+    """Return the number of each user's band."""
+    return np.searchsorted(np.asarray(starts, np.int64), lengths, side="right")
+
+
+def band_starts(lengths: Int64[np.ndarray, " users"], bands: int) -> tuple[int, ...]:
+    """Return where bands begin that hold about equally many users, fewer of them where there are few users or few lengths."""
+    number = min(bands, len(lengths) // MIN_BAND_USERS)
+    if number < 2:
+        return ()
+    starts = np.unique(np.quantile(lengths, np.arange(1, number) / number, method="nearest").astype(np.int64))
+    starts = starts[starts > lengths.min()]
+    counts = np.bincount(band_of(lengths, starts.tolist()), minlength=len(starts) + 1)
+    return tuple(starts.tolist()) if counts.min() >= MIN_BAND_USERS // 2 else ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +136,46 @@ class Moments:
         """Return the moments of some members."""
         return Moments(self.gram[np.ix_(members, members)], self.target[members])
 
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.gram + other.gram, self.target + other.target)
+
+    def explained(self, weights: Float64[np.ndarray, " members"]) -> float:
+        """Return how much of "chosen next" these weights explain at their best scale; the scale does not change a ranking."""
+        return float(max(weights @ self.target, 0.0) ** 2 / max(weights @ self.gram @ weights, 1e-12))
+
+
+@dataclass(frozen=True)
+class BandedMoments:
+    """Moments of each band of history length and each fold of users.
+
+    Attributes:
+        starts: Lengths at which the second and each later band begins.
+        cells: (bands) of (folds) moments.
+    """
+
+    starts: tuple[int, ...]
+    cells: tuple[tuple[Moments, ...], ...]
+
+    @classmethod
+    def zero(cls, num_members: int, starts: tuple[int, ...]) -> Self:
+        """Return the moments of nobody."""
+        cells = [tuple(Moments.zero(num_members) for _ in range(FOLDS)) for _ in range(len(starts) + 1)]
+        return cls(starts, tuple(cells))
+
+    def only(self, members: list[int]) -> BandedMoments:
+        """Return the moments of some members."""
+        return BandedMoments(self.starts, tuple(tuple(one.only(members) for one in band) for band in self.cells))
+
+    def band(self, band: int, *, without: int | None = None) -> Moments:
+        """Return the moments of one band, of all its folds but one."""
+        kept = [one for fold, one in enumerate(self.cells[band]) if fold != without]
+        return sum(kept[1:], kept[0])
+
+    def total(self, *, without: int | None = None) -> Moments:
+        """Return the moments of all bands, of all folds but one."""
+        bands = [self.band(band, without=without) for band in range(len(self.cells))]
+        return sum(bands[1:], bands[0])
+
 
 def standardise(scores: Float32[np.ndarray, "users items"]) -> Standardised:
     """Return per-user z-scores over all items; a member that says nothing (all scores equal) gives zeros.
@@ -105,6 +210,31 @@ def fit_weights(moments: Moments, config: Config) -> Float64[np.ndarray, " membe
         weights = np.zeros(len(gram))
         weights[kept] = _shares(again)
     return weights
+
+
+def fit_bands(moments: BandedMoments, config: Config) -> list[Float64[np.ndarray, " members"]]:
+    """Return the weights of each band, each fitted on its own users.
+
+    Args:
+        moments: Of validation users; never of test users.
+        config: Limits.
+    """
+    return [fit_weights(moments.band(band), config) for band in range(len(moments.cells))]
+
+
+def bands_pay(moments: BandedMoments, config: Config) -> bool:
+    """Return whether users who were left out are explained better by their band's weights than by everyone's, in every fold."""
+    if not moments.starts:
+        return False
+    for fold in range(FOLDS):
+        everyone = fit_weights(moments.total(without=fold), config)
+        gain = 0.0
+        for band, cells in enumerate(moments.cells):
+            own = fit_weights(moments.band(band, without=fold), config)
+            gain += cells[fold].explained(own) - cells[fold].explained(everyone)
+        if gain <= 0:
+            return False
+    return True
 
 
 def _shares(weights: Float64[np.ndarray, " members"]) -> Float64[np.ndarray, " members"]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
-from penchant.fusion.late import standardise
+from penchant.fusion.late import Weights, standardise
 from penchant.models.member import Member
 
 
@@ -39,26 +39,28 @@ class Stack:
 
     Attributes:
         members: Name to fitted member.
-        weights: Name to weight >= 0.
+        weights: Name to weight >= 0, for everyone or by length of the history.
         channels: Name to the content it reads.
     """
 
     members: Mapping[str, Member]
-    weights: Mapping[str, float]
+    weights: Weights
     channels: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def build(cls, members: Mapping[str, Member], weights: Mapping[str, float], content: Content) -> Stack:
+    def build(cls, members: Mapping[str, Member], weights: Weights, content: Content) -> Stack:
         """Keep the members that have a say."""
-        kept = {name: member for name, member in members.items() if weights.get(name, 0) > 0}
+        weights = weights.heard()
+        kept = {name: members[name] for name in members if name in weights}
         channels = {name: member.channels(content) or (BEHAVIOUR,) for name, member in kept.items()}
-        return cls(kept, {name: float(weights[name]) for name in kept}, channels)
+        return cls(kept, weights, channels)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return one score for every user and item."""
         total = np.zeros((len(histories), histories.num_items), np.float32)
+        lengths = histories.lengths()
         for name, member in self.members.items():
-            total += np.float32(self.weights[name]) * standardise(member.score(histories)).values
+            total += self.weights.of(name, lengths)[:, None] * standardise(member.score(histories)).values
         return total
 
     def member_scores(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users items"]]:
@@ -95,7 +97,7 @@ class Stack:
             prior, events = member.contributions(history)
             rows = np.concatenate([prior[None], events])
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
-            scale = self.weights[name] / standardise(member.score(history)).std[0, 0]
+            scale = self.weights.of(name, history.lengths())[0] / standardise(member.score(history)).std[0, 0]
             parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 

@@ -22,6 +22,7 @@ from penchant.core.schema import Catalog, Content, Embeddings, Histories, Vocabu
 from penchant.explanation.attribution import Explanation, channel_shares, explain
 from penchant.explanation.profile import Profile, Profiler
 from penchant.explanation.topics import Topics
+from penchant.fusion.late import Weights
 from penchant.models.channels import FUSED
 from penchant.models.stack import Stack
 from penchant.training.members import make_member
@@ -152,6 +153,7 @@ class Bundle:
             save_file({"labels": self.topics.labels}, staging / "topics.safetensors")
             facts = {
                 "weights": dict(self.stack.weights),
+                "bands": {"starts": self.stack.weights.starts, "weights": [dict(w) for w in self.stack.weights.bands]},
                 "channels": {name: list(c) for name, c in self.stack.channels.items()},
                 "members": {name: dict(self.tables[name]) for name in self.stack.weights},
                 "topics": self.topics.names,
@@ -184,7 +186,9 @@ def load(folder: str | Path) -> Bundle:
     facts = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
-    stack = Stack(members, facts["weights"], channels).restore(load_file(folder / "stack.safetensors"))
+    bands = facts.get("bands", {"starts": (), "weights": ()})
+    weights = Weights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
+    stack = Stack(members, weights, channels).restore(load_file(folder / "stack.safetensors"))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
     table = pl.read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")

@@ -16,6 +16,7 @@ from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.fusion.concat import Concat
+from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
 from penchant.training.members import MemberTables, make_member
@@ -63,7 +64,7 @@ class Judge:
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
         return cls(histories.take(users), truth.take(users), at, candidates)
 
-    def __call__(self, panel: Panel, weights: Mapping[str, float]) -> float:
+    def __call__(self, panel: Panel, weights: Weights) -> float:
         """Return the mean NDCG of one weighting."""
         ranked = panel.rank({"": weights}, self.histories, self.at, candidates=self.candidates)[""].item_index
         liked = self.truth.weight > 0
@@ -103,7 +104,7 @@ def choose_fusion(content: Content, train: Histories, judge: Judge, options: lis
     for option in options:
         fused = Concat(option)(content.channels)
         member = ContentKNN(name="fused").fit(train, Content(content.channels, fused))
-        scored.append(judge(Panel({"fused": member}), {"fused": 1.0}))
+        scored.append(judge(Panel({"fused": member}), Weights({"fused": 1.0})))
         logger.info("  concat dim %d whiten %s: validation NDCG %.4f", option.dim, option.whiten, scored[-1])
     return Concat(options[int(np.argmax(scored))])
 
@@ -117,7 +118,7 @@ def _best(
         key = repr(sorted(table.items()))
         if key not in seen:
             member = make_member(name, table).fit(train, content)
-            seen[key] = judge(Panel({name: member}), {name: 1.0})
+            seen[key] = judge(Panel({name: member}), Weights({name: 1.0}))
         return seen[key]
 
     for setting, values in grid.items():

@@ -31,6 +31,7 @@ from penchant.training.panel import Panel
 
 OURS = "Penchant"
 WITHOUT_NETWORKS = "Penchant without networks"
+WITHOUT_BANDS = "Penchant, the same weights for everyone"
 
 
 class Config(Settings):
@@ -55,14 +56,14 @@ class Row:
     Attributes:
         name: What reports call it.
         role: "ours", "baseline", "member" or "ablation".
-        weights: Pool name to weight.
+        weights: Pool name to weight, for everyone or by length of the history.
         uses: Modalities, and "behaviour"; empty for baselines and single members. Of two rows that use the same, the later
             is the one the ablation compares with: ours without networks.
     """
 
     name: str
     role: str
-    weights: Mapping[str, float]
+    weights: late.Weights
     uses: frozenset[str] = frozenset()
 
 
@@ -143,9 +144,9 @@ def fit(
     pool |= {name: Variant(table) for name, table in baselines.items()}
     panel, seconds = _fit_pool(pool, train, content, fusion, cache)
     rows = _weigh(plans, panel, validation, config)
-    rows += [Row(name, "baseline", {name: 1.0}) for name in baselines]
-    rows += [Row(name, "member", {name: 1.0}) for name in rows[0].weights]
-    scores = {name: judge(panel, {name: 1.0}) for name in baselines}
+    rows += [Row(name, "baseline", late.Weights({name: 1.0})) for name in baselines]
+    rows += [Row(name, "member", late.Weights({name: 1.0})) for name in rows[0].weights]
+    scores = {name: judge(panel, late.Weights({name: 1.0})) for name in baselines}
     scores[OURS] = judge(panel, rows[0].weights)
     before = panel
     if config.refit:
@@ -195,14 +196,28 @@ def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config) -
     moments = panel.moments(
         names, validation.histories, validation.truth, config.stack, candidates=validation.candidates
     )
+    ours = moments.only([names.index(name) for name in plans[0].members])
+    with_bands = late.bands_pay(ours, config.stack)
     rows: list[Row] = []
     for plan in plans:
-        weights = late.fit_weights(moments.only([names.index(name) for name in plan.members]), config.stack)
-        said = {name: float(w) for name, w in zip(plan.members, weights, strict=True) if w > 0}
+        own = moments.only([names.index(name) for name in plan.members])
+        weights = _weights(list(plan.members), own, config.stack, with_bands=with_bands)
         name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
         if rows and plan.uses == rows[0].uses:
             name, role = WITHOUT_NETWORKS, "member"
-        rows.append(Row(name, role, said, plan.uses))
+        rows.append(Row(name, role, weights, plan.uses))
     said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
     logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))
+    if with_bands:
+        starts = ", ".join(map(str, ours.starts))
+        logger.info("  histories from %s events on have weights of their own", starts)
+        rows.append(
+            Row(WITHOUT_BANDS, "member", _weights(list(plans[0].members), ours, config.stack, with_bands=False))
+        )
     return rows
+
+
+def _weights(members: list[str], moments: late.BandedMoments, config: late.Config, *, with_bands: bool) -> late.Weights:
+    found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
+    overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
+    return late.Weights(overall, moments.starts if with_bands else (), tuple(bands)).heard()

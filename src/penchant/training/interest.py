@@ -5,7 +5,6 @@ In: members' scores of (user, item) pairs and which were wanted. Out: probabilit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from penchant.core.schema import Histories
 from penchant.core.seeds import generator
+from penchant.fusion.late import Weights
 from penchant.training.panel import Panel
 
 PRIOR_EVENTS = 2.0
@@ -89,7 +89,7 @@ class Interest:
     def fit(
         cls,
         panel: Panel,
-        weights: Mapping[str, float],
+        weights: Weights,
         histories: Histories,
         pairs: Pairs,
         *,
@@ -113,7 +113,7 @@ class Interest:
     def probability(
         self,
         panel: Panel,
-        weights: Mapping[str, float],
+        weights: Weights,
         histories: Histories,
         pairs: Pairs,
         *,
@@ -135,7 +135,7 @@ def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
 
 def _features(
     panel: Panel,
-    weights: Mapping[str, float],
+    weights: Weights,
     histories: Histories,
     pairs: Pairs,
     with_rate: bool,
@@ -145,7 +145,8 @@ def _features(
     blocks: list[np.ndarray] = []
     if names:
         scores = panel.pair_scores(histories, pairs.user_index, pairs.item_index, names)
-        total = scores @ np.array([weights[name] for name in names], np.float32)
+        lengths = histories.lengths()[pairs.user_index]
+        total = (scores * np.stack([weights.of(name, lengths) for name in names], axis=1)).sum(1)
         blocks.append(scores if pairs.is_explicit else total[:, None])
     if with_rate:
         blocks.append(like_rate(histories)[pairs.user_index][:, None])

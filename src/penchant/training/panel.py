@@ -38,7 +38,7 @@ class Panel:
 
     def rank(
         self,
-        rows: Mapping[str, Mapping[str, float]],
+        rows: Mapping[str, late.Weights],
         histories: Histories,
         k: int,
         *,
@@ -59,7 +59,7 @@ class Panel:
                 scores = dict(self.standardised(batch, names))
                 blocked = blocked_items(batch, candidates)
                 for row, weights in rows.items():
-                    total = weighted_sum(scores, weights)
+                    total = weighted_sum(scores, weights, batch)
                     total[blocked] = -np.inf
                     found[row].append(top_k(total, k, batch.user_ids))
                 bar.advance(len(batch))
@@ -91,25 +91,31 @@ class Panel:
         config: late.Config,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
-    ) -> late.Moments:
+    ) -> late.BandedMoments:
         """Sum up what stack weights are fitted on.
 
         Args:
             names: Members, in the order of the weights.
             histories: Users before validation.
             truth: What the same users chose in validation.
-            config: How many users.
+            config: How many users and bands.
             candidates: As for `rank`.
         """
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
-        total = late.Moments.zero(len(names))
+        lengths = histories.lengths()[users]
+        total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
+        cell = late.band_of(lengths, total.starts) * late.FOLDS + np.arange(len(users)) % late.FOLDS
         size = max(1, batch_users(histories.num_items) // max(len(names), 1))
         for start in range(0, len(users), size):
             chosen = users[start : start + size]
             batch = histories.take(chosen)
             values = np.stack([scores for _, scores in self.standardised(batch, names)])
-            total.add(values, _positive(truth.take(chosen)), blocked_items(batch, candidates))
+            wanted, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
+            for number in np.unique(cell[start : start + size]):
+                inside = np.flatnonzero(cell[start : start + size] == number)
+                one = total.cells[number // late.FOLDS][number % late.FOLDS]
+                one.add(values[:, inside], wanted[inside], blocked[inside])
         return total
 
     def standardised(
@@ -129,13 +135,13 @@ def batch_users(num_items: int) -> int:
 
 
 def weighted_sum(
-    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: Mapping[str, float]
+    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: late.Weights, histories: Histories
 ) -> Float32[np.ndarray, "users items"]:
-    """Return the sum of the members' scores, each times its weight."""
+    """Return the sum of the members' scores, each times its weight for each user."""
     total = np.zeros_like(next(iter(scores.values())))
-    for name, weight in weights.items():
-        if weight:
-            total += np.float32(weight) * scores[name]
+    lengths = histories.lengths()
+    for name in weights:
+        total += weights.of(name, lengths)[:, None] * scores[name]
     return total
 
 

@@ -19,6 +19,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
+from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.training.choice import Judge
 from penchant.training.members import default_members, make_member
@@ -235,7 +236,7 @@ class Trials:
         member.report = report
         member.fit(self.train, self.content)
         self.measured[repr(sorted(table.items()))] = float(np.median(member.course.seconds))
-        return self.judge(Panel({"network": member}), {"network": 1.0})
+        return self.judge(Panel({"network": member}), Weights({"network": 1.0}))
 
     def epoch_seconds(self, table: Mapping[str, Any], light: float) -> float:
         """Return the measured time of one epoch of a network that was tried."""
