@@ -36,6 +36,7 @@ from penchant.evaluation import METRICS
 from penchant.fusion import FUSIONS
 from penchant.models import MODELS
 from penchant.models.classifiers import CLASSIFIERS
+from penchant.models.classifiers.reviews import judge_reviews
 from penchant.models.classifiers.trained import (
     MEDIA,
     Prediction,
@@ -152,6 +153,7 @@ def doctor(
     with told(as_json):
         config = RunConfig(data=DataConfig(path=data)) if data.is_dir() else read_config(data)
         dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
+        dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
         diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
         _say(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
 
@@ -256,12 +258,26 @@ def serve(
     is_open: Annotated[bool, typer.Option("--open/--no-open", help="Answer everybody while there are no keys.")] = True,
     media_folder: Annotated[Path | None, typer.Option(help="Requests may name files below it.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Requests may name addresses on it; repeatable.")] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=BUNDLE: a labelled task to answer too, at /v1/predict/NAME; repeatable."),
+    ] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
+    ] = None,
 ) -> None:
     """Answer over HTTP until stopped: events in, interest out; see docs/service.md."""
     with told(False):
         service = _part("server", "serve")
         config = _service_config(
-            bundle, database, folder, is_open=is_open, media_folder=media_folder, allow_hosts=allow_host or []
+            bundle,
+            database,
+            folder,
+            is_open=is_open,
+            media_folder=media_folder,
+            allow_hosts=allow_host or [],
+            tasks=_tasks(task or []),
+            traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
         service.serve(config, host=host, port=port, workers=workers)
@@ -394,6 +410,18 @@ def _service_config(bundle: Path, database: str | None, folder: Path | None, **m
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 
+def _tasks(options: list[str]) -> dict[str, Path]:
+    found = {}
+    for option in options:
+        name, is_given, folder = option.partition("=")
+        if not name or not is_given or not folder or name in found:
+            raise ConfigError(
+                f"{option!r} names no task of its own.", where="--task", fix="give NAME=BUNDLE, each name once"
+            )
+        found[name] = Path(folder).absolute()
+    return found
+
+
 @contextmanager
 def _store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
     store = _part("store", "serve").Store.open(_service_config(bundle, database, folder).address)
@@ -472,6 +500,10 @@ def _cell(score: dict[str, Any]) -> str:
 def _prediction_lines(found: Prediction) -> list[str]:
     unsure = "  UNSURE: ask a person" if found.is_unsure else ""
     lines = [f"{found.label}  {found.score:.1%} (threshold {found.threshold:.1%}){unsure}", classes_line(found)]
+    if found.heard:
+        lines.append(f'heard: "{found.heard}"')
+    if found.written:
+        lines.append(f'written: "{found.written}"')
     if found.evidence:
         lines.append("because of " + ", ".join(f"{word} {value:+.2f}" for word, value in found.evidence))
     return [*lines, *found.notes]

@@ -80,6 +80,11 @@ class Client:
         """Return the items nearest to words, or to `image=` or `audio=` as `{"data": BASE64}`."""
         return self._ask("POST", "/v1/search", json={**({"words": words} if words else {}), **options})
 
+    def predict(self, task: str, text: str | Mapping[str, str] | None = None, **content: Any) -> dict[str, Any]:
+        """Return what a labelled task says of words, or of `image=`, `audio=` ... as `{"data": BASE64}`."""
+        given = {**({} if text is None else {"text": text}), **content}
+        return self._ask("POST", f"/v1/predict/{quote(task, safe='')}", json=given)
+
     def profile(self, user_id: str) -> dict[str, Any]:
         """Return what one person cares about, with evidence, and their own edits."""
         return self._ask("GET", f"{_user(user_id)}/profile")

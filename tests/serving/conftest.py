@@ -16,6 +16,7 @@ import soundfile
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
+from penchant import classify
 from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
@@ -26,6 +27,8 @@ from penchant.serving.app import create_app
 from penchant.serving.bundle import Bundle
 from penchant.serving.service import Config
 from penchant.training.members import make_member
+
+from ..models.classifiers.media import write_samples
 
 EACH = 12
 TABLES = {
@@ -111,6 +114,26 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def health(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a classifier of kind health that read glad and cross words, and heard high and low sounds."""
+    folder = tmp_path_factory.mktemp("health")
+    write_samples(folder, 60, modalities=("text", "audio"))
+    settings = {
+        "name": "visits",
+        "kind": "health",
+        "output": folder / "bundle",
+        "cache": folder / "cache",
+        "data": {"path": folder / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
+        "content": {"sound": {"encoder": "mel"}},
+        "classifiers": {"words": {"model": "ngrams", "strength": [4]}, "sound": {"model": "linear"}},
+        "fit": {"fusion": ["stacking"]},
+        "evaluation": {"intervals": {"resamples": 50}},
+    }
+    classify.run(classify.ClassifyConfig.read(settings, where="test"))
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Start a PostgreSQL of our own; skip with a reason where there is none."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
@@ -146,6 +169,10 @@ class Postgres:
     def stop(self) -> None:
         if (self.home / "data" / "postmaster.pid").exists():
             self._run("pg_ctl", "-D", str(self.home / "data"), "-m", "fast", "-w", "stop")
+
+    def crash(self) -> None:
+        """Stop without finishing anything, as when the power goes."""
+        self._run("pg_ctl", "-D", str(self.home / "data"), "-m", "immediate", "-w", "stop")
 
     def empty(self) -> str:
         """Drop all tables and return the address."""

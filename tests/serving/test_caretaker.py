@@ -105,3 +105,26 @@ def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: Con
         shutil.move(shop_config.bundle, tmp_path / "aside")
         client.app.state.caretaker.step()
         assert client.get("/v1/users/u1/recommendations").status_code == 200
+
+
+def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
+    shop_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("penchant.serving.search.EXACT_UP_TO", 20)
+    monkeypatch.setattr("penchant.serving.index.MAX_TAIL", 0.5)
+    monkeypatch.setattr("penchant.serving.index.MAX_SHIFT", 10.0)
+    with caplog.at_level("INFO", logger="penchant.service"), TestClient(create_app(shop_config)) as client:
+        caretaker, service = client.app.state.caretaker, client.app.state.service
+        before = client.get("/v1/items/i1/similar").json()
+        caretaker._indexing.join(60)
+        assert "index of 24 rows: HNSW" in caplog.text
+        assert not service.now.finder.is_due
+        assert {item["item_id"] for item in client.get("/v1/items/i1/similar").json()["items"]} == {
+            item["item_id"] for item in before["items"]
+        }
+        client.put("/v1/items/new", json={"columns": {"title": "t", "genres": ["low"]}})
+        caretaker.step()
+        assert client.get("/readyz").json()["items"] == 25
+        assert not service.now.finder.is_due, "the index of before serves on"
+        assert client.get("/v1/items/i1/similar").json()["items"]

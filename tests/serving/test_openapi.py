@@ -27,8 +27,9 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def app(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    app = create_app(Config(bundle=shop, folder=tmp_path_factory.mktemp("state"), watch_seconds=60))
+def app(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    folder = tmp_path_factory.mktemp("state")
+    app = create_app(Config(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60))
     with TestClient(app):
         app.state.caretaker.refit = lambda: None
         yield app
@@ -41,7 +42,7 @@ def operations(app: FastAPI) -> dict[str, Any]:
 
 
 def test_whole_api_is_described(operations: dict[str, Any]):
-    assert len(operations) == 16
+    assert len(operations) == 17
     assert "POST /v1/events" in operations
 
 
@@ -50,6 +51,7 @@ def test_reference_page_shows_every_call_and_loads_nothing_from_elsewhere(app: F
     assert "PATCH /v1/users/{user_id}/profile" in page
     assert "Only these items; empty allows all." in page
     assert "order-7" in page
+    assert "A person should be asked." in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "").partition("<body>")[0]
 

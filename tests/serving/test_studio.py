@@ -13,7 +13,6 @@ from urllib.parse import quote
 import numpy as np
 import polars as pl
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -21,7 +20,6 @@ from penchant.serving.app import create_app
 from penchant.serving.security import make_key
 from penchant.serving.service import Config
 from penchant.serving.studio import charts
-from penchant.serving.studio.pages import add_studio
 from penchant.serving.studio.visitor import preferred
 from penchant.serving.studio.words import CHANNELS, KINDS, WORDS, Words
 
@@ -40,13 +38,6 @@ VIEWS = {
     "/studio/model": ("Model", "模型"),
     "/studio/operations": ("Operations", "运行"),
 }
-
-
-def app_of(config: Config) -> FastAPI:
-    app = create_app(config)
-    if not any(getattr(route, "path", "") == "/studio/person" for route in app.routes):
-        add_studio(app)
-    return app
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +64,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
     config = Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60)
-    with TestClient(app_of(config), raise_server_exceptions=False) as client:
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -81,14 +72,14 @@ def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
 def reader(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Return a client for tests that change nothing."""
     config = Config(bundle=gallery, folder=tmp_path_factory.mktemp("state"), watch_seconds=60)
-    with TestClient(app_of(config), raise_server_exceptions=False) as client:
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
 def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
     """Return a service with keys, and the keys by their scopes."""
-    app = app_of(Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60))
+    app = create_app(Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60))
     with TestClient(app, raise_server_exceptions=False) as client:
         service = app.state.service
         keys = {
@@ -408,7 +399,7 @@ def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: P
     bare = replace(load(gallery), content=Content())
     bare.save(tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "report", ignore_errors=True)
-    with TestClient(app_of(Config(bundle=tmp_path / "bare", folder=tmp_path / "state"))) as client:
+    with TestClient(create_app(Config(bundle=tmp_path / "bare", folder=tmp_path / "state"))) as client:
         assert "without a report" in client.get("/studio/model").text
         person = client.get("/studio/person?id=u0")
         assert person.status_code == 200

@@ -24,6 +24,9 @@ from penchant.serving.contracts import (
     Id,
     ItemIn,
     ItemState,
+    Name,
+    Predicted,
+    PredictIn,
     Problem,
     ProfilePatch,
     RecommendedList,
@@ -36,6 +39,7 @@ from penchant.serving.reference import reference_page
 from penchant.serving.service import Config, Service
 from penchant.serving.studio.pages import add_studio
 from penchant.serving.telemetry import Guard, Metrics
+from penchant.serving.tracing import Tracing
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -55,15 +59,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 User = Annotated[Id, Path(description="The person's id.", examples=["u1"])]
 Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
+Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
+SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
 
 
 def create_app(config: Config) -> FastAPI:
     """Return the application; it opens the bundle and the store when it starts.
 
     Raises:
-        PenchantError: At its start: the bundle, the store or the secret is not as it should be.
+        PenchantError: At its start: a bundle, the store or the secret is not as it should be.
     """
     metrics = Metrics()
+    tracing = Tracing.to(config.traces) if config.traces else None
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -78,6 +86,8 @@ def create_app(config: Config) -> FastAPI:
         yield
         caretaker.close()
         service.close()
+        if tracing is not None:
+            tracing.close()
 
     app = FastAPI(
         title="Penchant",
@@ -87,14 +97,22 @@ def create_app(config: Config) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         responses=PROBLEMS,
+        telemetry=SILENT,
     )
     handle_problems(app)
-    app.add_middleware(Guard, metrics=metrics, max_body_bytes=config.max_body_bytes, max_seconds=config.max_seconds)
+    app.add_middleware(
+        Guard,
+        metrics=metrics,
+        max_body_bytes=config.max_body_bytes,
+        max_seconds=config.max_seconds,
+        tracing=tracing,
+    )
     app.state.metrics = metrics
     _add_events(app, metrics)
     _add_lists(app)
     _add_people(app, metrics)
     _add_items(app)
+    _add_tasks(app)
     _add_probes(app, metrics)
     _describe_problems(app)
     add_studio(app)
@@ -228,6 +246,15 @@ def _add_items(app: FastAPI) -> None:
         return service_of(request).withdraw(item_id)
 
 
+def _add_tasks(app: FastAPI) -> None:
+    @app.post("/v1/predict/{task}", tags=["tasks"], dependencies=[allowed("read")])
+    def predict(
+        request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
+    ) -> Predicted:
+        """Say which class content belongs to, why, and whether a person should be asked; nothing is stored."""
+        return service_of(request).predict(task, given)
+
+
 def _add_probes(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/healthz", tags=["operations"])
     async def alive() -> dict[str, str]:
@@ -240,7 +267,8 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         service = service_of(request)
         service.store.world_version()
         served = service.now.served
-        return {"status": "ready", "bundle": served.mark, "items": len(served.items), "users": len(served.users)}
+        sizes = {"items": len(served.items), "users": len(served.users)}
+        return {"status": "ready", "bundle": served.mark, **sizes, "tasks": service.tasks.names}
 
     @app.get("/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
@@ -279,4 +307,10 @@ def _fast(answer: RecommendedList) -> Response:
 _EVENT_EXAMPLES: Any = {
     "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
     "batch": {"value": {"events": [{"user_id": "u1", "item_id": "i1", "kind": "purchase", "event_id": "order-7"}]}},
+}
+_PREDICT_EXAMPLES: Any = {
+    "words": {"value": {"text": "The room was lovely and the staff superb."}},
+    "words and a picture": {
+        "value": {"text": "Look at this", "image": {"url": "https://media.example.org/post-7.jpg"}}
+    },
 }

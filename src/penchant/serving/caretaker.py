@@ -21,6 +21,7 @@ from penchant.core.errors import PenchantError
 from penchant.serving import erasure
 from penchant.serving.bundle import load
 from penchant.serving.newcomers import Newcomer, encode_newcomer, grow, table_row
+from penchant.serving.search import Finder
 from penchant.serving.security import Secret
 from penchant.serving.served import Served
 from penchant.serving.service import Service
@@ -43,6 +44,7 @@ class Caretaker:
         self._base = service.now.served
         self._seen = self._stamp()
         self._refit: BaseProcess | None = None
+        self._indexing: threading.Thread | None = None
         self._refused: tuple[str, ...] | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
@@ -67,12 +69,26 @@ class Caretaker:
             self._refit.join(5)
 
     def step(self) -> None:
-        """Do everything that is due."""
+        """Do everything that is due; a large index is built beside it, and searches are exact until it is there."""
         self._service.sync(self._service.store.world_version())
         self.follow()
         self.encode()
         self.take_in()
         self.refit()
+        self.index()
+
+    def index(self) -> None:
+        """Start building the search index in a thread of its own, if one is due and none is under way."""
+        finder = self._service.now.finder
+        if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
+            self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
+            self._indexing.start()
+
+    def _build(self, finder: Finder) -> None:
+        try:
+            finder.build()
+        except Exception as error:  # search goes on, exactly
+            logger.error("the index could not be built", exc_info=error)
 
     def follow(self) -> None:
         """Take over a new bundle in the place of the old one; another catalog's, or half of one, is refused and the old one stays."""

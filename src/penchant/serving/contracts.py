@@ -23,6 +23,7 @@ def _printable(text: str) -> str:
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
+Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
 Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
@@ -170,6 +171,67 @@ class SearchIn(Message):
     image: Media | None = None
     audio: Media | None = None
     k: Annotated[int, Field(ge=1, le=500)] = 10
+
+
+class Ended(Media):
+    """A file whose ending says what it is."""
+
+    ending: Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,8}$", examples=[".csv"])] | None = None
+    """.obj, .ply, .stl, .off, .glb of a shape; .csv, .tsv, .parquet, .jsonl, .npy of readings. A path or address may show it instead."""
+
+
+class PredictIn(Message):
+    """Content to be judged: what the task learned from, or a part of it."""
+
+    text: Prose | Annotated[dict[Name, Prose], Field(min_length=1, max_length=50)] | None = None
+    """Words; where the task reads several columns of them, column to words."""
+    image: Media | None = None
+    audio: Media | None = None
+    video: Media | None = None
+    mesh: Ended | None = None
+    """A 3-D shape."""
+    signal: Ended | None = None
+    """Sensor readings."""
+    evidence: bool = True
+    """Name the words that speak for the answer."""
+
+
+class Seen(Message):
+    """Where in a picture something was seen; places are shares of its width or height."""
+
+    label: str
+    score: float
+    """How sure the detector is, 0 to 1; no calibrated probability."""
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Predicted(Message):
+    """What is said of the content."""
+
+    task: str
+    label: str
+    """The class."""
+    score: float
+    """Its probability, 0 to 1."""
+    threshold: float
+    """From which probability on it is the answer, the other classes keeping their proportions."""
+    probabilities: dict[str, float]
+    """Of every class."""
+    is_unsure: bool
+    """A person should be asked."""
+    evidence: list[tuple[str, float]] = []
+    """Words that speak most for the class, with what each adds to its logit."""
+    heard: str = ""
+    """What is said in the sound, where the task listens."""
+    written: str = ""
+    """What stands written in the picture, where the task reads it."""
+    regions: list[Seen] = []
+    """What a detector saw in the picture, the surest first."""
+    notes: list[str] = []
+    """What was not used, and what the answer is not: of a health task, no diagnosis."""
 
 
 class ItemIn(Message):

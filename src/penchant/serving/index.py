@@ -6,6 +6,7 @@ In: unit rows. Out: the k nearest of a query; beyond `EXACT_UP_TO` rows by FAISS
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,81 +17,222 @@ from penchant.core.seeds import generator
 
 logger = logging.getLogger("penchant.service")
 EXACT_UP_TO = 200_000
+GRAPH_BYTES = 2_000_000_000
+"""An HNSW graph, which keeps a copy of the rows, may take so much memory; a larger one gives way to IVF-PQ."""
 LINKS = 32
-"""Links of each node of the HNSW graph; memory is rows x (4 dim + 8 links) bytes."""
-EFFORTS = (64, 128, 256, 512)
-"""Candidates looked at in a search; the first that reaches `WANTED_RECALL` is taken."""
+"""Links of each node of the graph, twice as many on its lowest level."""
+CODE_DIMS = 4
+"""Dimensions that IVF-PQ keeps in one byte; what it finds is ranked again by the rows themselves."""
 WANTED_RECALL = 0.98
 SAMPLE = 200
 """Queries the recall is measured with."""
+MAX_TAIL = 0.01
+"""Rows that came since an index was built are searched exactly; with a larger share of them it is built anew."""
+MAX_SHIFT = 0.01
+"""An index built for rows that moved by less still finds the candidates; they are ranked by the rows of now."""
+BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an approximate index is searched.
+
+    Attributes:
+        name: What the log calls it.
+        setting: FAISS' name for how hard it looks.
+        efforts: Tried in order until `WANTED_RECALL` is reached.
+        width: So many times k are taken from it and ranked exactly.
+    """
+
+    name: str
+    setting: str
+    efforts: tuple[int, ...]
+    width: int
+
+
+GRAPH = Kind("HNSW", "efSearch", (32, 64, 128, 256, 512), 2)
+CODES = Kind("IVF-PQ", "nprobe", (4, 8, 16, 32, 64, 128, 256), 20)
 
 
 class Index:
-    """Unit rows that can be searched.
+    """Unit rows that can be searched; exact, until `build` has made something faster for a large number of them.
 
     Args:
         rows: Unit rows; a zero row is near nothing.
-        exact_up_to: With more rows an HNSW graph is built.
+        exact_up_to: With more rows `build` makes an approximate index.
+        graph_bytes: Memory an HNSW graph may take; beyond, IVF-PQ is made, which takes about a fifteenth.
 
-    Raises:
-        MissingExtraError: FAISS is needed and not installed.
+    Attributes:
+        recall: recall@10 against exact search, measured by `build`; 1 before.
 
-    Source: Malkov & Yashunin, Efficient and robust approximate nearest neighbor search using HNSW graphs, TPAMI 2020 (FAISS).
+    Source: Malkov & Yashunin, Efficient and robust approximate nearest neighbor search using HNSW graphs, TPAMI 2020;
+    Jegou et al., Product quantization for nearest neighbor search, TPAMI 2011 (both by FAISS).
     """
 
-    def __init__(self, rows: Float32[np.ndarray, "items dim"], *, exact_up_to: int = EXACT_UP_TO) -> None:
-        self.rows = rows
+    def __init__(
+        self,
+        rows: Float32[np.ndarray, "items dim"],
+        *,
+        exact_up_to: int = EXACT_UP_TO,
+        graph_bytes: int = GRAPH_BYTES,
+    ) -> None:
+        self.rows = np.ascontiguousarray(rows, np.float32)
         self.recall = 1.0
-        self._graph: Any = _build(rows) if len(rows) > exact_up_to else None
-        if self._graph is not None:
-            self.recall = self._tune()
-            logger.info("index of %d rows: HNSW, recall@10 %.3f against exact", len(rows), self.recall)
+        self.is_exact = True
+        self._is_large = len(rows) > exact_up_to
+        self.kind = GRAPH if _graph_bytes(*rows.shape) <= graph_bytes else CODES
+        self._found: Any = None
+        self._tail = np.zeros(0, np.int64)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `build` has something to do."""
+        return self._is_large and self.is_exact
+
+    def build(self, num_threads: int = 0) -> None:
+        """Make the approximate index if it is due; searches go on meanwhile, exactly.
+
+        Cost at a million rows of 128: minutes.
+
+        Args:
+            num_threads: 0 takes all cores.
+
+        Raises:
+            MissingExtraError: FAISS is needed and not installed.
+        """
+        if not self.is_due:
+            return
+        faiss = _faiss()
+        if num_threads:
+            faiss.omp_set_num_threads(num_threads)  # of the calling thread alone
+        self._found = _graph(faiss, self.rows) if self.kind is GRAPH else _codes(faiss, self.rows)
+        self.recall = self._tune()
+        self.is_exact = False
+        logger.info(
+            "index of %d rows: %s, %s %d, recall@10 %.3f against exact on %d queries",
+            len(self.rows),
+            self.kind.name,
+            self.kind.setting,
+            self.effort,
+            self.recall,
+            min(SAMPLE, len(self.rows)),
+        )
+
+    def adopt(self, before: Index) -> None:
+        """Go on with the approximate index of an earlier catalog, if these are its rows and a few more."""
+        num, indexed = len(before.rows), len(before.rows) - len(before._tail)
+        is_little_more = num <= len(self.rows) <= (1 + MAX_TAIL) * indexed
+        if before.is_exact or not self.is_due or not is_little_more or _shift(self.rows[:num], before.rows) > MAX_SHIFT:
+            return
+        self._tail = np.arange(indexed, len(self.rows))
+        self._found, self.kind, self.recall, self.is_exact = before._found, before.kind, before.recall, False
 
     def search(
         self, query: Float32[np.ndarray, " dim"], k: int, allowed: Bool[np.ndarray, " items"]
     ) -> tuple[Int64[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
-        """Return at most k allowed rows, nearest first, and their cosines; rows of cosine 0 or less are left out.
+        """Return at most k allowed rows, nearest first, and their exact cosines; rows of cosine 0 or less are left out.
 
-        A graph looks at twice as many as are forbidden among its first finds would need, at most all.
+        Where the approximate index finds fewer than k, because so many are forbidden, the search is exact.
         """
-        if self._graph is None:
-            similar = np.where(allowed, self.rows @ query, -np.inf)
-            found = _largest(similar, k)
-            return found, similar[found].astype(np.float32)
-        width = k
-        while True:
-            similar, near = self._graph.search(query[None], min(width, len(self.rows)))
-            keep = (near[0] >= 0) & (similar[0] > 0)
-            keep[keep] = allowed[near[0][keep]]
-            if keep.sum() >= k or width >= min(len(self.rows), 64 * k):
-                return near[0][keep][:k], similar[0][keep][:k]
-            width *= 4
+        if self.is_exact or not query.any():
+            return self._exactly(query, k, allowed)
+        found, similar = self._nearly(query, k, allowed)
+        return (found, similar) if len(found) == k else self._exactly(query, k, allowed)
+
+    def nearest(self, query: Float32[np.ndarray, " dim"], width: int) -> Int64[np.ndarray, " found"]:
+        """Return what FAISS alone says, unchecked; -1 where it found no more."""
+        near: Int64[np.ndarray, " found"] = self._found.search(query[None], width)[1][0]
+        return near
+
+    @property
+    def effort(self) -> int:
+        """How hard FAISS looks."""
+        return int(getattr(self._knob, self.kind.setting))
+
+    def _exactly(
+        self, query: Float32[np.ndarray, " dim"], k: int, allowed: Bool[np.ndarray, " items"]
+    ) -> tuple[Int64[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
+        similar = np.where(allowed, self.rows @ query, -np.inf)
+        found = _largest(similar, k)
+        return found, similar[found].astype(np.float32)
+
+    def _nearly(
+        self, query: Float32[np.ndarray, " dim"], k: int, allowed: Bool[np.ndarray, " items"]
+    ) -> tuple[Int64[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
+        near = self.nearest(query, min(self.kind.width * k, len(self.rows)))
+        near = np.concatenate([near[near >= 0], self._tail]) if len(self._tail) else near[near >= 0]
+        near = near[allowed[near]]
+        similar = self.rows[near] @ query
+        best = _largest(similar, k)
+        return near[best], similar[best]
 
     def _tune(self) -> float:
-        """Raise the effort until the recall is right; return the recall."""
+        """Raise the effort until enough of each row's ten nearest others are found; return the share."""
         drawn = generator(0, "index.recall").choice(len(self.rows), min(SAMPLE, len(self.rows)), replace=False)
-        queries = self.rows[drawn]
-        truth = [set(_largest(similar, 10)) for similar in queries @ self.rows.T]
+        allowed = np.ones(len(self.rows), bool)
+        truth = [self._others(self._exactly, row, allowed) for row in drawn]
         recall = 0.0
-        for effort in EFFORTS:
-            self._graph.hnsw.efSearch = effort
-            found = self._graph.search(queries, 10)[1]
-            hits = sum(len(t & set(f)) for t, f in zip(truth, found.tolist(), strict=True))
+        for effort in self.kind.efforts:
+            setattr(self._knob, self.kind.setting, effort)
+            hits = sum(len(t & self._others(self._nearly, r, allowed)) for r, t in zip(drawn, truth, strict=True))
             recall = hits / max(sum(len(t) for t in truth), 1)
             if recall >= WANTED_RECALL:
                 break
         return recall
 
+    def _others(self, how: Any, row: int, allowed: Bool[np.ndarray, " items"]) -> set[int]:
+        """Return the ten nearest of a row but itself, which every search finds."""
+        allowed[row] = False
+        found, _ = how(self.rows[row], 10, allowed)
+        allowed[row] = True
+        return set(found.tolist())
 
-def _build(rows: Float32[np.ndarray, "items dim"]) -> Any:
+    @property
+    def _knob(self) -> Any:
+        return self._found.hnsw if self.kind is GRAPH else self._found
+
+
+def _graph(faiss: Any, rows: Float32[np.ndarray, "items dim"]) -> Any:
+    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = 80
+    graph.add(rows)
+    return graph
+
+
+def _codes(faiss: Any, rows: Float32[np.ndarray, "items dim"]) -> Any:
+    num_lists = max(1, int(2 * np.sqrt(len(rows))))
+    coarse, dim = faiss.IndexFlatIP(rows.shape[1]), rows.shape[1]
+    index = faiss.IndexIVFPQ(coarse, dim, num_lists, _num_codes(dim), 8, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed = 0
+    wanted = min(len(rows), max(40 * num_lists, 40 * 256))
+    index.train(rows[generator(0, "index.codes").choice(len(rows), wanted, replace=False)])
+    index.add(rows)
+    return index
+
+
+def _num_codes(dim: int) -> int:
+    """Return the bytes of a row: as near to dim / `CODE_DIMS` as divides the row evenly."""
+    return min((m for m in range(1, dim + 1) if dim % m == 0), key=lambda m: abs(m - dim / CODE_DIMS))
+
+
+def _graph_bytes(num_rows: int, dim: int) -> int:
+    return num_rows * 4 * (dim + 2 * LINKS + 2)
+
+
+def _shift(now: Float32[np.ndarray, "items dim"], before: Float32[np.ndarray, "items dim"]) -> float:
+    """Return by how much any number changed; infinite if the rows are of another width."""
+    if now.shape != before.shape:
+        return np.inf
+    starts = range(0, len(now), BLOCK)
+    return max((float(np.abs(now[s : s + BLOCK] - before[s : s + BLOCK]).max()) for s in starts), default=0.0)
+
+
+def _faiss() -> Any:
     try:
         import faiss
     except ModuleNotFoundError as error:
         raise MissingExtraError("faiss-cpu", "serve") from error
-    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction = 80
-    graph.add(np.ascontiguousarray(rows))
-    return graph
+    return faiss
 
 
 def _largest(similar: np.ndarray, k: int) -> Int64[np.ndarray, " found"]:

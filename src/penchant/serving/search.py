@@ -5,13 +5,13 @@ In: a served bundle that kept its channels. Out: items, nearest first, with thei
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import Embeddings
@@ -22,7 +22,7 @@ from penchant.encoders.content import find_content, join_text
 from penchant.encoders.encoder import encode_one
 from penchant.models.channels import FUSED, centred_unit
 from penchant.serving.contracts import Found, FoundList
-from penchant.serving.index import Index
+from penchant.serving.index import EXACT_UP_TO, Index
 from penchant.serving.newcomers import Encoders, table_row
 from penchant.serving.problems import NotFoundError
 from penchant.serving.served import Served, one_person
@@ -32,20 +32,36 @@ BEHAVIOUR, WORDS = "behaviour", "words"
 
 
 class Finder:
-    """Searches one version of the model; indexes are built when first asked for.
+    """Searches one version of the model, exactly until `build` has made an index of what there is much of.
 
     Args:
         served: The model and its catalog.
         encoders: For what is no item yet.
+        before: The finder of the model before; its indexes serve on where only a few items came.
     """
 
-    def __init__(self, served: Served, encoders: Encoders) -> None:
+    def __init__(self, served: Served, encoders: Encoders, before: Finder | None = None) -> None:
         self._served = served
         self._encoders = encoders
         self._content = served.bundle.content
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
         self._words: tuple[Any, Any] | None = None
+        for name, index in ({} if before is None else before._indexes).items():
+            if name in self.names():
+                self._index(name).adopt(index)
+        if len(served.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
+            self._index(self.names()[0])  # the one most asked for is built before somebody asks
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `build` has something to do."""
+        return any(index.is_due for index in list(self._indexes.values()))
+
+    def build(self) -> None:
+        """Build what is due, on half of the cores; answers go on meanwhile."""
+        for index in list(self._indexes.values()):
+            index.build(max(1, (os.cpu_count() or 1) // 2))
 
     def names(self) -> list[str]:
         """Return what items can be compared by."""
@@ -138,6 +154,8 @@ class Finder:
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:
             if self._words is None:
+                from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and seldom needed
+
                 texts = join_text(catalog, columns) if columns else self._served.titles
                 model = TfidfVectorizer(tokenizer=words, lowercase=False, token_pattern=None, sublinear_tf=True)
                 self._words = (model, model.fit_transform([t or "-" for t in texts]))
@@ -150,7 +168,7 @@ class Finder:
     def _index(self, name: str) -> Index:
         with self._lock:
             if name not in self._indexes:
-                self._indexes[name] = Index(_rows(self._embeddings(name)))
+                self._indexes[name] = Index(_rows(self._embeddings(name)), exact_up_to=EXACT_UP_TO)
             return self._indexes[name]
 
     def _embeddings(self, name: str) -> Embeddings:

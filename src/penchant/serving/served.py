@@ -163,7 +163,8 @@ class Served:
 
     def scores(self, histories: Sequence[Histories]) -> list[Float32[np.ndarray, " items"]]:
         """Return everyone's scores from one pass; a person's do not depend on who else is asked for."""
-        return list(self.bundle.stack.score(joined(histories)))
+        scores = self.bundle.stack.score(joined(histories))
+        return [row.copy() for row in scores]  # a row kept in the cache must not keep the whole group's
 
     def reasons(self, history: Histories, rows: Int64[np.ndarray, " chosen"]) -> list[list[str]]:
         """Return, for each item, the past events that speak for it."""

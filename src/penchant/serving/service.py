@@ -32,6 +32,8 @@ from penchant.serving.contracts import (
     FoundList,
     ItemIn,
     ItemState,
+    Predicted,
+    PredictIn,
     Recommended,
     RecommendedList,
     SearchIn,
@@ -47,6 +49,7 @@ from penchant.serving.security import Keyring, Secret
 from penchant.serving.served import ITEM, Served, joined, mask_of, one_person
 from penchant.serving.state import HotPeople, Marks, Person
 from penchant.serving.store import READY, WAITING, WITHDRAWN, Edit, Event, Store, StoredItem, now
+from penchant.serving.tasks import Tasks
 from penchant.serving.uploads import Uploads
 
 logger = logging.getLogger("penchant.service")
@@ -57,6 +60,8 @@ class Config(Settings):
 
     bundle: Path
     """Folder written by `penchant run`; a new bundle moved to this place is taken over without a stop."""
+    tasks: dict[str, Path] = {}
+    """Labelled tasks that are answered too: name to the folder `penchant run` wrote; read once, at the start."""
     database: str | None = None
     """postgresql://USER@HOST/DATABASE to share it among processes and machines; None keeps an SQLite file in `folder`."""
     folder: Path | None = None
@@ -81,6 +86,8 @@ class Config(Settings):
     """Requests may name addresses on these hosts; empty allows none."""
     watch_seconds: float = Field(1.0, gt=0)
     """How often to look for a new bundle, new items and erasures of other processes."""
+    traces: str | None = None
+    """http(s) address of an OpenTelemetry collector that is sent a span for each request; None sends nothing anywhere."""
 
     @property
     def state_folder(self) -> Path:
@@ -140,6 +147,7 @@ class Service:
         self._changing = threading.Lock()
         self._append = Grouped[Sequence[Event], int](self.store.append, max_size=64)
         self._score = Grouped[tuple[Served, Histories], np.ndarray](_score_together, max_size=64)
+        self.tasks = Tasks(config.tasks)
         served = Served.of(load(config.bundle))
         everything = np.ones(len(served.items), bool)
         self.now = Now(served, Finder(served, self.encoders), everything, frozenset(), 0, None)
@@ -316,6 +324,10 @@ class Service:
             name = uploads.keep(getattr(wanted, modality), where=modality)
             return moment.finder.by_media(modality, name, uploads, self.config.media, wanted.k, moment.available)
 
+    def predict(self, task: str, given: PredictIn) -> Predicted:
+        """Return what a labelled task says of content; nothing of it is kept."""
+        return self.tasks.predict(task, given, self.uploads)
+
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
         """Keep a new or changed item; it is encoded in the background and recommended as soon as that is done.
 
@@ -380,7 +392,7 @@ class Service:
         subjects = frozenset(e.subject for e in self.store.erasures())
         is_new = served is not before.served
         generation = before.generation + int(is_new or subjects != before.subjects)
-        finder = Finder(served, self.encoders) if is_new else before.finder
+        finder = Finder(served, self.encoders, before.finder) if is_new else before.finder
         available = ~mask_of(served.rows(withdrawn), len(served.items))
         self.now = Now(served, finder, available, subjects, generation, world)
         if generation != before.generation:

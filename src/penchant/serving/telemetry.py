@@ -21,6 +21,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from penchant.serving.tracing import Tracing
+
 logger = logging.getLogger("penchant.service")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 HEADERS = {
@@ -75,13 +77,17 @@ class Guard:
         metrics: Where times go.
         max_body_bytes: A larger body is refused while it comes in.
         max_seconds: A body that takes longer is given up.
+        tracing: Where spans go; None makes none.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, max_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, max_seconds: float, tracing: Tracing | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_bytes = max_body_bytes
         self._max_seconds = max_seconds
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -92,6 +98,7 @@ class Guard:
         headers = dict(scope["headers"])
         asked = headers.get(b"x-request-id", b"").decode("latin-1")
         scope["request_id"] = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        span = None if self._tracing is None else self._tracing.begin(headers)
 
         async def guarded_send(message: Message) -> None:
             nonlocal status
@@ -103,16 +110,19 @@ class Guard:
         try:
             await self._app(scope, _Body(receive, self._max_bytes, self._max_seconds), guarded_send)
         finally:
-            self._note(scope, status, time.perf_counter() - began)
+            facts = self._note(scope, status, time.perf_counter() - began)
+            if self._tracing is not None and span is not None:
+                self._tracing.end(span, **facts)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         route = scope.get("route")
         pattern = getattr(route, "path_format", None) or getattr(route, "path", "unknown")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._metrics.seconds.labels(pattern, method, str(status)).observe(seconds)
+        facts = {"request_id": scope["request_id"], "route": pattern, "method": method, "status": status}
         if logger.isEnabledFor(logging.INFO):
-            facts = {"request_id": scope["request_id"], "route": pattern, "method": method, "status": status}
             logger.info("request", extra={**facts, "milliseconds": round(1000 * seconds, 2)})
+        return facts
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -34,14 +34,19 @@ class Uploads:
     fetcher: Fetcher
     max_bytes: int
 
-    def keep(self, media: Media, *, where: str) -> str:
+    def keep(self, media: Media, *, where: str, ending: str = "") -> str:
         """Store one file and return its name below `folder`; equal files are stored once.
+
+        Args:
+            media: From a request.
+            where: Its place in the body, for messages.
+            ending: Of its name, where readers go by it.
 
         Raises:
             MediaError: Not exactly one of the three was given, or it cannot be had.
         """
         raw = self._read(media, where)
-        name = hashlib.blake2b(raw, digest_size=16).hexdigest()
+        name = f"{hashlib.blake2b(raw, digest_size=16).hexdigest()}{ending}"
         path = self.folder / name
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)

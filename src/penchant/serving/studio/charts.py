@@ -15,6 +15,8 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 MAX_STEPS = 9
 """Past events with a bar of their own in a waterfall; the rest is summed."""
 MAX_LABEL = 34
+SILENT = {"aria": False}
+"""For marks that carry nothing a reader could be told: Vega would announce them as a picture without a name."""
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
@@ -27,64 +29,50 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], w:
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
     }
     tip = [{"field": "title", "title": w("item")}]
-    words = [{"x": x, "y": y, "name": name} for x, y, name in atlas_names]
-    return _spec(
-        rows,
-        340,
+    warmth: Spec = {"field": "warmth", "type": "quantitative", "legend": None}
+    marks: dict[str, tuple[Spec, Spec]] = {
+        "catalog": (
+            {"type": "circle", "size": 30},
+            {
+                "color": {**warmth, "scale": {"domain": [-1, 3], "range": ["@cold", "@warm"]}},
+                "opacity": {**warmth, "scale": {"domain": [-1, 3], "range": [0.35, 0.95]}},
+            },
+        ),
+        "seen": ({"type": "point", "size": 90, "stroke": "@ink", "strokeWidth": 1.6}, {}),
+        "suggested": (
+            {
+                "type": "point",
+                "shape": "diamond",
+                "filled": True,
+                "size": 130,
+                "color": "@accent",
+                "opacity": 1,
+                "stroke": "@card",
+                "strokeWidth": 1.4,
+            },
+            {},
+        ),
+    }
+    there = {row["role"] for row in rows}  # a layer without a mark would be announced as a picture without a name
+    points: list[Spec] = [
         {
-            "view": {"stroke": None},
-            "layer": [
-                {
-                    "transform": [{"filter": "datum.role == 'catalog'"}],
-                    "mark": {"type": "circle", "size": 30, "cursor": "pointer"},
-                    "encoding": {
-                        **place,
-                        "color": {
-                            "field": "warmth",
-                            "type": "quantitative",
-                            "scale": {"domain": [-1, 3], "range": ["@cold", "@warm"]},
-                            "legend": None,
-                        },
-                        "opacity": {
-                            "field": "warmth",
-                            "type": "quantitative",
-                            "scale": {"domain": [-1, 3], "range": [0.35, 0.95]},
-                            "legend": None,
-                        },
-                        "tooltip": tip,
-                    },
-                },
-                {
-                    "transform": [{"filter": "datum.role == 'seen'"}],
-                    "mark": {"type": "point", "size": 90, "stroke": "@ink", "strokeWidth": 1.6, "cursor": "pointer"},
-                    "encoding": {**place, "tooltip": tip},
-                },
-                {
-                    "transform": [{"filter": "datum.role == 'suggested'"}],
-                    "mark": {
-                        "type": "point",
-                        "shape": "diamond",
-                        "filled": True,
-                        "size": 130,
-                        "color": "@accent",
-                        "opacity": 1,
-                        "stroke": "@card",
-                        "strokeWidth": 1.4,
-                        "cursor": "pointer",
-                    },
-                    "encoding": {**place, "tooltip": tip},
-                },
-                *(
-                    {
-                        "data": {"values": words},
-                        "mark": {"type": "text", "fontSize": 11, "fontWeight": 600, "baseline": "bottom", **ink},
-                        "encoding": {**place, "text": {"field": "name"}},
-                    }
-                    for ink in ({"stroke": "@card", "strokeWidth": 3, "color": "@card"}, {"color": "@soft"})
-                ),
-            ],
-        },
-    )
+            "transform": [{"filter": f"datum.role == '{role}'"}],
+            "mark": {**mark, "cursor": "pointer"},
+            "encoding": {**place, **more, "tooltip": tip},
+        }
+        for role, (mark, more) in marks.items()
+        if role in there
+    ]
+    words = [{"x": x, "y": y, "name": name} for x, y, name in atlas_names]
+    names: list[Spec] = [
+        {
+            "data": {"values": words},
+            "mark": {"type": "text", "fontSize": 11, "fontWeight": 600, "baseline": "bottom", **ink},
+            "encoding": {**place, "text": {"field": "name"}},
+        }
+        for ink in ({"stroke": "@card", "strokeWidth": 3, "color": "@card"}, {"color": "@soft"})
+    ]
+    return _spec(rows, 340, {"view": {"stroke": None}, "layer": [*points, *names]})
 
 
 def steps_of(explanation: Mapping[str, Any], w: Words) -> Rows:
@@ -162,15 +150,15 @@ def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
     }
     x = {"type": "quantitative", "title": title, "scale": {"zero": zero}}
     tip = [{"field": f, "format": ".4f", "type": "quantitative"} for f in ("mean", "low", "high")]
-    line: list[Spec] = [{"mark": {"type": "rule", "color": "@base"}, "encoding": {"x": {"datum": 0}}}] if zero else []
+    border: Spec = {"mark": {"type": "rule", "color": "@base", **SILENT}, "encoding": {"x": {"datum": 0}}}
     return _spec(
         rows,
         {"step": 27},
         {
             "layer": [
-                *line,
+                *([border] if zero else []),
                 {
-                    "mark": {"type": "rule", "strokeWidth": 1.5},
+                    "mark": {"type": "rule", "strokeWidth": 1.5, **SILENT},
                     "encoding": {"y": y, "x": {"field": "low", **x}, "x2": {"field": "high"}, "color": colour},
                 },
                 {
@@ -266,7 +254,10 @@ def live(w: Words) -> Spec:
             "mark": {"type": "line", "interpolate": "monotone", "strokeWidth": 2},
             "encoding": {"x": x, "y": {"field": "value", **y}, "color": colour},
         },
-        {"mark": {"type": "rule", "opacity": 0}, "encoding": {"y": {"datum": 1, **y}}},  # quiet minutes keep a scale
+        {
+            "mark": {"type": "rule", "opacity": 0, **SILENT},
+            "encoding": {"y": {"datum": 1, **y}},
+        },  # quiet minutes keep a scale
     ]
     spec = _spec([], 190, {"layer": layers})
     return {**spec, "data": {"name": "series", "values": []}}

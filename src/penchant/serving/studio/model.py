@@ -90,7 +90,8 @@ def _slices(report: dict[str, Any], w: Words) -> dict[str, Any] | None:
             sides = ((baseline, values[1]), (w("ours"), values[0]))  # ours is drawn last, on top
             points += [{"group": name, "who": who, "value": value} for who, value in sides]
     metric = slices[0]["metric"]
-    return {"metric": metric, "rows": rows, "baseline": baseline, "chart": charts.pairs(points, w, baseline, metric)}
+    chart = charts.pairs(points, w, baseline, metric) if points else None
+    return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}
 
 
 def _range(name: str, role: str, score: dict[str, Any] | None) -> dict[str, Any] | None:

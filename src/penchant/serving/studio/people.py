@@ -138,7 +138,8 @@ def evidence(served: Served, history: Histories, rows: np.ndarray) -> list[tuple
     for column in total.T:
         best = [e for e in np.argsort(-column[1:], kind="stable") if column[1 + e] > 0]
         different = dict.fromkeys(int(history.item_index[e]) for e in best[: 3 * EVIDENCE])
-        found.append((list(different)[:EVIDENCE], bool(column[0] > 0)))
+        is_popular = history.num_events == 0 or bool(column[0] > 0)  # whom nobody has met is shown what is popular
+        found.append((list(different)[:EVIDENCE], is_popular))
     return found
 
 

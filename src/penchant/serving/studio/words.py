@@ -123,6 +123,10 @@ WORDS: dict[str, tuple[str, str]] = {
     # why
     "why_title": ("Why {title}?", "为何推荐《{title}》？"),
     "why_lead": ("The score {score} is the sum of {count} parts.", "得分 {score} 是 {count} 个部分之和。"),
+    "why_nobody": (
+        "Nobody has met them yet: they see what is popular, and no event of theirs adds to a score.",
+        "尚无任何记录：展示的是热门物品，没有交互为得分作出贡献。",
+    ),
     "waterfall": ("From part to part", "逐项累加"),
     "waterfall_label": ("Waterfall of what adds up to the score of {title}", "{title} 得分构成的瀑布图"),
     "for_anyone": ("What anyone would get", "任何人都会得到的"),
