@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,17 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     asked = parser.parse_args()
     show_logs()
     config = read_config(asked.config)
     validation, test, content = prepared(config)
+    validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
     rows = {
         **ROWS,
         **{f"without {name}": {"channels": sorted(set(content.channels) - {name})} for name in content.channels},
     }
-    folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}"
+    folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}-{asked.max_users or 'all'}"
     folder.mkdir(parents=True, exist_ok=True)
     for place, (name, change) in enumerate(rows.items()):
         file = folder / f"{place:02d}.parquet"
@@ -82,6 +85,14 @@ def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
     channels = config.content or {}
     vectors, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return validation, test, fuse(Content(vectors), validation, config)[0]
+
+
+def fewer(stage: Stage, max_users: int | None) -> Stage:
+    """Keep some users; the same ones in either stage."""
+    if max_users is None or max_users >= len(stage.histories):
+        return stage
+    users = np.linspace(0, len(stage.histories) - 1, max_users).astype(np.int64)
+    return replace(stage, histories=stage.histories.take(users), truth=stage.truth.take(users))
 
 
 def one_row(name: str, table: dict[str, Any], validation: Stage, test: Stage, content: Content, file: Path) -> None:

@@ -80,7 +80,12 @@ def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
     items = (rng.random(users * each) ** 2 * num_items).astype(np.int32)
     offsets = np.arange(0, len(items) + 1, each)
     people = Histories(
-        [f"u{n}" for n in range(users)], offsets, items, np.arange(len(items)), np.ones(len(items), np.float32), num_items
+        [f"u{n}" for n in range(users)],
+        offsets,
+        items,
+        np.arange(len(items)),
+        np.ones(len(items), np.float32),
+        num_items,
     )
     members = {"popularity": Popularity().fit(people, Content()), "item_knn": sparse_neighbours(num_items, rng)}
     stack = Stack.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
@@ -120,14 +125,19 @@ def main() -> None:
     began = time.perf_counter()
     index.build(told.threads)
     took, name = time.perf_counter() - began, f"{told.rows:,} x {told.dim}, {index.kind.name}"
-    print(f"{name}: built in {took:.0f} s, {megabytes() - before:.0f} MB beside rows of {rows.nbytes / 1e6:.0f} MB", flush=True)
+    print(
+        f"{name}: built in {took:.0f} s, {megabytes() - before:.0f} MB beside rows of {rows.nbytes / 1e6:.0f} MB",
+        flush=True,
+    )
     print(f"{name}: {index.kind.setting} {index.effort}, recall@10 {index.recall:.3f} on the rows it was tuned with")
     print(f"{name}: recall@10 {recall_at_10(index, queries):.3f} on {QUERIES} queries that are no rows", flush=True)
     ours, alone = against_faiss(index, queries)
     print(f"{name}: ours {spread(ours)}")
     print(f"{name}: FAISS alone {spread(alone)}")
     ratios = [np.percentile(ours, p) / np.percentile(alone, p) for p in (50, 99)]
-    print(f"{name}: p50 {ratios[0]:.2f} times FAISS, p99 {ratios[1]:.2f} times; load {os.getloadavg()[0]:.1f}", flush=True)
+    print(
+        f"{name}: p50 {ratios[0]:.2f} times FAISS, p99 {ratios[1]:.2f} times; load {os.getloadavg()[0]:.1f}", flush=True
+    )
     exact = Index(rows)
     allowed, seconds = np.ones(len(rows), bool), []
     for query in queries[:30]:

@@ -20,8 +20,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from load import Connection, Server
 
+from load import Connection, Server
 from penchant.serving.bundle import load
 
 HOURS, EVENTS_PER_SECOND, REQUESTS_PER_SECOND = 10, 5, 2
@@ -94,7 +94,7 @@ def run(server: Server, shop: Shop, share: float, minutes: float) -> list[float]
     while len(sizes) < CHUNKS and time.monotonic() < until:
         asyncio.run(drive(server.port, shop, num_batches, num_requests))
         sizes.append(sum(server.megabytes()))
-        if len(sizes) % 10 == 0:
+        if len(sizes) % (CHUNKS // 20) == 0:
             print(f"{len(sizes)} of {CHUNKS}: {sizes[-1]:.1f} MB, load {os.getloadavg()[0]:.1f}", flush=True)
     return sizes
 
@@ -119,11 +119,20 @@ def main() -> None:
             server.stop()
     warm = sizes[int(WARM_UP * len(sizes)) :]
     requests = sum(shop.done.values()) - shop.done["events"]
-    slope = np.polyfit(np.linspace(0, 1 - WARM_UP, len(warm)), warm, 1)[0] if len(warm) > 1 else float("nan")
+    place = np.linspace(0, 1, len(warm))
+    slope, base = np.polyfit(place, warm, 1) if len(warm) > 1 else (float("nan"), warm[0])
+    around = float(np.std(np.asarray(warm) - slope * place - base))
     hours = HOURS * told.share * len(sizes) / CHUNKS
-    print(f"{hours:.1f} hours' worth in {took:.0f} s: {BATCH * shop.done['events']:,} events, {requests:,} requests {dict(shop.done)}")
-    print(f"memory: {start:.0f} MB at start, {warm[0]:.1f} MB warm, {warm[-1]:.1f} MB at the end, highest {max(sizes):.1f} MB")
-    print(f"slope after warm-up: {slope:+.2f} MB over the whole run, {slope / hours:+.3f} MB an hour")
+    print(
+        f"{hours:.1f} hours' worth in {took:.0f} s: {BATCH * shop.done['events']:,} events, {requests:,} requests {dict(shop.done)}"
+    )
+    print(
+        f"memory: {start:.0f} MB at start, {warm[0]:.1f} MB warm, {warm[-1]:.1f} MB at the end, highest {max(sizes):.1f} MB"
+    )
+    per_hour = slope / (hours * (1 - WARM_UP))
+    print(
+        f"after warm-up: {per_hour:+.3f} MB for an hour of the shop, readings {around:.1f} MB (one deviation) around that line"
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.logs import logger, step
-from penchant.core.schema import Parts, Samples
+from penchant.core.schema import Finding, Parts, Samples
 from penchant.data.cleaning import Config as CleanConfig
 from penchant.data.folds import Config as SplitConfig
 from penchant.data.folds import fold_samples, split_samples
@@ -32,13 +32,17 @@ from penchant.data.sample_cleaning import clean_samples
 from penchant.data.samples import SamplesConfig, read_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.ocr import OcrConfig, read_samples_pictures
+from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.evaluation.intervals import Config as IntervalConfig
 from penchant.evaluation.labelled import Answers, Labelled, judge
 from penchant.evaluation.report import Coverage, ReportData, write_report
 from penchant.evaluation.report import Stage as Timed
+from penchant.evaluation.within import FoldOrder
 from penchant.models.classifiers.classifier import View
 from penchant.models.classifiers.trained import TrainedClassifier, channels_of
 from penchant.pipeline import Clock, beside, stop_on_errors
+from penchant.training.calibration import LEAST, is_flat
 from penchant.training.classification import Config as FitConfig
 from penchant.training.classification import Fitted, default_classifiers, fit, fusion_tables, look
 
@@ -89,6 +93,11 @@ class ClassifyConfig(Settings):
     """What is repaired or dropped."""
     split: SplitConfig = SplitConfig()
     """Train, validation, test; or folds, for small sets."""
+    transcript: TranscriptConfig | None = None
+    """Who writes down what is said in sound, so that it joins the words; None leaves sound a sound. An empty table takes what comes as a
+    wheel, and a classifier of words alone then answers to a voice note too."""
+    ocr: OcrConfig | None = None
+    """Read what stands written in pictures; it joins the words. None leaves it in the picture."""
     content: dict[str, ChannelConfig] | None = None
     """Frozen channels by name; None reads every modality there is with encoders that need no hub; an empty table reads none."""
     classifiers: dict[str, dict[str, Any]] | None = None
@@ -120,16 +129,23 @@ def run(config: ClassifyConfig) -> list[TrainedClassifier]:
     with clock("clean"):
         samples = stop_on_errors(clean_samples(samples, config.clean, config.media, cache=config.cache / "media"))
     with clock("encode"):
+        samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
+        samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
         samples, view, channels = encode(samples, config)
-    finished = []
+    finished, told = [], notes(config, samples)
     for own, part in apart(samples, config):
         seen = view if len(part) == len(samples) else view.take(_rows_of(samples, part))
-        finished.append(run_one(own, part, seen, channels, clock.stages))
+        finished.append(run_one(own, part, seen, channels, clock.stages, told))
     return finished
 
 
 def run_one(
-    config: ClassifyConfig, samples: Samples, view: View, channels: Mapping[str, ChannelConfig], before: list[Timed]
+    config: ClassifyConfig,
+    samples: Samples,
+    view: View,
+    channels: Mapping[str, ChannelConfig],
+    before: list[Timed],
+    told: tuple[str, ...],
 ) -> TrainedClassifier:
     """Split, fit, evaluate and write, once content is encoded."""
     clock = Clock()
@@ -140,7 +156,8 @@ def run_one(
         labels = samples.labels()
         fitted = fit(tables, view, labels, samples.classes, parts, config.fit, seed=config.seed)
     with clock("evaluate"):
-        answers, rows = test(samples, view, tables, fitted, parts, config)
+        answers, rows, folds, flat = test(samples, view, tables, fitted, parts, config)
+        samples = replace(samples, findings=(*samples.findings, *flat))
         judged = judge(
             answers,
             labels[rows],
@@ -149,8 +166,9 @@ def run_one(
             metric=config.evaluation.metric,
             positive=config.evaluation.positive,
             groups=samples.table["group"][rows].to_list() if "group" in samples.table.columns else None,
+            folds=folds,
             config=config.evaluation.intervals,
-            notes=notes(config),
+            notes=told,
         )
     with step("write"), tempfile.TemporaryDirectory() as scratch:
         write_report(report(config, samples, view, parts, fitted, judged, [*before, *clock.stages]), Path(scratch))
@@ -226,23 +244,37 @@ def test(
     fitted: Fitted,
     parts: Parts,
     config: ClassifyConfig,
-) -> tuple[dict[str, Answers], np.ndarray]:
-    """Return what every row says of samples it did not learn from, and which these are.
+) -> tuple[dict[str, Answers], np.ndarray, np.ndarray | None, list[Finding]]:
+    """Return what every row says of samples it did not learn from, which these are, and by which fit (None: one fit judged all).
 
     With folds, everything is chosen and fitted anew in each of them, and each sample is judged once a repeat by what has not seen it.
     """
     if config.split.folds == 0:
-        said = _said(fitted, view.take(parts.test))
-        return _answers(
-            [(said, np.arange(len(parts.test)))], fitted, len(parts.test), len(samples.classes), 1
-        ), parts.test
-    labels, done = samples.labels(), []
+        said, rows = _said(fitted, view.take(parts.test)), np.arange(len(parts.test))
+        answers = _answers([(said, rows)], fitted, len(rows), len(samples.classes), 1)
+        return answers, parts.test, None, _flat([is_flat(fitted.rows[fitted.ours])])
+    labels, done, flat = samples.labels(), [], []
+    folds = np.zeros((config.split.repeats, len(samples)), np.int64)
     for number, fold in enumerate(fold_samples(samples, config.split, config.seed)):
         logger.info("  fold %d of %d", number + 1, config.split.folds * config.split.repeats)
         one = fit(tables, view, labels, samples.classes, fold, config.fit, seed=config.seed + number)
         done.append((_said(one, view.take(fold.test)), fold.test))
-    everyone = np.arange(len(samples))
-    return _answers(done, fitted, len(samples), len(samples.classes), config.split.repeats), everyone
+        folds[number // config.split.folds, fold.test] = number
+        flat.append(is_flat(one.rows[one.ours]))
+    answers = _answers(done, fitted, len(samples), len(samples.classes), config.split.repeats)
+    return answers, np.arange(len(samples)), folds, _flat(flat)
+
+
+def _flat(fits: list[bool]) -> list[Finding]:
+    """Note fits whose validation would turn the ranking round."""
+    names = [f"fit {number}" for number, flat in enumerate(fits, 1) if flat]
+    advice = (
+        f"validation ranks the classes the other way round; the slope was held at {LEAST:g}, so the order that training learned stays: "
+        "bring more samples, or expect that nothing is learned here"
+    )
+    return (
+        [Finding("fit.flat", len(names), len(fits), "repaired", tuple(names[:5]), advice, "warning")] if names else []
+    )
 
 
 Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -321,19 +353,32 @@ def bundle(
         samples.attribute_columns,
         facts,
         config.media,
+        config.transcript,
+        config.ocr,
     )
 
 
-def notes(config: ClassifyConfig) -> tuple[str, ...]:
+def notes(config: ClassifyConfig, samples: Samples) -> tuple[str, ...]:
     """Return what a reader of the report must know."""
     within = config.evaluation.within
-    said = list(config.notes)
-    if within is not None:
-        said.append(
-            f"Learned and measured within one {within} only. Pooled over every {within} the figure would be higher without any more "
-            f"skill: the label depends on the {within}, so whoever recognises it knows the answer more often than not."
-        )
-    return tuple(said)
+    if within is None or within not in samples.table.columns:
+        return config.notes
+    return (
+        *config.notes,
+        f"Learned and measured within one {within} only. Pooled over every {within}, skill could not be told from recognising the "
+        f"{within}: whoever knows it and nothing else already reaches AUC {_area_of(samples, within):.3f}.",
+    )
+
+
+def _area_of(samples: Samples, column: str) -> float:
+    """Return the AUC of guessing each class by how often it occurs with a value of a column, the mean over classes."""
+    value = samples.table[column].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+    labels, together = samples.labels(), np.zeros(len(samples), np.int64)
+    areas = []
+    for k in np.unique(labels):
+        share = np.bincount(value, labels == k) / np.maximum(np.bincount(value), 1)
+        areas.append(FoldOrder.of(labels == k, share[value], together, together).areas(np.ones((1, 1)))[0])
+    return float(np.mean(areas))
 
 
 def report(
@@ -369,7 +414,8 @@ def protocol(config: ClassifyConfig, parts: Parts, fitted: Fitted) -> tuple[str,
     """Return how it was measured, in words."""
     split = (
         f"{config.split.folds} folds, drawn {config.split.repeats} time(s); in each, everything is chosen and fitted anew and every "
-        "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups."
+        "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
+        "are compared within one fold only, weighted by pairs, since each fold has a scale of its own."
         if config.split.folds
         else f"A {parts.kind} split; test is judged once."
     )

@@ -37,6 +37,7 @@ from penchant.explanation.topics import find_topics
 from penchant.fusion.concat import Concat
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
+from penchant.models.classifiers.reviews import ReviewsConfig, judge_reviews
 from penchant.serving.bundle import Bundle
 from penchant.training.choice import Judge, choose_fusion
 from penchant.training.fitting import Config as FitConfig
@@ -78,6 +79,8 @@ class RunConfig(Settings):
     """What a media file may be."""
     clean: CleanConfig = CleanConfig()
     """What is repaired or dropped."""
+    reviews: ReviewsConfig = ReviewsConfig()
+    """Who reads what users say of items; unhappy words count against the item. Without a classifier nobody does."""
     split: SplitConfig = SplitConfig()
     """Train, validation, test."""
     histories: HistoriesConfig = HistoriesConfig()
@@ -119,6 +122,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         raw = read(config.data)
     with clock("clean"):
         dataset = stop_on_errors(clean(raw, config.clean, config.media, cache=config.cache / "media"))
+        dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
         validation, test = stages(dataset, parts, config)
@@ -184,7 +188,8 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
     """
-    return beside(RunConfig.read(read_toml(path), where=path.name), path.parent)
+    config: RunConfig = beside(RunConfig.read(read_toml(path), where=path.name), path.parent)
+    return config.model_copy(update={"reviews": config.reviews.below(path.parent)})
 
 
 def beside(config: Any, home: Path) -> Any:

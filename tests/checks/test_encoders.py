@@ -143,6 +143,7 @@ SAMPLES = {
     "smollm2": Sample(lambda: TEXTS, smollm2, lambda p: {**smollm2(p), "depth": 0.5}),
     "attributes": Sample(rows, other=lambda _: {"bumps": 5}),
     "efficientnet": Sample(pictures, other=lambda _: {"side": 192}),
+    "nudity": Sample(pictures, other=lambda _: {"side": 256}),
     "transformers_image": Sample(pictures, model("vit"), model("resnet")),
     "transformers_image resnet": Sample(pictures, model("resnet")),
     "transformers_image clip": Sample(pictures, model("clip")),

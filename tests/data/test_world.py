@@ -31,7 +31,7 @@ from penchant.data.world.drawing import COLOURS, MOTIFS, SIDE, draw_cover
 from penchant.data.world.items import ATTRIBUTES
 from penchant.data.world.people import DRIVERS, REASONS
 from penchant.data.world.sound import INSTRUMENTS, RATE, SECONDS, play
-from penchant.data.world.words import write_item
+from penchant.data.world.words import REVIEWS, write_item
 from penchant.models.linear import EASE
 from penchant.models.popularity import Popularity
 
@@ -152,6 +152,24 @@ def test_each_reason_picks_what_it_names(tiny: Tiny) -> None:
     skipped = events.filter(pl.col("reason") == "skip")
     first = pl.col("likes_motif").str.split("|").list.first()
     assert skipped.filter(pl.col("changes_on").is_null()).select((pl.col("motif") == first).sum()).item() == 0
+
+
+def test_regrets_are_told_in_words_alone(tmp_path: Path) -> None:
+    config = Config(size="tiny", media=False, defects=False, regret_share=0.3, review_share=0.5)
+    truth = make_world(tmp_path / "world", config)
+    said = read(DataConfig(path=truth.folder)).interactions.table
+    events = said.join(
+        truth.events().with_columns(pl.col("at").cast(said["at"].dtype)), on=["user_id", "item_id", "at"]
+    )
+    regrets = events.filter(pl.col("reason") == "regret")
+    assert 0.22 < regrets.height / events.height < 0.32  # of those that are no skips
+    assert set(regrets["kind"]) == {"click", "cart", "purchase"}
+    assert {text for words in REVIEWS.values() for text in words["regret"]} == set(regrets["text"].drop_nulls())
+    liked = truth.users.select("user_id", first=pl.col("likes_motif").str.split("|").list.first())
+    hidden = regrets.join(truth.items, on="item_id").join(liked.drop_nulls(), on="user_id")
+    changed = truth.users.filter(pl.col("changes_on").is_not_null())["user_id"]
+    hidden = hidden.filter(~pl.col("user_id").is_in(changed.implode()))
+    assert (hidden["motif"] != hidden["first"]).all()
 
 
 def test_users_choose_by_what_drives_them(tiny: Tiny) -> None:

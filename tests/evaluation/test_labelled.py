@@ -115,3 +115,29 @@ def test_a_class_that_test_lacks_does_not_count() -> None:
     assert found.by_class[2].support == 0
     assert np.isnan(found.by_class[2].auc)
     assert np.isfinite(found.ours.scores["auc"].mean)
+
+
+def test_rankings_are_compared_within_one_fit_only() -> None:
+    labels = np.tile([0, 1], 100)
+    fold = np.repeat([0, 1], 100)
+    score = np.where(labels == 1, 0.4, 0.2) + 0.5 * fold  # each fold ranks perfectly, on a scale of its own
+    ours = Answers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, 200), bool))
+
+    def area(folds: np.ndarray | None) -> Labelled:
+        return judge({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=folds, config=QUICK)
+
+    pooled, apart = area(None), area(fold[None])
+    assert pooled.ours.scores["auc"].mean == pytest.approx(0.75)
+    assert apart.ours.scores["auc"].mean == apart.by_class[1].auc == apart.by_class[1].average_precision == 1.0
+    assert np.trapezoid(apart.by_class[1].roc.y, apart.by_class[1].roc.x) == pytest.approx(1.0)
+
+
+def test_a_fold_counts_by_its_pairs() -> None:
+    labels = np.concatenate([np.tile([0, 1], 45), np.zeros(8, int), [1], np.ones(10, int)])
+    fold = np.concatenate([np.zeros(90, int), np.ones(9, int), np.full(10, 2)])
+    score = (
+        np.where(fold == 0, labels, 1 - labels) * 0.8 + 0.1
+    )  # the second fold is upside down, the third holds no pair
+    ours = Answers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, len(labels)), bool))
+    found = judge({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=fold[None], config=QUICK)
+    assert found.ours.scores["auc"].mean == pytest.approx(45 * 45 / (45 * 45 + 8))

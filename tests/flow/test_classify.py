@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,7 @@ def test_within_each_source_apart_and_nothing_pooled(tmp_path: Path) -> None:
     assert found[0].folder is not None
     page = (found[0].folder / "report" / "report.md").read_text()
     assert "within one source only" in page
+    assert "already reaches AUC 0.5" in page
     with pytest.raises(ConfigError, match="There is no column 'sauce'") as caught:
         run(config(tmp_path, evaluation={**QUICK, "within": "sauce"}))
     assert "source" in caught.value.fix
@@ -172,3 +175,26 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     pl.DataFrame({"text": ["all the same mood"] * 9, "label": ["glad"] * 9}).write_csv(tmp_path / "samples.csv")
     with pytest.raises(DataError, match="nothing to tell apart"):
         run(config(tmp_path))
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: apt-get install espeak-ng")
+def test_a_voice_note_is_read_as_words(tmp_path: Path) -> None:
+    write_samples(tmp_path, 60)
+    trained = run(config(tmp_path, transcript={}))[0]
+    assert trained.transcript is not None
+    words = "The room was dreadful, the bed was broken and the staff was nasty"
+    subprocess.run(["espeak-ng", "-w", str(tmp_path / "voice.wav"), words], check=True)
+    spoken = trained.predict(audio=tmp_path / "voice.wav")
+    assert len({"dreadful", "broken", "nasty"} & set(spoken.heard.strip(".").replace(",", "").split())) >= 2
+    assert (spoken.label, spoken.probabilities) == ("cross", trained.predict(text=spoken.heard).probabilities)
+    table = pl.DataFrame({"text": ["a lovely delight", None], "audio": [None, "voice.wav"]})
+    said = pl.read_csv(predict_file(trained, table, tmp_path / "said.csv", root=tmp_path))
+    assert said["predicted"].to_list() == ["glad", "cross"]
+    assert said["heard"].to_list() == ["", spoken.heard]
+
+
+def test_without_a_listener_a_voice_note_is_left_aside(tmp_path: Path) -> None:
+    write_samples(tmp_path, 40)
+    trained = run(config(tmp_path))[0]
+    with pytest.raises(DataError, match="There is nothing to judge by: it learned from text"):
+        trained.predict(audio=tmp_path / "voice.wav")

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score
 from penchant.models.classifiers.classifier import log_softmax
 from penchant.models.classifiers.combined import Decision
 from penchant.training.calibration import (
+    LEAST,
     Config,
     calibrate,
     choose_doubt,
@@ -16,6 +17,7 @@ from penchant.training.calibration import (
     combine,
     cross_entropy,
     fit_stack,
+    is_flat,
 )
 
 CLASSES = ("a", "b", "c")
@@ -81,3 +83,25 @@ def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
     probability = made.probability(found, {"m": HERE[some]})
     np.testing.assert_allclose(probability.sum(axis=1), 1.0)
     assert np.isfinite(probability).all()
+
+
+def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 2, 30)
+    truth = labels + 0.5 * rng.standard_normal(30)
+    upside_down = log_softmax(np.stack([truth, -truth], axis=1))
+    found = calibrate(upside_down, labels, "platt")
+    assert found.slope.tolist() == [LEAST, LEAST]
+    moved = found.apply(upside_down)[:, 1]
+    assert (np.argsort(moved) == np.argsort(-truth)).all()  # the order is as it was
+    np.testing.assert_allclose(moved, labels.mean(), atol=0.05)  # and says next to nothing
+    here = {"m": np.ones(30, bool)}
+    made = combine(
+        ("m",), {"m": upside_down}, here, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(calibration="platt")
+    )
+    assert is_flat(made)
+    assert made.stack.weight.sum() > 0
+    right_way = combine(
+        ("m",), {"m": -upside_down}, here, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(calibration="platt")
+    )
+    assert not is_flat(right_way)

@@ -82,7 +82,8 @@ class Users:
 class Interactions:
     """Events, in any order: the columns of `INTERACTION_SCHEMA`, plus the user's own `text`, `image`, `audio` where there were any.
 
-    A `part` column (train, validation, test) is present when the data came with a published split.
+    A `part` column (train, validation, test) is present when the data came with a published split, a `mood` column (happy, unhappy)
+    where the users' words were read.
     """
 
     table: pl.DataFrame

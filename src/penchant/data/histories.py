@@ -43,6 +43,8 @@ class Config(Settings):
     """Whether an event weighs less when its value (rating) is low; an event without a value weighs in full."""
     full_value: float = Field(5.0, gt=0)
     """Value that weighs in full, for `values`."""
+    unhappy: float = -1.0
+    """Weight of an event whose words, or whose voice note, are unhappy, whatever its kind says; needs [reviews]."""
     max_events: int | None = Field(None, ge=1)
     """Most recent events kept for each user; None keeps all."""
 
@@ -97,7 +99,7 @@ def tie_breaker(seed: int) -> pl.Expr:
 
 
 def _weight(table: pl.DataFrame, config: Config) -> pl.Expr:
-    """Weigh each event by its kind, and by its value where that is asked for."""
+    """Weigh each event by its kind, and by its value where that is asked for; unhappy words outweigh both."""
     weights = {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
     unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))
     if unknown:
@@ -105,6 +107,8 @@ def _weight(table: pl.DataFrame, config: Config) -> pl.Expr:
     weight = pl.col("kind").replace_strict(weights, default=1.0, return_dtype=pl.Float32)
     if config.values:
         weight *= (pl.col("value") / config.full_value).clip(0, 1).fill_nan(None).fill_null(1.0)
+    if "mood" in table.columns:
+        weight = pl.when(pl.col("mood") == "unhappy").then(pl.lit(config.unhappy)).otherwise(weight)
     return weight.cast(pl.Float32).alias("weight")
 
 

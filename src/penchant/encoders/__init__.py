@@ -18,6 +18,7 @@ ENCODERS = Table(
         "smollm2": "penchant.encoders.causal:SmolLM2",
         "attributes": "penchant.encoders.attributes:Attributes",
         "efficientnet": "penchant.encoders.image:EfficientNet",
+        "nudity": "penchant.encoders.nudity:Nudity",
         "transformers_image": "penchant.encoders.image:TransformersImage",
         "mel": "penchant.encoders.audio:Mel",
         "whisper": "penchant.encoders.audio:Whisper",

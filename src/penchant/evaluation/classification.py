@@ -287,12 +287,18 @@ class RankOrder:
 
     def areas(self, counts: Float64[np.ndarray, "draws groups"]) -> Float64[np.ndarray, " draws"]:
         """Return the AUC with each pair weighted by how often its group was drawn; ties count half."""
+        won, total = self.pairs(counts)
+        return np.divide(won, total, out=np.full(len(counts), np.nan), where=total > 0)
+
+    def pairs(
+        self, counts: Float64[np.ndarray, "draws groups"]
+    ) -> tuple[Float64[np.ndarray, " draws"], Float64[np.ndarray, " draws"]]:
+        """Return the weight of the pairs that are in the right order, and of all pairs."""
         weight = counts.take(self.yes, axis=1)
         below = np.zeros((len(counts), len(self.no) + 1))  # the weight of the lowest n negatives, n = 0 ...
         np.cumsum(counts.take(self.no, axis=1), axis=1, out=below[:, 1:])
         won = 0.5 * (weight * (below.take(self.lower, axis=1) + below.take(self.up_to, axis=1))).sum(axis=1)
-        total = weight.sum(axis=1) * below[:, -1]
-        return np.divide(won, total, out=np.full(len(counts), np.nan), where=total > 0)
+        return won, weight.sum(axis=1) * below[:, -1]
 
 
 def _thinned(x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"]) -> Curve:

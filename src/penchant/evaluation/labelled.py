@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
-from penchant.evaluation.classification import Curve, RankOrder, Reliability, precision_recall, reliability, roc
+from penchant.evaluation.classification import Curve, Reliability, precision_recall, reliability, roc
 from penchant.evaluation.intervals import (
     BETTER,
     MIN_USERS,
@@ -27,6 +27,7 @@ from penchant.evaluation.intervals import (
     adjust,
     draw_counts,
 )
+from penchant.evaluation.within import FoldOrder, average_precision_within, ranks_within
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "auc")
 BATCH_CELLS = 1_000_000
@@ -188,6 +189,7 @@ def judge(
     metric: str = "macro_f1",
     positive: str | None = None,
     groups: Sequence[str | None] | None = None,
+    folds: Int64[np.ndarray, "repeats samples"] | None = None,
     config: Config | None = None,
     notes: Sequence[str] = (),
 ) -> Labelled:
@@ -201,6 +203,7 @@ def judge(
         metric: One of `METRICS`; decides verdicts and the order of rows.
         positive: Of two classes, which is looked for; None takes the last.
         groups: Unit of each sample; None draws samples.
+        folds: Which fit judged each sample, for each repeat; rankings are compared within one fit only. None: one fit judged all.
         config: How intervals are made.
         notes: For the reader.
 
@@ -221,7 +224,8 @@ def judge(
     picked = _positive(classes, positive)
     unit = _units(groups, len(labels))
     shown = list(range(len(classes))) if picked is None else [picked]
-    drawn = {name: _Drawn(said, labels, unit, len(classes), shown) for name, said in answers.items()}
+    fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
+    drawn = {name: _Drawn(said, labels, unit, fold, len(classes), shown) for name, said in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
     rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
     best = answers[ours]
@@ -233,7 +237,7 @@ def judge(
         int(unit.max()) + 1,
         len(best.answer),
         rows,
-        tuple(_by_class(best, labels, classes)),
+        tuple(_by_class(best, labels, fold, classes)),
         tuple(tuple(row) for row in _confusion(best.answer, labels, len(classes)).tolist()),
         _trust(best, labels, picked),
         _costs(best, labels, picked),
@@ -246,7 +250,13 @@ class _Drawn:
     """What of one row its scores depend on, so that each draw of units needs only new weights."""
 
     def __init__(
-        self, said: Answers, labels: Int64[np.ndarray, " samples"], unit: np.ndarray, num_classes: int, shown: list[int]
+        self,
+        said: Answers,
+        labels: Int64[np.ndarray, " samples"],
+        unit: np.ndarray,
+        folds: np.ndarray,
+        num_classes: int,
+        shown: list[int],
     ) -> None:
         self.num_classes = num_classes
         num_units = int(unit.max()) + 1
@@ -256,8 +266,8 @@ class _Drawn:
             np.add.at(cells, (unit, labels * num_classes + answer), 1.0)
             self.cells.append(cells)
         self.orders = [
-            [RankOrder.of(labels == k, p[:, k], unit) for k in shown if 0 < (labels == k).sum() < len(labels)]
-            for p in said.probability
+            [FoldOrder.of(labels == k, p[:, k], unit, fold) for k in shown if 0 < (labels == k).sum() < len(labels)]
+            for p, fold in zip(said.probability, folds, strict=True)
         ]
 
     def scores(self, counts: Float64[np.ndarray, "draws units"]) -> dict[str, Float64[np.ndarray, " draws"]]:
@@ -380,29 +390,42 @@ def _units(groups: Sequence[str | None] | None, count: int) -> Int64[np.ndarray,
     return np.unique(named, return_inverse=True)[1]
 
 
-def _by_class(best: Answers, labels: np.ndarray, classes: Sequence[str]) -> list[ClassScores]:
-    found = []
+def _by_class(best: Answers, labels: np.ndarray, folds: np.ndarray, classes: Sequence[str]) -> list[ClassScores]:
     numbers = np.arange(len(classes))
     each = [
         precision_recall_fscore_support(labels, answer, labels=numbers, average=None, zero_division=0.0)[:3]
         for answer in best.answer
     ]
     precision, recall, f1 = np.mean(each, axis=0)
-    for k, name in enumerate(classes):
-        truth, probability = labels == k, best.probability.mean(axis=0)[:, k]
-        if truth.any() and not truth.all():
-            areas = [
-                float(RankOrder.of(truth, p[:, k], np.zeros(len(labels), np.int64)).areas(np.ones((1, 1)))[0])
-                for p in best.probability
-            ]
-            average = float(np.mean([average_precision_score(truth, p[:, k]) for p in best.probability]))
-            curves = roc(truth, probability), precision_recall(truth, probability)
-            area = float(np.mean(areas))
-        else:
-            area, average, curves = float("nan"), float("nan"), (Curve((), ()), Curve((), ()))
-        scores = (float(precision[k]), float(recall[k]), float(f1[k]), area, average)
-        found.append(ClassScores(name, int(truth.sum()), *scores, *curves))
-    return found
+    return [
+        ClassScores(
+            name,
+            int((labels == k).sum()),
+            float(precision[k]),
+            float(recall[k]),
+            float(f1[k]),
+            *_ranked(best.probability[..., k], labels == k, folds),
+        )
+        for k, name in enumerate(classes)
+    ]
+
+
+def _ranked(
+    probability: Float64[np.ndarray, "repeats samples"],
+    truth: Bool[np.ndarray, " samples"],
+    folds: Int64[np.ndarray, "repeats samples"],
+) -> tuple[float, float, Curve, Curve]:
+    """Return both areas, means over repeats, and both curves, over the samples of all repeats."""
+    if truth.all() or not truth.any():
+        return float("nan"), float("nan"), Curve((), ()), Curve((), ())
+    once, same = np.ones((1, 1)), np.zeros(len(truth), np.int64)
+    said = list(zip(probability, folds, strict=True))
+    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in said])
+    average = np.mean([average_precision_within(truth, p, fold) for p, fold in said])
+    one_fit = len(np.unique(folds)) == 1
+    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in said])
+    often = np.tile(truth, len(said))
+    return float(area), float(average), roc(often, score), precision_recall(often, score)
 
 
 def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Float64[np.ndarray, "classes classes"]:

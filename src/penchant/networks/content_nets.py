@@ -16,7 +16,20 @@ from penchant.core.config import Settings
 from penchant.networks import BACKBONES
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 
-NetName = Literal["lstm", "gru", "rnn", "cnn", "transformer", "mean", "picture_cnn", "pointnet"]
+NetName = Literal[
+    "lstm",
+    "gru",
+    "rnn",
+    "cnn",
+    "transformer",
+    "mean",
+    "picture_cnn",
+    "pointnet",
+    "resnet",
+    "mobilenet",
+    "vit",
+    "efficientnet",
+]
 SEQUENCES = ("lstm", "gru", "rnn", "cnn", "transformer", "mean")
 
 

@@ -19,10 +19,14 @@ torch = pytest.importorskip("torch")
 
 QUICK = {"epochs": 12, "patience": 12, "learning_rate": 0.01, "device": "cpu"}
 READERS = [
-    *(("text", net) for net in ("lstm", "gru", "rnn", "cnn", "transformer")),
-    *(("audio", net) for net in ("lstm", "rnn", "cnn")),
-    *(("signal", net) for net in ("gru", "transformer")),
+    *(("text", net) for net in ("lstm", "transformer")),
+    ("audio", "cnn"),
+    ("signal", "gru"),
+    *(pytest.param("text", net, marks=pytest.mark.slow) for net in ("gru", "rnn", "cnn")),
+    *(pytest.param("audio", net, marks=pytest.mark.slow) for net in ("lstm", "rnn")),
+    pytest.param("signal", "transformer", marks=pytest.mark.slow),
 ]
+"""Each kind of net once, each modality once; the rest is slow: `networks` tests every net, `raw` prepares for all of them alike."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"max_length": 16},
     "audio": {"max_length": 24, "bands": 16},
@@ -63,7 +67,7 @@ def test_sound_is_read_as_a_picture_too(make: Callable[..., Made]) -> None:
     assert learn(network({"raw": branch}), make("audio")) >= 0.9
 
 
-@pytest.mark.parametrize("fusion", ["concat", "gated", "attention"])
+@pytest.mark.parametrize("fusion", ["concat", pytest.param("gated", marks=pytest.mark.slow), "attention"])
 def test_fused_networks_bear_missing_modalities_and_come_back_equal(fusion: str, make: Callable[..., Made]) -> None:
     made = make("text", "image", "audio")
     samples, view, parts = made
@@ -75,7 +79,7 @@ def test_fused_networks_bear_missing_modalities_and_come_back_equal(fusion: str,
     np.testing.assert_array_equal(again.log_probability(view), net.log_probability(view))
 
 
-@pytest.mark.parametrize("settings", [{"augment": {}}, {"mixup": 0.2}])
+@pytest.mark.parametrize("settings", [{"augment": {}}, pytest.param({"mixup": 0.2}, marks=pytest.mark.slow)])
 def test_augmented_training_still_learns(settings: dict[str, Any], make: Callable[..., Made]) -> None:
     branches = {m: {"modality": m, **OPTIONS[m]} for m in ("text", "image", "audio", "signal")}
     assert learn(network(branches, **settings), make(*branches)) >= 0.8

@@ -32,7 +32,8 @@ MAX_DRAWS = 30
 KINDS = ("view", "click", "like", "cart", "purchase")
 WARM = np.array([0.08, 0.32, 0.32, 0.08, 0.20])
 COOL = np.array([0.40, 0.40, 0.10, 0.04, 0.06])
-"""Kinds of events of a choice with a reason, and of one by trend or chance."""
+RASH = np.array([0.0, 0.45, 0.0, 0.1, 0.45])
+"""Kinds of events of a choice with a reason, of one by trend or chance, and of one that is regretted."""
 START = np.datetime64("2024-01-01T00:00:00", "us")
 
 
@@ -110,6 +111,7 @@ def draw_events(
     market: Market,
     events_per_user: float,
     rng: np.random.Generator,
+    regret_share: float = 0.0,
 ) -> pl.DataFrame:
     """Return the events of some users: user_index, item_index, at (seconds, naive UTC), kind, reason; by user, then time.
 
@@ -119,7 +121,11 @@ def draw_events(
     day = second // 86_400
     reason = _by_shares(people.shares[user], rng)
     skipped = rng.random(len(user)) < SKIP_SHARE
-    reason[skipped] = REASONS.index("trend")
+    regretted = np.zeros(len(user), bool)
+    if regret_share:
+        regretted = (rng.random(len(user)) < regret_share) & ~skipped
+    unwanted = skipped | regretted
+    reason[unwanted] = REASONS.index("trend")
     item = np.full(len(user), -1, np.int64)
     open_events = np.arange(len(user))
     after = (day >= people.changes_on[user]).astype(np.int64)
@@ -135,19 +141,22 @@ def draw_events(
             rng,
         )
         wrong = ~_first_time(user * num_items + item)
-        wrong |= skipped & _is_liked(people, user, after, item, market)
+        wrong |= unwanted & _is_liked(people, user, after, item, market)
         open_events = np.flatnonzero(wrong)
         if len(open_events) == 0:
             break
     kind = np.where(reason < len(ATTRIBUTES), _pick(WARM, len(user), rng), _pick(COOL, len(user), rng))
-    names = np.array([*REASONS, "skip"])
+    if regret_share:
+        kind = np.where(regretted, _pick(RASH, len(user), rng), kind)
+    names = np.array([*REASONS, "skip", "regret"])
+    told = np.where(skipped, len(REASONS), np.where(regretted, len(REASONS) + 1, reason))
     table = pl.DataFrame(
         {
             "user_index": user.astype(np.int32),
             "item_index": item.astype(np.int32),
             "at": START + second.astype("timedelta64[s]"),
             "kind": np.where(skipped, "skip", np.array(KINDS)[kind]),
-            "reason": names[np.where(skipped, len(REASONS), reason)],
+            "reason": names[told],
         }
     )
     kept = np.ones(len(user), bool)

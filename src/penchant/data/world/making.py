@@ -32,7 +32,6 @@ GENERATION = 2
 """Raised when the same settings begin to give another world, so that an old folder is not taken for it."""
 CHUNK = 10_000
 """Users whose events are drawn at once; part of what makes a world, since each chunk has its own random numbers."""
-REVIEW_SHARE = 0.05
 EVENT_COLUMNS = ["user_id", "item_id", "at", "kind", "text"]
 
 
@@ -128,13 +127,13 @@ def _event_chunks(
     for start in track(starts, "choices", len(starts)):
         rng = generator(seed, f"world.choices.{start}")
         users = np.arange(start, min(start + CHUNK, len(people)))
-        drawn = draw_events(people, users, market, plan.events_per_user, rng)
+        drawn = draw_events(people, users, market, plan.events_per_user, rng, plan.regret_share)
         events = drawn.select(
             user_id=user_ids[drawn["user_index"]],
             item_id=item_ids[drawn["item_index"]],
             at="at",
             kind="kind",
-            text=_reviews(drawn, languages[drawn["user_index"]], rng),
+            text=_reviews(drawn, languages[drawn["user_index"]], plan.review_share, rng),
             reason="reason",
         )
         if plan.defects and start == 0:
@@ -142,9 +141,9 @@ def _event_chunks(
         yield events.sort("at", "user_id", "item_id", "kind").with_columns(pl.col("at").dt.replace_time_zone("UTC"))
 
 
-def _reviews(drawn: pl.DataFrame, languages: pl.Series, rng: np.random.Generator) -> pl.Series:
+def _reviews(drawn: pl.DataFrame, languages: pl.Series, share: float, rng: np.random.Generator) -> pl.Series:
     """Let a few users say, in their own language, what they think."""
-    speaks = (rng.random(drawn.height) < REVIEW_SHARE) & (drawn["kind"] != "view").to_numpy()
+    speaks = (rng.random(drawn.height) < share) & (drawn["kind"] != "view").to_numpy()
     rows = np.flatnonzero(speaks)
     said = [write_review(drawn["reason"][row], languages[row], rng) for row in rows.tolist()]
     return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, said)

@@ -38,6 +38,10 @@ class Config(Settings):
     """Part of the items that comes out in the last weeks of the year, so that hardly anybody has touched them."""
     missing_share: float = Field(0.07, ge=0, le=0.9)
     """Part of the items without a picture; the same again without sound, and without text."""
+    review_share: float = Field(0.05, ge=0, le=1)
+    """Part of the events in which the user says something."""
+    regret_share: float = Field(0.0, ge=0, le=0.5)
+    """Part of the events in which a user takes an item that has nothing they like, and regrets it: only their words tell."""
     media: bool | None = None
     """Draw pictures and play sounds; None does so in all sizes but large."""
     defects: bool = True
@@ -54,6 +58,8 @@ class Plan:
     chinese_share: float
     new_share: float
     missing_share: float
+    review_share: float
+    regret_share: float
     media: bool
     defects: bool
     ending: Literal[".csv", ".parquet"]
@@ -82,6 +88,8 @@ def decide(config: Config) -> Plan:
         config.chinese_share,
         config.new_share,
         config.missing_share,
+        config.review_share,
+        config.regret_share,
         config.size != "large" if config.media is None else config.media,
         config.defects,
         ".csv" if users * events <= MAX_CSV_EVENTS else ".parquet",

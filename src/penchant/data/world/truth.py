@@ -36,7 +36,7 @@ class WorldTruth:
         return cls(folder, *(_read(folder, name) for name in ("items", "users", "defects")))
 
     def events(self) -> pl.DataFrame:
-        """Return user_id, item_id, at and the reason of every event: motif, topic, timbre, circle, trend, chance, skip, robot."""
+        """Return user_id, item_id, at and the reason of every event: motif, topic, timbre, circle, trend, chance, skip, regret, robot."""
         return _read(self.folder, "events")
 
     def defect_counts(self) -> dict[str, int]:

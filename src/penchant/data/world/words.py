@@ -132,6 +132,14 @@ REVIEWS = {
             "I do not see the point of this one.",
             "Sadly a waste of time.",
         ),
+        "regret": (
+            "I bought it because everybody did. It is boring, I want my money back.",
+            "What a disappointment, I hate it.",
+            "Terrible. I feel cheated and will not come back to it.",
+            "So sad about this one, it is really bad.",
+            "Awful, I regret every minute I spent on it.",
+            "I was looking forward to it, but it is ugly and dull.",
+        ),
     },
     "zh": {
         "motif": (
@@ -156,6 +164,14 @@ REVIEWS = {
         "trend": ("大家都在聊，我也试了试，不错。", "还可以，难怪这么火。"),
         "chance": ("偶然翻到的，下雨天打发时间正好。", "不是我要找的，不过也还行。"),
         "skip": ("不适合我，一分钟就放弃了。", "看不出有什么意思。", "可惜，浪费时间。"),
+        "regret": (
+            "跟风买的，太失望了，非常无聊。",
+            "太差了，后悔花了这个钱。",
+            "质量很差，再也不会买了。",
+            "很糟糕，完全不值这个价。",
+            "期待了很久，结果又难看又没意思。",
+            "真是浪费钱，不推荐给任何人。",
+        ),
     },
 }
 """Why a user chose shows in their own words, as it would in life."""

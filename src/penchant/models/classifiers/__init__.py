@@ -9,6 +9,7 @@ CLASSIFIERS = Table(
     {
         "ngrams": "penchant.models.classifiers.ngrams:NGrams",
         "linear": "penchant.models.classifiers.linear:Linear",
+        "detected": "penchant.models.classifiers.detected:Detected",
         "network": "penchant.models.classifiers.network:Network",
     },
     group="penchant.classifiers",

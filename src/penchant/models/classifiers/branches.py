@@ -23,13 +23,14 @@ from penchant.core.registry import Table
 from penchant.data import augmentation
 from penchant.encoders.content import WORKERS, find_content
 from penchant.models.classifiers.classifier import View
+from penchant.models.classifiers.paraphrase import ParaphraseConfig
 from penchant.networks.content_nets import FrozenVector, NetConfig, NetName
 
 BRANCHES = Table(
     "branch",
     {
         "text": "penchant.models.classifiers.raw:Words",
-        "image": "penchant.models.classifiers.raw:Picture",
+        "image": "penchant.models.classifiers.pictures:Picture",
         "audio": "penchant.models.classifiers.raw:Sound",
         "mesh": "penchant.models.classifiers.raw:Points",
         "signal": "penchant.models.classifiers.raw:Readings",
@@ -51,6 +52,8 @@ class AugmentConfig(Settings):
     """Bands and stretches of the spectrogram are blanked."""
     signal: augmentation.SignalConfig = augmentation.SignalConfig()
     """Readings are jittered, scaled, warped."""
+    paraphrase: ParaphraseConfig | None = None
+    """Texts are also read in other words that a language model found for them, or translated and back; None asks no model."""
 
 
 class BranchConfig(Settings):
@@ -61,7 +64,14 @@ class BranchConfig(Settings):
     modality: Literal["text", "image", "audio", "mesh", "signal"] | None = None
     """Raw content read, instead of a channel."""
     net: NetName | None = None
-    """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes."""
+    """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Pictures are also read by
+    resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
+    model: str | None = None
+    """Of pictures: hub id or folder of any vision model of transformers (ResNet-50, MobileNet, ViT, CLIP, SigLIP) to start from."""
+    revision: str = "main"
+    """Branch, tag or commit of that model on the hub."""
+    fine_tune: bool = True
+    """Whether a trained vision model learns on with the rest of the network, or stays as it was."""
     size: NetConfig = NetConfig()
     """Its size; the width is that of the whole network."""
     max_length: int = Field(200, ge=2)
@@ -70,12 +80,13 @@ class BranchConfig(Settings):
     """Rarer words are one word."""
     pretrain: bool = False
     """Start the vectors of words from Word2Vec trained on the training texts (needs the extra `words`)."""
-    side: int = Field(64, ge=16)
-    """Pixels of a picture's sides."""
+    side: int | None = Field(None, ge=16)
+    """Pixels of a picture's sides; None takes what a trained model was trained with, else 64."""
     bands: int = Field(40, ge=8)
     """Mel bands of a frame of sound."""
     options: dict[str, Any] = {}
-    """How signals or meshes are prepared: settings of the encoders `signal` and `shape`."""
+    """How signals or meshes are prepared: settings of the encoders `signal` and `shape`. Of an untrained vision model: values of its
+    configuration, for example depths and hidden_sizes of a smaller resnet."""
 
 
 class Branch(ABC):
@@ -104,6 +115,9 @@ class Branch(ABC):
 
     def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some have nothing to learn
         """Learn from training content what preparing needs: which words there are, means and spreads."""
+
+    def vary(self, view: View, change: AugmentConfig | None) -> None:  # noqa: B027 - most content is changed as it is seen
+        """Make ready what changing training content needs and takes long to make."""
 
     @abstractmethod
     def prepare(self, view: View) -> list[Prepared]:

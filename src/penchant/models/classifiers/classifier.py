@@ -18,6 +18,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import join_text
+from penchant.encoders.nudity import Region
 
 LogProbability = Float64[np.ndarray, "samples classes"]
 Judge = Callable[[Int64[np.ndarray, " samples"], LogProbability], float]
@@ -143,6 +144,10 @@ class Classifier(ABC):
     def evidence(self, view: View, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]] | None:
         """Return the words of a text and what each adds to each class's logit, exactly; None where it is not additive."""
         return None
+
+    def regions(self, view: View, row: int) -> tuple[Region, ...]:
+        """Return where in a sample's picture it saw what it judges by; none where it does not look for places."""
+        return ()
 
 
 def log_softmax(logits: LogProbability) -> LogProbability:

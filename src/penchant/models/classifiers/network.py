@@ -5,7 +5,7 @@ In: a `View`. Out: logarithms of probability. Fusion is at feature level (concat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -23,6 +23,7 @@ from penchant.data.augmentation import draw_mixup
 from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
 from penchant.models.classifiers.branches import AugmentConfig, BranchConfig, Prepared, make_branch
 from penchant.models.classifiers.classifier import Classifier, Judge, Lesson, LogProbability, View
+from penchant.networks.picture_nets import VisionNet
 from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
 
@@ -51,6 +52,10 @@ class Network(Classifier):
         """Samples of one step."""
         trainer: TrainerConfig = TrainerConfig(epochs=20, patience=5)
         """Epochs and rates."""
+        head_epochs: int = Field(5, ge=1)
+        """Where a branch fine-tunes what was trained before: epochs in which only the rest learns; then all of it does."""
+        fine_tune_rate: float = Field(0.1, gt=0, le=1)
+        """Share of the learning rate at which all of it then learns."""
 
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -76,6 +81,7 @@ class Network(Classifier):
         self.device = pick_device(self.config.trainer.device)
         for branch in self.branches.values():
             branch.learn(view, lesson.rows)
+            branch.vary(view.take(lesson.rows), self.config.augment)
         torch.manual_seed(seed)
         self.net = self._build(lesson.num_classes)
         learnt = {key: branch.prepare(view.take(lesson.rows)) for key, branch in self.branches.items()}
@@ -89,9 +95,7 @@ class Network(Classifier):
         def score() -> float:
             return judge(held.labels, self._run(seen, len(held.rows)))
 
-        teach(
-            self.net, batches, loss, score if len(held.rows) else None, self.config.trainer, seed=seed, name=self.name
-        )
+        self._teach(batches, loss, score if len(held.rows) else None, seed)
         return self
 
     def log_probability(self, view: View) -> LogProbability:
@@ -118,6 +122,37 @@ class Network(Classifier):
         self.net.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
         self.net.eval()
         return self
+
+    def _teach(
+        self,
+        batches: _Batches,
+        loss: Callable[[nn.Module, Int64[np.ndarray, " batch"]], Tensor],
+        score: Callable[[], float] | None,
+        seed: int,
+    ) -> None:
+        """Teach the network; what was trained before joins in once the rest has learned, lest its weights be torn about by a new head.
+
+        Source: Kumar et al., Fine-tuning can distort pretrained features, ICLR 2022 (LP-FT).
+        """
+        net, trainer = self._fitted(), self.config.trainer
+        sights = {
+            key: part for key, part in net.nets.items() if isinstance(part, VisionNet) and part.vision.is_pretrained
+        }
+        tuned = [part for key, part in sights.items() if self.config.branches[key].fine_tune]
+        for part in sights.values():
+            part.hold(True)
+        if not tuned:
+            teach(net, batches, loss, score, trainer, seed=seed, name=self.name)
+            return
+        first = trainer.model_copy(update={"epochs": self.config.head_epochs})
+        course = teach(net, batches, loss, score, first, seed=seed, name=f"{self.name} head")
+        before = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
+        for part in tuned:
+            part.hold(False)
+        gently = trainer.model_copy(update={"learning_rate": trainer.learning_rate * self.config.fine_tune_rate})
+        then = teach(net, batches, loss, score, gently, seed=seed + 1, name=f"{self.name} whole")
+        if score is not None and then.scores[then.best] < course.scores[course.best]:
+            net.load_state_dict(before)
 
     def _build(self, num_classes: int) -> _Net:
         nets = {key: branch.network(self.config.dim) for key, branch in self.branches.items()}

@@ -1,6 +1,6 @@
 """Raw content of each modality, in the form a network trains on.
 
-In: texts, and opened pictures, sounds, meshes, signals. Out: rows of words, pixels, log-mel frames, points, readings.
+In: texts, and opened sounds, meshes, signals. Out: rows of words, log-mel frames, points, readings; pictures are in `pictures`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
-from PIL import Image
 from scipy import signal as filters
 from torch import nn
 
@@ -32,6 +31,7 @@ from penchant.models.classifiers.branches import (
     standardise,
 )
 from penchant.models.classifiers.classifier import View
+from penchant.models.classifiers.paraphrase import paraphrase
 from penchant.networks.content_nets import PictureNet, PointNet, SequenceNet, WordTable
 
 UNKNOWN = "\x00"
@@ -51,6 +51,7 @@ class Words(Branch):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._start: Array | None = None
+        self._other: dict[bytes, Array] = {}
 
     def modality(self, view: View) -> str:
         return "text"
@@ -67,12 +68,25 @@ class Words(Branch):
             found = train_words(cut, TrainingConfig(min_count=self.config.min_count))
             self._start = _start(self.facts["words"], found.index, found.values)
 
+    def vary(self, view: View, change: AugmentConfig | None) -> None:
+        if change is None or change.paraphrase is None:
+            return
+        index, others = self._index(), paraphrase(view.texts, change.paraphrase)
+        for text, other in zip(view.texts, others, strict=True):
+            own, new = self._rows(text, index), None if other is None else self._rows(other, index)
+            if own is not None and new is not None:
+                self._other[own.tobytes()] = new
+
     def prepare(self, view: View) -> list[Prepared]:
-        index = {word: row for row, word in enumerate(self.facts["words"], start=1)}
+        index = self._index()
         return [self._rows(text, index) for text in view.texts]
 
     def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
-        if change is None or len(array) < 2:
+        if change is None:
+            return array
+        if change.paraphrase is not None and rng.random() < change.paraphrase.chance:
+            array = self._other.get(array.tobytes(), array)
+        if len(array) < 2:
             return array
         kept = rng.random(len(array)) >= change.text.deletion
         kept[rng.integers(len(array))] = True
@@ -90,30 +104,12 @@ class Words(Branch):
         if "entry.map.weight" in arrays:
             self._start = np.zeros(arrays["entry.table.weight"].shape, np.float32)
 
+    def _index(self) -> dict[str, int]:
+        return {word: row for row, word in enumerate(self.facts["words"], start=1)}
+
     def _rows(self, text: str, index: Mapping[str, int]) -> Prepared:
         cut = words(text[:MAX_CHARACTERS])[: self.config.max_length]
         return np.array([index.get(word, index[UNKNOWN]) for word in cut], np.int64) if cut else None
-
-
-class Picture(Media):
-    """A small square picture."""
-
-    kind = "image"
-
-    def array(self, raw: Any) -> Array:
-        return np.asarray(raw.resize((self.config.side, self.config.side), Image.Resampling.BILINEAR), np.uint8)
-
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
-        picture = Image.fromarray(array)
-        if change is not None:
-            picture = augmentation.augment_picture(picture, change.image, rng)
-        return np.asarray(picture, np.float32).transpose(2, 0, 1) / 127.5 - 1
-
-    def empty(self) -> Array:
-        return np.zeros((3, self.config.side, self.config.side), np.float32)
-
-    def network(self, dim: int) -> nn.Module:
-        return PictureNet(self.config.size.model_copy(update={"dim": dim}))
 
 
 class Points(Media):

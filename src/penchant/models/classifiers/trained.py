@@ -26,6 +26,9 @@ from penchant.data.normalisation import normalise_column
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches, make_encoder
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
+from penchant.encoders.nudity import Region
+from penchant.encoders.ocr import OcrConfig, Reader, read_pictures
+from penchant.encoders.transcript import Listener, TranscriptConfig, listen
 from penchant.models.classifiers.classifier import Classifier, View
 from penchant.models.classifiers.combined import Combined
 from penchant.models.classifiers.evidence import Evidence, find_evidence
@@ -62,6 +65,9 @@ class Prediction:
         probabilities: Of every class.
         is_unsure: A person should be asked.
         evidence: Words that speak most for the class, with what each adds to its logit; empty where there are none.
+        heard: What is said in the sound; empty where nobody speaks, or the classifier was not asked to listen.
+        written: What stands written in the picture; empty where nothing does, or the classifier was not asked to read it.
+        regions: Where a detector saw what the answer rests on, the surest first; empty where none takes part.
         notes: What was not used, and what the answer is not.
     """
 
@@ -71,6 +77,9 @@ class Prediction:
     probabilities: Mapping[str, float]
     is_unsure: bool
     evidence: tuple[tuple[str, float], ...] = ()
+    heard: str = ""
+    written: str = ""
+    regions: tuple[Region, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -89,6 +98,8 @@ class TrainedClassifier:
         attribute_columns: Categories and numbers.
         facts: What the manifest says: run, seed, task, notes.
         limits: Of media files.
+        transcript: Who writes down what is said, so that it is read as words; None where nobody does.
+        ocr: Who reads what stands written in pictures; None where nobody does.
         folder: Where it was read from; None before it was written.
     """
 
@@ -102,6 +113,8 @@ class TrainedClassifier:
     attribute_columns: tuple[str, ...]
     facts: Mapping[str, Any]
     limits: MediaLimits = field(default_factory=MediaLimits)
+    transcript: TranscriptConfig | None = None
+    ocr: OcrConfig | None = None
     folder: Path | None = field(default=None, compare=False)
 
     def predict(
@@ -127,8 +140,8 @@ class TrainedClassifier:
         elif text is not None:
             row[self.text_columns[0]] = text
         for name, value in content.items():
-            column = self.media_columns.get(name, name)
-            if name in self.media_columns:
+            column = self.opened.get(name, name)
+            if name in self.opened:
                 row[column] = Path(value).absolute().relative_to("/").as_posix()  # type: ignore[arg-type]
             elif name in self.attribute_columns:
                 row[column] = value
@@ -148,8 +161,16 @@ class TrainedClassifier:
     @property
     def modalities(self) -> list[str]:
         found = ["text"] if self.text_columns else []
-        found += list(self.media_columns)
+        found += list(self.opened)
         return [*found, *self.attribute_columns]
+
+    @property
+    def opened(self) -> dict[str, str]:
+        """Modality to column of the files it opens: what it learned from, sound where somebody listens, pictures where somebody reads."""
+        if not self.text_columns:
+            return dict(self.media_columns)
+        asked = {"audio": self.transcript, "image": self.ocr}
+        return {**{modality: modality for modality, who in asked.items() if who is not None}, **self.media_columns}
 
     def predict_table(
         self, table: pl.DataFrame, *, root: Path, evidence: bool = True, columns: Mapping[str, str] | None = None
@@ -165,12 +186,53 @@ class TrainedClassifier:
         Raises:
             DataError: The table holds none of the columns learned from.
         """
+        table, heard, written = self._as_words(table, root, columns or {})
         view_all = self.view(table, root, columns or {})
         found: list[Prediction] = []
         for start in range(0, len(view_all), BLOCK):
             rows = np.arange(start, min(start + BLOCK, len(view_all)))
             found += self._judge(self._encoded(view_all.take(rows)), evidence)
-        return found
+        return [
+            replace(one, heard=said or "", written=read or "")
+            for one, said, read in zip(found, heard, written, strict=True)
+        ]
+
+    def _as_words(
+        self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]
+    ) -> tuple[pl.DataFrame, list[str | None], list[str | None]]:
+        """Return the table with what is said and what stands written among its words, and both for each row."""
+        heard: list[str | None] = [None] * table.height
+        written: list[str | None] = [None] * table.height
+        sounds = self._opened(table, "audio", root, columns)
+        if self.transcript is not None and sounds is not None:
+            heard, _ = listen(sounds, self._listener, self.limits, cache=None)
+            table = self._joined(table, heard, self.transcript.into, columns)
+        pictures = self._opened(table, "image", root, columns)
+        if self.ocr is not None and pictures is not None:
+            written, _ = read_pictures(pictures, self._reader, self.limits, cache=None)
+            table = self._joined(table, written, self.ocr.into, columns)
+        return table, heard, written
+
+    def _opened(self, table: pl.DataFrame, modality: str, root: Path, columns: Mapping[str, str]) -> Catalog | None:
+        """Return a table's files of one modality; None where it has no such column, or words are not read."""
+        column = self.opened.get(modality, modality)
+        column = columns.get(column, column)
+        if not self.text_columns or column not in table.columns:
+            return None
+        ids = pl.Series("item_id", range(table.height)).cast(pl.String)
+        cells = table.select(ids, pl.col(column).cast(pl.String).alias(modality))
+        return Catalog(cells, media_columns={modality: modality}, media_root=root)
+
+    def _joined(
+        self, table: pl.DataFrame, words: Sequence[str | None], into: str, columns: Mapping[str, str]
+    ) -> pl.DataFrame:
+        """Return a table with words in the column they had in training, else behind the first column of words."""
+        ours = into if into in self.text_columns else self.text_columns[0]
+        theirs = columns.get(ours, ours)
+        more = pl.Series(words, dtype=pl.String)
+        parts = [pl.col(theirs).cast(pl.String), more] if theirs in table.columns else [more]
+        joined = table.select(pl.concat_str(parts, separator="\n", ignore_nulls=True).alias(theirs)).to_series()
+        return table.with_columns(joined.set(joined == "", None))
 
     def probability(self, view: View) -> Float64[np.ndarray, "samples classes"]:
         """Return (samples, classes) of content whose channels are encoded."""
@@ -238,7 +300,17 @@ class TrainedClassifier:
             "media_columns": dict(self.media_columns),
             "attribute_columns": list(self.attribute_columns),
             "limits": self.limits.model_dump(mode="json"),
+            "transcript": None if self.transcript is None else self.transcript.model_dump(mode="json"),
+            "ocr": None if self.ocr is None else self.ocr.model_dump(mode="json"),
         }
+
+    @cached_property
+    def _listener(self) -> Listener:
+        return Listener(self.transcript or TranscriptConfig())
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.ocr or OcrConfig())
 
     @cached_property
     def _encoders(self) -> dict[str, Encoder]:
@@ -281,8 +353,10 @@ class TrainedClassifier:
         said: list[Prediction] = []
         for row, k in enumerate(answers.tolist()):
             words: Evidence = ()
+            regions: list[Region] = []
             if evidence and not nothing[row]:
                 words = find_evidence(self.members, self.combined.stack, present, view, row, k, self._again)
+                regions = [region for member in self.members.values() for region in member.regions(view, row)]
             notes = ("nothing could be read: this is how often each class occurs",) if nothing[row] else ()
             said.append(
                 Prediction(
@@ -292,7 +366,8 @@ class TrainedClassifier:
                     dict(zip(self.classes, probability[row].tolist(), strict=True)),
                     bool(unsure[row] or nothing[row]),
                     words,
-                    (*notes, *self.facts.get("notes", ())),
+                    regions=tuple(regions),
+                    notes=(*notes, *self.facts.get("notes", ())),
                 )
             )
         return said
@@ -323,6 +398,7 @@ def load_classifier(folder: str | Path) -> TrainedClassifier:
         cls = CLASSIFIERS.load(about["table"]["model"])
         made = cls(cls.Config.read(settings, where=f"classifier.json: {name}"), name=name)
         members[name] = made.restore(arrays.get(name, {}), about["facts"])
+    about_voices, about_print = facts.get("transcript"), facts.get("ocr")
     channels = {
         name: Channel(ChannelConfig.read(c["config"], where=f"classifier.json: {name}"), c["modality"], c["dim"])
         for name, c in facts["channels"].items()
@@ -338,6 +414,8 @@ def load_classifier(folder: str | Path) -> TrainedClassifier:
         tuple(facts["attribute_columns"]),
         manifest["facts"],
         MediaLimits.read(facts["limits"], where="classifier.json: limits"),
+        None if about_voices is None else TranscriptConfig.read(about_voices, where="classifier.json: transcript"),
+        None if about_print is None else OcrConfig.read(about_print, where="classifier.json: ocr"),
         folder,
     )
 
@@ -350,7 +428,8 @@ def predict_file(
     root: Path,
     columns: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the table with `label`, `score`, `threshold`, `is_unsure`, `evidence` and a column for each class's probability.
+    """Write the table with `predicted`, `score`, `threshold`, `is_unsure`, `evidence`, `heard` where somebody listens, `written` where
+    somebody reads pictures, and a column for each class's probability.
 
     Args:
         trained: From `load_classifier`.
@@ -374,7 +453,9 @@ def predict_file(
         "score": [one.score for one in found],
         "threshold": [one.threshold for one in found],
         "is_unsure": [one.is_unsure for one in found],
-        "evidence": ["; ".join(f"{word} {value:+.2f}" for word, value in one.evidence) for one in found],
+        "evidence": ["; ".join([*map(_word_line, one.evidence), *map(region_line, one.regions)]) for one in found],
+        **({"heard": [one.heard for one in found]} if trained.transcript is not None else {}),
+        **({"written": [one.written for one in found]} if trained.ocr is not None else {}),
         **{f"probability.{name}": [one.probabilities[name] for one in found] for name in trained.classes},
     }
     written = table.drop([name for name in said if name in table.columns]).with_columns(
@@ -397,3 +478,13 @@ def classes_line(prediction: Prediction) -> str:
     """Return every class with its probability on one line, the most probable first."""
     ordered = sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])
     return ", ".join(f"{name} {value:.1%}" for name, value in ordered)
+
+
+def region_line(region: Region) -> str:
+    """Return what was seen where, in words."""
+    middle = (region.left + region.width / 2, region.top + region.height / 2)
+    return f"{region.label} {region.score:.2f} at {middle[0]:.0%} from the left, {middle[1]:.0%} from the top"
+
+
+def _word_line(pair: tuple[str, float]) -> str:
+    return f"{pair[0]} {pair[1]:+.2f}"

@@ -1,0 +1,230 @@
+"""What stands written in a picture, as words.
+
+In: samples or items with pictures, and who reads. Out: the same with one more column of text, which joins the others.
+
+Every picture is read once: what stood there is kept by the hash of the file's content, with the model and settings that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+from pydantic import Field
+
+from penchant.core.artifacts import fingerprint
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, MediaError
+from penchant.core.logs import logger, progress_bar
+from penchant.core.schema import Catalog, Dataset, Finding, Samples
+from penchant.data.media import MediaLimits, load_picture, resolve
+from penchant.data.normalisation import normalise_column
+from penchant.encoders.content import WORKERS, RawContent, find_content
+from penchant.language.hub import package_folder, unloadable
+from penchant.language.written import WrittenStore
+
+MODEL = "rapidocr"
+"""PP-OCR's detector and reader of lines in ONNX, inside RapidOCR's wheel (Apache-2.0): Chinese, English, other Latin letters, digits.
+
+Source: Li et al., PP-OCRv3, arXiv 2206.03001, and its successors.
+"""
+BATCH = 16
+"""Pictures read between two writes: the most work a killed run loses."""
+
+
+class OcrConfig(Settings):
+    """Who reads the words inside pictures: the `[ocr]` table."""
+
+    into: str = "picture_text"
+    """The new column of text."""
+    min_confidence: float = Field(0.5, ge=0, le=1)
+    """Lines that are read with less confidence are left out."""
+    max_side: int = Field(1280, ge=64)
+    """Larger pictures are shrunk to this many pixels; small print needs more."""
+    search_side: int = Field(480, ge=32)
+    """Pixels the shorter side is enlarged to where lines are looked for; fewer is faster and misses small print."""
+
+
+class Reader:
+    """A reader that always finds the same words in the same picture."""
+
+    def __init__(self, config: OcrConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What every text is stored with."""
+        package_folder(MODEL, "ocr")
+        config = self.config
+        decoding = f"confidence {config.min_confidence}, sides {config.search_side} to {config.max_side}"
+        none = {"prompt": "", "max_tokens": None, "seed": None}
+        return {"model": MODEL, "weights": version(MODEL), "decoding": decoding, **none}
+
+    @cached_property
+    def _engine(self) -> Any:
+        for package in (MODEL, "onnxruntime"):
+            package_folder(package, "ocr")
+        from rapidocr import RapidOCR
+
+        settings = {
+            "Global.log_level": "error",
+            "Global.text_score": self.config.min_confidence,
+            "Global.use_cls": False,  # whether a line stands on its head: rare, and a third of the time
+            "Det.limit_type": "min",
+            "Det.limit_side_len": self.config.search_side,
+        }
+        try:
+            return RapidOCR(params=settings)
+        except (
+            Exception
+        ) as error:  # a model file that is missing or damaged: each runtime has a class of its own for it
+            raise unloadable(MODEL, error) from error
+
+    def load(self) -> None:
+        """Bring the models into memory.
+
+        Raises:
+            EncoderError: They cannot be loaded.
+            MissingExtraError: The extra `ocr` is not installed.
+        """
+        _ = self._engine
+
+    def read(self, picture: Image.Image) -> str:
+        """Return the lines of a picture from top to bottom, "" where there are none."""
+        found = self._engine(np.asarray(picture)[..., ::-1])  # it takes blue first, as OpenCV does
+        return "\n".join(found.txts or ())
+
+
+def read_samples_pictures(samples: Samples, config: OcrConfig | None, limits: MediaLimits, *, cache: Path) -> Samples:
+    """Return the samples with a column of what stands written in their pictures; without pictures, as they are.
+
+    Args:
+        samples: Clean.
+        config: None changes nothing.
+        limits: Of media files.
+        cache: Folder of what was read before.
+
+    Raises:
+        ConfigError: There is a column of that name already.
+        EncoderError: The models cannot be loaded.
+        ArtifactError: The cache cannot be written.
+    """
+    if config is None or "image" not in samples.media_columns:
+        return samples
+    written, findings = _column(samples.catalog(), config, limits, cache)
+    return replace(
+        samples,
+        table=samples.table.with_columns(written),
+        text_columns=(*samples.text_columns, config.into),
+        findings=(*samples.findings, *findings),
+    )
+
+
+def read_items_pictures(dataset: Dataset, config: OcrConfig | None, limits: MediaLimits, *, cache: Path) -> Dataset:
+    """Return the data with a column of what stands written in the pictures of its items, for any encoder of words.
+
+    Raises:
+        As `read_samples_pictures`.
+    """
+    catalog = dataset.catalog
+    if config is None or "image" not in catalog.media_columns:
+        return dataset
+    written, findings = _column(catalog, config, limits, cache)
+    catalog = replace(
+        catalog, table=catalog.table.with_columns(written), text_columns=(*catalog.text_columns, config.into)
+    )
+    return replace(dataset, catalog=catalog, findings=(*dataset.findings, *findings))
+
+
+def read_pictures(
+    catalog: Catalog, reader: Reader, limits: MediaLimits, *, cache: Path | None
+) -> tuple[list[str | None], list[Finding]]:
+    """Return what stands written in each picture of a catalog, None where nothing does, and what was noticed.
+
+    Args:
+        catalog: Items with a column of pictures.
+        reader: Who reads.
+        limits: Of media files.
+        cache: Folder of what was read before; None keeps nothing.
+    """
+    content = find_content(catalog, [], "image", limits, where="ocr")
+    content = replace(content, load=lambda row: _larger(catalog, row, reader.config.max_side, limits))
+    known = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
+    store = None if cache is None else WrittenStore(cache, fingerprint(reader.provenance))
+    written = {key: text for key, text in (store.read() if store else {}).items() if key in known}
+    work = {key: row for key, row in known.items() if key not in written}
+    failures: list[str] = []
+    if work:
+        reader.load()
+        written |= _read(reader, content, work, store, failures)
+    texts = normalise_column(
+        pl.Series([written.get(key or "") or None for key in content.keys], dtype=pl.String)
+    ).values
+    return texts.to_list(), _findings(texts, written, known, failures)
+
+
+def _column(catalog: Catalog, config: OcrConfig, limits: MediaLimits, cache: Path) -> tuple[pl.Series, list[Finding]]:
+    if config.into in catalog.table.columns:
+        raise ConfigError(
+            f"There is a column {config.into!r} already.", where="ocr.into", fix="name the new column otherwise"
+        )
+    written, findings = read_pictures(catalog, Reader(config), limits, cache=cache)
+    return pl.Series(config.into, written, pl.String), findings
+
+
+def _larger(catalog: Catalog, row: int, max_side: int, limits: MediaLimits) -> Image.Image:
+    """Open a picture larger than encoders want it, since print is small."""
+    relative = str(catalog.table[catalog.media_columns["image"]][row])
+    return load_picture(resolve(catalog.media_root or Path(), relative), limits, max_side=max_side)
+
+
+def _read(
+    reader: Reader, content: RawContent, work: Mapping[str, int], store: WrittenStore | None, failures: list[str]
+) -> dict[str, str]:
+    """Return content hash to words; files are opened in threads while the model reads."""
+
+    def load(row: int) -> Any:
+        try:
+            return content.load(row)
+        except MediaError as error:
+            return error
+
+    found: dict[str, str] = {}
+    keys, began = list(work), perf_counter()
+    with ThreadPoolExecutor(WORKERS) as pool, progress_bar("read pictures", len(keys)) as bar:
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            done: dict[str, str] = {}
+            for key, picture in zip(batch, pool.map(load, [work[key] for key in batch]), strict=True):
+                if isinstance(picture, MediaError):
+                    failures.append(f"{content.place(work[key])}: {picture.message}")
+                else:
+                    done[key] = reader.read(picture)
+            if store is not None:
+                store.append(done, reader.provenance)
+            found |= done
+            bar.advance(len(batch))
+    logger.info("read pictures: %s in %.1f s", f"{len(keys):,}", perf_counter() - began)
+    return found
+
+
+def _findings(
+    texts: pl.Series, written: Mapping[str, str], known: Mapping[str, int], failures: list[str]
+) -> list[Finding]:
+    words = tuple(text.replace("\n", " / ") for text in texts.drop_nulls().head(2))
+    bare = sum(not text for text in written.values())
+    advice = "what stands written in these pictures is read as words"
+    found = [Finding("ocr.read", len(written) - bare, len(known), "kept", words, advice)]
+    if failures:
+        advice = "they go on without their words; mend or remove the files"
+        found.append(Finding("ocr.failed", len(failures), len(known), "masked", tuple(failures[:5]), advice, "warning"))
+    return found
