@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 from pydantic import Field
-from scipy import signal
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
@@ -279,6 +278,8 @@ def _correlate(
     a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, Float64[np.ndarray, " lags"]]:
     """Return lags (steps `b` comes later than it should) and the correlation over what overlaps at each; -inf for too little."""
+    from scipy import signal  # slow to import, and no service needs it
+
     (x, known_x), (y, known_y) = a, b
     known_x, known_y = known_x.astype(np.float64), known_y.astype(np.float64)
 

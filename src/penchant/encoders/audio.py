@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from scipy import fft, signal, sparse
+from scipy import sparse
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
@@ -184,6 +184,8 @@ def sound_statistics(samples: Float32[np.ndarray, " samples"], bands: int, cepst
 
     Loudness is left in: `data.sounds` has already brought clips to one level.
     """
+    from scipy import fft, signal  # slow to import, and no service needs it before a sound comes
+
     window = 1024
     if len(samples) < 2 * window:
         samples = np.pad(samples, (0, 2 * window - len(samples)))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from jaxtyping import Int32
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.normalisation import words
@@ -83,6 +81,8 @@ def find_topics(catalog: Catalog, vectors: Embeddings | None, *, seed: int) -> T
 
     A catalog without content has no topics. Cost grows with items x topics.
     """
+    from sklearn.cluster import MiniBatchKMeans  # slow to import, and no service needs it
+
     if vectors is None or vectors.usable.sum() < 2 * WORDS_PER_TOPIC:
         return Topics(np.full(len(catalog), -1, np.int32), [])
     usable = np.flatnonzero(vectors.usable)
@@ -95,6 +95,8 @@ def find_topics(catalog: Catalog, vectors: Embeddings | None, *, seed: int) -> T
 
 def _name_topics(catalog: Catalog, labels: Int32[np.ndarray, " items"], num_topics: int) -> list[str]:
     """Pick the words that stand in a topic's items far more often than elsewhere."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # slow to import, and no service needs it
+
     columns = [pl.col(c).cast(pl.String).fill_null("") for c in catalog.text_columns]
     if not columns:
         return [f"group {t + 1}" for t in range(num_topics)]

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float32
-from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
@@ -53,6 +52,8 @@ class Concat:
 
     def _block(self, embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
         """Return unit rows in the channel's main directions; unusable rows are zero."""
+        from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
+
         out = np.zeros((len(embeddings.present), min(self.config.dim, embeddings.dim)), np.float32)
         usable = embeddings.usable
         if usable.sum() < 2:

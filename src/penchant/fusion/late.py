@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from pydantic import Field
-from scipy.optimize import nnls
 
 from penchant.core.config import Settings
 
@@ -199,6 +198,8 @@ def fit_weights(moments: Moments, config: Config) -> Float64[np.ndarray, " membe
         moments: Of validation users; never of test users.
         config: Limits.
     """
+    from scipy.optimize import nnls  # slow to import, and no service needs it
+
     gram = moments.gram / max(float(np.trace(moments.gram)) / len(moments.gram), 1e-12)
     target = moments.target / max(float(np.abs(moments.target).max()), 1e-12)
     root = np.linalg.cholesky(gram + (config.ridge + 1e-9) * np.eye(len(gram)))

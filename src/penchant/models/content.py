@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from pydantic import Field
 from scipy import linalg, sparse
-from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
@@ -165,6 +164,8 @@ class ContentRegression(ItemToItem):
         self, users_items: sparse.csr_array, answers: Float32[np.ndarray, "touched dim"]
     ) -> Float32[np.ndarray, "touched dim"]:
         """Return (X^T X + mu I)^-1 X^T X @ answers."""
+        from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
+
         if not self.config.smoothing or users_items.nnz == 0:
             return answers
         if users_items.shape[1] <= self.config.max_items:
@@ -214,6 +215,8 @@ def _centred(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
 
 def _whitened(embeddings: Embeddings, dim: int) -> Float32[np.ndarray, "items dim"]:
     """Return unit rows in the main directions, each direction given the same spread."""
+    from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
+
     usable = embeddings.usable
     centred = embeddings.values[usable] - embeddings.values[usable].mean(0) if usable.any() else embeddings.values[:0]
     width = min(dim, *centred.shape)

@@ -6,7 +6,6 @@ In: a fitted matrix, dense or sparse. Out: scores and exact contributions of eac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -102,9 +101,7 @@ def scores_of(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray,
 
 def event_matrix(histories: Histories) -> sparse.csr_array:
     """Return (users, items) float32: the sum of weights. The histories keep their order and weights."""
-    # Summing duplicates rewrites, in place, the very arrays the matrix was made from.
-    own = {name: getattr(histories, name).copy() for name in ("offsets", "item_index", "weight")}
-    return replace(histories, **own).matrix()
+    return histories.matrix()
 
 
 def recent(histories: Histories, config: ItemToItemConfig) -> Histories:

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float64
 
 from penchant.models.classifiers.classifier import Classifier, View
 from penchant.models.classifiers.combined import Stack, log_odds
-from penchant.models.classifiers.ngrams import word_spans
 
 Evidence = tuple[tuple[str, float], ...]
 Again = Callable[[View], Float64[np.ndarray, "samples classes"]]
@@ -66,6 +65,8 @@ def find_evidence(
 
 def _left_out(view: View, row: int, answer: int, again: Again) -> dict[str, float]:
     """Return how much the answer's log odds fall when all of one word is left out."""
+    from penchant.models.classifiers.ngrams import word_spans  # slow to import, and few services need it
+
     column = view.catalog.text_columns[0]
     text = str(view.catalog.table[column][row] or "")
     lower = text.lower()
