@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from penchant import classify
+from penchant import classify, moderate
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, MissingExtraError, PenchantError
 from penchant.core.logs import console, show_logs
@@ -27,12 +27,14 @@ from penchant.data import SOURCES
 from penchant.data.cleaning import clean
 from penchant.data.converters.files import read_table
 from penchant.data.doctor import examine
+from penchant.data.media import load_picture
 from penchant.data.sources import DataConfig, read
 from penchant.data.splits import split
 from penchant.data.world import Config as WorldConfig
 from penchant.data.world import make_world
 from penchant.encoders import ENCODERS
 from penchant.evaluation import METRICS
+from penchant.evaluation.screening import blurred
 from penchant.fusion import FUSIONS
 from penchant.models import MODELS
 from penchant.models.classifiers import CLASSIFIERS
@@ -44,6 +46,7 @@ from penchant.models.classifiers.trained import (
     classes_line,
     load_classifier,
     predict_file,
+    region_line,
 )
 from penchant.pipeline import RunConfig, read_config, run
 from penchant.serving.batch import recommend_all
@@ -82,8 +85,11 @@ def run_command(
 ) -> None:
     """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file says of what kind."""
     with told(as_json):
-        if read_toml(config).get("task") == "classification":
+        task = read_toml(config).get("task")
+        if task == "classification":
             _finish_classifiers(classify.run(classify.read_config(config)), as_json)
+        elif task == "moderation":
+            _finish_screening(moderate.run(moderate.read_config(config)), as_json)
         else:
             _finish(run(read_config(config)), as_json)
 
@@ -103,6 +109,9 @@ def predict(
         Path | None, typer.Option(help="Many at once: CSV, Parquet or JSON lines; media below its folder.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Where the table's answers go: .parquet or .csv.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Write the picture, blurred beyond recognition, to this .jpg or .png.")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
     ] = None,
@@ -120,6 +129,8 @@ def predict(
         given = dict(zip(MEDIA, (image, audio, video, mesh, signal), strict=True))
         content: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
         found = trained.predict(text=text, **content)
+        if preview is not None and image is not None:
+            blurred(load_picture(image, trained.limits, max_side=512)).save(preview)
         _say(asdict(found) if as_json else _prediction_lines(found), as_json)
 
 
@@ -367,6 +378,7 @@ def list_command(
         if kind == "settings":
             lines = list(_settings("", RunConfig))
             lines += [(f"task classification: {name}", about) for name, about in _settings("", classify.ClassifyConfig)]
+            lines += [(f"task moderation: {name}", about) for name, about in _settings("", moderate.ModerateConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in tables[what].names():
                     lines += list(_settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
@@ -492,6 +504,22 @@ def _finish_classifiers(trained: list[TrainedClassifier], as_json: bool) -> None
         _say(found, as_json)
 
 
+def _finish_screening(trained: TrainedClassifier, as_json: bool) -> None:
+    """Say where the classifier is and what was held back."""
+    folder = trained.folder or Path()
+    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))["screening"]
+    page = folder / "report" / "report.html"
+    if as_json:
+        _say({"bundle": str(folder), "report": str(page), "results": report}, as_json)
+        return
+    if report["num_pictures"]:
+        out.print(
+            f"{report['num_pictures']:,} pictures: {report['num_held']:,} held back, {report['num_doubtful']:,} for a person",
+            markup=False,
+        )
+    out.print(f"bundle  {folder}\nreport  {page}\ntry     penchant predict {folder} --image ...", markup=False)
+
+
 def _cell(score: dict[str, Any]) -> str:
     ends = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
     return f"{score['mean']:.3f}{ends}"
@@ -502,10 +530,11 @@ def _prediction_lines(found: Prediction) -> list[str]:
     lines = [f"{found.label}  {found.score:.1%} (threshold {found.threshold:.1%}){unsure}", classes_line(found)]
     if found.heard:
         lines.append(f'heard: "{found.heard}"')
-    if found.written:
-        lines.append(f'written: "{found.written}"')
     if found.evidence:
         lines.append("because of " + ", ".join(f"{word} {value:+.2f}" for word, value in found.evidence))
+    lines += [region_line(region) for region in found.regions]
+    if found.written:
+        lines.append(f'written: "{" / ".join(found.written.splitlines())}"')
     return [*lines, *found.notes]
 
 

@@ -31,6 +31,7 @@ from penchant.data.sources import DataConfig, read
 from penchant.data.splits import Config as SplitConfig
 from penchant.data.splits import split
 from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.ocr import OcrConfig, read_items_pictures
 from penchant.evaluation.report import Stage as Timed
 from penchant.evaluation.report import write_report
 from penchant.explanation.topics import find_topics
@@ -87,6 +88,8 @@ class RunConfig(Settings):
     """What an event says about interest."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
+    ocr: OcrConfig | None = None
+    """Read what stands written in items' pictures, as one more column of text; None leaves it in the picture."""
     content: dict[str, ChannelConfig] | None = None
     """Channels by name; None reads every modality there is with encoders that need no hub."""
     fusion: FusionConfig = FusionConfig()
@@ -127,6 +130,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         parts = split(dataset.interactions, config.split, config.seed)
         validation, test = stages(dataset, parts, config)
     with clock("encode"):
+        dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = default_channels(dataset.catalog) if config.content is None else config.content
         embeddings, noticed = encode_catalog(
