@@ -37,6 +37,9 @@ HEADER_SECONDS = 10
 MAX_CONNECTIONS = 2000
 ARENA_MAX, ARENAS = -8, 2
 """glibc's number for the setting, and its value: by default each of 40 threads may hold freed memory the others cannot use."""
+MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
+"""The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a group
+of people stay as holes."""
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _Protocol: Any = AutoHTTPProtocol
 
@@ -133,7 +136,9 @@ def worker() -> FastAPI:
 def _share_free_memory() -> None:
     """Bound the pools of free memory; other systems' allocators need no such thing, or take no such word."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(ARENA_MAX, ARENAS)
+        library = ctypes.CDLL(None)
+        library.mallopt(ARENA_MAX, ARENAS)
+        library.mallopt(MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
