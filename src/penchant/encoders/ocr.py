@@ -1,19 +1,14 @@
 """What stands written in a picture, as words.
 
 In: samples or items with pictures, and who reads. Out: the same with one more column of text, which joins the others.
-
-Every picture is read once: what stood there is kept by the hash of the file's content, with the model and settings that read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -23,22 +18,17 @@ from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, MediaError
-from penchant.core.logs import logger, progress_bar
 from penchant.core.schema import Catalog, Dataset, Finding, Samples
 from penchant.data.media import MediaLimits, load_picture, resolve
-from penchant.data.normalisation import normalise_column
-from penchant.encoders.content import WORKERS, RawContent, find_content
+from penchant.encoders.content import find_content
+from penchant.encoders.scribe import Scribe, Words, check_free, put_into_words, with_words
 from penchant.language.hub import package_folder, unloadable
-from penchant.language.written import WrittenStore
 
 MODEL = "rapidocr"
 """PP-OCR's detector and reader of lines in ONNX, inside RapidOCR's wheel (Apache-2.0): Chinese, English, other Latin letters, digits.
 
 Source: Li et al., PP-OCRv3, arXiv 2206.03001, and its successors.
 """
-BATCH = 16
-"""Pictures read between two writes: the most work a killed run loses."""
 
 
 class OcrConfig(Settings):
@@ -120,13 +110,9 @@ def read_samples_pictures(samples: Samples, config: OcrConfig | None, limits: Me
     """
     if config is None or "image" not in samples.media_columns:
         return samples
-    written, findings = _column(samples.catalog(), config, limits, cache)
-    return replace(
-        samples,
-        table=samples.table.with_columns(written),
-        text_columns=(*samples.text_columns, config.into),
-        findings=(*samples.findings, *findings),
-    )
+    check_free(samples.table.columns, config.into, "ocr")
+    written, findings = read_pictures(samples.catalog(), Reader(config), limits, cache=cache)
+    return with_words(samples, config.into, written, findings)
 
 
 def read_items_pictures(dataset: Dataset, config: OcrConfig | None, limits: MediaLimits, *, cache: Path) -> Dataset:
@@ -138,10 +124,10 @@ def read_items_pictures(dataset: Dataset, config: OcrConfig | None, limits: Medi
     catalog = dataset.catalog
     if config is None or "image" not in catalog.media_columns:
         return dataset
-    written, findings = _column(catalog, config, limits, cache)
-    catalog = replace(
-        catalog, table=catalog.table.with_columns(written), text_columns=(*catalog.text_columns, config.into)
-    )
+    check_free(catalog.table.columns, config.into, "ocr")
+    written, findings = read_pictures(catalog, Reader(config), limits, cache=cache)
+    table = catalog.table.with_columns(pl.Series(config.into, written, pl.String))
+    catalog = replace(catalog, table=table, text_columns=(*catalog.text_columns, config.into))
     return replace(dataset, catalog=catalog, findings=(*dataset.findings, *findings))
 
 
@@ -158,27 +144,9 @@ def read_pictures(
     """
     content = find_content(catalog, [], "image", limits, where="ocr")
     content = replace(content, load=lambda row: _larger(catalog, row, reader.config.max_side, limits))
-    known = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-    store = None if cache is None else WrittenStore(cache, fingerprint(reader.provenance))
-    written = {key: text for key, text in (store.read() if store else {}).items() if key in known}
-    work = {key: row for key, row in known.items() if key not in written}
-    failures: list[str] = []
-    if work:
-        reader.load()
-        written |= _read(reader, content, work, store, failures)
-    texts = normalise_column(
-        pl.Series([written.get(key or "") or None for key in content.keys], dtype=pl.String)
-    ).values
-    return texts.to_list(), _findings(texts, written, known, failures)
-
-
-def _column(catalog: Catalog, config: OcrConfig, limits: MediaLimits, cache: Path) -> tuple[pl.Series, list[Finding]]:
-    if config.into in catalog.table.columns:
-        raise ConfigError(
-            f"There is a column {config.into!r} already.", where="ocr.into", fix="name the new column otherwise"
-        )
-    written, findings = read_pictures(catalog, Reader(config), limits, cache=cache)
-    return pl.Series(config.into, written, pl.String), findings
+    scribe = Scribe("read pictures", reader.provenance, reader.load, reader.read)
+    words = put_into_words(content, scribe, cache=cache, mark=fingerprint(reader.provenance))
+    return words.texts, _findings(words)
 
 
 def _larger(catalog: Catalog, row: int, max_side: int, limits: MediaLimits) -> Image.Image:
@@ -187,44 +155,12 @@ def _larger(catalog: Catalog, row: int, max_side: int, limits: MediaLimits) -> I
     return load_picture(resolve(catalog.media_root or Path(), relative), limits, max_side=max_side)
 
 
-def _read(
-    reader: Reader, content: RawContent, work: Mapping[str, int], store: WrittenStore | None, failures: list[str]
-) -> dict[str, str]:
-    """Return content hash to words; files are opened in threads while the model reads."""
-
-    def load(row: int) -> Any:
-        try:
-            return content.load(row)
-        except MediaError as error:
-            return error
-
-    found: dict[str, str] = {}
-    keys, began = list(work), perf_counter()
-    with ThreadPoolExecutor(WORKERS) as pool, progress_bar("read pictures", len(keys)) as bar:
-        for start in range(0, len(keys), BATCH):
-            batch = keys[start : start + BATCH]
-            done: dict[str, str] = {}
-            for key, picture in zip(batch, pool.map(load, [work[key] for key in batch]), strict=True):
-                if isinstance(picture, MediaError):
-                    failures.append(f"{content.place(work[key])}: {picture.message}")
-                else:
-                    done[key] = reader.read(picture)
-            if store is not None:
-                store.append(done, reader.provenance)
-            found |= done
-            bar.advance(len(batch))
-    logger.info("read pictures: %s in %.1f s", f"{len(keys):,}", perf_counter() - began)
-    return found
-
-
-def _findings(
-    texts: pl.Series, written: Mapping[str, str], known: Mapping[str, int], failures: list[str]
-) -> list[Finding]:
-    words = tuple(text.replace("\n", " / ") for text in texts.drop_nulls().head(2))
-    bare = sum(not text for text in written.values())
+def _findings(words: Words) -> list[Finding]:
+    shown = tuple(text.replace("\n", " / ") for text in words.first())
     advice = "what stands written in these pictures is read as words"
-    found = [Finding("ocr.read", len(written) - bare, len(known), "kept", words, advice)]
-    if failures:
+    found = [Finding("ocr.read", words.num_worded, words.num_files, "kept", shown, advice)]
+    if words.failures:
         advice = "they go on without their words; mend or remove the files"
-        found.append(Finding("ocr.failed", len(failures), len(known), "masked", tuple(failures[:5]), advice, "warning"))
+        failed = len(words.failures)
+        found.append(Finding("ocr.failed", failed, words.num_files, "masked", words.failures[:5], advice, "warning"))
     return found

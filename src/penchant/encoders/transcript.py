@@ -1,40 +1,28 @@
 """What is said in a sound, as words.
 
 In: samples with sound, and which speech model listens. Out: the same samples with one more column of text, which joins the others.
-
-Every sound is heard once: what was understood is kept by the hash of the file's content, with the model and settings that heard it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float32
 from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, MediaError
-from penchant.core.logs import logger, progress_bar
 from penchant.core.schema import Catalog, Finding, Samples
 from penchant.data.media import MediaLimits
-from penchant.data.normalisation import normalise_column
-from penchant.encoders.content import WORKERS, RawContent, find_content
+from penchant.encoders.content import find_content
+from penchant.encoders.scribe import Scribe, Words, check_free, put_into_words, with_words
 from penchant.language.hub import folder_weights, package_folder, unloadable
-from penchant.language.written import WrittenStore
 
 BUNDLED = "tiny.en"
-BATCH = 16
-"""Sounds heard between two writes: the most work a killed run loses."""
 MIN_LOG_PROBABILITY = -1.0
 MAX_REPETITION = 2.4
 """Below the one, or above the other (text length over its compressed length), Whisper is guessing or stuck in a loop; such a piece is
@@ -125,17 +113,9 @@ def transcribe(samples: Samples, config: TranscriptConfig | None, limits: MediaL
     """
     if config is None or "audio" not in samples.media_columns:
         return samples
-    if config.into in samples.table.columns:
-        raise ConfigError(
-            f"There is a column {config.into!r} already.", where="transcript.into", fix="name the new column otherwise"
-        )
+    check_free(samples.table.columns, config.into, "transcript")
     heard, findings = listen(samples.catalog(), Listener(config), limits, cache=cache)
-    return replace(
-        samples,
-        table=samples.table.with_columns(pl.Series(config.into, heard, pl.String)),
-        text_columns=(*samples.text_columns, config.into),
-        findings=(*samples.findings, *findings),
-    )
+    return with_words(samples, config.into, heard, findings)
 
 
 def listen(
@@ -150,67 +130,25 @@ def listen(
         cache: Folder of what was heard before; None keeps nothing.
     """
     content = find_content(catalog, [], "audio", limits, where="transcript")
-    known = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-    store = None if cache is None else WrittenStore(cache, fingerprint(listener.provenance, content.form))
-    heard = {key: text for key, text in (store.read() if store else {}).items() if key in known}
-    work = {key: row for key, row in known.items() if key not in heard}
-    failures: list[str] = []
-    if work:
-        listener.load()
-        heard |= _hear(listener, content, work, store, failures)
-    texts = normalise_column(pl.Series([heard.get(key or "") or None for key in content.keys], dtype=pl.String)).values
-    return texts.to_list(), _findings(texts, heard, known, failures)
-
-
-def _hear(
-    listener: Listener, content: RawContent, work: Mapping[str, int], store: WrittenStore | None, failures: list[str]
-) -> dict[str, str]:
-    """Return content hash to words; files are read in threads while the model listens."""
-
-    def load(row: int) -> Any:
-        try:
-            return content.load(row)
-        except MediaError as error:
-            return error
-
-    found: dict[str, str] = {}
-    keys, began = list(work), perf_counter()
-    with ThreadPoolExecutor(WORKERS) as pool, progress_bar("listen", len(keys)) as bar:
-        for start in range(0, len(keys), BATCH):
-            batch = keys[start : start + BATCH]
-            done: dict[str, str] = {}
-            for key, sound in zip(batch, pool.map(load, [work[key] for key in batch]), strict=True):
-                if isinstance(sound, MediaError):
-                    failures.append(f"{content.place(work[key])}: {sound.message}")
-                else:
-                    done[key] = listener.hear(sound)
-            if store is not None:
-                store.append(done, listener.provenance)
-            found |= done
-            bar.advance(len(batch))
-    logger.info("listen: %s sounds in %.1f s", f"{len(keys):,}", perf_counter() - began)
-    return found
+    scribe = Scribe("listen", listener.provenance, listener.load, listener.hear)
+    words = put_into_words(content, scribe, cache=cache, mark=fingerprint(listener.provenance, content.form))
+    return words.texts, _findings(words)
 
 
 def _is_understood(piece: Any) -> bool:
     return bool(piece.avg_logprob >= MIN_LOG_PROBABILITY and piece.compression_ratio <= MAX_REPETITION)
 
 
-def _findings(
-    texts: pl.Series, heard: Mapping[str, str], known: Mapping[str, int], failures: list[str]
-) -> list[Finding]:
-    words = texts.drop_nulls().head(2).to_list()
-    silent = sum(not text for text in heard.values())
+def _findings(words: Words) -> list[Finding]:
     advice = "what is said in these sounds was written down and is read as words"
-    found = [Finding("transcript.heard", len(heard) - silent, len(known), "kept", tuple(words), advice)]
-    if silent:
+    found = [Finding("transcript.heard", words.num_worded, words.num_files, "kept", words.first(), advice)]
+    if words.num_bare:
         advice = (
             "nothing was said, or nothing the speech model understands (another language, noise): they have no words"
         )
-        found.append(Finding("transcript.nothing", silent, len(known), "kept", (), advice))
-    if failures:
-        advice = "they go on without a transcript; mend or remove the files"
-        found.append(
-            Finding("transcript.failed", len(failures), len(known), "masked", tuple(failures[:5]), advice, "warning")
-        )
+        found.append(Finding("transcript.nothing", words.num_bare, words.num_files, "kept", (), advice))
+    if words.failures:
+        advice, failed = "they go on without a transcript; mend or remove the files", len(words.failures)
+        shown = words.failures[:5]
+        found.append(Finding("transcript.failed", failed, words.num_files, "masked", shown, advice, "warning"))
     return found
