@@ -213,14 +213,19 @@ def as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def page_templates() -> Environment:
+    """Return the templates beside this file, what stands in a page escaped."""
+    return Environment(
         loader=PackageLoader("penchant.evaluation", "."),
         autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _environment() -> Environment:
+    environment = page_templates()
     environment.globals.update(plots=plots, verdicts=verdicts, Scale=plots.Scale, thumbnail=thumbnail, clip=clip)
     environment.filters.update(
         {

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
+
+from penchant.evaluation.report import page_templates
 
 CELLS = 10
 """Patches left along the longer side: shapes of bodies and faces are gone, and no sharpening brings them back."""
@@ -98,15 +99,8 @@ def preview_address(picture: Image.Image) -> str:
 
 def write_screening(data: Screening, folder: Path) -> None:
     """Write report.html, report.md and report.json into a folder."""
-    environment = Environment(
-        loader=PackageLoader("penchant.evaluation", "."),
-        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     folder.mkdir(parents=True, exist_ok=True)
-    page = environment.get_template("screening.html.jinja").render(data=data, most=MOST)
+    page = page_templates().get_template("screening.html.jinja").render(data=data, most=MOST)
     (folder / "report.html").write_text(page, encoding="utf-8")
     lines = [f"# {data.name}", data.summary, *data.how]
     (folder / "report.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")

@@ -143,11 +143,11 @@ def fit(
         plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
     pool |= {name: Variant(table) for name, table in baselines.items()}
     panel, seconds = _fit_pool(pool, train, content, fusion, cache)
-    rows = _weigh(plans, panel, validation, config, judge)
+    rows, ours = _weigh(plans, panel, validation, config, judge)
     rows += [Row(name, "baseline", late.Weights({name: 1.0})) for name in baselines]
     rows += [Row(name, "member", late.Weights({name: 1.0})) for name in rows[0].weights]
     scores = {name: judge(panel, late.Weights({name: 1.0})) for name in baselines}
-    scores[OURS] = judge(panel, rows[0].weights)
+    scores[OURS] = ours
     before = panel
     if config.refit:
         used = {name for row in rows for name in row.weights}
@@ -190,14 +190,20 @@ def _key(variant: Variant, histories: Histories, content: Content, again: bool) 
     return fingerprint(dict(variant.table), encoders, histories.num_items, again, *events)
 
 
-def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, judge: Judge) -> list[Row]:
-    """Fit the weights of every arm from the same sums."""
+def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, judge: Judge) -> tuple[list[Row], float]:
+    """Return every arm, its weights fitted from the same sums, and how ours does on validation."""
     names = sorted({name for plan in plans for name in plan.members})
     moments = panel.moments(
         names, validation.histories, validation.truth, config.stack, candidates=validation.candidates
     )
-    ours = moments.only([names.index(name) for name in plans[0].members])
-    with_bands = late.bands_pay(ours, config.stack) and _lists_gain(list(plans[0].members), ours, panel, config, judge)
+    members = list(plans[0].members)
+    ours = moments.only([names.index(name) for name in members])
+    plain = _weights(members, ours, config.stack, with_bands=False)
+    score, with_bands = judge(panel, plain), False
+    if late.bands_pay(ours, config.stack):
+        # where cold items are wanted, squared error and NDCG can disagree
+        banded = judge(panel, _weights(members, ours, config.stack, with_bands=True))
+        score, with_bands = max(score, banded), banded > score
     rows: list[Row] = []
     for plan in plans:
         own = moments.only([names.index(name) for name in plan.members])
@@ -211,16 +217,8 @@ def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, j
     if with_bands:
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
-        rows.append(
-            Row(WITHOUT_BANDS, "member", _weights(list(plans[0].members), ours, config.stack, with_bands=False))
-        )
-    return rows
-
-
-def _lists_gain(members: list[str], moments: late.BandedMoments, panel: Panel, config: Config, judge: Judge) -> bool:
-    """Return whether bands make better lists too: where cold items are wanted, squared error and NDCG can disagree."""
-    banded, plain = (_weights(members, moments, config.stack, with_bands=one) for one in (True, False))
-    return judge(panel, banded) > judge(panel, plain)
+        rows.append(Row(WITHOUT_BANDS, "member", plain))
+    return rows, score
 
 
 def _weights(members: list[str], moments: late.BandedMoments, config: late.Config, *, with_bands: bool) -> late.Weights:

@@ -13,6 +13,8 @@ from penchant.data.folds import Config as SplitConfig
 from penchant.data.folds import split_samples
 from penchant.data.samples import SamplesConfig, read_samples
 from penchant.models.classifiers.classifier import Lesson, View
+from penchant.models.classifiers.network import Network
+from penchant.training.classification import make_judge
 
 from .media import write_samples
 
@@ -45,3 +47,12 @@ def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> 
     values[:, 0] += 4 * samples.labels() - 2
     present = rng.random(len(samples)) >= lacking
     return Embeddings(name, "text", np.where(present[:, None], values, 0), present, "test")
+
+
+def learn(net: Network, made: Made) -> float:
+    """Fit a network, and return its accuracy on the test part."""
+    samples, view, parts = made
+    judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")
+    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
+    tested = lesson(samples, parts.test)
+    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))

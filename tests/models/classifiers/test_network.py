@@ -11,9 +11,9 @@ import pytest
 from penchant.core.errors import ConfigError
 from penchant.models.classifiers.classifier import View
 from penchant.models.classifiers.network import Network, focal
-from penchant.training.classification import make_classifier, make_judge
+from penchant.training.classification import make_classifier
 
-from .conftest import Made, channel, lesson
+from .conftest import Made, channel, learn
 
 torch = pytest.importorskip("torch")
 
@@ -41,14 +41,6 @@ def network(branches: dict[str, dict[str, Any]], **settings: Any) -> Network:
     made = make_classifier("net", table)
     assert isinstance(made, Network)
     return made
-
-
-def learn(net: Network, made: Made) -> float:
-    samples, view, parts = made
-    judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")
-    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
-    tested = lesson(samples, parts.test)
-    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))
 
 
 @pytest.mark.parametrize(("modality", "net"), READERS)

@@ -15,9 +15,9 @@ from penchant.classify import ClassifyConfig, run
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.models.classifiers.network import Network
 from penchant.models.classifiers.trained import load_classifier
-from penchant.training.classification import make_classifier, make_judge
+from penchant.training.classification import make_classifier
 
-from .conftest import Made, lesson
+from .conftest import Made, learn
 from .media import write_samples
 
 torch = pytest.importorskip("torch")
@@ -78,14 +78,6 @@ def network(branch: dict[str, Any], **settings: Any) -> Network:
     made = make_classifier("net", {**table, "branches": {"picture": {"modality": "image", **branch}}, **settings})
     assert isinstance(made, Network)
     return made
-
-
-def learn(net: Network, made: Made) -> float:
-    samples, view, parts = made
-    judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")
-    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
-    tested = lesson(samples, parts.test)
-    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))
 
 
 def come_back(net: Network, branch: dict[str, Any], made: Made) -> None:
