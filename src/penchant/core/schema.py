@@ -69,6 +69,19 @@ class Catalog:
             .to_list()
         )
 
+    def categories(self) -> dict[str, pl.DataFrame]:
+        """Return the attributes that are no numbers and no times: rows of `row` (item) and `value`, one for each of a list's values."""
+        found = {}
+        for column in self.attribute_columns:
+            dtype = self.table[column].dtype
+            if dtype.is_numeric() or dtype.is_temporal():
+                continue
+            table = self.table.select(row=pl.int_range(pl.len()), value=column)
+            if isinstance(dtype, pl.List):
+                table = table.explode("value")
+            found[column] = table.with_columns(pl.col("value").cast(pl.String)).drop_nulls()
+        return found
+
 
 @dataclass(frozen=True)
 class Users:

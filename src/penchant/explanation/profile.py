@@ -163,15 +163,7 @@ class _Facet:
 
 def _facet_tables(catalog: Catalog, topics: Topics) -> list[tuple[str, str, pl.DataFrame]]:
     """Return (kind, name, rows of item and value); a list attribute gives one row for each of its values."""
-    tables = []
-    for column in catalog.attribute_columns:
-        dtype = catalog.table[column].dtype
-        if dtype.is_numeric() or dtype.is_temporal():
-            continue
-        table = catalog.table.select(row=pl.int_range(pl.len()), value=column)
-        if isinstance(dtype, pl.List):
-            table = table.explode("value")
-        tables.append(("attribute", column, table.with_columns(pl.col("value").cast(pl.String)).drop_nulls()))
+    tables = [("attribute", column, table) for column, table in catalog.categories().items()]
     if topics.names:
         rows = np.flatnonzero(topics.labels >= 0)
         names = [topics.names[t] for t in topics.labels[rows]]

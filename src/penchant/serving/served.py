@@ -250,15 +250,9 @@ def mask_of(rows: Int64[np.ndarray, " rows"], num_items: int) -> Bool[np.ndarray
 
 def _facets(bundle: Bundle) -> dict[str, dict[str, np.ndarray]]:
     """Return attribute to value to the rows that have it; topics are an attribute too."""
-    catalog, found = bundle.catalog, {}
-    for column in catalog.attribute_columns:
-        dtype = catalog.table[column].dtype
-        if dtype.is_numeric() or dtype.is_temporal():
-            continue
-        table = catalog.table.select(row=pl.int_range(pl.len()), value=column)
-        if isinstance(dtype, pl.List):
-            table = table.explode("value")
-        groups = table.with_columns(pl.col("value").cast(pl.String)).drop_nulls().group_by("value").agg("row")
+    found = {}
+    for column, table in bundle.catalog.categories().items():
+        groups = table.group_by("value").agg("row")
         found[column] = {value: np.array(rows, np.int64) for value, rows in groups.iter_rows()}
     labels = bundle.topics.labels
     found[TOPIC] = {name: np.flatnonzero(labels == t) for t, name in enumerate(bundle.topics.names)}
