@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Histories
-from penchant.serving.grouping import Grouped
+from penchant.serving.grouping import Batched, Grouped
 from penchant.serving.state import HotPeople, Marks, Person
 
 
@@ -78,3 +79,61 @@ def test_failure_reaches_everybody_of_the_group_and_nobody_else():
         assert good.result() == 1
         with pytest.raises(ValueError, match="unlucky"):
             bad.result()
+
+
+def test_calls_of_a_loop_come_in_order_in_bounded_batches():
+    batches: list[list[int]] = []
+
+    def run(tasks: Sequence[int]) -> list[int | Exception]:
+        batches.append(list(tasks))
+        time.sleep(0.01)
+        return [task * 2 for task in tasks]
+
+    async def ask() -> list[int]:
+        batched = Batched[int, int](run, max_size=8)
+        answers = await asyncio.gather(*[batched(n) for n in range(20)])
+        answers.append(await batched(20))  # after a pause
+        batched.close()
+        return answers
+
+    assert asyncio.run(ask()) == [2 * n for n in range(21)]
+    assert batches == [[0], [*range(1, 9)], [*range(9, 17)], [*range(17, 20)], [20]]
+
+
+def test_error_of_one_call_of_a_batch_is_its_own():
+    def run(tasks: Sequence[int]) -> list[int | Exception]:
+        if 7 in tasks:
+            raise RuntimeError("all of it")
+        return [ValueError("unlucky") if task == 13 else task for task in tasks]
+
+    async def ask(*tasks: int) -> list[int | BaseException]:
+        batched = Batched[int, int](run, max_size=8)
+        answers = await asyncio.gather(*[batched(n) for n in tasks], return_exceptions=True)
+        batched.close()
+        return answers
+
+    first, unlucky, other = asyncio.run(ask(0, 13, 2))
+    assert (first, other) == (0, 2)
+    assert str(unlucky) == "unlucky"
+    assert [str(answer) for answer in asyncio.run(ask(0, 7, 2))] == ["0", "all of it", "all of it"]
+
+
+def test_batch_goes_on_when_somebody_no_longer_waits():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run(tasks: Sequence[int]) -> list[int | Exception]:
+        begun.set()
+        go_on.wait(5)
+        return list(tasks)
+
+    async def ask() -> int:
+        batched = Batched[int, int](run, max_size=8)
+        gone, stays = asyncio.ensure_future(batched(1)), asyncio.ensure_future(batched(2))
+        await asyncio.to_thread(begun.wait, 5)
+        gone.cancel()
+        go_on.set()
+        answer = await stays
+        batched.close()
+        return answer
+
+    assert asyncio.run(ask()) == 2

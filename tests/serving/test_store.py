@@ -56,26 +56,37 @@ def test_same_key_of_one_person_is_stored_once(store: Store):
 
 
 def test_version_changes_with_every_change_and_with_no_other_persons(store: Store):
-    seen = {store.versions("a")}
-    assert store.versions("a")[0] is None
+    seen = [store.versions(["a"])]
+    assert store.versions(["a"])[0] == [None]
     for change in (
         lambda: store.append([[event("a", "i")]]),
         lambda: store.edit("a", [Edit("item", "i", "never")]),
         lambda: store.erase("a", "hash", "receipt"),
     ):
         change()
-        assert store.versions("a") not in seen
-        seen.add(store.versions("a"))
-    held = store.versions("b")[0]
+        assert store.versions(["a"]) not in seen
+        seen.append(store.versions(["a"]))
+    held = store.versions(["b"])[0]
     store.append([[event("a", "i")]])
-    assert store.versions("b")[0] == held
+    assert store.versions(["b"])[0] == held
+
+
+def test_versions_of_many_are_those_of_each(store: Store):
+    store.append([[event("a", "i"), event("c", "i")]])
+    store.append([[event("c", "j")]])
+    names = ["c", "nobody", "a", "c"]
+    together, world = store.versions(names)
+    assert together == [store.versions([name])[0][0] for name in names]
+    assert together[1] is None
+    assert world == store.world_version()
+    assert store.versions([]) == ([], world)
 
 
 def test_other_process_sees_changes(store: Store, address: str):
     other = Store.open(address)
-    assert other.versions("a")[0] is None
+    assert other.versions(["a"])[0] == [None]
     store.append([[event("a", "i")]])
-    assert other.versions("a") == store.versions("a")
+    assert other.versions(["a"]) == store.versions(["a"])
     assert len(other.events("a")) == 1
     other.close()
 

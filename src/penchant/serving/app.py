@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from penchant.core.errors import PenchantError
@@ -34,6 +35,7 @@ from penchant.serving.contracts import (
     SessionIn,
     Wishes,
 )
+from penchant.serving.grouping import Batched
 from penchant.serving.problems import MEDIA_TYPE, handle_problems
 from penchant.serving.reference import reference_page
 from penchant.serving.service import Config, Service
@@ -60,6 +62,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 User = Annotated[Id, Path(description="The person's id.", examples=["u1"])]
 Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
 Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
+MAX_BATCH = 64
+"""People whose lists are made in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
 
@@ -83,7 +87,9 @@ def create_app(config: Config) -> FastAPI:
         caretaker = Caretaker(service)
         caretaker.start()
         app.state.service, app.state.caretaker = service, caretaker
+        app.state.batched = Batched(service.recommend_together, max_size=MAX_BATCH)
         yield
+        app.state.batched.close()
         caretaker.close()
         service.close()
         if tracing is not None:
@@ -158,16 +164,16 @@ def _add_lists(app: FastAPI) -> None:
         dependencies=[allowed("read")],
         response_model=RecommendedList,
     )
-    def recommend(request: Request, user_id: User, wishes: Annotated[Wishes, Query()]) -> Response:
+    async def recommend(request: Request, user_id: User, wishes: Annotated[Wishes, Query()]) -> Response:
         """Rank the catalog for one person; `basis` says what it rests on."""
-        return _fast(service_of(request).recommend(user_id, wishes))
+        return await _recommended(request, user_id, wishes)
 
     @app.post(
         "/v1/sessions/recommendations", tags=["lists"], dependencies=[allowed("read")], response_model=RecommendedList
     )
-    def recommend_session(request: Request, session: SessionIn) -> Response:
+    async def recommend_session(request: Request, session: SessionIn) -> Response:
         """Rank the catalog for a history in the request; nothing is stored."""
-        return _fast(service_of(request).session(session))
+        return await _recommended(request, None, session)
 
     @app.get("/v1/items/{item_id:path}/similar", tags=["lists"], dependencies=[allowed("read")])
     def similar(
@@ -299,8 +305,13 @@ def _describe_problems(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _fast(answer: RecommendedList) -> Response:
-    """The answer was made here: checking it once more would cost as much as making it."""
+async def _recommended(request: Request, user_id: str | None, wishes: Wishes) -> Response:
+    """Answer together with whoever else waits; reasons take long, so they have a thread of their own and hold nobody up."""
+    if wishes.reasons:
+        answer = await run_in_threadpool(service_of(request).recommend, user_id, wishes)
+    else:
+        answer = await request.app.state.batched((user_id, wishes))
+    # the answer was made here: checking it once more would cost as much as making it
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

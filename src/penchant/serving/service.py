@@ -9,19 +9,18 @@ import json
 import logging
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
-from penchant.core.schema import Histories
 from penchant.data.media import MediaLimits
 from penchant.serving import erasure
 from penchant.serving.bundle import load
@@ -34,19 +33,17 @@ from penchant.serving.contracts import (
     ItemState,
     Predicted,
     PredictIn,
-    Recommended,
     RecommendedList,
     SearchIn,
-    SessionIn,
     Wishes,
 )
 from penchant.serving.fetching import Fetcher
 from penchant.serving.grouping import Grouped
+from penchant.serving.lists import Visit, lists
 from penchant.serving.newcomers import Encoders, table_row
-from penchant.serving.recommendation import Ranked, rank
 from penchant.serving.search import Finder
 from penchant.serving.security import Keyring, Secret
-from penchant.serving.served import ITEM, Served, joined, mask_of, one_person
+from penchant.serving.served import ITEM, Served, mask_of
 from penchant.serving.state import HotPeople, Marks, Person
 from penchant.serving.store import READY, WAITING, WITHDRAWN, Edit, Event, Store, StoredItem, now
 from penchant.serving.tasks import Tasks
@@ -146,7 +143,6 @@ class Service:
         self.hot = HotPeople(config.hot_bytes)
         self._changing = threading.Lock()
         self._append = Grouped[Sequence[Event], int](self.store.append, max_size=64)
-        self._score = Grouped[tuple[Served, Histories], np.ndarray](_score_together, max_size=64)
         self.tasks = Tasks(config.tasks)
         served = Served.of(load(config.bundle))
         everything = np.ones(len(served.items), bool)
@@ -179,67 +175,57 @@ class Service:
 
     def person(self, user_id: str) -> tuple[Now, Person]:
         """Return somebody as of the last change any process made."""
-        version, world = self.store.versions(user_id)
-        self.sync(world)
-        moment = self.now
-        marks = Marks(version, moment.generation)
-        person = self.hot.get(user_id, marks)
-        if person is None:
-            person = self._load(moment, marks, user_id)
-            self.hot.put(user_id, person)
+        moment, (person,) = self._people([user_id])
         return moment, person
 
-    def _load(self, moment: Now, marks: Marks, user_id: str) -> Person:
-        events: Sequence[Event] = self.store.events(user_id) if marks.person is not None else ()
-        edits = tuple(self.store.edits(user_id)) if marks.person is not None else ()
-        base = not moment.subjects or self.secret.subject(user_id) not in moment.subjects
-        history = moment.served.history(user_id, events, base=base)
-        return Person(marks, history, edits, self._score((moment.served, history)))
-
-    def recommend(self, user_id: str, wishes: Wishes) -> RecommendedList:
-        """Return one person's list; somebody unknown gets one from the items in view, or what is popular."""
-        moment, person = self.person(user_id)
-        history, scores = person.history, person.scores
-        view = moment.served.rows(wishes.context)
-        if len(view):
-            history = _with_items(history, view)
-            scores = self._score((moment.served, history))
-        basis = "history" if person.history.num_events else "context" if len(view) else "popularity"
-        unknown = len(wishes.context) - len(view)
-        return self._listed(moment, user_id, basis, unknown, history, scores, person.edits, wishes)
-
-    def session(self, session: SessionIn) -> RecommendedList:
-        """Return a list for a history that is in the request alone; nothing is stored."""
+    def _people(self, user_ids: Sequence[str]) -> tuple[Now, list[Person]]:
+        """Return some people as of one moment: their versions from one query, and missing scores from one pass."""
+        if not user_ids:
+            return self.now, []
+        versions, world = self.store.versions(user_ids)
+        self.sync(world)
         moment = self.now
-        rows = moment.served.rows([*session.history, *session.context])
-        history = _with_items(Histories.empty(len(moment.served.items)), rows)
-        scores = self._score((moment.served, history))
-        unknown = len(session.history) + len(session.context) - len(rows)
-        basis = "history" if len(rows) else "popularity"
-        return self._listed(moment, None, basis, unknown, history, scores, (), session)
+        marks = [Marks(version, moment.generation) for version in versions]
+        held = [self.hot.get(user_id, mark) for user_id, mark in zip(user_ids, marks, strict=True)]
+        missing = {user_ids[n]: marks[n] for n, person in enumerate(held) if person is None}
+        loaded = self._load(moment, missing)
+        return moment, [person or loaded[user_id] for user_id, person in zip(user_ids, held, strict=True)]
 
-    def _listed(
-        self,
-        moment: Now,
-        user_id: str | None,
-        basis: Any,
-        unknown: int,
-        history: Histories,
-        scores: Float32[np.ndarray, " items"],
-        edits: Sequence[Edit],
-        wishes: Wishes,
-    ) -> RecommendedList:
-        served = moment.served
-        found = rank(served, scores, history, edits, wishes, moment.available)
-        why = served.reasons(history, found.rows) if wishes.reasons else [[]] * len(found.rows)
-        return RecommendedList(
-            user_id=user_id,
-            basis=basis,
-            events=history.num_events,
-            unknown_items=unknown,
-            bundle=served.mark,
-            items=_items(served, found, why),
-        )
+    def _load(self, moment: Now, marks: Mapping[str, Marks]) -> dict[str, Person]:
+        if not marks:
+            return {}
+        histories, edits = [], []
+        for user_id, mark in marks.items():
+            is_stored = mark.person is not None
+            events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
+            edits.append(tuple(self.store.edits(user_id)) if is_stored else ())
+            base = not moment.subjects or self.secret.subject(user_id) not in moment.subjects
+            histories.append(moment.served.history(user_id, events, base=base))
+        people = map(Person, marks.values(), histories, edits, moment.served.scores(histories))
+        loaded = dict(zip(marks, people, strict=True))
+        for user_id, person in loaded.items():
+            self.hot.put(user_id, person)
+        return loaded
+
+    def recommend(self, user_id: str | None, wishes: Wishes) -> RecommendedList:
+        """Return one list, as `recommend_together` does."""
+        (answer,) = self.recommend_together([(user_id, wishes)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def recommend_together(self, asked: Sequence[tuple[str | None, Wishes]]) -> list[RecommendedList | Exception]:
+        """Return the lists of several who ask at once, or what went wrong with one of them.
+
+        Somebody unknown gets a list from the items in view, or what is popular.
+
+        Args:
+            asked: A person's id and wishes; None for a `SessionIn`, whose history is not stored.
+        """
+        moment, people = self._people([user_id for user_id, _ in asked if user_id is not None])
+        known = iter(people)
+        visits = [Visit(wishes, u, None if u is None else next(known)) for u, wishes in asked]
+        return lists(moment.served, moment.available, visits)
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the person's own edits, and the version for an ETag."""
@@ -403,16 +389,6 @@ class Service:
         self.store.close()
 
 
-def _score_together(tasks: Sequence[tuple[Served, Histories]]) -> list[np.ndarray]:
-    """Score people who wait at the same time; those who began with the same model in one pass."""
-    found: list[np.ndarray | None] = [None] * len(tasks)
-    for served in {id(s): s for s, _ in tasks}.values():
-        places = [place for place, (s, _) in enumerate(tasks) if s is served]
-        for place, scores in zip(places, served.scores([tasks[p][1] for p in places]), strict=True):
-            found[place] = scores
-    return [scores for scores in found if scores is not None]
-
-
 def _event(event: EventIn, place: int, prefix: str | None, latest: int) -> Event:
     at = now() if event.at is None else _micros(event.at)
     if at > latest:
@@ -430,26 +406,3 @@ def _micros(moment: datetime) -> int:
 
 def _iso(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
-
-
-def _with_items(history: Histories, rows: np.ndarray) -> Histories:
-    """Return the history with items appended as the latest events."""
-    one = one_person(
-        "", rows.astype(np.int32), np.full(len(rows), now()), np.ones(len(rows), np.float32), history.num_items
-    )
-    both = joined([history, one])
-    return one_person(history.user_ids[0], both.item_index, both.at, both.weight, history.num_items)
-
-
-def _items(served: Served, found: Ranked, why: Sequence[list[str]]) -> list[Recommended]:
-    return [
-        Recommended(
-            item_id=served.items.ids[row],
-            title=served.titles[row],
-            score=float(score),
-            rank=place + 1,
-            reasons=said,
-            pinned=place < found.pinned,
-        )
-        for place, (row, score, said) in enumerate(zip(found.rows, found.scores, why, strict=True))
-    ]

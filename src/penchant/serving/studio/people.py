@@ -205,7 +205,7 @@ def find_people(service: Service, moment: Now, text: str, count: int) -> list[st
     users = moment.served.users
     starting = (u for u in users if u.casefold().startswith(low))
     inside = (u for u in users if low in u.casefold() and not u.casefold().startswith(low))
-    exact = [text] if text not in users and service.store.versions(text)[0] is not None else []
+    exact = [text] if text not in users and service.store.versions([text])[0] != [None] else []
     return [*exact, *islice(_known(service, moment, (*islice(starting, 4 * count), *islice(inside, count))), count)]
 
 
