@@ -6,6 +6,8 @@ from penchant.evaluation.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_
 from penchant.evaluation.comparison import Cost
 from penchant.evaluation.intervals import BETTER, SAME, Config
 from penchant.evaluation.slices import Labels
+from penchant.evaluation.verdicts import ablation_sentences
+from penchant.evaluation.words import Words
 
 USERS = 300
 IDS = [f"u{n}" for n in range(USERS)]
@@ -84,3 +86,20 @@ def test_a_channel_pays_for_the_group_that_uses_it():
         ("readers", "text", BETTER),
         ("lookers", "text", SAME),
     ]
+
+
+def test_a_cost_that_timings_cannot_tell_is_no_cost():
+    noisy = [
+        arm(WHOLE, 0.1, 60.0),
+        arm(WHOLE - {"text"}, 0.05, 30.0),
+        arm(WHOLE - {"image"}, 0.05, 76.2),
+        arm(WHOLE - {"sound"}, 0.05, 50.0),
+    ]
+    found = ablate(noisy, metric="ndcg@20", config=FAST)
+    costs = {payoff.channel: payoff.cost for payoff in found.payoffs}
+    assert costs == {"text": Cost(30.0, 3.0), "image": Cost(0.0, 0.0), "sound": Cost(0.0, 0.0)}
+    said = {
+        payoff.channel: text for payoff, text in zip(found.payoffs, ablation_sentences(found, Words("en")), strict=True)
+    }
+    assert said["text"].endswith("It costs 30.0 s once and 3.0 ms per user.")
+    assert said["image"].endswith("It has no measurable cost.")

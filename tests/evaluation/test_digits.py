@@ -36,6 +36,7 @@ def test_zero_has_no_sign():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
+        (0.00002, "< 0.1 ms"),
         (0.0004, "0.4 ms"),
         (0.85, "850 ms"),
         (12.34, "12.3 s"),

@@ -21,5 +21,16 @@ def test_names_that_are_not_ours_stay_as_they_are():
     )
 
 
+def test_metrics_have_the_names_that_each_language_uses():
+    shown = [
+        Words(language).metric(name) for language in ("en", "zh") for name in ("recall@20", "hit_rate@5", "macro_f1")
+    ]
+    assert shown == ["Recall@20", "Hit rate@5", "Macro F1", "Recall@20", "命中率@5", "宏平均 F1"]
+
+
+def test_steps_that_are_not_ours_keep_their_names():
+    assert [Words("zh").stage(name) for name in ("encode", "users")] == ["编码", "users"]
+
+
 def test_braces_in_a_value_are_only_text():
     assert Words("en")("against", name="{0.__class__}") == "against {0.__class__}"

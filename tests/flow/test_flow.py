@@ -196,7 +196,7 @@ def test_error_is_three_lines_and_exit_code_one(tmp_path: Path):
 
 
 def test_settings_have_help_texts():
-    from penchant.cli import _settings
+    from penchant.cli.listing import settings
 
-    bare = [name for name, (_, text) in _settings("", RunConfig) if not text]
+    bare = [name for name, (_, text) in settings("", RunConfig) if not text]
     assert bare == []

@@ -39,7 +39,7 @@ def test_event_changes_the_next_list(client: TestClient):
     assert after["basis"] == "history"
     assert after["events"] == 3
     assert all(is_low(item["item_id"]) for item in after["items"])
-    assert after["items"][0]["reasons"][0].startswith("because of low tune 1")
+    assert after["items"][0]["reasons"][0].startswith("because of “low tune 1")
 
 
 def test_people_keep_apart(client: TestClient):

@@ -66,7 +66,8 @@ class Payoff:
     Attributes:
         channel: Name of the channel, or "behaviour".
         gain: Everything minus everything but this channel.
-        cost: What the channel adds: the difference of the two costs; None where one was not measured.
+        cost: What the channel adds: the difference of the two costs, 0 where it is below what can be measured; None where one was
+            not measured.
         verdict: "pays", "does not pay" or "not distinguishable".
     """
 
@@ -172,9 +173,10 @@ def _payoffs(
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
     gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
     verdicts = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
+    costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
-        Payoff(channel, gain, _minus(arms[whole].cost, arms[part].cost), verdicts.get(gain.verdict, SAME))
-        for (channel, part), gain in zip(left_out.items(), gains, strict=True)
+        Payoff(channel, gain, cost, verdicts.get(gain.verdict, SAME))
+        for channel, gain, cost in zip(left_out, gains, costs, strict=True)
     ]
     return tuple(sorted(payoffs, key=lambda p: -p.gain.mean))
 
@@ -217,6 +219,24 @@ def _minus(whole: Cost | None, part: Cost | None) -> Cost | None:
     if whole is None or part is None:
         return None
     return Cost(whole.seconds - part.seconds, whole.milliseconds - part.milliseconds)
+
+
+def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
+    """Return costs with 0 for what timings cannot tell.
+
+    Leaving a channel out cannot take longer, so the most negative difference says how far two timings of equal work lie apart.
+    """
+    known = [cost for cost in costs if cost is not None]
+    once = max((-cost.seconds for cost in known), default=0.0)
+    each = max((-cost.milliseconds for cost in known), default=0.0)
+    return [
+        cost
+        and Cost(
+            cost.seconds if cost.seconds > once else 0.0,
+            cost.milliseconds if cost.milliseconds > each else 0.0,
+        )
+        for cost in costs
+    ]
 
 
 def _codes(groups: Labels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:

@@ -67,12 +67,12 @@ def decimals(value: Interval | Difference) -> int:
 
 
 def seconds(value: float | None) -> str:
-    """Return a duration: "850 ms", "12.3 s", "3 min 20 s", "1 h 12 min"."""
+    """Return a duration: "< 0.1 ms", "850 ms", "12.3 s", "3 min 20 s", "1 h 12 min"."""
     if value is None or math.isnan(value):
         return MISSING
     sign, value = (MINUS if value < 0 else ""), abs(value)
-    if value == 0:
-        return "0 s"
+    if value < 5e-5:
+        return "< 0.1 ms" if value else "0 s"
     if value < 0.9995:
         return f"{sign}{value * 1000:.{0 if value >= 0.01 else 1}f} ms"
     if value < 59.95:

@@ -25,8 +25,8 @@ GAP = 6.5
 SIDE = 300
 """Width and height of a square plot, in its own units."""
 
-MARGIN = 40
-"""Room for the numbers of a square plot's axes."""
+LEFT, BELOW, REST = 48, 40, 12
+"""Room beside a square plot for the numbers and the name of an axis, and on the sides that have none."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,11 @@ def _svg(marks: Markup, *, height: int) -> Markup:
 
 
 def _sx(value: float) -> float:
-    return MARGIN + value * (SIDE - MARGIN - 12)
+    return LEFT + value * (SIDE - LEFT - REST)
 
 
 def _sy(value: float) -> float:
-    return SIDE - MARGIN - value * (SIDE - MARGIN - 12)
+    return SIDE - BELOW - value * (SIDE - BELOW - REST)
 
 
 def _line(x1: float | str, y1: float, x2: float | str, y2: float, css: str) -> Markup:

@@ -31,6 +31,9 @@ from penchant.evaluation.words import Words
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and marks that turn the direction of what follows them."""
 
+UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
+"""The space between a number and its unit, and between "less than" and its number."""
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -178,12 +181,12 @@ def write_report(data: ReportData, folder: Path) -> None:
     """
     words = Words(data.language)
     context = {"data": data, "w": words, "summary": summarise(data)}
-    environment = _environment()
+    environment = _environment(words)
     folder.mkdir(parents=True, exist_ok=True)
     for template in ("report.html", "report.md"):
         page = environment.get_template(f"{template}.jinja").render(context)
         if template == "report.html":
-            page = page.replace(" %", "\u00a0%")  # a number and its sign stay on one line
+            page = UNIT.sub("\u00a0", page.replace(" %", words("percent")))  # a number and its unit stay on one line
         (folder / template).write_text(UNSEEN.sub("", page), encoding="utf-8")
     plain = json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "report.json").write_text(plain, encoding="utf-8")
@@ -224,7 +227,7 @@ def page_templates() -> Environment:
     )
 
 
-def _environment() -> Environment:
+def _environment(words: Words) -> Environment:
     environment = page_templates()
     environment.globals.update(plots=plots, verdicts=verdicts, Scale=plots.Scale, thumbnail=thumbnail, clip=clip)
     environment.filters.update(
@@ -232,7 +235,8 @@ def _environment() -> Environment:
             name: getattr(digits, name)
             for name in ("number", "count", "percent", "interval", "difference", "seconds", "size")
         },
-        metric=verdicts.metric_name,
+        metric=words.metric,
+        said=words.said,
         line=_one_line,
         md=_markdown,
         grouped=_grouped,

@@ -10,19 +10,10 @@ import math
 from penchant.evaluation import digits
 from penchant.evaluation.ablation import DOES_NOT_PAY, Ablation, AblationRow, Payoff
 from penchant.evaluation.classification import Classified
-from penchant.evaluation.comparison import League, LeagueRow
+from penchant.evaluation.comparison import Cost, League, LeagueRow
 from penchant.evaluation.intervals import SAME, Interval
 from penchant.evaluation.labelled import Labelled, LabelledRow
 from penchant.evaluation.words import Words
-
-METRIC_NAMES = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "hit_rate": "Hit rate"}
-
-
-def metric_name(metric: str) -> str:
-    """Return "NDCG@20" for "ndcg@20"."""
-    name, _, k = metric.partition("@")
-    shown = METRIC_NAMES.get(name, name.replace("_", " ").capitalize())
-    return f"{shown}@{k}" if k else shown
 
 
 def league_sentences(league: League, words: Words) -> list[str]:
@@ -44,12 +35,14 @@ def payoff_sentence(payoff: Payoff, metric: str, words: Words) -> str:
         change = digits.difference(gain)
     channel = words.channel(payoff.channel)
     text = words(
-        f"sentence_{payoff.verdict}", channel=channel[:1].upper() + channel[1:], metric=metric_name(metric), gain=change
+        f"sentence_{payoff.verdict}",
+        channel=channel[:1].upper() + channel[1:],
+        metric=words.metric(metric),
+        gain=change,
     )
     if payoff.cost is None:
         return text
-    seconds, each = digits.seconds(payoff.cost.seconds), digits.seconds(payoff.cost.milliseconds / 1000)
-    return text + words("between_sentences") + words("sentence_cost", seconds=seconds, milliseconds=each)
+    return text + words("between_sentences") + _cost_sentence(payoff.cost, words)
 
 
 def ablation_sentences(ablation: Ablation, words: Words) -> list[str]:
@@ -61,7 +54,7 @@ def classified_sentence(classified: Classified, words: Words) -> str:
     """Return what an AUC means."""
     auc = classified.auc
     interval = "" if math.isnan(auc.low) else f" [{digits.percent(auc.low)}, {digits.percent(auc.high)}]"
-    return words("headline_auc", name=classified.name, auc=digits.percent(auc.mean), interval=interval)
+    return words("headline_auc", name=words.said(classified.name), auc=digits.percent(auc.mean), interval=interval)
 
 
 def labelled_sentences(labelled: Labelled, words: Words) -> list[str]:
@@ -83,13 +76,13 @@ def labelled_sentences(labelled: Labelled, words: Words) -> list[str]:
         shares = (asked.share, asked.accuracy, asked.accuracy_of_all)
         share, rest, everything = (digits.percent(value) for value in shares)
         said.append(words("labelled_asked", share=share, accuracy=rest, all=everything))
-    return [*said, *labelled.notes]
+    return [*said, *map(words.said, labelled.notes)]
 
 
 def labelled_role(row: LabelledRow, words: Words) -> str:
     """Return what kind of row it is, and what it looks at."""
     uses = " + ".join(words.channel(name) for name in row.uses)
-    return f"{words(row.role)}: {uses}" if uses else words(row.role)
+    return words(row.role) + words("colon") + uses if uses else words(row.role)
 
 
 def arm_name(row: AblationRow, words: Words) -> str:
@@ -98,22 +91,32 @@ def arm_name(row: AblationRow, words: Words) -> str:
     return words(f"arm_{row.kind}", channel=words.channel(row.channel), uses=uses)
 
 
+def _cost_sentence(cost: Cost, words: Words) -> str:
+    if cost.seconds <= 0 and cost.milliseconds <= 0:
+        return words("sentence_no_cost")
+    once, each = (
+        digits.seconds(value) if value > 0 else words("nothing_measurable")
+        for value in (cost.seconds, cost.milliseconds / 1000)
+    )
+    return words("sentence_cost", seconds=once, milliseconds=each)
+
+
 def _against_each(labelled: Labelled, words: Words) -> str:
     """Return ours minus each modality alone."""
     gaps = [(row, row.difference) for row in labelled.rows if row.role == "alone" and row.difference is not None]
     parts = [f"{' + '.join(words.channel(u) for u in row.uses)} {digits.difference(gap)}" for row, gap in gaps]
-    return words("fusion_against", metric=metric_name(labelled.metric), gaps="; ".join(parts))
+    return words("fusion_against", metric=words.metric(labelled.metric), gaps=words("semicolon").join(parts))
 
 
 def _headline(league: League, ours: LeagueRow, metric: str, words: Words) -> str:
     gain, base = ours.differences[metric], league.row(league.best_baseline).scores[metric]
-    facts = {"name": ours.name, "baseline": league.best_baseline, "verdict": words(gain.verdict)}
+    facts = {"name": words.said(ours.name), "baseline": league.best_baseline, "verdict": words(gain.verdict)}
     if not metric.startswith("recall@"):
         digits_ = digits.decimals(gain)
         mine, theirs = (digits.number(v.mean, digits_) for v in (ours.scores[metric], base))
         change = digits.difference(gain)
         return words(
-            "headline_metric", metric=metric_name(metric), ours=mine, theirs=theirs, difference=change, **facts
+            "headline_metric", metric=words.metric(metric), ours=mine, theirs=theirs, difference=change, **facts
         )
     places = 1 if abs(gain.mean) >= 0.005 else 2
     mine, theirs = (digits.percent(v.mean, places) for v in (ours.scores[metric], base))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import BEHAVIOUR, MODALITIES
+from penchant.evaluation.chinese import in_chinese
 
 LANGUAGES = {"en": "en", "zh": "zh-CN"}
 """Setting to the page's `lang`."""
@@ -26,13 +27,16 @@ SIZES = (
 )
 """Counts of the data that have a word of their own."""
 
+METRICS = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "precision": "Precision"}
+"""Metrics of ranked lists, which Chinese calls by their English names too."""
+
 WORDS: dict[str, tuple[str, str]] = {
     # headings
     "report": ("Report", "评测报告"),
     "in_short": ("In short", "结论"),
     "league": ("Who is ahead", "谁更好"),
     "ablation": ("Does each modality pay?", "每种模态值得吗？"),
-    "group_gains": ("What each modality is worth, by kind of user", "各类用户从每种模态得到多少"),
+    "group_gains": ("What each modality is worth, by kind of user", "各类用户的模态增益"),
     "slices": ("Where the gain comes from", "提升来自哪里"),
     "classified": ("Is this user interested in this item?", "用户对该物品感兴趣吗？"),
     "variety": ("Beyond being right", "准确之外"),
@@ -69,8 +73,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "member": ("member", "成员"),
     "ablated": ("ablation", "消融"),
     "best_baseline": ("best baseline", "最强基线"),
-    "recommender": ("Recommender", "推荐器"),
-    "mean_interval": ("mean [95 % interval]", "均值 [95% 区间]"),
+    "recommender": ("Recommender", "推荐模型"),
+    "mean_interval": ("mean [95 % interval]", "均值 [95% 置信区间]"),
     "against": ("against {name}", "与 {name} 相比"),
     "to_all": ("against everything", "与全部模态相比"),
     "to_behaviour": ("against behaviour only", "与仅行为相比"),
@@ -147,19 +151,34 @@ WORDS: dict[str, tuple[str, str]] = {
     "true_positive": ("True positive rate", "真阳性率"),
     "promised": ("Promised probability", "预测概率"),
     "came_true": ("Came true", "实际比例"),
-    "catalog_coverage": ("Catalog shown", "目录覆盖"),
+    "catalog_coverage": ("Catalog shown", "目录覆盖率"),
     "novelty": ("Novelty (bits)", "新颖度（比特）"),
     "diversity": ("Diversity", "多样性"),
-    "gini": ("Inequality (Gini)", "不均衡度（Gini）"),
+    "gini": ("Inequality (Gini)", "不均衡度（基尼系数）"),
     "macro_f1": ("Macro F1", "宏平均 F1"),
     "weighted_f1": ("Weighted F1", "加权 F1"),
     "macro_precision": ("Macro precision", "宏平均精确率"),
     "macro_recall": ("Macro recall", "宏平均召回率"),
+    "hit_rate": ("Hit rate", "命中率"),
     "between_sentences": (" ", ""),
+    "comma": (", ", "，"),
+    "colon": (": ", "："),
+    "stop": (". ", "。"),
+    "semicolon": ("; ", "；"),
+    "percent": ("\u00a0%", "%"),
+    # steps of a run
+    "stage_read": ("read", "读取"),
+    "stage_clean": ("clean", "清洗"),
+    "stage_split": ("split", "划分"),
+    "stage_encode": ("encode", "编码"),
+    "stage_fuse": ("fuse", "融合"),
+    "stage_fit": ("fit", "训练"),
+    "stage_evaluate": ("evaluate", "评测"),
+    "stage_explain": ("explain", "解释"),
     # verdicts
     "better": ("better", "更好"),
     "worse": ("worse", "更差"),
-    "not distinguishable": ("not distinguishable", "无法区分"),
+    "not distinguishable": ("not distinguishable", "无显著差异"),
     "pays": ("pays", "值得"),
     "does not pay": ("does not pay", "不值得"),
     # sentences
@@ -185,12 +204,15 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "sentence_not distinguishable": (
         "{channel} is not distinguishable from noise: having it changes {metric} by {gain}.",
-        "“{channel}”的作用与噪声无法区分：{metric} 变化 {gain}。",
+        "“{channel}”的作用不显著，与噪声无法区分：{metric} 变化 {gain}。",
     ),
     "sentence_cost": (
         "It costs {seconds} once and {milliseconds} per user.",
         "代价：一次性 {seconds}，每用户 {milliseconds}。",
     ),
+    "sentence_no_cost": ("It has no measurable cost.", "未测得代价。"),
+    "nothing_measurable": ("nothing measurable", "低于可测范围"),
+    "no_cost": ("none measurable", "未测得"),
     "chosen_on_validation": (
         "The best baseline ({name}) was chosen on validation, not on the test shown here.",
         "最强基线（{name}）在验证集上选出，而非此处的测试集。",
@@ -201,11 +223,11 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "league_note": (
         "Ordered by {metric} over {users} users. Lines over the bars are 95 % intervals; verdicts allow for {count} comparisons.",
-        "按 {metric} 排序，共 {users} 个用户。条上的线为 95% 区间；判定已考虑 {count} 次比较。",
+        "按 {metric} 排序，共 {users} 个用户。条上的线为 95% 置信区间；判定已对 {count} 次比较做多重检验校正。",
     ),
     "ablation_note": (
         "Each arm was fitted anew with only what its name says. Dots are {metric}, lines are 95 % intervals.",
-        "每一行都只用其名称所列内容重新训练。点为 {metric}，线为 95% 区间。",
+        "每一行都只用其名称所列内容重新训练。点为 {metric}，线为 95% 置信区间。",
     ),
     "payoff_note": (
         "Everything minus everything but this modality. Right of the line at 0, having it helps.",
@@ -221,7 +243,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "variety_note": (
         "Over the first {k} suggestions of every test user. Novelty is higher for lesser-known items; a Gini of 0 shows every item equally often.",
-        "取每个测试用户的前 {k} 个推荐。新颖度越高，物品越冷门；Gini 为 0 表示各物品展示次数相同。",
+        "取每个测试用户的前 {k} 个推荐。新颖度越高，物品越冷门；基尼系数为 0 表示各物品展示次数相同。",
     ),
     "classified_note": (
         "{pairs} pairs of {users} users, {share} of them yes. Threshold and calibration were fitted on validation pairs.",
@@ -237,7 +259,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "labelled_note": (
         "{samples} samples of {units} independent units, {repeats} repeat(s). Ordered by {metric}; verdicts allow for the number of rows.",
-        "{samples} 个样本，来自 {units} 个独立单元，重复 {repeats} 次。按 {metric} 排序；判定已考虑行数。",
+        "{samples} 个样本，来自 {units} 个独立单元，重复 {repeats} 次。按“{metric}”排序；判定已按行数做多重检验校正。",
     ),
     "fusion_better": ("Fusion helps: it is better than every modality alone.", "融合有益：优于任何单一模态。"),
     "fusion_worse": (
@@ -246,7 +268,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "fusion_not distinguishable": (
         "Fusion does not help measurably: it is not distinguishable from at least one modality alone.",
-        "融合没有可测的帮助：与至少一种单一模态无法区分。",
+        "融合没有可测的帮助：与至少一种单一模态无显著差异。",
     ),
     "fusion_against": ("Ours minus each alone, {metric}: {gaps}.", "本方法减去各单模态，{metric}：{gaps}。"),
     "confusion_note": ("Rows are the truth, columns the answer.", "行为真实类别，列为回答。"),
@@ -254,10 +276,10 @@ WORDS: dict[str, tuple[str, str]] = {
         "Each class against the rest, at the thresholds chosen on validation.",
         "每个类别与其余类别相比，阈值在验证集上选定。",
     ),
-    "out_of": ("{count} of {total}", "{total} 中的 {count}"),
+    "out_of": ("{count} of {total}", "{count} / {total}"),
     "footer": (
         "This page is one file: it asks nothing of the network and runs no script.",
-        "本页为单个文件：不访问网络，不运行脚本。",
+        "本页是单个文件：不访问网络，不运行脚本。",
     ),
 }
 
@@ -287,6 +309,20 @@ class Words:
     def channel(self, name: str) -> str:
         """Return the word for a modality; a channel's own name stays as it is."""
         return self(name) if name in (*MODALITIES, BEHAVIOUR) else name
+
+    def metric(self, name: str) -> str:
+        """Return "NDCG@20" for "ndcg@20", "Macro F1" for "macro_f1"."""
+        name, at, k = name.partition("@")
+        shown = self(name) if name in WORDS and not (at and name in METRICS) else METRICS.get(name, name)
+        return shown + at + k
+
+    def stage(self, name: str) -> str:
+        """Return the word for a step of a run; the reader's own name stays as it is."""
+        return self(f"stage_{name}") if f"stage_{name}" in WORDS else name
+
+    def said(self, text: str) -> str:
+        """Return what another part of the library says, in this language; what is not the library's stays as it is."""
+        return in_chinese(text, self.channel) if self.lang == LANGUAGES["zh"] else text
 
     def size(self, name: str) -> str:
         """Return the word for a count of the data; the reader's own name stays as it is."""

@@ -46,7 +46,7 @@ class Explanation:
         """Return the events that speak for the item, as a person would say it."""
         speaking = [title for _, title, value in self.by_event[:limit] if value > 0]
         if speaking:
-            return ["because of " + " and ".join(speaking)]
+            return ["because of " + " and ".join(f"“{title}”" for title in speaking)]
         return ["liked by many"] if self.prior > 0 else ["the closest there is to your taste so far"]
 
     def as_dict(self) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class Served:
             best = np.argsort(-column[1:], kind="stable")[:2]
             speaking = [self.titles[history.item_index[e]] for e in best if column[1 + e] > 0]
             if speaking:
-                said.append(["because of " + " and ".join(dict.fromkeys(speaking))])
+                said.append(["because of " + " and ".join(f"“{title}”" for title in dict.fromkeys(speaking))])
             else:
                 said.append(["liked by many"] if column[0] > 0 else ["the closest there is to your taste so far"])
         return said

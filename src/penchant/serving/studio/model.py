@@ -82,7 +82,7 @@ def _slices(report: dict[str, Any], w: Words) -> dict[str, Any] | None:
     theirs = ReportWords(w.language)
     rows, points = [], []
     for s in slices:
-        name = f"{s['dimension']}: {s['group']}"
+        name = f"{theirs.said(s['dimension'])}: {theirs.said(s['group'])}"
         verdict = (s.get("difference") or {}).get("verdict", "")
         values = (s["ours"]["mean"], s["baseline"]["mean"])
         rows.append((name, *values, s["num_users"], theirs(verdict) if verdict else ""))

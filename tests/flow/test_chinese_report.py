@@ -1,0 +1,120 @@
+"""A Chinese report of each task holds no English but names and data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from penchant.classify import ClassifyConfig
+from penchant.classify import run as classify
+from penchant.data.world import Config as WorldConfig
+from penchant.data.world import make_world
+from penchant.pipeline import RunConfig, run
+
+from ..models.classifiers.media import write_samples
+
+NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "EASE", "UTC", "ID", "bootstrap"}
+METRICS = {"NDCG", "Recall", "Precision", "MRR", "MAP", "AUC", "ROC"}
+UNITS = {"ms", "min", "MB", "GB"}
+FORMATS = {"UTF", "JPEG", "PNG", "WAV", "FLAC", "Ogg", "MP3", "MP4", "OBJ", "PLY", "CSV"}
+SETTINGS = {"data", "text", "media", "attributes"}
+KNOWN = NAMES | METRICS | UNITS | FORMATS | SETTINGS
+"""What Chinese writes in Latin letters too."""
+
+
+class Text(HTMLParser):
+    """Collects what a person reads or hears, without code, titles and the reasons that are made of titles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self._skipped: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        if self._skipped or tag in ("style", "code") or known.get("class") in ("title", "reason"):
+            self._skipped += [] if tag in ("img", "br", "meta") else [tag]
+            return
+        self.said += [known[name] or "" for name in ("aria-label", "data-label") if name in known and tag != "audio"]
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._skipped and self._skipped[-1] == tag:
+            self._skipped.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._skipped:
+            self.said.append(data)
+
+
+def english(page: str, names: Iterable[str]) -> list[str]:
+    """Return each phrase with Latin words that are neither known nor names of this run, settings or code."""
+    allowed = KNOWN | set(names)
+    phrases = []
+    for phrase in Text(page).said:
+        plain = re.sub(r"`[^`]*`|'[^']*'|\[[\w.*]+\]|\b\w*_\w*\b", " ", phrase)
+        if set(re.findall(r"[A-Za-z][a-z]*[A-Za-z]+\d?", plain)) - allowed:
+            phrases.append(phrase.strip())
+    return phrases
+
+
+def test_a_recommendation_is_told_in_chinese(tmp_path: Path) -> None:
+    truth = make_world(tmp_path / "world", WorldConfig(size="tiny"))
+    drivers = truth.users.select("user_id", truth.users["driver"].alias("chooses_by"))
+    run(
+        RunConfig.read(
+            {
+                "name": "test",
+                "output": tmp_path / "bundle",
+                "cache": tmp_path / "cache",
+                "data": {"path": tmp_path / "world"},
+                "content": {"text": {"encoder": "tfidf"}, "audio": {"encoder": "mel"}},
+                "members": {
+                    "knn": {"model": "item_knn"},
+                    "like_audio": {"model": "content_knn", "channel": "audio"},
+                    "content": {"model": "content_regression"},
+                },
+                "evaluation": {"language": "zh", "group": "chooses_by", "examples": 2, "max_users": 60},
+            },
+            where="test",
+        ),
+        groups=drivers,
+    )
+    page = (tmp_path / "bundle" / "report" / "report.html").read_text("utf-8")
+    assert not english(page, {"test", "knn", "content", *truth.users["driver"]})
+    assert all(text.startswith("因为") for text in re.findall(r'class="reason">([^<]*)', page))
+
+
+@pytest.mark.parametrize(("folds", "within"), [(3, None), (0, "room")])
+def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within: str | None) -> None:
+    table = write_samples(tmp_path, 60, modalities=("text", "audio"))
+    table.with_columns(room=pl.Series(["north"] * 30 + ["south"] * 30)).write_csv(tmp_path / "samples.csv")
+    config = {
+        "name": "test",
+        "kind": "health",
+        "output": tmp_path / "bundle",
+        "cache": tmp_path / "cache",
+        "data": {"path": tmp_path / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
+        "content": {"sound": {"encoder": "mel"}},
+        "classifiers": {"words": {"model": "ngrams"}, "sound": {"model": "linear"}},
+        "split": {"folds": folds},
+        "evaluation": {"language": "zh", "within": within, "intervals": {"resamples": 50}},
+    }
+    classify(ClassifyConfig.read(config, where="test"))
+    own = {"test", "north", "south", "room", "penchant", "words", "sound", "stacking", "stratified", "auc"}
+    reports = list((tmp_path / "bundle").rglob("report.html"))
+    assert len(reports) == (1 if within is None else 2)
+    for report in reports:
+        page = report.read_text("utf-8")
+        assert not english(page, own | {"cross", "glad"})
+        assert "本结果不是诊断" in page
+
+
+def test_a_sentence_that_nobody_translated_is_noticed() -> None:
+    assert english("<p>数据划分：random。</p><code>image.blank</code>", ["random"]) == []
+    assert english("<p>NDCG@20 with `min_seconds`</p>", []) == ["NDCG@20 with `min_seconds`"]
