@@ -32,7 +32,7 @@ LEAST_WORDS = 5
 
 def main(folder: Path, count: int) -> None:
     trained = load_classifier(folder)
-    column = trained.text_columns[0]
+    column = trained.inputs.text_columns[0]
     texts, labels = sentences(count, column)
     with tempfile.TemporaryDirectory() as scratch:
         for number, text in enumerate(texts):

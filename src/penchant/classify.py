@@ -5,28 +5,26 @@ In: one TOML file. Out: a folder with the trained classifier and its report.
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from penchant.assessment.classifier import PACKAGES, assess, notes_within
+from penchant.assessment.classifier import Config as EvaluationConfig
+from penchant.assessment.machine import versions
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.logs import logger, step
-from penchant.core.schema import Finding, Parts, Samples
+from penchant.core.schema import Samples
 from penchant.data.cleaning import Config as CleanConfig
 from penchant.data.folds import Config as SplitConfig
-from penchant.data.folds import fold_samples, split_samples
+from penchant.data.folds import split_samples
 from penchant.data.media import MediaLimits
 from penchant.data.sample_cleaning import clean_samples
 from penchant.data.samples import SamplesConfig, read_samples
@@ -34,40 +32,19 @@ from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.ocr import OcrConfig, read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
-from penchant.evaluation.intervals import Config as IntervalConfig
-from penchant.evaluation.labelled import Answers, Labelled, judge
-from penchant.evaluation.report import Coverage, ReportData, write_report
+from penchant.evaluation.labelled import Labelled
 from penchant.evaluation.report import Stage as Timed
-from penchant.evaluation.within import FoldOrder
+from penchant.evaluation.report import write_report
 from penchant.models.classifiers.classifier import View
-from penchant.models.classifiers.trained import TrainedClassifier, channels_of
+from penchant.models.classifiers.inputs import Inputs, channels_of
+from penchant.models.classifiers.trained import TrainedClassifier
 from penchant.pipeline import Clock, beside, stop_on_errors
-from penchant.training.calibration import LEAST, is_flat
 from penchant.training.classification import Config as FitConfig
-from penchant.training.classification import Fitted, default_classifiers, fit, fusion_tables, look
+from penchant.training.classification import Fitted, default_classifiers, fit, fusion_tables
 
-OURS = "penchant"
-COMMONEST = "the commonest class"
 NOT_A_DIAGNOSIS = (
     "This is not a diagnosis: it says how alike this is to recordings of others, and a physician must judge."
 )
-PACKAGES = ("penchant", "scikit-learn", "numpy", "polars")
-
-
-class EvaluationConfig(Settings):
-    """What is measured."""
-
-    metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
-    """Decides verdicts and the order of rows."""
-    positive: str | None = None
-    """Of two classes, which is looked for: its curves and costs are shown; None takes the last by name."""
-    within: str | None = None
-    """Column whose values are judged apart: each gets a classifier and a report of its own, and no pooled figure is given, since what
-    depends on that column would be taken for skill (a microphone, a hospital)."""
-    intervals: IntervalConfig = IntervalConfig()
-    """How intervals are made."""
-    language: Literal["en", "zh"] = "en"
-    """Of the report."""
 
 
 class ClassifyConfig(Settings):
@@ -132,7 +109,7 @@ def run(config: ClassifyConfig) -> list[TrainedClassifier]:
         samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
         samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
         samples, view, channels = encode(samples, config)
-    finished, told = [], notes(config, samples)
+    finished, told = [], (*config.notes, *notes_within(samples, config.evaluation.within))
     for own, part in apart(samples, config):
         seen = view if len(part) == len(samples) else view.take(_rows_of(samples, part))
         finished.append(run_one(own, part, seen, channels, clock.stages, told))
@@ -153,25 +130,23 @@ def run_one(
         parts = split_samples(samples, config.split, config.seed)
         tables = default_classifiers(view) if config.classifiers is None else config.classifiers
     with clock("fit"):
-        labels = samples.labels()
-        fitted = fit(tables, view, labels, samples.classes, parts, config.fit, seed=config.seed)
+        fitted = fit(tables, view, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
     with clock("evaluate"):
-        answers, rows, folds, flat = test(samples, view, tables, fitted, parts, config)
-        samples = replace(samples, findings=(*samples.findings, *flat))
-        judged = judge(
-            answers,
-            labels[rows],
-            samples.classes,
-            ours=OURS,
-            metric=config.evaluation.metric,
-            positive=config.evaluation.positive,
-            groups=samples.table["group"][rows].to_list() if "group" in samples.table.columns else None,
-            folds=folds,
-            config=config.evaluation.intervals,
+        report, judged = assess(
+            fitted,
+            tables,
+            view,
+            samples,
+            parts,
+            config.split,
+            config.fit,
+            config.evaluation,
+            name=config.name,
+            seed=config.seed,
             notes=told,
         )
     with step("write"), tempfile.TemporaryDirectory() as scratch:
-        write_report(report(config, samples, view, parts, fitted, judged, [*before, *clock.stages]), Path(scratch))
+        write_report(replace(report, stages=(*before, *clock.stages)), Path(scratch))
         return bundle(config, samples, view, channels, tables, fitted, judged).save(config.folder, report=Path(scratch))
 
 
@@ -237,88 +212,6 @@ def apart(samples: Samples, config: ClassifyConfig) -> list[tuple[ClassifyConfig
     return found
 
 
-def test(
-    samples: Samples,
-    view: View,
-    tables: Mapping[str, Mapping[str, Any]],
-    fitted: Fitted,
-    parts: Parts,
-    config: ClassifyConfig,
-) -> tuple[dict[str, Answers], np.ndarray, np.ndarray | None, list[Finding]]:
-    """Return what every row says of samples it did not learn from, which these are, and by which fit (None: one fit judged all).
-
-    With folds, everything is chosen and fitted anew in each of them, and each sample is judged once a repeat by what has not seen it.
-    """
-    if config.split.folds == 0:
-        said, rows = _said(fitted, view.take(parts.test)), np.arange(len(parts.test))
-        answers = _answers([(said, rows)], fitted, len(rows), len(samples.classes), 1)
-        return answers, parts.test, None, _flat([is_flat(fitted.rows[fitted.ours])])
-    labels, done, flat = samples.labels(), [], []
-    folds = np.zeros((config.split.repeats, len(samples)), np.int64)
-    for number, fold in enumerate(fold_samples(samples, config.split, config.seed)):
-        logger.info("  fold %d of %d", number + 1, config.split.folds * config.split.repeats)
-        one = fit(tables, view, labels, samples.classes, fold, config.fit, seed=config.seed + number)
-        done.append((_said(one, view.take(fold.test)), fold.test))
-        folds[number // config.split.folds, fold.test] = number
-        flat.append(is_flat(one.rows[one.ours]))
-    answers = _answers(done, fitted, len(samples), len(samples.classes), config.split.repeats)
-    return answers, np.arange(len(samples)), folds, _flat(flat)
-
-
-def _flat(fits: list[bool]) -> list[Finding]:
-    """Note fits whose validation would turn the ranking round."""
-    names = [f"fit {number}" for number, flat in enumerate(fits, 1) if flat]
-    advice = (
-        f"validation ranks the classes the other way round; the slope was held at {LEAST:g}, so the order that training learned stays: "
-        "bring more samples, or expect that nothing is learned here"
-    )
-    return (
-        [Finding("fit.flat", len(names), len(fits), "repaired", tuple(names[:5]), advice, "warning")] if names else []
-    )
-
-
-Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Row to probabilities, answers and doubts."""
-
-
-def _said(fitted: Fitted, view: View) -> Said:
-    found, there = look(fitted.members, view)
-    said: Said = {}
-    for name, row in fitted.rows.items():
-        probability = row.probability(found, there)
-        said[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
-    count = len(fitted.rows[fitted.ours].stack.prior)
-    commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].stack.prior)))
-    even = np.full(
-        (len(view), count), 1 / count
-    )  # its share moves against test's from fold to fold: no ranking is meant
-    return {OURS: said[fitted.ours], **said, COMMONEST: (even, commonest, np.zeros(len(view), bool))}
-
-
-def _answers(
-    done: list[tuple[Said, np.ndarray]], fitted: Fitted, count: int, num_classes: int, repeats: int
-) -> dict[str, Answers]:
-    """Put the parts of one repeat side by side."""
-    each = len(done) // repeats
-    answers = {}
-    roles = {
-        OURS: "ours",
-        COMMONEST: "baseline",
-        **dict.fromkeys(fitted.alone, "alone"),
-        **dict.fromkeys(fitted.fused, "fused"),
-    }
-    uses = {OURS: fitted.uses[fitted.ours], COMMONEST: (), **fitted.uses}
-    for name in done[0][0]:
-        probability = np.zeros((repeats, count, num_classes))
-        answer, unsure = np.zeros((repeats, count), np.int64), np.zeros((repeats, count), bool)
-        for number, (said, rows) in enumerate(done):
-            repeat = number // each
-            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = said[name]
-        answers[name] = Answers(probability, answer, unsure, uses[name], roles.get(name, "member"))
-    ours = answers[OURS].probability  # the row it was chosen as would only be compared with itself
-    return {name: said for name, said in answers.items() if name == OURS or not np.array_equal(said.probability, ours)}
-
-
 def bundle(
     config: ClassifyConfig,
     samples: Samples,
@@ -340,91 +233,24 @@ def bundle(
         "settings": fingerprint(config),
         "notes": list(config.notes),
         "test": {metric: interval.mean for metric, interval in judged.ours.scores.items()},
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(PACKAGES),
     }
     return TrainedClassifier(
         samples.classes,
         {name: fitted.members[name] for name in ours.stack.members},
         {name: every[name] for name in ours.stack.members},
         ours,
-        channels_of(view.channels, channels),
-        samples.text_columns,
-        samples.media_columns,
-        samples.attribute_columns,
-        facts,
-        config.media,
-        config.transcript,
-        config.ocr,
-    )
-
-
-def notes(config: ClassifyConfig, samples: Samples) -> tuple[str, ...]:
-    """Return what a reader of the report must know."""
-    within = config.evaluation.within
-    if within is None or within not in samples.table.columns:
-        return config.notes
-    return (
-        *config.notes,
-        f"Learned and measured within one {within} only. Pooled over every {within}, skill could not be told from recognising the "
-        f"{within}: whoever knows it and nothing else already reaches AUC {_area_of(samples, within):.3f}.",
-    )
-
-
-def _area_of(samples: Samples, column: str) -> float:
-    """Return the AUC of guessing each class by how often it occurs with a value of a column, the mean over classes."""
-    value = samples.table[column].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
-    labels, together = samples.labels(), np.zeros(len(samples), np.int64)
-    areas = []
-    for k in np.unique(labels):
-        share = np.bincount(value, labels == k) / np.maximum(np.bincount(value), 1)
-        areas.append(FoldOrder.of(labels == k, share[value], together, together).areas(np.ones((1, 1)))[0])
-    return float(np.mean(areas))
-
-
-def report(
-    config: ClassifyConfig,
-    samples: Samples,
-    view: View,
-    parts: Parts,
-    fitted: Fitted,
-    judged: Labelled,
-    stages: list[Timed],
-) -> ReportData:
-    """Return everything measured, for the report."""
-    learnt = {"train_samples": len(parts.train), "validation_samples": len(parts.validation)}
-    return ReportData(
-        config.name,
-        datetime.now(UTC),
-        config.seed,
-        language=config.evaluation.language,
-        hardware=f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
-        versions={package: version(package) for package in PACKAGES},
-        protocol=protocol(config, parts, fitted),
-        sizes={"samples": len(samples), **learnt, "test_samples": judged.num_samples},
-        findings=(*samples.findings, *parts.checks),
-        coverage=tuple(
-            Coverage(name, e.modality, len(e.present), int(e.present.sum())) for name, e in view.channels.items()
+        Inputs(
+            channels_of(view.channels, channels),
+            samples.text_columns,
+            samples.media_columns,
+            samples.attribute_columns,
+            config.media,
+            config.transcript,
+            config.ocr,
         ),
-        labelled=judged,
-        stages=tuple(stages),
+        facts,
     )
-
-
-def protocol(config: ClassifyConfig, parts: Parts, fitted: Fitted) -> tuple[str, ...]:
-    """Return how it was measured, in words."""
-    split = (
-        f"{config.split.folds} folds, drawn {config.split.repeats} time(s); in each, everything is chosen and fitted anew and every "
-        "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
-        "are compared within one fold only, weighted by pairs, since each fold has a scale of its own."
-        if config.split.folds
-        else f"A {parts.kind} split; test is judged once."
-    )
-    chosen = (
-        f"Strengths, epochs, the way of fusion (by {config.fit.choose_by}), weights, calibration, thresholds (for {config.fit.tune.aim}) "
-        "and the border of doubt are chosen on validation; nothing is chosen on test."
-    )
-    ways = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
-    return split, chosen, f"Validation liked {fitted.ours} best: {ways}."
 
 
 def _rows_of(samples: Samples, part: Samples) -> np.ndarray:

@@ -26,7 +26,8 @@ from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
 from penchant.evaluation.screening import MOST, Screened, Screening, preview_address, write_screening
 from penchant.models.classifiers.combined import Calibration, Combined, Decision, Stack
 from penchant.models.classifiers.detected import Detected
-from penchant.models.classifiers.trained import Channel, TrainedClassifier
+from penchant.models.classifiers.inputs import Channel, Inputs
+from penchant.models.classifiers.trained import TrainedClassifier
 
 ALLOWED = "allowed"
 DETECTOR = "nudity"
@@ -98,15 +99,13 @@ def fixed(config: ModerateConfig) -> TrainedClassifier:
     decision = Decision(np.array([config.threshold, 1 - config.threshold]), sure=odds / (1 + odds))
     settings = Detected.Config(channel=DETECTOR, labels=config.labels, least=min(0.2, config.ask_from))
     stack = Stack((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
+    channels = {DETECTOR: Channel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))}
     return TrainedClassifier(
         (ALLOWED, config.category),
         {DETECTOR: Detected(settings, name=DETECTOR)},
         {DETECTOR: {"model": "detected", **settings.model_dump()}},
         Combined(stack, Calibration(), decision),
-        {DETECTOR: Channel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))},
-        (),
-        {"image": "image"},
-        (),
+        Inputs(channels, (), {"image": "image"}, (), config.media),
         {
             "name": config.name,
             "task": config.task,
@@ -117,7 +116,6 @@ def fixed(config: ModerateConfig) -> TrainedClassifier:
             "test": {},
             "versions": {package: version(package) for package in ("penchant", "nudenet", "onnxruntime")},
         },
-        config.media,
     )
 
 

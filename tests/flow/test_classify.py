@@ -14,7 +14,8 @@ import pytest
 
 from penchant.classify import NOT_A_DIAGNOSIS, ClassifyConfig, read_config, run
 from penchant.core.errors import ArtifactError, ConfigError, DataError
-from penchant.models.classifiers.trained import TrainedClassifier, load_classifier, predict_file
+from penchant.models.classifiers.batch import predict_file
+from penchant.models.classifiers.trained import TrainedClassifier, load_classifier
 
 from ..models.classifiers.media import write_samples
 
@@ -110,11 +111,21 @@ def test_odd_texts_get_an_answer(heard: TrainedClassifier, text: str) -> None:
         assert said.is_unsure
 
 
-def test_a_file_that_cannot_be_read_is_missing(heard: TrainedClassifier, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(heard: TrainedClassifier, tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"RIFF nothing")
     said = heard.predict(audio=tmp_path / "broken.wav")
     assert said.is_unsure
-    assert "nothing could be read" in said.notes[0]
+    assert said.notes[0].startswith("nothing could be read")
+    why = "audio was left aside: The file is not sound in a known format"
+    assert said.notes[1].startswith(why)
+    assert f"\n  where: {tmp_path / 'broken.wav'}\n  fix:   " in said.notes[1]
+    by_words = heard.predict(text="an awful and nasty room", audio=tmp_path / "absent.wav")
+    assert (by_words.label, by_words.is_unsure) == ("cross", False)
+    assert by_words.notes[0].startswith("audio was left aside: There is no file 'absent.wav'.")
+    table = pl.DataFrame({"audio": ["broken.wav", None], "text": [None, "a lovely room"]})
+    told = pl.read_csv(predict_file(heard, table, tmp_path / "said.csv", root=tmp_path))["predicted_notes"].to_list()
+    assert why in told[0]
+    assert told[1] == NOT_A_DIAGNOSIS
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -181,7 +192,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
 def test_a_voice_note_is_read_as_words(tmp_path: Path) -> None:
     write_samples(tmp_path, 60)
     trained = run(config(tmp_path, transcript={}))[0]
-    assert trained.transcript is not None
+    assert trained.inputs.transcript is not None
     words = "The room was dreadful, the bed was broken and the staff was nasty"
     subprocess.run(["espeak-ng", "-w", str(tmp_path / "voice.wav"), words], check=True)
     spoken = trained.predict(audio=tmp_path / "voice.wav")

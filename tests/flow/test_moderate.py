@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from penchant.core.errors import ConfigError, DataError
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
-from penchant.models.classifiers.trained import load_classifier, region_line
+from penchant.models.classifiers.prediction import region_line
+from penchant.models.classifiers.trained import load_classifier
 from penchant.moderate import ModerateConfig, read_config, run
 
 pytest.importorskip("onnxruntime")

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from penchant.models.classifiers.classifier import log_softmax
-from penchant.models.classifiers.combined import Decision
+from penchant.models.classifiers.combined import Decision, log_odds
 from penchant.training.calibration import (
     LEAST,
     Config,
@@ -18,6 +18,7 @@ from penchant.training.calibration import (
     cross_entropy,
     fit_stack,
     is_flat,
+    targets,
 )
 
 CLASSES = ("a", "b", "c")
@@ -48,6 +49,42 @@ def test_overconfident_probabilities_are_calibrated_on_others(kind: str) -> None
     found = calibrate(logits[half], LABELS[half], kind)
     before = cross_entropy(np.exp(log_softmax(logits[~half])), LABELS[~half])
     assert cross_entropy(found.apply(logits[~half]), LABELS[~half]) < before - 0.1
+
+
+def test_targets_are_platts_and_sum_to_one() -> None:
+    np.testing.assert_allclose(targets(np.array([0, 0, 0, 1]), 2), [[4 / 5, 1 / 5]] * 3 + [[1 / 3, 2 / 3]])
+    np.testing.assert_allclose(targets(LABELS, 3).sum(axis=1), 1.0)
+    np.testing.assert_allclose(targets(np.zeros(10**6, int), 2)[0], [1, 0], atol=1e-5)  # many samples are believed
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt", "auto"])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_few_samples_told_apart_without_a_mistake_do_not_make_certain(kind: str, num_classes: int) -> None:
+    labels = np.arange(30) % num_classes
+    logits = log_softmax(3.0 * np.eye(num_classes)[labels] + 0.3 * np.random.default_rng(7).random((30, num_classes)))
+    found = calibrate(logits, labels, kind)
+    sure = found.apply(logits)[np.arange(30), labels]
+    count = 30 / num_classes
+    assert (count + 1) / (count + num_classes) - 0.05 < sure.mean() < (count + 1) / (count + 2) + 0.02
+    assert found.apply(2 * logits).min() > 1e-4  # content more like its class than any that was seen
+
+
+def test_threshold_is_the_middle_of_the_gap_in_log_odds() -> None:
+    yes = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45])
+    probability, labels = np.stack([1 - yes, yes], axis=1), np.repeat([0, 1], 4)
+    decision = Decision(choose_factors(probability, labels, "macro_f1", np.ones(2)))
+    threshold = decision.thresholds(probability)[:, 1]
+    middle = log_odds(np.array([[0.1, 0.2]])).mean()
+    np.testing.assert_allclose(threshold, 1 / (1 + np.exp(-middle)))
+    assert (decision.answers(probability) == labels).all()
+
+
+def test_threshold_is_no_lower_than_so_many_samples_can_tell_from_zero() -> None:
+    yes = np.array([1e-12] * 8 + [1e-4] + [0.9] * 11)
+    labels = np.repeat([0, 1], [8, 12])
+    probability = np.stack([1 - yes, yes], axis=1)
+    factor = choose_factors(probability, labels, "accuracy", np.ones(2))
+    assert Decision(factor).thresholds(probability)[:, 1].min() >= 1 / (len(labels) + 2) - 1e-9
 
 
 def test_factors_raise_macro_f1_of_rare_classes() -> None:

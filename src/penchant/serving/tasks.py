@@ -54,7 +54,9 @@ class Tasks:
             }
             with turn:  # encoders are loaded when first used
                 found = trained.predict(text=given.text, evidence=given.evidence, **files)
-        return Predicted(task=task, **asdict(found))
+            hidden = f"{Path(scratch).resolve()}/"
+        notes = tuple(note.replace(hidden, "") for note in found.notes)
+        return Predicted(task=task, **asdict(replace(found, notes=notes)))
 
     def _named(self, task: str) -> tuple[TrainedClassifier, threading.Lock]:
         if task not in self._trained:

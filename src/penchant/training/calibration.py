@@ -16,7 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from penchant.core.config import Settings
 from penchant.evaluation.classification import Platt
-from penchant.evaluation.labelled import from_confusion
+from penchant.evaluation.judging import from_confusion
 from penchant.models.classifiers.classifier import LogProbability, log_softmax
 from penchant.models.classifiers.combined import (
     TINY,
@@ -34,6 +34,8 @@ Aim = Literal["accuracy", "macro_f1", "cost", "none"]
 FOLDS = 5
 ENOUGH_FOR_STEPS = 500
 """Staircases are fitted to noise below this. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
+SMALLEST = 1e-6
+"""No probability is taken for less where surprise is measured."""
 PULL = 0.5
 """Squared distance of the stack's weights from equal ones counts as so many samples."""
 LEAST = 0.01
@@ -125,13 +127,13 @@ def is_flat(row: Combined) -> bool:
 
 
 def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
-    """Return the calibration asked for, or for "auto" that of least cross-entropy over five held-out parts of validation."""
+    """Return the calibration asked for, or for "auto" that of least surprise at `targets` over five held-out parts of validation."""
     if kind != "auto":
         return _fit(kind, logits, labels)  # type: ignore[arg-type]
     kinds: list[CalibrationKind] = ["none", "temperature", "platt"]
     if len(labels) >= ENOUGH_FOR_STEPS:
         kinds.append("isotonic")
-    fold = np.arange(len(labels)) % FOLDS
+    fold, wanted = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
     scores = {}
     for name in kinds:
         held = np.zeros(logits.shape)
@@ -139,7 +141,7 @@ def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kin
             out = fold == number
             if (~out).any():
                 held[out] = _fit(name, logits[~out], labels[~out]).apply(logits[out])
-        scores[name] = cross_entropy(held, labels)
+        scores[name] = surprise(held, wanted)
     return _fit(min(scores, key=lambda name: scores[name]), logits, labels)
 
 
@@ -192,7 +194,24 @@ def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarr
 
 def cross_entropy(probability: Probability, labels: Int64[np.ndarray, " samples"]) -> float:
     """Return the mean surprise at the truth, in nats."""
-    return float(-np.log(np.maximum(probability[np.arange(len(labels)), labels], 1e-6)).mean())
+    return surprise(probability, np.eye(probability.shape[1])[labels])
+
+
+def surprise(probability: Probability, wanted: Probability) -> float:
+    """Return the mean cross-entropy to what was wanted, in nats."""
+    return float(-(wanted * np.log(np.maximum(probability, SMALLEST))).sum(axis=1).mean())
+
+
+def targets(labels: Int64[np.ndarray, " samples"], num_classes: int) -> Probability:
+    """Return what probabilities are calibrated to: the truth, but no surer than so many samples of a class can make one.
+
+    Samples that are all told apart would otherwise be explained best by probabilities of 0 and 1, and whatever is unlike them would be
+    answered with the same certainty. Of a class with n samples, others get 1 / (n + classes) each.
+
+    Source: Platt, 1999, for two classes; Laplace's rule of succession is the same for more.
+    """
+    count = np.bincount(labels, minlength=num_classes)[labels][:, None]
+    return (count * np.eye(num_classes)[labels] + 1) / (count + num_classes)
 
 
 def _best_factor(
@@ -203,20 +222,32 @@ def _best_factor(
     k: int,
     best: float,
 ) -> tuple[float, Float64[np.ndarray, " classes"]]:
-    """Try other factors of one class: those between which some answers change; keep the one in the middle of the best stretch."""
+    """Try other factors of one class: those between which some answers change; keep the middle, in log odds, of the widest run of the best.
+
+    So many samples cannot tell a probability below one over their number from 0: borders further out count as there.
+    """
     product = probability * factor
     others = np.delete(product, k, axis=1).max(axis=1)
-    border = np.unique(np.log(np.maximum(others, TINY)) - np.log(np.maximum(probability[:, k], TINY)))
+    border = np.log(np.maximum(others, TINY)) - np.log(np.maximum(probability[:, k], TINY))
+    border = np.unique(np.clip(border, -np.log1p(len(labels)), np.log1p(len(labels))))
     if len(border) > 200:
         border = np.quantile(border, np.linspace(0, 1, 201))
     tried = (border[1:] + border[:-1]) / 2
     scores = np.array([score_answers(labels, _answers(product, probability, k, value), aim) for value in tried])
     if not len(scores) or scores.max() <= best:
         return best, factor
-    top = tried[scores >= scores.max() - 1e-12]
+    first, last = _widest(scores >= scores.max() - 1e-12, border)
+    run = tried[first:last]
     moved = factor.copy()
-    moved[k] = np.exp(top[len(top) // 2])
+    moved[k] = np.exp(run[np.argmin(np.abs(run - (border[first] + border[last]) / 2))])
     return float(scores.max()), moved
+
+
+def _widest(is_best: Bool[np.ndarray, " stretches"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
+    """Return the two borders of the widest run of best stretches; stretch n lies between borders n and n + 1."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_best, [False]]).astype(np.int8)))
+    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    return max(runs, key=lambda run: border[run[1]] - border[run[0]])
 
 
 def _answers(
@@ -242,8 +273,10 @@ def _fit(kind: CalibrationKind, logits: LogProbability, labels: Int64[np.ndarray
 
 
 def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> float:
+    wanted = targets(labels, logits.shape[1])
+
     def loss(log_temperature: float) -> float:
-        return cross_entropy(np.exp(log_softmax(logits / np.exp(log_temperature))), labels)
+        return float(-(wanted * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 

@@ -53,6 +53,13 @@ def test_of_two_classes_a_factor_is_a_threshold() -> None:
     np.testing.assert_allclose(decision.thresholds(probability)[:, 0], 0.7)
 
 
+def test_a_threshold_is_known_where_probabilities_are_next_to_0_and_1() -> None:
+    decision = Decision(np.array([0.3, 0.7]))
+    certain = np.array([[1.6e-31, 1.0], [1.0, 0.0], [1 - 1e-15, 1e-15]])
+    np.testing.assert_allclose(decision.thresholds(certain)[:, 1], 0.3)
+    np.testing.assert_allclose(Decision(np.ones(3)).thresholds(np.array([[0.0, 0.0, 1.0]]))[0, 2], 1 / 3)
+
+
 def test_at_its_threshold_a_class_of_three_is_just_the_answer() -> None:
     decision = Decision(np.array([0.2, 0.3, 0.5]))
     probability = np.array([[0.5, 0.3, 0.2]])

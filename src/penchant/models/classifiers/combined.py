@@ -121,9 +121,10 @@ class Decision:
 
     def thresholds(self, probability: Probability) -> Probability:
         """Return from which probability on each class would be the answer, the others keeping their proportions."""
-        product = probability * self.factor
-        best = np.stack([np.delete(product, k, axis=1).max(axis=1) for k in range(len(self.factor))], axis=1)
-        others = best / np.maximum(1 - probability, TINY)
+        known, classes = np.maximum(probability, TINY), range(len(self.factor))
+        best = np.stack([np.delete(known * self.factor, k, axis=1).max(axis=1) for k in classes], axis=1)
+        # not 1 - p, which is 0 long before the others are: their proportions would be lost
+        others = best / np.stack([np.delete(known, k, axis=1).sum(axis=1) for k in classes], axis=1)
         return others / np.maximum(others + self.factor, TINY)
 
 

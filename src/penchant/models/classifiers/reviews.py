@@ -101,15 +101,15 @@ def _read(texts: pl.Series, config: ReviewsConfig) -> pl.DataFrame:
     for name, folder in config.sentiment.items():
         trained = load_classifier(folder)
         unhappy = [k for k in trained.classes if k in config.unhappy]
-        if not unhappy or not trained.text_columns:
+        if not unhappy or not trained.inputs.text_columns:
             raise ConfigError(
-                f"The classifier tells {', '.join(trained.classes)} apart by {', '.join(trained.modalities)}; "
+                f"The classifier tells {', '.join(trained.classes)} apart by {', '.join(trained.inputs.modalities)}; "
                 f"none of {', '.join(config.unhappy)} is among its classes, or it reads no words.",
                 where=f"reviews.sentiment.{name}",
                 fix="name its class of unhappy words: [reviews] unhappy = [...]",
             )
         mine = table.filter(pl.col("reader") == name)["text"]
-        said = trained.predict_table(mine.alias(trained.text_columns[0]).to_frame(), root=Path(), evidence=False)
+        said = trained.predict_table(mine.alias(trained.inputs.text_columns[0]).to_frame(), root=Path(), evidence=False)
         chance = pl.Series([sum(one.probabilities[k] for k in unhappy) for one in said], dtype=pl.Float64)
         found.append(pl.DataFrame({"text": mine, "unhappy": chance}))
     return pl.concat(found)

@@ -5,25 +5,20 @@ In: `Trained`, the test's histories and truth. Out: `ReportData`: league, ablati
 
 from __future__ import annotations
 
-import os
-import platform
-import resource
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from penchant.assessment.interest import ask_interest
+from penchant.assessment.machine import hardware, versions
 from penchant.core.config import Settings
-from penchant.core.schema import BEHAVIOUR, Catalog, Content, Dataset, Histories, Recommendations, Split, Users
-from penchant.encoders.attributes import Attributes
+from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
 from penchant.evaluation.ablation import Arm, GroupGain, ablate, gains_by_group
-from penchant.evaluation.classification import Classified, best_threshold, classify
 from penchant.evaluation.comparison import Cost, compare
 from penchant.evaluation.ranking import measure
 from penchant.evaluation.report import Band, Coverage, Example, ReportData, Shown
@@ -40,7 +35,6 @@ from penchant.evaluation.variety import Variety, attribute_vectors, variety
 from penchant.explanation.attribution import explain
 from penchant.fusion.late import Weights
 from penchant.training.fitting import OURS, Row, Stage, Trained
-from penchant.training.interest import Interest, Pairs, make_pairs
 
 VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
@@ -120,8 +114,8 @@ def assess(
         created_at=datetime.now(UTC),
         seed=seed,
         language=config.language,
-        hardware=f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
-        versions={package: version(package) for package in VERSIONS},
+        hardware=hardware(),
+        versions=versions(VERSIONS),
         protocol=_protocol(split, test, config),
         sizes=_sizes(dataset, split, test),
         findings=(*dataset.findings, *split.checks),
@@ -130,7 +124,7 @@ def assess(
         ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
         group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
         slices=tuple(_slices(assessed, league.best_baseline, test, split, catalog, content, config)),
-        classified=tuple(_interest(trained, validation, test, dataset.users, config, seed)),
+        classified=tuple(ask_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)),
         variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
         weights=dict(trained.ours.weights),
         bands=tuple(_bands(trained.ours.weights)),
@@ -142,11 +136,6 @@ def _bands(weights: Weights) -> Iterator[Band]:
     ends = (0, *weights.starts, None)
     for first, end, own in zip(ends[:-1], ends[1:], weights.bands, strict=False):
         yield Band(first or 0, None if end is None else end - 1, own)
-
-
-def peak_bytes() -> int:
-    """Return the largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _chosen(test: Stage, limit: int | None) -> Stage:
@@ -222,72 +211,6 @@ def _variety(
         variety(n, assessed.lists[n].item_index, config.at, popularity=popularity, num_users=users, vectors=vectors)
         for n in names
     ]
-
-
-def _interest(
-    trained: Trained, before: Stage, test: Stage, users: Users | None, config: Config, seed: int
-) -> list[Classified]:
-    """Answer yes or no for ours, baselines, content alone, and what is known of the person alone."""
-    learn = make_pairs(
-        before.histories, before.truth, seed=seed, max_pairs=config.max_pairs, candidates=before.candidates
-    )
-    judge = make_pairs(test.histories, test.truth, seed=seed, max_pairs=config.max_pairs, candidates=test.candidates)
-    if len(set(learn.label)) < 2 or len(set(judge.label)) < 2 or learn.is_explicit != judge.is_explicit:
-        return []
-    asked = [Asked(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
-    if learn.is_explicit:
-        asked.append(Asked(OWN_RATE, Weights({}), with_rate=True))
-        if users is not None and users.attribute_columns:
-            asked.append(Asked(PROFILE, Weights({}), users=users))
-    content = [row for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses]
-    asked += [Asked(f"{row.name} alone", row.weights) for row in content]
-    asked += [Asked(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
-    return [_classified(one, trained, (before, learn), (test, judge)) for one in asked]
-
-
-OWN_RATE = "the person's own rate of likes"
-PROFILE = "the person's attributes alone"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Who answers yes or no, from what.
-
-    Attributes:
-        name: In the report.
-        weights: Members to read.
-        with_rate: Also the user's rate of likes.
-        users: Also the users' attributes.
-    """
-
-    name: str
-    weights: Weights
-    with_rate: bool = False
-    users: Users | None = None
-
-    def people(self, histories: Histories) -> np.ndarray | None:
-        """Return the attributes of some users as numbers."""
-        if self.users is None:
-            return None
-        ids = pl.DataFrame({"user_id": histories.user_ids})
-        encoded = Attributes().encode(self.users.table.select(self.users.attribute_columns).to_dicts())
-        place = self.users.table.select("user_id").with_row_index("row")
-        rows = ids.join(place, on="user_id", how="left", maintain_order="left")["row"].fill_null(-1).cast(pl.Int64)
-        return np.vstack([encoded, np.zeros_like(encoded[:1])])[rows.to_numpy()]
-
-
-def _classified(
-    asked: Asked, trained: Trained, validation: tuple[Stage, Pairs], test: tuple[Stage, Pairs]
-) -> Classified:
-    (before, learn), (after, judge) = validation, test
-    panel, known = trained.before, asked.people(before.histories)
-    model = Interest.fit(panel, asked.weights, before.histories, learn, with_rate=asked.with_rate, people=known)
-    own = model.probability(panel, asked.weights, before.histories, learn, people=known)
-    threshold = best_threshold(learn.label, own)
-    probability = model.probability(
-        trained.pool, asked.weights, after.histories, judge, people=asked.people(after.histories)
-    )
-    return classify(asked.name, judge.label, probability, judge.user_index, threshold=threshold)
 
 
 def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:

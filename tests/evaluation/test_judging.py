@@ -8,7 +8,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_f
 
 from penchant.core.errors import DataError
 from penchant.evaluation.intervals import Config
-from penchant.evaluation.labelled import Answers, Labelled, judge
+from penchant.evaluation.judging import judge
+from penchant.evaluation.labelled import Answers, Labelled
 
 QUICK = Config(resamples=300)
 CLASSES = ("angry", "calm", "glad")

@@ -1,0 +1,28 @@
+"""What a run was done with.
+
+In: nothing. Out: the machine and the versions that a report names, and the memory taken so far.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from importlib.metadata import version
+
+
+def hardware() -> str:
+    """Return processor, cores and Python."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {package: version(package) for package in packages}
+
+
+def peak_bytes() -> int:
+    """Return the largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,33 @@
+"""The command line.
+
+In: words a person types. Out: readable answers on stdout, or JSON with `--json`; progress and errors on stderr.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from penchant.cli import asking, listing, service, training
+
+app = typer.Typer(
+    help="Learns what each user cares about from everything they touch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(training.run)
+app.command("predict")(asking.predict)
+app.command("demo")(training.demo)
+app.command("doctor")(training.doctor)
+app.command("evaluate")(training.evaluate)
+app.command("recommend")(asking.recommend)
+app.command("profile")(asking.profile)
+app.command("explain")(asking.explain)
+app.command("serve")(service.serve)
+app.command("erase")(service.erase)
+app.command("list")(listing.list_names)
+app.add_typer(service.keys, name="keys")
+
+
+def main() -> None:
+    """Run the command line; the entry point of `penchant`."""
+    app()

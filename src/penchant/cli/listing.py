@@ -1,0 +1,72 @@
+"""What there is by name, and every setting with its help text.
+
+In: the name of a list. Out: names; or settings as lines, or as the page docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from penchant import classify, moderate
+from penchant.cli.options import AsJson
+from penchant.cli.printing import say, told
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError
+from penchant.data import SOURCES
+from penchant.encoders import ENCODERS
+from penchant.evaluation import METRICS
+from penchant.fusion import FUSIONS
+from penchant.models import MODELS
+from penchant.models.classifiers import CLASSIFIERS
+from penchant.pipeline import RunConfig
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="encoders, models, classifiers, fusions, metrics, sources or settings.")],
+    markdown: Annotated[bool, typer.Option(help="Settings as a Markdown page.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what there is by name, or every setting with its help text."""
+    with told(as_json):
+        tables = {
+            "encoders": ENCODERS,
+            "models": MODELS,
+            "classifiers": CLASSIFIERS,
+            "fusions": FUSIONS,
+            "metrics": METRICS,
+            "sources": SOURCES,
+        }
+        if kind == "settings":
+            lines = list(settings("", RunConfig))
+            lines += [(f"task classification: {name}", about) for name, about in settings("", classify.ClassifyConfig)]
+            lines += [(f"task moderation: {name}", about) for name, about in settings("", moderate.ModerateConfig)]
+            for what in ("models", "classifiers", "encoders"):
+                for name in tables[what].names():
+                    lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
+            say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
+        elif kind in tables:
+            say(tables[kind].names(), as_json)
+        else:
+            raise ConfigError(
+                f"There is no list {kind!r}.", where="penchant list", fix=f"one of {', '.join([*tables, 'settings'])}"
+            )
+
+
+def settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield every setting of a class and of the classes in it: name, then default and help text."""
+    for name, field in cls.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, Settings):
+            yield from settings(f"{prefix}{name}.", nested)
+        else:
+            factory: Callable[[], Any] | None = field.default_factory  # type: ignore[assignment]
+            default = "required" if field.is_required() else factory() if factory else field.default
+            yield f"{prefix}{name}", (str(default), " ".join((field.description or "").split()))
+
+
+def _settings_line(name: str, about: tuple[str, str], markdown: bool) -> str:
+    default, text = about
+    return f"- `{name}` = `{default}`: {text}" if markdown else f"{name} = {default}\n    {text}"

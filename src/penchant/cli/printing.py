@@ -1,0 +1,55 @@
+"""How answers and errors look.
+
+In: answers as lines, tables or JSON values. Out: text on stdout; progress and errors on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from penchant.core.errors import PenchantError
+from penchant.core.logs import console, show_logs
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def told(as_json: bool) -> Iterator[None]:
+    """Show progress, and turn errors into three lines (or JSON) and exit code 1."""
+    show_logs()
+    try:
+        yield
+    except PenchantError as error:
+        if as_json:
+            typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
+        else:
+            console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
+            console.print(str(error), markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("Stopped. What was encoded is kept; run the same command to go on.")
+        raise typer.Exit(130) from None
+
+
+def say(answer: Any, as_json: bool) -> None:
+    """Print an answer: as JSON, or each of its lines."""
+    if as_json:
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
+    else:
+        typer.echo(os.linesep.join(str(line) for line in answer))
+
+
+def columns_table(*columns: str) -> Table:
+    """Return an empty table without lines."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
