@@ -38,6 +38,12 @@ def stack(random_histories, content) -> Stack:
     return Stack.build(members, WEIGHTS, content)
 
 
+def z_scores(stack: Stack, histories: Histories) -> dict[str, np.ndarray]:
+    """Return what each member says of every item: mean 0 and deviation 1 for each user."""
+    said = {name: member.score(histories).astype(np.float64) for name, member in stack.members.items()}
+    return {name: (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for name, s in said.items()}
+
+
 def test_members_without_a_say_are_left_out(stack) -> None:
     assert list(stack.members) == ["popularity", "knn", "ease", "like_words"]
     assert stack.channels["like_words"] == ("words",)
@@ -45,11 +51,9 @@ def test_members_without_a_say_are_left_out(stack) -> None:
 
 
 def test_the_score_is_the_weighted_sum_of_z_scores(stack, random_histories) -> None:
-    parts = stack.member_scores(random_histories)
+    parts = z_scores(stack, random_histories)
     expected = sum(WEIGHTS[name] * z for name, z in parts.items())
-    np.testing.assert_allclose(stack.score(random_histories), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(parts["ease"].mean(1), 0, atol=1e-5)
-    np.testing.assert_allclose(parts["ease"].std(1), 1, atol=1e-4)
+    np.testing.assert_allclose(stack.score(random_histories), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_long_histories_have_weights_of_their_own(stack, random_histories, content) -> None:
@@ -57,10 +61,10 @@ def test_long_histories_have_weights_of_their_own(stack, random_histories, conte
     start = int(np.median(lengths)) + 1
     bands = Weights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
     banded = Stack.build(dict(stack.members) | {"idle": EASE()}, bands, content)
-    parts, score = banded.member_scores(random_histories), banded.score(random_histories)
+    parts, score = z_scores(banded, random_histories), banded.score(random_histories)
     assert 0 < (lengths < start).sum() < len(lengths)
-    np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(score[lengths >= start], parts["ease"][lengths >= start], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(score[lengths >= start], parts["ease"][lengths >= start], rtol=1e-4, atol=1e-5)
     for user in (int(lengths.argmin()), int(lengths.argmax())):
         terms = banded.terms(random_histories.rows(user, user + 1), 3)
         assert sum(term.value for term in terms) == pytest.approx(score[user, 3], abs=1e-4)

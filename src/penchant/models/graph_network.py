@@ -5,7 +5,7 @@ In: histories and content. Out: item vectors smoothed over both graphs; a person
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from penchant.core.schema import Content, Histories
+from penchant.core.seeds import generator
 from penchant.fusion.imputation import item_graph
 from penchant.models.channels import centred_unit, neighbour_graph, pick, row_normalised
 from penchant.models.item_to_item import event_matrix, liked
@@ -24,6 +25,13 @@ from penchant.networks import losses
 from penchant.networks.tokens import Basis, Items
 from penchant.networks.trainer import Course, TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
+
+FORETOLD_AT = 20
+"""Places of a list in which a hidden event counts."""
+FOLDS = 4
+"""Parts of the users; each is learned from over a graph made by the others."""
+JUDGED = 2048
+"""Hidden events ranked at once."""
 
 
 class GraphNetworkConfig(TrainerConfig):
@@ -53,49 +61,65 @@ class GraphNetworkConfig(TrainerConfig):
     """How much long histories are held back."""
     keep: float = Field(0.7, gt=0, lt=1)
     """Share of a history that is read in training; the rest is to be foretold."""
+    max_hidden: int = Field(20, ge=1)
+    """Events of one history to be foretold in an epoch, at most: or a few people with thousands would be all that is learned."""
     loss: Literal["softmax", "bpr"] = "softmax"
     """softmax over the whole catalog, or BPR against drawn items."""
     negatives: int = Field(256, ge=1)
     """Items drawn for each batch (bpr)."""
     batch_users: int = Field(256, ge=1)
     """Histories a step learns from."""
-    epochs: int = Field(30, ge=1)
+    patience: int = Field(8, ge=1)
+    """Epochs without a better held-out score before it stops; where few events tell much, the first ones are near chance."""
+    epochs: int = Field(40, ge=1)
     """Times every history is learned from."""
     learning_rate: float = Field(5e-3, gt=0)
     """Of AdamW, at its peak."""
+    held_out_users: int = Field(1000, ge=0)
+    """Users, at most a tenth, whose hidden events decide when to stop; 0 holds nobody back and takes the last epoch."""
     seed: int = 0
     """Of initial weights, batches and dropout."""
 
 
 class Smoothed(nn.Module):
-    """Item vectors after walks over both graphs."""
+    """Item vectors after walks over both graphs.
 
-    behaviour: Tensor
-    alike: Tensor
+    Args:
+        items: Where walks begin.
+        behaviours: (items, items) graphs of items that share users; the last one knows everyone.
+        alike: (items, items) graph of items alike in content; None leaves it out.
+        hops: Steps over a behaviour graph.
+        weight: Of what comes over the content graph.
+    """
 
-    def __init__(self, items: Items, behaviour: Tensor, alike: Tensor | None, hops: int, weight: float) -> None:
+    def __init__(
+        self, items: Items, behaviours: Sequence[Tensor], alike: Tensor | None, hops: int, weight: float
+    ) -> None:
         super().__init__()
         self.items, self.hops, self.weight = items, hops, weight
-        self.has_content = alike is not None
-        self.register_buffer("behaviour", behaviour, persistent=False)
-        self.register_buffer("alike", behaviour if alike is None else alike, persistent=False)
+        self.num_graphs = len(behaviours)
+        for place, graph in enumerate(behaviours):
+            self.register_buffer(f"behaviour_{place}", graph, persistent=False)
+        self.register_buffer("alike", alike, persistent=False)
 
-    def forward(self) -> Float[Tensor, "I D"]:
+    def forward(self, which: int = -1) -> Float[Tensor, "I D"]:
         """Return the mean over 0, 1, ... hops, plus what comes over the content graph."""
+        behaviour = self.get_buffer(f"behaviour_{which % self.num_graphs}")
         vectors = self.items()
         steps = [vectors]
         for _ in range(self.hops):
-            steps.append(torch.sparse.mm(self.behaviour, steps[-1]))
+            steps.append(torch.sparse.mm(behaviour, steps[-1]))
         mean = torch.stack(steps).mean(0)
-        return mean + self.weight * torch.sparse.mm(self.alike, vectors) if self.has_content else mean
+        return mean if self.alike is None else mean + self.weight * torch.sparse.mm(self.alike, vectors)
 
 
 class GraphNetwork(Member):
     """LightGCN over items, with a frozen content graph beside it.
 
     A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
-    history, which is LightGCN's first hop. So a new user works at once and a score is a sum over events. Half of each history
-    foretells the other, so that no item vouches for itself.
+    history, which is LightGCN's first hop. So a new user works at once and a score is a sum over events. Part of each history
+    foretells the rest, over a graph made without these users: otherwise the pairs to be foretold are its edges, and where
+    few users share an item the network learns to read off the answer.
 
     Cost: an epoch is users x items x dim, plus edges x dim a step. Source: LightGCN (He et al., SIGIR 2020), FREEDOM (Zhou &
     Shen, MM 2023: frozen item-item graph, pruned edges); ours walks item-to-item and has no user table.
@@ -116,14 +140,16 @@ class GraphNetwork(Member):
     def fit(self, train: Histories, content: Content) -> Self:
         torch.manual_seed(self.config.seed)
         device = pick_device(self.config.device)
-        network = self._build(train, content).to(device)
         rows = liked(train)
+        folds = self._folds(rows)
+        network = self._build(train, rows, folds, content).to(device)
         popular = torch.from_numpy(np.asarray(rows.sum(0), np.float32).ravel()).to(device)
         held_back = popular.clamp(min=1).rsqrt()
-        halves = Halves(rows, self.config.keep, self.config.batch_users)
+        held_out = Half(rows[folds[0]], self.config, 0, generator(self.config.seed, "train.hidden"))
+        halves = Halves(rows, folds, self.config)
 
         def loss(graph: nn.Module, half: Half) -> Tensor:
-            vectors = graph()
+            vectors = graph(half.fold)
             states = _people(half, vectors * held_back[:, None], self.config.user_exponent)
             states, chosen = states[half.target_user.to(device)], half.target_item.to(device)
             if self.config.loss == "softmax":
@@ -133,12 +159,11 @@ class GraphNetwork(Member):
             return losses.bpr((states * vectors[chosen]).sum(-1), wrong)
 
         if rows.nnz:
-            # the loss on the hidden half is over every item already: nothing more is held back
             self.course = teach(
                 network,
                 halves,
                 loss,
-                None,
+                (lambda: self._foretold(network, held_out, held_back)) if len(held_out.target_user) else None,
                 self.config,
                 seed=self.config.seed,
                 name=self.name,
@@ -150,7 +175,16 @@ class GraphNetwork(Member):
             self.target = vectors.cpu().numpy()
         return self
 
-    def _build(self, train: Histories, content: Content) -> Smoothed:
+    def _folds(self, rows: sparse.csr_array) -> list[Int64[np.ndarray, " users"]]:
+        """Return those who decide when to stop, then everyone else in parts of equal size."""
+        rng = generator(self.config.seed, "train.folds")
+        users = rng.permutation(np.flatnonzero(np.diff(rows.indptr) > 1))
+        held = min(self.config.held_out_users, len(users) // 10)
+        return [np.sort(users[:held]), *np.array_split(users[held:], FOLDS)]
+
+    def _build(
+        self, train: Histories, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " users"]], content: Content
+    ) -> Smoothed:
         config = self.config
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
         bases = {name: Basis.of(e, config.channel_dim) for name, e in channels.items()}
@@ -164,12 +198,27 @@ class GraphNetwork(Member):
             modality_dropout=config.modality_dropout,
         )
         items.load(channels, bases, np.bincount(train.item_index, minlength=train.num_items) > 0)
-        behaviour = _tensor(item_graph(liked(train), config.neighbours))
+        others = [np.setdiff1d(np.arange(len(train)), fold) for fold in folds]
+        behaviours = [_tensor(item_graph(rows[users], config.neighbours)) for users in (*others, np.arange(len(train)))]
         alike = None
         if channels and config.content_weight:
             graphs = [neighbour_graph(centred_unit(e.values, e.usable), config.neighbours) for e in channels.values()]
             alike = _tensor(row_normalised(sparse.csr_array(sum(graphs[1:], graphs[0]))))
-        return Smoothed(items, behaviour, alike, config.hops, config.content_weight)
+        return Smoothed(items, behaviours, alike, config.hops, config.content_weight)
+
+    @torch.no_grad()
+    def _foretold(self, network: Smoothed, half: Half, held_back: Tensor) -> float:
+        """Return everybody's mean gain of hidden events, 1 / log2(1 + rank) down to rank 20, among the items not read."""
+        vectors = network(half.fold)
+        scores = _people(half, vectors * held_back[:, None], self.config.user_exponent) @ vectors.T
+        scores[half.read_user, half.read_item] = -torch.inf
+        total, count = torch.zeros(half.users), torch.bincount(half.target_user, minlength=half.users)
+        for user, item in zip(
+            torch.split(half.target_user, JUDGED), torch.split(half.target_item, JUDGED), strict=True
+        ):
+            rank = (scores[user] >= scores[user, item][:, None]).sum(1).cpu() - 1  # of equal scores the worst place
+            total.index_add_(0, user, torch.where(rank < FORETOLD_AT, 1 / torch.log2(rank + 2.0), 0.0))
+        return float((total / count.clamp(min=1))[count > 0].mean())
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         weighted: Any = event_matrix(histories)
@@ -198,38 +247,53 @@ class Half:
 
     Attributes:
         users: How many.
+        fold: The graph that was made without them.
         read_user, read_item, weight: (events,) what is read.
         target_user, target_item: (targets,) what is not.
     """
 
-    def __init__(self, rows: sparse.csr_array, keep: float, rng: np.random.Generator) -> None:
+    def __init__(self, rows: sparse.csr_array, config: GraphNetworkConfig, fold: int, rng: np.random.Generator) -> None:
+        self.fold = fold
         pairs = rows.tocoo()
         user, item = pairs.coords
-        order = rng.random(len(user)) < keep
+        order = rng.random(len(user))
+        is_read, is_hidden = order < config.keep, order >= config.keep
         self.users = rows.shape[0]
-        self.read_user, self.read_item = _longs(user[order]), _longs(item[order])
-        self.weight = torch.from_numpy(np.asarray(pairs.data[order], np.float32))
-        self.target_user, self.target_item = _longs(user[~order]), _longs(item[~order])
+        self.read_user, self.read_item = _longs(user[is_read]), _longs(item[is_read])
+        self.weight = torch.from_numpy(np.asarray(pairs.data[is_read], np.float32))
+        hidden = np.lexsort((order, ~is_hidden, user))  # by user, hidden ones first, in random order
+        place = np.arange(len(user)) - rows.indptr[user[hidden]]
+        hidden = hidden[is_hidden[hidden] & (place < config.max_hidden)]
+        self.target_user, self.target_item = _longs(user[hidden]), _longs(item[hidden])
 
 
 class Halves:
-    """Histories cut in two at random, anew each epoch."""
+    """Histories cut in two at random, anew each epoch; a batch is of one fold. Fold 0 is not learned from."""
 
-    def __init__(self, rows: sparse.csr_array, keep: float, batch_users: int) -> None:
-        self.rows, self.keep, self.batch_users = rows, keep, batch_users
-        self.users: Int64[np.ndarray, " users"] = np.flatnonzero(np.diff(rows.indptr) > 1)
+    def __init__(
+        self, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " users"]], config: GraphNetworkConfig
+    ) -> None:
+        self.rows, self.folds, self.config = rows, folds, config
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Half]:
         """Yield batches of users in random order."""
-        order = rng.permutation(self.users)
-        for first in range(0, len(order), self.batch_users):
-            half = Half(self.rows[order[first : first + self.batch_users]], self.keep, rng)
+        batches = [
+            (fold, batch)
+            for fold, users in enumerate(self.folds[1:], start=1)
+            for batch in np.array_split(rng.permutation(users), self._batches_of(users))
+        ]
+        for place in rng.permutation(len(batches)):
+            fold, users = batches[place]
+            half = Half(self.rows[users], self.config, fold, rng)
             if len(half.target_user):
                 yield half
 
     def num_batches(self) -> int:
         """Return how many batches an epoch has."""
-        return max(1, -(-len(self.users) // self.batch_users))
+        return sum(map(self._batches_of, self.folds[1:]))
+
+    def _batches_of(self, users: Int64[np.ndarray, " users"]) -> int:
+        return max(1, -(-len(users) // self.config.batch_users))
 
 
 def _people(half: Half, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:

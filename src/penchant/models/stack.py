@@ -63,10 +63,6 @@ class Stack:
             total += self.weights.of(name, lengths)[:, None] * standardise(member.score(histories)).values
         return total
 
-    def member_scores(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users items"]]:
-        """Return each member's z-scores, before its weight."""
-        return {name: standardise(member.score(histories)).values for name, member in self.members.items()}
-
     def recommend(
         self, histories: Histories, k: int, *, candidates: Bool[np.ndarray, " items"] | None = None
     ) -> Recommendations:

@@ -140,7 +140,8 @@ def train(
         course.seconds.append(time.perf_counter() - epoch_began)
         if course.best < 0 or value > course.scores[course.best]:
             course.best, best = epoch, _weights(network)
-        logger.info("  %s epoch %d: loss %.4f, held-out %.4f, %.1f s", name, epoch + 1, mean, value, course.seconds[-1])
+        said = f", held-out {value:.4f}" if score is not None else ""
+        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, said, course.seconds[-1])
         if checkpoint is not None:
             _keep(checkpoint, network, optimizer, schedule, course, best)
         if report is not None:
