@@ -21,6 +21,7 @@ import polars as pl
 
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content
+from penchant.encoders.catalog import default_channels
 from penchant.evaluation.comparison import per_user
 from penchant.evaluation.intervals import Resampled, adjust
 from penchant.evaluation.ranking import measure
@@ -82,7 +83,7 @@ def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
     dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
     parts = split(dataset.interactions, config.split, config.seed)
     validation, test = stages(dataset, parts, config)
-    channels = config.content or {}
+    channels = default_channels(dataset.catalog) if config.content is None else config.content
     vectors, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return validation, test, fuse(Content(vectors), validation, config)[0]
 

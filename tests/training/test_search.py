@@ -63,11 +63,20 @@ def test_a_network_is_found_where_order_matters(content: Content) -> None:
         make_member(name, {k: (v[0] if isinstance(v, list) else v) for k, v in table.items()})
 
 
-def test_without_order_there_is_no_network(content: Content) -> None:
+def test_without_order_a_graph_network_is_compared(content: Content) -> None:
     train = walkers()
-    found = search(train, content, judge(train), Config(budget_minutes=0.4), has_time=False)
+    found = search(train, content, judge(train), Config(budget_minutes=0.8), has_time=False)
+    assert found.tables["network"]["model"] == "graph_network"
+    assert found.tables["network"]["hops"] in (1, 2)
+    assert any(reason.startswith("a graph network, since the events have no order") for reason in found.reasons)
+
+
+def test_a_graph_network_that_takes_too_long_is_left_out(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.training.search.MIN_EPOCHS", 1_000_000)
+    train = walkers()
+    found = search(train, content, judge(train), Config(budget_minutes=0.8), has_time=False)
     assert "network" not in found.tables
-    assert "no network: the events have no order" in found.reasons
+    assert any("a graph network wants" in reason for reason in found.reasons)
 
 
 def test_few_events_get_no_network(content: Content) -> None:

@@ -31,6 +31,8 @@ CLOSED_SHARE = 0.3
 SEARCH_SHARE = 0.4
 """Share of what networks get that is spent on comparing them; the rest trains the one that won."""
 MIN_EPOCHS, MAX_EPOCHS = 3, 25
+HOPS = (1, 2)
+"""Graph networks that are compared."""
 MIN_EVENTS, MIN_LENGTH = 2_000, 4.0
 """A network is not tried on fewer events, or shorter histories: there is no order to learn."""
 
@@ -135,10 +137,10 @@ def _add_network(
     found: Found, train: Histories, content: Content, judge: Judge, config: Config, seconds: float, *, has_time: bool
 ) -> None:
     """Compare networks and add the best, trained for as long as the budget allows."""
-    if not has_time:
-        return found.say("no network: the events have no order")
     if train.num_events < MIN_EVENTS or train.lengths().mean() < MIN_LENGTH:
         return found.say(f"no network: {train.num_events:,} events, {train.lengths().mean():.1f} a user are too few")
+    if not has_time:
+        return _add_graph_network(found, train, content, judge, seconds)
     try:
         trials = Trials(train, content, judge, config)
         epoch = trials.seconds_for_an_epoch()
@@ -157,6 +159,28 @@ def _add_network(
     for line in said:
         found.say(line)
     return _final(found, table, seconds - for_search, trials.epoch_seconds(table, epoch))
+
+
+def _add_graph_network(found: Found, train: Histories, content: Content, judge: Judge, seconds: float) -> None:
+    """Compare networks that need no order of events; those that are compared and those to come get equal shares of the time."""
+    limit = seconds / (len(HOPS) + 2)
+    some = train.take(np.arange(0, len(train), max(1, min(10, train.num_events // 20_000))))
+    trial: Any = make_member("network", {"model": "graph_network", "epochs": 1}).fit(some, content)
+    epoch = sum(trial.course.seconds) * len(train) / len(some)
+    if epoch * MIN_EPOCHS > limit:
+        needed = epoch * MIN_EPOCHS * (len(HOPS) + 2) / (1 - CLOSED_SHARE) / 60
+        return found.say(
+            f"no network: the events have no order, and a graph network wants {needed:.1f} minutes of budget"
+        )
+    scores = {}
+    for hops in HOPS:
+        table = {"model": "graph_network", "hops": hops, "minutes": limit / 60}
+        member = make_member("network", table).fit(train, content)
+        scores[hops] = judge(Panel({"network": member}), Weights({"network": 1.0}))
+    best = max(scores, key=lambda hops: scores[hops])
+    found.tables["network"] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
+    told = ", ".join(f"{hops} hops {score:.4f}" for hops, score in scores.items())
+    return found.say(f"a graph network, since the events have no order; validation NDCG: {told}")
 
 
 def _final(found: Found, table: dict[str, Any], seconds: float, epoch: float) -> None:
