@@ -57,6 +57,8 @@ class GraphNetworkConfig(TrainerConfig):
     """Share of ids hidden in training."""
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of channels hidden in training."""
+    sharpness: float = Field(0.5, gt=0)
+    """A score is the item's probability to this power: logits have no tail, and the stack would pass them over."""
     user_exponent: float = Field(0.5, ge=0, le=1)
     """How much long histories are held back."""
     keep: float = Field(0.7, gt=0, lt=1)
@@ -117,7 +119,8 @@ class GraphNetwork(Member):
     """LightGCN over items, with a frozen content graph beside it.
 
     A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
-    history, which is LightGCN's first hop. So a new user works at once and a score is a sum over events. Part of each history
+    history, which is LightGCN's first hop. So a new user works at once; a score is split by what it rose by with each event, which
+    sums exactly. Part of each history
     foretells the rest, over a graph made without these users: otherwise the pairs to be foretold are its edges, and where
     few users share an item the network learns to read off the answer.
 
@@ -223,16 +226,23 @@ class GraphNetwork(Member):
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         weighted: Any = event_matrix(histories)
         taste = np.asarray(weighted @ self.source, np.float32)
-        return (taste * self._share(histories)[:, None]) @ self.target.T
+        return self._chances(taste * self._share(histories.lengths()))
 
     def contributions(
         self, history: Histories
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        rows = self.source[history.item_index] * (history.weight * self._share(history)[0])[:, None]
-        return np.zeros(history.num_items, np.float32), (rows @ self.target.T).astype(np.float32)
+        rows = self.source[history.item_index] * history.weight[:, None]
+        tastes = np.concatenate([np.zeros((1, rows.shape[1]), np.float32), np.cumsum(rows, axis=0)])
+        scores = self._chances(tastes * self._share(np.arange(len(tastes))))  # after 0, 1, ... events
+        return scores[0], np.diff(scores, axis=0)
 
-    def _share(self, histories: Histories) -> Float32[np.ndarray, " users"]:
-        return (np.maximum(histories.lengths(), 1) ** -self.config.user_exponent).astype(np.float32)
+    def _chances(self, states: Float32[np.ndarray, "rows D"]) -> Float32[np.ndarray, "rows items"]:
+        """Return each item's probability to the power of `sharpness`."""
+        logits = torch.from_numpy(states @ self.target.T)
+        return torch.exp(self.config.sharpness * torch.log_softmax(logits, dim=1)).numpy()
+
+    def _share(self, lengths: Int64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows 1"]:
+        return (np.maximum(lengths, 1) ** -self.config.user_exponent).astype(np.float32)[:, None]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"source": self.source, "target": self.target}
