@@ -30,7 +30,9 @@ def main() -> None:
     items = (rng.zipf(1.3, offsets[-1]) % ITEMS).astype(np.int32)
     at = np.sort(rng.integers(0, 10**15, offsets[-1]))
     histories = Histories([str(u) for u in range(USERS)], offsets, items, at, np.ones(len(items), np.float32), ITEMS)
-    member: Any = Sequence(Sequence.Config(epochs=1, held_out_users=0), name="step").fit(histories, Content())
+    member: Any = Sequence(Sequence.Config(epochs=1, held_out_users=0, batch_events=8192), name="step").fit(
+        histories, Content()
+    )
     config, network = member.config, member.network
     teacher = member._teacher(histories, config, torch.device("cpu"))
     windows = Windows(histories, config.max_length, config.batch_events, config)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from penchant.core.artifacts import write_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.models.sequence import Sequence
+from penchant.models.sequence import Sequence, batch_of
 
 ITEMS = 12
 SMALL = {
@@ -132,3 +132,12 @@ def test_it_starts_from_a_network_of_an_earlier_bundle(tmp_path: Path) -> None:
     np.testing.assert_allclose(after.score(walkers(4)), before.score(walkers(4)), rtol=1e-3)
     with pytest.raises(ConfigError, match="The bundle 'bundle' holds no network 'other'"):
         Sequence(Sequence.Config(**{**SMALL, **options}), name="other").fit(walkers(), Content())
+
+
+def test_small_sets_get_small_batches_so_that_an_epoch_has_steps_enough() -> None:
+    assert [batch_of(n) for n in (0, 1_000, 37_000, 562_000, 10_000_000)] == [128, 128, 578, 8192, 8192]
+    small, large = (
+        make(batch_events=events, channels=[], epochs=2).fit(walkers(300), Content()).course.losses[-1]
+        for events in (None, 8192)
+    )
+    assert small < 0.5 * large

@@ -30,6 +30,8 @@ from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, Batch, 
 from penchant.networks.tokens import Basis, Items
 from penchant.networks.trainer import Course, TrainerConfig, pick_device, train
 
+BATCH_EVENTS, LEAST_STEPS = (128, 8192), 64
+"""Bounds of a batch, and the steps an epoch has at least within them."""
 SCORED_STEPS = 200_000
 """Events read at once when scoring."""
 
@@ -64,8 +66,8 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
     tail, and weights fitted by least squares then pass a network over."""
     times: bool = True
     """Whether the time since the event before is an input."""
-    batch_events: int = Field(8192, ge=1)
-    """Events a step learns from."""
+    batch_events: int | None = Field(None, ge=1)
+    """Events a step learns from; None takes 8192, and fewer of a small set, so that an epoch is 64 steps."""
     held_out_users: int = Field(1000, ge=0)
     """Users whose last event decides when to stop; 0 holds nothing back and takes the last epoch."""
     refit_epochs: int = Field(2, ge=1)
@@ -76,6 +78,11 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
     """Folder of an earlier bundle; takes over what its network of the same name learned, ids and other shapes left out."""
     seed: int = 0
     """Of initial weights, batches and dropout."""
+
+
+def batch_of(num_events: int) -> int:
+    """Return how many events a step learns from: with a few steps an epoch, a small set would end where it began."""
+    return int(np.clip(num_events // LEAST_STEPS, *BATCH_EVENTS))
 
 
 class NextItem(nn.Module):
@@ -173,7 +180,7 @@ class Sequence(Member):
         self.network = network.to(device)
         self.course = Course()
         if left.num_events:
-            windows = Windows(left, config.max_length, config.batch_events, config)
+            windows = Windows(left, config.max_length, config.batch_events or batch_of(left.num_events), config)
             teacher = self._teacher(left, config, device)
             score = (lambda: self._held_out(held, truth)) if len(truth) else None
             self.course = train(

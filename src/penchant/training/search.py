@@ -200,9 +200,12 @@ class Trials:
 
     def seconds_for_an_epoch(self) -> float:
         """Time the lightest network on a tenth of the users, scaled to all of them; the first epoch warms up."""
+        from penchant.models.sequence import batch_of  # brings torch with it
+
         step = max(1, min(10, self.train.num_events // 20_000))
         some = self.train.take(np.arange(0, len(self.train), step))
         light = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1, "epochs": 2, "held_out_users": 0}
+        light["batch_events"] = batch_of(self.train.num_events)
         member = make_member("network", light)
         member.fit(some, self.content)
         course: Any = vars(member)["course"]
