@@ -61,7 +61,7 @@ class GraphNetworkConfig(TrainerConfig):
     """A score is the item's probability to this power: logits have no tail, and the stack would pass them over."""
     user_exponent: float = Field(0.5, ge=0, le=1)
     """How much long histories are held back."""
-    keep: float = Field(0.7, gt=0, lt=1)
+    keep: float = Field(0.5, gt=0, lt=1)
     """Share of a history that is read in training; the rest is to be foretold."""
     max_hidden: int = Field(20, ge=1)
     """Events of one history to be foretold in an epoch, at most: or a few people with thousands would be all that is learned."""
