@@ -120,9 +120,8 @@ class GraphNetwork(Member):
 
     A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
     history, which is LightGCN's first hop. So a new user works at once; a score is split by what it rose by with each event, which
-    sums exactly. Part of each history
-    foretells the rest, over a graph made without these users: otherwise the pairs to be foretold are its edges, and where
-    few users share an item the network learns to read off the answer.
+    sums exactly. Part of each history foretells the rest, over a graph made without these users: otherwise the pairs to be
+    foretold are its edges, and where few users share an item the network learns to read off the answer.
 
     Cost: an epoch is users x items x dim, plus edges x dim a step. Source: LightGCN (He et al., SIGIR 2020), FREEDOM (Zhou &
     Shen, MM 2023: frozen item-item graph, pruned edges); ours walks item-to-item and has no user table.
