@@ -15,19 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from networks import prepared
 from penchant.core.logs import show_logs
-from penchant.core.schema import Content, Histories
+from penchant.core.schema import Histories
 from penchant.core.seeds import generator
-from penchant.data.cleaning import clean
-from penchant.data.sources import read
-from penchant.data.splits import split
-from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.models.llm import latest
-from penchant.pipeline import fuse, read_config, stages, stop_on_errors
+from penchant.pipeline import read_config
 from penchant.training.choice import Judge
-from penchant.training.fitting import Stage
 from penchant.training.panel import Panel
 
 NETWORK = {"held_out_users": 150}
@@ -51,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     given = parser.parse_args()
     show_logs()
-    stage, content = validation_stage(given.config)
+    stage, _, content = prepared(read_config(given.config))
     judge = Judge.sample(stage.histories, stage.truth, 10, given.judged, stage.candidates)
     some = few(stage.histories, given.users, given.events)
     print(
@@ -69,15 +65,6 @@ def main() -> None:
         print(
             f"| {title} | {judge(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |", flush=True
         )
-
-
-def validation_stage(path: Path) -> tuple[Stage, Content]:
-    config = read_config(path)
-    dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
-    validation, _ = stages(dataset, split(dataset.interactions, config.split, config.seed), config)
-    channels = config.content or default_channels(dataset.catalog)
-    embeddings, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
-    return validation, fuse(Content(embeddings), validation, config)[0]
 
 
 def few(histories: Histories, num_users: int, num_events: int) -> Histories:

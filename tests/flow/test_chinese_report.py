@@ -16,7 +16,7 @@ from penchant.data.world import Config as WorldConfig
 from penchant.data.world import make_world
 from penchant.pipeline import RunConfig, run
 
-from ..models.classifiers.media import write_samples
+from ..models.classifiers.media import words_and_sound, write_samples
 
 NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "EASE", "UTC", "ID", "bootstrap"}
 METRICS = {"NDCG", "Recall", "Precision", "MRR", "MAP", "AUC", "ROC"}
@@ -95,12 +95,8 @@ def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within:
     table = write_samples(tmp_path, 60, modalities=("text", "audio"))
     table.with_columns(room=pl.Series(["north"] * 30 + ["south"] * 30)).write_csv(tmp_path / "samples.csv")
     config = {
+        **words_and_sound(tmp_path),
         "name": "test",
-        "kind": "health",
-        "output": tmp_path / "bundle",
-        "cache": tmp_path / "cache",
-        "data": {"path": tmp_path / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
-        "content": {"sound": {"encoder": "mel"}},
         "classifiers": {"words": {"model": "ngrams"}, "sound": {"model": "linear"}},
         "split": {"folds": folds},
         "evaluation": {"language": "zh", "within": within, "intervals": {"resamples": 50}},

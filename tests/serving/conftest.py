@@ -28,7 +28,7 @@ from penchant.serving.bundle import Bundle
 from penchant.serving.service import Config
 from penchant.training.members import make_member
 
-from ..models.classifiers.media import write_samples
+from ..models.classifiers.media import words_and_sound, write_samples
 
 EACH = 12
 TABLES = {
@@ -119,12 +119,8 @@ def health(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("health")
     write_samples(folder, 60, modalities=("text", "audio"))
     settings = {
+        **words_and_sound(folder),
         "name": "visits",
-        "kind": "health",
-        "output": folder / "bundle",
-        "cache": folder / "cache",
-        "data": {"path": folder / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
-        "content": {"sound": {"encoder": "mel"}},
         "classifiers": {"words": {"model": "ngrams", "strength": [4]}, "sound": {"model": "linear"}},
         "fit": {"fusion": ["stacking"]},
         "evaluation": {"intervals": {"resamples": 50}},

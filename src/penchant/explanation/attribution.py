@@ -6,6 +6,7 @@ In: the stack's terms. Out: contributions by past event, by channel and by membe
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +45,7 @@ class Explanation:
 
     def reasons(self, limit: int = 2) -> list[str]:
         """Return the events that speak for the item, as a person would say it."""
-        speaking = [title for _, title, value in self.by_event[:limit] if value > 0]
-        if speaking:
-            return ["because of " + " and ".join(f"“{title}”" for title in speaking)]
-        return ["liked by many"] if self.prior > 0 else ["the closest there is to your taste so far"]
+        return [reason([title for _, title, value in self.by_event[:limit] if value > 0], self.prior)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
@@ -62,6 +60,19 @@ class Explanation:
             "by_member": self.by_member,
             "reasons": self.reasons(),
         }
+
+
+def reason(titles: Iterable[str], prior: float) -> str:
+    """Return why an item has its place, as a person would say it.
+
+    Args:
+        titles: Of the past events that speak for it, the strongest first.
+        prior: What no event caused.
+    """
+    named = " and ".join(f"“{title}”" for title in titles)
+    if named:
+        return f"because of {named}"
+    return "liked by many" if prior > 0 else "the closest there is to your taste so far"
 
 
 def explain(stack: Stack, catalog: Catalog, history: Histories, item_index: int) -> Explanation:

@@ -236,9 +236,7 @@ class GraphNetwork(Member):
         return scores[0], np.diff(scores, axis=0)
 
     def _chances(self, states: Float32[np.ndarray, "rows D"]) -> Float32[np.ndarray, "rows items"]:
-        """Return each item's probability to the power of `sharpness`."""
-        logits = torch.from_numpy(states @ self.target.T)
-        return torch.exp(self.config.sharpness * torch.log_softmax(logits, dim=1)).numpy()
+        return losses.chances(torch.from_numpy(states @ self.target.T), self.config.sharpness)
 
     def _share(self, lengths: Int64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows 1"]:
         return (np.maximum(lengths, 1) ** -self.config.user_exponent).astype(np.float32)[:, None]

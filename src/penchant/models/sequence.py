@@ -294,9 +294,7 @@ class Sequence(Member):
         return out
 
     def _chances(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
-        """Return each item's probability to the power of `sharpness`."""
-        logits = (states @ self.vectors.T).float()
-        return torch.exp(self.config.sharpness * torch.log_softmax(logits, dim=1)).cpu().numpy()
+        return losses.chances((states @ self.vectors.T).float(), self.config.sharpness)
 
     @torch.no_grad()
     def contributions(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +31,11 @@ def softmax(states: Float[Tensor, "N D"], items: Float[Tensor, "I D"], chosen: I
     """
     loss: Tensor = _ChunkedSoftmax.apply(states, items, chosen)  # type: ignore[no-untyped-call]
     return loss
+
+
+def chances(logits: Float[Tensor, "N I"], sharpness: float) -> Float32[np.ndarray, "N I"]:
+    """Return every item's probability under softmax, to a power: what a network that learned by it scores with."""
+    return torch.exp(sharpness * torch.log_softmax(logits, dim=1)).cpu().numpy()
 
 
 class _ChunkedSoftmax(torch.autograd.Function):

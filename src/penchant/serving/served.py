@@ -19,7 +19,7 @@ from penchant.core.errors import nearest
 from penchant.core.schema import BEHAVIOUR, Histories, Vocabulary
 from penchant.data.histories import KIND_WEIGHTS
 from penchant.data.histories import Config as HistoriesConfig
-from penchant.explanation.attribution import Explanation, explain
+from penchant.explanation.attribution import Explanation, explain, reason
 from penchant.explanation.profile import Profile, Profiler
 from penchant.serving.bundle import Bundle
 from penchant.serving.problems import NotFoundError
@@ -175,10 +175,7 @@ class Served:
         for column in total.T:
             best = np.argsort(-column[1:], kind="stable")[:2]
             speaking = [self.titles[history.item_index[e]] for e in best if column[1 + e] > 0]
-            if speaking:
-                said.append(["because of " + " and ".join(f"“{title}”" for title in dict.fromkeys(speaking))])
-            else:
-                said.append(["liked by many"] if column[0] > 0 else ["the closest there is to your taste so far"])
+            said.append([reason(dict.fromkeys(speaking), column[0])])
         return said
 
     def explain(self, history: Histories, item_id: str) -> Explanation:

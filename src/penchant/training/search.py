@@ -164,7 +164,7 @@ def _add_network(
 def _add_graph_network(found: Found, train: Histories, content: Content, judge: Judge, seconds: float) -> None:
     """Compare networks that need no order of events; those that are compared and those to come get equal shares of the time."""
     limit = seconds / (len(HOPS) + 2)
-    some = train.take(np.arange(0, len(train), max(1, min(10, train.num_events // 20_000))))
+    some = _tenth(train)
     trial: Any = make_member("network", {"model": "graph_network", "epochs": 1}).fit(some, content)
     epoch = sum(trial.course.seconds) * len(train) / len(some)
     if epoch * MIN_EPOCHS > limit:
@@ -202,8 +202,7 @@ class Trials:
         """Time the lightest network on a tenth of the users, scaled to all of them; the first epoch warms up."""
         from penchant.models.sequence import batch_of  # brings torch with it
 
-        step = max(1, min(10, self.train.num_events // 20_000))
-        some = self.train.take(np.arange(0, len(self.train), step))
+        some = _tenth(self.train)
         light = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1, "epochs": 2, "held_out_users": 0}
         light["batch_events"] = batch_of(self.train.num_events)
         member = make_member("network", light)
@@ -268,6 +267,11 @@ class Trials:
     def epoch_seconds(self, table: Mapping[str, Any], light: float) -> float:
         """Return the measured time of one epoch of a network that was tried."""
         return self.measured.get(repr(sorted(table.items())), 2 * light)
+
+
+def _tenth(train: Histories) -> Histories:
+    """Return every tenth user, or more of a small set: enough to time an epoch by."""
+    return train.take(np.arange(0, len(train), max(1, min(10, train.num_events // 20_000))))
 
 
 def _order(table: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,6 +32,17 @@ def write_samples(
     table = pl.DataFrame(columns)
     table.write_csv(folder / "samples.csv")
     return table
+
+
+def words_and_sound(folder: Path) -> dict[str, Any]:
+    """Return where samples of text and audio, written into a folder, are read from, and where what comes of them goes."""
+    return {
+        "kind": "health",
+        "output": folder / "bundle",
+        "cache": folder / "cache",
+        "data": {"path": folder / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
+        "content": {"sound": {"encoder": "mel"}},
+    }
 
 
 def write_text(folder: Path, number: int, glad: bool, rng: np.random.Generator) -> str:
