@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,35 @@ def test_full_disk_says_so(tmp_path: Path):
 
     with pytest.raises(ArtifactError, match="No space left on device"):
         write_artifact(tmp_path / "b", fail, kind="bundle")
+
+
+FILLER = """
+import resource, sys
+from pathlib import Path
+import numpy as np, polars as pl
+from safetensors.numpy import save_file
+from penchant.core.artifacts import write_artifact
+from penchant.core.errors import ArtifactError
+numbers = np.random.default_rng(0).random(50_000)
+writers = {
+    "safetensors": lambda folder: save_file({"a": numbers}, folder / "a"),
+    "polars": lambda folder: pl.DataFrame({"a": numbers}).write_parquet(folder / "a"),
+    "python": lambda folder: (folder / "a").write_bytes(numbers.tobytes()),
+}
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    write_artifact(Path(sys.argv[1]), writers[sys.argv[2]], kind="bundle")
+except ArtifactError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("library", ["safetensors", "polars", "python"])
+def test_disk_that_takes_no_more_says_so_whoever_writes(tmp_path: Path, library: str):
+    command = [sys.executable, "-c", FILLER, str(tmp_path / "b"), library]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Could not write bundle: File too large." in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_are_never_replaced(tmp_path: Path):

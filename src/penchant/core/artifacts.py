@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from penchant.core.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+"""What the disk or its owner does not allow; anything else is a fault of ours."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -78,11 +81,12 @@ def write_artifact(
         manifest = {"format": FORMAT, "kind": kind, "facts": facts or {}, "files": files}
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
         _replace(staging, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except Exception as error:
+        cause = _errno(error)
+        if cause not in CANNOT_WRITE:
             raise
         raise ArtifactError(
-            f"Could not write {kind}: {error.strerror}.",
+            f"Could not write {kind}: {os.strerror(cause)}.",
             where=str(folder),
             fix="free some space or choose another `output`, then run again; finished steps are kept",
         ) from error
@@ -90,6 +94,14 @@ def write_artifact(
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def _errno(error: Exception) -> int | None:
+    """Return the system's number of an error; safetensors and polars wrap it into one of their own and leave it in the words."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    return int(said.group(1)) if said else None
 
 
 def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
