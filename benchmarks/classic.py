@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from penchant.data.world import Config, make_world
-from penchant.data.world.items import ATTRIBUTES
+from penchant.world import Config, make_world
+from penchant.world.items import ATTRIBUTES
 
 SENSES = ("motif", "topic", "timbre")
 

@@ -27,7 +27,7 @@ from PIL import Image
 
 from penchant.core.schema import Catalog
 from penchant.data.media import MediaLimits
-from penchant.data.sources import DataConfig, read
+from penchant.data.read.sources import DataConfig, read
 from penchant.encoders.catalog import ChannelConfig, encode_catalog, make_encoder
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder

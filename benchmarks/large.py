@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from penchant.core.logs import show_logs
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
-from penchant.pipeline import RunConfig, run
+from penchant.pipelines.recommendation import RunConfig, run
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 SETTINGS = {
     "name": "large",

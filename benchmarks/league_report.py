@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 
 from penchant.core.schema import Histories, Recommendations
-from penchant.evaluation.comparison import per_user
-from penchant.evaluation.intervals import Difference, Interval, Resampled, adjust
-from penchant.evaluation.ranking import measure
-from penchant.evaluation.slices import Labels, Slice, slice_users
+from penchant.metrics.comparison import per_user
+from penchant.metrics.intervals import Difference, Interval, Resampled, adjust
+from penchant.metrics.ranking import measure
+from penchant.metrics.slices import Labels, Slice, slice_users
 
 METRICS = ("ndcg@10", "recall@10", "ndcg@20", "recall@20")
 DECIDES = "ndcg@10"
@@ -275,7 +275,7 @@ def _replace(path: Path, section: str) -> None:
 
 HEADER = """# League
 
-Every peer and Penchant on the same split files, scored by `penchant.evaluation`. `make league` runs one section;
+Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make league` runs one section;
 `python benchmarks/league.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
 a shared machine favours nobody. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
 good the model is.

@@ -16,16 +16,16 @@ import numpy as np
 import polars as pl
 
 from penchant.core.schema import Catalog, Dataset, Interactions, Split, Vocabulary
-from penchant.data.cleaning import clean
+from penchant.data.clean.dataset import clean
 from penchant.data.histories import KIND_WEIGHTS, build_histories
 from penchant.data.histories import Config as HistoriesConfig
-from penchant.data.sources import read
-from penchant.data.splits import Config as SplitConfig
-from penchant.data.splits import split
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
+from penchant.data.read.sources import read
+from penchant.data.split.interactions import Config as SplitConfig
+from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog
-from penchant.pipeline import RunConfig, read_config, stop_on_errors
+from penchant.pipelines.recommendation import RunConfig, read_config, stop_on_errors
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOLS = ("last_out", "user_time", "global_time", "cold_items", "cold_among", "published")

@@ -19,12 +19,12 @@ from networks import prepared
 from penchant.core.logs import show_logs
 from penchant.core.schema import Histories
 from penchant.core.seeds import generator
+from penchant.experiment.pool import Panel
+from penchant.experiment.selection import Judge
 from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.models.llm import latest
-from penchant.pipeline import read_config
-from penchant.training.choice import Judge
-from penchant.training.panel import Panel
+from penchant.pipelines.recommendation import read_config
 
 NETWORK = {"held_out_users": 150}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -23,22 +23,22 @@ from urllib.parse import quote
 
 import numpy as np
 
-from penchant.serving.bundle import load
-from penchant.serving.served import Served
-from penchant.serving.store import Event, Store
+from penchant.recommender.bundle import load
+from penchant.recommender.snapshot import Served
+from penchant.service.store import Event, Store
 
 SERVER = """
 import json, sys
 from pathlib import Path
-from penchant.serving.server import serve
-from penchant.serving.service import Config
+from penchant.service.server import serve
+from penchant.service.service import Config
 serve(Config(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None,
              **json.loads(sys.argv[6])),
       port=int(sys.argv[3]), workers=int(sys.argv[4]))
 """
 WRITER = """
 import sys
-from penchant.serving.store import Event, Store
+from penchant.service.store import Event, Store
 store = Store.open(sys.argv[1])
 for n in range(1000):
     store.append([[Event(f"u{m % 50}", f"{n}-{m}", "click", n, None, f"{sys.argv[2]}-{n}-{m}") for m in range(100)]])

@@ -22,14 +22,24 @@ import polars as pl
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content
 from penchant.encoders.catalog import default_channels
-from penchant.evaluation.comparison import per_user
-from penchant.evaluation.intervals import Resampled, adjust
-from penchant.evaluation.ranking import measure
+from penchant.experiment.fit import Stage
+from penchant.experiment.pool import Panel
 from penchant.fusion.late import Weights
-from penchant.pipeline import RunConfig, clean, encode_catalog, fuse, read, read_config, split, stages, stop_on_errors
-from penchant.training.fitting import Stage
-from penchant.training.members import make_member
-from penchant.training.panel import Panel
+from penchant.metrics.comparison import per_user
+from penchant.metrics.intervals import Resampled, adjust
+from penchant.metrics.ranking import measure
+from penchant.models.factory import make_member
+from penchant.pipelines.recommendation import (
+    RunConfig,
+    clean,
+    encode_catalog,
+    fuse,
+    read,
+    read_config,
+    split,
+    stages,
+    stop_on_errors,
+)
 
 METRIC = "ndcg@10"
 ROWS: dict[str, dict[str, Any]] = {

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from penchant.core.schema import Content, Histories
+from penchant.models.ensemble import Stack, top_k
 from penchant.models.neighbours import ItemKNN
 from penchant.models.popularity import Popularity
-from penchant.models.stack import Stack, top_k
-from penchant.serving.index import GRAPH_BYTES, Index
+from penchant.recommender.index import GRAPH_BYTES, Index
 
 PER_CLUSTER, SPREAD, QUERIES, ROUNDS = 500, 0.7, 500, 4
 

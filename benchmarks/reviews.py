@@ -14,20 +14,20 @@ from pathlib import Path
 
 import polars as pl
 
+from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content, Dataset, Interactions, Vocabulary
-from penchant.data.cleaning import clean
+from penchant.data.clean.dataset import clean
 from penchant.data.histories import build_histories
-from penchant.data.sources import read
-from penchant.data.splits import split
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
+from penchant.data.read.sources import read
+from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog
-from penchant.evaluation.intervals import paired_difference
-from penchant.evaluation.ranking import measure
-from penchant.models.classifiers.reviews import ReviewsConfig, judge_reviews
-from penchant.pipeline import RunConfig, choose_members, fuse, stages
-from penchant.training.fitting import OURS, fit
+from penchant.experiment.fit import OURS, fit
+from penchant.metrics.intervals import paired_difference
+from penchant.metrics.ranking import measure
+from penchant.pipelines.recommendation import RunConfig, choose_members, fuse, stages
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 DISLIKED = ("skip", "regret")
 KEY = ["user_id", "item_id", "at"]

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from load import Connection, Server
-from penchant.serving.bundle import load
+from penchant.recommender.bundle import load
 
 HOURS, EVENTS_PER_SECOND, REQUESTS_PER_SECOND = 10, 5, 2
 CHUNKS = 100

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from penchant.classify import read_config
+from penchant.classifiers.bundle import load_classifier
 from penchant.core.seeds import generator
-from penchant.data.folds import split_samples
-from penchant.data.sample_cleaning import clean_samples
-from penchant.data.samples import read_samples
-from penchant.evaluation.intervals import mean_interval, paired_difference
-from penchant.models.classifiers.trained import load_classifier
+from penchant.data.clean.samples import clean_samples
+from penchant.data.read.samples import read_samples
+from penchant.data.split.samples import split_samples
+from penchant.metrics.intervals import mean_interval, paired_difference
+from penchant.pipelines.classification import read_config
 
 CONFIG = Path(__file__).parent.parent / "configs" / "sentiment.toml"
 LEAST_WORDS = 5

@@ -1,4 +1,4 @@
-"""Where tests find real data, when there is any."""
+"""Fixtures for all tests: real data where there is any, the shop (shop.py), a small language model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["shop", "small_language_model"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

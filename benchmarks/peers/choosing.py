@@ -121,7 +121,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def ndcg(lists: np.ndarray, users: np.ndarray, truth: Events, k: int) -> float:
-    """Return the mean over users of NDCG@k, binary gains; for choosing only, tables are scored by `penchant.evaluation`."""
+    """Return the mean over users of NDCG@k, binary gains; for choosing only, tables are scored by `penchant.metrics`."""
     wanted = truth.matrix()[users]
     rows = np.arange(len(users))[:, None]
     hits = np.asarray(wanted[rows, np.maximum(lists[:, :k], 0)].todense()) * (lists[:, :k] != PAD)

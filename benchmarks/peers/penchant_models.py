@@ -15,11 +15,12 @@ from exchange import PAD, Clock, Events, K, Outcome, Split, serve
 
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.pipeline import RunConfig, fuse, read_config
-from penchant.training.choice import Judge
-from penchant.training.fitting import OURS, Stage, Trained, fit
-from penchant.training.members import MemberTables, default_members
-from penchant.training.search import search
+from penchant.experiment.defaults import default_members
+from penchant.experiment.fit import OURS, Stage, Trained, fit
+from penchant.experiment.search import search
+from penchant.experiment.selection import Judge
+from penchant.models.factory import MemberTables
+from penchant.pipelines.recommendation import RunConfig, fuse, read_config
 
 
 def penchant(config: RunConfig) -> Callable[[Split, Clock], Outcome]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penchant.serving.bundle import Bundle
+    from penchant.recommender.bundle import Bundle
 
 __all__ = ["load", "run"]
 
@@ -24,7 +24,7 @@ def load(folder: str | Path) -> Bundle:
     Raises:
         ArtifactError: It is missing, half-written or altered.
     """
-    from penchant.serving import bundle
+    from penchant.recommender import bundle
 
     return bundle.load(folder)
 
@@ -35,6 +35,6 @@ def run(config: str | Path) -> Bundle:
     Raises:
         PenchantError: With what is wrong, where, and how to mend it.
     """
-    from penchant import pipeline
+    from penchant.pipelines import recommendation
 
-    return pipeline.run(pipeline.read_config(Path(config)))
+    return recommendation.run(recommendation.read_config(Path(config)))

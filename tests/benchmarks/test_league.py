@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from penchant.core.schema import Histories, Recommendations
-from penchant.evaluation.ranking import measure
-from penchant.pipeline import RunConfig
+from penchant.metrics.ranking import measure
+from penchant.pipelines.recommendation import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "peers")]

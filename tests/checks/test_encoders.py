@@ -18,8 +18,8 @@ from PIL import Image
 
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import MODALITIES
-from penchant.data.alignment import make_stream
 from penchant.data.media import MediaLimits, Signal, open_video
+from penchant.data.media.alignment import make_stream
 from penchant.encoders import ENCODERS
 from penchant.encoders.encoder import Encoder, encode_one
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from penchant.evaluation import METRICS
+from penchant.metrics import METRICS
 
 hit_rows = arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 12)))
 

@@ -15,9 +15,9 @@ import pytest
 from penchant.core.errors import DataError
 from penchant.core.schema import INTERACTION_SCHEMA, Dataset, Finding
 from penchant.data import SOURCES
-from penchant.data.sources import DataConfig, read
-from penchant.data.splits import Config as SplitConfig
-from penchant.data.splits import split
+from penchant.data.read.sources import DataConfig, read
+from penchant.data.split.interactions import Config as SplitConfig
+from penchant.data.split.interactions import split
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

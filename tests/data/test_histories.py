@@ -11,7 +11,7 @@ import pytest
 
 from penchant.core.schema import Interactions, Vocabulary
 from penchant.data.histories import Config, build_histories
-from penchant.data.sources import from_tables
+from penchant.data.read.sources import from_tables
 
 ITEMS = Vocabulary(["a", "b", "c", "d"])
 BASE = 1_700_000_000

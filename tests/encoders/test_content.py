@@ -10,8 +10,8 @@ import pytest
 import trimesh
 
 from penchant.core.schema import Catalog
-from penchant.data.converters.roles import find_roles
 from penchant.data.media import MediaLimits
+from penchant.data.read.column_types import find_roles
 from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.content import find_content
 

@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from penchant.classify import ClassifyConfig, run
+from penchant.classifiers.bundle import load_classifier
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.schema import Catalog, Dataset, Interactions, Samples
 from penchant.data.media import MediaLimits
 from penchant.encoders import ocr
 from penchant.encoders.ocr import OcrConfig, Reader, read_items_pictures, read_pictures, read_samples_pictures
-from penchant.models.classifiers.trained import load_classifier
+from penchant.pipelines.classification import ClassifyConfig, run
 
 pytest.importorskip("rapidocr", reason="pip install 'penchant[ocr]'")
 

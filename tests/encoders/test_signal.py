@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from penchant.core.errors import EncoderError
-from penchant.data.alignment import make_stream
 from penchant.data.media import Signal
+from penchant.data.media.alignment import make_stream
 from penchant.encoders.signal import HOURS, SignalStatistics
 
 DAY = 86_400.0

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ConfigError
-from penchant.data.inspection import Config, inspect_column
+from penchant.data.clean.inspection import Config, inspect_column
 from penchant.data.media import MediaLimits, UnusableMediaError, open_video
 from penchant.encoders.encoder import encode_one
 from penchant.encoders.video import FramesAndSound

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penchant.core.errors import ArtifactError, EncoderError
-from penchant.data.normalisation import words
+from penchant.data.clean.normalisation import words
 from penchant.encoders.word_vectors import TrainingConfig, WordVectors, read_word_vectors, train_words
 from penchant.encoders.words import Word2Vec, WordFile
 

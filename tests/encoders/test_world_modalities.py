@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from penchant.data.media import MediaLimits, load_picture, load_sound
-from penchant.data.world import Config, WorldTruth, make_world
-from penchant.data.world.items import ATTRIBUTES
-from penchant.data.world.sound import RATE
 from penchant.encoders import ENCODERS
+from penchant.world import Config, WorldTruth, make_world
+from penchant.world.items import ATTRIBUTES
+from penchant.world.sound import RATE
 
 
 @pytest.fixture(scope="module")

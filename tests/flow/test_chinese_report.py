@@ -10,13 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from penchant.classify import ClassifyConfig
-from penchant.classify import run as classify
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
-from penchant.pipeline import RunConfig, run
-
-from ..models.classifiers.media import words_and_sound, write_samples
+from labelled_media import words_and_sound, write_samples
+from penchant.pipelines.classification import ClassifyConfig
+from penchant.pipelines.classification import run as classify
+from penchant.pipelines.recommendation import RunConfig, run
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "EASE", "UTC", "ID", "bootstrap"}
 METRICS = {"NDCG", "Recall", "Precision", "MRR", "MAP", "AUC", "ROC"}

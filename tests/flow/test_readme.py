@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 import penchant
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,18 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
+from penchant.classifiers.batch import predict_file
+from penchant.classifiers.bundle import MEDIA, load_classifier
+from penchant.classifiers.prediction import prediction_lines
 from penchant.cli.options import AsJson, BundlePath, Items, UserId
 from penchant.cli.printing import columns_table, out, say, told
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
-from penchant.data.converters.files import read_table
 from penchant.data.media import load_picture
-from penchant.evaluation.screening import blurred
-from penchant.models.classifiers.batch import predict_file
-from penchant.models.classifiers.prediction import prediction_lines
-from penchant.models.classifiers.trained import MEDIA, load_classifier
-from penchant.serving.batch import recommend_all
-from penchant.serving.bundle import Bundle, load
+from penchant.data.read.tables import read_table
+from penchant.recommender.batch import recommend_all
+from penchant.recommender.bundle import Bundle, load
+from penchant.reporting.moderation_report import blurred
 
 
 def predict(

@@ -10,18 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from penchant import classify, moderate
+from penchant.classifiers import CLASSIFIERS
 from penchant.cli.options import AsJson
 from penchant.cli.printing import say, told
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.data import SOURCES
 from penchant.encoders import ENCODERS
-from penchant.evaluation import METRICS
 from penchant.fusion import FUSIONS
+from penchant.metrics import METRICS
 from penchant.models import MODELS
-from penchant.models.classifiers import CLASSIFIERS
-from penchant.pipeline import RunConfig
+from penchant.pipelines import classification, moderation
+from penchant.pipelines.recommendation import RunConfig
 
 
 def list_names(
@@ -41,8 +41,10 @@ def list_names(
         }
         if kind == "settings":
             lines = list(settings("", RunConfig))
-            lines += [(f"task classification: {name}", about) for name, about in settings("", classify.ClassifyConfig)]
-            lines += [(f"task moderation: {name}", about) for name, about in settings("", moderate.ModerateConfig)]
+            lines += [
+                (f"task classification: {name}", about) for name, about in settings("", classification.ClassifyConfig)
+            ]
+            lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerateConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in tables[what].names():
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))

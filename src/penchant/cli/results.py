@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.cli.printing import columns_table, out, say
-from penchant.models.classifiers.trained import TrainedClassifier
-from penchant.serving.bundle import Bundle
+from penchant.recommender.bundle import Bundle
 
 
 def tell_recommender(bundle: Bundle, as_json: bool) -> None:

@@ -18,7 +18,7 @@ import typer
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, UserId
 from penchant.cli.printing import out, say, told
 from penchant.core.errors import ConfigError, MissingExtraError
-from penchant.serving.bundle import load
+from penchant.recommender.bundle import load
 
 keys = typer.Typer(help="API keys of a service.", no_args_is_help=True)
 
@@ -121,7 +121,7 @@ def erase(
 def _part(module: str, extra: str) -> Any:
     """Import a part of the service, or say how to install what it needs."""
     try:
-        return import_module(f"penchant.serving.{module}")
+        return import_module(f"penchant.service.{module}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or module, extra) from error
 

@@ -10,21 +10,21 @@ from typing import Annotated
 
 import typer
 
-from penchant import classify, moderate
+from penchant.classifiers.reviews import judge_reviews
 from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import say, told
 from penchant.cli.results import tell_classifiers, tell_recommender, tell_screening
 from penchant.core.config import read_toml
-from penchant.data.cleaning import clean
-from penchant.data.doctor import examine
-from penchant.data.sources import DataConfig, read
-from penchant.data.splits import split
-from penchant.data.world import Config as WorldConfig
-from penchant.data.world import make_world
-from penchant.models.classifiers.reviews import judge_reviews
-from penchant.pipeline import RunConfig, read_config
-from penchant.pipeline import run as run_pipeline
-from penchant.serving.bundle import load
+from penchant.data.clean.dataset import clean
+from penchant.data.doctor.examination import examine
+from penchant.data.read.sources import DataConfig, read
+from penchant.data.split.interactions import split
+from penchant.pipelines import classification, moderation
+from penchant.pipelines.recommendation import RunConfig, read_config
+from penchant.pipelines.recommendation import run as run_pipeline
+from penchant.recommender.bundle import load
+from penchant.world import Config as WorldConfig
+from penchant.world import make_world
 
 DEMO_GROUP = "chooses_by"
 
@@ -36,9 +36,9 @@ def run(
     with told(as_json):
         task = read_toml(config).get("task")
         if task == "classification":
-            tell_classifiers(classify.run(classify.read_config(config)), as_json)
+            tell_classifiers(classification.run(classification.read_config(config)), as_json)
         elif task == "moderation":
-            tell_screening(moderate.run(moderate.read_config(config)), as_json)
+            tell_screening(moderation.run(moderation.read_config(config)), as_json)
         else:
             tell_recommender(run_pipeline(read_config(config)), as_json)
 

@@ -7,7 +7,7 @@ from penchant.core.registry import Table
 SOURCES = Table(
     "source",
     {
-        "files": "penchant.data.sources:read_files",
+        "files": "penchant.data.read.sources:read_files",
         "movielens": "penchant.data.converters.movielens:read_movielens",
         "movielens_mm": "penchant.data.converters.movielens:read_movielens_mm",
         "amazon_reviews": "penchant.data.converters.amazon:read_amazon_reviews",

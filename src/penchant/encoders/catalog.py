@@ -20,8 +20,8 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary
+from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
-from penchant.data.normalisation import language
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
 from penchant.encoders.content import WORKERS, RawContent, find_content, join_text

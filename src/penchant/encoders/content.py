@@ -17,7 +17,6 @@ import polars as pl
 
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.core.schema import Catalog
-from penchant.data.files import check_file
 from penchant.data.media import (
     MediaLimits,
     load_mesh,
@@ -28,6 +27,7 @@ from penchant.data.media import (
     resolve,
     split_key,
 )
+from penchant.data.media.limits import check_file
 from penchant.encoders.audio import RATE
 
 LOUDNESS = -23.0

@@ -21,7 +21,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Catalog, Dataset, Finding, Samples
 from penchant.data.media import MediaLimits, load_picture, resolve
 from penchant.encoders.content import find_content
-from penchant.encoders.scribe import Scribe, Words, check_free, put_into_words, with_words
+from penchant.encoders.text_extraction import Scribe, Words, check_free, put_into_words, with_words
 from penchant.language.hub import package_folder, unloadable
 
 MODEL = "rapidocr"

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import EncoderError
-from penchant.data.alignment import Config as AlignConfig
-from penchant.data.alignment import align
-from penchant.data.signals import Signal
+from penchant.data.media.alignment import Config as AlignConfig
+from penchant.data.media.alignment import align
+from penchant.data.media.signals import Signal
 from penchant.encoders.encoder import Encoder
 
 HOURS = 24

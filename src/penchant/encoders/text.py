@@ -226,7 +226,7 @@ class Tfidf(Encoder):
 
 
 def _words(text: str) -> list[str]:
-    from penchant.data.normalisation import words
+    from penchant.data.clean.normalisation import words
 
     return words(text)
 

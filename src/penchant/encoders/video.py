@@ -18,7 +18,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
-from penchant.data.videos import Video
+from penchant.data.media.video import Video
 from penchant.encoders.audio import RATE
 from penchant.encoders.encoder import Encoder
 

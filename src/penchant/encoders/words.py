@@ -16,7 +16,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import MANIFEST, checksum, fingerprint
 from penchant.core.config import Settings
-from penchant.data.normalisation import words
+from penchant.data.clean.normalisation import words
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.text import MAX_CHARACTERS
 from penchant.encoders.word_vectors import TrainingConfig, WordVectors, read_word_vectors, train_words, unusable

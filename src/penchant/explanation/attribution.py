@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
-from penchant.models.stack import Stack, Term
+from penchant.models.ensemble import Stack, Term
 
 MIXED = "mixed content"
 """Where one member reads several channels and cannot tell them apart."""

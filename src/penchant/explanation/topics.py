@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Int32
 
 from penchant.core.schema import Catalog, Embeddings
-from penchant.data.normalisation import words
+from penchant.data.clean.normalisation import words
 
 MAX_TOPICS = 24
 WORDS_PER_TOPIC = 3

@@ -11,8 +11,8 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
-from penchant.data.converters.files import PolarsType, read_table
-from penchant.data.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.tables import PolarsType, read_table
 
 ENDINGS = (".jsonl", ".jsonl.gz")
 REVIEW: dict[str, PolarsType] = {

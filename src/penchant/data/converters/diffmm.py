@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penchant.core.schema import Dataset
-from penchant.data.converters.columns import rename
-from penchant.data.converters.files import read_table
 from penchant.data.converters.vectors import numbered_items, vectors_finding
-from penchant.data.sources import DataConfig, assemble
+from penchant.data.read.columns import rename
+from penchant.data.read.sources import DataConfig, assemble
+from penchant.data.read.tables import read_table
 
 
 def read_diffmm(config: DataConfig) -> Dataset:

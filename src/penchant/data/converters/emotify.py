@@ -8,9 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from penchant.core.schema import Dataset
-from penchant.data.converters.columns import rename
-from penchant.data.converters.files import read_table
-from penchant.data.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.columns import rename
+from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.tables import read_table
 
 PROFILE = ("age", "gender", "mother_tongue")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from penchant.core.schema import Samples
-from penchant.data.converters.columns import rename
-from penchant.data.converters.files import read_table
-from penchant.data.samples import SamplesConfig, assemble_samples, read_parts_of
+from penchant.data.read.columns import rename
+from penchant.data.read.samples import SamplesConfig, assemble_samples, read_parts_of
+from penchant.data.read.tables import read_table
 
 
 def read_mm_sentiment(config: SamplesConfig) -> Samples:

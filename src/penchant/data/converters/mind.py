@@ -11,8 +11,8 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset, Finding
-from penchant.data.converters.files import RawTable, read_table
-from penchant.data.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.tables import RawTable, read_table
 
 BEHAVIORS = ["impression_id", "user_id", "at", "history", "impressions"]
 NEWS = ["item_id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities"]

@@ -13,7 +13,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
 from penchant.data.converters.recbole import only, read_events
 from penchant.data.converters.vectors import numbered_items, vectors_finding
-from penchant.data.sources import DataConfig, assemble
+from penchant.data.read.sources import DataConfig, assemble
 
 X_LABEL = {"0": "train", "1": "validation", "2": "test"}
 

@@ -11,9 +11,9 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
-from penchant.data.converters.columns import rename
-from penchant.data.converters.files import RawTable, read_table
-from penchant.data.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.columns import rename
+from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.tables import RawTable, read_table
 
 RATINGS = ["user_id", "item_id", "value", "at"]
 MOVIES = ["item_id", "title", "genres"]

@@ -11,8 +11,8 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
-from penchant.data.converters.files import RawTable, read_table
-from penchant.data.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.tables import RawTable, read_table
 
 EVENT_NAMES = {"userID": "user_id", "itemID": "item_id", "rating": "value", "timestamp": "at"}
 PARTS = {"train": "train", "valid": "validation", "test": "test"}

@@ -12,7 +12,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Finding
-from penchant.data.converters.files import RawTable
+from penchant.data.read.tables import RawTable
 
 
 def numbered_items(events: RawTable, folder: Path) -> RawTable:

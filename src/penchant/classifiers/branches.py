@@ -1,0 +1,260 @@
+"""What a network's branches read: frozen vectors, or raw content of one modality.
+
+In: a `View`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content changes a
+little every time it is seen where `AugmentConfig` says so; later content never does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from pydantic import Field
+from torch import Tensor, nn
+
+from penchant.classifiers.classifier import View
+from penchant.classifiers.paraphrase import ParaphraseConfig
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, MediaError, nearest
+from penchant.core.registry import Table
+from penchant.data.media import augmentation
+from penchant.encoders.content import WORKERS, find_content
+from penchant.networks.content_nets import FrozenVector, NetConfig, NetName
+
+BRANCHES = Table(
+    "branch",
+    {
+        "text": "penchant.classifiers.raw:Words",
+        "image": "penchant.classifiers.images:Picture",
+        "audio": "penchant.classifiers.raw:Sound",
+        "mesh": "penchant.classifiers.raw:Points",
+        "signal": "penchant.classifiers.raw:Readings",
+    },
+    group="penchant.branches",
+)
+Array = np.ndarray
+Prepared = Array | None
+
+
+class AugmentConfig(Settings):
+    """What changes in training; validation, test and later content never do."""
+
+    text: augmentation.TextConfig = augmentation.TextConfig(synonym=0.0)
+    """Words are left out."""
+    image: augmentation.PictureConfig = augmentation.PictureConfig()
+    """Pictures are cropped, mirrored, coloured."""
+    audio: augmentation.SoundConfig = augmentation.SoundConfig()
+    """Bands and stretches of the spectrogram are blanked."""
+    signal: augmentation.SignalConfig = augmentation.SignalConfig()
+    """Readings are jittered, scaled, warped."""
+    paraphrase: ParaphraseConfig | None = None
+    """Texts are also read in other words that a language model found for them, or translated and back; None asks no model."""
+
+
+class BranchConfig(Settings):
+    """One branch of a network: frozen vectors of a channel, or raw content of a modality."""
+
+    channel: str | None = None
+    """Frozen vectors read."""
+    modality: Literal["text", "image", "audio", "mesh", "signal"] | None = None
+    """Raw content read, instead of a channel."""
+    net: NetName | None = None
+    """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Pictures are also read by
+    resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
+    model: str | None = None
+    """Of pictures: hub id or folder of any vision model of transformers (ResNet-50, MobileNet, ViT, CLIP, SigLIP) to start from."""
+    revision: str = "main"
+    """Branch, tag or commit of that model on the hub."""
+    fine_tune: bool = True
+    """Whether a trained vision model learns on with the rest of the network, or stays as it was."""
+    size: NetConfig = NetConfig()
+    """Its size; the width is that of the whole network."""
+    max_length: int = Field(200, ge=2)
+    """Words, frames of sound or steps of a signal kept; longer sounds and signals are made coarser, longer texts are cut."""
+    min_count: int = Field(2, ge=1)
+    """Rarer words are one word."""
+    pretrain: bool = False
+    """Start the vectors of words from Word2Vec trained on the training texts (needs the extra `words`)."""
+    side: int | None = Field(None, ge=16)
+    """Pixels of a picture's sides; None takes what a trained model was trained with, else 64."""
+    bands: int = Field(40, ge=8)
+    """Mel bands of a frame of sound."""
+    options: dict[str, Any] = {}
+    """How signals or meshes are prepared: settings of the encoders `signal` and `shape`. Of an untrained vision model: values of its
+    configuration, for example depths and hidden_sizes of a smaller resnet."""
+
+
+class Branch(ABC):
+    """What one branch reads, and how.
+
+    Args:
+        name: Of the branch.
+        config: Its settings.
+        facts: What `learn` learned before; None before it did.
+    """
+
+    is_sequence: ClassVar[bool] = False
+    """Whether arrays differ in length and are padded."""
+
+    def __init__(self, name: str, config: BranchConfig, facts: dict[str, Any] | None = None) -> None:
+        self.name, self.config = name, config
+        self.facts: dict[str, Any] = facts or {}
+
+    @abstractmethod
+    def modality(self, view: View) -> str:
+        """Return what it looks at, for reports."""
+
+    @abstractmethod
+    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+        """Return which samples have this content, without opening files."""
+
+    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some have nothing to learn
+        """Learn from training content what preparing needs: which words there are, means and spreads."""
+
+    def vary(self, view: View, change: AugmentConfig | None) -> None:  # noqa: B027 - most content is changed as it is seen
+        """Make ready what changing training content needs and takes long to make."""
+
+    @abstractmethod
+    def prepare(self, view: View) -> list[Prepared]:
+        """Return each sample's array; None where it has none or it cannot be read."""
+
+    @abstractmethod
+    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+        """Return what the network takes: changed where asked, standardised, what is missing marked."""
+
+    @abstractmethod
+    def empty(self) -> Array:
+        """Return an array of zeros as `ready` would, for a batch in which nobody has this content."""
+
+    @abstractmethod
+    def network(self, dim: int) -> nn.Module:
+        """Return a network that reads its batches and gives (B, dim)."""
+
+    def widen(self, arrays: Mapping[str, Array]) -> None:  # noqa: B027 - most networks' shapes follow from the settings
+        """Take from stored weights what shape the network had; their values are loaded later."""
+
+    def batch(
+        self, prepared: Sequence[Prepared], device: torch.device, change: AugmentConfig | None, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return a padded batch and lengths; absent content is zeros of length 0, which the fusion's mask hides."""
+        arrays = [None if array is None else self.ready(array, change, rng) for array in prepared]
+        lengths = np.array([0 if array is None else len(array) for array in arrays], np.int64)
+        like = next((array for array in arrays if array is not None), None)
+        like = self.empty() if like is None else like
+        shape = (max(1, int(lengths.max())), *like.shape[1:]) if self.is_sequence else like.shape
+        values = np.zeros((len(arrays), *shape), like.dtype)
+        for row, array in enumerate(arrays):
+            if array is not None:
+                values[row, : len(array)] = array
+        return torch.as_tensor(values, device=device), torch.as_tensor(lengths, device=device)
+
+
+class Frozen(Branch):
+    """Frozen vectors of one channel, standardised by what training samples say."""
+
+    def modality(self, view: View) -> str:
+        channel = self._channel(view)
+        return view.modality(channel)
+
+    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+        return view.channels[self._channel(view)].present
+
+    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+        values = view.channels[self._channel(view)].values[rows[self.present(view)[rows]]]
+        self.facts = {"width": int(values.shape[1]), **moments(values)}
+
+    def prepare(self, view: View) -> list[Prepared]:
+        e = view.channels[self._channel(view)]
+        values = standardise(e.values, self.facts)
+        return [values[row] if e.present[row] else None for row in range(len(view))]
+
+    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+        return array
+
+    def empty(self) -> Array:
+        return np.zeros(self.facts["width"], np.float32)
+
+    def network(self, dim: int) -> nn.Module:
+        return FrozenVector(self.config.size.model_copy(update={"dim": dim}), self.facts["width"])
+
+    def _channel(self, view: View) -> str:
+        channel = self.config.channel or ""
+        if channel not in view.channels:
+            raise ConfigError(
+                f"There is no channel {channel!r}.",
+                where=f"branches.{self.name}.channel",
+                fix=nearest(channel, view.channels),
+            )
+        return channel
+
+
+class Media(Branch):
+    """Raw content from files; what cannot be read is missing."""
+
+    kind: ClassVar[str]
+
+    def modality(self, view: View) -> str:
+        return self.kind
+
+    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+        column = view.catalog.media_columns.get(self.kind)
+        if column is None or column not in view.catalog.table.columns:
+            return np.zeros(len(view), bool)
+        return view.catalog.table[column].is_not_null().to_numpy()
+
+    def prepare(self, view: View) -> list[Prepared]:
+        if not self.present(view).any():
+            return [None] * len(view)
+        content = find_content(view.catalog, [], self.kind, view.limits, where=f"branches.{self.name}")
+
+        def one(row: int) -> Prepared:
+            if content.keys[row] is None:
+                return None
+            try:
+                return self.array(content.load(row))
+            except MediaError:
+                return None
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(one, range(len(view))))
+
+    @abstractmethod
+    def array(self, raw: Any) -> Array:
+        """Return the array of one opened file."""
+
+
+def make_branch(name: str, config: BranchConfig, facts: dict[str, Any] | None = None) -> Branch:
+    """Return a branch.
+
+    Raises:
+        ConfigError: It names both a channel and a modality, or neither.
+    """
+    if (config.channel is None) == (config.modality is None):
+        raise ConfigError(
+            "A branch reads either the frozen vectors of a channel or the raw content of a modality.",
+            where=f"branches.{name}",
+            fix='set channel = "..." or modality = "...", not both',
+        )
+    if config.modality is None:
+        return Frozen(name, config, facts)
+    made: Branch = BRANCHES.load(config.modality)(name, config, facts)
+    return made
+
+
+def standardise(values: Array, facts: Mapping[str, Any]) -> Array:
+    """Return values with the mean and spread of training taken out."""
+    return ((values - np.asarray(facts["mean"])) / np.asarray(facts["scale"])).astype(np.float32)
+
+
+def moments(values: Array) -> dict[str, list[float]]:
+    """Return the mean and spread of each column; what is missing (NaN) does not count."""
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / count)
+    return {"mean": mean.astype(float).tolist(), "scale": np.where(spread > 1e-6, spread, 1.0).astype(float).tolist()}

@@ -1,0 +1,183 @@
+"""Several classifiers as one, its probabilities made to come true, and the class that follows from them.
+
+In: logarithms of probability of each classifier, and where each had anything to judge by. Out: (samples, classes) probabilities and answers.
+Fitted in `training.calibration`; what is here is only applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from penchant.classifiers.classifier import LogProbability, log_softmax
+
+Probability = Float64[np.ndarray, "samples classes"]
+CalibrationKind = Literal["none", "temperature", "platt", "isotonic"]
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Decision-level fusion: a weighted sum of logarithms of probability.
+
+    A sample that lacks what some members judge by is judged by the others, whose weights grow so that the sum stays the same; where
+    nothing is there, the answer is how often each class occurs.
+
+    Attributes:
+        members: Names.
+        weight: (members,) at least 0.
+        bias: (classes,) added to the logits.
+        prior: (classes,) logarithm of each class's share in training.
+    """
+
+    members: tuple[str, ...]
+    weight: Float64[np.ndarray, " members"]
+    bias: Float64[np.ndarray, " classes"]
+    prior: Float64[np.ndarray, " classes"]
+
+    def shares(self, present: Mapping[str, Bool[np.ndarray, " samples"]]) -> Float64[np.ndarray, "samples members"]:
+        """Return each member's weight for each sample; a row of zeros where nothing is there."""
+        return shares(self.weight, np.stack([present[name] for name in self.members], axis=1))
+
+    def logits(
+        self, found: Mapping[str, LogProbability], present: Mapping[str, Bool[np.ndarray, " samples"]]
+    ) -> LogProbability:
+        """Return (samples, classes) logits."""
+        each = np.stack([found[name] for name in self.members], axis=1)  # (N, M, C)
+        share = self.shares(present)
+        summed = np.einsum("nm,nmc->nc", share, np.where(share[..., None] > 0, each, 0.0)) + self.bias
+        return np.where(share.any(axis=1, keepdims=True), summed, self.prior)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Probabilities moved to where they come true.
+
+    Attributes:
+        kind: temperature divides logits by one number; platt fits a line for each class to its log odds; isotonic a rising staircase.
+        temperature: Of the logits.
+        slope: (classes,) of platt.
+        intercept: (classes,) of platt.
+        steps: For each class, (2, knots): probability before, ascending, and after; of isotonic.
+    """
+
+    kind: CalibrationKind = "none"
+    temperature: float = 1.0
+    slope: Float64[np.ndarray, " classes"] = field(default_factory=lambda: np.zeros(0))
+    intercept: Float64[np.ndarray, " classes"] = field(default_factory=lambda: np.zeros(0))
+    steps: tuple[Float64[np.ndarray, "2 knots"], ...] = ()
+
+    def apply(self, logits: LogProbability) -> Probability:
+        """Return probabilities that sum to 1."""
+        if self.kind == "temperature":
+            logits = logits / self.temperature
+        probability = np.exp(log_softmax(logits))
+        if self.kind == "platt":
+            odds = log_odds(probability) * self.slope + self.intercept
+            return _to_one(0.5 * (1 + np.tanh(0.5 * odds)))
+        if self.kind == "isotonic":
+            moved = [np.interp(probability[:, k], *self.steps[k]) for k in range(len(self.steps))]
+            return _to_one(np.stack(moved, axis=1))
+        return probability
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        steps = {f"steps.{k}": pair for k, pair in enumerate(self.steps)}
+        return {"slope": self.slope, "intercept": self.intercept, **steps}
+
+    @classmethod
+    def of(cls, kind: CalibrationKind, temperature: float, arrays: Mapping[str, np.ndarray]) -> Self:
+        count = sum(name.startswith("steps.") for name in arrays)
+        steps = tuple(arrays[f"steps.{k}"] for k in range(count))
+        return cls(kind, temperature, arrays["slope"], arrays["intercept"], steps)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """From probabilities to one class, or to a person.
+
+    Attributes:
+        factor: (classes,) the class with the largest factor times probability is the answer; of two classes it is a threshold.
+        sure: An answer whose share of these products is below this goes to a person.
+    """
+
+    factor: Float64[np.ndarray, " classes"]
+    sure: float = 0.0
+
+    def answers(self, probability: Probability) -> Int64[np.ndarray, " samples"]:
+        """Return the number of each sample's class."""
+        return np.argmax(probability * self.factor, axis=1)
+
+    def confidence(self, probability: Probability) -> Float64[np.ndarray, " samples"]:
+        """Return the answer's share, from 1 over the number of classes to 1."""
+        product = probability * self.factor
+        return product.max(axis=1) / np.maximum(product.sum(axis=1), TINY)
+
+    def is_unsure(self, probability: Probability) -> Bool[np.ndarray, " samples"]:
+        return self.confidence(probability) < self.sure
+
+    def thresholds(self, probability: Probability) -> Probability:
+        """Return from which probability on each class would be the answer, the others keeping their proportions."""
+        known, classes = np.maximum(probability, TINY), range(len(self.factor))
+        best = np.stack([np.delete(known * self.factor, k, axis=1).max(axis=1) for k in classes], axis=1)
+        # not 1 - p, which is 0 long before the others are: their proportions would be lost
+        others = best / np.stack([np.delete(known, k, axis=1).sum(axis=1) for k in classes], axis=1)
+        return others / np.maximum(others + self.factor, TINY)
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A row of the report, and what a bundle answers with."""
+
+    stack: Stack
+    calibration: Calibration
+    decision: Decision
+
+    def probability(
+        self, found: Mapping[str, LogProbability], present: Mapping[str, Bool[np.ndarray, " samples"]]
+    ) -> Probability:
+        """Return (samples, classes), each row summing to 1."""
+        return self.calibration.apply(self.stack.logits(found, present))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        stack = {name: getattr(self.stack, name) for name in ("weight", "bias", "prior")}
+        return {**stack, **self.calibration.arrays(), "factor": self.decision.factor}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "members": list(self.stack.members),
+            "calibration": self.calibration.kind,
+            "temperature": self.calibration.temperature,
+            "sure": self.decision.sure,
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
+        stack = Stack(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
+        calibration = Calibration.of(facts["calibration"], facts["temperature"], arrays)
+        return cls(stack, calibration, Decision(arrays["factor"], facts["sure"]))
+
+
+def shares(
+    weight: Float64[np.ndarray, " members"], there: Bool[np.ndarray, "samples members"]
+) -> Float64[np.ndarray, "samples members"]:
+    """Return the weights of members that are there, grown to the sum of all; even where those that are there have none."""
+    kept = np.where(there, weight, 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    even = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
+    return weight.sum() * np.where(total > TINY, kept / np.maximum(total, TINY), even)
+
+
+def log_odds(probability: Probability) -> Float64[np.ndarray, "samples classes"]:
+    """Return log(p / (1 - p)), its ends cut off at one in a million million."""
+    clipped = np.clip(probability, TINY, 1 - TINY)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+def _to_one(probability: Probability) -> Probability:
+    """Return rows that sum to 1; even where all are 0."""
+    total = probability.sum(axis=1, keepdims=True)
+    return np.where(total > TINY, probability / np.maximum(total, TINY), 1 / probability.shape[1])

@@ -1,0 +1,92 @@
+"""A category that a detector knows already: nothing is learned.
+
+In: the scores a detector gave as a frozen channel. Out: logarithms of probability of two classes, and where in the picture it was seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Bool
+from pydantic import Field
+
+from penchant.classifiers.classifier import Classifier, Judge, Lesson, LogProbability, View
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, MediaError, nearest
+from penchant.encoders.content import find_content
+from penchant.encoders.nudity import EXPOSED, LABELS, Nudity, Region
+
+TINY = 1e-6
+
+
+class Detected(Classifier):
+    """The surest sighting of any of some kinds is the probability of the last class, by name; it has not been calibrated."""
+
+    class Config(Settings):
+        """What is looked for."""
+
+        channel: str = "nudity"
+        """Channel of the encoder nudity."""
+        labels: list[str] = Field(list(EXPOSED), min_length=1)
+        """Kinds that count."""
+        least: float = Field(0.2, ge=0, le=1)
+        """Score from which on a sighting is named as evidence."""
+
+    def __init__(self, config: Any = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        for label in self.config.labels:
+            if label not in LABELS:
+                raise ConfigError(
+                    f"The detector knows no {label!r}.", where=f"{self.name}.labels", fix=nearest(label, LABELS)
+                )
+        self._detector = Nudity()
+
+    def modalities(self, view: View) -> tuple[str, ...]:
+        return ("image",)
+
+    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+        return view.channels[self._channel(view)].present
+
+    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+        if train.num_classes != 2:
+            raise ConfigError(
+                f"A detector tells two classes apart, not {train.num_classes}.",
+                where=f"classifiers.{self.name}",
+                fix='let a hyperplane weigh its scores: model = "linear"',
+            )
+        return self
+
+    def log_probability(self, view: View) -> LogProbability:
+        columns = [LABELS.index(label) for label in self.config.labels]
+        seen = view.channels[self._channel(view)].values[:, columns].astype(np.float64).max(axis=1)
+        yes = np.clip(seen, TINY, 1 - TINY)
+        return np.log(np.stack([1 - yes, yes], axis=1))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
+        return self
+
+    def regions(self, view: View, row: int) -> tuple[Region, ...]:
+        content = find_content(view.catalog, [], "image", view.limits, where=self.name)
+        if content.keys[row] is None:
+            return ()
+        try:
+            return self._detector.regions(content.load(row), self.config.labels, self.config.least)
+        except MediaError:
+            return ()
+
+    def _channel(self, view: View) -> str:
+        name: str = self.config.channel
+        if name not in view.channels:
+            raise ConfigError(
+                f"There is no channel {name!r}.",
+                where=f"classifiers.{self.name}.channel",
+                fix='add [content.nudity] encoder = "nudity"',
+            )
+        return name

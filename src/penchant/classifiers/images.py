@@ -1,0 +1,106 @@
+"""Pictures as a network trains on them: small ones for a small net, or as a vision model wants them.
+
+In: opened pictures. Out: pixels, changed a little in training; and a network from scratch, or one that learned before and learns on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from PIL import Image
+from torch import nn
+
+from penchant.classifiers.branches import Array, AugmentConfig, BranchConfig, Media
+from penchant.classifiers.classifier import View
+from penchant.core.errors import ConfigError, nearest
+from penchant.data.media import augmentation
+from penchant.networks.content_nets import PictureNet
+from penchant.networks.picture_nets import (
+    EFFICIENTNET,
+    FAMILIES,
+    UNTRAINED_SIDE,
+    Vision,
+    VisionNet,
+    pretrained,
+    untrained,
+)
+
+SMALL = "picture_cnn"
+NETS = (SMALL, EFFICIENTNET, *FAMILIES)
+
+
+class Picture(Media):
+    """A square picture, read by a small convolutional net or by a vision model."""
+
+    kind = "image"
+
+    def __init__(self, name: str, config: BranchConfig, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(name, config, facts)
+        _check(config, f"branches.{name}")
+        self._is_small = config.model is None and config.net in (None, SMALL)
+        self._vision = Vision.of(facts["vision"]) if facts and not self._is_small else None
+        self._body: Any = None
+
+    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+        if self._is_small:
+            return
+        config, where = self.config, f"branches.{self.name}"
+        if config.model is None and config.net in FAMILIES:
+            self._vision = untrained(config.net, config.side, config.options, where=where)
+        else:
+            self._vision, self._body = pretrained(config.net, config.model, config.revision, config.side, where=where)
+        self.facts = {"vision": self._vision.as_dict()}
+
+    def array(self, raw: Any) -> Array:
+        side = self._side
+        return np.asarray(raw.resize((side, side), Image.Resampling.BILINEAR), np.uint8)
+
+    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+        if change is not None:
+            array = np.asarray(augmentation.augment_picture(Image.fromarray(array), change.image, rng))
+        pixels = array.astype(np.float32).transpose(2, 0, 1)
+        if self._vision is None:
+            return pixels / 127.5 - 1
+        mean, spread = (
+            np.array(value, np.float32)[:, None, None] for value in (self._vision.mean, self._vision.spread)
+        )
+        return (pixels / 255 - mean) / spread
+
+    def empty(self) -> Array:
+        return np.zeros((3, self._side, self._side), np.float32)
+
+    def network(self, dim: int) -> nn.Module:
+        size = self.config.size.model_copy(update={"dim": dim})
+        if self._vision is None:
+            return PictureNet(size)
+        net = VisionNet(size, self._vision, self._body)
+        self._body = None  # the net holds it from here on, and may change it
+        return net
+
+    @property
+    def _side(self) -> int:
+        return self._vision.side if self._vision is not None else self.config.side or UNTRAINED_SIDE
+
+
+def _check(config: BranchConfig, where: str) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ConfigError: The net reads no pictures, or weights drawn at random shall stay as they are.
+    """
+    if config.net is not None and config.net not in NETS:
+        raise ConfigError(f"A {config.net} reads no pictures.", where=f"{where}.net", fix=nearest(config.net, NETS))
+    if config.net == SMALL and config.model is not None:
+        raise ConfigError(
+            f"A {SMALL} always starts from scratch, so {config.model!r} is of no use to it.",
+            where=f"{where}.model",
+            fix="leave net out, or leave model out",
+        )
+    if not config.fine_tune and config.model is None and config.net != EFFICIENTNET:
+        raise ConfigError(
+            "Weights drawn at random would stay as they are and say nothing.",
+            where=f"{where}.fine_tune",
+            fix='name a trained one: model = "..." or net = "efficientnet"; or leave fine_tune out',
+        )

@@ -1,0 +1,1 @@
+"""Check, normalise and repair tables and media; count everything that was changed."""

@@ -1,0 +1,152 @@
+"""Tables without damage, and a count of everything that was mended, masked, dropped or only noticed.
+
+In: a `Dataset` as it was read. Out: the same `Dataset`, clean, with one `Finding` for each check that found something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from penchant.core.config import Settings
+from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
+from penchant.data.clean.events import Config as EventsConfig
+from penchant.data.clean.events import clean_events
+from penchant.data.clean.inspection import Config as InspectionConfig
+from penchant.data.clean.inspection import inspect_column
+from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
+from penchant.data.findings import found
+from penchant.data.media import MediaLimits
+
+EVENT_MEDIA = ("image", "audio")
+
+
+class Config(Settings):
+    """What is repaired or dropped before anything is learned."""
+
+    events: EventsConfig = EventsConfig()
+    """Which events are dropped."""
+    min_text_length: int = 20
+    """Shorter texts are not compared with each other: two items may well share a short title."""
+    max_event_media: int = 20_000
+    """Pictures and voice notes of events are opened before training only when there are at most so many."""
+    media: InspectionConfig = InspectionConfig()
+    """What counts as a blank picture or a silent sound."""
+
+
+def clean(
+    dataset: Dataset,
+    config: Config,
+    limits: MediaLimits,
+    *,
+    cache: Path | None = None,
+    now: datetime | None = None,
+) -> Dataset:
+    """Return the data set without damage; its findings follow those of reading.
+
+    Args:
+        dataset: As read.
+        config: What is repaired or dropped.
+        limits: What media may be.
+        cache: Folder that remembers inspected media files.
+        now: Events later than a day after this are impossible; None asks the clock.
+
+    Raises:
+        DataError: No event touches an item of the catalog.
+        MissingExtraError: There is sound, and the extra `audio` is not installed.
+    """
+    catalog, about_items = _clean_catalog(dataset.catalog, config, limits, cache)
+    users, about_users = _clean_users(dataset.users)
+    table, about_events = clean_events(
+        dataset.interactions.table, catalog, users, config.events, now=now or datetime.now(UTC)
+    )
+    table, about_content = _clean_event_content(table, catalog, config, limits, cache)
+    findings = (*dataset.findings, *about_items, *about_users, *about_events, *about_content)
+    return Dataset(catalog, Interactions(table), users, findings)
+
+
+def _clean_catalog(
+    catalog: Catalog, config: Config, limits: MediaLimits, cache: Path | None
+) -> tuple[Catalog, list[Finding]]:
+    """Mend words, then open every file."""
+    table, findings = _one_row_each(catalog.table, "item")
+    ids = table["item_id"]
+
+    def owner(row: int) -> str:
+        return f"item {ids[row]}"
+
+    title = () if catalog.title_column is None else (catalog.title_column,)
+    texts = list(dict.fromkeys((*title, *catalog.text_columns)))
+    table, about_text = clean_text(table, texts, owner)
+    table = normalise_categories(table, [name for name in catalog.attribute_columns if name not in texts])
+    findings += about_text + duplicate_texts(table, texts, config.min_text_length)
+    for modality, column in catalog.media_columns.items():
+        if catalog.media_root is not None and column in table.columns:
+            inspected = inspect_column(
+                table[column],
+                owner,
+                modality,
+                root=catalog.media_root,
+                limits=limits,
+                config=config.media,
+                cache=cache,
+            )
+            table = table.with_columns(inspected.cells)
+            findings += inspected.findings
+    return replace(catalog, table=table), findings
+
+
+def _clean_users(users: Users | None) -> tuple[Users | None, list[Finding]]:
+    if users is None:
+        return None, []
+    table, findings = _one_row_each(users.table, "user")
+    return replace(users, table=normalise_categories(table, users.attribute_columns)), findings
+
+
+def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Finding]]:
+    """Keep the first row of each id."""
+    key = f"{noun}_id"
+    again = ~table[key].is_first_distinct()
+    findings = found(
+        f"{noun}s.duplicate",
+        int(again.sum()),
+        table.height,
+        "dropped",
+        examples=(f"{noun} {value}" for value in table[key].filter(again)),
+        advice=f"keep one row for each {key}; the first was taken",
+    )
+    return table.filter(~again), findings
+
+
+def _clean_event_content(
+    table: pl.DataFrame, catalog: Catalog, config: Config, limits: MediaLimits, cache: Path | None
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Mend the users' own words, and open their pictures and voice notes when there are not too many."""
+    findings: list[Finding] = []
+    people = table.select("user_id", "item_id")
+
+    def owner(row: int) -> str:
+        user, item = people.row(row)
+        return f"user {user} on item {item}"
+
+    if "text" in table.columns:
+        table, findings = clean_text(table, ["text"], owner)
+    for modality in EVENT_MEDIA:
+        if catalog.media_root is None or modality not in table.columns:
+            continue
+        if 0 < table[modality].drop_nulls().n_unique() <= config.max_event_media:
+            inspected = inspect_column(
+                table[modality],
+                owner,
+                modality,
+                root=catalog.media_root,
+                limits=limits,
+                config=config.media,
+                cache=cache,
+            )
+            table = table.with_columns(inspected.cells)
+            findings += inspected.findings
+    return table, [replace(finding, check=f"events.{finding.check}") for finding in findings]

@@ -1,0 +1,205 @@
+"""Every media file opened once before anything is learned from it.
+
+In: a column of media paths. Out: the same column with unusable files made null, and what was wrong with which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from penchant.core.config import Settings
+from penchant.core.schema import Finding
+from penchant.data.clean.duplicates import group_duplicates
+from penchant.data.clean.media_checks import OPENED, open_files, sum_findings
+from penchant.data.clean.media_facts import examine_files
+from penchant.data.findings import Owner, found
+from penchant.data.media import MediaLimits
+
+
+class Config(Settings):
+    """What counts as empty, and how many files are opened at once."""
+
+    blank_deviation: float = 2.0
+    """A picture whose strongest colour channel varies less than this (standard deviation, of 255) shows nothing."""
+    silence_loudness: float = -60.0
+    """A sound below this many decibels (root mean square, 0 is full scale) is silent."""
+    max_clipped: float = 0.01
+    """A sound with a larger share of its samples at full scale is called clipped."""
+    workers: int = 0
+    """Files opened at once; 0 means one for each processor core."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """One media column after inspection.
+
+    Attributes:
+        cells: The paths; null where the file cannot be used.
+        findings: One for each check that found something.
+    """
+
+    cells: pl.Series
+    findings: list[Finding] = field(default_factory=list)
+
+
+def inspect_column(
+    cells: pl.Series,
+    owner: Owner,
+    modality: str,
+    *,
+    root: Path,
+    limits: MediaLimits,
+    config: Config,
+    cache: Path | None = None,
+) -> Inspected:
+    """Open every file a column names and say which can be used.
+
+    Args:
+        cells: (rows,) paths below `root`, null where there is none.
+        owner: What to call a row in an example ("item 12").
+        modality: "image", "audio", "video", "mesh" or "signal".
+        root: Folder no path may leave.
+        limits: What is refused.
+        config: What counts as blank, silent, clipped.
+        cache: Folder that remembers files by path, size and time of change.
+
+    Raises:
+        MissingExtraError: There are files, and what reads them is not installed.
+    """
+    names = cells.drop_nulls().unique(maintain_order=True)
+    if modality in OPENED:
+        return _opened(cells, names, owner, modality, root, limits)
+    facts = examine_files(names, modality, root=root, limits=limits, workers=config.workers, cache=cache)
+    facts = facts.with_columns(check=_verdict(config), relative=names)
+    rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
+    rows = rows.join(facts, on="relative", how="left", maintain_order="left")
+    usable = rows.filter(pl.col("relative").is_not_null() & pl.col("check").is_null())
+    findings = _refused(rows, owner, modality)
+    findings += _duplicates(usable, owner) if modality == "image" else _odd_sounds(usable, owner, limits, config)
+    kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
+    return Inspected(kept.alias(cells.name), findings)
+
+
+def _opened(
+    cells: pl.Series, names: pl.Series, owner: Owner, modality: str, root: Path, limits: MediaLimits
+) -> Inspected:
+    """Open what is neither picture nor sound; nothing of it is remembered."""
+    opened = open_files(names.to_list(), modality, root=root, limits=limits)
+    errors = [one.error for one in opened]
+    facts = pl.DataFrame(
+        {
+            "relative": names,
+            "check": [None if error is None else error.check for error in errors],
+            "detail": [None if error is None else error.message for error in errors],
+        },
+        schema={"relative": pl.String, "check": pl.String, "detail": pl.String},
+    )
+    rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
+    rows = rows.join(facts, on="relative", how="left", maintain_order="left")
+    kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
+    noticed = sum_findings(finding for one in opened for finding in one.findings)
+    return Inspected(kept.alias(cells.name), _refused(rows, owner, modality) + noticed)
+
+
+def _verdict(config: Config) -> pl.Expr:
+    """Add to what cannot be opened what can, but holds nothing."""
+    return (
+        pl.when(pl.col("check").is_not_null())
+        .then(pl.col("check"))
+        .when(pl.col("deviation") < config.blank_deviation)
+        .then(pl.lit("blank"))
+        .when(pl.col("loudness") < config.silence_loudness)
+        .then(pl.lit("silent"))
+    )
+
+
+def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
+    """Say which files cannot be used, one finding for each reason."""
+    findings: list[Finding] = []
+    for (check,), bad in sorted(rows.drop_nulls("check").partition_by("check", as_dict=True).items()):
+        findings += found(
+            f"{modality}.{check}",
+            bad.height,
+            rows.height - rows["relative"].null_count(),
+            "masked",
+            examples=(
+                f"{owner(row)}, {name}" + (f": {detail}" if detail else "")
+                for row, name, detail in bad.select("row", "relative", "detail").iter_rows()
+            ),
+            advice=_ADVICE[check],
+            severity="warning",
+        )
+    return findings
+
+
+_ADVICE = {
+    "outside": "name every file by a path below the media folder; nothing outside it is ever read",
+    "missing": "add the files, or leave the cells empty",
+    "unreadable": "convert the files: pictures to JPEG or PNG, sound to WAV, FLAC, Ogg or MP3, video to MP4, meshes to OBJ or PLY, signals to CSV",
+    "truncated": "copy the files again from their source",
+    "bomb": "shrink the files; only if you trust their source, raise `max_pixels`, `max_bytes` or `max_audio_bytes`",
+    "small": "find the real pictures: these are a pixel wide, as trackers are",
+    "blank": "find the real pictures: these show one even colour",
+    "silent": "find the real recordings: nothing can be heard",
+    "short": "find the real recordings, or lower `min_seconds`",
+}
+
+
+def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config: Config) -> list[Finding]:
+    """Count sounds that are used although something is odd about them."""
+    clipped = usable.filter(pl.col("clipped") > config.max_clipped)
+    long = usable.filter(pl.col("seconds") > limits.max_seconds)
+    return found(
+        "audio.clipped",
+        clipped.height,
+        usable.height,
+        "kept",
+        examples=(
+            f"{owner(row)}, {name}: {share:.1%} at full scale"
+            for row, name, share in clipped.select("row", "relative", "clipped").iter_rows()
+        ),
+        advice="they were recorded too loud; record with less gain if you can",
+    ) + found(
+        "audio.long",
+        long.height,
+        usable.height,
+        "kept",
+        examples=(
+            f"{owner(row)}, {name}: {seconds:.0f} s"
+            for row, name, seconds in long.select("row", "relative", "seconds").iter_rows()
+        ),
+        advice=f"only the first {limits.max_seconds:.0f} s are heard (`max_seconds`)",
+    )
+
+
+def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
+    """Count the rows whose picture another row shows too."""
+    files = usable.unique("relative", maintain_order=True)
+    if files.height == 0:
+        return []
+    thumbnails = np.frombuffer(b"".join(files["thumbnail"]), np.uint8).reshape(files.height, -1)
+    groups = group_duplicates(files["hash"].to_numpy(), thumbnails)
+    shown = usable.join(files.select("relative", group=pl.Series(groups)), on="relative", maintain_order="left")
+    alike = (
+        shown.group_by("group", maintain_order=True)
+        .agg("row", "relative", size=pl.len())
+        .filter(pl.col("size") > 1)
+        .sort("size", descending=True, maintain_order=True)
+    )
+    largest = int(alike["size"][0]) if alike.height else 0
+    placeholder = f"; {largest} rows show one picture, perhaps a placeholder" if largest >= 5 else ""
+    return found(
+        "image.duplicate",
+        int(alike["size"].sum()),
+        usable.height,
+        "kept",
+        examples=(
+            f"{' = '.join(map(owner, rows[:3]))}{' = ...' if len(rows) > 3 else ''}, {names[0]}"
+            for rows, names in alike.select("row", "relative").iter_rows()
+        ),
+        advice=f"pictures cannot tell these items apart: check that they are different items{placeholder}",
+    )

@@ -1,0 +1,117 @@
+"""Labelled content without damage.
+
+In: `Samples` as they were read. Out: the same, words in one form, every file opened once, labels untouched, and what was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from penchant.core.errors import DataError
+from penchant.core.schema import Finding, Samples
+from penchant.data.clean.dataset import Config
+from penchant.data.clean.inspection import inspect_column
+from penchant.data.clean.texts import clean_text, normalise_categories
+from penchant.data.findings import found
+from penchant.data.media import MediaLimits
+
+CONTENT_KEY = "content"
+
+
+def clean_samples(samples: Samples, config: Config, limits: MediaLimits, *, cache: Path | None = None) -> Samples:
+    """Return the samples without damage; one whose every content is unusable is dropped.
+
+    Args:
+        samples: As read.
+        config: What counts as blank or silent.
+        limits: What media may be.
+        cache: Folder that remembers inspected media files.
+
+    Raises:
+        DataError: No sample has any content left.
+        MissingExtraError: There is sound, and the extra `audio` is not installed.
+    """
+    ids = samples.table["sample_id"]
+
+    def owner(row: int) -> str:
+        return f"sample {ids[row]}"
+
+    table, findings = clean_text(samples.table, samples.text_columns, owner)
+    table = normalise_categories(
+        table, [name for name in samples.attribute_columns if name not in samples.text_columns]
+    )
+    for modality, column in samples.media_columns.items():
+        if samples.media_root is not None and column in table.columns:
+            inspected = inspect_column(
+                table[column],
+                owner,
+                modality,
+                root=samples.media_root,
+                limits=limits,
+                config=config.media,
+                cache=cache,
+            )
+            table = table.with_columns(inspected.cells)
+            findings += inspected.findings
+    cleaned = replace(samples, table=table)
+    cleaned, dropped = _with_content(cleaned)
+    return replace(cleaned, findings=(*samples.findings, *findings, *dropped, *_contradictions(cleaned)))
+
+
+def content_keys(samples: Samples) -> pl.Series:
+    """Return what is equal for samples of equal words and equal media paths; null where there is nothing to compare."""
+    columns = [*samples.text_columns, *(c for c in samples.media_columns.values() if c in samples.table.columns)]
+    if not columns:
+        return pl.repeat(None, len(samples), dtype=pl.String, eager=True).alias(CONTENT_KEY)
+    cells = [pl.col(column).cast(pl.String).fill_null("") for column in columns]
+    key = pl.concat_str(cells, separator="\x1f")
+    empty = pl.all_horizontal(cell == "" for cell in cells)
+    return samples.table.select(pl.when(~empty).then(key).alias(CONTENT_KEY)).to_series()
+
+
+def _with_content(samples: Samples) -> tuple[Samples, list[Finding]]:
+    """Drop samples of which nothing is left to look at."""
+    columns = samples.catalog().table.columns[1:]
+    has_any = samples.table.select(pl.any_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
+    ids = samples.table["sample_id"].filter(~has_any)
+    findings = found(
+        "samples.empty",
+        len(ids),
+        len(samples),
+        "dropped",
+        examples=(f"sample {key}" for key in ids),
+        advice="no words and no usable file: there is nothing to learn from",
+        severity="warning",
+    )
+    if len(ids) == len(samples):
+        raise DataError(
+            f"None of {len(samples):,} samples has usable content.",
+            where=", ".join(columns),
+            fix="correct [data] path, media_folder and the columns' mapping",
+        )
+    return replace(samples, table=samples.table.filter(has_any)), findings
+
+
+def _contradictions(samples: Samples) -> list[Finding]:
+    """Count samples of equal content that have different labels."""
+    table = samples.table.select("sample_id", "label").with_columns(content_keys(samples)).drop_nulls(CONTENT_KEY)
+    torn = (
+        table.group_by(CONTENT_KEY, maintain_order=True)
+        .agg("sample_id", "label")
+        .filter(pl.col("label").list.n_unique() > 1)
+    )
+    return found(
+        "labels.contradiction",
+        int(torn["sample_id"].list.len().sum()),
+        len(samples),
+        "kept",
+        examples=(
+            f"samples {', '.join(ids[:3])} are equal but called {' and '.join(sorted(set(labels)))}"
+            for ids, labels in torn.select("sample_id", "label").iter_rows()
+        ),
+        advice="equal content with different labels bounds what any model can reach: check who labelled them",
+        severity="warning",
+    )

@@ -1,0 +1,1 @@
+"""Describe a data set and warn about what would hurt a model most."""

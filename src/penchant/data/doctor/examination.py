@@ -1,0 +1,130 @@
+"""What a data set is like, and what in it would hurt most.
+
+In: a `Dataset` and, if there is one, its `Split`. Out: a `Diagnosis` to print or to write as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from penchant.core.schema import Dataset, Finding, Split
+from penchant.data.doctor.survey import (
+    Coverage,
+    Popularity,
+    Sizes,
+    concentrate,
+    count_by_item,
+    cover,
+    find_modalities,
+    measure,
+    note_languages,
+)
+from penchant.data.doctor.warnings import Concern, rank_concerns
+from penchant.data.split.leakage import Leaks, Outcome, Ties, find_leaks, find_outcomes, find_ties
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything `penchant doctor` says."""
+
+    sizes: Sizes
+    coverage: tuple[Coverage, ...]
+    popularity: Popularity
+    languages: Mapping[str, float]
+    ties: Ties
+    outcomes: tuple[Outcome, ...]
+    leaks: Leaks | None
+    findings: tuple[Finding, ...]
+    concerns: tuple[Concern, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values, for `--json`."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return what a person reads, the most harmful first."""
+        return [*_print_concerns(self), "", *_print_facts(self), *_print_findings(self)]
+
+
+def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
+    """Return the diagnosis of a data set, best after cleaning: its findings are part of it."""
+    events, catalog = dataset.interactions.table, dataset.catalog
+    counts = count_by_item(catalog, events)
+    has = find_modalities(catalog)
+    sizes = measure(dataset, counts)
+    coverage = tuple(cover(catalog, counts, modality, columns, mask) for modality, (columns, mask) in has.items())
+    popularity = concentrate(counts, [mask for _, mask in has.values()])
+    languages = note_languages(catalog)
+    ties = find_ties(events)
+    outcomes = tuple(find_outcomes(dataset))
+    leaks = None if split is None else find_leaks(split)
+    findings = dataset.findings + (() if split is None else split.checks)
+    concerns = rank_concerns(
+        sizes=sizes,
+        coverage=coverage,
+        popularity=popularity,
+        languages=languages,
+        ties=ties,
+        outcomes=outcomes,
+        leaks=leaks,
+        findings=findings,
+    )
+    return Diagnosis(sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns))
+
+
+def _print_concerns(diagnosis: Diagnosis) -> Iterator[str]:
+    if not diagnosis.concerns:
+        yield "Nothing here would hurt."
+        return
+    yield "What would hurt most"
+    for number, concern in enumerate(diagnosis.concerns, 1):
+        yield f"  {number}. {concern.what}"
+        yield f"     fix: {concern.fix}"
+
+
+def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
+    sizes, popularity, ties = diagnosis.sizes, diagnosis.popularity, diagnosis.ties
+    yield f"{sizes.users:,} users, {sizes.items:,} items, {sizes.events:,} events (density {sizes.density:.3%})"
+    if sizes.first_at is not None and sizes.last_at is not None:
+        yield f"from {sizes.first_at[:10]} to {sizes.last_at[:10]} ({sizes.days:,.0f} days); {ties.untimed:.1%} without a time"
+    for noun, points in (("user", sizes.events_per_user), ("item", sizes.events_per_item)):
+        if points:
+            yield (
+                f"events per {noun}: least {points[0]:,.0f}, quarter {points[1]:,.0f}, half {points[2]:,.0f}, "
+                f"three quarters {points[3]:,.0f}, 95 % {points[4]:,.0f}, most {points[5]:,.0f}"
+            )
+    yield f"popularity: Gini {popularity.gini:.2f}, top 1 % of items hold {popularity.top_percent:.1%} of events"
+    yield f"items nobody touched: {popularity.untouched:,}, of which without content: {popularity.untouched_bare:,}"
+    for covered in diagnosis.coverage:
+        yield f"{covered.modality} ({', '.join(covered.columns)}): {covered.items:.1%} of items, {covered.events:.1%} of events"
+        yield from _print_gaps(covered)
+    if diagnosis.languages:
+        yield "languages by script: " + ", ".join(f"{name} {share:.0%}" for name, share in diagnosis.languages.items())
+    yield f"ties: the last two events of {ties.last_two:.1%} of users share a time; rows of {ties.file_order:.1%} are sorted by item"
+    if diagnosis.leaks is not None:
+        leaks = diagnosis.leaks
+        yield (
+            f"split: {leaks.early:.1%} of test events break its order, {leaks.ahead:.0%} lie before someone's last training "
+            f"event; {leaks.same_rows:,} rows and {leaks.same_pairs:,} pairs stand in two parts"
+        )
+
+
+def _print_gaps(covered: Coverage) -> Iterator[str]:
+    """Name the categories where the modality is rarer than elsewhere."""
+    for attribute, values in covered.by_category.items():
+        gaps = sorted((share, value) for value, (number, share) in values.items() if number >= 10)
+        if gaps and gaps[0][0] < covered.items - 0.1:
+            yield f"  rarest by {attribute}: " + ", ".join(f"{value} {share:.0%}" for share, value in gaps[:3])
+
+
+def _print_findings(diagnosis: Diagnosis) -> Iterator[str]:
+    shown = [finding for finding in diagnosis.findings if finding.count]
+    if not shown:
+        return
+    yield ""
+    yield "Noticed"
+    for finding in shown:
+        yield f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}"
+        yield from (f"    {example}" for example in finding.examples[:3])

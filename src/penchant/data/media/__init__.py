@@ -1,0 +1,31 @@
+"""The one door to media files: paths that stay inside, pictures, sound, video, meshes and signals in one known form.
+
+In: a folder, a path below it, and limits. Out: an sRGB picture, mono samples at one rate, an opened video, a mesh, a signal;
+or a `MediaError` that names the file.
+"""
+
+from __future__ import annotations
+
+from penchant.data.media.audio import Sound, decode_sound, load_sound, normalise_loudness
+from penchant.data.media.images import load_picture
+from penchant.data.media.limits import MediaLimits, UnusableMediaError, resolve
+from penchant.data.media.meshes import load_mesh
+from penchant.data.media.signals import Signal, load_signal, split_key
+from penchant.data.media.video import Video, open_video
+
+__all__ = [
+    "MediaLimits",
+    "Signal",
+    "Sound",
+    "UnusableMediaError",
+    "Video",
+    "decode_sound",
+    "load_mesh",
+    "load_picture",
+    "load_signal",
+    "load_sound",
+    "normalise_loudness",
+    "open_video",
+    "resolve",
+    "split_key",
+]

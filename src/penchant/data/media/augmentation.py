@@ -1,0 +1,247 @@
+"""Training samples made a little different each time they are seen; validation and test never come here.
+
+In: one sample's words, picture, sound, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+from PIL import Image, ImageEnhance, ImageOps
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.data.clean.normalisation import words
+
+Similar = Callable[[str], Sequence[str]]
+"""A word to words that may stand in its place; word vectors give one."""
+
+
+class TextConfig(Settings):
+    """How words change."""
+
+    deletion: float = Field(0.1, ge=0, lt=1)
+    """Chance of each word to be left out; one word always stays."""
+    synonym: float = Field(0.1, ge=0, le=1)
+    """Chance of each word to be replaced by a similar one, where word vectors are given."""
+
+
+class PictureConfig(Settings):
+    """How pictures change."""
+
+    min_area: float = Field(0.6, gt=0, le=1)
+    """The least part of the picture a crop shows."""
+    flip: float = Field(0.5, ge=0, le=1)
+    """Chance of left and right to change places; 0 for pictures that hold words."""
+    operations: int = Field(2, ge=0)
+    """Changes of colour or shape drawn for each picture."""
+    strength: float = Field(0.3, ge=0, le=1)
+    """How strong they are at most."""
+
+
+class SoundConfig(Settings):
+    """How sound and its spectrogram change."""
+
+    noise_decibels: tuple[float, float] = (15.0, 40.0)
+    """How far below the sound white noise lies."""
+    shift: float = Field(0.1, ge=0, le=0.5)
+    """At most this part of its length a sound moves; what it leaves behind is silent."""
+    gain_decibels: float = Field(6.0, ge=0)
+    """At most so much louder or softer."""
+    masks: int = Field(2, ge=0)
+    """Bands of frequency, and stretches of time, blanked in a spectrogram."""
+    mask_share: float = Field(0.15, ge=0, le=1)
+    """The widest of them, as a part of the whole."""
+
+
+class SignalConfig(Settings):
+    """How sensor readings change."""
+
+    jitter: float = Field(0.05, ge=0)
+    """Noise, in standard deviations of each channel."""
+    scale: float = Field(0.1, ge=0)
+    """Spread of the factor each channel is multiplied by, about 1."""
+    warp: float = Field(0.2, ge=0, lt=1)
+    """How much faster or slower time runs in places."""
+
+
+def augment_text(text: str, config: TextConfig, rng: np.random.Generator, similar: Similar | None = None) -> str:
+    """Return the text with some words left out or replaced; what is between words stays.
+
+    Source: Wei & Zou, EDA, EMNLP 2019.
+    """
+    spans = _word_spans(text)
+    if not spans:
+        return text
+    chance = rng.random((2, len(spans)))
+    dropped = chance[0] < config.deletion
+    dropped[rng.integers(len(spans))] = False
+    out, position = [], 0
+    for number, (start, end) in enumerate(spans):
+        word = text[start:end]
+        if similar is not None and chance[1, number] < config.synonym and (others := similar(word.lower())):
+            word = str(others[int(rng.integers(len(others)))])
+        out += [text[position:start], "" if dropped[number] else word]
+        position = end
+    return " ".join("".join([*out, text[position:]]).split())
+
+
+def augment_picture(picture: Image.Image, config: PictureConfig, rng: np.random.Generator) -> Image.Image:
+    """Return a picture of the same size: a crop, perhaps mirrored, with some operations of RandAugment.
+
+    Source: Cubuk et al., RandAugment, NeurIPS 2020; strengths are drawn up to ours instead of fixed.
+    """
+    width, height = picture.size
+    side = np.sqrt(rng.uniform(config.min_area, 1.0))
+    left, top = rng.random(2) * (1 - side) * (width, height)
+    box = (left, top, left + side * width, top + side * height)
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    if rng.random() < config.flip:
+        picture = ImageOps.mirror(picture)
+    for choice in rng.choice(len(OPERATIONS), config.operations, replace=config.operations > len(OPERATIONS)):
+        picture = OPERATIONS[choice](picture, float(rng.uniform(-1, 1)) * config.strength)
+    return picture
+
+
+def augment_sound(
+    samples: Float32[np.ndarray, " samples"], config: SoundConfig, rng: np.random.Generator
+) -> Float32[np.ndarray, " samples"]:
+    """Return the sound moved, louder or softer, with white noise below it."""
+    reach = int(config.shift * len(samples))
+    moved = np.zeros_like(samples)
+    by = int(rng.integers(-reach, reach + 1))
+    moved[max(0, by) : len(samples) + min(0, by)] = samples[max(0, -by) : len(samples) + min(0, -by)]
+    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64))) * 10 ** (-rng.uniform(*config.noise_decibels) / 20)
+    gain = 10 ** (rng.uniform(-config.gain_decibels, config.gain_decibels) / 20)
+    return ((moved + level * rng.standard_normal(len(samples))) * gain).astype(np.float32)
+
+
+def mask_spectrogram(
+    mel: Float32[np.ndarray, "bands frames"], config: SoundConfig, rng: np.random.Generator
+) -> Float32[np.ndarray, "bands frames"]:
+    """Return the spectrogram with bands and stretches set to its mean.
+
+    Source: Park et al., SpecAugment, Interspeech 2019, without time warping.
+    """
+    out, mean = mel.copy(), mel.mean()
+    for axis, size in enumerate(mel.shape):
+        for _ in range(config.masks):
+            width = int(rng.integers(0, int(config.mask_share * size) + 1))
+            start = int(rng.integers(0, size - width + 1))
+            out[(slice(None),) * axis + (slice(start, start + width),)] = mean
+    return out
+
+
+def augment_signal(
+    values: Float32[np.ndarray, "times channels"], config: SignalConfig, rng: np.random.Generator
+) -> Float32[np.ndarray, "times channels"]:
+    """Return readings with noise, other amplitudes, and time that runs unevenly; missing ones (NaN) stay missing.
+
+    Source: Um et al., Data augmentation of wearable sensor data, ICMI 2017.
+    """
+    count = np.maximum(np.isfinite(values).sum(0), 1)
+    centred = values - np.nansum(values, axis=0) / count
+    spread = np.sqrt(np.nansum(centred**2, axis=0) / count)
+    noisy = values + config.jitter * spread * rng.standard_normal(values.shape)
+    scaled = noisy * (1 + config.scale * rng.standard_normal(values.shape[1]))
+    return _warp(scaled.astype(np.float32), config.warp, rng)
+
+
+def drop_modalities(
+    present: Bool[np.ndarray, "batch modalities"], chance: float, rng: np.random.Generator
+) -> Bool[np.ndarray, "batch modalities"]:
+    """Return presence with some modalities hidden; a sample never loses all it has.
+
+    Source: Neverova et al., ModDrop, TPAMI 2016.
+    """
+    draw = np.where(present, rng.random(present.shape), -1.0)
+    kept = present & (draw >= chance)
+    kept[np.arange(len(present)), draw.argmax(1)] = present.any(1)
+    return kept
+
+
+def draw_mixup(
+    count: int, alpha: float, rng: np.random.Generator
+) -> tuple[Int64[np.ndarray, " batch"], Float32[np.ndarray, " batch"]]:
+    """Return each sample's partner and its own share, at least a half, for `mix`.
+
+    Source: Zhang et al., mixup, ICLR 2018.
+    """
+    share = rng.beta(alpha, alpha, count) if alpha > 0 else np.ones(count)
+    return rng.permutation(count), np.maximum(share, 1 - share).astype(np.float32)
+
+
+def mix(
+    values: Float32[np.ndarray, "batch *dims"],
+    partner: Int64[np.ndarray, " batch"],
+    share: Float32[np.ndarray, " batch"],
+) -> Float32[np.ndarray, "batch *dims"]:
+    """Return each row mixed with its partner's: of inputs, of embeddings, of one-hot labels."""
+    own = share.reshape(-1, *([1] * (values.ndim - 1)))
+    return (own * values + (1 - own) * values[partner]).astype(np.float32)
+
+
+def similar_words(neighbours: Mapping[str, Sequence[str]]) -> Similar:
+    """Return a lookup in a table of synonyms; a word not in it has none."""
+    return lambda word: neighbours.get(word, ())
+
+
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    """Find the words of a text in order, jieba's for Chinese."""
+    lower = text.lower().replace("’", "'")
+    if len(lower) != len(text):  # a letter whose lower case is two letters would shift everything behind it
+        return []
+    spans, position = [], 0
+    for word in words(text):
+        start = lower.find(word, position)
+        if start >= 0:
+            position = start + len(word)
+            spans.append((start, position))
+    return spans
+
+
+def _warp(
+    values: Float32[np.ndarray, "times channels"], warp: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "times channels"]:
+    """Read the signal at unevenly running times; a missing reading makes those beside it missing."""
+    length = len(values)
+    if warp == 0 or length < 2:
+        return values
+    knots = np.linspace(0, length - 1, 6)
+    speed = np.interp(np.arange(length), knots, 1 + warp * rng.uniform(-1, 1, len(knots)))
+    place = np.concatenate([[0.0], np.cumsum(speed[:-1])])
+    place *= (length - 1) / place[-1]
+    low = np.clip(place.astype(np.int64), 0, length - 2)
+    share = (place - low)[:, None].astype(np.float32)
+    return np.where(share > 0, values[low] * (1 - share) + values[low + 1] * share, values[low])
+
+
+Operation = Callable[[Image.Image, float], Image.Image]
+
+
+def _enhanced(kind: Any) -> Operation:
+    return lambda picture, strength: kind(picture).enhance(1 + strength)
+
+
+def _sheared(picture: Image.Image, strength: float) -> Image.Image:
+    return picture.transform(
+        picture.size, Image.Transform.AFFINE, (1, 0.5 * strength, 0, 0, 1, 0), Image.Resampling.BILINEAR
+    )
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    _enhanced(ImageEnhance.Color),
+    _enhanced(ImageEnhance.Contrast),
+    _enhanced(ImageEnhance.Brightness),
+    _enhanced(ImageEnhance.Sharpness),
+    lambda picture, strength: Image.blend(picture, ImageOps.autocontrast(picture), abs(strength)),
+    lambda picture, strength: Image.blend(picture, ImageOps.equalize(picture), abs(strength)),
+    lambda picture, strength: ImageOps.posterize(picture, 8 - round(4 * abs(strength))),
+    lambda picture, strength: ImageOps.solarize(picture, 256 - round(128 * abs(strength))),
+    lambda picture, strength: picture.rotate(30 * strength, Image.Resampling.BILINEAR),
+    _sheared,
+)
+"""Each takes a picture and a strength in [-1, 1]; 0 leaves the picture as it is."""

@@ -1,0 +1,163 @@
+"""Sensor readings nobody vouches for.
+
+In: a file of one signal, or one table of many and the key of one. Out: readings in order of time by channel; or a `MediaError` that names the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from penchant.core.errors import DataError
+from penchant.core.schema import Finding
+from penchant.data.findings import found
+from penchant.data.media.alignment import Stream, make_stream, regular
+from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
+from penchant.data.read.columns import read_times
+from penchant.data.read.tables import RawTable, read_table
+
+KEY_MARK = "#"
+"""Between the file and the key of one signal in it: readings.csv#patient_7."""
+LONG_STEP = 3.0
+"""Readings more than so many usual steps apart have a gap between them."""
+TIME_NAMES = ("at", "time", "timestamp", "datetime", "date", "t", "seconds")
+KEY_NAMES = ("sample_id", "id", "user_id", "subject", "patient", "key")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One multichannel series.
+
+    Attributes:
+        stream: Readings in order; NaN where a channel has none.
+        channels: Names, as many as the stream has.
+        is_dated: Its times are seconds since 1970, so that there is a time of day; else seconds from its start.
+        findings: Readings without a time, of one instant, out of order, cut.
+    """
+
+    stream: Stream
+    channels: tuple[str, ...]
+    is_dated: bool
+    findings: tuple[Finding, ...] = ()
+
+
+def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
+    """Return one signal.
+
+    A table has a column of times (dates, or seconds; without one, readings are a second apart) and one for each channel.
+    An .npy file is (readings,) or (readings, channels), a second apart.
+
+    Args:
+        path: From `resolve`.
+        key: Which signal of a table of many; None takes the whole file.
+        limits: What is refused or cut.
+
+    Raises:
+        MediaError: Missing, no table, without that key, or without numbers.
+    """
+    check_file(path, limits.max_signal_bytes, "signal")
+    try:
+        if path.suffix == ".npy":
+            return _from_array(np.load(path, allow_pickle=False), limits.max_readings)
+        if key is None:
+            return _from_table(read_table(path), limits.max_readings)
+        status = path.stat()
+        return _from_table(_keyed(path, status.st_mtime_ns, status.st_size)(key), limits.max_readings)
+    except (DataError, ValueError, OSError, EOFError) as error:
+        message = error.message if isinstance(error, DataError) else str(error)
+        raise UnusableMediaError(
+            f"The signal cannot be read: {message.rstrip('.')}.",
+            path=str(path) if key is None else f"{path}{KEY_MARK}{key}",
+            fix="give a table with a column of times and a column of numbers for each channel",
+            check="unreadable",
+        ) from error
+
+
+def split_key(relative: str) -> tuple[str, str | None]:
+    """Return the file and the key of "readings.csv#patient_7"; without a mark there is no key."""
+    file, mark, key = relative.rpartition(KEY_MARK)
+    return (file, key) if mark and file else (relative, None)
+
+
+class _Keyed:
+    """A table of many signals, found by their key."""
+
+    def __init__(self, raw: RawTable) -> None:
+        named = [name for name in raw.table.columns if name.strip().lower() in KEY_NAMES]
+        if not named:
+            raise DataError(
+                "The table has no column of keys.", where=raw.name, fix=f"name it {', '.join(KEY_NAMES[:3])}"
+            )
+        self._raw = raw
+        parts = raw.table.with_columns(pl.col(named[0]).cast(pl.String).str.strip_chars())
+        self._parts = {
+            str(key[0]): part.drop(named[0]) for key, part in parts.partition_by(named[0], as_dict=True).items()
+        }
+
+    def __call__(self, key: str) -> RawTable:
+        if key not in self._parts:
+            raise DataError(f"It has no readings of {key!r}", where=self._raw.name, fix="check the ids")
+        return self._raw.having(self._parts[key])
+
+
+@lru_cache(maxsize=1)
+def _keyed(path: Path, modified: int, size: int) -> _Keyed:  # noqa: ARG001 - time and size are part of the cache's key
+    """Read a table of many signals once, not once for each of them; a changed file is read again."""
+    return _Keyed(read_table(path))
+
+
+def _from_array(values: np.ndarray, most: int) -> Signal:
+    if values.ndim not in (1, 2) or not np.issubdtype(values.dtype, np.number) or len(values) == 0:
+        raise ValueError(f"an array of shape {values.shape} and type {values.dtype} is no signal")
+    stream = regular(values[:most].astype(np.float32), 1.0)
+    names = tuple(str(number) for number in range(stream.values.shape[1]))
+    return Signal(stream, names, is_dated=False, findings=tuple(_cut(len(values), most)))
+
+
+def _from_table(raw: RawTable, most: int) -> Signal:
+    raw, total = raw.having(raw.table.head(most)), raw.table.height
+    time = next((name for name in raw.table.columns if name.strip().lower() in TIME_NAMES), None)
+    at, is_dated = (np.arange(raw.table.height, dtype=np.float64), False) if time is None else _seconds(raw, time)
+    numbers = {
+        name: raw.table[name].cast(pl.Float32, strict=False)
+        for name in raw.table.columns
+        if name != time and raw.table[name].dtype not in (pl.Date, pl.Datetime, pl.List)
+    }
+    channels = {name: values for name, values in numbers.items() if values.count() > 0}
+    if not channels:
+        raise ValueError("no column holds numbers")
+    values = np.stack([column.fill_null(np.nan).to_numpy() for column in channels.values()], axis=1)
+    stream, findings = make_stream(at, values)
+    lost = sum(int((raw.table[name].is_not_null() & column.is_null()).sum()) for name, column in channels.items())
+    findings += found("signal.no_number", lost, values.size, "masked", examples=(), advice="cells that hold no number")
+    return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
+
+
+def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
+    """Return seconds since 1970 for dates and for large numbers, else seconds as they stand."""
+    values = raw.table[column]
+    numbers = values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() or values.dtype == pl.String else None
+    if numbers is not None and 2 * numbers.count() >= max(1, values.count()) and float(numbers.max() or 0) < 1e8:  # type: ignore[arg-type]
+        return numbers.fill_null(np.nan).to_numpy(), False
+    times, _ = read_times(raw, column)
+    return times.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6, True
+
+
+def _gaps(stream: Stream) -> list[Finding]:
+    """Count the pauses in a stream that is otherwise regular."""
+    steps = np.diff(stream.at)
+    if len(steps) < 2:
+        return []
+    usual = float(np.median(steps))
+    gaps = steps > LONG_STEP * usual
+    advice = f"pauses over {LONG_STEP:g} times the usual step; the encoder's max_gap_seconds says which are filled"
+    return found("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
+
+
+def _cut(total: int, most: int) -> list[Finding]:
+    advice = f"only the first {most:,} readings are used (`max_readings`)"
+    return found("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)

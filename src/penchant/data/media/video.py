@@ -1,0 +1,173 @@
+"""A video nobody vouches for, opened.
+
+In: a path and limits. Out: some of its frames as pictures, and its sound; either may be absent, which is noted and no error.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image
+
+from penchant.core.errors import MissingExtraError
+from penchant.data.media.audio import SOUND_CONTAINERS, load_sound
+from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
+
+SEEK_SECONDS = 10.0
+"""Frames this much further on are jumped to; nearer ones are decoded on the way, which costs less than going back to a key frame."""
+UNKNOWN_SECONDS = 1.0
+"""Where a file does not tell its length, a frame is kept each so many seconds."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file that can be opened; nothing of it is decoded yet.
+
+    Attributes:
+        path: The file.
+        limits: Frames beyond `max_pixels` are refused, time beyond `max_seconds` is not looked at.
+        seconds: Length of the picture track, else of the whole; 0 where the file does not tell.
+        has_picture: It holds a picture track with something in it.
+        has_sound: It holds a sound track.
+    """
+
+    path: Path
+    limits: MediaLimits
+    seconds: float
+    has_picture: bool
+    has_sound: bool
+
+    def frames(self, count: int, *, max_side: int) -> list[Image.Image]:
+        """Return at most `count` frames, evenly spaced, in order, upright, RGB; none where there is no picture.
+
+        Raises:
+            MediaError: Frames are larger than `max_pixels`, or the track is damaged before its first frame.
+        """
+        if not self.has_picture:
+            return []
+        wanted = self._times(count)
+        kept = [_shrunk(frame, max_side) for frame in _read(self, wanted)]
+        return (
+            kept if len(kept) <= count else [kept[i] for i in np.linspace(0, len(kept) - 1, count).round().astype(int)]
+        )
+
+    def sound(self, rate: int, loudness: float | None) -> Float32[np.ndarray, " samples"] | None:
+        """Return mono samples as `load_sound` does; None where there is no sound, or less than counts as one."""
+        if not self.has_sound:
+            return None
+        try:
+            return load_sound(self.path, self.limits, rate=rate, loudness=loudness)
+        except UnusableMediaError:
+            return None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what it lacks: "no picture", "no sound"."""
+        lacks = {"no picture": not self.has_picture, "no sound": not self.has_sound}
+        return tuple(note for note, is_true in lacks.items() if is_true)
+
+    def _times(self, count: int) -> list[float]:
+        seconds = min(self.seconds, self.limits.max_seconds)
+        if seconds <= 0:
+            return [UNKNOWN_SECONDS * n for n in range(int(self.limits.max_seconds / UNKNOWN_SECONDS) + 1)]
+        return [seconds * (n + 0.5) / count for n in range(count)]
+
+
+def open_video(path: Path, limits: MediaLimits) -> Video:
+    """Read the header of a video.
+
+    Raises:
+        MediaError: Missing, no video in a known container, or neither picture nor sound in it.
+        MissingExtraError: PyAV is not installed.
+    """
+    check_file(path, limits.max_audio_bytes, "video")
+    av = _av()
+    try:
+        with path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
+            pictures = [s for s in container.streams.video if s.codec_context is not None and s.codec_context.width]
+            if pictures:
+                _check_size(pictures[0].codec_context.width, pictures[0].codec_context.height, path, limits)
+            video = Video(path, limits, _length(container), bool(pictures), bool(container.streams.audio))
+    except (av.FFmpegError, ValueError, OSError, IndexError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not (video.has_picture or video.has_sound):
+        raise _unreadable(path, "it holds neither picture nor sound")
+    return video
+
+
+def _read(video: Video, wanted: list[float]) -> Iterator[Any]:
+    """Yield the first frame at or after each time; the last one stands in for those past the end."""
+    av = _av()
+    served = 0
+    try:
+        with video.path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
+            stream = container.streams.video[0]
+            # freeing a decoder that has threads may wait for ever on Python's lock (PyAV issue 909)
+            stream.codec_context.thread_count = 1
+            start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+            while served < len(wanted):
+                before = served
+                for frame in container.decode(stream):
+                    at = (frame.time or 0.0) - start
+                    if at + 1e-6 < wanted[served]:
+                        if wanted[served] - at > SEEK_SECONDS and served > before:
+                            break
+                        continue
+                    _check_size(frame.width, frame.height, video.path, video.limits)
+                    yield frame
+                    served = next((n for n in range(served + 1, len(wanted)) if wanted[n] > at), len(wanted))
+                    if served == len(wanted):
+                        return
+                if served == before:
+                    return
+                container.seek(int((wanted[served] + start) / stream.time_base), stream=stream)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        if served == 0:
+            raise _unreadable(video.path, str(error)) from error
+
+
+def _length(container: Any) -> float:
+    """Return the seconds of the picture track, else of the whole; 0 where neither tells."""
+    for stream in container.streams.video:
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / 1_000_000
+
+
+def _shrunk(frame: Any, max_side: int) -> Image.Image:
+    """Return a frame as a picture, turned as the camera was held."""
+    picture: Image.Image = frame.to_image()
+    picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
+    turn = int(getattr(frame, "rotation", 0) or 0)
+    return picture.rotate(turn, expand=True) if turn % 360 else picture
+
+
+def _check_size(width: int, height: int, path: Path, limits: MediaLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise UnusableMediaError(
+            f"The video's frames have {width} x {height} pixels, the most is {limits.max_pixels}.",
+            path=str(path),
+            fix="make it smaller, or raise `max_pixels` if you trust its source",
+            check="bomb",
+        )
+
+
+def _unreadable(path: Path, reason: str) -> UnusableMediaError:
+    return UnusableMediaError(
+        f"The file is not a video in a known format: {reason.rstrip('.')}.",
+        path=str(path),
+        fix="convert it to MP4 or WebM; until then the item counts as having no video",
+        check="unreadable",
+    )
+
+
+def _av() -> Any:
+    try:
+        return importlib.import_module("av")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("av", "audio") from error

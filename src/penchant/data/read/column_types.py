@@ -1,0 +1,123 @@
+"""What each column of the items is for, where nobody said.
+
+In: a table of items and what the settings name. Out: its columns of words, media and attributes, and a `Finding` that tells the guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from penchant.core.schema import Finding
+from penchant.data.media.limits import MESH_ENDINGS, VIDEO_ENDINGS
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
+MEDIA_ENDINGS = {"image": PICTURE_ENDINGS, "audio": SOUND_ENDINGS, "video": VIDEO_ENDINGS, "mesh": MESH_ENDINGS}
+"""A column of signals is named, not guessed: tables end like any other table."""
+LONG_TEXT = 25
+"""Bytes. Columns whose texts are longer on average hold words; eight Chinese characters say as much as 25 Latin letters."""
+FEW_ROWS = 20
+"""In a smaller table nearly every category stands once."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they are for; a column may have none."""
+
+    text: tuple[str, ...] = ()
+    media: dict[str, str] = field(default_factory=dict)
+    attributes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def find_roles(
+    table: pl.DataFrame,
+    text: Sequence[str] | None,
+    media: dict[str, str] | None,
+    attributes: Sequence[str] | None,
+    title: str | None,
+) -> Roles:
+    """Return the roles that were given, and a guess of those that are None."""
+    pictures = dict(media) if media is not None else _media_columns(table)
+    named = {"item_id", *pictures.values(), *(text or ()), *(attributes or ())}
+    free = [column for column in table.columns if column not in named]
+    words = tuple(text) if text is not None else tuple(c for c in free if c == title or _is_long_text(table[c]))
+    rest = [column for column in free if column not in words and column != title]
+    categories = tuple(attributes) if attributes is not None else tuple(c for c in rest if _is_attribute(table[c]))
+    guesses = {
+        "text": ", ".join(words) if text is None else "",
+        "media": ", ".join(f"{column} ({modality})" for modality, column in pictures.items()) if media is None else "",
+        "attributes": ", ".join(categories) if attributes is None else "",
+        "not used": ", ".join(c for c in rest if c not in categories),
+    }
+    told = tuple(f"{role}: {columns}" for role, columns in guesses.items() if columns)
+    if not told:
+        return Roles(words, pictures, categories)
+    advice = "columns took these roles by what they hold; name them in [data] text, media and attributes to be sure"
+    finding = Finding("items.roles", len(told), len(table.columns), "kept", told, advice)
+    return Roles(words, pictures, categories, (finding,))
+
+
+def as_attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Turn text that holds numbers alone into numbers; codes with leading zeros stay text."""
+    return table.with_columns(_number(table[column]) for column in columns if table[column].dtype == pl.String)
+
+
+def split_lists(table: pl.DataFrame, separators: dict[str, str]) -> pl.DataFrame:
+    """Turn "Action|Comedy" into a list; an empty cell is null, a column of lists stays as it is."""
+    for column, separator in separators.items():
+        if isinstance(table[column].dtype, pl.List):
+            continue
+        parts = pl.col(column).cast(pl.String).str.split(separator).list.eval(pl.element().str.strip_chars())
+        parts = parts.list.eval(pl.element().filter(pl.element() != ""))
+        table = table.with_columns(pl.when(parts.list.len() > 0).then(parts).alias(column))
+    return table
+
+
+def _number(values: pl.Series) -> pl.Series:
+    text = values.str.strip_chars()
+    padded = text.str.contains(r"^-?0\d").any()
+    for dtype in (pl.Int64, pl.Float64):
+        number = text.cast(dtype, strict=False)
+        if not padded and number.count() and number.null_count() == (text.is_null() | (text == "")).sum():
+            return number.alias(values.name)
+    return values
+
+
+def _media_columns(table: pl.DataFrame) -> dict[str, str]:
+    """Find the columns whose values end like media; addresses are not fetched and so are no media."""
+    found: dict[str, str] = {}
+    for column in table.columns:
+        if table[column].dtype != pl.String:
+            continue
+        first = table[column].drop_nulls().head(100).str.to_lowercase()
+        for modality, endings in MEDIA_ENDINGS.items():
+            fits = sum(int(first.str.ends_with(ending).sum()) for ending in endings)
+            if fits > 0.8 * len(first) and not first.str.contains("://", literal=True).any():
+                found.setdefault(modality, column)
+    return found
+
+
+def _is_long_text(values: pl.Series) -> bool:
+    known = values.drop_nulls()
+    if values.dtype != pl.String or len(known) == 0:
+        return False
+    mean = known.str.len_bytes().mean()
+    address = known.head(100).str.contains(r"^\w+://\S+$").all()
+    return isinstance(mean, float) and mean > LONG_TEXT and known.n_unique() > len(known) / 4 and not address
+
+
+def _is_attribute(values: pl.Series) -> bool:
+    """Numbers, lists and flags are; text is where its values come again."""
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return True
+    if isinstance(values.dtype, pl.List):
+        return values.dtype.inner == pl.String
+    known = values.drop_nulls()
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum) or len(known) == 0:
+        return False
+    numbers = _number(known.cast(pl.String)).dtype.is_numeric()
+    return numbers or len(known) <= FEW_ROWS or known.n_unique() <= 0.9 * len(known)

@@ -1,0 +1,130 @@
+"""What a sample is called, in one spelling.
+
+In: a column of labels. Out: class names, and what was mended, looks misspelled or is too rare to learn.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+
+import polars as pl
+
+from penchant.core.errors import DataError, nearest
+from penchant.core.schema import Finding
+from penchant.data.findings import found
+from penchant.data.read.columns import read_ids
+from penchant.data.read.tables import RawTable
+
+MAX_SHARE_OF_CLASSES = 0.5
+"""Where more than this share of the rows has a label of its own, and there are over `MANY_CLASSES`, the column holds no classes."""
+MANY_CLASSES = 20
+RARE = 3
+"""A class with fewer samples cannot stand in train, validation and test at once."""
+TYPO_SHARE = 0.02
+"""A class this much rarer than one with nearly its name is likely a slip of the pen."""
+TYPO_LIKENESS = 0.8
+
+
+def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, list[Finding]]:
+    """Return each row's class, null where there is none.
+
+    Spaces around a label, Unicode forms and upper case make no difference; the commonest spelling is kept.
+
+    Args:
+        raw: Holds a column `label`.
+        names: Value to class; a value not named stays as it is.
+
+    Raises:
+        DataError: A value that `names` wants to rename does not occur.
+    """
+    label, notes = read_ids(raw, "label")
+    findings = [
+        replace(note, check="labels.spelling", advice="spaces and Unicode forms were evened out") for note in notes
+    ]
+    known = set(label.drop_nulls().unique().to_list())
+    for value in names:
+        if value not in known:
+            raise DataError(
+                f"No row has the label {value!r}, which [data.labels] names.", where=raw.name, fix=nearest(value, known)
+            )
+    label = label.replace(dict(names)) if names else label
+    spelled, merged = _one_case(label)
+    changed = spelled.ne_missing(label)
+    findings += found(
+        "labels.case",
+        int(changed.sum()),
+        len(label),
+        "repaired",
+        examples=(f"{before!r} became {after!r}" for before, after in merged),
+        advice="labels that differ only by upper case are one class",
+    )
+    return spelled.alias("label"), findings
+
+
+def check_classes(label: pl.Series, name: str) -> tuple[tuple[str, ...], list[Finding]]:
+    """Return the classes, sorted, and what is odd about them.
+
+    Raises:
+        DataError: No label, one class, or nearly as many as rows.
+    """
+    counts = dict(label.value_counts().sort("label").iter_rows())
+    if len(counts) < 2:
+        only = f"All {len(label):,} rows have the label {next(iter(counts))!r}" if counts else "No row has a label"
+        raise DataError(
+            f"{only}: there is nothing to tell apart.",
+            where=f"{name}, column label",
+            fix="add samples of another class, or map the column that tells them apart: [data.columns] label",
+        )
+    if len(counts) > MANY_CLASSES and len(counts) > MAX_SHARE_OF_CLASSES * len(label):
+        raise DataError(
+            f"{len(label):,} rows have {len(counts):,} different labels: that is no column of classes.",
+            where=f"{name}, column label",
+            fix="map the column that holds the classes: [data.columns] label",
+        )
+    rare = [value for value, count in counts.items() if count < RARE]
+    findings = found(
+        "labels.rare",
+        len(rare),
+        len(counts),
+        "kept",
+        examples=(f"{value!r}: {counts[value]}" for value in rare),
+        advice=f"a class with fewer than {RARE} samples cannot be learned, chosen by and tested; add some, or rename it in [data.labels]",
+        severity="warning",
+    )
+    return tuple(counts), findings + _typos(counts)
+
+
+def _one_case(label: pl.Series) -> tuple[pl.Series, list[tuple[str, str]]]:
+    """Give labels that differ by case alone the spelling that most rows have."""
+    counts = label.drop_nulls().value_counts().sort("count", label.name, descending=[True, False])
+    best: dict[str, str] = {}
+    merged: list[tuple[str, str]] = []
+    for value, _ in counts.iter_rows():
+        kept = best.setdefault(value.casefold(), value)
+        if kept != value:
+            merged.append((value, kept))
+    return (label.replace(dict(merged)) if merged else label), merged
+
+
+def _typos(counts: Mapping[str, int]) -> list[Finding]:
+    """Find rare classes whose name is nearly that of a common one; codes and short names are left alone."""
+    pairs: list[tuple[str, str]] = []
+    for value, count in counts.items():
+        common = [other for other, number in counts.items() if count <= TYPO_SHARE * number]
+        if len(value) < 4 or not value.isalpha():
+            continue
+        pairs += [(value, other) for other in difflib.get_close_matches(value, common, n=1, cutoff=TYPO_LIKENESS)]
+    return found(
+        "labels.typo",
+        sum(counts[value] for value, _ in pairs),
+        sum(counts.values()),
+        "kept",
+        examples=(
+            f'{value!r} ({counts[value]}): if it means {other!r}, set [data.labels] "{value}" = "{other}"'
+            for value, other in pairs
+        ),
+        advice="rare labels that look like a misspelled common one",
+        severity="warning",
+    )

@@ -1,0 +1,203 @@
+"""Labelled content from whatever a person has: a table, a table beside media, or one folder for each class.
+
+In: a path and what its columns mean, or a known layout. Out: `Samples`, not yet cleaned, with what was noticed about labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from penchant.core.config import Settings
+from penchant.core.errors import DataError
+from penchant.core.registry import Table
+from penchant.core.schema import Finding, Samples
+from penchant.data.findings import found
+from penchant.data.read.column_types import as_attributes, find_roles
+from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
+from penchant.data.read.folders import MEDIA_ENDINGS, read_class_folders
+from penchant.data.read.labels import check_classes, read_labels
+from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
+
+LABELLED = Table(
+    "labelled source",
+    {
+        "files": "penchant.data.read.samples:read_sample_files",
+        "mm_sentiment": "penchant.data.converters.labelled:read_mm_sentiment",
+        "zh_sentiment": "penchant.data.converters.labelled:read_zh_sentiment",
+        "cold": "penchant.data.converters.labelled:read_cold",
+        "davidson": "penchant.data.converters.labelled:read_davidson",
+        "memes": "penchant.data.converters.labelled:read_memes",
+        "depresjon": "penchant.data.converters.labelled:read_depresjon",
+        "cough": "penchant.data.converters.labelled:read_cough",
+    },
+    group="penchant.labelled",
+)
+SAMPLE_FILES = ("samples", "data", "dataset", "labels")
+OURS = ("sample_id", "label", "group", "part")
+"""Columns that are never content."""
+
+
+class SamplesConfig(Settings):
+    """Where labelled data is and what its columns mean."""
+
+    format: str = "files"
+    """"files" for your own table or folder, or a known layout: mm_sentiment, zh_sentiment, cold, davidson, memes, depresjon, cough."""
+    path: Path = Path()
+    """The table (CSV, Parquet, JSON lines), or a folder: of samples.*, data.*, train.* and test.*, or of one folder for each class."""
+    columns: dict[str, str] = {}
+    """Our names of the columns to yours: sample_id, label, group, part. Without sample_id, rows are numbered."""
+    labels: dict[str, str] = {}
+    """Values of the label column to the classes they mean, for example "1" = "happy"; values not named stay as they are."""
+    text: list[str] | None = None
+    """Columns with words; None takes the long ones."""
+    media: dict[str, str] | None = None
+    """Modality (image, audio, video, mesh, signal) to the column with a path below `media_folder`; None goes by file endings."""
+    media_folder: str = ""
+    """Folder of media, below `path`."""
+    attributes: list[str] = []
+    """Columns with categories or numbers to learn from; none unless named, since a column may give the label away."""
+    signals: str | None = None
+    """One table below `path` with every sample's readings: a column with the sample's id, one with times, one for each channel."""
+
+
+def read_samples(config: SamplesConfig) -> Samples:
+    """Return labelled data, not yet cleaned.
+
+    Raises:
+        ConfigError: The format is unknown.
+        DataError: A file or column is missing, or the labels cannot be learned from.
+    """
+    if not config.path.exists():
+        raise DataError(
+            f"There is no file or folder {config.path.name!r}.", where=str(config.path), fix="correct [data] path"
+        )
+    samples: Samples = LABELLED.load(config.format)(config)
+    return samples
+
+
+def read_sample_files(config: SamplesConfig) -> Samples:
+    """Read your own table, or a folder that holds one."""
+    if config.path.is_file():
+        config, path = config.model_copy(update={"path": config.path.parent}), config.path
+        return assemble_samples(config, read_table(path))
+    single = find_file(config.path, SAMPLE_FILES)
+    if single is not None:
+        return assemble_samples(config, read_table(single))
+    parts = {part: file for part in ("train", "validation", "test") if (file := _part_file(config.path, part))}
+    if parts:
+        return assemble_samples(config, read_parts_of(parts))
+    raw = read_class_folders(config.path)
+    media = {modality: modality for modality in MEDIA_ENDINGS if modality in raw.table.columns}
+    text = ["text"] if "text" in raw.table.columns else []
+    return assemble_samples(config.model_copy(update={"media": media, "text": text}), raw)
+
+
+def samples_from(table: Any, config: SamplesConfig | None = None) -> Samples:
+    """Return samples from a pandas, Polars or Arrow table, with the same settings as files.
+
+    Raises:
+        DataError: As for files.
+    """
+    return assemble_samples(config or SamplesConfig(), as_raw(table, "samples"))
+
+
+def read_parts_of(files: Mapping[str, Path]) -> RawTable:
+    """Return the tables of a published split as one; the file decides the part, whatever a column says."""
+    raws = {part: read_table(path) for part, path in files.items()}
+    tables = [raw.table.with_columns(part=pl.lit(part)) for part, raw in raws.items()]
+    findings = tuple(finding for raw in raws.values() for finding in raw.findings)
+    name = " + ".join(raw.name for raw in raws.values())
+    return RawTable(pl.concat(tables, how="diagonal_relaxed"), name, findings=findings)
+
+
+def assemble_samples(config: SamplesConfig, raw: RawTable) -> Samples:
+    """Check a raw table and bind it to `Samples`; every converter ends here.
+
+    Raises:
+        DataError: There is no label column, nothing to learn from, or only one class.
+    """
+    raw = rename(raw, config.columns, ("label",), "data.columns")
+    for asked, columns in (("text", config.text or ()), ("media", (config.media or {}).values())):
+        for column in columns:
+            require(raw, column, f"[data] {asked}")
+    for column in config.attributes:
+        require(raw, column, "[data] attributes")
+    label, findings = read_labels(raw, config.labels)
+    named, notes = _keys(raw)
+    table = raw.table.with_columns(named).with_columns(label=label)
+    if config.signals is not None:
+        table = table.with_columns(signal=pl.format("{}#{}", pl.lit(config.signals), "sample_id"))
+    known, more = _known(raw, table)
+    classes, about_classes = check_classes(known["label"], raw.name)
+    return _bind(config, raw, known, classes, (*raw.findings, *findings, *notes, *more, *about_classes))
+
+
+def _bind(
+    config: SamplesConfig,
+    raw: RawTable,
+    table: pl.DataFrame,
+    classes: tuple[str, ...],
+    findings: tuple[Finding, ...],
+) -> Samples:
+    """Give content columns their roles, guessing those nobody named."""
+    media = config.media
+    if config.signals is not None:
+        media = {**(media or {}), "signal": "signal"}
+    roles = find_roles(table.drop(OURS, strict=False), config.text, media, config.attributes, None)
+    if not (roles.text or roles.media or roles.attributes):
+        raise DataError(
+            "No column holds words, media or attributes to learn from.",
+            where=raw.name,
+            fix='name one: [data] text = ["..."], or [data.media] image = "..."',
+        )
+    table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
+    ours = [name for name in OURS if name in table.columns]
+    table = table.select(*ours, pl.exclude(ours))
+    named = tuple(replace(finding, check=finding.check.replace("items.", "samples.")) for finding in roles.findings)
+    root = config.path / config.media_folder
+    return Samples(table, classes, roles.text, roles.media, roles.attributes, root, (*findings, *named))
+
+
+def _keys(raw: RawTable) -> tuple[list[pl.Series], list[Finding]]:
+    """Read ids, groups and parts, which are then `str`; rows without an id are numbered."""
+    columns: list[pl.Series] = []
+    findings: list[Finding] = []
+    if "sample_id" not in raw.table.columns:
+        numbers = pl.Series("sample_id", range(raw.first_row, raw.first_row + raw.table.height))
+        columns.append(numbers.cast(pl.String))
+    for name in ("sample_id", "group"):
+        if name in raw.table.columns:
+            ids, notes = read_ids(raw, name)
+            columns.append(ids.alias(name))
+            findings += notes
+    if "part" in raw.table.columns:
+        columns.append(read_parts(raw, "part").alias("part"))
+    return columns, findings
+
+
+def _known(raw: RawTable, table: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
+    """Leave out rows without an id or a label, and all but the first of one id."""
+    findings: list[Finding] = []
+    wanted = {
+        "labels.missing": (pl.col("label").is_null(), "rows without a label teach nothing and test nothing"),
+        "ids.missing": (pl.col("sample_id").is_null(), "every row needs an id"),
+        "samples.duplicate": (
+            pl.col("sample_id").is_not_null() & ~pl.col("sample_id").is_first_distinct(),
+            "keep one row for each sample_id; the first was taken",
+        ),
+    }
+    dropped = table.select(**{check: condition for check, (condition, _) in wanted.items()})
+    for check, (_, advice) in wanted.items():
+        rows = dropped[check].arg_true()
+        places = (raw.place(row, "label" if check == "labels.missing" else "sample_id") for row in rows.head(5))
+        findings += found(check, len(rows), table.height, "dropped", examples=places, advice=advice, severity="warning")
+    return table.filter(~dropped.select(pl.any_horizontal(pl.all())).to_series()), findings
+
+
+def _part_file(folder: Path, part: str) -> Path | None:
+    return find_file(folder, tuple(name for name, means in PART_NAMES.items() if means == part))

@@ -1,0 +1,317 @@
+"""From whatever a platform has to the three tables.
+
+In: a folder of files, a known format, or tables from Python. Out: a `Dataset`, not yet cleaned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.errors import DataError
+from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
+from penchant.data import SOURCES
+from penchant.data.findings import found
+from penchant.data.read.column_types import as_attributes, find_roles, split_lists
+from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
+from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
+
+EVENT_FILES = ("interactions", "events", "ratings", "clicks")
+ITEM_FILES = ("items", "catalog", "products", "movies")
+USER_FILES = ("users",)
+EVENT_CONTENT = ("text", "image", "audio")
+"""The user's own words, picture or voice note."""
+
+
+class DataConfig(Settings):
+    """Where the data is and what its columns mean."""
+
+    format: str = "files"
+    """"files" for your own tables, or a known layout: `penchant list sources`."""
+    path: Path = Path()
+    """Folder of the files (or the one file of events); relative to the settings file."""
+    interactions: str | None = None
+    """File of events, or folder of such files; None finds interactions.*, events.*, ratings.* or clicks.*."""
+    items: str | None = None
+    """File of items; None finds items.*, catalog.*, products.* or movies.*; without one, items are what the events name."""
+    users: str | None = None
+    """File of users; None finds users.*."""
+    columns: dict[str, str] = {}
+    """Our names of the events' columns to yours: user_id, item_id, at, kind, value, text, image, audio, part."""
+    item_columns: dict[str, str] = {}
+    """Our names of the items' columns to yours: item_id, title."""
+    user_columns: dict[str, str] = {}
+    """Our names of the users' columns to yours: user_id."""
+    text: list[str] | None = None
+    """Items' columns with words; None takes the title and the long ones."""
+    media: dict[str, str] | None = None
+    """Modality to the items' column with a path below `media_folder`; None goes by file endings (.jpg, .ogg, ...)."""
+    media_folder: str = ""
+    """Folder of media, below `path`."""
+    attributes: list[str] | None = None
+    """Items' columns with categories or numbers; None takes numbers, lists, and words that come again."""
+    lists: dict[str, str] = {}
+    """Attribute to the separator of its values, for example genres = "|"."""
+    default_kind: str = "interaction"
+    """Kind of events that name none."""
+    min_value: float | None = None
+    """Events with a smaller value (rating), or with none, are left out."""
+    min_interactions: int = Field(0, ge=0)
+    """Users and items with fewer events are left out, again and again until none is left (k-core)."""
+
+
+def read(config: DataConfig) -> Dataset:
+    """Return the data of a run, not yet cleaned.
+
+    Raises:
+        ConfigError: The format is unknown.
+        DataError: A file or column is missing, a value has the wrong type, or events and items share no id.
+    """
+    if not config.path.exists():
+        raise DataError(f"There is no folder {config.path.name!r}.", where=str(config.path), fix="correct [data] path")
+    dataset: Dataset = SOURCES.load(config.format)(config)
+    return dataset
+
+
+def read_files(config: DataConfig) -> Dataset:
+    """Read a folder of CSV, TSV, Parquet or JSON-lines files."""
+    if config.path.is_file():
+        config = config.model_copy(update={"path": config.path.parent, "interactions": config.path.name})
+    events = _named(config, config.interactions, EVENT_FILES, "interactions")
+    if events is None:
+        raise DataError(
+            "There is no file of events.", where=str(config.path), fix='name it: [data] interactions = "your_file.csv"'
+        )
+    items = _named(config, config.items, ITEM_FILES, "items")
+    users = _named(config, config.users, USER_FILES, "users")
+    return assemble(
+        config,
+        read_table(events),
+        read_table(items) if items else None,
+        read_table(users) if users else None,
+        media_root=config.path / config.media_folder,
+    )
+
+
+def from_tables(interactions: Any, items: Any = None, users: Any = None, config: DataConfig | None = None) -> Dataset:
+    """Return a dataset from pandas, Polars or Arrow tables, with the same settings as files.
+
+    Raises:
+        DataError: As for files.
+    """
+    config = config or DataConfig()
+    return assemble(
+        config,
+        as_raw(interactions, "interactions"),
+        None if items is None else as_raw(items, "items"),
+        None if users is None else as_raw(users, "users"),
+        media_root=config.path / config.media_folder,
+    )
+
+
+def with_defaults(config: DataConfig, **defaults: Any) -> DataConfig:
+    """Return settings in which a known layout fills what the user left open."""
+    return config.model_copy(
+        update={name: value for name, value in defaults.items() if name not in config.model_fields_set}
+    )
+
+
+def assemble(
+    config: DataConfig,
+    interactions: RawTable,
+    items: RawTable | None,
+    users: RawTable | None,
+    *,
+    media_root: Path | None,
+) -> Dataset:
+    """Check raw tables and bind them to the nouns; every converter ends here."""
+    events, findings = _interactions(config, interactions)
+    if items is None:
+        catalog = Catalog(events.select(pl.col("item_id").unique().sort()))
+    else:
+        catalog, notes = _catalog(config, items, media_root)
+        findings += notes
+        _check_overlap(events, catalog, interactions.name, items.name)
+    events, notes = _core(events, config.min_interactions)
+    findings += notes + _size_findings(events)
+    people = None
+    if users is not None:
+        people, notes = _users(config, users)
+        findings += notes
+    return Dataset(catalog, Interactions(events), people, tuple(findings))
+
+
+def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list[Finding]]:
+    """Bring events to the columns of `INTERACTION_SCHEMA`; cells are read before rows are dropped, so rows keep their numbers."""
+    raw = rename(raw, config.columns, ("user_id", "item_id"), "data.columns")
+    findings = list(raw.findings)
+    columns: dict[str, pl.Series | pl.Expr] = {}
+    for column in ("user_id", "item_id"):
+        columns[column], notes = read_ids(raw, column)
+        findings += notes
+    columns |= {"at": pl.lit(None, TIME), "value": pl.lit(None, pl.Float32)}
+    if "at" in raw.table.columns:
+        columns["at"], notes = read_times(raw, "at")
+        findings += notes
+    if "value" in raw.table.columns:
+        columns["value"] = read_numbers(raw, "value")
+    default = pl.lit(config.default_kind.strip().lower())
+    columns["kind"] = default
+    if "kind" in raw.table.columns:
+        kind = pl.col("kind").cast(pl.String).str.strip_chars().str.to_lowercase()
+        columns["kind"] = pl.when(kind != "").then(kind).otherwise(default)
+    columns |= {name: pl.col(name).cast(pl.String) for name in EVENT_CONTENT if name in raw.table.columns}
+    if "part" in raw.table.columns:
+        columns["part"] = read_parts(raw, "part")
+    ordered = [*INTERACTION_SCHEMA, *(name for name in columns if name not in INTERACTION_SCHEMA)]
+    events = raw.table.with_columns(**columns).select(ordered)
+    return _known_events(config, raw, events, findings)
+
+
+def _known_events(
+    config: DataConfig, raw: RawTable, events: pl.DataFrame, findings: list[Finding]
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Leave out events of nobody, of nothing, and of too small a value."""
+    total = events.height
+    events, notes = _with_id(events, raw, "user_id", "item_id")
+    findings += notes
+    if config.min_value is not None:
+        before = events.height
+        events = events.filter(pl.col("value") >= config.min_value)
+        advice = f"value below {config.min_value:g} or missing"
+        findings += found("events.low_value", before - events.height, before, "dropped", examples=(), advice=advice)
+    if events.height == 0:
+        raise DataError(
+            f"None of {total:,} events is left.", where=raw.name, fix="check data.min_value and the columns' mapping"
+        )
+    unknown = events["at"].null_count()
+    if unknown:
+        advice = (
+            "no event has a time: only random, cold_items and published splits work"
+            if unknown == events.height
+            else "an event without a time counts as its user's oldest"
+        )
+        findings += found("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
+    return events, findings
+
+
+def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.DataFrame, list[Finding]]:
+    """Drop rows without an id."""
+    known = table.select(pl.all_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
+    rows = (~known).arg_true().head(5).to_list()
+    findings = found(
+        "ids.missing",
+        table.height - int(known.sum()),
+        table.height,
+        "dropped",
+        examples=(raw.place(row, " or ".join(columns)) for row in rows),
+        advice="every row needs an id",
+        severity="warning",
+    )
+    return table.filter(known), findings
+
+
+def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tuple[Catalog, list[Finding]]:
+    """Bind item columns to their roles, guessing the roles nobody named."""
+    raw = rename(raw, config.item_columns, ("item_id",), "data.item_columns")
+    asked = {
+        "text": config.text or (),
+        "media": (config.media or {}).values(),
+        "attributes": config.attributes or (),
+        "lists": config.lists,
+    }
+    for setting, columns in asked.items():
+        for column in columns:
+            require(raw, column, f"[data] {setting}")
+    ids, notes = read_ids(raw, "item_id")
+    table, more = _with_id(raw.table.with_columns(item_id=ids), raw, "item_id")
+    if table.height == 0:
+        raise DataError("No item has an id.", where=raw.name, fix="map it: [data.item_columns] item_id")
+    table = split_lists(table, config.lists)
+    title = "title" if "title" in table.columns else None
+    roles = find_roles(table, config.text, config.media, config.attributes, title)
+    table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
+    catalog = Catalog(
+        table.select("item_id", pl.exclude("item_id")), title, roles.text, roles.media, roles.attributes, media_root
+    )
+    return catalog, [*raw.findings, *notes, *more, *roles.findings]
+
+
+def _users(config: DataConfig, raw: RawTable) -> tuple[Users, list[Finding]]:
+    """Every column of the users is an attribute."""
+    raw = rename(raw, config.user_columns, ("user_id",), "data.user_columns")
+    ids, notes = read_ids(raw, "user_id")
+    table, more = _with_id(raw.table.with_columns(user_id=ids), raw, "user_id")
+    names = [name for name in table.columns if name != "user_id"]
+    return Users(as_attributes(table, names), tuple(names)), [*raw.findings, *notes, *more]
+
+
+def _check_overlap(events: pl.DataFrame, catalog: Catalog, events_name: str, items_name: str) -> None:
+    if not events["item_id"].is_in(catalog.table["item_id"].implode()).any():
+        raise DataError(
+            f"No event names an item of the catalog (events: {events['item_id'][0]!r}, items: {catalog.item_ids[0]!r}).",
+            where=f"{events_name} and {items_name}, column item_id",
+            fix="map the columns that hold the same ids in [data.columns] and [data.item_columns]",
+        )
+
+
+def _core(events: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[Finding]]:
+    """Drop users and items with fewer than `least` events until none is left."""
+    total = events.height
+    while least > 1 and events.height:
+        kept = events.filter((pl.len().over("user_id") >= least) & (pl.len().over("item_id") >= least))
+        if kept.height == events.height:
+            break
+        events = kept
+    if events.height == 0:
+        raise DataError(
+            f"No users and items are left that have {least} events each.", where="data.min_interactions", fix="lower it"
+        )
+    advice = f"their user or item has fewer than {least} events (min_interactions)"
+    return events, found("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
+
+
+def _size_findings(events: pl.DataFrame) -> list[Finding]:
+    """Note what makes learning hard, and stop where nothing can be learned."""
+    if events["item_id"].n_unique() == 1:
+        raise DataError(
+            f"All events name one item, {events['item_id'][0]!r}: there is nothing to choose from.",
+            where="interactions, column item_id",
+            fix="map the column that tells items apart",
+        )
+    findings: list[Finding] = []
+    if events["user_id"].n_unique() == 1:
+        findings += found(
+            "events.one_user",
+            1,
+            1,
+            "kept",
+            examples=(f"user {events['user_id'][0]!r}",),
+            advice="with one user there is nobody to learn from; map the column that tells users apart",
+            severity="warning",
+        )
+    known = events["at"].drop_nulls()
+    if len(known) > 1 and known.min() == known.max():
+        findings += found(
+            "events.one_instant",
+            len(known),
+            events.height,
+            "kept",
+            examples=(f"{known[0]:%Y-%m-%d %H:%M:%S}",),
+            advice="all times are equal, so no split by time is possible: choose a random, cold_items or published one",
+            severity="warning",
+        )
+    return findings
+
+
+def _named(config: DataConfig, name: str | None, defaults: tuple[str, ...], noun: str) -> Path | None:
+    if name is None:
+        return find_file(config.path, defaults)
+    path = config.path / name
+    if not path.exists():
+        raise DataError(f"There is no file {name!r}.", where=str(config.path), fix=f"correct [data] {noun}")
+    return path

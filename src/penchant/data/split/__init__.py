@@ -1,0 +1,1 @@
+"""Split into train, validation and test, and look for leakage."""

@@ -1,0 +1,1 @@
+"""Select, fit, ensemble, ablate and evaluate: everything that decides a published number."""

@@ -1,0 +1,94 @@
+"""What the ablation compares.
+
+In: members and the channels they read. Out: one arm for each set of modalities, fitted without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from penchant.core.schema import BEHAVIOUR, Content
+from penchant.models.factory import MemberTables, make_member
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recommender to be fitted: which members, and what they may know.
+
+    Attributes:
+        uses: Modalities, and "behaviour".
+        members: Pool names of the members that take part.
+    """
+
+    uses: frozenset[str]
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A member as one arm needs it.
+
+    Attributes:
+        table: Its settings.
+        channels: Content it may see; None for all.
+    """
+
+    table: Mapping[str, Any]
+    channels: frozenset[str] | None = None
+
+
+def plan_arms(
+    tables: MemberTables, content: Content, *, networks: bool = False
+) -> tuple[list[Plan], dict[str, Variant]]:
+    """Return the arms, the one with everything first, and the pool of members they need.
+
+    Arms: all; behaviour alone; each modality alone; all but each modality. A member that reads several modalities is fitted
+    anew, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not asked for,
+    members that cost minutes stand in the first arm only, and the second is everything without them.
+    """
+    modality = {name: e.modality for name, e in content.channels.items()}
+    present = sorted(set(modality.values()))
+    everything = frozenset({BEHAVIOUR, *present})
+    sets = [everything, frozenset({BEHAVIOUR})]
+    sets += [everything - {m} for m in present] + [frozenset({m}) for m in present]
+    quick = {name: t for name, t in tables.items() if networks or not make_member(name, t).is_costly}
+    asked = [(everything, tables)]
+    asked += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]
+    pool: dict[str, Variant] = {}
+    plans = []
+    for uses, taking_part in asked:
+        names = []
+        for name, table in taking_part.items():
+            found = _member_for(name, table, uses, modality, content)
+            if found is not None:
+                key, variant = found
+                pool[key] = variant
+                names.append(key)
+        if names:
+            plans.append(Plan(uses, tuple(names)))
+    return plans, pool
+
+
+def _member_for(
+    name: str, table: Mapping[str, Any], uses: frozenset[str], modality: Mapping[str, str], content: Content
+) -> tuple[str, Variant] | None:
+    """Return the member as this arm may have it, None where nothing of it is left."""
+    member = make_member(name, table)
+    reads = member.channels(content)
+    if member.learns_from_behaviour and BEHAVIOUR not in uses:
+        return None
+    kept = frozenset(channel for channel in reads if modality.get(channel) in uses)
+    if reads and not kept and not member.stands_without_content:
+        return None
+    if len(kept) == len(reads):
+        return name, Variant(table)
+    return f"{name} [{', '.join(sorted(kept)) or 'no content'}]", Variant(_only(table, kept), kept)
+
+
+def _only(table: Mapping[str, Any], kept: frozenset[str]) -> dict[str, Any]:
+    """Narrow a table that names its channels."""
+    if not isinstance(table.get("channels"), list):
+        return dict(table)
+    return {**table, "channels": [c for c in table["channels"] if c in kept]}

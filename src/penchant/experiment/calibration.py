@@ -1,0 +1,298 @@
+"""Classifiers weighed, probabilities calibrated, thresholds and doubts set: all on validation, never on test.
+
+In: validation labels, and logarithms of probability of the members. Out: a `Combined`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from pydantic import Field
+from scipy.optimize import minimize, minimize_scalar
+from sklearn.isotonic import IsotonicRegression
+
+from penchant.classifiers.classifier import LogProbability, log_softmax
+from penchant.classifiers.combined import (
+    TINY,
+    Calibration,
+    CalibrationKind,
+    Combined,
+    Decision,
+    Probability,
+    Stack,
+    log_odds,
+    shares,
+)
+from penchant.core.config import Settings
+from penchant.metrics.classification import from_confusion
+from penchant.metrics.interest import Platt
+
+Aim = Literal["accuracy", "macro_f1", "cost", "none"]
+FOLDS = 5
+ENOUGH_FOR_STEPS = 500
+"""Staircases are fitted to noise below this. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
+SMALLEST = 1e-6
+"""No probability is taken for less where surprise is measured."""
+PULL = 0.5
+"""Squared distance of the stack's weights from equal ones counts as so many samples."""
+LEAST = 0.01
+"""Least slope of a calibration and least sum of a stack's weights: validation may flatten what training learned, never turn it round.
+On a small validation set the fitted slope is negative by chance, and every ranking of that fit would be upside down."""
+
+
+class Config(Settings):
+    """What is tuned on validation."""
+
+    calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
+    """auto takes what does best on held-out parts of validation; isotonic only where validation is large."""
+    aim: Aim = "macro_f1"
+    """What thresholds are chosen for; "cost" takes `costs`, "none" leaves the most probable class the answer."""
+    costs: dict[str, float] = {}
+    """What missing a sample of each class costs; a class not named costs 1."""
+    sure: float = Field(0.95, gt=0, le=1)
+    """Wanted accuracy of the answers given without asking a person."""
+    max_asked: float = Field(0.3, ge=0, lt=1)
+    """Largest share of samples that a person is asked about; 0 never asks."""
+
+
+def combine(
+    members: Sequence[str],
+    found: Mapping[str, LogProbability],
+    present: Mapping[str, Bool[np.ndarray, " samples"]],
+    labels: Int64[np.ndarray, " samples"],
+    prior: Float64[np.ndarray, " classes"],
+    classes: Sequence[str],
+    config: Config,
+) -> Combined:
+    """Return the members as one classifier.
+
+    Args:
+        members: Which of `found` take part.
+        found: By member, on validation.
+        present: By member, on validation.
+        labels: Of validation.
+        prior: Logarithm of each class's share in training.
+        classes: Names.
+        config: What is tuned.
+    """
+    stack = fit_stack(members, found, present, labels, prior)
+    logits = stack.logits(found, present)
+    calibration = calibrate(logits, labels, config.calibration)
+    probability = calibration.apply(logits)
+    costs = np.array([config.costs.get(name, 1.0) for name in classes])
+    factor = choose_factors(probability, labels, config.aim, costs)
+    decision = Decision(factor)
+    sure = choose_doubt(decision, probability, labels, config.sure, config.max_asked)
+    return Combined(stack, calibration, Decision(factor, sure))
+
+
+def fit_stack(
+    members: Sequence[str],
+    found: Mapping[str, LogProbability],
+    present: Mapping[str, Bool[np.ndarray, " samples"]],
+    labels: Int64[np.ndarray, " samples"],
+    prior: Float64[np.ndarray, " classes"],
+) -> Stack:
+    """Return non-negative weights and class biases of least cross-entropy, pulled a little toward equal weights."""
+    each = np.stack([found[name] for name in members], axis=1)  # (N, M, C)
+    there = np.stack([present[name] for name in members], axis=1)
+    judged = there.any(axis=1)
+    each, there, labels = each[judged], there[judged], labels[judged]
+    count, num_members, num_classes = each.shape
+    even = np.full(num_members, 1.0 / num_members)
+    if not count:
+        return Stack(tuple(members), even, np.zeros(num_classes), prior)
+    truth = np.eye(num_classes)[labels]
+
+    def loss(parameters: np.ndarray) -> float:
+        weight, bias = parameters[:num_members], parameters[num_members:]
+        logits = np.einsum("nm,nmc->nc", shares(weight, there), np.where(there[..., None], each, 0.0)) + bias
+        pulled = PULL * (np.square(weight - even).sum() + np.square(bias).sum())
+        return float((-(truth * log_softmax(logits)).sum() + pulled) / count)
+
+    start = np.concatenate([even, np.zeros(num_classes)])
+    bounds = [(0.0, None)] * num_members + [(None, None)] * num_classes
+    best = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    weight = best[:num_members] if best[:num_members].sum() > LEAST else LEAST * even
+    return Stack(tuple(members), weight, best[num_members:], prior)
+
+
+def is_flat(row: Combined) -> bool:
+    """Return whether validation ranks the classes the other way round than training, so that weight or slope was held at `LEAST`."""
+    slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
+    return bool(row.stack.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
+
+
+def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
+    """Return the calibration asked for, or for "auto" that of least surprise at `targets` over five held-out parts of validation."""
+    if kind != "auto":
+        return _fit(kind, logits, labels)  # type: ignore[arg-type]
+    kinds: list[CalibrationKind] = ["none", "temperature", "platt"]
+    if len(labels) >= ENOUGH_FOR_STEPS:
+        kinds.append("isotonic")
+    fold, wanted = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
+    scores = {}
+    for name in kinds:
+        held = np.zeros(logits.shape)
+        for number in range(FOLDS):
+            out = fold == number
+            if (~out).any():
+                held[out] = _fit(name, logits[~out], labels[~out]).apply(logits[out])
+        scores[name] = surprise(held, wanted)
+    return _fit(min(scores, key=lambda name: scores[name]), logits, labels)
+
+
+def choose_factors(
+    probability: Probability, labels: Int64[np.ndarray, " samples"], aim: Aim, costs: Float64[np.ndarray, " classes"]
+) -> Float64[np.ndarray, " classes"]:
+    """Return what each class's probability is multiplied by before the largest wins; one class at a time, until none moves."""
+    factor = np.ones(probability.shape[1])
+    if aim == "none":
+        return factor
+    if aim == "cost":
+        return costs / costs.sum()  # of calibrated probabilities this is the least expected cost (Elkan, IJCAI 2001)
+    best = score_answers(labels, np.argmax(probability, axis=1), aim)
+    for _ in range(3):
+        before = factor.copy()
+        for k in range(len(factor) - (len(factor) == 2)):
+            best, factor = _best_factor(probability, labels, aim, factor, k, best)
+        if (factor == before).all():
+            break
+    return factor / factor.sum()
+
+
+def choose_doubt(
+    decision: Decision, probability: Probability, labels: Int64[np.ndarray, " samples"], wanted: float, max_asked: float
+) -> float:
+    """Return the confidence below which a person is asked: the lowest that makes the rest right often enough.
+
+    Where even asking about `max_asked` does not, that many are asked.
+    """
+    confidence = decision.confidence(probability)
+    order = np.argsort(-confidence, kind="stable")
+    right = (decision.answers(probability) == labels)[order]
+    accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
+    least = max(1, int(np.ceil((1 - max_asked) * len(right))))
+    enough = np.flatnonzero(accuracy[least - 1 :] >= wanted)
+    kept = least + int(enough[-1]) if len(enough) else least
+    if kept >= len(right):
+        return 0.0
+    return float((confidence[order[kept - 1]] + confidence[order[kept]]) / 2)
+
+
+def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarray, " samples"], aim: str) -> float:
+    """Return accuracy or macro-F1; a class without a sample does not count."""
+    if aim == "macro_f1":  # scikit-learn's own takes milliseconds, and thousands of thresholds are tried
+        size = int(max(labels.max(), answers.max())) + 1
+        cells = np.bincount(labels * size + answers, minlength=size**2).reshape(1, size, size)
+        return float(from_confusion(cells.astype(np.float64))["macro_f1"][0])
+    return float((labels == answers).mean())
+
+
+def cross_entropy(probability: Probability, labels: Int64[np.ndarray, " samples"]) -> float:
+    """Return the mean surprise at the truth, in nats."""
+    return surprise(probability, np.eye(probability.shape[1])[labels])
+
+
+def surprise(probability: Probability, wanted: Probability) -> float:
+    """Return the mean cross-entropy to what was wanted, in nats."""
+    return float(-(wanted * np.log(np.maximum(probability, SMALLEST))).sum(axis=1).mean())
+
+
+def targets(labels: Int64[np.ndarray, " samples"], num_classes: int) -> Probability:
+    """Return what probabilities are calibrated to: the truth, but no surer than so many samples of a class can make one.
+
+    Samples that are all told apart would otherwise be explained best by probabilities of 0 and 1, and whatever is unlike them would be
+    answered with the same certainty. Of a class with n samples, others get 1 / (n + classes) each.
+
+    Source: Platt, 1999, for two classes; Laplace's rule of succession is the same for more.
+    """
+    count = np.bincount(labels, minlength=num_classes)[labels][:, None]
+    return (count * np.eye(num_classes)[labels] + 1) / (count + num_classes)
+
+
+def _best_factor(
+    probability: Probability,
+    labels: Int64[np.ndarray, " samples"],
+    aim: Aim,
+    factor: Float64[np.ndarray, " classes"],
+    k: int,
+    best: float,
+) -> tuple[float, Float64[np.ndarray, " classes"]]:
+    """Try other factors of one class: those between which some answers change; keep the middle, in log odds, of the widest run of the best.
+
+    So many samples cannot tell a probability below one over their number from 0: borders further out count as there.
+    """
+    product = probability * factor
+    others = np.delete(product, k, axis=1).max(axis=1)
+    border = np.log(np.maximum(others, TINY)) - np.log(np.maximum(probability[:, k], TINY))
+    border = np.unique(np.clip(border, -np.log1p(len(labels)), np.log1p(len(labels))))
+    if len(border) > 200:
+        border = np.quantile(border, np.linspace(0, 1, 201))
+    tried = (border[1:] + border[:-1]) / 2
+    scores = np.array([score_answers(labels, _answers(product, probability, k, value), aim) for value in tried])
+    if not len(scores) or scores.max() <= best:
+        return best, factor
+    first, last = _widest(scores >= scores.max() - 1e-12, border)
+    run = tried[first:last]
+    moved = factor.copy()
+    moved[k] = np.exp(run[np.argmin(np.abs(run - (border[first] + border[last]) / 2))])
+    return float(scores.max()), moved
+
+
+def _widest(is_best: Bool[np.ndarray, " stretches"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
+    """Return the two borders of the widest run of best stretches; stretch n lies between borders n and n + 1."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_best, [False]]).astype(np.int8)))
+    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    return max(runs, key=lambda run: border[run[1]] - border[run[0]])
+
+
+def _answers(
+    product: Probability, probability: Probability, k: int, log_factor: float
+) -> Int64[np.ndarray, " samples"]:
+    changed = product.copy()
+    changed[:, k] = probability[:, k] * np.exp(log_factor)
+    return np.argmax(changed, axis=1)
+
+
+def _fit(kind: CalibrationKind, logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> Calibration:
+    probability = np.exp(log_softmax(logits))
+    classes = range(logits.shape[1])
+    if kind == "temperature":
+        return Calibration("temperature", temperature=_temperature(logits, labels))
+    if kind == "platt":
+        odds = log_odds(probability)
+        lines = [_line(labels == k, odds[:, k]) for k in classes]
+        return Calibration("platt", slope=np.array([a for a, _ in lines]), intercept=np.array([b for _, b in lines]))
+    if kind == "isotonic":
+        return Calibration("isotonic", steps=tuple(_steps(labels == k, probability[:, k]) for k in classes))
+    return Calibration()
+
+
+def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> float:
+    wanted = targets(labels, logits.shape[1])
+
+    def loss(log_temperature: float) -> float:
+        return float(-(wanted * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
+
+
+def _line(truth: Bool[np.ndarray, " samples"], odds: Float64[np.ndarray, " samples"]) -> tuple[float, float]:
+    if truth.all() or not truth.any():  # a class that validation lacks cannot be calibrated
+        return 1.0, 0.0
+    found = Platt.fit(truth, odds)
+    if found.slope >= LEAST:
+        return found.slope, found.intercept
+    share = (truth.sum() + 1) / (len(truth) + 2)
+    return LEAST, float(np.log(share) - np.log1p(-share) - LEAST * odds.mean())
+
+
+def _steps(truth: Bool[np.ndarray, " samples"], probability: Float64[np.ndarray, " samples"]) -> np.ndarray:
+    if not truth.any():
+        return np.array([[0.0, 1.0], [0.0, 1.0]])
+    found = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(probability, truth.astype(np.float64))
+    return np.stack([found.X_thresholds_, found.y_thresholds_]).astype(np.float64)

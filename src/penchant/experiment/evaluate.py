@@ -1,0 +1,275 @@
+"""From a trained recommender and a test it never saw to a report.
+
+In: `Trained`, the test's histories and truth. Out: `ReportData`: league, ablation, slices, yes-or-no, examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from penchant.core.config import Settings
+from penchant.core.environment import hardware, versions
+from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
+from penchant.experiment.evaluate_interest import ask_interest
+from penchant.experiment.fit import OURS, Row, Stage, Trained
+from penchant.explanation.attribution import explain
+from penchant.fusion.late import Weights
+from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
+from penchant.metrics.beyond_accuracy import Variety, attribute_vectors, variety
+from penchant.metrics.comparison import Cost, compare
+from penchant.metrics.ranking import measure
+from penchant.metrics.slices import (
+    Labels,
+    Slice,
+    history_labels,
+    popularity_labels,
+    presence_labels,
+    slice_items,
+    slice_users,
+)
+from penchant.reporting.report import Band, Coverage, Example, ReportData, Shown
+
+VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
+
+
+class Config(Settings):
+    """What is measured."""
+
+    ks: list[int] = [5, 10, 20, 50]
+    """Lengths of lists."""
+    at: int = 20
+    """The length that decides."""
+    max_users: int | None = None
+    """Test users, evenly spaced; None takes all."""
+    max_pairs: int = 40_000
+    """Pairs for the yes-or-no question."""
+    examples: int = 4
+    """Users shown with their recommendations."""
+    group: str | None = None
+    """Column of users by which the worth of each modality is split."""
+    language: str = "en"
+    """Of the report: en or zh."""
+
+
+@dataclass(frozen=True)
+class Assessed:
+    """What the test said.
+
+    Attributes:
+        tables: Row name to per-user metrics.
+        lists: Row name to ranked lists.
+    """
+
+    tables: Mapping[str, pl.DataFrame]
+    lists: Mapping[str, Recommendations]
+
+
+def assess(
+    trained: Trained,
+    validation: Stage,
+    test: Stage,
+    dataset: Dataset,
+    split: Split,
+    content: Content,
+    config: Config,
+    *,
+    name: str,
+    seed: int,
+) -> ReportData:
+    """Return everything a sceptic would ask, measured on the test.
+
+    Args:
+        trained: Members and rows.
+        validation: Train histories and what came next, for thresholds.
+        test: Histories before the test, and the test.
+        dataset: For names and pictures.
+        split: For sizes and checks.
+        content: Channels.
+        config: What to measure.
+        name: Of the run.
+        seed: Of the run.
+    """
+    test = _chosen(test, config.max_users)
+    assessed = _rank(trained, test, config)
+    arms = _arms(trained, assessed)
+    shown_metric = f"ndcg@{config.at}"
+    roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
+    league = compare(
+        {n: assessed.tables[n] for n in roles},
+        roles,
+        metric=shown_metric,
+        validation={n: v for n, v in trained.validation.items() if n != OURS},
+        costs={row.name: _cost(row, trained, len(test.histories)) for row in trained.rows},
+    )
+    catalog = dataset.catalog
+    return ReportData(
+        name=name,
+        created_at=datetime.now(UTC),
+        seed=seed,
+        language=config.language,
+        hardware=hardware(),
+        versions=versions(VERSIONS),
+        protocol=_protocol(split, test, config),
+        sizes=_sizes(dataset, split, test),
+        findings=(*dataset.findings, *split.checks),
+        coverage=tuple(_coverage(content)),
+        league=league,
+        ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
+        group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
+        slices=tuple(_slices(assessed, league.best_baseline, test, split, catalog, content, config)),
+        classified=tuple(ask_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)),
+        variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
+        weights=dict(trained.ours.weights),
+        bands=tuple(_bands(trained.ours.weights)),
+        examples=tuple(_examples(trained, assessed.lists[OURS], test, catalog, content, config)),
+    )
+
+
+def _bands(weights: Weights) -> Iterator[Band]:
+    ends = (0, *weights.starts, None)
+    for first, end, own in zip(ends[:-1], ends[1:], weights.bands, strict=False):
+        yield Band(first or 0, None if end is None else end - 1, own)
+
+
+def _chosen(test: Stage, limit: int | None) -> Stage:
+    """Keep users with something to find, evenly spaced where there are too many."""
+    users = np.flatnonzero(np.bincount(test.truth.user_index(), test.truth.weight > 0, len(test.truth)) > 0)
+    if limit is not None and len(users) > limit:
+        users = users[np.linspace(0, len(users) - 1, limit).astype(np.int64)]
+    return replace(test, histories=test.histories.take(users), truth=test.truth.take(users))
+
+
+def _rank(trained: Trained, test: Stage, config: Config) -> Assessed:
+    rows = {row.name: row.weights for row in trained.rows}
+    lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
+    tables = {name: measure(found, test.truth, ks=config.ks) for name, found in lists.items()}
+    return Assessed(tables, lists)
+
+
+def _cost(row: Row, trained: Trained, num_users: int) -> Cost:
+    fit = sum(trained.seconds[name] for name in row.weights)
+    score = sum(trained.pool.seconds.get(name, 0.0) for name in row.weights)
+    return Cost(fit, 1000 * score / max(num_users, 1))
+
+
+def _arms(trained: Trained, assessed: Assessed) -> list[Arm]:
+    users = next(iter(assessed.tables.values())).height
+    arms = {row.uses: row for row in trained.rows if row.uses}  # of two that use the same, the one without networks
+    return [Arm(row.uses, assessed.tables[row.name], _cost(row, trained, users)) for row in arms.values()]
+
+
+def _group_gains(arms: list[Arm], users: Users | None, test: Stage, config: Config) -> list[GroupGain]:
+    if config.group is None or users is None or config.group not in users.table.columns or len(arms) < 3:
+        return []
+    ids = test.histories.user_ids
+    known = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
+    return gains_by_group(arms, Labels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.at}")
+
+
+def _slices(
+    assessed: Assessed, baseline: str, test: Stage, split: Split, catalog: Catalog, content: Content, config: Config
+) -> list[Slice]:
+    ids = test.histories.user_ids
+    found = slice_users(
+        assessed.tables[OURS],
+        assessed.tables[baseline],
+        {"history length": history_labels(test.histories.lengths())},
+        user_ids=ids,
+        metric=f"recall@{config.at}",
+    )
+    labels = {"popularity of the true item": popularity_labels(_popularity(split, catalog))}
+    labels |= {
+        f"{name} of the true item": presence_labels(e) for name, e in content.channels.items() if not e.present.all()
+    }
+    ours, other = (assessed.lists[n].item_index for n in (OURS, baseline))
+    return found + slice_items(ours, other, test.truth, labels, k=config.at)
+
+
+def _popularity(split: Split, catalog: Catalog) -> np.ndarray:
+    counts = pl.concat([split.train.table, split.validation.table])["item_id"].value_counts()
+    table = catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
+    return table["count"].fill_null(0).to_numpy().astype(np.int64)
+
+
+def _variety(
+    trained: Trained, assessed: Assessed, split: Split, catalog: Catalog, content: Content, config: Config
+) -> list[Variety]:
+    categories = [c for c in catalog.attribute_columns if not catalog.table[c].dtype.is_numeric()]
+    vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
+    if vectors is None and content.fused is not None:
+        vectors = content.fused.unit()
+    popularity, users = _popularity(split, catalog), split.train.table["user_id"].n_unique()
+    names = [OURS, *(row.name for row in trained.rows if row.role == "baseline")]
+    return [
+        variety(n, assessed.lists[n].item_index, config.at, popularity=popularity, num_users=users, vectors=vectors)
+        for n in names
+    ]
+
+
+def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:
+    pool = "the whole catalog" if test.candidates is None else f"the {int(test.candidates.sum()):,} held-out items"
+    return (
+        f"Split: {split.kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
+        "Settings, members' weights, the best baseline and thresholds were chosen on validation; the test was ranked once.",
+        f"Baselines were tuned on the same validation users. Intervals are 95 % paired bootstraps over users; {config.at} items decide.",
+        "An ablation arm is fitted without the modalities it lacks.",
+    )
+
+
+def _sizes(dataset: Dataset, split: Split, test: Stage) -> dict[str, int]:
+    return {
+        "users": dataset.interactions.table["user_id"].n_unique(),
+        "items": len(dataset.catalog),
+        "interactions": len(dataset.interactions),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+        "test_users": len(test.histories),
+    }
+
+
+def _coverage(content: Content) -> list[Coverage]:
+    return [
+        Coverage(name, e.modality, len(e.present), int(e.present.sum()), int((e.usable & ~e.present).sum()))
+        for name, e in content.channels.items()
+    ]
+
+
+def _examples(
+    trained: Trained, lists: Recommendations, test: Stage, catalog: Catalog, content: Content, config: Config
+) -> list[Example]:
+    """Show a few users with middling histories, chosen by their place in the list, not by how well they did."""
+    lengths = test.histories.lengths()
+    middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
+    users = middling[np.linspace(0, len(middling) - 1, min(config.examples, len(middling))).astype(np.int64)]
+    stack, titles = trained.stack(content), catalog.titles()
+    found = []
+    for user in users:
+        history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
+        wanted = set(truth.item_index[truth.weight > 0])
+        past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
+        best = []
+        for row, score in zip(lists.item_index[user][:8], lists.score[user], strict=False):
+            if row >= 0:
+                reason = explain(stack, catalog, history, int(row)).reasons()[0]
+                best.append(
+                    replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
+                )
+        found.append(Example(history.user_ids[0], past, tuple(best)))
+    return found
+
+
+def _shown(catalog: Catalog, titles: list[str], row: int) -> Shown:
+    def media(modality: str) -> Path | None:
+        column = catalog.media_columns.get(modality)
+        path = catalog.table[column][row] if column and catalog.media_root else None
+        return catalog.media_root / path if path and catalog.media_root else None
+
+    return Shown(titles[row], picture=media("image"), sound=media("audio"))

@@ -1,0 +1,228 @@
+"""Everything that is learned, in order.
+
+In: histories before and in validation, content, and tables of members. Out: `Trained`: a pool of fitted members and, over it,
+one row of weights for each recommender that will be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from penchant.core.artifacts import fingerprint
+from penchant.core.config import Settings
+from penchant.core.logs import logger
+from penchant.core.schema import Content, Histories
+from penchant.experiment.ablation_plan import Plan, Variant, plan_arms
+from penchant.experiment.defaults import BASELINES
+from penchant.experiment.pool import Panel
+from penchant.experiment.selection import Config as ChoiceConfig
+from penchant.experiment.selection import Judge, choose_settings
+from penchant.fusion import late
+from penchant.fusion.concat import Concat
+from penchant.models.ensemble import Stack
+from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import Member
+
+OURS = "Penchant"
+WITHOUT_NETWORKS = "Penchant without networks"
+WITHOUT_BANDS = "Penchant, the same weights for everyone"
+
+
+class Config(Settings):
+    """How the recommender is fitted."""
+
+    choice: ChoiceConfig = ChoiceConfig()
+    """What is tried on validation."""
+    stack: late.Config = late.Config()
+    """How the members' weights are found."""
+    refit: bool = True
+    """Fit again on train and validation together once everything is chosen; published splits usually do not."""
+    ablation: bool = True
+    """Fit the arms that say which modality pays."""
+    ablate_networks: bool = False
+    """Fit networks anew for every arm too: minutes each. Otherwise the arms are compared without networks."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recommender over the pool.
+
+    Attributes:
+        name: What reports call it.
+        role: "ours", "baseline", "member" or "ablation".
+        weights: Pool name to weight, for everyone or by length of the history.
+        uses: Modalities, and "behaviour"; empty for baselines and single members. Of two rows that use the same, the later
+            is the one the ablation compares with: ours without networks.
+    """
+
+    name: str
+    role: str
+    weights: late.Weights
+    uses: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What was learned.
+
+    Attributes:
+        pool: Fitted members, those of baselines and arms included.
+        rows: The recommenders over it; the first is ours.
+        tables: The settings chosen for each member.
+        validation: Baseline to its NDCG on validation.
+        seconds: Pool name to the time of its last fit.
+        before: The same members fitted on train alone, for what is learned on validation (thresholds).
+    """
+
+    pool: Panel
+    rows: tuple[Row, ...]
+    tables: Mapping[str, Mapping[str, Any]]
+    validation: Mapping[str, float]
+    seconds: Mapping[str, float]
+    before: Panel
+
+    @property
+    def ours(self) -> Row:
+        return self.rows[0]
+
+    def stack(self, content: Content) -> Stack:
+        """Return our recommender, ready to serve."""
+        return Stack.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Histories and truth of one moment: before validation, or before the test.
+
+    Attributes:
+        histories: What is known of every user.
+        truth: What they chose next.
+        candidates: Rank only among these items; None for all.
+    """
+
+    histories: Histories
+    truth: Histories
+    candidates: Bool[np.ndarray, " items"] | None = None
+
+
+def fit(
+    tables: MemberTables,
+    validation: Stage,
+    final: Histories,
+    content: Content,
+    fusion: Concat,
+    config: Config,
+    *,
+    at: int,
+    cache: Path | None = None,
+) -> Trained:
+    """Choose settings and weights on validation, then fit on all that came before the test.
+
+    Args:
+        tables: Members of the stack; lists are tried on validation.
+        validation: Train histories, and what came next.
+        final: Train and validation histories together.
+        content: Channels and their fusion.
+        fusion: How the channels were fused, to fuse what an arm has left.
+        config: What to do.
+        at: Length of the lists that matter.
+        cache: Folder where networks keep each epoch, so that a run that is stopped goes on there; None keeps nothing.
+    """
+    train = validation.histories
+    judge = Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
+    baselines = choose_settings(BASELINES, train, content, judge, config.choice)
+    chosen = choose_settings(tables, train, content, judge, config.choice)
+    plans, pool = plan_arms(chosen, content, networks=config.ablate_networks)
+    if not config.ablation:
+        plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
+    pool |= {name: Variant(table) for name, table in baselines.items()}
+    panel, seconds = _fit_pool(pool, train, content, fusion, cache)
+    rows, ours = _weigh(plans, panel, validation, config, judge)
+    rows += [Row(name, "baseline", late.Weights({name: 1.0})) for name in baselines]
+    rows += [Row(name, "member", late.Weights({name: 1.0})) for name in rows[0].weights]
+    scores = {name: judge(panel, late.Weights({name: 1.0})) for name in baselines}
+    scores[OURS] = ours
+    before = panel
+    if config.refit:
+        used = {name for row in rows for name in row.weights}
+        panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion, cache, before)
+    return Trained(panel, tuple(rows), chosen, scores, seconds, before)
+
+
+def _fit_pool(
+    pool: Mapping[str, Variant],
+    histories: Histories,
+    content: Content,
+    fusion: Concat,
+    cache: Path | None,
+    before: Panel | None = None,
+) -> tuple[Panel, dict[str, float]]:
+    """Fit every member, from what it was before where there is a before."""
+    members: dict[str, Member] = {}
+    seconds: dict[str, float] = {}
+    for name, variant in pool.items():
+        began = perf_counter()
+        known = content
+        if variant.channels is not None:
+            known = content.only(variant.channels)
+            known = Content(known.channels, fusion(known.channels))
+        member = make_member(name, variant.table)
+        if member.is_costly and cache is not None:
+            member.checkpoint = cache / _key(variant, histories, known, before is not None)
+        members[name] = (
+            member.fit(histories, known) if before is None else member.refit(histories, known, before.members[name])
+        )
+        seconds[name] = perf_counter() - began
+        logger.info("  fitted %s: %.1f s", name, seconds[name])
+    return Panel(members), seconds
+
+
+def _key(variant: Variant, histories: Histories, content: Content, again: bool) -> str:
+    """Return what a network's epochs are kept under: they are good for these events, this content and these settings only."""
+    events = [getattr(histories, part).tobytes() for part in ("offsets", "item_index", "at", "weight")]
+    encoders = {name: e.encoder for name, e in content.channels.items()}
+    return fingerprint(dict(variant.table), encoders, histories.num_items, again, *events)
+
+
+def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, judge: Judge) -> tuple[list[Row], float]:
+    """Return every arm, its weights fitted from the same sums, and how ours does on validation."""
+    names = sorted({name for plan in plans for name in plan.members})
+    moments = panel.moments(
+        names, validation.histories, validation.truth, config.stack, candidates=validation.candidates
+    )
+    members = list(plans[0].members)
+    ours = moments.only([names.index(name) for name in members])
+    plain = _weights(members, ours, config.stack, with_bands=False)
+    score, with_bands = judge(panel, plain), False
+    if late.bands_pay(ours, config.stack):
+        # where cold items are wanted, squared error and NDCG can disagree
+        banded = judge(panel, _weights(members, ours, config.stack, with_bands=True))
+        score, with_bands = max(score, banded), banded > score
+    rows: list[Row] = []
+    for plan in plans:
+        own = moments.only([names.index(name) for name in plan.members])
+        weights = _weights(list(plan.members), own, config.stack, with_bands=with_bands)
+        name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
+        if rows and plan.uses == rows[0].uses:
+            name, role = WITHOUT_NETWORKS, "member"
+        rows.append(Row(name, role, weights, plan.uses))
+    said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
+    logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))
+    if with_bands:
+        starts = ", ".join(map(str, ours.starts))
+        logger.info("  histories from %s events on have weights of their own", starts)
+        rows.append(Row(WITHOUT_BANDS, "member", plain))
+    return rows, score
+
+
+def _weights(members: list[str], moments: late.BandedMoments, config: late.Config, *, with_bands: bool) -> late.Weights:
+    found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
+    overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
+    return late.Weights(overall, moments.starts if with_bands else (), tuple(bands)).heard()

@@ -1,0 +1,69 @@
+"""Classes, and combinations of modalities, that are rare.
+
+In: labels and presence of training samples. Out: how much each counts and how likely each is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from pydantic import Field
+
+from penchant.classifiers.classifier import Lesson
+from penchant.core.config import Settings
+
+MAX_FACTOR = 20.0
+"""No sample counts or is drawn more than this many times as often as the mean one."""
+
+
+class Config(Settings):
+    """What is done for the rare, in training only."""
+
+    weights: Literal["none", "root", "balanced"] = "none"
+    """How much a class counts: by its share; by one over the square root of it; all the same."""
+    focus: float = Field(0.0, ge=0)
+    """Gamma of the focal loss of networks: above 0, samples they already know count less. Source: Lin et al., ICCV 2017."""
+    balanced_batches: bool = False
+    """Networks draw each class as often as any other."""
+    rare_combinations: bool = False
+    """Networks draw combinations of modalities (no picture, words alone, ...) as often as the square root of their share says."""
+
+
+def lesson(
+    rows: Int64[np.ndarray, " rows"],
+    labels: Int64[np.ndarray, " rows"],
+    num_classes: int,
+    present: Bool[np.ndarray, "rows modalities"],
+    config: Config,
+) -> Lesson:
+    """Return training samples with what each counts and how likely each is drawn.
+
+    Args:
+        rows: Of the view.
+        labels: Of these rows.
+        num_classes: How many there are.
+        present: Which modality each of these rows has.
+        config: What is done.
+    """
+    weight = _by_share(labels, {"none": 0.0, "root": 0.5, "balanced": 1.0}[config.weights])
+    chance = _by_share(labels, float(config.balanced_batches))
+    if config.rare_combinations and present.shape[1]:
+        _, combination = np.unique(present, axis=0, return_inverse=True)
+        chance = chance * _by_share(combination.ravel(), 0.5)
+    return Lesson(rows, labels, num_classes, weight, chance / chance.mean(), config.focus)
+
+
+def plain(rows: Int64[np.ndarray, " rows"], labels: Int64[np.ndarray, " rows"], num_classes: int) -> Lesson:
+    """Return samples that all count the same: validation and test are as they are."""
+    ones = np.ones(len(rows))
+    return Lesson(rows, labels, num_classes, ones, ones)
+
+
+def _by_share(groups: Int64[np.ndarray, " rows"], power: float) -> Float64[np.ndarray, " rows"]:
+    """Return one over a group's share to a power, 1 on average, for each row."""
+    _, number, count = np.unique(groups, return_inverse=True, return_counts=True)
+    factor = (len(groups) / count) ** power
+    value = np.minimum(factor / (factor[number].mean()), MAX_FACTOR)[number]
+    return value / value.mean()

@@ -1,0 +1,152 @@
+"""Many weightings of the same members, ranked in one pass.
+
+In: fitted members, histories, and rows of weights. Out: one ranked list for each row and user, and scores of chosen pairs.
+Baselines, single members, ablations and the stack itself are all rows over one pool, so each member scores each user once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from penchant.core.logs import progress_bar
+from penchant.core.schema import Histories, Recommendations
+from penchant.fusion import late
+from penchant.fusion.late import standardise
+from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.member import Member
+
+
+@dataclass
+class Panel:
+    """A pool of fitted members.
+
+    Attributes:
+        members: Name to fitted member.
+        seconds: Name to the time spent scoring so far.
+    """
+
+    members: Mapping[str, Member]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def rank(
+        self,
+        rows: Mapping[str, late.Weights],
+        histories: Histories,
+        k: int,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+    ) -> dict[str, Recommendations]:
+        """Rank the catalog for every user under every row of weights.
+
+        Args:
+            rows: Row name to the weights of its members.
+            histories: Whom to rank for; items in the history are left out.
+            k: Length of the lists.
+            candidates: Rank only among these items; None ranks the whole catalog.
+        """
+        names = sorted({member for weights in rows.values() for member in weights})
+        found: dict[str, list[Recommendations]] = {row: [] for row in rows}
+        with progress_bar("rank", len(histories)) as bar:
+            for batch in histories.batches(batch_users(histories.num_items)):
+                scores = dict(self.standardised(batch, names))
+                blocked = blocked_items(batch, candidates)
+                for row, weights in rows.items():
+                    total = weighted_sum(scores, weights, batch)
+                    total[blocked] = -np.inf
+                    found[row].append(top_k(total, k, batch.user_ids))
+                bar.advance(len(batch))
+        return {row: _join(parts) for row, parts in found.items()}
+
+    def pair_scores(
+        self,
+        histories: Histories,
+        user_index: Int64[np.ndarray, " pairs"],
+        item_index: Int64[np.ndarray, " pairs"],
+        names: list[str],
+    ) -> Float32[np.ndarray, "pairs members"]:
+        """Return each member's standardised score of each (user, item) pair, columns in the order of `names`."""
+        out = np.zeros((len(user_index), len(names)), np.float32)
+        size = batch_users(histories.num_items)
+        users, place = np.unique(user_index, return_inverse=True)
+        for start in range(0, len(users), size):
+            chosen = users[start : start + size]
+            inside = np.flatnonzero((place >= start) & (place < start + len(chosen)))
+            for name, scores in self.standardised(histories.take(chosen), names):
+                out[inside, names.index(name)] = scores[place[inside] - start, item_index[inside]]
+        return out
+
+    def moments(
+        self,
+        names: list[str],
+        histories: Histories,
+        truth: Histories,
+        config: late.Config,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+    ) -> late.BandedMoments:
+        """Sum up what stack weights are fitted on.
+
+        Args:
+            names: Members, in the order of the weights.
+            histories: Users before validation.
+            truth: What the same users chose in validation.
+            config: How many users and bands.
+            candidates: As for `rank`.
+        """
+        users = np.flatnonzero(truth.lengths() > 0)
+        users = users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
+        lengths = histories.lengths()[users]
+        total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
+        cell = late.band_of(lengths, total.starts) * late.FOLDS + np.arange(len(users)) % late.FOLDS
+        size = max(1, batch_users(histories.num_items) // max(len(names), 1))
+        for start in range(0, len(users), size):
+            chosen = users[start : start + size]
+            batch = histories.take(chosen)
+            values = np.stack([scores for _, scores in self.standardised(batch, names)])
+            wanted, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
+            for number in np.unique(cell[start : start + size]):
+                inside = np.flatnonzero(cell[start : start + size] == number)
+                one = total.cells[number // late.FOLDS][number % late.FOLDS]
+                one.add(values[:, inside], wanted[inside], blocked[inside])
+        return total
+
+    def standardised(
+        self, batch: Histories, names: list[str]
+    ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
+        """Yield each member's per-user z-scores of one batch."""
+        for name in names:
+            began = perf_counter()
+            scores = standardise(self.members[name].score(batch)).values
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
+            yield name, scores
+
+
+def weighted_sum(
+    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: late.Weights, histories: Histories
+) -> Float32[np.ndarray, "users items"]:
+    """Return the sum of the members' scores, each times its weight for each user."""
+    total = np.zeros_like(next(iter(scores.values())))
+    lengths = histories.lengths()
+    for name in weights:
+        total += weights.of(name, lengths)[:, None] * scores[name]
+    return total
+
+
+def _positive(truth: Histories) -> Bool[np.ndarray, "users items"]:
+    out = np.zeros((len(truth), truth.num_items), bool)
+    liked = truth.weight > 0
+    out[truth.user_index()[liked], truth.item_index[liked]] = True
+    return out
+
+
+def _join(parts: list[Recommendations]) -> Recommendations:
+    return Recommendations(
+        [user for part in parts for user in part.user_ids],
+        np.concatenate([part.item_index for part in parts]),
+        np.concatenate([part.score for part in parts]),
+    )

@@ -1,0 +1,134 @@
+"""Settings chosen on validation.
+
+In: tables of members in which a list means "one of these". Out: the same tables with one value each, and the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from penchant.core.config import Settings
+from penchant.core.logs import logger
+from penchant.core.schema import Content, Histories
+from penchant.experiment.pool import Panel
+from penchant.fusion.concat import Concat
+from penchant.fusion.late import Weights
+from penchant.models import MODELS
+from penchant.models.content import ContentKNN
+from penchant.models.factory import MemberTables, make_member
+
+Score = Callable[[Panel, str], float]
+
+
+class Config(Settings):
+    """What may be tried on validation."""
+
+    max_events: int = 2_000_000
+    """With more training events nothing is tried: the first value of every list is taken."""
+    max_users: int = 2_000
+    """Validation users a setting is judged by."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores one fitted member by NDCG on validation users.
+
+    Attributes:
+        histories: Validation users before validation.
+        truth: What they chose.
+        at: Length of the list.
+        candidates: Rank only among these.
+    """
+
+    histories: Histories
+    truth: Histories
+    at: int
+    candidates: Bool[np.ndarray, " items"] | None = None
+
+    @classmethod
+    def sample(
+        cls,
+        histories: Histories,
+        truth: Histories,
+        at: int,
+        max_users: int,
+        candidates: Bool[np.ndarray, " items"] | None,
+    ) -> Judge:
+        """Take evenly spaced users among those with something to find."""
+        users = np.flatnonzero(truth.lengths() > 0)
+        users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
+        return cls(histories.take(users), truth.take(users), at, candidates)
+
+    def __call__(self, panel: Panel, weights: Weights) -> float:
+        """Return the mean NDCG of one weighting."""
+        ranked = panel.rank({"": weights}, self.histories, self.at, candidates=self.candidates)[""].item_index
+        liked = self.truth.weight > 0
+        keys = np.unique(self.truth.user_index()[liked] * self.truth.num_items + self.truth.item_index[liked])
+        wanted = np.arange(len(ranked))[:, None] * self.truth.num_items + ranked
+        hits = np.isin(wanted, keys) & (ranked >= 0)
+        count = np.bincount(keys // self.truth.num_items, minlength=len(ranked))
+        discount = 1 / np.log2(np.arange(hits.shape[1]) + 2)
+        ideal = np.concatenate([[np.inf], np.cumsum(discount)])[np.minimum(count, hits.shape[1])]
+        return float(np.mean(hits @ discount / ideal))
+
+
+def choose_settings(
+    tables: MemberTables, train: Histories, content: Content, judge: Judge, config: Config
+) -> dict[str, dict[str, Any]]:
+    """Return tables without lists: for each list in turn the value that does best on validation.
+
+    One setting is tried at a time, in the order of the table, the others at their best so far.
+    """
+    chosen: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        grid = _lists(table)
+        fixed = {key: (value[0] if key in grid else value) for key, value in table.items()}
+        if grid and train.num_events > config.max_events:
+            logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
+        elif grid:
+            fixed = _best(name, fixed, grid, train, content, judge)
+        chosen[name] = fixed
+    return chosen
+
+
+def choose_fusion(content: Content, train: Histories, judge: Judge, options: list[Concat.Config]) -> Concat:
+    """Return the concatenation whose nearest neighbours recommend best on validation."""
+    if len(options) == 1 or not content.channels:
+        return Concat(options[0])
+    scored = []
+    for option in options:
+        fused = Concat(option)(content.channels)
+        member = ContentKNN(name="fused").fit(train, Content(content.channels, fused))
+        scored.append(judge(Panel({"fused": member}), Weights({"fused": 1.0})))
+        logger.info("  concat dim %d whiten %s: validation NDCG %.4f", option.dim, option.whiten, scored[-1])
+    return Concat(options[int(np.argmax(scored))])
+
+
+def _best(
+    name: str, fixed: dict[str, Any], grid: dict[str, list[Any]], train: Histories, content: Content, judge: Judge
+) -> dict[str, Any]:
+    seen: dict[str, float] = {}
+
+    def score(table: dict[str, Any]) -> float:
+        key = repr(sorted(table.items()))
+        if key not in seen:
+            member = make_member(name, table).fit(train, content)
+            seen[key] = judge(Panel({name: member}), Weights({name: 1.0}))
+        return seen[key]
+
+    for setting, values in grid.items():
+        fixed = max(({**fixed, setting: value} for value in values), key=score)
+    logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), score(fixed))
+    return fixed
+
+
+def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the settings given as a list where the model wants one value."""
+    fields = MODELS.load(str(table["model"])).Config.model_fields
+    wanted = {key for key, field in fields.items() if "list" in str(field.annotation)}
+    return {key: list(value) for key, value in table.items() if isinstance(value, list) and key not in wanted}

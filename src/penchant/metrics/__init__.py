@@ -1,0 +1,19 @@
+"""Ranked lists and truth in, numbers with intervals out; no model is ever seen here."""
+
+from __future__ import annotations
+
+from penchant.core.registry import Table
+
+METRICS = Table(
+    "metric",
+    {
+        "recall": "penchant.metrics.ranking:recall",
+        "precision": "penchant.metrics.ranking:precision",
+        "hit_rate": "penchant.metrics.ranking:hit_rate",
+        "ndcg": "penchant.metrics.ranking:ndcg",
+        "mrr": "penchant.metrics.ranking:reciprocal_rank",
+        "map": "penchant.metrics.ranking:average_precision",
+    },
+    group="penchant.metrics",
+)
+"""A metric is a function of (hits, num_relevant, k) that gives one number for each user; its mean over users is reported."""

@@ -1,0 +1,244 @@
+"""Which modality pays for itself.
+
+In: one arm for each set of channels (per-user metrics, cost), each fitted without the others. Out: `Ablation`, and gains by group of users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int64
+
+from penchant.core.schema import BEHAVIOUR
+from penchant.metrics.comparison import Cost, per_user, shared_metrics
+from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, Difference, Interval, Resampled, adjust
+from penchant.metrics.slices import Labels
+
+PAYS = "pays"
+DOES_NOT_PAY = "does not pay"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One recommender of the ablation: what it may use, how it did.
+
+    Attributes:
+        uses: Channels, and "behaviour" where it learns from interactions.
+        table: From `measure`.
+        cost: None where it was not measured.
+    """
+
+    uses: frozenset[str]
+    table: pl.DataFrame
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One arm beside the arm with everything.
+
+    Attributes:
+        kind: "all", "behaviour" (only), "only" (one channel alone), "without" (all but one) or "some".
+        uses: What it used, sorted, behaviour first.
+        channel: The one channel that "only" and "without" speak of; else "".
+        score: Mean with interval.
+        to_all: This arm minus the arm with everything; None for that arm itself.
+        to_behaviour: This arm minus behaviour only; None for that arm itself or where it was not measured.
+        cost: None where it was not measured.
+    """
+
+    kind: str
+    uses: tuple[str, ...]
+    channel: str
+    score: Interval
+    to_all: Difference | None
+    to_behaviour: Difference | None
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class Payoff:
+    """Whether one channel is worth having once everything else is there.
+
+    Attributes:
+        channel: Name of the channel, or "behaviour".
+        gain: Everything minus everything but this channel.
+        cost: What the channel adds: the difference of the two costs, 0 where it is below what can be measured; None where one was
+            not measured.
+        verdict: "pays", "does not pay" or "not distinguishable".
+    """
+
+    channel: str
+    gain: Difference
+    cost: Cost | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """By modality: what each is worth.
+
+    Attributes:
+        metric: For example "ndcg@20".
+        rows: Everything first, then behaviour only, all but one, one alone, others.
+        payoffs: One for each channel whose absence was measured, the largest gain first.
+    """
+
+    metric: str
+    rows: tuple[AblationRow, ...]
+    payoffs: tuple[Payoff, ...]
+
+
+def ablate(arms: Sequence[Arm], *, metric: str, config: Config | None = None) -> Ablation:
+    """Return the ablation by modality; the arm that uses most is "everything".
+
+    A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
+    Verdicts allow for the number of arms, or channels, compared (Holm).
+
+    Raises:
+        DataError: An arm's table lacks the metric or is of other users.
+    """
+    tables = {_name(arm.uses): arm.table for arm in arms}
+    shared_metrics(tables, metric)
+    means = Resampled(np.hstack([per_user(tables, name, (metric,)) for name in tables]), config)
+    by_use = {arm.uses: number for number, arm in enumerate(arms)}
+    everything = max(by_use, key=len)
+    alone = by_use.get(frozenset({BEHAVIOUR}))
+    to_all = _differences(means, len(arms), by_use[everything])
+    to_behaviour = _differences(means, len(arms), alone)
+    rows = [
+        AblationRow(*_kind(arm.uses, everything), means.interval(i), to_all[i], to_behaviour[i], arm.cost)
+        for i, arm in enumerate(arms)
+    ]
+    order = ("all", "behaviour", "without", "only", "some")
+    rows.sort(key=lambda row: (order.index(row.kind), -row.score.mean))
+    return Ablation(metric, tuple(rows), _payoffs(arms, by_use, everything, means))
+
+
+@dataclass(frozen=True)
+class GroupGain:
+    """What one channel is worth to one group of users.
+
+    Attributes:
+        group: The users ("choose by colour").
+        channel: The channel that was left out.
+        gain: Everything minus everything but the channel, over these users.
+    """
+
+    group: str
+    channel: str
+    gain: Difference
+
+
+def gains_by_group(
+    arms: Sequence[Arm], groups: Labels, *, user_ids: Sequence[str], metric: str, config: Config | None = None
+) -> list[GroupGain]:
+    """Return, for each group of users and each channel, what the channel is worth to them.
+
+    Verdicts allow for the number of cells.
+
+    Args:
+        arms: As for `ablate`.
+        groups: A group for each of `user_ids`.
+        user_ids: Whom the groups are of.
+        metric: For example "ndcg@20".
+        config: How intervals are made.
+    """
+    tables = {_name(arm.uses): arm.table for arm in arms}
+    by_use = {arm.uses: number for number, arm in enumerate(arms)}
+    everything = max(by_use, key=len)
+    values = np.hstack([per_user(tables, name, (metric,)) for name in tables])
+    code = _codes(groups, user_ids, arms[0].table["user_id"])
+    cells: list[tuple[str, str]] = []
+    gains: list[Difference] = []
+    for number, group in enumerate(groups.names):
+        if not (code == number).any():
+            continue
+        means = Resampled(values[code == number], config)
+        for channel in _ordered(everything):
+            if (left_out := by_use.get(everything - {channel})) is not None:
+                cells.append((group, channel))
+                gains.append(means.difference(by_use[everything], left_out))
+    adjusted = adjust(gains, (config or Config()).confidence)
+    return [GroupGain(group, channel, gain) for (group, channel), gain in zip(cells, adjusted, strict=True)]
+
+
+def _payoffs(
+    arms: Sequence[Arm], by_use: Mapping[frozenset[str], int], everything: frozenset[str], means: Resampled
+) -> tuple[Payoff, ...]:
+    whole = by_use[everything]
+    left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
+    gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
+    verdicts = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
+    costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
+    payoffs = [
+        Payoff(channel, gain, cost, verdicts.get(gain.verdict, SAME))
+        for channel, gain, cost in zip(left_out, gains, costs, strict=True)
+    ]
+    return tuple(sorted(payoffs, key=lambda p: -p.gain.mean))
+
+
+def _differences(means: Resampled, count: int, base: int | None) -> list[Difference | None]:
+    """Return each arm minus the base arm, verdicts adjusted together; None for the base itself."""
+    if base is None:
+        return [None] * count
+    others = [i for i in range(count) if i != base]
+    found = adjust([means.difference(i, base) for i in others], means.config.confidence)
+    answer: list[Difference | None] = [None] * count
+    for i, difference in zip(others, found, strict=True):
+        answer[i] = difference
+    return answer
+
+
+def _kind(uses: frozenset[str], everything: frozenset[str]) -> tuple[str, tuple[str, ...], str]:
+    """Return (kind, what it uses, the channel it is about)."""
+    missing = everything - uses
+    if not missing:
+        return "all", _ordered(uses), ""
+    if uses == {BEHAVIOUR}:
+        return "behaviour", _ordered(uses), ""
+    if len(uses) == 1:
+        return "only", _ordered(uses), next(iter(uses))
+    if len(missing) == 1:
+        return "without", _ordered(uses), next(iter(missing))
+    return "some", _ordered(uses), ""
+
+
+def _ordered(uses: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(uses, key=lambda name: (name != BEHAVIOUR, name)))
+
+
+def _name(uses: frozenset[str]) -> str:
+    return " + ".join(_ordered(uses))
+
+
+def _minus(whole: Cost | None, part: Cost | None) -> Cost | None:
+    if whole is None or part is None:
+        return None
+    return Cost(whole.seconds - part.seconds, whole.milliseconds - part.milliseconds)
+
+
+def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
+    """Return costs with 0 for what timings cannot tell.
+
+    Leaving a channel out cannot take longer, so the most negative difference says how far two timings of equal work lie apart.
+    """
+    known = [cost for cost in costs if cost is not None]
+    once = max((-cost.seconds for cost in known), default=0.0)
+    each = max((-cost.milliseconds for cost in known), default=0.0)
+    return [
+        cost
+        and Cost(
+            cost.seconds if cost.seconds > once else 0.0,
+            cost.milliseconds if cost.milliseconds > each else 0.0,
+        )
+        for cost in costs
+    ]
+
+
+def _codes(groups: Labels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:
+    row = {user: index for index, user in enumerate(user_ids)}
+    return groups.code[np.array([row[user] for user in wanted], np.int64)]

@@ -1,0 +1,329 @@
+"""How well classes are told apart.
+
+In: labels, and each row's probabilities and answers on samples nobody learned from. Out: `Labelled`. Units (speakers, patients), not
+samples, are drawn again for intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from sklearn.metrics import precision_recall_fscore_support
+
+from penchant.core.errors import DataError
+from penchant.core.seeds import generator
+from penchant.metrics.classification_results import (
+    METRICS,
+    Answers,
+    Asked,
+    ClassScores,
+    CostCurve,
+    Labelled,
+    LabelledRow,
+)
+from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
+from penchant.metrics.intervals import (
+    BETTER,
+    MIN_USERS,
+    SAME,
+    WORSE,
+    Config,
+    Difference,
+    Interval,
+    adjust,
+    draw_counts,
+)
+from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
+
+BATCH_CELLS = 1_000_000
+COSTS = ((1.0, 1.0), (5.0, 1.0), (1.0, 5.0))
+"""What a miss and a false alarm cost, for which curves are drawn."""
+NUM_THRESHOLDS = 101
+
+
+def judge(
+    answers: Mapping[str, Answers],
+    labels: Int64[np.ndarray, " samples"],
+    classes: Sequence[str],
+    *,
+    ours: str,
+    metric: str = "macro_f1",
+    positive: str | None = None,
+    groups: Sequence[str | None] | None = None,
+    folds: Int64[np.ndarray, "repeats samples"] | None = None,
+    config: Config | None = None,
+    notes: Sequence[str] = (),
+) -> Labelled:
+    """Return every score of a classification.
+
+    Args:
+        answers: By row.
+        labels: The truth.
+        classes: Names.
+        ours: The row that is compared with all others.
+        metric: One of `METRICS`; decides verdicts and the order of rows.
+        positive: Of two classes, which is looked for; None takes the last.
+        groups: Unit of each sample; None draws samples.
+        folds: Which fit judged each sample, for each repeat; rankings are compared within one fit only. None: one fit judged all.
+        config: How intervals are made.
+        notes: For the reader.
+
+    Raises:
+        DataError: The truth holds one class only, or no such metric.
+    """
+    if len(np.unique(labels)) < 2:
+        raise DataError(
+            f"All {len(labels):,} test samples are {classes[labels[0]] if len(labels) else 'gone'!r}: nothing can be measured.",
+            where="evaluation of classes",
+            fix="bring test samples of another class",
+        )
+    if metric not in METRICS:
+        raise DataError(
+            f"There is no metric {metric!r}.", where="evaluation.metric", fix=f"one of {', '.join(METRICS)}"
+        )
+    config = config or Config()
+    picked = _positive(classes, positive)
+    unit = _units(groups, len(labels))
+    shown = list(range(len(classes))) if picked is None else [picked]
+    fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
+    drawn = {name: _Drawn(said, labels, unit, fold, len(classes), shown) for name, said in answers.items()}
+    draws = _draw(drawn, int(unit.max()) + 1, config)
+    rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
+    best = answers[ours]
+    return Labelled(
+        tuple(classes),
+        None if picked is None else classes[picked],
+        metric,
+        len(labels),
+        int(unit.max()) + 1,
+        len(best.answer),
+        rows,
+        tuple(_by_class(best, labels, fold, classes)),
+        tuple(tuple(row) for row in _confusion(best.answer, labels, len(classes)).tolist()),
+        _trust(best, labels, picked),
+        _costs(best, labels, picked),
+        _asked(best, labels),
+        tuple(notes),
+    )
+
+
+class _Drawn:
+    """What of one row its scores depend on, so that each draw of units needs only new weights."""
+
+    def __init__(
+        self,
+        said: Answers,
+        labels: Int64[np.ndarray, " samples"],
+        unit: np.ndarray,
+        folds: np.ndarray,
+        num_classes: int,
+        shown: list[int],
+    ) -> None:
+        self.num_classes = num_classes
+        num_units = int(unit.max()) + 1
+        self.cells = []
+        for answer in said.answer:
+            cells = np.zeros((num_units, num_classes**2))
+            np.add.at(cells, (unit, labels * num_classes + answer), 1.0)
+            self.cells.append(cells)
+        self.orders = [
+            [FoldOrder.of(labels == k, p[:, k], unit, fold) for k in shown if 0 < (labels == k).sum() < len(labels)]
+            for p, fold in zip(said.probability, folds, strict=True)
+        ]
+
+    def scores(self, counts: Float64[np.ndarray, "draws units"]) -> dict[str, Float64[np.ndarray, " draws"]]:
+        """Return each metric under each draw, the mean over repeats."""
+        each = [
+            from_confusion((counts @ cells).reshape(-1, self.num_classes, self.num_classes)) for cells in self.cells
+        ]
+        found = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+        areas = [np.stack([order.areas(counts) for order in orders]) for orders in self.orders if orders]
+        with np.errstate(invalid="ignore"):
+            found["auc"] = np.mean([area.mean(axis=0) for area in areas], axis=0)
+        return found
+
+
+def from_confusion(confusion: Float64[np.ndarray, "draws classes classes"]) -> dict[str, Float64[np.ndarray, " draws"]]:
+    """Return accuracy and averages over classes; a class without a sample does not count.
+
+    Args:
+        confusion: True class by answer.
+    """
+    support, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    precision = np.divide(right, said, out=np.zeros_like(right), where=said > 0)
+    recall = np.divide(right, support, out=np.zeros_like(right), where=support > 0)
+    both = precision + recall
+    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
+    there = support > 0
+    number, total = np.maximum(there.sum(axis=1), 1), np.maximum(support.sum(axis=1), 1)
+
+    def macro(values: np.ndarray) -> np.ndarray:
+        return np.where(there, values, 0.0).sum(axis=1) / number
+
+    return {
+        "accuracy": right.sum(axis=1) / total,
+        "macro_f1": macro(f1),
+        "weighted_f1": (f1 * support).sum(axis=1) / total,
+        "macro_precision": macro(precision),
+        "macro_recall": macro(recall),
+    }
+
+
+def _draw(
+    drawn: Mapping[str, _Drawn], num_units: int, config: Config
+) -> dict[str, dict[str, Float64[np.ndarray, " draws"]]]:
+    """Return every row's scores under the same draws of units."""
+    rng = generator(config.seed, "bootstrap.labelled")
+    parts: dict[str, dict[str, list[np.ndarray]]] = {name: {metric: [] for metric in METRICS} for name in drawn}
+    size = max(1, BATCH_CELLS // num_units)
+    for start in range(0, config.resamples, size):
+        counts = draw_counts(rng, min(size, config.resamples - start), num_units)
+        for name, one in drawn.items():
+            for metric, values in one.scores(counts).items():
+                parts[name][metric].append(values)
+    return {name: {metric: np.concatenate(v) for metric, v in found.items()} for name, found in parts.items()}
+
+
+def _rows(
+    answers: Mapping[str, Answers],
+    drawn: Mapping[str, _Drawn],
+    draws: Mapping[str, Mapping[str, np.ndarray]],
+    ours: str,
+    metric: str,
+    num_units: int,
+    config: Config,
+) -> tuple[LabelledRow, ...]:
+    once = np.ones((1, num_units))
+    points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
+    others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
+    gaps = [
+        _difference(
+            points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units, config
+        )
+        for name in others
+    ]
+    gaps = adjust(gaps, config.confidence) if gaps else []
+    found: list[tuple[str, Difference | None]] = [(ours, None), *zip(others, gaps, strict=True)]
+    return tuple(
+        LabelledRow(
+            name,
+            answers[name].role,
+            answers[name].uses,
+            {m: _interval(points[name][m], draws[name][m], num_units, config) for m in METRICS},
+            gap,
+        )
+        for name, gap in found
+    )
+
+
+def _ends(draws: np.ndarray, num_units: int, config: Config) -> tuple[float, float]:
+    if num_units < MIN_USERS or np.isnan(draws).all():
+        return float("nan"), float("nan")
+    tail = (1.0 - config.confidence) / 2
+    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def _interval(point: float, draws: np.ndarray, num_units: int, config: Config) -> Interval:
+    return Interval(point, *_ends(draws, num_units, config), num_units)
+
+
+def _difference(point: float, draws: np.ndarray, num_units: int, config: Config) -> Difference:
+    low, high = _ends(draws, num_units, config)
+    known = draws[~np.isnan(draws)]
+    tail = min((known <= 0).sum(), (known >= 0).sum())
+    p = float(min(1.0, 2.0 * (tail + 1) / (known.size + 1))) if num_units >= MIN_USERS else 1.0
+    verdict = BETTER if low > 0 else WORSE if high < 0 else SAME
+    return Difference(point, low, high, p, verdict, num_units)
+
+
+def _positive(classes: Sequence[str], positive: str | None) -> int | None:
+    if len(classes) != 2:
+        return None
+    return len(classes) - 1 if positive is None else list(classes).index(positive)
+
+
+def _units(groups: Sequence[str | None] | None, count: int) -> Int64[np.ndarray, " samples"]:
+    if groups is None:
+        return np.arange(count)
+    named = [f"sample {row}" if group is None else f"group {group}" for row, group in enumerate(groups)]
+    return np.unique(named, return_inverse=True)[1]
+
+
+def _by_class(best: Answers, labels: np.ndarray, folds: np.ndarray, classes: Sequence[str]) -> list[ClassScores]:
+    numbers = np.arange(len(classes))
+    each = [
+        precision_recall_fscore_support(labels, answer, labels=numbers, average=None, zero_division=0.0)[:3]
+        for answer in best.answer
+    ]
+    precision, recall, f1 = np.mean(each, axis=0)
+    return [
+        ClassScores(
+            name,
+            int((labels == k).sum()),
+            float(precision[k]),
+            float(recall[k]),
+            float(f1[k]),
+            *_ranked(best.probability[..., k], labels == k, folds),
+        )
+        for k, name in enumerate(classes)
+    ]
+
+
+def _ranked(
+    probability: Float64[np.ndarray, "repeats samples"],
+    truth: Bool[np.ndarray, " samples"],
+    folds: Int64[np.ndarray, "repeats samples"],
+) -> tuple[float, float, Curve, Curve]:
+    """Return both areas, means over repeats, and both curves, over the samples of all repeats."""
+    if truth.all() or not truth.any():
+        return float("nan"), float("nan"), Curve((), ()), Curve((), ())
+    once, same = np.ones((1, 1)), np.zeros(len(truth), np.int64)
+    said = list(zip(probability, folds, strict=True))
+    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in said])
+    average = np.mean([average_precision_within(truth, p, fold) for p, fold in said])
+    one_fit = len(np.unique(folds)) == 1
+    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in said])
+    often = np.tile(truth, len(said))
+    return float(area), float(average), roc(often, score), precision_recall(often, score)
+
+
+def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Float64[np.ndarray, "classes classes"]:
+    cells = labels * num_classes + answer  # (repeats, samples)
+    return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes) / len(answer)
+
+
+def _trust(best: Answers, labels: np.ndarray, picked: int | None) -> Reliability:
+    truth = np.tile(labels, len(best.answer))
+    probability = best.probability.reshape(len(truth), -1)
+    if picked is not None:
+        return reliability(truth == picked, probability[:, picked])
+    answer = probability.argmax(axis=1)
+    return reliability(truth == answer, probability[np.arange(len(truth)), answer])
+
+
+def _costs(best: Answers, labels: np.ndarray, picked: int | None) -> tuple[CostCurve, ...]:
+    if picked is None:
+        return ()
+    truth = np.tile(labels, len(best.answer)) == picked
+    probability = best.probability[..., picked].ravel()
+    thresholds = np.linspace(0, 1, NUM_THRESHOLDS)
+    yes, no = np.sort(probability[truth]), np.sort(probability[~truth])
+    missed = np.searchsorted(yes, thresholds, side="left")
+    false = len(no) - np.searchsorted(no, thresholds, side="left")
+    found = []
+    for miss, alarm in COSTS:
+        cost = (miss * missed + alarm * false) / (miss * len(yes) + alarm * len(no))
+        curve = Curve(tuple(thresholds.tolist()), tuple(cost.tolist()))
+        found.append(CostCurve(miss, alarm, curve, float(thresholds[int(np.argmin(cost))])))
+    return tuple(found)
+
+
+def _asked(best: Answers, labels: np.ndarray) -> Asked:
+    right = best.answer == labels
+    kept = ~best.is_unsure
+    accuracy = float(right[kept].mean()) if kept.any() else float("nan")
+    return Asked(float(best.is_unsure.mean()), accuracy, float(right.mean()))

@@ -1,0 +1,162 @@
+"""What is known of how well classes are told apart, by one modality and by several.
+
+In: what each row said of samples nobody learned from (`Answers`). Out, from `judging`: `Labelled`: scores with paired intervals, the
+confusion matrix, curves, calibration, costs, and what is left to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from penchant.metrics.interest import Curve, Reliability
+from penchant.metrics.intervals import BETTER, SAME, WORSE, Difference, Interval
+
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "auc")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one row said of the test samples.
+
+    Attributes:
+        probability: (repeats, samples, classes); more than one repeat where folds were drawn anew.
+        answer: (repeats, samples) number of a class.
+        is_unsure: (repeats, samples) whether a person is asked.
+        uses: Modalities.
+        role: "ours", "alone" (one modality), "member", "fused" or "baseline".
+    """
+
+    probability: Float64[np.ndarray, "repeats samples classes"]
+    answer: Int64[np.ndarray, "repeats samples"]
+    is_unsure: Bool[np.ndarray, "repeats samples"]
+    uses: tuple[str, ...] = ()
+    role: str = "member"
+
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """One row of the comparison.
+
+    Attributes:
+        name: The row.
+        role: As in `Answers`.
+        uses: Modalities.
+        scores: Metric to mean and interval.
+        difference: Ours minus this row in the deciding metric; None for ours.
+    """
+
+    name: str
+    role: str
+    uses: tuple[str, ...]
+    scores: Mapping[str, Interval]
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class of ours, against the rest.
+
+    Attributes:
+        name: The class.
+        support: Samples of it.
+        precision: Share of such answers that were right.
+        recall: Share of the class that was found.
+        f1: Harmonic mean of the two.
+        auc: Area under the ROC curve; NaN where test lacks the class.
+        average_precision: Area under the precision-recall curve.
+        roc: False positive rate to true positive rate.
+        precision_recall: Recall to precision.
+    """
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    average_precision: float
+    roc: Curve
+    precision_recall: Curve
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """Cost by threshold of the positive class, as a share of what being wrong about everything costs.
+
+    Attributes:
+        miss: Cost of a miss.
+        false_alarm: Cost of a false alarm.
+        curve: Threshold to cost.
+        best: Threshold of least cost on these samples: a description of the curve, not a setting.
+    """
+
+    miss: float
+    false_alarm: float
+    curve: Curve
+    best: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is left to a person.
+
+    Attributes:
+        share: Samples a person is asked about.
+        accuracy: Of the answers given without asking; NaN where all are asked.
+        accuracy_of_all: If nobody were asked.
+    """
+
+    share: float
+    accuracy: float
+    accuracy_of_all: float
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Everything a report shows of one classification.
+
+    Attributes:
+        classes: Names; of two, the last is the positive one unless `positive` says otherwise.
+        positive: Class whose curves are shown for two classes; None for more.
+        metric: The deciding one.
+        num_samples: Judged.
+        num_units: Speakers, patients, ... they come from; samples where there are no groups.
+        num_repeats: How often the division was drawn anew.
+        rows: Ours first, then by the deciding metric.
+        by_class: Of ours.
+        confusion: Of ours, true class by answer, mean over repeats.
+        reliability: Of ours: of the positive class, or of the answer given where there are more than two.
+        costs: Of the positive class; empty for more than two.
+        asked: Of ours.
+        notes: What a reader must know ("not a diagnosis").
+    """
+
+    classes: tuple[str, ...]
+    positive: str | None
+    metric: str
+    num_samples: int
+    num_units: int
+    num_repeats: int
+    rows: tuple[LabelledRow, ...]
+    by_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[float, ...], ...]
+    reliability: Reliability
+    costs: tuple[CostCurve, ...]
+    asked: Asked
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def ours(self) -> LabelledRow:
+        return self.rows[0]
+
+    def verdict(self) -> str:
+        """Return whether fusion helps: better only where it is better than every modality alone; "" where nothing was fused."""
+        alone = [row.difference for row in self.rows if row.role == "alone" and row.difference is not None]
+        if len(self.ours.uses) < 2 or not alone:
+            return ""
+        verdicts = {difference.verdict for difference in alone}
+        return WORSE if WORSE in verdicts else SAME if SAME in verdicts else BETTER

@@ -1,0 +1,160 @@
+"""Who is ahead, and by how much.
+
+In: one table of per-user metrics for each recommender, its role, its cost. Out: a `League`: intervals, and differences from the best baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float64
+
+from penchant.core.errors import DataError
+from penchant.metrics.intervals import Config, Difference, Interval, Resampled, adjust
+
+ROLES = ("ours", "member", "ablation", "baseline")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one recommender costs.
+
+    Attributes:
+        seconds: To encode and learn, once.
+        milliseconds: To score one user.
+    """
+
+    seconds: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class LeagueRow:
+    """One recommender.
+
+    Attributes:
+        name: The recommender.
+        role: "ours", "member", "ablation" or "baseline".
+        scores: Metric to mean with interval.
+        differences: Metric to difference from the best baseline; empty for that baseline itself.
+        cost: None where it was not measured.
+    """
+
+    name: str
+    role: str
+    scores: Mapping[str, Interval]
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class League:
+    """All recommenders on the same users, best first.
+
+    Attributes:
+        metric: The one that decides the order and the headline.
+        metrics: All columns.
+        best_baseline: Name of the baseline the others are compared with.
+        chosen_on: "validation", or "test" where no validation scores were given (which favours the baseline).
+        num_users: Users with a true item.
+        rows: Best mean of `metric` first.
+    """
+
+    metric: str
+    metrics: tuple[str, ...]
+    best_baseline: str
+    chosen_on: str
+    num_users: int
+    rows: tuple[LeagueRow, ...]
+
+    @property
+    def ours(self) -> LeagueRow | None:
+        """The first row whose role is "ours"."""
+        return next((row for row in self.rows if row.role == "ours"), None)
+
+    def row(self, name: str) -> LeagueRow:
+        """Return one row by name."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def compare(
+    results: Mapping[str, pl.DataFrame],
+    roles: Mapping[str, str],
+    *,
+    metric: str,
+    validation: Mapping[str, float] | None = None,
+    costs: Mapping[str, Cost] | None = None,
+    config: Config | None = None,
+) -> League:
+    """Return the league.
+
+    Verdicts of one metric allow for the number of recommenders compared (Holm).
+
+    Args:
+        results: Name to the table of `measure`; every table has the same users.
+        roles: Name to one of `ROLES`; at least one baseline.
+        metric: Which column decides.
+        validation: Name to the same metric on validation, to choose the best baseline without looking at the test.
+        costs: Name to cost.
+        config: How intervals are made.
+
+    Raises:
+        DataError: There is no baseline, a table lacks the metric, or two tables are not of the same users.
+    """
+    names, metrics = list(results), shared_metrics(results, metric)
+    baselines = [name for name in names if roles[name] == "baseline"]
+    if not baselines:
+        raise DataError(
+            "There is no baseline to compare with.",
+            where="evaluation, comparison",
+            fix="evaluate at least popularity beside your recommenders",
+        )
+    means = Resampled(np.hstack([per_user(results, name, metrics) for name in names]), config)
+    column = {(name, m): i for i, (name, m) in enumerate((n, m) for n in names for m in metrics)}
+    scores = {name: {m: means.interval(column[name, m]) for m in metrics} for name in names}
+    known = {name: validation[name] for name in baselines if name in validation} if validation else {}
+    chosen_on = "validation" if len(known) == len(baselines) else "test"
+    best = max(baselines, key=lambda n: known[n] if chosen_on == "validation" else scores[n][metric].mean)
+    others = [name for name in names if name != best]
+    differences: dict[str, dict[str, Difference]] = {name: {} for name in names}
+    for m in metrics:
+        raw = [means.difference(column[name, m], column[best, m]) for name in others]
+        for name, difference in zip(others, adjust(raw, means.config.confidence), strict=True):
+            differences[name][m] = difference
+    rows = [LeagueRow(n, roles[n], scores[n], differences[n], (costs or {}).get(n)) for n in names]
+    rows.sort(key=lambda row: -row.scores[metric].mean)
+    return League(metric, metrics, best, chosen_on, results[best].height, tuple(rows))
+
+
+def shared_metrics(tables: Mapping[str, pl.DataFrame], metric: str) -> tuple[str, ...]:
+    """Return the columns all tables share.
+
+    Raises:
+        DataError: A table lacks the deciding metric, or two tables are not of the same users.
+    """
+    first = next(iter(tables.values()))
+    for name, table in tables.items():
+        if metric not in table.columns:
+            raise DataError(
+                f"There is no column {metric!r}.",
+                where=f"evaluation, the table of {name!r}",
+                fix="measure it: name the metric and its k",
+            )
+        if not table["user_id"].equals(first["user_id"]):
+            raise DataError(
+                f"The table of {name!r} is of other users, or in another order.",
+                where="evaluation, comparison",
+                fix="measure every recommender on the same truth",
+            )
+    shared = [c for c in first.columns if c != "user_id" and all(c in t.columns for t in tables.values())]
+    return tuple(shared)
+
+
+def per_user(
+    tables: Mapping[str, pl.DataFrame], name: str, metrics: Sequence[str]
+) -> Float64[np.ndarray, "users metrics"]:
+    """Return chosen columns of one table."""
+    return tables[name].select(metrics).to_numpy().astype(np.float64)

@@ -1,0 +1,158 @@
+"""Members that vote: decision-level fusion with exact evidence.
+
+In: fitted members and one non-negative weight each. Out: scores, ranked lists, and the terms every score is the sum of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
+from penchant.fusion.late import Weights, standardise
+from penchant.models.member import Member
+
+BATCH_CELLS = 8_000_000
+"""Scores held at once for one member: 32 MB; the users of a batch follow from the size of the catalog."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of a score.
+
+    Attributes:
+        member: Who says it.
+        channels: Content it reads; ("behaviour",) where it reads none.
+        event: Position in the history, -1 for what it would say to anyone.
+        value: Share of the score.
+    """
+
+    member: str
+    channels: tuple[str, ...]
+    event: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Stack:
+    """score = sum over members of weight x z-score.
+
+    Attributes:
+        members: Name to fitted member.
+        weights: Name to weight >= 0, for everyone or by length of the history.
+        channels: Name to the content it reads.
+    """
+
+    members: Mapping[str, Member]
+    weights: Weights
+    channels: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def build(cls, members: Mapping[str, Member], weights: Weights, content: Content) -> Stack:
+        """Keep the members that have a say."""
+        weights = weights.heard()
+        kept = {name: members[name] for name in members if name in weights}
+        channels = {name: member.channels(content) or (BEHAVIOUR,) for name, member in kept.items()}
+        return cls(kept, weights, channels)
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        """Return one score for every user and item."""
+        total = np.zeros((len(histories), histories.num_items), np.float32)
+        lengths = histories.lengths()
+        for name, member in self.members.items():
+            total += self.weights.of(name, lengths)[:, None] * standardise(member.score(histories)).values
+        return total
+
+    def recommend(
+        self, histories: Histories, k: int, *, candidates: Bool[np.ndarray, " items"] | None = None
+    ) -> Recommendations:
+        """Return the k best items of each user that are not in their history.
+
+        Args:
+            histories: Whom to recommend to.
+            k: Length of the lists.
+            candidates: Rank only among these items; None ranks the whole catalog.
+        """
+        scores = self.score(histories)
+        scores[blocked_items(histories, candidates)] = -np.inf
+        return top_k(scores, k, histories.user_ids)
+
+    def contributions(
+        self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
+    ) -> Float32[np.ndarray, "members rows chosen"]:
+        """Return the summands of some scores; over members and rows they add up to `score`.
+
+        Row 0 is what a member would say to anyone, row e + 1 is event e; members stand in their order.
+
+        Args:
+            history: Exactly one user.
+            item_index: The items in question.
+        """
+        parts = []
+        for name, member in self.members.items():
+            prior, events = member.contributions(history)
+            rows = np.concatenate([prior[None], events])
+            # z = (score - mean) / std, and the mean of a sum is the sum of the means
+            scale = self.weights.of(name, history.lengths())[0] / standardise(member.score(history)).std[0, 0]
+            parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
+        return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
+
+    def terms(self, history: Histories, item_index: int) -> list[Term]:
+        """Return the summands of one score, prior and events of every member; they add up to `score`.
+
+        Args:
+            history: Exactly one user.
+            item_index: The item in question.
+        """
+        values = self.contributions(history, np.array([item_index]))[:, :, 0]
+        return [
+            Term(name, self.channels[name], row - 1, float(value))
+            for name, rows in zip(self.members, values, strict=True)
+            for row, value in enumerate(rows)
+        ]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything the members learned, as "member/array", for safetensors."""
+        return {
+            f"{name}/{key}": array for name, member in self.members.items() for key, array in member.arrays().items()
+        }
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> Stack:
+        """Give members made from the same settings back what `arrays` gave; scores are then equal bit for bit."""
+        for name, member in self.members.items():
+            start = f"{name}/"
+            member.restore({key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)})
+        return self
+
+
+def batch_users(num_items: int) -> int:
+    """Return how many users fit one batch."""
+    return max(1, min(4096, BATCH_CELLS // max(num_items, 1)))
+
+
+def top_k(scores: Float32[np.ndarray, "users items"], k: int, user_ids: list[str]) -> Recommendations:
+    """Return the k best items of each row, best first; -inf scores are never recommended.
+
+    Equal scores are ordered by item row, so that a list can be repeated.
+    """
+    width = min(k, scores.shape[1])
+    found = np.sort(np.argpartition(-scores, width - 1, axis=1)[:, :width], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
+    found = np.take_along_axis(found, order, 1).astype(np.int32)
+    best = np.take_along_axis(scores, found, 1)
+    found[np.isneginf(best)] = -1
+    return Recommendations(user_ids, found, best.astype(np.float32))
+
+
+def blocked_items(
+    histories: Histories, candidates: Bool[np.ndarray, " items"] | None = None
+) -> Bool[np.ndarray, "users items"]:
+    """Return what must not be recommended: items already touched, and items outside the candidates."""
+    blocked = np.zeros((len(histories), histories.num_items), bool)
+    if candidates is not None:
+        blocked[:, ~candidates] = True
+    blocked[histories.user_index(), histories.item_index] = True
+    return blocked

@@ -1,0 +1,1 @@
+"""One readable flow for each task: recommendation, classification, moderation."""

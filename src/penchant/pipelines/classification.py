@@ -1,0 +1,258 @@
+"""THE FLOW of `task = "classification"`: from labelled files to a classifier that is evaluated and says why. Read recommendation.py first.
+
+In: one TOML file. Out: a folder with the trained classifier and its report.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from penchant.classifiers.bundle import TrainedClassifier
+from penchant.classifiers.classifier import View
+from penchant.classifiers.inputs import Inputs, channels_of
+from penchant.core.artifacts import fingerprint
+from penchant.core.config import Settings, read_toml
+from penchant.core.environment import versions
+from penchant.core.errors import ConfigError, DataError, nearest
+from penchant.core.logs import logger, step
+from penchant.core.schema import Samples
+from penchant.data.clean.dataset import Config as CleanConfig
+from penchant.data.clean.samples import clean_samples
+from penchant.data.media import MediaLimits
+from penchant.data.read.samples import SamplesConfig, read_samples
+from penchant.data.split.samples import Config as SplitConfig
+from penchant.data.split.samples import split_samples
+from penchant.encoders import ENCODERS
+from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.ocr import OcrConfig, read_samples_pictures
+from penchant.encoders.transcript import TranscriptConfig, transcribe
+from penchant.experiment.evaluate_classifiers import PACKAGES, assess, notes_within
+from penchant.experiment.evaluate_classifiers import Config as EvaluationConfig
+from penchant.experiment.fit_classifiers import Config as FitConfig
+from penchant.experiment.fit_classifiers import Fitted, default_classifiers, fit, fusion_tables
+from penchant.metrics.classification_results import Labelled
+from penchant.pipelines.frame import Clock, beside, stop_on_errors
+from penchant.reporting.report import Stage as Timed
+from penchant.reporting.report import write_report
+
+NOT_A_DIAGNOSIS = (
+    "This is not a diagnosis: it says how alike this is to recordings of others, and a physician must judge."
+)
+
+
+class ClassifyConfig(Settings):
+    """One run of a labelled task: the whole TOML file."""
+
+    task: Literal["classification"] = "classification"
+    """What kind of run this is."""
+    name: str = "task"
+    """What the report is headed."""
+    seed: int = 0
+    """Decides splits, draws and networks; equal seeds give equal numbers."""
+    output: Path | None = None
+    """Folder of the classifier; None is runs/NAME. Relative to where the command is given."""
+    cache: Path = Path("runs/cache")
+    """Folder of what need not be computed twice: vectors, inspected media."""
+    kind: Literal["sentiment", "moderation", "health", "other"] = "other"
+    """health adds to every answer that it is no diagnosis; moderation that doubtful posts go to a person."""
+    data: SamplesConfig = SamplesConfig()
+    """Where the data is."""
+    media: MediaLimits = MediaLimits()
+    """What a media file may be."""
+    clean: CleanConfig = CleanConfig()
+    """What is repaired or dropped."""
+    split: SplitConfig = SplitConfig()
+    """Train, validation, test; or folds, for small sets."""
+    transcript: TranscriptConfig | None = None
+    """Who writes down what is said in sound, so that it joins the words; None leaves sound a sound. An empty table takes what comes as a
+    wheel, and a classifier of words alone then answers to a voice note too."""
+    ocr: OcrConfig | None = None
+    """Read what stands written in pictures; it joins the words. None leaves it in the picture."""
+    content: dict[str, ChannelConfig] | None = None
+    """Frozen channels by name; None reads every modality there is with encoders that need no hub; an empty table reads none."""
+    classifiers: dict[str, dict[str, Any]] | None = None
+    """Classifiers by name; None takes n-grams of words and a hyperplane over each channel."""
+    fit: FitConfig = FitConfig()
+    """How they are fitted, fused, calibrated."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is measured."""
+
+    @property
+    def folder(self) -> Path:
+        return self.output or Path("runs") / self.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What every answer and report says beside its numbers."""
+        return {"health": (NOT_A_DIAGNOSIS,)}.get(self.kind, ())
+
+
+def run(config: ClassifyConfig) -> list[TrainedClassifier]:
+    """Do the whole of it; one classifier, or with `evaluation.within` one for each value of that column.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to mend it.
+    """
+    clock = Clock()
+    with clock("read"):
+        samples = read_samples(config.data)
+    with clock("clean"):
+        samples = stop_on_errors(clean_samples(samples, config.clean, config.media, cache=config.cache / "media"))
+    with clock("encode"):
+        samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
+        samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
+        samples, view, channels = encode(samples, config)
+    finished, told = [], (*config.notes, *notes_within(samples, config.evaluation.within))
+    for own, part in apart(samples, config):
+        seen = view if len(part) == len(samples) else view.take(_rows_of(samples, part))
+        finished.append(run_one(own, part, seen, channels, clock.stages, told))
+    return finished
+
+
+def run_one(
+    config: ClassifyConfig,
+    samples: Samples,
+    view: View,
+    channels: Mapping[str, ChannelConfig],
+    before: list[Timed],
+    told: tuple[str, ...],
+) -> TrainedClassifier:
+    """Split, fit, evaluate and write, once content is encoded."""
+    clock = Clock()
+    with clock("split"):
+        parts = split_samples(samples, config.split, config.seed)
+        tables = default_classifiers(view) if config.classifiers is None else config.classifiers
+    with clock("fit"):
+        fitted = fit(tables, view, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
+    with clock("evaluate"):
+        report, judged = assess(
+            fitted,
+            tables,
+            view,
+            samples,
+            parts,
+            config.split,
+            config.fit,
+            config.evaluation,
+            name=config.name,
+            seed=config.seed,
+            notes=told,
+        )
+    with step("write"), tempfile.TemporaryDirectory() as scratch:
+        write_report(replace(report, stages=(*before, *clock.stages)), Path(scratch))
+        return bundle(config, samples, view, channels, tables, fitted, judged).save(config.folder, report=Path(scratch))
+
+
+def read_config(path: Path) -> ClassifyConfig:
+    """Return the settings of a TOML file; data and vectors are looked for beside it.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
+    """
+    return beside(ClassifyConfig.read(read_toml(path), where=path.name), path.parent)
+
+
+def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dict[str, ChannelConfig]]:
+    """Return every frozen channel; what could not be read is among the samples' findings.
+
+    Raises:
+        ConfigError: An encoder learns from all content at once, so it would see test content and could not read new content.
+    """
+    catalog = samples.catalog()
+    channels = default_channels(catalog) if config.content is None else config.content
+    for name, channel in channels.items():
+        if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
+            raise ConfigError(
+                f"The encoder {channel.encoder!r} learns from all content at once, test content too, and cannot read new content.",
+                where=f"content.{name}.encoder",
+                fix='use a classifier that learns words from train alone: [classifiers.NAME] model = "ngrams", or a network',
+            )
+    embeddings, noticed = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
+    return (
+        replace(samples, findings=(*samples.findings, *noticed)),
+        View(catalog, embeddings, config.media),
+        dict(channels),
+    )
+
+
+def apart(samples: Samples, config: ClassifyConfig) -> list[tuple[ClassifyConfig, Samples]]:
+    """Return the samples whole, or one part for each value of `evaluation.within`, with the settings of each.
+
+    Raises:
+        ConfigError: There is no such column.
+    """
+    column = config.evaluation.within
+    if column is None:
+        return [(config, samples)]
+    if column not in samples.table.columns:
+        raise ConfigError(
+            f"There is no column {column!r}.", where="evaluation.within", fix=nearest(column, samples.table.columns)
+        )
+    found = []
+    for value in sorted(samples.table[column].drop_nulls().cast(pl.String).unique().to_list()):
+        rows = np.flatnonzero((samples.table[column].cast(pl.String) == value).fill_null(False).to_numpy())
+        if samples.table["label"][rows].n_unique() < 2:
+            logger.warning("  %s = %s has one class only and is left out", column, value)
+            continue
+        own = config.model_copy(update={"name": f"{config.name}-{value}", "output": config.folder / value})
+        found.append((own, samples.take(rows)))
+    if not found:
+        raise DataError(
+            f"No value of {column!r} has samples of two classes.",
+            where="evaluation.within",
+            fix="leave evaluation.within out, or bring samples of every class from one source",
+        )
+    return found
+
+
+def bundle(
+    config: ClassifyConfig,
+    samples: Samples,
+    view: View,
+    channels: Mapping[str, ChannelConfig],
+    tables: Mapping[str, Mapping[str, Any]],
+    fitted: Fitted,
+    judged: Labelled,
+) -> TrainedClassifier:
+    """Return the row that validation likes best, with what it needs."""
+    ours = fitted.rows[fitted.ours]
+    every = {**tables, **fusion_tables(view, config.fit)}
+    facts = {
+        "name": config.name,
+        "task": config.task,
+        "kind": config.kind,
+        "row": fitted.ours,
+        "seed": config.seed,
+        "settings": fingerprint(config),
+        "notes": list(config.notes),
+        "test": {metric: interval.mean for metric, interval in judged.ours.scores.items()},
+        "versions": versions(PACKAGES),
+    }
+    return TrainedClassifier(
+        samples.classes,
+        {name: fitted.members[name] for name in ours.stack.members},
+        {name: every[name] for name in ours.stack.members},
+        ours,
+        Inputs(
+            channels_of(view.channels, channels),
+            samples.text_columns,
+            samples.media_columns,
+            samples.attribute_columns,
+            config.media,
+            config.transcript,
+            config.ocr,
+        ),
+        facts,
+    )
+
+
+def _rows_of(samples: Samples, part: Samples) -> np.ndarray:
+    place = {key: row for row, key in enumerate(samples.sample_ids)}
+    return np.array([place[key] for key in part.sample_ids], np.int64)

@@ -1,0 +1,191 @@
+"""Items that are alike, and items that match words, a picture or a sound.
+
+In: a served bundle that kept its channels. Out: items, nearest first, with their cosines; without channels, by behaviour.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from penchant.core.errors import ConfigError, nearest
+from penchant.core.schema import Embeddings
+from penchant.data.clean.normalisation import words
+from penchant.data.media import MediaLimits
+from penchant.encoders.catalog import ChannelConfig
+from penchant.encoders.content import find_content, join_text
+from penchant.encoders.encoder import encode_one
+from penchant.models.channels import FUSED, centred_unit
+from penchant.recommender.index import EXACT_UP_TO, Index
+from penchant.recommender.new_items import Encoders, table_row
+from penchant.recommender.snapshot import Served, one_person
+from penchant.service.http_errors import NotFoundError
+from penchant.service.schemas import Found, FoundList
+from penchant.service.uploads import Uploads
+
+BEHAVIOUR, WORDS = "behaviour", "words"
+
+
+class Finder:
+    """Searches one version of the model, exactly until `build` has made an index of what there is much of.
+
+    Args:
+        served: The model and its catalog.
+        encoders: For what is no item yet.
+        before: The finder of the model before; its indexes serve on where only a few items came.
+    """
+
+    def __init__(self, served: Served, encoders: Encoders, before: Finder | None = None) -> None:
+        self._served = served
+        self._encoders = encoders
+        self._content = served.bundle.content
+        self._lock = threading.Lock()
+        self._indexes: dict[str, Index] = {}
+        self._words: tuple[Any, Any] | None = None
+        for name, index in ({} if before is None else before._indexes).items():
+            if name in self.names():
+                self._index(name).adopt(index)
+        if len(served.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
+            self._index(self.names()[0])  # the one most asked for is built before somebody asks
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `build` has something to do."""
+        return any(index.is_due for index in list(self._indexes.values()))
+
+    def build(self) -> None:
+        """Build what is due, on half of the cores; answers go on meanwhile."""
+        for index in list(self._indexes.values()):
+            index.build(max(1, (os.cpu_count() or 1) // 2))
+
+    def names(self) -> list[str]:
+        """Return what items can be compared by."""
+        return [*([FUSED] if self._content.fused is not None else []), *self._content.channels, BEHAVIOUR]
+
+    def similar(self, item_id: str, k: int, by: str | None, available: Bool[np.ndarray, " items"]) -> FoundList:
+        """Return the items most like one.
+
+        Args:
+            item_id: Which; it is not in the list itself.
+            k: How many.
+            by: A channel, "fused" or "behaviour"; None takes the first there is.
+            available: Items that may be shown.
+
+        Raises:
+            NotFoundError: No such item.
+            ConfigError: No such channel.
+        """
+        row, by = self._served.row(item_id), by or self.names()[0]
+        allowed = available.copy()
+        allowed[row] = False
+        if by == BEHAVIOUR:
+            return self._by_behaviour(row, k, allowed)
+        index = self._index(by)
+        return self._found(by, *index.search(index.rows[row], k, allowed))
+
+    def by_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> FoundList:
+        """Return the items whose text is nearest in meaning, or in words where no frozen text encoder is in the bundle."""
+        config = self._channel("text")
+        if config is None:
+            return self._by_shared_words(text, k, available)
+        name, channel = config
+        return self._by_vector(name, encode_one(self._encoders.load(name, channel), text), k, available)
+
+    def by_media(
+        self,
+        modality: str,
+        name: str,
+        uploads: Uploads,
+        limits: MediaLimits,
+        k: int,
+        available: Bool[np.ndarray, " items"],
+    ) -> FoundList:
+        """Return the items whose picture or sound is nearest to a file.
+
+        Raises:
+            NotFoundError: The bundle has no such channel.
+            MediaError: The file cannot be decoded.
+        """
+        found = self._channel(modality)
+        if found is None:
+            raise NotFoundError(
+                f"This bundle cannot be searched by {modality}.",
+                where=modality,
+                fix=f"add a [content.NAME] table with a frozen {modality} encoder and run `penchant run` again",
+            )
+        channel, config = found
+        catalog = self._served.bundle.catalog
+        column = catalog.media_columns[modality]
+        row = table_row(catalog, "query", {column: name})
+        content = find_content(
+            replace(catalog, table=row, media_root=uploads.folder), [column], modality, limits, where="search"
+        )
+        return self._by_vector(channel, encode_one(self._encoders.load(channel, config), content.load(0)), k, available)
+
+    def _channel(self, modality: str) -> tuple[str, ChannelConfig] | None:
+        """Return the first channel of a modality that can encode a query."""
+        for name, config in self._encoders.of(self._served.bundle).items():
+            if self._content.channels[name].modality == modality:
+                return name, config
+        return None
+
+    def _by_vector(
+        self, name: str, vector: Float32[np.ndarray, " dim"], k: int, available: Bool[np.ndarray, " items"]
+    ) -> FoundList:
+        e = self._content.channels[name]
+        centred = vector - e.values[e.usable].mean(0)
+        unit = (centred / max(float(np.linalg.norm(centred)), 1e-12)).astype(np.float32)
+        return self._found(name, *self._index(name).search(unit, k, available))
+
+    def _by_behaviour(self, row: int, k: int, allowed: Bool[np.ndarray, " items"]) -> FoundList:
+        """Return what the stack says to somebody who touched this item alone."""
+        one = one_person("", np.array([row], np.int32), np.zeros(1, np.int64), np.ones(1, np.float32), len(allowed))
+        scores = np.where(allowed, self._served.scores([one])[0], -np.inf)
+        rows = np.argsort(-scores, kind="stable")[: min(k, int(allowed.sum()))]
+        return self._found(BEHAVIOUR, rows, scores[rows])
+
+    def _by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> FoundList:
+        catalog = self._served.bundle.catalog
+        columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
+        with self._lock:
+            if self._words is None:
+                from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and seldom needed
+
+                texts = join_text(catalog, columns) if columns else self._served.titles
+                model = TfidfVectorizer(tokenizer=words, lowercase=False, token_pattern=None, sublinear_tf=True)
+                self._words = (model, model.fit_transform([t or "-" for t in texts]))
+        model, rows = self._words
+        similar = np.where(available, (rows @ model.transform([text]).T).toarray().ravel(), 0)
+        best = np.argsort(-similar, kind="stable")[:k]
+        best = best[similar[best] > 0]
+        return self._found(WORDS, best, similar[best])
+
+    def _index(self, name: str) -> Index:
+        with self._lock:
+            if name not in self._indexes:
+                self._indexes[name] = Index(_rows(self._embeddings(name)), exact_up_to=EXACT_UP_TO)
+            return self._indexes[name]
+
+    def _embeddings(self, name: str) -> Embeddings:
+        if name == FUSED and self._content.fused is not None:
+            return self._content.fused
+        if name in self._content.channels:
+            return self._content.channels[name]
+        raise ConfigError(f"There is no channel {name!r}.", where="by", fix=nearest(name, self.names()))
+
+    def _found(self, by: str, rows: Any, similar: Any) -> FoundList:
+        ids, titles = self._served.items.ids, self._served.titles
+        items = [
+            Found(item_id=ids[r], title=titles[r], similarity=float(s)) for r, s in zip(rows, similar, strict=True)
+        ]
+        return FoundList(by=by, items=items)
+
+
+def _rows(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
+    """The fused vectors are of unit length and centred by channel already."""
+    return embeddings.values if embeddings.modality == FUSED else centred_unit(embeddings.values, embeddings.usable)

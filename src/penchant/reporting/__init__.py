@@ -1,0 +1,1 @@
+"""Metrics in, report pages out: HTML, Markdown, JSON, plots and wording."""

@@ -1,0 +1,201 @@
+"""Plots as inline SVG, drawn without a plotting library.
+
+In: means, intervals, shares, curves. Out: safe markup; colours come from the page's style sheet by class name.
+Row plots place marks in per cent of the width, so text keeps its size on a narrow screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from penchant.metrics.interest import Curve, Reliability
+from penchant.metrics.intervals import Difference, Interval
+from penchant.reporting.number_format import number
+
+ROW = 26
+"""Height of one row of a row plot, pixels."""
+
+GAP = 6.5
+"""How far a row's grid runs past it, so that the rows of a table join into one grid."""
+
+SIDE = 300
+"""Width and height of a square plot, in its own units."""
+
+LEFT, BELOW, REST = 48, 40, 12
+"""Room beside a square plot for the numbers and the name of an axis, and on the sides that have none."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A number line from `low` to `high` with round ticks."""
+
+    low: float
+    high: float
+    step: float
+
+    @classmethod
+    def over(cls, values: Iterable[float], *, num_ticks: int = 4) -> Scale:
+        """Return the scale that holds all values and 0, its ends on round numbers."""
+        known = [v for v in values if math.isfinite(v)]
+        low, high = min([0.0, *known]), max([0.0, *known])
+        raw = (high - low or 1.0) / num_ticks
+        unit = 10.0 ** math.floor(math.log10(raw))
+        step = unit * next(m for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
+        return cls(math.floor(low / step + 1e-9) * step, (math.ceil(high / step - 1e-9) or 1) * step, step)
+
+    def at(self, value: float) -> float:
+        """Return the place of a value in per cent of the width."""
+        return 100.0 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+
+    def ticks(self) -> list[float]:
+        """Return the values that carry a number."""
+        return [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
+
+    def label(self, value: float) -> str:
+        """Return a tick's number, with no more decimals than the step needs."""
+        digits = next((d for d in range(6) if abs(round(self.step, d) - self.step) < self.step * 1e-6), 6)
+        return number(value, digits)
+
+
+def bar(scale: Scale, value: Interval, kind: str) -> Markup:
+    """Return one row: a bar to the mean and a whisker over the interval. `kind` is a class: "ours", "baseline", ..."""
+    if math.isnan(value.mean):
+        return _track(scale, Markup(""))
+    start, end = scale.at(min(0.0, value.mean)), scale.at(max(0.0, value.mean))
+    body = _tag("rect", x=_pc(start), y=6, width=_pc(end - start), height=ROW - 12, rx=2, class_=f"bar {kind}")
+    return _track(scale, body + _whisker(scale, value, "over"))
+
+
+def dots(scale: Scale, values: Sequence[tuple[Interval | Difference, str]]) -> Markup:
+    """Return one row: for each value a whisker and a dot; the last is drawn on top."""
+    marks = Markup("")
+    values = [(value, kind) for value, kind in values if not math.isnan(value.mean)]
+    if len(values) > 1:
+        places = [scale.at(value.mean) for value, _ in values]
+        marks += _line(_pc(min(places)), ROW / 2, _pc(max(places)), ROW / 2, "link")
+    for value, kind in values:
+        marks += _whisker(scale, value, kind)
+        marks += _tag("circle", cx=_pc(scale.at(value.mean)), cy=ROW / 2, r=4.5, class_=f"dot {kind}")
+    return _track(scale, marks)
+
+
+def axis(scale: Scale) -> Markup:
+    """Return the numbers under a row plot."""
+    labels = Markup("").join(
+        _tag("text", escape(scale.label(t)), x=_pc(scale.at(t)), y=14, text_anchor="middle", class_="tick")
+        for t in scale.ticks()
+    )
+    return _svg(labels, height=18)
+
+
+def stacked(parts: Sequence[tuple[float, str]]) -> Markup:
+    """Return one row: shares of a whole (0 to 1 together) side by side, each with a class; 2 pixels of page between them."""
+    marks, start = Markup(""), 0.0
+    for share, kind in parts:
+        if share > 0:
+            marks += _tag(
+                "rect", x=_pc(100 * start), y=6, width=_pc(100 * share), height=ROW - 12, class_=f"part {kind}"
+            )
+        start += share
+    return _svg(marks, height=ROW)
+
+
+def curves(lines: Sequence[tuple[Curve, str]], *, x: str, y: str, alt: str, diagonal: bool = False) -> Markup:
+    """Return a square plot of curves over 0 to 1; the last is drawn on top.
+
+    Args:
+        lines: Each curve with its class.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+        alt: What a person who cannot see it is told.
+        diagonal: Whether to draw the line of pure chance (or of perfect calibration).
+    """
+    marks = _frame(x, y)
+    if diagonal:
+        marks += _line(_sx(0), _sy(0), _sx(1), _sy(1), "chance")
+    for curve, kind in lines:
+        path = " ".join(f"{_sx(a):.1f},{_sy(b):.1f}" for a, b in zip(curve.x, curve.y, strict=True))
+        marks += _tag("polyline", points=path, class_=f"curve {kind}")
+    return _square(marks, alt)
+
+
+def calibration(lines: Sequence[tuple[Reliability, str]], *, x: str, y: str, alt: str) -> Markup:
+    """Return a square plot of promised against true shares; a dot's area grows with the pairs behind it."""
+    marks = _frame(x, y) + _line(_sx(0), _sy(0), _sx(1), _sy(1), "chance")
+    for found, kind in lines:
+        places = [(_sx(p), _sy(s)) for p, s in zip(found.probability, found.share, strict=True)]
+        marks += _tag("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in places), class_=f"curve {kind}")
+        largest = max(found.count, default=1)
+        for (a, b), pairs in zip(places, found.count, strict=True):
+            radius = 2 + 5 * math.sqrt(pairs / largest)
+            marks += _tag("circle", cx=round(a, 1), cy=round(b, 1), r=round(radius, 1), class_=f"dot {kind}")
+    return _square(marks, alt)
+
+
+def _track(scale: Scale, marks: Markup) -> Markup:
+    """Return one row with its grid; the line of 0 is stronger."""
+    grid = Markup("").join(
+        _line(_pc(scale.at(t)), -GAP, _pc(scale.at(t)), ROW + GAP, "zero" if abs(t) < scale.step * 1e-6 else "grid")
+        for t in scale.ticks()
+    )
+    return _svg(grid + marks, height=ROW)
+
+
+def _whisker(scale: Scale, value: Interval | Difference, kind: str) -> Markup:
+    if math.isnan(value.low) or math.isnan(value.high):
+        return Markup("")
+    low, high, middle = _pc(scale.at(value.low)), _pc(scale.at(value.high)), ROW / 2
+    css = f"whisker {kind}"
+    ends = _line(low, middle - 4, low, middle + 4, css) + _line(high, middle - 4, high, middle + 4, css)
+    return _line(low, middle, high, middle, css) + ends
+
+
+def _frame(x: str, y: str) -> Markup:
+    """Return the grid, numbers and names of a square plot's axes, both from 0 to 1."""
+    marks = Markup("")
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        css, label = "zero" if tick == 0 else "grid", escape(f"{tick:g}")
+        marks += _line(_sx(tick), _sy(0), _sx(tick), _sy(1), css) + _line(_sx(0), _sy(tick), _sx(1), _sy(tick), css)
+        marks += _tag("text", label, x=_sx(tick), y=_sy(0) + 15, text_anchor="middle", class_="tick")
+        marks += _tag("text", label, x=_sx(0) - 7, y=_sy(tick) + 4, text_anchor="end", class_="tick")
+    marks += _tag("text", escape(x), x=_sx(0.5), y=SIDE - 3, text_anchor="middle", class_="name")
+    turn = f"rotate(-90 11 {_sy(0.5)})"
+    return marks + _tag("text", escape(y), x=11, y=_sy(0.5), transform=turn, text_anchor="middle", class_="name")
+
+
+def _square(marks: Markup, alt: str) -> Markup:
+    return _tag("svg", marks, viewBox=f"0 0 {SIDE} {SIDE}", role="img", aria_label=alt, class_="square")
+
+
+def _svg(marks: Markup, *, height: int) -> Markup:
+    """Return a row plot; hidden from screen readers, since the numbers stand in the same table row."""
+    return _tag("svg", marks, width="100%", height=height, aria_hidden="true", class_="track")
+
+
+def _sx(value: float) -> float:
+    return LEFT + value * (SIDE - LEFT - REST)
+
+
+def _sy(value: float) -> float:
+    return SIDE - BELOW - value * (SIDE - BELOW - REST)
+
+
+def _line(x1: float | str, y1: float, x2: float | str, y2: float, css: str) -> Markup:
+    return _tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=css)
+
+
+def _pc(value: float) -> str:
+    return f"{value:.2f}%"
+
+
+def _tag(name: str, inside: Markup | None = None, **attributes: object) -> Markup:
+    """Return one element; `class_` and `text_anchor` become `class` and `text-anchor`, values are escaped."""
+    pairs = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-") if key != "viewBox" else key, value)
+        for key, value in attributes.items()
+    )
+    return Markup("<{}{}>{}</{}>").format(name, pairs, inside or Markup(""), name)

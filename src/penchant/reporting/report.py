@@ -1,0 +1,263 @@
+"""One page that a sceptic can read offline.
+
+In: `ReportData`, everything measured in one run. Out: report.html (one file, no network, no script), report.json and report.md.
+Titles and names may be hostile: all text is escaped, and the page's own policy forbids scripts and outside addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from penchant.core.schema import Finding
+from penchant.metrics.ablation import Ablation, GroupGain
+from penchant.metrics.beyond_accuracy import Variety
+from penchant.metrics.classification_results import Labelled
+from penchant.metrics.comparison import League
+from penchant.metrics.interest import Classified
+from penchant.metrics.slices import Slice
+from penchant.reporting import conclusions, number_format, plots
+from penchant.reporting.messages import Words
+from penchant.reporting.thumbnails import clip, thumbnail
+
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that turn the direction of what follows them."""
+
+UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
+"""The space between a number and its unit, and between "less than" and its number."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the catalog one channel reaches.
+
+    Attributes:
+        channel: Its name.
+        modality: "text", "image", ...
+        num_items: Rows of the catalog.
+        num_present: Items that truly have it.
+        num_imputed: Items filled in from their neighbours.
+    """
+
+    channel: str
+    modality: str
+    num_items: int
+    num_present: int
+    num_imputed: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one step of the run took.
+
+    Attributes:
+        name: The step.
+        seconds: Wall clock.
+        peak_bytes: Largest resident memory so far when it ended; None where it was not measured.
+        is_cached: Whether its result was already there.
+    """
+
+    name: str
+    seconds: float
+    peak_bytes: int | None = None
+    is_cached: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item as a person sees it.
+
+    Attributes:
+        title: What it is called; may be hostile.
+        picture: File or bytes; unreadable ones are left out.
+        sound: File; large ones are left out.
+        reason: Why it was suggested.
+        score: As the recommender gave it; None for an item of the history.
+        is_hit: Whether the user chose it later.
+    """
+
+    title: str
+    picture: Path | bytes | None = None
+    sound: Path | None = None
+    reason: str = ""
+    score: float | None = None
+    is_hit: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """One user: what they did, and what they would be shown.
+
+    Attributes:
+        user: Who it is ("user 42, 25-34, writer").
+        history: The latest events, oldest first.
+        recommended: Best first.
+    """
+
+    user: str
+    history: tuple[Shown, ...]
+    recommended: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Band:
+    """What the stack listens to where histories are about equally long.
+
+    Attributes:
+        first: Least number of events.
+        last: Greatest number of events; None has no end.
+        weights: Member to weight.
+    """
+
+    first: int
+    last: int | None
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything measured in one run; a part that was not measured is left empty and left out of the page.
+
+    Attributes:
+        name: The run.
+        created_at: UTC.
+        seed: The run's seed.
+        language: "en" or "zh".
+        hardware: One line.
+        versions: Package to version.
+        protocol: Paragraphs: split, candidates, what was chosen on what.
+        sizes: Name ("users", "items", "train", ...) to count.
+        findings: What was noticed in the data and the split.
+        coverage: One for each channel.
+        league: Recommenders against the best baseline.
+        ablation: By modality.
+        group_gains: What each modality is worth to each group of users.
+        slices: By kind of user and of true item.
+        classified: Yes or no; ours first, others beside it.
+        labelled: Classes told apart, for a labelled task.
+        variety: Beyond accuracy.
+        weights: Member to its weight in the stack.
+        bands: Weights by length of the history, where it pays.
+        stages: In the order they ran.
+        examples: A few users.
+    """
+
+    name: str
+    created_at: datetime
+    seed: int
+    language: str = "en"
+    hardware: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    protocol: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    league: League | None = None
+    ablation: Ablation | None = None
+    group_gains: tuple[GroupGain, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    classified: tuple[Classified, ...] = ()
+    labelled: Labelled | None = None
+    variety: tuple[Variety, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    bands: tuple[Band, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+
+def write_report(data: ReportData, folder: Path) -> None:
+    """Write report.html, report.json and report.md into a folder.
+
+    Raises:
+        ConfigError: The language is unknown.
+    """
+    words = Words(data.language)
+    context = {"data": data, "w": words, "summary": summarise(data)}
+    environment = _environment(words)
+    folder.mkdir(parents=True, exist_ok=True)
+    for template in ("report.html", "report.md"):
+        page = environment.get_template(f"{template}.jinja").render(context)
+        if template == "report.html":
+            page = UNIT.sub("\u00a0", page.replace(" %", words("percent")))  # a number and its unit stay on one line
+        (folder / template).write_text(UNSEEN.sub("", page), encoding="utf-8")
+    plain = json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False)
+    (folder / "report.json").write_text(plain, encoding="utf-8")
+
+
+def summarise(data: ReportData) -> list[str]:
+    """Return the run's results as plain sentences in its language; the command line prints them too."""
+    words = Words(data.language)
+    sentences = conclusions.league_sentences(data.league, words) if data.league else []
+    sentences += [conclusions.classified_sentence(c, words) for c in data.classified[:1]]
+    sentences += conclusions.ablation_sentences(data.ablation, words) if data.ablation else []
+    sentences += conclusions.labelled_sentences(data.labelled, words) if data.labelled else []
+    return [_one_line(sentence) for sentence in sentences]
+
+
+def as_json(value: Any) -> Any:
+    """Return plain JSON values: a missing number is null; pictures, sounds and their paths are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = (f.name for f in fields(value) if f.name not in ("picture", "sound"))
+        return {name: as_json(getattr(value, name)) for name in kept}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [as_json(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def page_templates() -> Environment:
+    """Return the templates beside this file, what stands in a page escaped."""
+    return Environment(
+        loader=PackageLoader("penchant.reporting", "."),
+        autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _environment(words: Words) -> Environment:
+    environment = page_templates()
+    environment.globals.update(plots=plots, conclusions=conclusions, Scale=plots.Scale, thumbnail=thumbnail, clip=clip)
+    environment.filters.update(
+        {
+            name: getattr(number_format, name)
+            for name in ("number", "count", "percent", "interval", "difference", "seconds", "size")
+        },
+        metric=words.metric,
+        said=words.said,
+        line=_one_line,
+        md=_markdown,
+        grouped=_grouped,
+    )
+    return environment
+
+
+def _grouped(rows: Sequence[Any], attribute: str) -> dict[str, list[Any]]:
+    """Return rows by one attribute, in the order they came (Jinja's own groupby sorts)."""
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, attribute), []).append(row)
+    return groups
+
+
+def _one_line(text: object) -> str:
+    """Return text on one line, without unseen marks."""
+    return " ".join(UNSEEN.sub("", str(text)).split())
+
+
+def _markdown(text: object) -> str:
+    """Return one line that Markdown and the HTML within it leave as it is."""
+    escaped = _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", escaped)

@@ -1,0 +1,1 @@
+"""The recommender over HTTP, with a durable store."""

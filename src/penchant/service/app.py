@@ -1,0 +1,327 @@
+"""The service over HTTP.
+
+In: requests under `/v1`. Out: JSON, or a problem with what, where, fix; `/docs` shows all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+
+from penchant.core.errors import PenchantError
+from penchant.service.api_reference import reference_page
+from penchant.service.background import Caretaker
+from penchant.service.batching import Batched
+from penchant.service.http_errors import MEDIA_TYPE, handle_problems
+from penchant.service.schemas import (
+    Erased,
+    EventBatch,
+    EventIn,
+    EventsStored,
+    FoundList,
+    Id,
+    ItemIn,
+    ItemState,
+    Name,
+    Predicted,
+    PredictIn,
+    Problem,
+    ProfilePatch,
+    RecommendedList,
+    SearchIn,
+    SessionIn,
+    Wishes,
+)
+from penchant.service.service import Config, Service
+from penchant.service.telemetry import Guard, Metrics
+from penchant.service.tracing import Tracing
+from penchant.studio.pages import add_studio
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    for status, what in {
+        400: "No JSON",
+        401: "No key",
+        403: "Key lacks the scope",
+        404: "Unknown",
+        408: "Body too slow",
+        412: "Changed since",
+        413: "Body too large",
+        422: "Does not fit",
+        429: "Too many",
+        501: "Not in this bundle",
+        503: "Store away",
+    }.items()
+}
+User = Annotated[Id, Path(description="The person's id.", examples=["u1"])]
+Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
+Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
+MAX_BATCH = 64
+"""People whose lists are made in one pass."""
+SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
+
+
+def create_app(config: Config) -> FastAPI:
+    """Return the application; it opens the bundle and the store when it starts.
+
+    Raises:
+        PenchantError: At its start: a bundle, the store or the secret is not as it should be.
+    """
+    metrics = Metrics()
+    tracing = Tracing.to(config.traces) if config.traces else None
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            service = Service(config)
+        except PenchantError as error:
+            app.state.failure = error
+            raise
+        caretaker = Caretaker(service)
+        caretaker.start()
+        app.state.service, app.state.caretaker = service, caretaker
+        app.state.batched = Batched(service.recommend_together, max_size=MAX_BATCH)
+        yield
+        app.state.batched.close()
+        caretaker.close()
+        service.close()
+        if tracing is not None:
+            tracing.close()
+
+    app = FastAPI(
+        title="Penchant",
+        version=version("penchant"),
+        description="Events in, interest out: what each person cares about, as of their last event.",
+        lifespan=life,
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+        responses=PROBLEMS,
+        telemetry=SILENT,
+    )
+    handle_problems(app)
+    app.add_middleware(
+        Guard,
+        metrics=metrics,
+        max_body_bytes=config.max_body_bytes,
+        max_seconds=config.max_seconds,
+        tracing=tracing,
+    )
+    app.state.metrics = metrics
+    _add_events(app, metrics)
+    _add_lists(app)
+    _add_people(app, metrics)
+    _add_items(app)
+    _add_tasks(app)
+    _add_probes(app, metrics)
+    _describe_problems(app)
+    add_studio(app)
+    return app
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+def allowed(scope: str) -> Any:
+    """Return a dependency that lets a request pass if its key has a scope."""
+
+    async def check(
+        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> None:
+        service_of(request).keyring.check(authorization, scope)
+
+    return Depends(check)
+
+
+def _add_events(app: FastAPI, metrics: Metrics) -> None:
+    @app.post("/v1/events", tags=["events"], dependencies=[allowed("write")])
+    def add_events(
+        request: Request,
+        body: Annotated[EventIn | EventBatch, Body(openapi_examples=_EVENT_EXAMPLES)],
+        idempotency_key: Annotated[Id | None, Header(description="The same key stores the same events once.")] = None,
+    ) -> EventsStored:
+        """Store one event or a batch; answered once it is on disk. All of a batch, or none."""
+        events = body.events if isinstance(body, EventBatch) else [body]
+        stored = service_of(request).append(events, idempotency_key)
+        metrics.events.inc(stored.stored)
+        metrics.duplicates.inc(stored.duplicates)
+        return stored
+
+
+def _add_lists(app: FastAPI) -> None:
+    @app.get(
+        "/v1/users/{user_id:path}/recommendations",
+        tags=["lists"],
+        dependencies=[allowed("read")],
+        response_model=RecommendedList,
+    )
+    async def recommend(request: Request, user_id: User, wishes: Annotated[Wishes, Query()]) -> Response:
+        """Rank the catalog for one person; `basis` says what it rests on."""
+        return await _recommended(request, user_id, wishes)
+
+    @app.post(
+        "/v1/sessions/recommendations", tags=["lists"], dependencies=[allowed("read")], response_model=RecommendedList
+    )
+    async def recommend_session(request: Request, session: SessionIn) -> Response:
+        """Rank the catalog for a history in the request; nothing is stored."""
+        return await _recommended(request, None, session)
+
+    @app.get("/v1/items/{item_id:path}/similar", tags=["lists"], dependencies=[allowed("read")])
+    def similar(
+        request: Request,
+        item_id: Item,
+        k: Annotated[int, Query(ge=1, le=500)] = 10,
+        by: Annotated[str | None, Query(max_length=64, description='A channel, "fused" or "behaviour".')] = None,
+    ) -> FoundList:
+        """Return the items most like one."""
+        return service_of(request).similar(item_id, k, by)
+
+    @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
+    def search(request: Request, wanted: SearchIn) -> FoundList:
+        """Find items by words, a picture or a sound."""
+        return service_of(request).search(wanted)
+
+
+def _add_people(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/v1/users/{user_id:path}/profile", tags=["people"], dependencies=[allowed("personal")])
+    def profile(request: Request, user_id: User) -> JSONResponse:
+        """Return interests with weights and evidence, and the person's own edits; the ETag guards later edits."""
+        found, held = service_of(request).profile(user_id)
+        return JSONResponse(found, headers={"ETag": f'"{held}"'})
+
+    @app.patch("/v1/users/{user_id:path}/profile", tags=["people"], dependencies=[allowed("personal")])
+    def edit_profile(
+        request: Request,
+        user_id: User,
+        patch: ProfilePatch,
+        if_match: Annotated[
+            str | None, Header(pattern=r'^"\d{1,19}"$', description="ETag of the profile that was read.")
+        ] = None,
+    ) -> JSONResponse:
+        """Keep what the person says of themselves: more, less, never, pin, reset; the next list follows it."""
+        expected = None if if_match is None else int(if_match.strip('"'))
+        found, held = service_of(request).edit(user_id, patch.edits, expected)
+        return JSONResponse(found, headers={"ETag": f'"{held}"'})
+
+    @app.get(
+        "/v1/users/{user_id:path}/explanations/{item_id:path}", tags=["people"], dependencies=[allowed("personal")]
+    )
+    def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
+        """Split one score into what past events, channels and members contribute; the parts sum to it."""
+        return service_of(request).explain(user_id, item_id)
+
+    @app.get("/v1/export/{user_id:path}", tags=["people"], dependencies=[allowed("personal")])
+    def export(request: Request, user_id: User) -> dict[str, Any]:
+        """Return all that is held about one person."""
+        return service_of(request).export(user_id)
+
+    @app.delete("/v1/users/{user_id:path}", tags=["people"], dependencies=[allowed("personal")])
+    def erase(request: Request, user_id: User) -> Erased:
+        """Forget a person: at once in store, caches and answers, with the refit that starts now in the model."""
+        receipt = service_of(request).erase(user_id)
+        metrics.erasures.inc()
+        request.app.state.caretaker.wake()
+        return Erased(receipt=receipt)
+
+
+def _add_items(app: FastAPI) -> None:
+    @app.put("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")], status_code=202)
+    def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
+        """Add or change an item; it is encoded in the background, then recommended without a refit."""
+        state = service_of(request).put_item(item_id, item)
+        request.app.state.caretaker.wake()
+        return state
+
+    @app.get("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("read")])
+    def get_item(request: Request, item_id: Item) -> ItemState:
+        """Say where an item stands."""
+        return service_of(request).item(item_id)
+
+    @app.delete("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")])
+    def withdraw(request: Request, item_id: Item) -> ItemState:
+        """Take an item out of every answer at once."""
+        return service_of(request).withdraw(item_id)
+
+
+def _add_tasks(app: FastAPI) -> None:
+    @app.post("/v1/predict/{task}", tags=["tasks"], dependencies=[allowed("read")])
+    def predict(
+        request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
+    ) -> Predicted:
+        """Say which class content belongs to, why, and whether a person should be asked; nothing is stored."""
+        return service_of(request).predict(task, given)
+
+
+def _add_probes(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/healthz", tags=["operations"])
+    async def alive() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operations"])
+    def ready(request: Request) -> dict[str, Any]:
+        """The bundle is loaded and the store answers."""
+        service = service_of(request)
+        service.store.world_version()
+        served = service.now.served
+        sizes = {"items": len(served.items), "users": len(served.users)}
+        return {"status": "ready", "bundle": served.mark, **sizes, "tasks": service.tasks.names}
+
+    @app.get("/docs", include_in_schema=False)
+    def reference(request: Request) -> HTMLResponse:
+        """Show this reference."""
+        return HTMLResponse(reference_page(request.app.openapi()))
+
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    def prometheus(request: Request) -> Response:
+        """Counters and times for Prometheus."""
+        hot = service_of(request).hot
+        metrics.hot.set(len(hot))
+        metrics.hot_bytes.set(hot.num_bytes)
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Name the shape of a problem in OpenAPI, and the key, where FastAPI would put its own error."""
+    original: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = original()
+        parts = schema["components"]
+        parts["schemas"]["Problem"] = Problem.model_json_schema()
+        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"key": []}, {}]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _recommended(request: Request, user_id: str | None, wishes: Wishes) -> Response:
+    """Answer together with whoever else waits; reasons take long, so they have a thread of their own and hold nobody up."""
+    if wishes.reasons:
+        answer = await run_in_threadpool(service_of(request).recommend, user_id, wishes)
+    else:
+        answer = await request.app.state.batched((user_id, wishes))
+    # the answer was made here: checking it once more would cost as much as making it
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+_EVENT_EXAMPLES: Any = {
+    "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
+    "batch": {"value": {"events": [{"user_id": "u1", "item_id": "i1", "kind": "purchase", "event_id": "order-7"}]}},
+}
+_PREDICT_EXAMPLES: Any = {
+    "words": {"value": {"text": "The room was lovely and the staff superb."}},
+    "words and a picture": {
+        "value": {"text": "Look at this", "image": {"url": "https://media.example.org/post-7.jpg"}}
+    },
+}

@@ -1,0 +1,179 @@
+"""What goes on behind the answers: new items, a new bundle, refits after erasures.
+
+In: the store's waiting items and due erasures, the bundle's folder. Out: a newer model in the service, swapped in whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import threading
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load as read_arrays
+from safetensors.numpy import save as write_arrays
+
+from penchant.core.artifacts import MANIFEST
+from penchant.core.errors import PenchantError
+from penchant.recommender.bundle import load
+from penchant.recommender.new_items import Newcomer, encode_newcomer, grow, table_row
+from penchant.recommender.search import Finder
+from penchant.recommender.snapshot import Served
+from penchant.service import erasure
+from penchant.service.security import Secret
+from penchant.service.service import Service
+from penchant.service.store import READY, WAITING, Store, StoredItem
+
+logger = logging.getLogger("penchant.service")
+MIN_SHARED = 0.5
+"""A bundle that knows fewer of the present items is another catalog's, and refused."""
+
+
+class Caretaker:
+    """Looks after one service.
+
+    Args:
+        service: Whose model it renews.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._base = service.now.served
+        self._seen = self._stamp()
+        self._refit: BaseProcess | None = None
+        self._indexing: threading.Thread | None = None
+        self._refused: tuple[str, ...] | None = None
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
+
+    def start(self) -> None:
+        """Do what is due now, then go on in the background."""
+        self.step()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now rather than in a second."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop; a refit under way is given up, and done by the next start."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+        if self._refit is not None:
+            self._refit.terminate()
+            self._refit.join(5)
+
+    def step(self) -> None:
+        """Do everything that is due; a large index is built beside it, and searches are exact until it is there."""
+        self._service.sync(self._service.store.world_version())
+        self.follow()
+        self.encode()
+        self.take_in()
+        self.refit()
+        self.index()
+
+    def index(self) -> None:
+        """Start building the search index in a thread of its own, if one is due and none is under way."""
+        finder = self._service.now.finder
+        if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
+            self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
+            self._indexing.start()
+
+    def _build(self, finder: Finder) -> None:
+        try:
+            finder.build()
+        except Exception as error:  # search goes on, exactly
+            logger.error("the index could not be built", exc_info=error)
+
+    def follow(self) -> None:
+        """Take over a new bundle in the place of the old one; another catalog's, or half of one, is refused and the old one stays."""
+        stamp = self._stamp()
+        if stamp == self._seen or stamp is None:
+            return
+        served = Served.of(load(self._service.config.bundle))
+        self._seen = stamp
+        old = self._base.items
+        shared = sum(item in served.items for item in old.ids) / max(len(old), 1)
+        if shared < MIN_SHARED:
+            logger.error("the new bundle knows %.0f %% of the items: another catalog's, refused", 100 * shared)
+            return
+        logger.info("bundle %s in the place of %s", served.mark, self._base.mark)
+        self._base, self._refused = served, None
+        self._service.serve(served)
+
+    def encode(self) -> None:
+        """Encode the items that wait, and say in the store what could not be read."""
+        service = self._service
+        for item in [i for i in service.store.items() if i.status == WAITING]:
+            body = json.loads(item.body)
+            bundle = self._base.bundle
+            row = table_row(bundle.catalog, item.item_id, body["columns"])
+            vectors, failures = encode_newcomer(
+                bundle, service.encoders, row, body["media"], service.uploads.folder, service.config.media
+            )
+            for failure in failures:
+                logger.warning("a new item goes on without some content: %s", failure)
+            body["failures"] = failures
+            ready = StoredItem(item.item_id, READY, json.dumps(body, ensure_ascii=False), write_arrays(vectors))
+            service.store.put_item(ready)
+
+    def take_in(self) -> None:
+        """Grow the model by the items that are ready and not in it."""
+        ready = [i for i in self._service.store.items() if i.status == READY]
+        wanted = tuple(f"{i.item_id}\n{i.body}" for i in ready)
+        if wanted in (self._service.now.served.grown, self._refused):
+            return
+        newcomers = [
+            Newcomer(i.item_id, json.loads(i.body)["columns"], read_arrays(i.vectors)) for i in ready if i.vectors
+        ]
+        try:
+            grown = grow(self._base.bundle, newcomers)
+        except PenchantError:
+            self._refused = wanted  # said once; tried again when an item or the bundle changes
+            raise
+        self._service.serve(Served(grown, self._base.mark, wanted))
+
+    def refit(self) -> None:
+        """Start a refit, in a process of its own, if erasures are due and none is under way."""
+        if self._refit is not None and self._refit.is_alive():
+            return
+        self._refit = None
+        if any(e.finished_at is None for e in self._service.store.erasures()):
+            config = self._service.config
+            arguments = (config.bundle, config.address, config.state_folder / "secret.key")
+            spawn: Any = multiprocessing.get_context("spawn")
+            self._refit = spawn.Process(target=finish_erasures, args=arguments, daemon=True)
+            self._refit.start()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Return what changes when the bundle is replaced; None in the moment between the old and the new."""
+        try:
+            found = (self._service.config.bundle / MANIFEST).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(self._service.config.watch_seconds)
+            self._wake.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self.step()
+            except PenchantError as error:
+                logger.error("%s where: %s fix: %s", error.message, error.where, error.fix)
+            except Exception as error:  # the database may be gone for a while: look again in a second
+                logger.error("the caretaker met %s", type(error).__name__, exc_info=error)
+
+
+def finish_erasures(folder: Path, address: str, secret: Path) -> None:
+    """Refit without those who were erased: the body of the process."""
+    store = Store.open(address)
+    erasure.finish(folder, store, Secret.read(secret))
+    store.close()

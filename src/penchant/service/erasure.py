@@ -1,0 +1,200 @@
+"""Forgetting a person, and proving it.
+
+In: an id. Out: at once nothing of them in store, caches and histories; after a refit nothing in the model either; a signed receipt.
+
+Immediate: rows of the store (SQLite overwrites them), the hot cache of every process, and the person's events in the bundle, which
+no answer reads any more. With the next refit, started in the background right away: what the members learned from them, the
+bundle's own history files, and their part in what is expected of an average user. With the next `penchant run`: networks. Not ours
+to reach: the source tables of the run, older bundles, backups.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hmac
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penchant.core.errors import ArtifactError
+from penchant.models.ensemble import Stack
+from penchant.models.factory import make_member
+from penchant.recommender.bundle import Bundle, load
+from penchant.recommender.snapshot import bundle_mark
+from penchant.service.security import Secret
+from penchant.service.store import Store
+
+logger = logging.getLogger("penchant.service")
+DUE, DONE, UNTOUCHED = "refit is due", "refitted without the person", "never learned from the person"
+
+
+def erase(store: Store, secret: Secret, bundle: Bundle, user_id: str) -> dict[str, Any]:
+    """Remove one person from the store and return a signed receipt without personal data.
+
+    Where the bundle knows the person, the models are due for a refit: see `finish`.
+    """
+    receipt_id = secrets.token_hex(16)
+    rows = store.erase(user_id, secret.subject(user_id), receipt_id)
+    is_known = any(user_id in h.user_ids for h in (bundle.histories, bundle.fitted) if h is not None)
+    receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, bundle)
+    store.sign_erasure(receipt_id, json.dumps(receipt), finished=not is_known)
+    return receipt
+
+
+def finish(folder: Path, store: Store, secret: Secret) -> Bundle | None:
+    """Fit every member anew without those who were erased, and put the bundle in the place of the old one.
+
+    One process at a time does it; who comes second finds nothing left to do. Cost: that of fitting the members once.
+
+    Returns:
+        The new bundle; None where nothing was due.
+    """
+    with _alone(folder):
+        due = [e for e in store.erasures() if e.finished_at is None]
+        if not due:
+            return None
+        bundle = load(folder)
+        gone = erased_users(bundle, store, secret)
+        if gone:
+            logger.info("refit without %d people", len(gone))
+            report = folder / "report"
+            bundle = refit(bundle.without(gone)).save(folder, report=report if report.is_dir() else None)
+        for e in due:
+            held: dict[str, Any] = json.loads(e.receipt) if e.receipt else {"rows": {}}
+            receipt = _signed(secret, e.receipt_id, held["rows"], DONE, bundle)
+            store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=True)
+    return bundle
+
+
+def refit(bundle: Bundle) -> Bundle:
+    """Return the bundle with its members fitted on the bundle's own events; weights and settings stay.
+
+    Networks, which take minutes, stay as they are until the next `penchant run`; receipts name them.
+
+    Raises:
+        ArtifactError: A member reads channels, and the bundle was written without.
+    """
+    events = bundle.histories if bundle.fitted is None else bundle.fitted
+    members = {}
+    for name, member in bundle.stack.members.items():
+        if member.is_costly:
+            members[name] = member
+            continue
+        needs = [c for c in bundle.stack.channels[name] if c != "behaviour" and c not in bundle.content.channels]
+        if needs:
+            raise ArtifactError(
+                f"The bundle was written without the channel {needs[0]!r}, which {name!r} reads.",
+                where=str(bundle.folder),
+                fix="run `penchant run` again without the person in its data",
+            )
+        members[name] = make_member(name, bundle.tables[name]).fit(events, bundle.content)
+    return replace(bundle, stack=Stack(members, bundle.stack.weights, bundle.stack.channels))
+
+
+def erased_users(bundle: Bundle, store: Store, secret: Secret) -> list[str]:
+    """Return who is still in the bundle though they were erased."""
+    subjects = {e.subject for e in store.erasures()}
+    held = {*bundle.histories.user_ids, *(bundle.fitted.user_ids if bundle.fitted is not None else [])}
+    return sorted(user for user in held if secret.subject(user) in subjects)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether everybody who was erased is gone.
+
+    Attributes:
+        num_erased: Erasures on record.
+        num_due: Of these, those whose refit is not done.
+        num_in_bundle: Erased people the bundle still holds.
+        num_in_store: Erased people of whom the store holds something from before the erasure.
+        max_difference: Largest difference between what the members hold and a refit, done just now, without them.
+        num_bad_signatures: Receipts whose signature does not fit.
+    """
+
+    num_erased: int
+    num_due: int
+    num_in_bundle: int
+    num_in_store: int
+    max_difference: float
+    num_bad_signatures: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found; the same machine and thread count give a difference of exactly 0."""
+        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_bad_signatures
+        return found == 0 and self.max_difference <= 1e-4
+
+    def lines(self) -> list[str]:
+        """Return what a person is told."""
+        return [
+            f"{self.num_erased} erasures, {self.num_due} of them wait for their refit",
+            f"{self.num_in_bundle} erased people are in the bundle's histories, {self.num_in_store} in the store",
+            f"the model differs from a refit without them by at most {self.max_difference:.2g}",
+            f"{self.num_bad_signatures} receipts were altered",
+            "clean" if self.is_clean else "NOT CLEAN",
+        ]
+
+
+def verify(folder: Path, store: Store, secret: Secret) -> Verdict:
+    """Look for everybody who was erased, and compare the model with one fitted without them."""
+    bundle, erasures = load(folder), store.erasures()
+    in_bundle = erased_users(bundle, store, secret)
+    held, fresh = bundle.stack.arrays(), refit(bundle.without(in_bundle)).stack.arrays()
+    last = {e.subject: e.erased_at for e in erasures}
+    in_store = [
+        u for u in store.user_ids() if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)
+    ]
+    signatures = [is_genuine(secret, json.loads(e.receipt)) for e in erasures if e.receipt]
+    return Verdict(
+        len(erasures),
+        sum(e.finished_at is None for e in erasures),
+        len(in_bundle),
+        len(in_store),
+        max((_difference(held[name], fresh[name]) for name in held), default=0.0),
+        sum(not genuine for genuine in signatures),
+    )
+
+
+def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
+    """Return whether a receipt was signed with this secret and not altered since."""
+    body = {name: value for name, value in receipt.items() if name != "signature"}
+    return hmac.compare_digest(str(receipt.get("signature")), secret.sign(_canonical(body)))
+
+
+def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Bundle) -> dict[str, Any]:
+    members = bundle.stack.members
+    networks = sorted(name for name, member in members.items() if member.is_costly)
+    body = {
+        "receipt_id": receipt_id,
+        "rows": rows,
+        "model": status,
+        "members": sorted(set(members) - set(networks)),
+        "until_the_next_run": networks if status != UNTOUCHED else [],
+        "bundle": bundle_mark(bundle),
+    }
+    return {**body, "signature": secret.sign(_canonical(body))}
+
+
+def _canonical(body: dict[str, Any]) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def _difference(held: np.ndarray, fresh: np.ndarray) -> float:
+    if held.shape != fresh.shape:
+        return float("inf")
+    return float(np.abs(held.astype(np.float64) - fresh.astype(np.float64)).max(initial=0))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock that other processes of this machine respect, and that a killed process lets go."""
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,289 @@
+"""What goes over the wire.
+
+In: JSON and query strings. Out: checked requests; and the shapes of the answers, which OpenAPI shows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from penchant.service.store_tables import MAX_ID
+
+
+def _printable(text: str) -> str:
+    """Refuse what no database and no log takes: control characters and half characters."""
+    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 127 for c in text):
+        raise ValueError("holds a control character")
+    return text
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
+Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
+Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
+Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
+Bound = Annotated[str, Field(max_length=MAX_ID + 24, pattern=r"^[^:]+:-?\d+(\.\d+)?$", examples=["price:10"])]
+
+
+class Message(BaseModel):
+    """Base of everything on the wire: unknown keys are refused, a field's docstring is its description."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class EventIn(Message):
+    """Something a person did."""
+
+    user_id: Id
+    """Who."""
+    item_id: Id
+    """With what; an item nobody knows yet is kept and counts once the item is there."""
+    kind: Name = "click"
+    """view, click, play, like, cart, purchase, rating, review, skip, dislike, or a kind of your own."""
+    value: Finite | None = None
+    """A rating, seconds, an amount."""
+    at: datetime | None = None
+    """When; without an offset it is UTC. Missing: now. The future is refused beyond five minutes of skew."""
+    event_id: Id | None = None
+    """The same id of the same person is stored once, however often it is sent."""
+
+
+class EventBatch(Message):
+    """Several events; all are stored, or none."""
+
+    events: Annotated[list[EventIn], Field(min_length=1, max_length=10_000)]
+
+
+class EventsStored(Message):
+    """The events are on disk."""
+
+    stored: int
+    """New ones."""
+    duplicates: int
+    """Known by their `event_id` already."""
+    unknown_items: int
+    """About items that are not in the catalog (yet)."""
+
+
+class Wishes(Message):
+    """What a list shall be like."""
+
+    k: Annotated[int, Field(ge=1, le=500)] = 10
+    """How many."""
+    where: Annotated[list[Pair], Field(max_length=50)] = []
+    """NAME:VALUE, an attribute the items must have; several values of one name are alternatives."""
+    at_least: Annotated[list[Bound], Field(max_length=20)] = []
+    """NAME:NUMBER, a lower bound of a number such as price; items without the number are left out."""
+    at_most: Annotated[list[Bound], Field(max_length=20)] = []
+    """NAME:NUMBER, an upper bound."""
+    allow: Annotated[list[Id], Field(max_length=10_000)] = []
+    """Only these items; empty allows all."""
+    deny: Annotated[list[Id], Field(max_length=10_000)] = []
+    """Never these items."""
+    seen: bool = False
+    """Whether items of the history may come again."""
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0 ranks by score alone, 1 avoids likeness above all."""
+    boost: Annotated[list[Signed], Field(max_length=50)] = []
+    """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
+    context: Annotated[list[Id], Field(max_length=50)] = []
+    """Items in view right now: read as the latest events of this request, and not stored."""
+    reasons: bool = False
+    """Say why, by past event; costs some milliseconds."""
+
+
+class SessionIn(Wishes):
+    """An anonymous history and what the list shall be like."""
+
+    history: Annotated[list[Id], Field(max_length=1000)] = []
+    """Item ids, oldest first."""
+
+
+class Recommended(Message):
+    """One item of a list."""
+
+    item_id: str
+    title: str
+    score: float
+    """Higher is better; comparable within one list."""
+    rank: int
+    """1 is best."""
+    reasons: list[str] = []
+    """Past events that speak for it."""
+    pinned: bool = False
+    """Stands here because the person pinned it."""
+
+
+class RecommendedList(Message):
+    """A ranked list and what it rests on."""
+
+    user_id: str | None
+    basis: Literal["history", "context", "popularity"]
+    """What was known: the person's history, only the items in view, or nothing."""
+    events: int
+    """Events of the history that were read."""
+    unknown_items: int = 0
+    """Named items that are not in the catalog."""
+    bundle: str
+    """Which model answered."""
+    items: list[Recommended]
+
+
+class EditIn(Message):
+    """What a person says about one of their interests."""
+
+    name: Name
+    """"item", or the name of an interest as the profile shows it (an attribute, "topic")."""
+    value: Id
+    """The item's id, or the interest's value."""
+    action: Literal["more", "less", "never", "pin", "reset"]
+    """More or less of it, never again, always (an item stands first, an interest counts double); reset takes it back."""
+    strength: Annotated[float, Field(gt=0, le=5)] = 1.0
+    """How much more or less, in standard deviations of a score."""
+
+
+class ProfilePatch(Message):
+    """A person's own edits."""
+
+    edits: Annotated[list[EditIn], Field(min_length=1, max_length=200)]
+
+
+class Media(Message):
+    """A picture or a sound: exactly one of the three."""
+
+    data: Annotated[str, Field(max_length=64_000_000)] | None = None
+    """The file itself, in base64."""
+    file: Annotated[str, Field(max_length=1000)] | None = None
+    """A path below the service's media folder."""
+    url: Annotated[str, Field(max_length=2000)] | None = None
+    """An https address on a host of the allow-list."""
+
+
+class SearchIn(Message):
+    """What to look for: words, a picture, or a sound."""
+
+    words: Words | None = None
+    image: Media | None = None
+    audio: Media | None = None
+    k: Annotated[int, Field(ge=1, le=500)] = 10
+
+
+class Ended(Media):
+    """A file whose ending says what it is."""
+
+    ending: Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,8}$", examples=[".csv"])] | None = None
+    """.obj, .ply, .stl, .off, .glb of a shape; .csv, .tsv, .parquet, .jsonl, .npy of readings. A path or address may show it instead."""
+
+
+class PredictIn(Message):
+    """Content to be judged: what the task learned from, or a part of it."""
+
+    text: Prose | Annotated[dict[Name, Prose], Field(min_length=1, max_length=50)] | None = None
+    """Words; where the task reads several columns of them, column to words."""
+    image: Media | None = None
+    audio: Media | None = None
+    video: Media | None = None
+    mesh: Ended | None = None
+    """A 3-D shape."""
+    signal: Ended | None = None
+    """Sensor readings."""
+    evidence: bool = True
+    """Name the words that speak for the answer."""
+
+
+class Seen(Message):
+    """Where in a picture something was seen; places are shares of its width or height."""
+
+    label: str
+    score: float
+    """How sure the detector is, 0 to 1; no calibrated probability."""
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Predicted(Message):
+    """What is said of the content."""
+
+    task: str
+    label: str
+    """The class."""
+    score: float
+    """Its probability, 0 to 1."""
+    threshold: float
+    """From which probability on it is the answer, the other classes keeping their proportions."""
+    probabilities: dict[str, float]
+    """Of every class."""
+    is_unsure: bool
+    """A person should be asked."""
+    evidence: list[tuple[str, float]] = []
+    """Words that speak most for the class, with what each adds to its logit."""
+    heard: str = ""
+    """What is said in the sound, where the task listens."""
+    written: str = ""
+    """What stands written in the picture, where the task reads it."""
+    regions: list[Seen] = []
+    """What a detector saw in the picture, the surest first."""
+    notes: list[str] = []
+    """What was not used, and what the answer is not: of a health task, no diagnosis."""
+
+
+class ItemIn(Message):
+    """A new or changed item."""
+
+    columns: dict[Name, str | float | bool | list[str] | None] = {}
+    """Values by column of the catalog: title, text, category, price."""
+    image: Media | None = None
+    audio: Media | None = None
+
+
+class ItemState(Message):
+    """Where an item stands."""
+
+    item_id: str
+    status: Literal["waiting", "ready", "withdrawn"]
+    """waiting: being encoded; ready: recommended; withdrawn: in no answer any more."""
+
+
+class Found(Message):
+    """One item that is alike."""
+
+    item_id: str
+    title: str
+    similarity: float
+
+
+class FoundList(Message):
+    """Items that are alike, and in what."""
+
+    by: str
+    """The channel compared, "fused", "words" or "behaviour"."""
+    items: list[Found]
+
+
+class Erased(Message):
+    """A signed receipt without personal data; keep it to prove the erasure."""
+
+    receipt: dict[str, Any]
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457) with the place and the mend."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    """What is wrong, with the value."""
+    where: str
+    """Where it was found."""
+    fix: str
+    """How to mend it."""
+    instance: str
+    """The request's id, as the log has it."""

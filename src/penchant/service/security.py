@@ -1,0 +1,179 @@
+"""Who may ask for what, and how often.
+
+In: `Authorization: Bearer KEY`. Out: the key's scopes, or a refusal. Secrets are kept as hashes alone and compared in constant time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penchant.core.errors import ConfigError, nearest
+from penchant.service.http_errors import RefusedError
+from penchant.service.store import Store, StoredKey
+
+SCOPES = ("read", "write", "personal", "admin")
+"""read: lists and search; write: events and items; personal: profile, explanation, export, erasure; admin: everything."""
+PREFIX = "pk"
+_NOBODY = hashlib.sha256(b"nobody").hexdigest()
+
+
+def make_key(store: Store, name: str, scopes: list[str], per_minute: int | None = None) -> str:
+    """Keep a new key's hash and return the key, which cannot be shown again.
+
+    Raises:
+        ConfigError: A scope is unknown.
+    """
+    for scope in scopes:
+        if scope not in SCOPES:
+            raise ConfigError(f"There is no scope {scope!r}.", where="--scopes", fix=nearest(scope, SCOPES))
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    store.put_key(StoredKey(key_id, name, _digest(secret), ",".join(scopes), per_minute))
+    return f"{PREFIX}_{key_id}_{secret}"
+
+
+def _digest(secret: str) -> str:
+    """A secret of 256 random bits needs no slow hash: there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Keyring:
+    """The keys of a store, read again whenever the store's world changes.
+
+    Args:
+        store: Where the keys are.
+        is_open: Answer everybody as long as there are no keys.
+    """
+
+    def __init__(self, store: Store, *, is_open: bool) -> None:
+        self._store = store
+        self._is_open = is_open
+        self._version: int | None = None
+        self._keys: dict[str, StoredKey] = {}
+        self._limiter = RateLimiter()
+
+    def refresh(self, version: int) -> None:
+        """Read the keys anew unless this version of the world was read already."""
+        if version != self._version:
+            self._keys = {key.key_id: key for key in self._store.api_keys()}
+            self._version = version
+
+    def check(self, authorization: str | None, scope: str) -> None:
+        """Return quietly, or refuse.
+
+        Raises:
+            RefusedError: No key, a wrong key, a key without this scope, or too many requests.
+        """
+        if not self._keys and self._is_open:
+            return
+        key = self._find(authorization)
+        if key is None:
+            raise RefusedError(
+                "The API key is missing or wrong.",
+                where="Authorization",
+                fix="send `Authorization: Bearer pk_...`; `penchant keys add` makes one",
+                status=401,
+                headers={"WWW_Authenticate": "Bearer"},
+            )
+        held = key.scopes.split(",")
+        if scope not in held and "admin" not in held:
+            raise RefusedError(
+                f"The key {key.name!r} lacks the scope {scope!r}; it has {', '.join(held)}.",
+                where="Authorization",
+                fix=f"use a key made with --scopes {scope}",
+                status=403,
+            )
+        self._limiter.check(key)
+
+    def _find(self, authorization: str | None) -> StoredKey | None:
+        kind, _, token = (authorization or "").partition(" ")
+        prefix, _, rest = token.strip().partition("_")
+        key_id, _, secret = rest.partition("_")
+        key = self._keys.get(key_id)
+        matches = hmac.compare_digest(
+            _digest(secret), key.digest if key else _NOBODY
+        )  # also where there is no such key
+        return key if key and matches and kind.lower() == "bearer" and prefix == PREFIX else None
+
+
+class RateLimiter:
+    """A bucket of requests for each key, refilled evenly; held by each process for itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def check(self, key: StoredKey) -> None:
+        """Take one request out of the key's bucket.
+
+        Raises:
+            RefusedError: It is empty.
+        """
+        if key.per_minute is None:
+            return
+        with self._lock:
+            moment = time.monotonic()
+            left, since = self._buckets.get(key.key_id, (float(key.per_minute), moment))
+            left = min(key.per_minute, left + (moment - since) * key.per_minute / 60)
+            if left >= 1:
+                self._buckets[key.key_id] = (left - 1, moment)
+                return
+        wait = int((1 - left) * 60 / key.per_minute) + 1
+        raise RefusedError(
+            f"More than {key.per_minute} requests a minute.",
+            where=f"the key {key.name!r}",
+            fix=f"wait {wait} s",
+            status=429,
+            headers={"Retry_After": str(wait)},
+        )
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The service's own secret: it names people without naming them, and signs receipts.
+
+    Attributes:
+        value: 32 random bytes, kept in a file beside the store.
+    """
+
+    value: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Secret:
+        """Return the secret of a file; the first who asks makes it, readable by its owner alone."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # readable by its owner alone
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                with contextlib.suppress(FileExistsError):  # another process was first
+                    os.link(file.name, path)
+        value = path.read_bytes()
+        if len(value) != 32:
+            raise ConfigError(
+                f"The secret has {len(value)} bytes, not 32.", where=str(path), fix="put the right file back; see docs"
+            )
+        return cls(value)
+
+    def subject(self, user_id: str) -> str:
+        """Return the keyed hash that stands for a person after their erasure."""
+        return self._mac(b"subject\x00" + user_id.encode())
+
+    def sign(self, message: str) -> str:
+        """Return the signature of a receipt."""
+        return self._mac(b"receipt\x00" + message.encode())
+
+    def check(self) -> str:
+        """Return what tells two secrets apart without giving either away."""
+        return self._mac(b"check")
+
+    def _mac(self, message: bytes) -> str:
+        return hmac.new(self.value, message, hashlib.sha256).hexdigest()

@@ -1,0 +1,167 @@
+"""The service as a process, or several.
+
+In: a bundle and where to listen. Out: a server that runs until it is told to stop, and then finishes what it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import ipaddress
+import os
+import tempfile
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from penchant.classifiers.bundle import KIND as CLASSIFIER
+from penchant.core.artifacts import open_artifact
+from penchant.core.errors import ConfigError, PenchantError
+from penchant.recommender import bundle
+from penchant.service.app import create_app
+from penchant.service.service import Config
+from penchant.service.store import Store
+from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
+from penchant.service.tracing import Tracing
+
+SETTINGS = "PENCHANT_SERVICE"
+"""How workers are told their settings; set by `serve` for its own children."""
+GRACE_SECONDS = 30
+SILENT_SECONDS = 120
+"""A worker that says nothing for so long is replaced. It says nothing while it imports and reads its bundle, either."""
+HEADER_SECONDS = 10
+"""Longest wait for a request's headers; uvicorn would wait for ever, and each that waits takes one of the connections."""
+MAX_CONNECTIONS = 2000
+ARENA_MAX, ARENAS = -8, 2
+"""glibc's number for the setting, and its value: by default each of 40 threads may hold freed memory the others cannot use."""
+MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
+"""The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a group
+of people stay as holes."""
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_Protocol: Any = AutoHTTPProtocol
+
+
+class Impatient(_Protocol):  # type: ignore[misc]
+    """uvicorn's protocol, but a client that does not get its headers out is given up."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on, unless the headers are complete now: the application limits the time of the body."""
+        super().data_received(data)
+        if self._is_between_requests:
+            self._wait()
+        else:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._give_up)
+
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        if self._is_between_requests and not self.transport.is_closing():
+            self.transport.write(_TOO_SLOW)
+            self.transport.close()
+
+
+def serve(config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
+    """Answer until SIGTERM or SIGINT; requests under way are finished first, for at most `GRACE_SECONDS`.
+
+    Args:
+        config: The service's settings.
+        host: Address to listen at; one that others can reach asks for API keys.
+        port: TCP port.
+        workers: Processes; each holds the bundle in memory, all share the store.
+
+    Raises:
+        PenchantError: The bundle, the store or the secret is not as it should be.
+    """
+    store = Store.open(config.address)
+    has_keys = bool(store.api_keys())
+    store.close()
+    if config.is_open and not has_keys and not _is_loopback(host):
+        raise ConfigError(
+            f"Anybody who can reach {host} could read and erase people.",
+            where="--host",
+            fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse everybody until there is one",
+        )
+    log_to_stderr()
+    _share_free_memory()
+    if workers == 1:
+        app = create_app(config)
+        _run(app, host, port)
+        failure: PenchantError | None = getattr(app.state, "failure", None)
+        if failure is not None:
+            raise failure
+        return
+    open_artifact(config.bundle, kind=bundle.KIND)  # said once here, not by every worker
+    for folder in config.tasks.values():
+        open_artifact(folder, kind=CLASSIFIER)
+    if config.traces:
+        Tracing.to(config.traces).close()
+    with tempfile.TemporaryDirectory() as counters:
+        os.environ |= {SETTINGS: config.model_dump_json(), MULTIPROCESS: counters}
+        _run(f"{__name__}:worker", host, port, workers)
+
+
+def worker() -> FastAPI:
+    """Return the application of one worker process."""
+    log_to_stderr()
+    _share_free_memory()
+    return create_app(Config.model_validate_json(os.environ[SETTINGS]))
+
+
+def _share_free_memory() -> None:
+    """Bound the pools of free memory; other systems' allocators need no such thing, or take no such word."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(ARENA_MAX, ARENAS)
+        library.mallopt(MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        workers=workers,
+        factory=isinstance(app, str),
+        http=Impatient,
+        access_log=False,  # it would write ids into the log
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=SILENT_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

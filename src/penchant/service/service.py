@@ -1,0 +1,408 @@
+"""Everything the service can do, without HTTP.
+
+In: requests that were checked. Out: answers; what was changed is in the store before the answer is given.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, DataError
+from penchant.data.media import MediaLimits
+from penchant.recommender.bundle import load
+from penchant.recommender.new_items import Encoders, table_row
+from penchant.recommender.search import Finder
+from penchant.recommender.snapshot import ITEM, Served, mask_of
+from penchant.service import erasure
+from penchant.service.batching import Grouped
+from penchant.service.fetching import Fetcher
+from penchant.service.list_requests import Visit, lists
+from penchant.service.schemas import (
+    EditIn,
+    EventIn,
+    EventsStored,
+    FoundList,
+    ItemIn,
+    ItemState,
+    Predicted,
+    PredictIn,
+    RecommendedList,
+    SearchIn,
+    Wishes,
+)
+from penchant.service.security import Keyring, Secret
+from penchant.service.store import READY, WAITING, WITHDRAWN, Edit, Event, Store, StoredItem, now
+from penchant.service.tasks import Tasks
+from penchant.service.uploads import Uploads
+from penchant.service.user_cache import HotPeople, Marks, Person
+
+logger = logging.getLogger("penchant.service")
+
+
+class Config(Settings):
+    """How the service runs."""
+
+    bundle: Path
+    """Folder written by `penchant run`; a new bundle moved to this place is taken over without a stop."""
+    tasks: dict[str, Path] = {}
+    """Labelled tasks that are answered too: name to the folder `penchant run` wrote; read once, at the start."""
+    database: str | None = None
+    """postgresql://USER@HOST/DATABASE to share it among processes and machines; None keeps an SQLite file in `folder`."""
+    folder: Path | None = None
+    """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
+    is_open: bool = True
+    """Answer everybody as long as there are no API keys."""
+    hot_bytes: int = Field(256_000_000, ge=0)
+    """Memory of each process for the people asked for last."""
+    max_body_bytes: int = Field(32_000_000, ge=1000)
+    """A larger request is refused while it comes in."""
+    max_batch: int = Field(1000, ge=1)
+    """Events of one request."""
+    max_skew_seconds: float = Field(300, ge=0)
+    """An event further in the future is refused."""
+    max_seconds: float = Field(30, gt=0)
+    """Longest wait for a request's body."""
+    media: MediaLimits = MediaLimits(max_bytes=20_000_000, max_audio_bytes=30_000_000)
+    """What a file may be."""
+    media_folder: Path | None = None
+    """Requests may name files below it; None allows none."""
+    allow_hosts: list[str] = []
+    """Requests may name addresses on these hosts; empty allows none."""
+    watch_seconds: float = Field(1.0, gt=0)
+    """How often to look for a new bundle, new items and erasures of other processes."""
+    traces: str | None = None
+    """http(s) address of an OpenTelemetry collector that is sent a span for each request; None sends nothing anywhere."""
+
+    @property
+    def state_folder(self) -> Path:
+        return self.folder or self.bundle.with_name(f"{self.bundle.name}-service")
+
+    @property
+    def address(self) -> str:
+        return self.database or f"sqlite:///{self.state_folder.absolute() / 'store.db'}"
+
+
+@dataclass(frozen=True)
+class Now:
+    """What answers at this moment; replaced as a whole, never changed.
+
+    Attributes:
+        served: The model.
+        finder: Its search.
+        available: (items,) whether an item may be shown.
+        subjects: Keyed hashes of who was erased.
+        generation: Differs between two moments whose answers about a person may differ.
+        world: The store's version of items, erasures and keys it reflects.
+    """
+
+    served: Served
+    finder: Finder
+    available: Bool[np.ndarray, " items"]
+    subjects: frozenset[str]
+    generation: int
+    world: int | None
+
+
+class Service:
+    """A bundle, a store, and what lies between them.
+
+    Raises:
+        ConfigError: The store cannot be opened, or its secret is another's.
+        ArtifactError: The bundle is missing or altered.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.store = Store.open(config.address)
+        self.secret = Secret.read(config.state_folder / "secret.key")
+        if not self.store.check_secret(self.secret.check()):
+            self.store.close()
+            raise ConfigError(
+                "The secret is not the one this store was made with.",
+                where=str(config.state_folder / "secret.key"),
+                fix="give every process that shares a database the same folder",
+            )
+        self.keyring = Keyring(self.store, is_open=config.is_open)
+        self.encoders = Encoders()
+        fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
+        limit = max(config.media.max_bytes, config.media.max_audio_bytes)
+        self.uploads = Uploads(config.state_folder / "media", config.media_folder, fetcher, limit)
+        self.hot = HotPeople(config.hot_bytes)
+        self._changing = threading.Lock()
+        self._append = Grouped[Sequence[Event], int](self.store.append, max_size=64)
+        self.tasks = Tasks(config.tasks)
+        served = Served.of(load(config.bundle))
+        everything = np.ones(len(served.items), bool)
+        self.now = Now(served, Finder(served, self.encoders), everything, frozenset(), 0, None)
+        self.sync(self.store.world_version())
+
+    # events
+
+    def append(self, events: Sequence[EventIn], prefix: str | None = None) -> EventsStored:
+        """Store events; they are on disk when this returns, and the next answer about their people reflects them.
+
+        Args:
+            events: Of any people.
+            prefix: The request's idempotency key: an event without an id of its own is known by it and its place.
+
+        Raises:
+            DataError: An event lies in the future, or there are too many. Nothing is stored then.
+        """
+        if len(events) > self.config.max_batch:
+            raise DataError(
+                f"{len(events):,} events in one request.", where="events", fix=f"send at most {self.config.max_batch:,}"
+            )
+        latest = now() + int(self.config.max_skew_seconds * 1e6)
+        stored = [_event(e, place, prefix, latest) for place, e in enumerate(events)]
+        new = self._append(stored)
+        unknown = sum(e.item_id not in self.now.served.items for e in events)
+        return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
+
+    # people
+
+    def person(self, user_id: str) -> tuple[Now, Person]:
+        """Return somebody as of the last change any process made."""
+        moment, (person,) = self._people([user_id])
+        return moment, person
+
+    def _people(self, user_ids: Sequence[str]) -> tuple[Now, list[Person]]:
+        """Return some people as of one moment: their versions from one query, and missing scores from one pass."""
+        if not user_ids:
+            return self.now, []
+        versions, world = self.store.versions(user_ids)
+        self.sync(world)
+        moment = self.now
+        marks = [Marks(version, moment.generation) for version in versions]
+        held = [self.hot.get(user_id, mark) for user_id, mark in zip(user_ids, marks, strict=True)]
+        missing = {user_ids[n]: marks[n] for n, person in enumerate(held) if person is None}
+        loaded = self._load(moment, missing)
+        return moment, [person or loaded[user_id] for user_id, person in zip(user_ids, held, strict=True)]
+
+    def _load(self, moment: Now, marks: Mapping[str, Marks]) -> dict[str, Person]:
+        if not marks:
+            return {}
+        histories, edits = [], []
+        for user_id, mark in marks.items():
+            is_stored = mark.person is not None
+            events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
+            edits.append(tuple(self.store.edits(user_id)) if is_stored else ())
+            base = not moment.subjects or self.secret.subject(user_id) not in moment.subjects
+            histories.append(moment.served.history(user_id, events, base=base))
+        people = map(Person, marks.values(), histories, edits, moment.served.scores(histories))
+        loaded = dict(zip(marks, people, strict=True))
+        for user_id, person in loaded.items():
+            self.hot.put(user_id, person)
+        return loaded
+
+    def recommend(self, user_id: str | None, wishes: Wishes) -> RecommendedList:
+        """Return one list, as `recommend_together` does."""
+        (answer,) = self.recommend_together([(user_id, wishes)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def recommend_together(self, asked: Sequence[tuple[str | None, Wishes]]) -> list[RecommendedList | Exception]:
+        """Return the lists of several who ask at once, or what went wrong with one of them.
+
+        Somebody unknown gets a list from the items in view, or what is popular.
+
+        Args:
+            asked: A person's id and wishes; None for a `SessionIn`, whose history is not stored.
+        """
+        moment, people = self._people([user_id for user_id, _ in asked if user_id is not None])
+        known = iter(people)
+        visits = [Visit(wishes, u, None if u is None else next(known)) for u, wishes in asked]
+        return lists(moment.served, moment.available, visits)
+
+    def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
+        """Return interests with weights and evidence, the person's own edits, and the version for an ETag."""
+        moment, person = self.person(user_id)
+        profile = moment.served.profile(person.history, person.scores).as_dict()
+        said = {(e.name, e.value): e.action for e in person.edits}
+        for interest in profile["interests"]:
+            interest["edited"] = said.get((interest["name"], interest["value"]))
+        return {**profile, "edits": [asdict(e) for e in person.edits]}, person.marks.person or 0
+
+    def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
+        """Keep what a person says of themselves; their next list follows it.
+
+        Raises:
+            NotFoundError: An edit names an item or attribute that does not exist.
+            ConflictError: Somebody else edited the profile since `expected`.
+        """
+        served = self.now.served
+        for e in edits:
+            if e.name == ITEM:
+                served.row(e.value)
+            else:
+                served.rows_with(e.name, e.value)
+        kept = [Edit(e.name, e.value, e.action, e.strength) for e in edits if e.action != "reset"]
+        dropped = [Edit(e.name, e.value, e.action) for e in edits if e.action == "reset"]
+        self.store.edit(user_id, kept, dropped, expected=expected)
+        return self.profile(user_id)
+
+    def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
+        """Return the exact additive contributions to one score."""
+        moment, person = self.person(user_id)
+        return moment.served.explain(person.history, item_id).as_dict()
+
+    def export(self, user_id: str) -> dict[str, Any]:
+        """Return all that is held about one person."""
+        moment, person = self.person(user_id)
+        is_erased = self.secret.subject(user_id) in moment.subjects
+        base = moment.served.history(user_id, (), base=not is_erased)
+        ids = moment.served.items.ids
+        return {
+            "user_id": user_id,
+            "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
+            "edits": [asdict(e) for e in person.edits],
+            "learned_from": [
+                {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
+                for row, at, weight in zip(base.item_index, base.at, base.weight, strict=True)
+            ],
+            "profile": self.profile(user_id)[0],
+        }
+
+    def erase(self, user_id: str) -> dict[str, Any]:
+        """Forget a person; see `penchant.service.erasure` for what is immediate."""
+        receipt = erasure.erase(self.store, self.secret, self.now.served.bundle, user_id)
+        self.sync(self.store.world_version())
+        return receipt
+
+    # items
+
+    def similar(self, item_id: str, k: int, by: str | None) -> FoundList:
+        """Return the items most like one."""
+        self.sync(self.store.world_version())
+        return self.now.finder.similar(item_id, k, by, self.now.available)
+
+    def search(self, wanted: SearchIn) -> FoundList:
+        """Return the items nearest to words, a picture or a sound.
+
+        Raises:
+            DataError: Not exactly one of the three was given.
+        """
+        given = [name for name in ("words", "image", "audio") if getattr(wanted, name) is not None]
+        if len(given) != 1:
+            raise DataError(
+                f"{len(given)} things to search for.", where="the body", fix="give one of words, image, audio"
+            )
+        self.sync(self.store.world_version())
+        moment = self.now
+        if wanted.words is not None:
+            return moment.finder.by_words(wanted.words, wanted.k, moment.available)
+        (modality,) = given
+        with tempfile.TemporaryDirectory() as scratch:  # what somebody looks for is not kept
+            uploads = replace(self.uploads, folder=Path(scratch))
+            name = uploads.keep(getattr(wanted, modality), where=modality)
+            return moment.finder.by_media(modality, name, uploads, self.config.media, wanted.k, moment.available)
+
+    def predict(self, task: str, given: PredictIn) -> Predicted:
+        """Return what a labelled task says of content; nothing of it is kept."""
+        return self.tasks.predict(task, given, self.uploads)
+
+    def put_item(self, item_id: str, item: ItemIn) -> ItemState:
+        """Keep a new or changed item; it is encoded in the background and recommended as soon as that is done.
+
+        Raises:
+            DataError: A column does not exist or holds another type.
+            MediaError: A file cannot be had.
+        """
+        catalog = self.now.served.bundle.catalog
+        table_row(catalog, item_id, item.columns)
+        media = {name: m for name in ("image", "audio") if (m := getattr(item, name)) is not None}
+        for name in media:
+            if name not in catalog.media_columns:
+                raise DataError(f"Items of this bundle have no {name}.", where=name, fix="leave it out")
+        kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
+        body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
+        self.store.put_item(StoredItem(item_id, WAITING, body))
+        return ItemState(item_id=item_id, status=WAITING)
+
+    def withdraw(self, item_id: str) -> ItemState:
+        """Take an item out of every answer at once; PUT brings it back.
+
+        Raises:
+            NotFoundError: There is no such item.
+        """
+        if all(item.item_id != item_id for item in self.store.items()):
+            self.now.served.row(item_id)
+        self.store.put_item(StoredItem(item_id, WITHDRAWN, "{}"))
+        self.sync(self.store.world_version())
+        return ItemState(item_id=item_id, status=WITHDRAWN)
+
+    def item(self, item_id: str) -> ItemState:
+        """Return where an item stands.
+
+        Raises:
+            NotFoundError: There is no such item.
+        """
+        status = next((item.status for item in self.store.items() if item.item_id == item_id), None)
+        if status is None:
+            self.now.served.row(item_id)
+        elif status == READY and item_id not in self.now.served.items:
+            status = WAITING  # encoded, and this process takes it in within a second
+        return ItemState.model_validate({"item_id": item_id, "status": status or READY})
+
+    # the moment
+
+    def sync(self, world: int) -> None:
+        """Bring withdrawn items, erasures and keys up to a version of the world; cheap where it is known already."""
+        if world == self.now.world:
+            return
+        with self._changing:
+            self._renew(self.now.served, world)
+
+    def serve(self, served: Served) -> None:
+        """Answer from another model from now on; requests under way finish with the one they began with."""
+        with self._changing:
+            self._renew(served, self.store.world_version())
+
+    def _renew(self, served: Served, world: int) -> None:
+        before = self.now
+        self.keyring.refresh(world)
+        withdrawn = [item.item_id for item in self.store.items() if item.status == WITHDRAWN]
+        subjects = frozenset(e.subject for e in self.store.erasures())
+        is_new = served is not before.served
+        generation = before.generation + int(is_new or subjects != before.subjects)
+        finder = Finder(served, self.encoders, before.finder) if is_new else before.finder
+        available = ~mask_of(served.rows(withdrawn), len(served.items))
+        self.now = Now(served, finder, available, subjects, generation, world)
+        if generation != before.generation:
+            self.hot.clear()
+
+    def close(self) -> None:
+        """Give the store's connections back."""
+        self.store.close()
+
+
+def _event(event: EventIn, place: int, prefix: str | None, latest: int) -> Event:
+    at = now() if event.at is None else _micros(event.at)
+    if at > latest:
+        raise DataError(
+            "An event lies in the future.", where=f"events.{place}.at", fix="set the sender's clock, or leave `at` out"
+        )
+    key = event.event_id or (f"{prefix}/{place}" if prefix else None)
+    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, key)
+
+
+def _micros(moment: datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
+
+
+def _iso(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()

@@ -1,0 +1,409 @@
+"""What must not be lost: events, people's own edits, items, erasures and keys.
+
+In: an address, `sqlite:///file` or `postgresql://...`. Out: a `Store` that several processes may share. What a method changed
+is on disk when it returns.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from penchant.core.errors import ConfigError, PenchantError
+from penchant.service import store_tables as t
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_236_843
+"""Any number: PostgreSQL's advisory lock for processes that start at once."""
+READY, WAITING, WITHDRAWN = "ready", "waiting", "withdrawn"
+"""What an item may be."""
+
+
+class ConflictError(PenchantError):
+    """Somebody else changed it in the meantime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person did.
+
+    Attributes:
+        user_id: Who.
+        item_id: With what.
+        kind: What: view, like, purchase, ...
+        at: When, microseconds since 1970, UTC.
+        value: A rating, a price, seconds; None where there is none.
+        key: The same key of the same person is stored once; None stores it anyway.
+    """
+
+    user_id: str
+    item_id: str
+    kind: str
+    at: int
+    value: float | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a person said about one of their interests.
+
+    Attributes:
+        name: "item", or the facet.
+        value: The item's id, or the facet's value.
+        action: more, less, never or pin.
+        strength: How much more or less.
+    """
+
+    name: str
+    value: str
+    action: str
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item that came, changed or went since the bundle was made; `vectors` is a safetensors file, None before encoding."""
+
+    item_id: str
+    status: str
+    body: str
+    vectors: bytes | None = None
+
+
+@dataclass(frozen=True)
+class StoredErasure:
+    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id."""
+
+    receipt_id: str
+    subject: str
+    erased_at: int
+    finished_at: int | None
+    receipt: str
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """An API key without its secret."""
+
+    key_id: str
+    name: str
+    digest: str
+    scopes: str
+    per_minute: int | None
+
+
+class Store:
+    """The truth behind every cache.
+
+    SQLite syncs each commit to disk (`synchronous=FULL`) and overwrites what is deleted (`secure_delete`).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._reading = engine if self.is_sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._writing = engine.execution_options(writing=True)
+        self._dialect: Any = sqlite if self.is_sqlite else postgresql
+
+    @classmethod
+    def open(cls, address: str) -> Store:
+        """Connect, and bring the tables to their newest form.
+
+        Raises:
+            ConfigError: The address is none, or nobody answers there.
+        """
+        try:
+            store = cls(_connect(address))
+            store.migrate()
+        except (ArgumentError, DBAPIError, ModuleNotFoundError) as error:
+            raise ConfigError(
+                f"The store cannot be opened: {str(error).splitlines()[0]}",
+                where=_shown(address),
+                fix="give sqlite:///FILE or postgresql://USER@HOST/DATABASE, and check that the database runs",
+            ) from error
+        return store
+
+    def migrate(self) -> None:
+        """Bring the tables to their newest form; processes that start at once wait for each other."""
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._writing.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    # people
+
+    def append(self, batches: Sequence[Sequence[Event]]) -> list[int]:
+        """Store several batches in one commit; return how many events of each were new.
+
+        Either all of them are stored or none is.
+        """
+        received = now()
+        people = sorted({e.user_id for batch in batches for e in batch})  # one order: two writers never wait in a ring
+        new = []
+        add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
+        with self._write() as connection:
+            self._touch(connection, people)
+            for batch in batches:
+                rows = [_event_row(e, received) for e in batch]
+                done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
+                new.append(done.rowcount if done is not None else 0)
+        return new
+
+    def versions(self, user_ids: Sequence[str]) -> tuple[list[int | None], int]:
+        """Return the numbers that change with each person's data (None: nothing is stored), and with everyone's."""
+        wanted = _VERSIONS.format(", ".join(f":u{n}" for n in range(len(user_ids))) or "NULL")
+        names = {f"u{n}": user_id for n, user_id in enumerate(user_ids)}
+        if self.is_sqlite:
+            # ask the driver itself: every answer begins here, and SQLAlchemy's part would take ten times SQLite's
+            with closing(self._engine.raw_connection()) as connection:
+                rows = connection.cursor().execute(wanted, names).fetchall()
+        else:
+            with self._read() as connection:
+                rows = connection.execute(text(wanted), names).all()
+        held = {user: version for user, version, _ in rows if user is not None}
+        return [held.get(user_id) for user_id in user_ids], rows[0][2]
+
+    def events(self, user_id: str, limit: int | None = None) -> list[Event]:
+        """Return one person's events, oldest first; with a limit, the latest ones."""
+        columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
+        wanted = select(*columns, t.event.c.event_key).where(t.event.c.user_id == user_id)
+        wanted = wanted.order_by(t.event.c.at.desc(), t.event.c.sequence.desc()).limit(limit)
+        with self._read() as connection:
+            return [Event(*row) for row in reversed(connection.execute(wanted).all())]
+
+    def edits(self, user_id: str) -> list[Edit]:
+        """Return what one person said of themselves, oldest first."""
+        wanted = select(t.edit.c.name, t.edit.c.value, t.edit.c.action, t.edit.c.strength)
+        wanted = wanted.where(t.edit.c.user_id == user_id).order_by(t.edit.c.edited_at, t.edit.c.name, t.edit.c.value)
+        with self._read() as connection:
+            return [Edit(*row) for row in connection.execute(wanted)]
+
+    def edit(
+        self, user_id: str, edits: Sequence[Edit], forget: Sequence[Edit] = (), *, expected: int | None = None
+    ) -> int:
+        """Keep some edits and drop others; return the person's new version.
+
+        Args:
+            user_id: Who.
+            edits: Take the place of earlier ones about the same thing.
+            forget: Only their name and value count.
+            expected: The version the editor saw; None edits whatever is there.
+
+        Raises:
+            ConflictError: The person's data changed since.
+        """
+        with self._write() as connection:
+            if expected is not None:
+                held = select(t.person.c.version).where(t.person.c.user_id == user_id).with_for_update()
+                if connection.scalar(held) != expected:
+                    raise ConflictError(
+                        "The profile was changed since you read it.",
+                        where="If-Match",
+                        fix="read the profile again and send your edit with its new ETag",
+                    )
+            (version,) = self._touch(connection, [user_id])
+            for e in (*edits, *forget):
+                same = (t.edit.c.user_id == user_id) & (t.edit.c.name == e.name) & (t.edit.c.value == e.value)
+                connection.execute(delete(t.edit).where(same))
+            rows = [{"user_id": user_id, **asdict(e), "edited_at": now() + place} for place, e in enumerate(edits)]
+            if rows:
+                connection.execute(t.edit.insert(), rows)
+        return version
+
+    def erase(self, user_id: str, subject: str, receipt_id: str) -> dict[str, int]:
+        """Remove all rows of one person, and remember the keyed hash of who must not come back; return rows by table."""
+        with self._write() as connection:
+            counts = {
+                table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
+                for table in (t.person, t.event, t.edit)
+            }
+            row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
+            connection.execute(t.erasure.insert(), row)
+            _renew(connection)
+        self._scrub()
+        return counts
+
+    def user_ids(self) -> list[str]:
+        """Return everyone of whom there is anything, sorted."""
+        with self._read() as connection:
+            found = {u for table in (t.person, t.event, t.edit) for u in connection.scalars(select(table.c.user_id))}
+        return sorted(found)
+
+    def first_received(self, user_id: str) -> int | None:
+        """Return when the oldest event still held of somebody came in."""
+        wanted = select(func.min(t.event.c.received_at)).where(t.event.c.user_id == user_id)
+        with self._read() as connection:
+            return connection.scalar(wanted)
+
+    def sign_erasure(self, receipt_id: str, receipt: str, *, finished: bool) -> None:
+        """Keep the signed receipt; a finished erasure needs no further refit."""
+        values: dict[str, Any] = {"receipt": receipt}
+        if finished:
+            values["finished_at"] = now()
+        with self._write() as connection:
+            connection.execute(update(t.erasure).where(t.erasure.c.receipt_id == receipt_id).values(values))
+
+    def erasures(self) -> list[StoredErasure]:
+        """Return every erasure, oldest first."""
+        c = t.erasure.c
+        wanted = select(c.receipt_id, c.subject, c.erased_at, c.finished_at, c.receipt).order_by(c.erased_at)
+        with self._read() as connection:
+            return [StoredErasure(*row) for row in connection.execute(wanted)]
+
+    # the world
+
+    def world_version(self) -> int:
+        """Return the number that changes with items, erasures and keys."""
+        with self._read() as connection:
+            return int(connection.execute(select(t.world.c.version)).scalar_one())
+
+    def check_secret(self, check: str) -> bool:
+        """Return whether all processes of this store use the same secret; the first one decides."""
+        with self._write() as connection:
+            connection.execute(update(t.world).where(t.world.c.secret_check.is_(None)).values(secret_check=check))
+            return connection.scalar(select(t.world.c.secret_check)) == check
+
+    def put_item(self, item: StoredItem) -> None:
+        """Keep an item in place of an earlier one of the same id."""
+        with self._write() as connection:
+            connection.execute(delete(t.item).where(t.item.c.item_id == item.item_id))
+            connection.execute(t.item.insert(), {**asdict(item), "changed_at": now()})
+            _renew(connection)
+
+    def items(self) -> list[StoredItem]:
+        """Return every item that came, changed or went, in the order of their ids."""
+        c = t.item.c
+        wanted = select(c.item_id, c.status, c.body, c.vectors).order_by(c.changed_at, c.item_id)
+        with self._read() as connection:
+            return [StoredItem(*row) for row in connection.execute(wanted)]
+
+    def put_key(self, key: StoredKey) -> None:
+        """Keep an API key."""
+        with self._write() as connection:
+            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": now()})
+            _renew(connection)
+
+    def drop_key(self, key_id: str) -> bool:
+        """Forget an API key; return whether there was one."""
+        with self._write() as connection:
+            found = connection.execute(delete(t.api_key).where(t.api_key.c.key_id == key_id)).rowcount
+            _renew(connection)
+        return found > 0
+
+    def api_keys(self) -> list[StoredKey]:
+        """Return all API keys."""
+        c = t.api_key.c
+        with self._read() as connection:
+            found = connection.execute(select(c.key_id, c.name, c.digest, c.scopes, c.per_minute))
+            return [StoredKey(*row) for row in found]
+
+    def _touch(self, connection: Connection, user_ids: Sequence[str]) -> list[int]:
+        """Give people new versions; holds their rows until the commit, so one person's changes come one after the other.
+
+        Versions are random, not counted: somebody erased and come back must not meet a number that a cache has seen before.
+        """
+        versions = [secrets.randbits(62) for _ in user_ids]
+        rows = [{"user_id": user, "version": version} for user, version in zip(user_ids, versions, strict=True)]
+        add = self._dialect.insert(t.person)
+        add = add.on_conflict_do_update(index_elements=["user_id"], set_={"version": add.excluded.version})
+        if rows:
+            connection.execute(add, rows)
+        return versions
+
+    def _scrub(self) -> None:
+        """Empty SQLite's write-ahead log, where deleted rows would linger until the next checkpoint."""
+        if self.is_sqlite:
+            with self._read() as connection:
+                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._reading.connect() as connection:
+            yield connection
+
+
+def now() -> int:
+    """Return microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+_VERSIONS = """SELECT person.user_id, person.version, world.version
+FROM world LEFT JOIN person ON person.user_id IN ({})"""
+"""Of some people at once; one row without a person where nothing of theirs is stored."""
+
+
+def _event_row(event: Event, received: int) -> Mapping[str, Any]:
+    return {
+        "user_id": event.user_id,
+        "event_key": event.key,
+        "item_id": event.item_id,
+        "kind": event.kind,
+        "value": event.value,
+        "at": event.at,
+        "received_at": received,
+    }
+
+
+def _renew(connection: Connection) -> None:
+    connection.execute(update(t.world).values(version=secrets.randbits(62)))
+
+
+def _connect(address: str) -> Engine:
+    url = make_url(address)
+    if url.get_backend_name() == "postgresql":
+        # a ping before use: a database that went and came back is found again by itself
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=30, pool_pre_ping=True
+        )
+    if url.get_backend_name() != "sqlite":
+        raise ArgumentError(f"there is no store of kind {url.get_backend_name()!r}")
+    if url.database:
+        Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args={"timeout": 15})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: a read is a read, a write locks at once
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("writing"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _shown(address: str) -> str:
+    """Return the address without its password."""
+    try:
+        return make_url(address).render_as_string(hide_password=True)
+    except ArgumentError:
+        return repr(address)

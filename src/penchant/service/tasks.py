@@ -1,0 +1,73 @@
+"""Labelled tasks beside the interest bundle: mood, moderation, health.
+
+In: content that comes with a request. Out: what `penchant predict` says of it; the content is looked at and forgotten.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from penchant.classifiers.bundle import MEDIA, TrainedClassifier, load_classifier
+from penchant.core.errors import nearest
+from penchant.service.http_errors import NotFoundError
+from penchant.service.schemas import Ended, Media, Predicted, PredictIn
+from penchant.service.uploads import Uploads
+
+
+class Tasks:
+    """Trained classifiers by name, read when the service starts.
+
+    Args:
+        folders: Name to the folder `penchant run` wrote for it.
+
+    Raises:
+        ArtifactError: A folder holds no classifier, or an altered one.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._trained = {name: (load_classifier(folder), threading.Lock()) for name, folder in folders.items()}
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._trained)
+
+    def predict(self, task: str, given: PredictIn, uploads: Uploads) -> Predicted:
+        """Return what one classifier says of one piece of content; requests to one classifier take turns.
+
+        Raises:
+            NotFoundError: There is no such task.
+            DataError: There is nothing that classifier could judge by.
+            MediaError: A file cannot be had.
+        """
+        trained, turn = self._named(task)
+        with tempfile.TemporaryDirectory() as scratch:
+            kept = replace(uploads, folder=Path(scratch))
+            files = {
+                modality: Path(scratch) / kept.keep(media, where=modality, ending=_ending(media))
+                for modality in MEDIA
+                if (media := getattr(given, modality)) is not None
+            }
+            with turn:  # encoders are loaded when first used
+                found = trained.predict(text=given.text, evidence=given.evidence, **files)
+            hidden = f"{Path(scratch).resolve()}/"
+        notes = tuple(note.replace(hidden, "") for note in found.notes)
+        return Predicted(task=task, **asdict(replace(found, notes=notes)))
+
+    def _named(self, task: str) -> tuple[TrainedClassifier, threading.Lock]:
+        if task not in self._trained:
+            fix = nearest(task, self._trained) if self._trained else "start the service with --task NAME=BUNDLE"
+            raise NotFoundError(f"There is no task {task!r}.", where="the address", fix=fix)
+        return self._trained[task]
+
+
+def _ending(media: Media) -> str:
+    """Return the ending of a file, by which shapes and readings are told apart; other kinds are known by their content."""
+    if not isinstance(media, Ended):
+        return ""
+    named = PurePosixPath(media.file or urlsplit(media.url or "").path).suffix.lower()
+    return media.ending or (named if named.isascii() and named[1:].isalnum() else "")

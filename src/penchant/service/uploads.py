@@ -1,0 +1,94 @@
+"""Pictures and sounds that come with a request.
+
+In: `Media`: bytes in base64, a file below an allowed folder, or an address on an allowed host. Out: a file named by its content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from penchant.core.errors import MediaError
+from penchant.data.media.limits import check_file, resolve
+from penchant.service.fetching import Fetcher
+from penchant.service.schemas import Media
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Where media of requests are kept.
+
+    Attributes:
+        folder: Receives files.
+        source: `Media.file` names files below it; None allows none.
+        fetcher: For addresses.
+        max_bytes: Of one file.
+    """
+
+    folder: Path
+    source: Path | None
+    fetcher: Fetcher
+    max_bytes: int
+
+    def keep(self, media: Media, *, where: str, ending: str = "") -> str:
+        """Store one file and return its name below `folder`; equal files are stored once.
+
+        Args:
+            media: From a request.
+            where: Its place in the body, for messages.
+            ending: Of its name, where readers go by it.
+
+        Raises:
+            MediaError: Not exactly one of the three was given, or it cannot be had.
+        """
+        raw = self._read(media, where)
+        name = f"{hashlib.blake2b(raw, digest_size=16).hexdigest()}{ending}"
+        path = self.folder / name
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{name}.{os.getpid()}")
+            part.write_bytes(raw)
+            part.replace(path)
+        return name
+
+    def drop(self, name: str) -> None:
+        """Forget a file."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def _read(self, media: Media, where: str) -> bytes:
+        given = [value for value in (media.data, media.file, media.url) if value is not None]
+        if len(given) != 1:
+            raise MediaError(f"{len(given)} sources were given.", where=where, fix="give one of data, file, url")
+        if media.data is not None:
+            raw = _decoded(media.data, where)
+        elif media.url is not None:
+            raw = self.fetcher.fetch(media.url)
+        else:
+            raw = self._file(media.file or "", where)
+        if not raw or len(raw) > self.max_bytes:
+            raise MediaError(
+                f"The file has {len(raw):,} bytes.", where=where, fix=f"at most {self.max_bytes:,}, at least 1"
+            )
+        return raw
+
+    def _file(self, relative: str, where: str) -> bytes:
+        if self.source is None:
+            raise MediaError(
+                "Files by path are not allowed here.", where=where, fix="start with --media-folder, or send data"
+            )
+        path = resolve(self.source, relative)
+        check_file(path, self.max_bytes, "media")
+        return path.read_bytes()
+
+
+def _decoded(data: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise MediaError(
+            "The data is no base64.", where=where, fix="encode the file's bytes in standard base64"
+        ) from None

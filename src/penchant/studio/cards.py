@@ -1,0 +1,72 @@
+"""An item as the page shows it.
+
+In: rows of a served bundle. Out: cards with a title, whether there is a picture and a sound, and one line of facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from penchant.recommender.snapshot import Served
+from penchant.studio.media import media_name
+
+MAX_FACTS = 2
+
+
+@dataclass(frozen=True)
+class Card:
+    """One item.
+
+    Attributes:
+        item_id: Its id.
+        title: What to call it.
+        has_picture: Whether `/studio/picture` has something to show.
+        has_sound: Whether `/studio/sound` has something to play.
+        facts: A category, a number.
+    """
+
+    item_id: str
+    title: str
+    has_picture: bool
+    has_sound: bool
+    facts: tuple[str, ...] = ()
+
+
+def cards(served: Served, rows: Iterable[int]) -> list[Card]:
+    """Return the cards of some rows; an item that came later may have media that only asking for it tells."""
+    return [card(served, int(row)) for row in rows]
+
+
+def card(served: Served, row: int) -> Card:
+    """Return one item's card."""
+    item_id = served.items.ids[row]
+    is_grown = item_id in served.grown
+    columns = served.bundle.catalog.media_columns
+    return Card(
+        item_id,
+        served.titles[row],
+        "image" in columns and (is_grown or media_name(served, row, "image") is not None),
+        "audio" in columns and (is_grown or media_name(served, row, "audio") is not None),
+        _facts(served, row),
+    )
+
+
+def _facts(served: Served, row: int) -> tuple[str, ...]:
+    catalog = served.bundle.catalog
+    said = [say(catalog.table[column][row], 60) for column in catalog.attribute_columns[:MAX_FACTS]]
+    return tuple(text for text in said if text)
+
+
+def say(value: object, max_characters: int) -> str:
+    """Return a value of the catalog as a person reads it, "" for none."""
+    if value is None:
+        return ""
+    if isinstance(value, pl.Series):
+        value = ", ".join(str(v) for v in value.to_list())
+    elif isinstance(value, float):
+        value = f"{value:,.4g}" if value != int(value) or abs(value) >= 1e15 else f"{int(value)}"
+    text = str(value)
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"

@@ -1,0 +1,103 @@
+"""One item as the page shows it.
+
+In: an item's row. Out: its own words and facts, how alike its neighbours are in each modality, and who likes it: counts by kind of person,
+and nobody's id.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from penchant.core.schema import Histories
+from penchant.recommender.snapshot import Served
+from penchant.service.service import Now, Service
+from penchant.studio.cards import say
+from penchant.studio.users import is_known
+
+FEWEST = 3
+"""A group smaller than this is not shown to a key that may not see people: a count of one is a person."""
+MAX_GROUPS, MAX_NAMED = 8, 12
+
+
+class Likeness:
+    """Compares items by channel; the mean of each channel is computed once for each model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._means: tuple[Served | None, dict[str, np.ndarray]] = (None, {})
+
+    def of(self, served: Served, row: int, others: Int64[np.ndarray, " others"]) -> dict[str, list[float | None]]:
+        """Return, for each channel, the cosine of one item and others; None where one of the two has no content."""
+        found: dict[str, list[float | None]] = {}
+        for name, mean in self._of(served).items():
+            e = served.bundle.content.channels[name]
+            usable = e.usable
+            unit = _unit(e.values[[row, *others]] - mean)
+            cosines = unit[1:] @ unit[0]
+            found[name] = [
+                float(c) if usable[row] and usable[o] else None for c, o in zip(cosines, others, strict=True)
+            ]
+        return found
+
+    def _of(self, served: Served) -> dict[str, np.ndarray]:
+        with self._lock:
+            if self._means[0] is not served:
+                channels = served.bundle.content.channels
+                means = {name: e.values[e.usable].mean(0) for name, e in channels.items() if e.usable.any()}
+                self._means = (served, means)
+            return self._means[1]
+
+
+def _unit(values: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows dim"]:
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def facts_of(served: Served, row: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return an item's texts and its attributes, each as (column, value)."""
+    catalog = served.bundle.catalog
+    texts = [(c, say(catalog.table[c][row], 1200)) for c in catalog.text_columns if c != catalog.title_column]
+    attributes = [(c, say(catalog.table[c][row], 200)) for c in catalog.attribute_columns]
+    label = int(served.bundle.topics.labels[row])
+    topic = [("topic", served.bundle.topics.names[label])] if label >= 0 else []
+    return [pair for pair in texts if pair[1]], [pair for pair in attributes if pair[1]] + topic
+
+
+def likers(service: Service, moment: Now, row: int, *, named: bool) -> dict[str, Any]:
+    """Return how many people of the bundle like an item, by the topic they like best.
+
+    Args:
+        service: Knows who was erased.
+        moment: What answers.
+        row: The item.
+        named: Whether ids may be shown, and groups of one or two.
+    """
+    histories, topics = moment.served.bundle.histories, moment.served.bundle.topics
+    events = np.flatnonzero((histories.item_index == row) & (histories.weight > 0))
+    people = np.unique(np.searchsorted(histories.offsets, events, side="right") - 1)
+    if moment.subjects:
+        people = np.array([p for p in people if is_known(service, moment, histories.user_ids[p])], np.int64)
+    if not named and len(people) < FEWEST:
+        return {"count": None, "groups": [], "ids": []}
+    groups = _groups(histories.take(people), topics.labels, len(topics.names)) if len(people) else np.zeros(0, int)
+    shown = [(topics.names[t], int(groups[t])) for t in np.argsort(-groups, kind="stable")[:MAX_GROUPS] if groups[t]]
+    return {
+        "count": len(people),
+        "groups": [(name, count) for name, count in shown if named or count >= FEWEST],
+        "ids": [histories.user_ids[p] for p in people[:MAX_NAMED]] if named else [],
+    }
+
+
+def _groups(histories: Histories, labels: np.ndarray, num_topics: int) -> np.ndarray:
+    """Count people by the topic most of their events have."""
+    if not num_topics:
+        return np.zeros(0, int)
+    topic = labels[histories.item_index]
+    kept = topic >= 0
+    cells = histories.user_index()[kept] * num_topics + topic[kept]
+    weight = np.bincount(cells, histories.weight[kept], len(histories) * num_topics).reshape(len(histories), num_topics)
+    best = weight.argmax(1)[weight.max(1) > 0]
+    return np.bincount(best, minlength=num_topics)

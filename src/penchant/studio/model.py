@@ -1,0 +1,106 @@
+"""What the run measured, as the page shows it.
+
+In: `report/report.json` of the bundle. Out: rows of the league, of what each modality is worth, and of the slices; and the report itself.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from penchant.recommender.snapshot import Served
+from penchant.reporting.messages import Words as ReportWords
+from penchant.service.http_errors import NotFoundError
+from penchant.studio import charts
+from penchant.studio.messages import Words
+
+MAX_SLICES = 24
+FEWEST = 20
+"""A slice of fewer people has no point of its own in the chart: its mean is a matter of luck."""
+
+
+def read_report(served: Served) -> dict[str, Any] | None:
+    """Return what was measured; None for a bundle without a report."""
+    path = _folder(served) / "report.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def report_page(served: Served) -> str:
+    """Return the report's own page.
+
+    Raises:
+        NotFoundError: The bundle has none.
+    """
+    path = _folder(served) / "report.html"
+    if not path.is_file():
+        raise NotFoundError("This bundle has no report.", where="the bundle", fix="make it with `penchant run`")
+    return path.read_text(encoding="utf-8")
+
+
+def measured(report: dict[str, Any], w: Words) -> dict[str, Any]:
+    """Return the rows and charts of a report; a part that was not measured is None."""
+    return {
+        "sizes": report.get("sizes") or {},
+        "league": _league(report.get("league")),
+        "payoffs": _payoffs(report.get("ablation"), w),
+        "slices": _slices(report, w),
+        "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
+        "created_at": str(report.get("created_at", ""))[:16].replace("T", " "),
+    }
+
+
+def _league(league: dict[str, Any] | None) -> dict[str, Any] | None:
+    if league is None:
+        return None
+    metric = league["metric"]
+    found = (_range(row["name"], row["role"], row["scores"].get(metric)) for row in league["rows"])
+    rows = [row for row in found if row is not None]
+    return {"metric": metric, "rows": rows, "chart": charts.ranges(rows, metric, zero=False)}
+
+
+def _payoffs(ablation: dict[str, Any] | None, w: Words) -> dict[str, Any] | None:
+    if not ablation or not ablation.get("payoffs"):
+        return None
+    theirs = ReportWords(w.language)
+    rows = []
+    for payoff in ablation["payoffs"]:
+        row = _range(theirs.channel(payoff["channel"]), payoff["verdict"], payoff["gain"])
+        if row is not None:
+            rows.append({**row, "verdict": theirs(payoff["verdict"])})
+    return {"metric": ablation["metric"], "rows": rows, "chart": charts.ranges(rows, ablation["metric"], zero=True)}
+
+
+def _slices(report: dict[str, Any], w: Words) -> dict[str, Any] | None:
+    slices = (report.get("slices") or [])[:MAX_SLICES]
+    if not slices:
+        return None
+    baseline = (report.get("league") or {}).get("best_baseline") or w("baseline")
+    theirs = ReportWords(w.language)
+    rows, points = [], []
+    for s in slices:
+        name = f"{theirs.said(s['dimension'])}: {theirs.said(s['group'])}"
+        verdict = (s.get("difference") or {}).get("verdict", "")
+        values = (s["ours"]["mean"], s["baseline"]["mean"])
+        rows.append((name, *values, s["num_users"], theirs(verdict) if verdict else ""))
+        if s["num_users"] >= FEWEST:
+            sides = ((baseline, values[1]), (w("ours"), values[0]))  # ours is drawn last, on top
+            points += [{"group": name, "who": who, "value": value} for who, value in sides]
+    metric = slices[0]["metric"]
+    chart = charts.pairs(points, w, baseline, metric) if points else None
+    return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}
+
+
+def _range(name: str, role: str, score: dict[str, Any] | None) -> dict[str, Any] | None:
+    if score is None or score.get("mean") is None:
+        return None
+    mean = score["mean"]
+    low, high = (mean if score.get(end) is None else score[end] for end in ("low", "high"))
+    return {"name": name, "role": role, "mean": mean, "low": low, "high": high}
+
+
+def _folder(served: Served) -> Path:
+    return (served.bundle.folder or Path()) / "report"

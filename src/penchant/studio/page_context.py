@@ -1,0 +1,133 @@
+"""Who looks at the page: their language, their theme, what their key allows.
+
+In: a request with its cookies. Out: a `Visitor`; or a refusal, with the same scopes as the API. A change is taken only from the page itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Query, Request, Response
+
+from penchant.service.http_errors import RefusedError
+from penchant.service.service import Service
+from penchant.studio.messages import LANGUAGES, Words
+
+KEY, LANGUAGE, THEME = "penchant_key", "penchant_language", "penchant_theme"
+"""Cookies."""
+THEMES = ("auto", "light", "dark")
+YEAR_SECONDS = 31_536_000
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """One request's person at the screen.
+
+    Attributes:
+        request: What they asked for.
+        service: What answers.
+        words: In their language.
+        theme: "auto" follows the system.
+    """
+
+    request: Request
+    service: Service
+    words: Words
+    theme: str
+
+    def require(self, *scopes: str) -> None:
+        """Return quietly if their key has every scope.
+
+        Raises:
+            RefusedError: It has not, or there is no key.
+        """
+        for scope in scopes:
+            self.service.keyring.check(self._authorization, scope)
+
+    def may(self, scope: str) -> bool:
+        """Return whether their key has a scope."""
+        try:
+            self.require(scope)
+        except RefusedError as error:
+            return error.status not in (401, 403)
+        return True
+
+    @property
+    def has_key(self) -> bool:
+        return KEY in self.request.cookies
+
+    @property
+    def _authorization(self) -> str | None:
+        key = self.request.cookies.get(KEY)
+        return f"Bearer {key}" if key else None
+
+    def remember(self, response: Response) -> None:
+        """Keep what was chosen by `?lang=` and `?theme=` for the next pages."""
+        chosen = self.request.query_params
+        for parameter, cookie, value in (("lang", LANGUAGE, self.words.language), ("theme", THEME, self.theme)):
+            if parameter in chosen:
+                set_cookie(self.request, response, cookie, value, YEAR_SECONDS)
+
+
+def visitor(
+    request: Request,
+    lang: Annotated[Literal["en", "zh"] | None, Query()] = None,
+    theme: Annotated[Literal["auto", "light", "dark"] | None, Query()] = None,
+) -> Visitor:
+    """Return who asks."""
+    return visitor_of(request, lang, theme)
+
+
+def visitor_of(request: Request, lang: str | None = None, theme: str | None = None) -> Visitor:
+    """Return who asks: what they chose now, chose before, or what their browser says."""
+    language = lang or request.cookies.get(LANGUAGE, "")
+    if language not in LANGUAGES:
+        language = preferred(request.headers.get("accept-language", ""))
+    theme = theme or request.cookies.get(THEME, "")
+    service: Service = request.app.state.service
+    return Visitor(request, service, Words(language), theme if theme in THEMES else "auto")
+
+
+def from_page(request: Request) -> None:
+    """Let a change pass only if this page sent it: another site may make a browser post, but cannot hide where it is.
+
+    Raises:
+        RefusedError: It came from elsewhere.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        is_ours = site == "same-origin"
+    elif origin is not None:
+        is_ours = urlsplit(origin).netloc == request.headers.get("host")
+    else:  # another site cannot set this header without asking first, and nobody answers it
+        is_ours = request.headers.get("hx-request") == "true"
+    if not is_ours:
+        raise RefusedError(
+            "This change was not sent by the page itself.",
+            where="Origin",
+            fix="open the page and try there",
+            status=403,
+        )
+
+
+def preferred(accepted: str) -> str:
+    """Return the language of ours that an Accept-Language header likes best, English where it likes none."""
+    weighted = []
+    for place, part in enumerate(accepted.split(",")[:20]):
+        tag, _, parameters = part.strip().partition(";")
+        found = re.search(r"q=([01](?:\.\d+)?)", parameters)
+        weighted.append((-float(found[1]) if found else -1.0, place, tag.split("-")[0].lower()))
+    return next((tag for weight, _, tag in sorted(weighted) if tag in LANGUAGES and weight < 0), "en")
+
+
+def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int | None) -> None:
+    """Keep a cookie that no script reads and no other site sends."""
+    response.set_cookie(
+        name, value, max_age=seconds, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
+    )
+
+
+Asking = Annotated[Visitor, Depends(visitor)]

@@ -1,1 +1,0 @@
-"""Fit, choose, refit."""

@@ -1,0 +1,245 @@
+"""A year of choices.
+
+In: items with hidden attributes, users with tastes. Out: events, each with the reason it happened.
+
+A choice first takes a reason by the user's shares, then an item from a softmax over utility: how much its value of that
+attribute is liked, its appeal, its season and its newness. Nobody chooses an item twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float64, Int64
+
+from penchant.world.items import ATTRIBUTES, SEASONS
+from penchant.world.people import REASONS, People
+from penchant.world.settings import DAYS
+
+LIKING = (4.2, 3.0)
+"""Utility of the first and second favourite value; any other value has 0."""
+SEASON_SWING = 0.3
+NEWNESS, NEWNESS_DAYS = 2.3, 40
+"""Utility of an item that has just come out, and the days until it is gone."""
+FORTNIGHT = 14
+SKIP_SHARE = 0.1
+"""Part of the events in which a user turned away from a popular item that has nothing they like."""
+MAX_DRAWS = 30
+"""Times a choice is made again when the item was already chosen, or had not to be liked but is; then it is left out."""
+KINDS = ("view", "click", "like", "cart", "purchase")
+WARM = np.array([0.08, 0.32, 0.32, 0.08, 0.20])
+COOL = np.array([0.40, 0.40, 0.10, 0.04, 0.06])
+RASH = np.array([0.0, 0.45, 0.0, 0.1, 0.45])
+"""Kinds of events of a choice with a reason, of one by trend or chance, and of one that is regretted."""
+START = np.datetime64("2024-01-01T00:00:00", "us")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Items sorted by one attribute, and their running weights, so that drawing from any value is one look-up.
+
+    Attributes:
+        order: (items,) item rows sorted by value.
+        ends: (values + 1,) where each value begins in `order`.
+        running: (fortnights * items + 1,) cumulative weights, one fortnight after the other.
+    """
+
+    order: Int64[np.ndarray, " items"]
+    ends: Int64[np.ndarray, " ends"]
+    running: Float64[np.ndarray, " cells"]
+
+    @classmethod
+    def build(
+        cls, codes: Int64[np.ndarray, " items"], num_values: int, weights: Float64[np.ndarray, "fortnights items"]
+    ) -> Self:
+        """Sort the items by their value."""
+        order = np.argsort(codes, kind="stable")
+        ends = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=num_values))])
+        return cls(order, ends, np.concatenate([[0.0], np.cumsum(weights[:, order].ravel())]))
+
+    def draw(
+        self,
+        fortnight: Int64[np.ndarray, " events"],
+        favour: Float64[np.ndarray, "events values"] | None,
+        rng: np.random.Generator,
+    ) -> Int64[np.ndarray, " events"]:
+        """Return an item row for each event; `favour` multiplies the weight of each value (None: all the same)."""
+        start = fortnight * len(self.order)
+        edges = self.running[start[:, None] + self.ends[None, :]]  # (events, values + 1)
+        mass = np.diff(edges, axis=1)
+        if favour is not None:
+            mass = mass * favour
+        total = np.cumsum(mass, axis=1)
+        value = (rng.random(len(start))[:, None] * total[:, -1:] >= total).sum(1).clip(max=mass.shape[1] - 1)
+        rows = np.arange(len(start))
+        low, high = edges[rows, value], edges[rows, value + 1]
+        cell = np.searchsorted(self.running, low + rng.random(len(start)) * (high - low), side="right") - 1
+        first = start + self.ends[value]
+        return self.order[np.clip(cell, first, start + self.ends[value + 1] - 1) - start]
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is on offer in each fortnight: one shelf for each reason, and the items' values."""
+
+    shelves: dict[str, Shelf]
+    codes: dict[str, Int64[np.ndarray, " items"]]
+
+    @classmethod
+    def build(cls, items: pl.DataFrame) -> Self:
+        """Weigh every item in every fortnight."""
+        day = np.arange(0, DAYS, FORTNIGHT)[:, None]
+        age = day - items["released_on"].to_numpy()[None, :]
+        season = _codes(items["season"], SEASONS)[None, :]
+        swing = SEASON_SWING * np.cos(2 * np.pi * (day / DAYS - (season + 0.9) / 4))
+        newness = NEWNESS * np.exp(-np.maximum(age, 0) / NEWNESS_DAYS) * (items["released_on"].to_numpy() > 0)
+        out = age >= 0
+        weights = np.exp(items["appeal"].to_numpy()[None, :] + swing + newness) * out
+        codes = {name: _codes(items[name], values) for name, values in ATTRIBUTES.items()}
+        none = np.zeros(items.height, np.int64)
+        shelves = {name: Shelf.build(code, len(ATTRIBUTES[name]), weights) for name, code in codes.items()}
+        shelves |= {"trend": Shelf.build(none, 1, weights), "chance": Shelf.build(none, 1, out.astype(np.float64))}
+        return cls(shelves, codes)
+
+
+def draw_events(
+    people: People,
+    users: Int64[np.ndarray, " chosen"],
+    market: Market,
+    events_per_user: float,
+    rng: np.random.Generator,
+    regret_share: float = 0.0,
+) -> pl.DataFrame:
+    """Return the events of some users: user_index, item_index, at (seconds, naive UTC), kind, reason; by user, then time.
+
+    Memory: about 300 bytes for each event.
+    """
+    user, second = _visits(people, users, events_per_user, rng)
+    day = second // 86_400
+    reason = _by_shares(people.shares[user], rng)
+    skipped = rng.random(len(user)) < SKIP_SHARE
+    regretted = np.zeros(len(user), bool)
+    if regret_share:
+        regretted = (rng.random(len(user)) < regret_share) & ~skipped
+    unwanted = skipped | regretted
+    reason[unwanted] = REASONS.index("trend")
+    item = np.full(len(user), -1, np.int64)
+    open_events = np.arange(len(user))
+    after = (day >= people.changes_on[user]).astype(np.int64)
+    num_items = len(market.codes["topic"])
+    for _ in range(MAX_DRAWS):
+        item[open_events] = _choose(
+            people,
+            user[open_events],
+            after[open_events],
+            day[open_events] // FORTNIGHT,
+            reason[open_events],
+            market,
+            rng,
+        )
+        wrong = ~_first_time(user * num_items + item)
+        wrong |= unwanted & _is_liked(people, user, after, item, market)
+        open_events = np.flatnonzero(wrong)
+        if len(open_events) == 0:
+            break
+    kind = np.where(reason < len(ATTRIBUTES), _pick(WARM, len(user), rng), _pick(COOL, len(user), rng))
+    if regret_share:
+        kind = np.where(regretted, _pick(RASH, len(user), rng), kind)
+    names = np.array([*REASONS, "skip", "regret"])
+    told = np.where(skipped, len(REASONS), np.where(regretted, len(REASONS) + 1, reason))
+    table = pl.DataFrame(
+        {
+            "user_index": user.astype(np.int32),
+            "item_index": item.astype(np.int32),
+            "at": START + second.astype("timedelta64[s]"),
+            "kind": np.where(skipped, "skip", np.array(KINDS)[kind]),
+            "reason": names[told],
+        }
+    )
+    kept = np.ones(len(user), bool)
+    kept[open_events] = False
+    return table.filter(pl.Series(kept))
+
+
+def _visits(
+    people: People, users: np.ndarray, events_per_user: float, rng: np.random.Generator
+) -> tuple[Int64[np.ndarray, " events"], Int64[np.ndarray, " events"]]:
+    """Return who acts and in which second of the year, by user, then time: a few events in a sitting, mostly evenings."""
+    spread = 0.45
+    mean = events_per_user / np.exp(spread**2 / 2)
+    count = np.maximum(6, np.round(mean * np.exp(rng.normal(0, spread, len(users))))).astype(np.int64)
+    sittings = np.maximum(2, np.round(count / 3.5)).astype(np.int64)
+    owner = np.repeat(np.arange(len(users)), sittings)
+    joined, left = people.joined_on[users][owner], people.left_on[users][owner]
+    day = np.floor(joined + rng.random(len(owner)) * (left - joined)).astype(np.int64)
+    hour = np.where(rng.random(len(owner)) < 0.65, rng.normal(20, 1.6, len(owner)), rng.normal(13, 3, len(owner)))
+    begin = day * 86_400 + (np.clip(hour, 0.2, 22.5) * 3600).astype(np.int64)
+    event_owner = np.repeat(np.arange(len(users)), count)
+    first = np.cumsum(sittings) - sittings
+    sitting = first[event_owner] + np.floor(rng.random(len(event_owner)) * sittings[event_owner]).astype(np.int64)
+    order = np.lexsort((begin[sitting], event_owner))
+    event_owner, sitting = event_owner[order], sitting[order]
+    pause = 20 + rng.exponential(110, len(sitting)).astype(np.int64)
+    elapsed = np.cumsum(pause)
+    starts = np.flatnonzero(np.diff(sitting, prepend=-1))
+    base = np.repeat(elapsed[starts] - pause[starts], np.diff(np.append(starts, len(sitting))))
+    second = np.minimum(begin[sitting] + elapsed - base, DAYS * 86_400 - 1)
+    user = users[event_owner]
+    order = np.lexsort((second, user))
+    return user[order], second[order]
+
+
+def _choose(
+    people: People,
+    user: np.ndarray,
+    after: np.ndarray,
+    fortnight: np.ndarray,
+    reason: np.ndarray,
+    market: Market,
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, " events"]:
+    """Return an item for each event by its reason."""
+    item = np.zeros(len(user), np.int64)
+    for code, name in enumerate(REASONS):
+        rows = np.flatnonzero(reason == code)
+        favour = None
+        if name in ATTRIBUTES:
+            favour = np.ones((len(rows), len(ATTRIBUTES[name])))
+            favourites = people.likes[name][user[rows], after[rows]]
+            for place, strength in enumerate(LIKING):
+                favour[np.arange(len(rows)), favourites[:, place]] = np.exp(strength)
+        item[rows] = market.shelves[name].draw(fortnight[rows], favour, rng)
+    return item
+
+
+def _is_liked(
+    people: People, user: np.ndarray, after: np.ndarray, item: np.ndarray, market: Market
+) -> Bool[np.ndarray, " events"]:
+    """Return whether the item has a favourite value of an attribute the user chooses by."""
+    liked = np.zeros(len(user), bool)
+    for column, name in enumerate(ATTRIBUTES):
+        match = (people.likes[name][user, after] == market.codes[name][item][:, None]).any(1)
+        liked |= match & (people.shares[user, column] > 0)
+    return liked
+
+
+def _first_time(keys: Int64[np.ndarray, " events"]) -> Bool[np.ndarray, " events"]:
+    """Return whether no earlier row has the same key."""
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
+def _by_shares(shares: Float64[np.ndarray, "events reasons"], rng: np.random.Generator) -> Int64[np.ndarray, " events"]:
+    return (rng.random(len(shares))[:, None] >= np.cumsum(shares, axis=1)[:, :-1]).sum(1)
+
+
+def _pick(shares: Float64[np.ndarray, " kinds"], count: int, rng: np.random.Generator) -> Int64[np.ndarray, " events"]:
+    return rng.choice(len(shares), count, p=shares)
+
+
+def _codes(column: pl.Series, values: tuple[str, ...]) -> Int64[np.ndarray, " items"]:
+    return column.replace_strict(list(values), list(range(len(values)))).to_numpy().astype(np.int64)

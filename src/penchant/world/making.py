@@ -1,0 +1,185 @@
+"""The sample world, made: whoever opens its folder finds a platform's data, and in `truth/` what nobody else could know.
+
+In: a folder and a `Config`. Out: items, interactions and users in the plain "files" format, images/, sound/, and truth/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from penchant.core.artifacts import open_artifact, write_artifact
+from penchant.core.errors import ArtifactError
+from penchant.core.logs import step, track
+from penchant.core.seeds import generator
+from penchant.world.choices import Market, draw_events
+from penchant.world.damage import Defects, damage_events, damage_media, damage_text, write_sound
+from penchant.world.drawing import draw_cover
+from penchant.world.items import make_items
+from penchant.world.people import AGE_BANDS, People, make_people
+from penchant.world.settings import Config, Plan, decide
+from penchant.world.sound import play
+from penchant.world.truth import WorldTruth, write_table
+from penchant.world.words import write_items, write_review
+
+KIND = "world"
+GENERATION = 2
+"""Raised when the same settings begin to give another world, so that an old folder is not taken for it."""
+CHUNK = 10_000
+"""Users whose events are drawn at once; part of what makes a world, since each chunk has its own random numbers."""
+EVENT_COLUMNS = ["user_id", "item_id", "at", "kind", "text"]
+
+
+def make_world(folder: Path, config: Config | None = None) -> WorldTruth:
+    """Make a world in a folder and return its right answers; a folder that already holds this very world is left as it is.
+
+    Cost: tiny 2 s, small 10 s, medium 50 s, large 70 s and 0.9 GB.
+
+    Raises:
+        ArtifactError: The folder holds other files, or the disk is full.
+        MissingExtraError: Sound is asked for, and the extra `audio` is not installed.
+    """
+    config = config or Config()
+    facts = {"plan": asdict(decide(config)), "seed": config.seed, "generation": GENERATION}
+    if not _is_there(folder, facts):
+        with step(f"make the {config.size} world"):
+            write_artifact(folder, lambda staging: _write(staging, config), kind=KIND, facts=facts)
+    return WorldTruth.read(folder)
+
+
+def _is_there(folder: Path, facts: dict[str, object]) -> bool:
+    try:
+        return bool(open_artifact(folder, kind=KIND)["facts"] == facts)
+    except ArtifactError:
+        return False
+
+
+def _write(folder: Path, config: Config) -> None:
+    """Fill an empty folder."""
+    plan, seed = decide(config), config.seed
+    defects = Defects()
+    items, people = make_items(plan, seed), make_people(plan, seed)
+    (folder / "truth").mkdir()
+    write_table(_listed(items, plan, seed, defects), folder / f"items{plan.ending}")
+    robot = _robot_id(people)
+    write_table(_known(people, robot if plan.defects else None), folder / f"users{plan.ending}")
+    _write_events(folder, _event_chunks(items, people, plan, seed, defects, robot), plan)
+    if plan.media:
+        _write_media(folder, items, seed)
+        if plan.defects:
+            items = damage_media(folder, items, seed, defects)
+    else:
+        items = items.with_columns(has_picture=pl.lit(False), has_sound=pl.lit(False))
+    write_table(items, folder / "truth" / f"items{plan.ending}")
+    write_table(people.table, folder / "truth" / f"users{plan.ending}")
+    write_table(defects.table(), folder / "truth" / "defects.csv")
+
+
+def _listed(items: pl.DataFrame, plan: Plan, seed: int, defects: Defects) -> pl.DataFrame:
+    """Return the items as the platform lists them: no hidden attribute in plain words."""
+    topics, languages, has_text = (items[name].to_list() for name in ("topic", "language", "has_text"))
+    titles, descriptions = write_items(topics, languages, has_text, generator(seed, "world.words"))
+    listed = items.select("item_id", "language", "price", category=pl.col("season") + " collection").with_columns(
+        title=pl.Series(titles), description=pl.Series(descriptions, dtype=pl.String)
+    )
+    if plan.defects:
+        listed = damage_text(listed, seed, defects)
+    columns = ["item_id", "title", "description", "category", "price", "language"]
+    if plan.media:
+        listed = listed.with_columns(
+            picture=_path(items, "has_picture", "images", "jpg"), sound=_path(items, "has_sound", "sound", "flac")
+        )
+        columns += ["picture", "sound"]
+    return listed.select(columns)
+
+
+def _path(items: pl.DataFrame, has: str, folder: str, ending: str) -> pl.Series:
+    path = pl.format("{}/{}.{}", pl.lit(folder), "item_id", pl.lit(ending))
+    return items.select(pl.when(has).then(path)).to_series()
+
+
+def _robot_id(people: People) -> str:
+    """Return an id like any other."""
+    last = str(people.table["user_id"][-1])
+    return f"u{int(last[1:]) + 1:0{len(last) - 1}d}"
+
+
+def _known(people: People, robot: str | None) -> pl.DataFrame:
+    """Return the users as the platform knows them."""
+    known = people.table.select("user_id", "language", "age_band")
+    if robot is None:
+        return known
+    return pl.concat([known, pl.DataFrame({"user_id": [robot], "language": ["en"], "age_band": [AGE_BANDS[1]]})])
+
+
+def _event_chunks(
+    items: pl.DataFrame, people: People, plan: Plan, seed: int, defects: Defects, robot: str
+) -> Iterator[pl.DataFrame]:
+    """Yield user_id, item_id, at, kind, text, reason of some users after the others; the first hold the defects."""
+    market = Market.build(items)
+    item_ids, user_ids, languages = items["item_id"], people.table["user_id"], people.table["language"]
+    starts = range(0, len(people), CHUNK)
+    for start in track(starts, "choices", len(starts)):
+        rng = generator(seed, f"world.choices.{start}")
+        users = np.arange(start, min(start + CHUNK, len(people)))
+        drawn = draw_events(people, users, market, plan.events_per_user, rng, plan.regret_share)
+        events = drawn.select(
+            user_id=user_ids[drawn["user_index"]],
+            item_id=item_ids[drawn["item_index"]],
+            at="at",
+            kind="kind",
+            text=_reviews(drawn, languages[drawn["user_index"]], plan.review_share, rng),
+            reason="reason",
+        )
+        if plan.defects and start == 0:
+            events = damage_events(events, robot, item_ids.to_list(), seed, defects)
+        yield events.sort("at", "user_id", "item_id", "kind").with_columns(pl.col("at").dt.replace_time_zone("UTC"))
+
+
+def _reviews(drawn: pl.DataFrame, languages: pl.Series, share: float, rng: np.random.Generator) -> pl.Series:
+    """Let a few users say, in their own language, what they think."""
+    speaks = (rng.random(drawn.height) < share) & (drawn["kind"] != "view").to_numpy()
+    rows = np.flatnonzero(speaks)
+    said = [write_review(drawn["reason"][row], languages[row], rng) for row in rows.tolist()]
+    return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, said)
+
+
+def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: Plan) -> None:
+    """Write events and their reasons; Parquet chunk by chunk, so that memory does not grow with the world."""
+    tables = {folder / f"interactions{plan.ending}": EVENT_COLUMNS}
+    tables[folder / "truth" / f"events{plan.ending}"] = ["user_id", "item_id", "at", "reason"]
+    if plan.ending == ".csv":
+        events = pl.concat(list(chunks)).sort("at", maintain_order=True)
+        for path, columns in tables.items():
+            write_table(events.select(columns), path)
+        return
+    writers: dict[Path, pq.ParquetWriter] = {}
+    try:
+        for events in chunks:
+            for path, columns in tables.items():
+                table = events.select(columns).to_arrow()
+                if path not in writers:
+                    writers[path] = pq.ParquetWriter(path, table.schema, compression="zstd")
+                writers[path].write_table(table)
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+def _write_media(folder: Path, items: pl.DataFrame, seed: int) -> None:
+    """Draw and play what each item hides; each item has its own random numbers."""
+    (folder / "images").mkdir()
+    (folder / "sound").mkdir()
+    names = ("item_id", "motif", "colour", "timbre", "tempo", "has_picture", "has_sound")
+    rows = items.select(names).iter_rows()
+    for item, motif, colour, timbre, tempo, has_picture, has_sound in track(rows, "pictures and sounds", items.height):
+        if has_picture:
+            cover = draw_cover(motif, colour, generator(seed, f"world.picture.{item}"))
+            cover.save(folder / "images" / f"{item}.jpg", quality=88)
+        if has_sound:
+            write_sound(folder / "sound" / f"{item}.flac", play(timbre, tempo, generator(seed, f"world.sound.{item}")))

@@ -1,0 +1,57 @@
+"""Samples of one modality, split, for tests of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelled_media import write_samples
+from penchant.classifiers.classifier import Lesson, View
+from penchant.classifiers.network import Network
+from penchant.core.schema import Embeddings, Parts, Samples
+from penchant.data.read.samples import SamplesConfig, read_samples
+from penchant.data.split.samples import Config as SplitConfig
+from penchant.data.split.samples import split_samples
+from penchant.experiment.fit_classifiers import make_judge
+
+Made = tuple[Samples, View, Parts]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Made]:
+    """Return a function that writes and reads samples of some modalities."""
+
+    def made(*modalities: str, count: int = 60) -> Made:
+        write_samples(tmp_path, count, modalities=modalities)
+        text = ["text"] if "text" in modalities else []
+        media = {m: m for m in modalities if m != "text"}
+        samples = read_samples(SamplesConfig(path=tmp_path / "samples.csv", text=text, media=media))
+        return samples, View(samples.catalog(), {}), split_samples(samples, SplitConfig(), 0)
+
+    return made
+
+
+def lesson(samples: Samples, rows: np.ndarray) -> Lesson:
+    ones = np.ones(len(rows))
+    return Lesson(rows, samples.labels()[rows], len(samples.classes), ones, ones)
+
+
+def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> Embeddings:
+    """Return vectors of which one number knows the label; some rows may be missing."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((len(samples), 5)).astype(np.float32)
+    values[:, 0] += 4 * samples.labels() - 2
+    present = rng.random(len(samples)) >= lacking
+    return Embeddings(name, "text", np.where(present[:, None], values, 0), present, "test")
+
+
+def learn(net: Network, made: Made) -> float:
+    """Fit a network, and return its accuracy on the test part."""
+    samples, view, parts = made
+    judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")
+    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
+    tested = lesson(samples, parts.test)
+    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))

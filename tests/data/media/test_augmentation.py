@@ -1,0 +1,175 @@
+"""Training samples, changed a little: what may change does, what may not does not, and a seed repeats it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from penchant.data.media.augmentation import (
+    OPERATIONS,
+    PictureConfig,
+    SignalConfig,
+    SoundConfig,
+    TextConfig,
+    augment_picture,
+    augment_signal,
+    augment_sound,
+    augment_text,
+    draw_mixup,
+    drop_modalities,
+    mask_spectrogram,
+    mix,
+    similar_words,
+)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def picture() -> Image.Image:
+    return Image.fromarray(rng().integers(0, 255, (40, 60, 3), dtype=np.uint8))
+
+
+def test_text_loses_words_but_never_all() -> None:
+    text = "the quick brown fox jumps over the lazy dog"
+    kept = [augment_text(text, TextConfig(deletion=0.5), rng(seed)).split() for seed in range(50)]
+    assert all(words for words in kept)
+    assert all(set(words) <= set(text.split()) for words in kept)
+    assert 3 < np.mean([len(words) for words in kept]) < 6
+    assert augment_text("hello", TextConfig(deletion=0.99), rng()) == "hello"
+
+
+def test_text_keeps_punctuation_emoji_and_case() -> None:
+    text = "Great!! 😀 (really) مرحبا بالعالم"
+    assert augment_text(text, TextConfig(deletion=0, synonym=0), rng()) == text
+    assert "😀" in augment_text(text, TextConfig(deletion=0.9), rng())
+    assert augment_text("😀", TextConfig(), rng()) == "😀"
+
+
+def test_text_of_chinese_loses_whole_words() -> None:
+    text = "北京大学的校园非常漂亮"
+    kept = {augment_text(text, TextConfig(deletion=0.3), rng(seed)) for seed in range(20)}
+    assert len(kept) > 5
+    assert not any("北京大" in one and "北京大学" not in one for one in kept)
+
+
+def test_text_takes_synonyms_from_a_table() -> None:
+    similar = similar_words({"good": ["fine"]})
+    config = TextConfig(deletion=0, synonym=1)
+    assert augment_text("a Good film", config, rng(), similar) == "a fine film"
+    assert augment_text("a Good film", config, rng()) == "a Good film"
+
+
+def test_picture_keeps_its_size_and_changes() -> None:
+    before = picture()
+    after = augment_picture(before, PictureConfig(), rng(3))
+    assert after.size == before.size
+    assert after.mode == "RGB"
+    assert np.abs(np.asarray(after, float) - np.asarray(before, float)).mean() > 5
+
+
+def test_picture_without_any_change_allowed_stays() -> None:
+    config = PictureConfig(min_area=1, flip=0, operations=0)
+    np.testing.assert_array_equal(np.asarray(augment_picture(picture(), config, rng())), np.asarray(picture()))
+
+
+def test_picture_is_mirrored_for_certain() -> None:
+    config = PictureConfig(min_area=1, flip=1, operations=0)
+    found = np.asarray(augment_picture(picture(), config, rng()))
+    np.testing.assert_array_equal(found, np.asarray(picture())[:, ::-1])
+
+
+@pytest.mark.parametrize("number", range(len(OPERATIONS)))
+def test_operation_of_no_strength_changes_nothing(number: int) -> None:
+    np.testing.assert_array_equal(np.asarray(OPERATIONS[number](picture(), 0.0)), np.asarray(picture()))
+    assert OPERATIONS[number](picture(), -1.0).size == (60, 40)
+
+
+def test_sound_gets_noise_at_the_level_asked_for() -> None:
+    tone = np.sin(np.arange(16_000) / 5).astype(np.float32)
+    config = SoundConfig(noise_decibels=(20, 20), shift=0, gain_decibels=0)
+    added = augment_sound(tone, config, rng()) - tone
+    ratio = 10 * np.log10(np.mean(tone**2) / np.mean(added**2))
+    assert ratio == pytest.approx(20, abs=0.3)
+
+
+def test_sound_moves_and_leaves_silence() -> None:
+    click = np.zeros(1000, np.float32)
+    click[500] = 1
+    config = SoundConfig(noise_decibels=(200, 200), shift=0.2, gain_decibels=0)
+    places = [int(augment_sound(click, config, rng(seed)).argmax()) for seed in range(30)]
+    assert min(places) >= 300
+    assert max(places) <= 700
+    assert len(set(places)) > 20
+
+
+def test_silence_stays_silent() -> None:
+    assert not augment_sound(np.zeros(100, np.float32), SoundConfig(), rng()).any()
+
+
+def test_spectrogram_is_masked_in_bands_and_stretches() -> None:
+    mel = rng().random((40, 100)).astype(np.float32)
+    out = mask_spectrogram(mel, SoundConfig(masks=1, mask_share=0.5), rng(1))
+    changed = out != mel
+    assert changed.any()
+    bands, frames = changed.all(1), changed.all(0)
+    np.testing.assert_array_equal(changed, bands[:, None] | frames[None])
+
+
+def test_signal_keeps_its_shape_its_gaps_and_its_ends() -> None:
+    values = np.stack([np.sin(np.arange(200) / 9), np.arange(200) / 50], axis=1).astype(np.float32)
+    values[50:60, 0] = np.nan
+    out = augment_signal(values, SignalConfig(), rng())
+    assert out.dtype == np.float32
+    assert out.shape == values.shape
+    assert 5 <= np.isnan(out[:, 0]).sum() <= 18
+    assert np.isfinite(out[:, 1]).all()
+    assert np.corrcoef(out[:, 1], values[:, 1])[0, 1] > 0.98
+
+
+def test_signal_without_any_change_allowed_stays() -> None:
+    values = rng().random((30, 2)).astype(np.float32)
+    np.testing.assert_array_equal(augment_signal(values, SignalConfig(jitter=0, scale=0, warp=0), rng()), values)
+
+
+def test_warp_moves_time_forward_only() -> None:
+    ramp = np.arange(300, dtype=np.float32)[:, None]
+    out = augment_signal(ramp, SignalConfig(jitter=0, scale=0, warp=0.8), rng(5))[:, 0]
+    assert (np.diff(out) > 0).all()
+    assert out[[0, -1]] == pytest.approx([0, 299])
+    assert np.abs(out - ramp[:, 0]).max() > 5
+
+
+def test_no_sample_loses_every_modality() -> None:
+    present = np.array([[True, True, False], [True, False, False], [False, False, False]]).repeat(500, 0)
+    kept = drop_modalities(present, 0.9, rng())
+    assert (kept <= present).all()
+    np.testing.assert_array_equal(kept.any(1), present.any(1))
+    assert 0.5 < kept[:500, :2].mean() < 0.6
+
+
+def test_mixup_mixes_values_and_labels_alike() -> None:
+    partner, share = draw_mixup(6, 0.4, rng())
+    assert sorted(partner) == list(range(6))
+    assert (share >= 0.5).all()
+    values, labels = np.eye(6, dtype=np.float32), np.eye(6, dtype=np.float32)
+    np.testing.assert_array_equal(mix(values, partner, share), mix(labels, partner, share))
+    np.testing.assert_allclose(mix(labels, partner, share).sum(1), 1, rtol=1e-6)
+    assert mix(np.zeros((6, 3, 2), np.float32), partner, share).shape == (6, 3, 2)
+    assert draw_mixup(4, 0.0, rng())[1].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: augment_text("one two three four five six", TextConfig(deletion=0.5), r),
+        lambda r: augment_picture(picture(), PictureConfig(), r).tobytes(),
+        lambda r: augment_sound(np.ones(100, np.float32), SoundConfig(), r).tobytes(),
+        lambda r: augment_signal(np.ones((50, 2), np.float32), SignalConfig(), r).tobytes(),
+    ],
+)
+def test_equal_seeds_give_equal_samples(change) -> None:
+    assert change(rng(7)) == change(rng(7))
+    assert change(rng(7)) != change(rng(8))

@@ -1,0 +1,34 @@
+"""What is rare counts more, or is drawn more often, by what is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.experiment.imbalance import MAX_FACTOR, Config, lesson
+
+LABELS = np.array([0] * 90 + [1] * 10)
+ROWS = np.arange(100)
+PRESENT = np.ones((100, 2), bool)
+
+
+@pytest.mark.parametrize(("weights", "ratio"), [("none", 1.0), ("root", 3.0), ("balanced", 9.0)])
+def test_a_class_counts_by_one_over_its_share(weights: str, ratio: float) -> None:
+    made = lesson(ROWS, LABELS, 2, PRESENT, Config(weights=weights))
+    assert made.weight[-1] / made.weight[0] == pytest.approx(ratio)
+    assert made.weight.mean() == pytest.approx(1.0)
+
+
+def test_batches_are_balanced_and_rare_combinations_drawn_more() -> None:
+    made = lesson(ROWS, LABELS, 2, PRESENT, Config(balanced_batches=True))
+    assert made.chance[LABELS == 1].sum() == pytest.approx(made.chance[LABELS == 0].sum())
+    lacking = PRESENT.copy()
+    lacking[:4, 1] = False
+    made = lesson(ROWS, LABELS, 2, lacking, Config(rare_combinations=True))
+    assert made.chance[0] / made.chance[50] == pytest.approx(np.sqrt(96 / 4))
+
+
+def test_a_single_sample_is_not_learned_by_heart() -> None:
+    labels = np.array([0] * 9999 + [1])
+    made = lesson(np.arange(10_000), labels, 2, np.ones((10_000, 1), bool), Config(weights="balanced"))
+    assert made.weight.max() <= MAX_FACTOR * 2

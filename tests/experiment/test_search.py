@@ -1,0 +1,113 @@
+"""The automatic choice stays in its budget, says why, and never asks for what cannot be had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.core.errors import ConfigError
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.experiment.search import Config, search
+from penchant.experiment.selection import Judge
+from penchant.models.factory import make_member
+
+ITEMS, USERS, EVENTS = 40, 260, 10
+
+
+def walkers(events: int = EVENTS, users: int = USERS) -> Histories:
+    """Everyone goes round the ring of items, one step at a time."""
+    rows = (np.arange(events) + 7 * np.arange(users)[:, None]) % ITEMS
+    offsets = np.arange(users + 1, dtype=np.int64) * events
+    at = np.tile(np.arange(events, dtype=np.int64) * 60_000_000, users)
+    return Histories(
+        [f"u{u}" for u in range(users)],
+        offsets,
+        rows.ravel().astype(np.int32),
+        at,
+        np.ones(rows.size, np.float32),
+        ITEMS,
+    )
+
+
+def next_steps(histories: Histories) -> Histories:
+    last = histories.item_index[histories.offsets[1:] - 1]
+    count = len(histories)
+    after = ((last + 1) % ITEMS).astype(np.int32)
+    return Histories(
+        histories.user_ids,
+        np.arange(count + 1, dtype=np.int64),
+        after,
+        np.arange(count),
+        np.ones(count, np.float32),
+        ITEMS,
+    )
+
+
+@pytest.fixture(scope="module")
+def content() -> Content:
+    values = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
+    return Content({"words": Embeddings("words", "text", values, np.ones(ITEMS, bool), "words")})
+
+
+def judge(train: Histories) -> Judge:
+    return Judge.sample(train, next_steps(train), 10, 200, None)
+
+
+def test_a_network_is_found_where_order_matters(content: Content) -> None:
+    train = walkers()
+    found = search(train, content, judge(train), Config(budget_minutes=0.4, max_trials=4), has_time=True)
+    assert found.tables["network"]["model"] == "sequence"
+    assert found.tables["network"]["epochs"] >= 3
+    assert any("networks compared" in reason or "untried" in reason for reason in found.reasons)
+    for name, table in found.tables.items():  # lists are grids: every first value must make a member
+        make_member(name, {k: (v[0] if isinstance(v, list) else v) for k, v in table.items()})
+
+
+def test_without_order_a_graph_network_is_compared(content: Content) -> None:
+    train = walkers()
+    found = search(train, content, judge(train), Config(budget_minutes=0.8), has_time=False)
+    assert found.tables["network"]["model"] == "graph_network"
+    assert found.tables["network"]["hops"] in (1, 2)
+    assert any(reason.startswith("a graph network, since the events have no order") for reason in found.reasons)
+
+
+def test_a_graph_network_that_takes_too_long_is_left_out(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.experiment.search.MIN_EPOCHS", 1_000_000)
+    train = walkers()
+    found = search(train, content, judge(train), Config(budget_minutes=0.8), has_time=False)
+    assert "network" not in found.tables
+    assert any("a graph network wants" in reason for reason in found.reasons)
+
+
+def test_few_events_get_no_network(content: Content) -> None:
+    train = walkers(events=3, users=30)
+    found = search(train, content, judge(train), Config(budget_minutes=1), has_time=True)
+    assert "network" not in found.tables
+    assert any("are too few" in reason for reason in found.reasons)
+
+
+def test_little_memory_leaves_out_what_is_dense_in_the_catalog(content: Content) -> None:
+    train = walkers(events=3, users=30)
+    wide = Histories(**{**vars(train), "num_items": 10_000})
+    values = np.zeros((10_000, 6), np.float32)
+    words = Content({"words": Embeddings("words", "text", values, np.zeros(10_000, bool), "words")})
+    found = search(wide, words, judge(wide), Config(budget_minutes=5, budget_gb=0.2), has_time=False)
+    assert "item_knn" in found.tables
+    assert "ease" not in found.tables
+    assert any(reason.startswith("left out ease: it would take 1.") for reason in found.reasons)
+
+
+def test_memory_for_nothing_names_the_smallest_that_works(content: Content) -> None:
+    train = walkers(events=3, users=30)
+    with pytest.raises(
+        ConfigError, match=r"Nothing can be fitted in 1e-09 GB[\s\S]*the smallest that works here is about"
+    ):
+        search(train, content, judge(train), Config(budget_gb=1e-9), has_time=True)
+
+
+def test_a_budget_for_nothing_names_the_smallest_that_works(content: Content) -> None:
+    train = walkers()
+    with pytest.raises(
+        ConfigError, match=r"Nothing can be fitted in 1e-06 minutes[\s\S]*the smallest that works here is about"
+    ):
+        search(train, content, judge(train), Config(budget_minutes=1e-6), has_time=True)

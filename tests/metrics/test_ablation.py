@@ -1,0 +1,105 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
+from penchant.metrics.comparison import Cost
+from penchant.metrics.intervals import BETTER, SAME, Config
+from penchant.metrics.slices import Labels
+from penchant.reporting.conclusions import ablation_sentences
+from penchant.reporting.messages import Words
+
+USERS = 300
+IDS = [f"u{n}" for n in range(USERS)]
+FAST = Config(resamples=400)
+WHOLE = frozenset({"behaviour", "text", "image", "sound"})
+
+
+def arm(uses: frozenset[str], worth: float | np.ndarray, seconds: float = 1.0) -> Arm:
+    """Return an arm whose metric is `worth` above what a user would get anyway."""
+    base = np.random.default_rng(0).uniform(0.1, 0.5, USERS)
+    noise = np.random.default_rng(sorted(uses).__len__()).normal(0, 0.01, USERS)
+    return Arm(uses, pl.DataFrame({"user_id": IDS, "ndcg@20": base + worth + noise}), Cost(seconds, seconds / 10))
+
+
+def arms() -> list[Arm]:
+    return [
+        arm(WHOLE, 0.1, 9.0),
+        arm(WHOLE - {"text"}, 0.05, 5.0),
+        arm(WHOLE - {"image"}, 0.12, 8.0),
+        arm(WHOLE - {"sound"}, 0.1, 9.0),
+        arm(frozenset({"behaviour"}), 0.04),
+        arm(frozenset({"text"}), -0.02),
+        arm(frozenset({"behaviour", "text"}), 0.06),
+    ]
+
+
+def test_a_channel_pays_does_not_pay_or_cannot_be_told():
+    found = ablate(arms(), metric="ndcg@20", config=FAST)
+    verdicts = {p.channel: p.verdict for p in found.payoffs}
+    assert verdicts == {"text": PAYS, "sound": SAME, "image": DOES_NOT_PAY}
+    text = found.payoffs[0]
+    assert text.gain.mean == pytest.approx(0.05, abs=0.005)
+    assert text.cost is not None
+    assert (text.cost.seconds, text.cost.milliseconds) == pytest.approx((4.0, 0.4))
+
+
+def test_rows_say_what_they_leave_out_and_stand_beside_everything_and_behaviour():
+    rows = ablate(arms(), metric="ndcg@20", config=FAST).rows
+    assert [(row.kind, row.channel) for row in rows] == [
+        ("all", ""),
+        ("behaviour", ""),
+        ("without", "image"),
+        ("without", "sound"),
+        ("without", "text"),
+        ("only", "text"),
+        ("some", ""),
+    ]
+    assert rows[0].to_all is None
+    assert rows[0].to_behaviour is not None
+    assert rows[0].to_behaviour.verdict == BETTER
+    assert rows[1].to_behaviour is None
+    assert rows[-1].uses == ("behaviour", "text")
+
+
+def test_with_one_channel_leaving_it_out_is_behaviour_only():
+    found = ablate([arm(frozenset({"behaviour", "text"}), 0.1), arm(frozenset({"behaviour"}), 0)], metric="ndcg@20")
+    assert [(p.channel, p.verdict) for p in found.payoffs] == [("text", PAYS)]
+
+
+def test_without_behaviour_only_there_is_no_difference_to_it():
+    found = ablate([arm(frozenset({"text"}), 0.1)], metric="ndcg@20", config=FAST)
+    assert found.rows[0].to_behaviour is None
+    assert found.payoffs == ()
+
+
+def test_a_channel_pays_for_the_group_that_uses_it():
+    readers = np.arange(USERS) < 150
+    found = gains_by_group(
+        [arm(WHOLE, np.where(readers, 0.1, 0.05)), arm(WHOLE - {"text"}, 0.05)],
+        Labels(("readers", "lookers", "nobody"), np.where(readers, 0, 1)),
+        user_ids=IDS,
+        metric="ndcg@20",
+        config=FAST,
+    )
+    assert [(g.group, g.channel, g.gain.verdict) for g in found] == [
+        ("readers", "text", BETTER),
+        ("lookers", "text", SAME),
+    ]
+
+
+def test_a_cost_that_timings_cannot_tell_is_no_cost():
+    noisy = [
+        arm(WHOLE, 0.1, 60.0),
+        arm(WHOLE - {"text"}, 0.05, 30.0),
+        arm(WHOLE - {"image"}, 0.05, 76.2),
+        arm(WHOLE - {"sound"}, 0.05, 50.0),
+    ]
+    found = ablate(noisy, metric="ndcg@20", config=FAST)
+    costs = {payoff.channel: payoff.cost for payoff in found.payoffs}
+    assert costs == {"text": Cost(30.0, 3.0), "image": Cost(0.0, 0.0), "sound": Cost(0.0, 0.0)}
+    said = {
+        payoff.channel: text for payoff, text in zip(found.payoffs, ablation_sentences(found, Words("en")), strict=True)
+    }
+    assert said["text"].endswith("It costs 30.0 s once and 3.0 ms per user.")
+    assert said["image"].endswith("It has no measurable cost.")

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import auc, f1_score, roc_auc_score
+from sklearn.svm import LinearSVC
+
+from penchant.core.errors import DataError
+from penchant.metrics import classification
+from penchant.metrics.interest import Config, Platt
+
+
+def pairs(count: int = 600, users: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, users, count)
+    score = rng.normal(size=count) + rng.normal(size=users)[group]
+    label = rng.uniform(size=count) < 1 / (1 + np.exp(-1.5 * score))
+    return label, (1 / (1 + np.exp(-1.5 * score))).round(2), group
+
+
+def test_scores_equal_those_counted_by_hand():
+    label = np.array([True, True, False, False, False])
+    found = classification.classify("x", label, np.array([0.9, 0.4, 0.6, 0.2, 0.1]), np.arange(5), threshold=0.5)
+    assert (found.accuracy, found.precision, found.recall, found.f1) == (0.6, 0.5, 0.5, 0.5)
+    assert found.auc.mean == pytest.approx(5 / 6)
+    assert found.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
+    assert (found.num_pairs, found.num_groups, found.share_positive) == (5, 5, 0.4)
+
+
+def test_areas_under_the_curves_equal_the_scores():
+    label, probability, group = pairs()
+    found = classification.classify("x", label, probability, group, config=Config(resamples=10))
+    assert auc(found.roc.x, found.roc.y) == pytest.approx(found.auc.mean, abs=1e-9)
+    assert list(found.precision_recall.x) == sorted(found.precision_recall.x)
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends():
+    label, _, _ = pairs(5000)
+    curve = classification.roc(label, np.random.default_rng(0).uniform(size=5000))
+    assert len(curve.x) <= classification.MAX_POINTS
+    assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
+
+
+def test_reliability_of_a_true_probability_is_small_and_of_a_bold_one_is_not():
+    rng = np.random.default_rng(1)
+    probability = rng.uniform(size=20_000)
+    label = rng.uniform(size=20_000) < probability
+    assert classification.reliability(label, probability).error < 0.02
+    bold = (probability > 0.5).astype(float)
+    found = classification.reliability(label, bold)
+    assert found.error == pytest.approx(0.25, abs=0.02)
+    assert (found.probability, sum(found.count)) == ((0.0, 1.0), 20_000)
+
+
+@pytest.mark.parametrize("aim", ["accuracy", "f1", "balanced"])
+def test_best_threshold_is_best_of_all(aim):
+    label, probability, _ = pairs()
+    score = {
+        "accuracy": lambda yes: (yes == label).mean(),
+        "f1": lambda yes: f1_score(label, yes),
+        "balanced": lambda yes: yes[label].mean() - yes[~label].mean(),
+    }[aim]
+    chosen = classification.best_threshold(label, probability, aim=aim)
+    assert score(probability >= chosen) == pytest.approx(max(score(probability >= t) for t in np.unique(probability)))
+
+
+def test_platt_equals_scikit_learn():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(400, 1))
+    label = rng.uniform(size=400) < 1 / (1 + np.exp(-2 * x[:, 0] + 0.5))
+    svm = LinearSVC().fit(x, label)
+    from sklearn.frozen import FrozenEstimator
+
+    theirs = CalibratedClassifierCV(FrozenEstimator(svm), method="sigmoid").fit(x, label)
+    score = svm.decision_function(x)
+    ours = Platt.fit(label, score).apply(score)
+    assert ours == pytest.approx(theirs.predict_proba(x)[:, 1], abs=2e-3)
+
+
+def test_platt_takes_scores_of_any_scale():
+    label, probability, _ = pairs()
+    logit = np.log((probability + 0.01) / (1.01 - probability))
+    small, large = Platt.fit(label, logit), Platt.fit(label, logit * 1e6 + 3e6)
+    assert small.apply(logit) == pytest.approx(large.apply(logit * 1e6 + 3e6), abs=1e-6)
+    assert ((small.apply(logit) > 0) & (small.apply(logit) < 1)).all()
+
+
+def test_platt_of_equal_scores_gives_the_share_of_positives():
+    label = np.array([True] * 30 + [False] * 70)
+    assert Platt.fit(label, np.ones(100)).apply(np.ones(1))[0] == pytest.approx(0.3, abs=0.01)
+
+
+def test_auc_under_drawn_users_equals_scikit_learn_with_weights():
+    label, probability, group = pairs(200, 20)
+    counts = np.random.default_rng(0).integers(0, 3, (4, 20)).astype(float)
+    ours = classification.RankOrder.of(label, probability, group).areas(counts)
+    theirs = [roc_auc_score(label, probability, sample_weight=row[group]) for row in counts]
+    assert ours == pytest.approx(theirs)
+
+
+def test_auc_interval_is_wider_when_the_pairs_of_a_user_are_alike():
+    label, probability, _ = pairs(400)
+    config = Config(resamples=300)
+    alone = classification.auc_interval(label, probability, np.arange(400), config)
+    clustered = classification.auc_interval(
+        np.repeat(label, 5), np.repeat(probability, 5), np.repeat(np.arange(400), 5), config
+    )
+    assert alone.low < roc_auc_score(label, probability) < alone.high
+    assert clustered.high - clustered.low == pytest.approx(alone.high - alone.low, rel=0.05)
+
+
+def test_few_users_get_no_auc_interval():
+    label, probability, group = pairs(100, 5)
+    assert np.isnan(classification.auc_interval(label, probability, group).low)
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "message"),
+    [
+        ([True], [0.1, 0.2], "There are 1 labels and 2 scores"),
+        ([True, False], [0.1, np.nan], "The score nan is not a number"),
+        ([True, True], [0.1, 0.2], "All 2 labels are 'yes'"),
+    ],
+)
+def test_pairs_that_cannot_be_judged_are_refused(label, score, message):
+    with pytest.raises(DataError, match=message):
+        classification.classify("x", np.array(label), np.array(score), np.zeros(len(score), int))

@@ -1,0 +1,69 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from penchant.core.schema import Embeddings, Histories
+from penchant.metrics import ranking, slices
+from penchant.metrics.intervals import BETTER, SAME, Config
+from penchant.metrics.slices import Labels
+
+FAST = Config(resamples=200)
+
+
+def truth(users: int) -> Histories:
+    """Every user chose items 0 and 1."""
+    return Histories(
+        [f"u{n}" for n in range(users)],
+        np.arange(users + 1) * 2,
+        np.tile([0, 1], users).astype(np.int32),
+        np.arange(users * 2),
+        np.ones(users * 2, np.float32),
+        4,
+    )
+
+
+def test_binned_labels_name_their_spans():
+    labels = slices.popularity_labels(np.array([0, 1, 3, 4, 10, 11, 50, 51, 900]))
+    assert labels.names == ("0", "1-3", "4-10", "11-50", ">50")
+    assert labels.code.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert slices.history_labels(np.array([0, 5, 6, 201])).code.tolist() == [0, 1, 2, 5]
+
+
+def test_labels_of_values_leave_null_out():
+    labels = Labels.of(pl.Series(["b", None, "a", "b"]))
+    assert labels.names == ("a", "b")
+    assert labels.code.tolist() == [1, -1, 0, 1]
+
+
+def test_presence_labels_tell_filled_in_from_missing():
+    present, imputed = np.array([True, False, False]), np.array([False, True, False])
+    channel = Embeddings("t", "text", np.zeros((3, 2), np.float32), present, "x", imputed)
+    assert slices.presence_labels(channel).code.tolist() == [0, 1, 2]
+
+
+def test_items_are_sliced_by_what_each_user_found_of_a_group():
+    ours = np.tile(np.array([0, 1], np.int32), (20, 1))
+    baseline = np.tile(np.array([0, 2], np.int32), (20, 1))
+    labels = {"popularity": Labels(("low", "high", "none"), np.array([1, 0, 2, -1]))}
+    low, high = slices.slice_items(ours, baseline, truth(20), labels, k=2, config=FAST)
+    assert (low.group, low.num_users, low.num_pairs, low.metric) == ("low", 20, 20, "recall@2")
+    assert (low.ours.mean, low.baseline.mean, low.difference.verdict) == (1, 0, BETTER)
+    assert (high.group, high.difference.mean, high.difference.verdict) == ("high", 0, SAME)
+
+
+def test_item_slices_of_one_group_for_all_equal_recall():
+    rng = np.random.default_rng(0)
+    lists = np.array([rng.permutation(4) for _ in range(30)], np.int32)
+    (one,) = slices.slice_items(lists, lists, truth(30), {"all": Labels(("all",), np.zeros(4, int))}, k=2, config=FAST)
+    hits = ranking.hit_matrix(lists, truth(30))
+    assert one.ours.mean == pytest.approx(ranking.recall(hits, np.full(30, 2), 2).mean())
+
+
+def test_users_are_sliced_by_their_own_group():
+    ids = [f"u{n}" for n in range(30)]
+    ours = pl.DataFrame({"user_id": ids[5:], "recall@2": [1.0] * 10 + [0.5] * 15})
+    baseline = pl.DataFrame({"user_id": ids[5:], "recall@2": [0.5] * 25})
+    labels = {"history": Labels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
+    short, long = slices.slice_users(ours, baseline, labels, user_ids=ids, metric="recall@2", config=FAST)
+    assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.verdict) == (10, 1, 0.5, BETTER)
+    assert (long.num_users, long.difference.verdict, long.num_pairs) == (15, SAME, None)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.fusion.late import Weights, standardise
+from penchant.models.content import ContentKNN
+from penchant.models.ensemble import Stack, blocked_items, top_k
+from penchant.models.linear import EASE
+from penchant.models.neighbours import ItemKNN
+from penchant.models.popularity import Popularity
+
+
+@pytest.fixture
+def content() -> Content:
+    values = np.random.default_rng(1).normal(size=(12, 4)).astype(np.float32)
+    present = np.arange(12) != 3
+    return Content({"words": Embeddings("words", "text", values, present, "test")})
+
+
+def unfitted() -> dict[str, Popularity | ItemKNN | EASE | ContentKNN]:
+    return {
+        "popularity": Popularity(),
+        "knn": ItemKNN(ItemKNN.Config(half_life=3)),
+        "ease": EASE(EASE.Config(regularisation=5)),
+        "like_words": ContentKNN(ContentKNN.Config(channel="words", neighbours=4)),
+        "idle": EASE(),
+    }
+
+
+WEIGHTS = Weights({"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_words": 0.3, "idle": 0.0})
+
+
+@pytest.fixture
+def stack(random_histories, content) -> Stack:
+    members = {name: member.fit(random_histories, content) for name, member in unfitted().items()}
+    return Stack.build(members, WEIGHTS, content)
+
+
+def z_scores(stack: Stack, histories: Histories) -> dict[str, np.ndarray]:
+    """Return what each member says of every item: mean 0 and deviation 1 for each user."""
+    said = {name: member.score(histories).astype(np.float64) for name, member in stack.members.items()}
+    return {name: (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for name, s in said.items()}
+
+
+def test_members_without_a_say_are_left_out(stack) -> None:
+    assert list(stack.members) == ["popularity", "knn", "ease", "like_words"]
+    assert stack.channels["like_words"] == ("words",)
+    assert stack.channels["ease"] == ("behaviour",)
+
+
+def test_the_score_is_the_weighted_sum_of_z_scores(stack, random_histories) -> None:
+    parts = z_scores(stack, random_histories)
+    expected = sum(WEIGHTS[name] * z for name, z in parts.items())
+    np.testing.assert_allclose(stack.score(random_histories), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_long_histories_have_weights_of_their_own(stack, random_histories, content) -> None:
+    lengths = random_histories.lengths()
+    start = int(np.median(lengths)) + 1
+    bands = Weights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
+    banded = Stack.build(dict(stack.members) | {"idle": EASE()}, bands, content)
+    parts, score = z_scores(banded, random_histories), banded.score(random_histories)
+    assert 0 < (lengths < start).sum() < len(lengths)
+    np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(score[lengths >= start], parts["ease"][lengths >= start], rtol=1e-4, atol=1e-5)
+    for user in (int(lengths.argmin()), int(lengths.argmax())):
+        terms = banded.terms(random_histories.rows(user, user + 1), 3)
+        assert sum(term.value for term in terms) == pytest.approx(score[user, 3], abs=1e-4)
+
+
+def test_contributions_of_members_and_events_sum_to_the_score(stack, random_histories) -> None:
+    chosen = np.array([0, 3, 7, 11])
+    for user in range(8):
+        one = random_histories.rows(user, user + 1)
+        parts = stack.contributions(one, chosen)
+        assert parts.shape == (4, one.num_events + 1, 4)
+        np.testing.assert_allclose(parts.sum((0, 1)), stack.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
+        assert not parts[0, 1:].any()  # popularity hears nobody
+
+
+def test_terms_name_who_says_what_because_of_which_event(stack, random_histories) -> None:
+    one = random_histories.rows(2, 3)
+    terms = stack.terms(one, 5)
+    assert sum(term.value for term in terms) == pytest.approx(float(stack.score(one)[0, 5]), rel=1e-4, abs=1e-5)
+    assert {term.member for term in terms} == set(stack.members)
+    assert {term.event for term in terms} == {-1, *range(one.num_events)}
+    assert {term.channels for term in terms if term.member == "like_words"} == {("words",)}
+
+
+def test_a_newcomer_is_explained_by_the_prior_alone(stack) -> None:
+    nobody = Histories.empty(12)
+    terms = stack.terms(nobody, 0)
+    assert {term.event for term in terms} == {-1}
+    assert sum(term.value for term in terms) == pytest.approx(float(stack.score(nobody)[0, 0]), abs=1e-6)
+
+
+def test_recommend_leaves_out_the_history_and_other_items(stack, random_histories) -> None:
+    candidates = np.arange(12) < 6
+    lists = stack.recommend(random_histories, 4, candidates=candidates)
+    for user, row in enumerate(lists.item_index):
+        seen = set(random_histories.rows(user, user + 1).item_index.tolist())
+        shown = [item for item in row.tolist() if item >= 0]
+        assert not seen & set(shown)
+        assert max(shown, default=0) < 6
+    assert lists.item_index.shape == (40, 4)
+
+
+def test_restored_stack_scores_bit_for_bit(stack, random_histories, content) -> None:
+    twin = Stack.build(unfitted(), WEIGHTS, content).restore(stack.arrays())
+    np.testing.assert_array_equal(twin.score(random_histories), stack.score(random_histories))
+    assert all(key.partition("/")[0] in stack.members for key in stack.arrays())
+
+
+def test_top_k_orders_and_pads() -> None:
+    scores = np.array([[1, 3, -np.inf, 2], [-np.inf, -np.inf, -np.inf, 5]], np.float32)
+    found = top_k(scores, 3, ["a", "b"])
+    assert found.item_index.tolist() == [[1, 3, 0], [3, -1, -1]]
+    assert found.score[0].tolist() == [3, 2, 1]
+    assert np.isneginf(found.score[1, 1:]).all()
+
+
+def test_blocked_items_are_the_history_and_what_is_no_candidate(make_histories) -> None:
+    blocked = blocked_items(make_histories([[1], []], 4), np.array([True, True, True, False]))
+    assert blocked.tolist() == [[False, True, False, True], [False, False, False, True]]
+
+
+def test_standardise_gives_silence_to_a_member_that_says_nothing() -> None:
+    assert not standardise(np.full((2, 5), 3.3, np.float32)).values.any()

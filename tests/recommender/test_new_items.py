@@ -1,0 +1,94 @@
+"""A grown model is what a refit with the new item's content would give, as far as content goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from penchant.core.errors import DataError
+from penchant.core.schema import Content
+from penchant.models.content import ContentKNN
+from penchant.models.factory import make_member
+from penchant.recommender.bundle import Bundle, load
+from penchant.recommender.new_items import Newcomer, grow, table_row
+
+
+@pytest.fixture
+def bundle(shop: Path) -> Bundle:
+    return load(shop)
+
+
+def newcomers(bundle: Bundle) -> list[Newcomer]:
+    """Return twins of i0 and i20, and an item without content."""
+    values = bundle.content.channels["sound"].values
+    rng = np.random.default_rng(0)
+    near = [
+        values[row] + 0.01 * values.std() * rng.standard_normal(values.shape[1]).astype(np.float32) for row in (0, 20)
+    ]
+    return [
+        Newcomer("like0", {"title": "a"}, {"sound": near[0]}),
+        Newcomer("like20", {"title": "b"}, {"sound": near[1]}),
+        Newcomer("silent", {"title": "c"}),
+    ]
+
+
+def test_old_items_keep_their_order(bundle: Bundle):
+    grown = grow(bundle, newcomers(bundle))
+    for name, member in bundle.stack.members.items():
+        before = member.score(bundle.histories)
+        after = grown.stack.members[name].score(grown.histories)[:, :24]
+        if name != "like_sound":
+            assert np.allclose(before, after), name
+    assert len(grown.catalog) == grown.histories.num_items == 27
+
+
+@pytest.mark.parametrize("options", [{}, {"per_candidate": True}, {"neighbours": 0}, {"sharpness": 2.0}])
+def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Bundle, options: dict[str, object]):
+    table = {"model": "content_knn", "channel": "sound", "neighbours": 8, **options}
+    old = make_member("like_sound", table).fit(bundle.histories, bundle.content)
+    only = replace(bundle, tables={"like_sound": table}, stack=replace(bundle.stack, members={"like_sound": old}))
+    grown = grow(only, newcomers(bundle))
+    member = grown.stack.members["like_sound"]
+    assert isinstance(member, ContentKNN)
+    sound = grown.content.channels["sound"]
+    whole = make_member("x", table).fit(replace(bundle.histories, num_items=27), Content({"sound": sound}))
+    assert isinstance(whole, ContentKNN)
+    found, wanted = (
+        np.asarray(m.matrix.todense() if hasattr(m.matrix, "todense") else m.matrix) for m in (member, whole)
+    )
+    # the base's mean stays where it was, so cosines differ in the third digit
+    assert np.allclose(found[24:, :], wanted[24:, :], atol=0.02)
+    close = np.abs(found[:24, 24:] - wanted[:24, 24:]) < 0.02
+    assert close.mean() > 0.9
+    assert not member.known[26]
+
+
+def test_regression_places_a_twin_beside_its_twin(bundle: Bundle):
+    grown = grow(bundle, newcomers(bundle))
+    scores = grown.stack.members["content"].score(grown.histories)
+    assert np.corrcoef(scores[:, 24], scores[:, 0])[0, 1] > 0.99
+    assert np.allclose(scores[:, 26], scores[:, :24].mean(1), atol=1e-4)
+
+
+def test_topic_of_a_twin_is_its_twins(bundle: Bundle):
+    labels = grow(bundle, newcomers(bundle)).topics.labels
+    assert labels[24:].tolist() == [0, 1, -1]
+
+
+def test_vector_of_another_width_counts_as_missing(bundle: Bundle):
+    grown = grow(bundle, [Newcomer("odd", {}, {"sound": np.ones(3, np.float32)})])
+    assert not grown.content.channels["sound"].present[24]
+
+
+def test_columns_are_checked_against_the_catalog(bundle: Bundle):
+    row = table_row(bundle.catalog, "x", {"genres": "low", "price": 3})
+    assert row["genres"].to_list() == [["low"]]
+    assert row.schema == bundle.catalog.table.schema
+    for columns in ({"colour": "red"}, {"item_id": "y"}, {"price": "dear"}):
+        with pytest.raises(DataError, match=r"no item column|does not fit"):
+            table_row(bundle.catalog, "x", columns)
+    assert row.equals(pl.DataFrame(row))

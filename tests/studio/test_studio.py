@@ -1,0 +1,406 @@
+"""The studio as a browser meets it: every view in both languages, scopes, and what must not be reachable."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import polars as pl
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from penchant.service.app import create_app
+from penchant.service.security import make_key
+from penchant.service.service import Config
+from penchant.studio import charts
+from penchant.studio.messages import CHANNELS, KINDS, WORDS, Words
+from penchant.studio.page_context import preferred
+from shop import make_bundle
+
+PAGE = {"HX-Request": "true"}
+"""What htmx sends with every request of the page."""
+STRANGE = ("nobody", "../../etc/passwd", "名字", "a b/c?d=e&f", "<script>alert(1)</script>", "%00", "' OR 1=1")
+VIEWS = {
+    "/": ("People", "用户"),
+    "/studio/person?id=u0": ("u0", "u0"),
+    "/studio/item?id=i0": ("high tune 0", "high tune 0"),
+    "/studio/why?user=u0&item=i0": ("Why high tune 0?", "为何推荐《high tune 0》？"),
+    "/studio/search": ("Search", "搜索"),
+    "/studio/search?words=low+sound": ("Search", "搜索"),
+    "/studio/model": ("Model", "模型"),
+    "/studio/operations": ("Operations", "运行"),
+}
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle whose items have pictures too; one path leads out of the folder, one file is no picture."""
+    home = tmp_path_factory.mktemp("gallery")
+    bundle = make_bundle(home / "plain")
+    media = home / "media"
+    for n in range(24):
+        Image.new("RGB", (900, 600), (10 * n, 90, 200 - 5 * n)).save(media / f"{n}.jpg")
+    (home / "secret.jpg").write_bytes((media / "0.jpg").read_bytes())
+    (media / "3.jpg").write_text("no picture", encoding="utf-8")
+    pictures = [f"{n}.jpg" for n in range(24)]
+    pictures[1], pictures[2] = "../secret.jpg", "/etc/passwd"
+    catalog = bundle.catalog
+    table = catalog.table.with_columns(picture=pl.Series(pictures))
+    columns = {**catalog.media_columns, "image": "picture"}
+    from dataclasses import replace
+
+    replace(bundle, catalog=replace(catalog, table=table, media_columns=columns)).save(home / "bundle")
+    return home / "bundle"
+
+
+@pytest.fixture
+def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
+    config = Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60)
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def reader(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Return a client for tests that change nothing."""
+    config = Config(bundle=gallery, folder=tmp_path_factory.mktemp("state"), watch_seconds=60)
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
+    """Return a service with keys, and the keys by their scopes."""
+    app = create_app(Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        service = app.state.service
+        keys = {
+            scopes: make_key(service.store, scopes, scopes.split(",")) for scopes in ("read", "read,personal", "admin")
+        }
+        service.sync(service.store.world_version())
+        yield client, keys
+
+
+def title(text: str) -> str:
+    found = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def listed(text: str) -> list[str]:
+    return re.findall(r'data-item="([^"]+)"', text)
+
+
+@pytest.mark.parametrize("address", VIEWS)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_view_answers_in_each_language(reader: TestClient, address: str, language: str):
+    answer = reader.get(
+        address, headers={"Accept-Language": {"en": "en-GB,en;q=0.9", "zh": "zh-CN,zh;q=0.9,en;q=0.5"}[language]}
+    )
+    assert answer.status_code == 200, answer.text
+    assert f'lang="{"en" if language == "en" else "zh-CN"}"' in answer.text
+    said = title(answer.text).replace("&lt;", "<")
+    assert said.startswith(VIEWS[address][language == "zh"])
+
+
+def test_page_obeys_a_policy_that_allows_only_itself(reader: TestClient):
+    for address in VIEWS:
+        answer = reader.get(address)
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert " style=" not in answer.text
+        assert " on" not in "".join(re.findall(r"<[a-z]+ [^>]*?( on[a-z]+=)", answer.text))
+        assert not re.findall(r"<script(?![^>]*\ssrc=)", answer.text)
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', answer.text)
+
+
+def test_choice_of_language_and_theme_is_remembered(studio: TestClient):
+    chosen = studio.get("/studio/search?lang=zh&theme=dark")
+    assert 'data-theme="dark"' in chosen.text
+    again = studio.get("/studio/model")
+    assert 'lang="zh-CN" data-theme="dark"' in again.text
+    assert studio.get("/studio/model?lang=fr").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [("", "en"), ("de, zh;q=0.4", "zh"), ("en;q=0.2, zh-TW;q=0.9", "zh"), ("zh;q=0", "en"), ("*", "en")],
+)
+def test_browser_language_is_read_by_weight(header: str, language: str):
+    assert preferred(header) == language
+
+
+def test_every_phrase_exists_in_both_languages_with_the_same_gaps():
+    for table in (WORDS, CHANNELS, KINDS):
+        for key, phrases in table.items():
+            gaps = [sorted(re.findall(r"{(\w+)}", phrase)) for phrase in phrases]
+            assert gaps[0] == gaps[1], key
+            assert all(phrases), key
+
+
+def test_event_changes_the_list_on_the_page(studio: TestClient):
+    before = listed(studio.get("/studio/person?id=fresh").text)
+    form = {"user_id": "fresh", "item_id": "i12", "kind": "like", "before": json.dumps(before)}
+    for item in ("i12", "i13", "i14"):
+        piece = studio.post("/studio/event", data={**form, "item_id": item}, headers=PAGE)
+    assert piece.status_code == 200
+    assert "<!doctype" not in piece.text
+    after = listed(piece.text)
+    assert after != before
+    assert all(int(item[1:]) >= 12 for item in after[:5])
+    assert "of the list are new or moved" in piece.text
+    assert "liked" in piece.text
+    assert studio.get("/v1/export/fresh").json()["events"][0]["item_id"] == "i12"
+
+
+def test_slider_changes_the_list_and_taking_back_restores_it(studio: TestClient):
+    before = listed(studio.get("/studio/person?id=u0").text)
+    edit = {"user_id": "u0", "name": "genres", "value": "high", "level": "-2"}
+    without = studio.post("/studio/edit", data=edit, headers=PAGE)
+    assert all(int(item[1:]) >= 12 for item in listed(without.text))
+    assert 'value="-2"' in without.text
+    assert listed(studio.post("/studio/edit", data={**edit, "level": "0"}, headers=PAGE).text) == before
+
+
+def test_pinned_item_stands_first(studio: TestClient):
+    last = listed(studio.get("/studio/person?id=u0").text)[-1]
+    piece = studio.post(
+        "/studio/edit", data={"user_id": "u0", "name": "item", "value": last, "level": "2"}, headers=PAGE
+    )
+    assert listed(piece.text)[0] == last
+
+
+def test_chosen_interest_is_asked_for(studio: TestClient):
+    def num_low(text: str) -> int:
+        return sum(int(item[1:]) >= 12 for item in listed(text))
+
+    before = num_low(studio.get("/studio/person?id=fresh").text)
+    wanted = json.dumps(["topic", "deep"])
+    piece = studio.post("/studio/wish", data={"user_id": "fresh", "wanted": wanted}, headers=PAGE)
+    assert num_low(piece.text) > before
+    assert "<b>more</b> <bdi>deep</bdi>" in piece.text
+    assert studio.post("/studio/wish", data={"user_id": "fresh", "wanted": "[1]"}, headers=PAGE).status_code == 404
+
+
+def test_change_without_scripts_leads_back_to_the_page(studio: TestClient):
+    form = {"user_id": "a b/c", "item_id": "i1"}
+    answer = studio.post("/studio/event", data=form, headers={"Origin": "http://testserver"}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/studio/person?id=a%20b%2Fc"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null", **PAGE},
+        {"Sec-Fetch-Site": "cross-site", **PAGE},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"},
+    ],
+)
+@pytest.mark.parametrize("address", ["/studio/event", "/studio/edit", "/studio/wish", "/studio/key", "/studio/leave"])
+def test_change_from_elsewhere_is_refused(studio: TestClient, address: str, headers: dict[str, str]):
+    form = {
+        "user_id": "x",
+        "item_id": "i1",
+        "name": "item",
+        "value": "i1",
+        "level": "2",
+        "key": "k",
+        "wanted": '["a","b"]',
+    }
+    assert studio.post(address, data=form, headers=headers).status_code == 403
+    assert studio.get("/v1/export/x").json()["events"] == []
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_strange_ids_are_answered_plainly(reader: TestClient, strange: str):
+    q = quote(strange, safe="")
+    for address, status in {
+        f"/studio/person?id={q}": (200,),
+        f"/studio/item?id={q}": (404,),
+        f"/studio/item?id=i0&by={q}": (422,),
+        f"/studio/why?user={q}&item=i0": (200,),
+        f"/studio/why?user=u0&item={q}": (404,),
+        f"/studio/picture?id={q}": (404,),
+        f"/studio/sound?id={q}": (404,),
+        f"/studio/people?q={q}": (200,),
+        f"/studio/search?words={q}": (200,),
+    }.items():
+        answer = reader.get(address)
+        assert answer.status_code in status, (address, answer.text)
+        assert "<script>alert" not in answer.text
+    assert reader.get("/studio/person?id=%00").status_code == 422
+    assert reader.get(f"/studio/person?id={'x' * 5000}").status_code == 422
+
+
+def test_pictures_are_shrunk_and_only_from_the_media_folder(reader: TestClient):
+    shown = reader.get("/studio/picture?id=i0&size=small")
+    assert shown.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(shown.content)).size == (160, 107)
+    for outside in ("i1", "i2", "i3"):
+        refused = reader.get(f"/studio/picture?id={outside}")
+        assert refused.status_code == 422
+        assert "image/" not in refused.headers["content-type"]
+    assert reader.get("/studio/picture?id=i0&size=huge").status_code == 422
+    for escape in ("../pages.py", "..%2fpages.py", "%2e%2e/pages.py", "vendor/../../pages.py"):
+        assert reader.get(f"/studio/static/{escape}").status_code == 404
+
+
+def test_sound_plays_in_pieces(reader: TestClient):
+    part = reader.get("/studio/sound?id=i0", headers={"Range": "bytes=0-99"})
+    assert part.status_code == 206
+    assert part.headers["content-type"] == "audio/wav"
+    assert len(part.content) == 100
+
+
+def test_withdrawn_item_shows_no_media(studio: TestClient):
+    studio.delete("/v1/items/i5")
+    assert studio.get("/studio/picture?id=i5").status_code == 404
+    assert "Withdrawn" in studio.get("/studio/item?id=i5").text
+
+
+def test_search_by_a_dropped_sound_and_nothing_else(studio: TestClient, gallery: Path):
+    sound = (gallery.parent / "media" / "13.wav").read_bytes()
+    found = studio.post("/studio/search", files={"file": ("x.wav", sound, "audio/wav")}, headers=PAGE)
+    assert found.status_code == 200
+    assert re.findall(r"low tune \d+", found.text)[:3]
+    assert "high tune" not in found.text.split("</li>")[0]
+    refused = studio.post("/studio/search", files={"file": ("x.html", b"<b>", "text/html")}, headers=PAGE)
+    assert refused.status_code == 422
+    broken = studio.post("/studio/search", files={"file": ("x.wav", b"noise", "audio/wav")}, headers=PAGE)
+    assert broken.status_code == 422
+
+
+def test_waterfall_sums_to_the_score(reader: TestClient):
+    found = reader.get("/v1/users/u0/explanations/i0").json()
+    steps = charts.steps_of(found, Words("en"))
+    assert sum(step["value"] for step in steps[:-1]) == pytest.approx(found["score"], abs=1e-6)
+    assert steps[-2]["end"] == pytest.approx(steps[-1]["end"], abs=1e-6)
+
+
+def test_without_a_key_only_the_door_opens(guarded: tuple[TestClient, dict[str, str]]):
+    client, _ = guarded
+    for address in (
+        *VIEWS,
+        "/studio/now",
+        "/studio/report",
+        "/studio/picture?id=i0",
+        "/studio/sound?id=i0",
+        "/studio/people?q=u",
+    ):
+        answer = client.get(address)
+        assert answer.status_code == 401, address
+        assert "tune" not in answer.text
+        assert 'type="password"' in answer.text
+    assert client.post("/studio/event", data={"user_id": "x", "item_id": "i0"}, headers=PAGE).status_code == 401
+
+
+def test_key_is_kept_in_a_cookie_no_script_reads(guarded: tuple[TestClient, dict[str, str]]):
+    client, keys = guarded
+    wrong = client.post("/studio/key", data={"key": "pk_a_b"}, headers=PAGE, follow_redirects=False)
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    form = {"key": keys["admin"], "to": "/studio/model"}
+    right = client.post("/studio/key", data=form, headers=PAGE, follow_redirects=False)
+    assert right.headers["location"] == "/studio/model"
+    cookie = right.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert client.get("/studio/person?id=u0").status_code == 200
+    client.post("/studio/leave", headers=PAGE, follow_redirects=False)
+    assert client.get("/studio/person?id=u0").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "to", ["https://elsewhere.example/", "//elsewhere.example", "/\\elsewhere", "javascript:alert(1)", "x\ny"]
+)
+def test_door_leads_nowhere_else(guarded: tuple[TestClient, dict[str, str]], to: str):
+    client, keys = guarded
+    answer = client.post("/studio/key", data={"key": keys["read"], "to": to}, headers=PAGE, follow_redirects=False)
+    assert answer.headers["location"] == "/"
+
+
+def test_scopes_are_those_of_the_api(guarded: tuple[TestClient, dict[str, str]]):
+    client, keys = guarded
+    client.cookies.set("penchant_key", keys["read"])
+    assert client.get("/studio/person?id=u0").status_code == 403
+    assert client.get("/studio/why?user=u0&item=i0").status_code == 403
+    assert client.get("/studio/people?q=u").status_code == 403
+    assert client.get("/studio/model").status_code == 200
+    home = client.get("/")
+    assert home.status_code == 200
+    assert "u0" not in home.text
+    item = client.get("/studio/item?id=i0").text
+    assert "/studio/person" not in item
+    client.cookies.set("penchant_key", keys["read,personal"])
+    assert "/studio/person?id=u" in client.get("/studio/item?id=i0").text
+    page = client.get("/studio/person?id=u0")
+    assert page.status_code == 200
+    assert "needs the scope write" in page.text
+    piece = client.post("/studio/event", data={"user_id": "u0", "item_id": "i0"}, headers=PAGE)
+    assert piece.status_code == 403
+    assert piece.headers["HX-Retarget"] == "#news"
+
+
+def test_erased_person_is_named_nowhere(studio: TestClient):
+    assert "id=u2&#34;" in studio.get("/studio/people?q=u2").text or ">u2<" in studio.get("/studio/people?q=u2").text
+    liked = studio.get("/studio/person?id=u2").text
+    assert studio.delete("/v1/users/u2").status_code == 200
+    assert ">u2<" not in studio.get("/studio/people?q=u2").text
+    for item in set(re.findall(r"/studio/item\?id=(i\d+)", liked)):
+        assert "id=u2&" not in (text := studio.get(f"/studio/item?id={item}").text)
+        assert ">u2<" not in text
+
+
+def test_drift_is_seen_when_people_choose_otherwise(studio: TestClient):
+    assert "Too few events" in studio.get("/studio/operations").text
+    events = [{"user_id": f"p{n % 20}", "item_id": f"i{12 + n % 12}"} for n in range(400)]
+    studio.post("/v1/events", json={"events": events})
+    from penchant.studio.operations import measure
+
+    service = studio.app.state.service  # type: ignore[attr-defined]
+    drift = measure(service, service.now.served)
+    assert drift is not None
+    assert drift.verdict == "moved"
+    assert drift.num_events == 400
+    assert np.isclose(sum(share for _, _, share in drift.rows), 1)
+
+
+def test_operations_count_what_the_api_was_asked(studio: TestClient):
+    for _ in range(5):
+        studio.get("/v1/users/u0/recommendations")
+    studio.post("/v1/events", json={"user_id": "a", "item_id": "i1"})
+    text = studio.get("/studio/now").text
+    assert "GET /v1/users/{user_id}/recommendations" in text
+    sample = json.loads(re.search(r"data-sample='?\"?([^\"']+)", text)[1].replace("&#34;", '"'))  # type: ignore[index]
+    assert (sample["events"], sample["requests"]) == (1, 6)
+
+
+def test_studio_is_not_in_the_description_of_the_api(reader: TestClient):
+    assert not [path for path in reader.get("/openapi.json").json()["paths"] if "studio" in path or path == "/"]
+
+
+def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: Path):
+    from dataclasses import replace
+
+    from penchant.core.schema import Content
+    from penchant.recommender.bundle import load
+
+    bare = replace(load(gallery), content=Content())
+    bare.save(tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "report", ignore_errors=True)
+    with TestClient(create_app(Config(bundle=tmp_path / "bare", folder=tmp_path / "state"))) as client:
+        assert "without a report" in client.get("/studio/model").text
+        person = client.get("/studio/person?id=u0")
+        assert person.status_code == 200
+        assert 'id="map"' not in person.text
+        assert client.get("/studio/report").status_code == 404

@@ -1,0 +1,232 @@
+"""The studio in a real browser: clicks and sliders change the list, charts are drawn under the policy, nobody is shut out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from penchant.service.app import create_app
+from penchant.service.service import Config
+
+from .test_studio import gallery  # noqa: F401 (a fixture)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no browser here: chromium is absent (Debian: apt-get install chromium)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+VIEWS = {
+    "/": False,
+    "/studio/person?id=u0": True,
+    "/studio/person?id=stranger": True,
+    "/studio/item?id=i0": False,
+    "/studio/why?user=u0&item=i12": True,
+    "/studio/why?user=stranger&item=i12": False,
+    "/studio/search?words=low": False,
+    "/studio/model": True,
+    "/studio/operations": True,
+}
+"""Address, and whether there is a chart."""
+
+
+def scored(mean: float) -> dict[str, float]:
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+
+
+REPORT = {
+    "league": {
+        "metric": "ndcg@20",
+        "best_baseline": "EASE",
+        "rows": [
+            {"name": "Penchant", "role": "ours", "scores": {"ndcg@20": scored(0.5)}},
+            {"name": "EASE", "role": "baseline", "scores": {"ndcg@20": scored(0.4)}},
+        ],
+    },
+    "ablation": {"metric": "ndcg@20", "payoffs": [{"channel": "audio", "verdict": "pays", "gain": scored(0.2)}]},
+    "slices": [
+        {
+            "dimension": "history length",
+            "group": "1-5",
+            "metric": "recall@20",
+            "num_users": 30,
+            "ours": scored(0.5),
+            "baseline": scored(0.4),
+        }
+    ],
+    "weights": {"ease": 0.6, "content": 0.4},
+}
+
+
+@pytest.fixture(scope="module")
+def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # noqa: F811
+    """Return the address of a service that really listens."""
+    bundle = Path(shutil.copytree(gallery, tmp_path_factory.mktemp("reported") / "bundle"))
+    (bundle / "report").mkdir()
+    (bundle / "report" / "report.json").write_text(json.dumps(REPORT), encoding="utf-8")
+    (bundle / "report" / "report.html").write_text("<!doctype html><title>Report</title>", encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = create_app(Config(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """Return a page; what its console complains of (the policy above all) fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(60_000)  # a machine may be busy with other tests
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") and _is_ours(m.text) else None
+    )
+    page.on(
+        "response",
+        lambda r: complaints.append(f"{r.status} {r.url}") if r.status >= 400 and "/picture" not in r.url else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert not complaints
+
+
+def _is_ours(text: str) -> bool:
+    """Three pictures of the gallery are refused on purpose; every other answer is looked at by itself."""
+    return not text.startswith("Failed to load resource")
+
+
+def listed(page: Any) -> list[str]:
+    found: list[str] = page.eval_on_selector_all("[data-item]", "cards => cards.map(c => c.dataset.item)")
+    return found
+
+
+def changed(page: Any, before: list[str]) -> list[str]:
+    """Return the list once it is another."""
+    page.wait_for_function(
+        "before => JSON.stringify([...document.querySelectorAll('[data-item]')].map(c => c.dataset.item)) !== before",
+        arg=str(before).replace("'", '"').replace(" ", ""),
+    )
+    return listed(page)
+
+
+def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
+    page.goto(f"{address}/studio/person?id=somebody", wait_until="domcontentloaded")
+    first = listed(page)
+    low = next(item for item in first if int(item[1:]) >= 12)
+    page.locator(f"[data-item={low}] button.face").click()
+    second = changed(page, first)
+    assert low not in second
+    page.locator(f"[data-item={second[0]}] button[value=like]").click()
+    third = changed(page, second)
+    assert page.locator(".line-of-time li").count() == 2
+    assert page.locator(".changed").is_visible()
+
+    page.goto(f"{address}/studio/person?id=u0", wait_until="domcontentloaded")
+    before = listed(page)
+    slider = page.get_by_role("slider", name="genres: high")
+    slider.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    after = changed(page, before)
+    page.wait_for_function("document.querySelectorAll('.said li').length === 1")
+    assert all(int(item[1:]) >= 12 for item in listed(page)), (after, third)
+    assert slider.get_attribute("aria-valuetext") == "never"
+    assert page.evaluate("document.activeElement.type") == "range", "the keyboard stays where it was"
+    edited = listed(page)
+    page.get_by_role("button", name="Take back").click()
+    assert changed(page, edited) == before
+
+
+def test_pages_work_by_keyboard_and_remember_the_theme(page: Any, address: str):
+    page.goto(f"{address}/studio/person?id=u0", wait_until="domcontentloaded")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("/")
+    page.keyboard.type("low sound")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studio/search?words=low+sound")
+    assert page.locator(".tile").count() > 3
+    page.locator(".theme").click()
+    page.goto(f"{address}/studio/model", wait_until="domcontentloaded")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 20, 19)"
+
+
+def test_dropped_sound_finds_its_like(page: Any, address: str, gallery: Path):  # noqa: F811
+    sound = gallery.parent / "media" / "14.wav"
+    page.goto(f"{address}/studio/search", wait_until="domcontentloaded")
+    carried = page.evaluate_handle(
+        """([data, name]) => {
+            const carried = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            carried.items.add(new File([bytes], name, { type: "audio/wav" }));
+            return carried;
+        }""",
+        [base64.b64encode(sound.read_bytes()).decode(), sound.name],
+    )
+    page.dispatch_event("main", "dragover", {"dataTransfer": carried})
+    assert page.locator("form.drop.over").count() == 1
+    page.dispatch_event("main", "drop", {"dataTransfer": carried})
+    page.wait_for_selector("#found-title")
+    assert page.locator(".tile .title").first.inner_text().startswith("low tune")
+
+
+def test_chosen_sound_finds_its_like(page: Any, address: str, gallery: Path):  # noqa: F811
+    page.goto(f"{address}/studio/search", wait_until="domcontentloaded")
+    page.locator("#file").set_input_files(gallery.parent / "media" / "2.wav")
+    page.wait_for_selector("#found-title")
+    assert page.locator(".tile .title").first.inner_text().startswith("high tune")
+
+
+@pytest.mark.parametrize(("scheme", "asked"), [("light", {}), ("dark", {"runOnly": ["color-contrast"]})])
+def test_no_serious_barrier_and_every_chart_is_drawn(page: Any, address: str, scheme: str, asked: dict[str, Any]):
+    """The theme changes colours alone, so that in the dark only they are looked at again."""
+    page.emulate_media(color_scheme=scheme)
+    source = AXE.read_text(encoding="utf-8")
+    for view, has_chart in VIEWS.items():
+        page.goto(f"{address}{view}", wait_until="domcontentloaded")
+        if has_chart:
+            page.wait_for_selector(".chart[data-ready] svg")
+        page.evaluate(source)
+        found = page.evaluate("asked => axe.run({resultTypes: ['violations'], ...asked})", asked)
+        serious = [
+            (view, v["id"], [node["html"][:120] for node in v["nodes"][:3]])
+            for v in found["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert not serious
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
