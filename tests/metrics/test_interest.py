@@ -5,7 +5,7 @@ from sklearn.metrics import auc, f1_score, roc_auc_score
 from sklearn.svm import LinearSVC
 
 from penchant.core.errors import DataError
-from penchant.metrics import classification
+from penchant.metrics import interest
 from penchant.metrics.interest import Config, Platt
 
 
@@ -19,7 +19,7 @@ def pairs(count: int = 600, users: int = 60, seed: int = 0) -> tuple[np.ndarray,
 
 def test_scores_equal_those_counted_by_hand():
     label = np.array([True, True, False, False, False])
-    found = classification.classify("x", label, np.array([0.9, 0.4, 0.6, 0.2, 0.1]), np.arange(5), threshold=0.5)
+    found = interest.classify("x", label, np.array([0.9, 0.4, 0.6, 0.2, 0.1]), np.arange(5), threshold=0.5)
     assert (found.accuracy, found.precision, found.recall, found.f1) == (0.6, 0.5, 0.5, 0.5)
     assert found.auc.mean == pytest.approx(5 / 6)
     assert found.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
@@ -28,14 +28,14 @@ def test_scores_equal_those_counted_by_hand():
 
 def test_areas_under_the_curves_equal_the_scores():
     label, probability, group = pairs()
-    found = classification.classify("x", label, probability, group, config=Config(resamples=10))
+    found = interest.classify("x", label, probability, group, config=Config(resamples=10))
     assert auc(found.roc.x, found.roc.y) == pytest.approx(found.auc.mean, abs=1e-9)
     assert list(found.precision_recall.x) == sorted(found.precision_recall.x)
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends():
     label, _, _ = pairs(5000)
-    curve = classification.roc(label, np.random.default_rng(0).uniform(size=5000))
+    curve = interest.roc(label, np.random.default_rng(0).uniform(size=5000))
     assert len(curve.x) <= classification.MAX_POINTS
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
 
@@ -44,9 +44,9 @@ def test_reliability_of_a_true_probability_is_small_and_of_a_bold_one_is_not():
     rng = np.random.default_rng(1)
     probability = rng.uniform(size=20_000)
     label = rng.uniform(size=20_000) < probability
-    assert classification.reliability(label, probability).error < 0.02
+    assert interest.reliability(label, probability).error < 0.02
     bold = (probability > 0.5).astype(float)
-    found = classification.reliability(label, bold)
+    found = interest.reliability(label, bold)
     assert found.error == pytest.approx(0.25, abs=0.02)
     assert (found.probability, sum(found.count)) == ((0.0, 1.0), 20_000)
 
@@ -59,7 +59,7 @@ def test_best_threshold_is_best_of_all(aim):
         "f1": lambda yes: f1_score(label, yes),
         "balanced": lambda yes: yes[label].mean() - yes[~label].mean(),
     }[aim]
-    chosen = classification.best_threshold(label, probability, aim=aim)
+    chosen = interest.best_threshold(label, probability, aim=aim)
     assert score(probability >= chosen) == pytest.approx(max(score(probability >= t) for t in np.unique(probability)))
 
 
@@ -100,8 +100,8 @@ def test_auc_under_drawn_users_equals_scikit_learn_with_weights():
 def test_auc_interval_is_wider_when_the_pairs_of_a_user_are_alike():
     label, probability, _ = pairs(400)
     config = Config(resamples=300)
-    alone = classification.auc_interval(label, probability, np.arange(400), config)
-    clustered = classification.auc_interval(
+    alone = interest.auc_interval(label, probability, np.arange(400), config)
+    clustered = interest.auc_interval(
         np.repeat(label, 5), np.repeat(probability, 5), np.repeat(np.arange(400), 5), config
     )
     assert alone.low < roc_auc_score(label, probability) < alone.high
@@ -110,7 +110,7 @@ def test_auc_interval_is_wider_when_the_pairs_of_a_user_are_alike():
 
 def test_few_users_get_no_auc_interval():
     label, probability, group = pairs(100, 5)
-    assert np.isnan(classification.auc_interval(label, probability, group).low)
+    assert np.isnan(interest.auc_interval(label, probability, group).low)
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_few_users_get_no_auc_interval():
 )
 def test_pairs_that_cannot_be_judged_are_refused(label, score, message):
     with pytest.raises(DataError, match=message):
-        classification.classify("x", np.array(label), np.array(score), np.zeros(len(score), int))
+        interest.classify("x", np.array(label), np.array(score), np.zeros(len(score), int))
