@@ -36,7 +36,7 @@ def test_areas_under_the_curves_equal_the_scores():
 def test_a_long_curve_is_thinned_and_keeps_its_ends():
     label, _, _ = pairs(5000)
     curve = interest.roc(label, np.random.default_rng(0).uniform(size=5000))
-    assert len(curve.x) <= classification.MAX_POINTS
+    assert len(curve.x) <= interest.MAX_POINTS
     assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
 
 
@@ -92,7 +92,7 @@ def test_platt_of_equal_scores_gives_the_share_of_positives():
 def test_auc_under_drawn_users_equals_scikit_learn_with_weights():
     label, probability, group = pairs(200, 20)
     counts = np.random.default_rng(0).integers(0, 3, (4, 20)).astype(float)
-    ours = classification.RankOrder.of(label, probability, group).areas(counts)
+    ours = interest.RankOrder.of(label, probability, group).areas(counts)
     theirs = [roc_auc_score(label, probability, sample_weight=row[group]) for row in counts]
     assert ours == pytest.approx(theirs)
 
