@@ -13,14 +13,14 @@ from pathlib import Path
 
 import polars as pl
 
-from penchant.world import Config, make_world
+from penchant.world import WorldConfig, make_world
 from penchant.world.items import ATTRIBUTES
 
 SENSES = ("motif", "topic", "timbre")
 
 
 def main(folder: Path) -> None:
-    config = Config(num_users=20, num_items=1500, defects=False, missing_share=0.1)
+    config = WorldConfig(num_users=20, num_items=1500, defects=False, missing_share=0.1)
     truth = make_world(folder / "world", config).items
     liked = sum(pl.col(name).is_in(ATTRIBUTES[name][::2]).cast(pl.Int8) for name in SENSES)
     label = pl.when(liked >= 2).then(pl.lit("liked")).otherwise(pl.lit("not liked"))

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from penchant.core.logs import show_logs
 from penchant.pipelines.recommendation import RunConfig, run
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 SETTINGS = {
     "name": "large",

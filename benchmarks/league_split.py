@@ -24,8 +24,7 @@ from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog
 from penchant.pipelines.recommendation import RunConfig, read_config, stop_on_errors
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOLS = ("last_out", "user_time", "global_time", "cold_items", "cold_among", "published")

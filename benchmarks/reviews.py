@@ -26,8 +26,7 @@ from penchant.experiment.fit import OURS, fit
 from penchant.metrics.intervals import paired_difference
 from penchant.metrics.ranking import measure
 from penchant.pipelines.recommendation import RunConfig, choose_members, fuse, stages
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 DISLIKED = ("skip", "regret")
 KEY = ["user_id", "item_id", "at"]

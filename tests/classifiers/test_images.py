@@ -175,7 +175,7 @@ def test_a_model_of_another_family_or_side_is_refused(make: Callable[..., Made],
     made, folder = make("image", count=20), save_model(tmp_path, "vit")
     with pytest.raises(ConfigError, match="is of the family vit, not resnet"):
         learn(network({"net": "resnet", "model": str(folder)}), made)
-    with pytest.raises(ConfigError, match="knows the places of a picture of 32 pixels only, not 64"):
+    with pytest.raises(ConfigError, match="has position embeddings for images of 32 pixels only, not 64"):
         learn(network({"model": str(folder), "side": 64}), made)
     with pytest.raises(EncoderError, match="There is no folder"):
         learn(network({"model": "./absent"}), made)

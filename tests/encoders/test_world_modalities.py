@@ -11,14 +11,14 @@ import pytest
 
 from penchant.data.media import MediaLimits, load_picture, load_sound
 from penchant.encoders import ENCODERS
-from penchant.world import Config, WorldTruth, make_world
+from penchant.world import WorldConfig, WorldTruth, make_world
 from penchant.world.items import ATTRIBUTES
 from penchant.world.sound import RATE
 
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> WorldTruth:
-    return make_world(tmp_path_factory.mktemp("made") / "tiny", Config(size="tiny"))
+    return make_world(tmp_path_factory.mktemp("made") / "tiny", WorldConfig(size="tiny"))
 
 
 @pytest.mark.parametrize(("encoder", "own"), [("efficientnet", "motif"), ("mel", "timbre"), ("tfidf", "topic")])

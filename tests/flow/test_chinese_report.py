@@ -14,8 +14,7 @@ from labelled_media import words_and_sound, write_samples
 from penchant.pipelines.classification import ClassifyConfig
 from penchant.pipelines.classification import run as classify
 from penchant.pipelines.recommendation import RunConfig, run
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "EASE", "UTC", "ID", "bootstrap"}
 METRICS = {"NDCG", "Recall", "Precision", "MRR", "MAP", "AUC", "ROC"}

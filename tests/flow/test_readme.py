@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 import penchant
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 ROOT = Path(__file__).resolve().parents[2]
 

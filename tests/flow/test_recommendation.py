@@ -15,8 +15,7 @@ from penchant.core.errors import ArtifactError, ConfigError, DataError
 from penchant.core.schema import Histories
 from penchant.pipelines.recommendation import RunConfig, read_config, run
 from penchant.recommender.bundle import Bundle
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 TOML = """
 name = "tiny"

@@ -12,7 +12,7 @@ from penchant.core.errors import ArtifactError, ConfigError, EncoderError
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.llm import LanguageModel, Reader, SoftTokens
 from penchant.networks.backbones import BackboneConfig
-from penchant.networks.sequences import inputs
+from penchant.networks.sequences import recent_windows
 
 ITEMS = 12
 WORDS = ("<end>", "the", "user", "liked")
@@ -139,7 +139,7 @@ def test_a_missing_channel_is_as_if_its_token_never_stood_there(llama: Path) -> 
     network = member.network
     assert isinstance(network, SoftTokens)
     reader: Reader = network.backbone
-    one = inputs(walkers(1, 6), np.array([0]), 8)  # items 0 to 5; item 3 has no words
+    one = recent_windows(walkers(1, 6), np.array([0]), 8)  # items 0 to 5; item 3 has no words
     with torch.no_grad():
         steps, real = network.steps(member.vectors[one.items], one)
         assert (~real).sum() == 1

@@ -5,16 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from penchant.networks.content_nets import SEQUENCES, NetConfig, PictureNet, PointNet, SequenceNet, WordTable
+from penchant.networks.content_nets import (
+    SEQUENCES,
+    ContentNetConfig,
+    PointNet,
+    SequenceEncoder,
+    SmallImageNet,
+    WordEmbedding,
+)
 
-SIZE = NetConfig(dim=8, dropout=0.0)
+SIZE = ContentNetConfig(dim=8, dropout=0.0)
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean", "last", "attention"])
 @pytest.mark.parametrize("net", SEQUENCES)
 def test_padding_makes_no_difference(net: str, pooling: str) -> None:
     torch.manual_seed(0)
-    reader = SequenceNet(SIZE.model_copy(update={"pooling": pooling}), net, WordTable(20, 8), 12).eval()
+    reader = SequenceEncoder(SIZE.model_copy(update={"pooling": pooling}), net, WordEmbedding(20, 8), 12).eval()
     short = torch.tensor([[3, 4, 5]])
     padded = torch.tensor([[3, 4, 5, 0, 0, 0]])
     lengths = torch.tensor([3])
@@ -22,13 +29,13 @@ def test_padding_makes_no_difference(net: str, pooling: str) -> None:
 
 
 def test_words_of_word2vec_are_mapped_to_the_width_asked_for() -> None:
-    table = WordTable(5, 8, torch.ones(5, 3))
+    table = WordEmbedding(5, 8, torch.ones(5, 3))
     assert table(torch.tensor([[1, 2]])).shape == (1, 2, 8)
 
 
 def test_pictures_of_any_side_and_channels_become_one_vector() -> None:
-    assert PictureNet(SIZE).eval()(torch.zeros(2, 3, 24, 24), torch.ones(2)).shape == (2, 8)
-    assert PictureNet(SIZE, channels=1).eval()(torch.zeros(2, 1, 30, 16), torch.ones(2)).shape == (2, 8)
+    assert SmallImageNet(SIZE).eval()(torch.zeros(2, 3, 24, 24), torch.ones(2)).shape == (2, 8)
+    assert SmallImageNet(SIZE, channels=1).eval()(torch.zeros(2, 1, 30, 16), torch.ones(2)).shape == (2, 8)
 
 
 def test_the_order_of_points_makes_no_difference() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Histories
-from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, Windows, gaps, hold_out, inputs
+from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, Windows, gaps, hold_out, recent_windows
 
 DAY = 86_400_000_000
 
@@ -54,7 +54,7 @@ def test_batches_stay_within_their_size() -> None:
 
 
 def test_inputs_are_the_most_recent_events_at_the_front() -> None:
-    batch = inputs(histories(LONG, [], SHORT), np.array([0, 1, 2]), 5)
+    batch = recent_windows(histories(LONG, [], SHORT), np.array([0, 1, 2]), 5)
     assert batch.items[0].tolist() == [18, 19, 20, 21, 22]
     assert batch.lengths.tolist() == [5, 0, 4]
     assert batch.items[2].tolist() == [50, 51, 52, 53, 0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from penchant.core.errors import TrainingError
-from penchant.networks.trainer import Course, TrainerConfig, pick_device, train
+from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
 
 class Points:
@@ -40,7 +40,7 @@ def learn(
     points: Points | None = None,
     scores: list[float] | None = None,
     stop_after: int | None = None,
-) -> tuple[nn.Module, Course]:
+) -> tuple[nn.Module, TrainingHistory]:
     torch.manual_seed(0)
     network = nn.Linear(1, 1)
     left = iter(scores or [])

@@ -27,12 +27,12 @@ from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split
 from penchant.models.linear import EASE
 from penchant.models.popularity import Popularity
-from penchant.world import Config, WorldTruth, make_world
-from penchant.world.choices import LIKING
+from penchant.world import WorldConfig, WorldTruth, make_world
+from penchant.world.choices import FAVOURITE_UTILITY
 from penchant.world.drawing import COLOURS, MOTIFS, SIDE, draw_cover
 from penchant.world.items import ATTRIBUTES
-from penchant.world.people import DRIVERS, REASONS
 from penchant.world.sound import INSTRUMENTS, RATE, SECONDS, play
+from penchant.world.users import DRIVERS, REASONS
 from penchant.world.words import REVIEWS, write_item
 
 TABLES = ("items.csv", "users.csv", "interactions.csv", "truth/items.csv", "truth/users.csv", "truth/events.csv")
@@ -49,7 +49,7 @@ class Tiny:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    truth = make_world(tmp_path_factory.mktemp("worlds") / "tiny", Config(size="tiny"))
+    truth = make_world(tmp_path_factory.mktemp("worlds") / "tiny", WorldConfig(size="tiny"))
     raw = read(DataConfig(path=truth.folder))
     return Tiny(truth, raw, clean(raw, CleanConfig(), MediaLimits()))
 
@@ -63,8 +63,8 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def test_equal_seeds_give_equal_files_other_seeds_do_not(tiny: Tiny, tmp_path: Path) -> None:
-    again = make_world(tmp_path / "again", Config(size="tiny"))
-    other = make_world(tmp_path / "other", Config(size="tiny", seed=1, media=False))
+    again = make_world(tmp_path / "again", WorldConfig(size="tiny"))
+    other = make_world(tmp_path / "other", WorldConfig(size="tiny", seed=1, media=False))
     first, second = bytes_of(tiny.truth.folder), bytes_of(again.folder)
     assert first == second
     assert {"items.csv", "truth/defects.csv"} < first.keys()
@@ -73,7 +73,7 @@ def test_equal_seeds_give_equal_files_other_seeds_do_not(tiny: Tiny, tmp_path: P
 
 
 def test_a_finished_world_is_not_made_again_and_a_damaged_one_is(tmp_path: Path) -> None:
-    config = Config(size="tiny", media=False)
+    config = WorldConfig(size="tiny", media=False)
     folder = make_world(tmp_path / "world", config).folder
     made_at = (folder / "items.csv").stat().st_mtime_ns
     make_world(folder, config)
@@ -85,13 +85,13 @@ def test_a_finished_world_is_not_made_again_and_a_damaged_one_is(tmp_path: Path)
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ArtifactError, match="holds other files"):
-        make_world(tmp_path, Config(size="tiny", media=False))
+        make_world(tmp_path, WorldConfig(size="tiny", media=False))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_an_unknown_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="size = 'huge' does not fit"):
-        Config.read({"size": "huge"}, where="[world]")
+        WorldConfig.read({"size": "huge"}, where="[world]")
 
 
 def test_the_reader_finds_every_column_without_being_told(tiny: Tiny) -> None:
@@ -127,7 +127,7 @@ def test_what_is_usable_after_cleaning_is_what_the_truth_says(tiny: Tiny) -> Non
 
 
 def test_without_defects_nothing_is_found_but_the_columns(tmp_path: Path) -> None:
-    truth = make_world(tmp_path / "clean", Config(size="tiny", defects=False))
+    truth = make_world(tmp_path / "clean", WorldConfig(size="tiny", defects=False))
     dataset = clean(read(DataConfig(path=truth.folder)), CleanConfig(), MediaLimits())
     assert truth.defects.height == 0
     assert {finding.check for finding in dataset.findings} <= {"items.roles", "image.duplicate", "text.duplicate"}
@@ -155,7 +155,7 @@ def test_each_reason_picks_what_it_names(tiny: Tiny) -> None:
 
 
 def test_regrets_are_told_in_words_alone(tmp_path: Path) -> None:
-    config = Config(size="tiny", media=False, defects=False, regret_share=0.3, review_share=0.5)
+    config = WorldConfig(size="tiny", media=False, defects=False, regret_share=0.3, review_share=0.5)
     truth = make_world(tmp_path / "world", config)
     said = read(DataConfig(path=truth.folder)).interactions.table
     events = said.join(
@@ -186,11 +186,11 @@ def test_users_choose_by_what_drives_them(tiny: Tiny) -> None:
     )
     assert sum(share for share, _ in DRIVERS.values()) == pytest.approx(1)
     assert all(sum(shares) == pytest.approx(1) and len(shares) == len(REASONS) for _, shares in DRIVERS.values())
-    assert LIKING[0] > LIKING[1] > 0
+    assert FAVOURITE_UTILITY[0] > FAVOURITE_UTILITY[1] > 0
 
 
 def test_hidden_attributes_are_independent(tmp_path: Path) -> None:
-    items = make_world(tmp_path / "many", Config(num_items=3000, num_users=40, media=False)).items
+    items = make_world(tmp_path / "many", WorldConfig(num_items=3000, num_users=40, media=False)).items
     names = [*ATTRIBUTES, "colour", "tempo", "season", "language"]
     for row, one in enumerate(names):
         for other in names[:row]:
@@ -270,7 +270,7 @@ def test_media_files_decode_at_their_size_and_rate(tiny: Tiny) -> None:
 
 
 def test_a_world_without_media_names_none(tmp_path: Path) -> None:
-    truth = make_world(tmp_path / "bare", Config(size="tiny", media=False))
+    truth = make_world(tmp_path / "bare", WorldConfig(size="tiny", media=False))
     assert "picture" not in pl.read_csv(truth.folder / "items.csv").columns
     assert not (truth.folder / "images").exists()
     assert not truth.items["has_picture"].any()
@@ -278,8 +278,8 @@ def test_a_world_without_media_names_none(tmp_path: Path) -> None:
 
 def test_large_tables_are_parquet_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penchant.world.settings.MAX_CSV_EVENTS", 1000)
-    monkeypatch.setattr("penchant.world.making.CHUNK", 40)
-    truth = make_world(tmp_path / "large", Config(size="tiny", media=False))
+    monkeypatch.setattr("penchant.world.generation.CHUNK", 40)
+    truth = make_world(tmp_path / "large", WorldConfig(size="tiny", media=False))
     dataset = read(DataConfig(path=truth.folder))
     assert not list(truth.folder.glob("*.csv"))
     assert len(dataset.interactions) == truth.events().height

@@ -24,7 +24,7 @@ from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.core.registry import Table
 from penchant.data.media import augmentation
 from penchant.encoders.content import WORKERS, find_content
-from penchant.networks.content_nets import FrozenVector, NetConfig, NetName
+from penchant.networks.content_nets import ContentNetConfig, ContentNetName, FrozenVectorNet
 
 BRANCHES = Table(
     "branch",
@@ -63,7 +63,7 @@ class BranchConfig(Settings):
     """Frozen vectors read."""
     modality: Literal["text", "image", "audio", "mesh", "signal"] | None = None
     """Raw content read, instead of a channel."""
-    net: NetName | None = None
+    net: ContentNetName | None = None
     """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Pictures are also read by
     resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
     model: str | None = None
@@ -72,7 +72,7 @@ class BranchConfig(Settings):
     """Branch, tag or commit of that model on the hub."""
     fine_tune: bool = True
     """Whether a trained vision model learns on with the rest of the network, or stays as it was."""
-    size: NetConfig = NetConfig()
+    size: ContentNetConfig = ContentNetConfig()
     """Its size; the width is that of the whole network."""
     max_length: int = Field(200, ge=2)
     """Words, frames of sound or steps of a signal kept; longer sounds and signals are made coarser, longer texts are cut."""
@@ -180,7 +180,7 @@ class Frozen(Branch):
         return np.zeros(self.facts["width"], np.float32)
 
     def network(self, dim: int) -> nn.Module:
-        return FrozenVector(self.config.size.model_copy(update={"dim": dim}), self.facts["width"])
+        return FrozenVectorNet(self.config.size.model_copy(update={"dim": dim}), self.facts["width"])
 
     def _channel(self, view: View) -> str:
         channel = self.config.channel or ""

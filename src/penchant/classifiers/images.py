@@ -16,12 +16,12 @@ from penchant.classifiers.branches import Array, AugmentConfig, BranchConfig, Me
 from penchant.classifiers.classifier import View
 from penchant.core.errors import ConfigError, nearest
 from penchant.data.media import augmentation
-from penchant.networks.content_nets import PictureNet
-from penchant.networks.picture_nets import (
+from penchant.networks.content_nets import SmallImageNet
+from penchant.networks.image_nets import (
     EFFICIENTNET,
     FAMILIES,
     UNTRAINED_SIDE,
-    Vision,
+    VisionModel,
     VisionNet,
     pretrained,
     untrained,
@@ -40,7 +40,7 @@ class Picture(Media):
         super().__init__(name, config, facts)
         _check(config, f"branches.{name}")
         self._is_small = config.model is None and config.net in (None, SMALL)
-        self._vision = Vision.of(facts["vision"]) if facts and not self._is_small else None
+        self._vision = VisionModel.of(facts["vision"]) if facts and not self._is_small else None
         self._body: Any = None
 
     def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
@@ -74,7 +74,7 @@ class Picture(Media):
     def network(self, dim: int) -> nn.Module:
         size = self.config.size.model_copy(update={"dim": dim})
         if self._vision is None:
-            return PictureNet(size)
+            return SmallImageNet(size)
         net = VisionNet(size, self._vision, self._body)
         self._body = None  # the net holds it from here on, and may change it
         return net

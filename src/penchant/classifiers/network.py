@@ -23,7 +23,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.seeds import generator
 from penchant.data.media.augmentation import draw_mixup
 from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
-from penchant.networks.picture_nets import VisionNet
+from penchant.networks.image_nets import VisionNet
 from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
 

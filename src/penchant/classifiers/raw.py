@@ -32,7 +32,7 @@ from penchant.encoders.audio import RATE, mel_filters
 from penchant.encoders.mesh import ShapeStatistics
 from penchant.encoders.signal import SignalStatistics
 from penchant.encoders.word_vectors import TrainingConfig, train_words
-from penchant.networks.content_nets import PictureNet, PointNet, SequenceNet, WordTable
+from penchant.networks.content_nets import PointNet, SequenceEncoder, SmallImageNet, WordEmbedding
 
 UNKNOWN = "\x00"
 """The word that stands for every word not learned."""
@@ -96,9 +96,9 @@ class Words(Branch):
         return np.zeros(1, np.int64)
 
     def network(self, dim: int) -> nn.Module:
-        table = WordTable(len(self.facts["words"]) + 1, dim, self._start)
+        table = WordEmbedding(len(self.facts["words"]) + 1, dim, self._start)
         size = self.config.size.model_copy(update={"dim": dim})
-        return SequenceNet(size, self.config.net or "lstm", table, self.config.max_length)
+        return SequenceEncoder(size, self.config.net or "lstm", table, self.config.max_length)
 
     def widen(self, arrays: Mapping[str, Array]) -> None:
         if "entry.map.weight" in arrays:
@@ -154,7 +154,7 @@ class _Steps(Media):
 
     def _sequence(self, dim: int, width: int) -> nn.Module:
         size = self.config.size.model_copy(update={"dim": dim})
-        return SequenceNet(size, self.config.net or "lstm", nn.Linear(width, dim), self.config.max_length)
+        return SequenceEncoder(size, self.config.net or "lstm", nn.Linear(width, dim), self.config.max_length)
 
 
 class Sound(_Steps):
@@ -185,7 +185,7 @@ class Sound(_Steps):
 
     def network(self, dim: int) -> nn.Module:
         if self.is_picture:
-            return PictureNet(self.config.size.model_copy(update={"dim": dim}), channels=1)
+            return SmallImageNet(self.config.size.model_copy(update={"dim": dim}), channels=1)
         return self._sequence(dim, self.config.bands)
 
 

@@ -23,8 +23,7 @@ from penchant.pipelines import classification, moderation
 from penchant.pipelines.recommendation import RunConfig, read_config
 from penchant.pipelines.recommendation import run as run_pipeline
 from penchant.recommender.bundle import load
-from penchant.world import Config as WorldConfig
-from penchant.world import make_world
+from penchant.world import WorldConfig, make_world
 
 DEMO_GROUP = "chooses_by"
 

@@ -22,8 +22,8 @@ from penchant.models.channels import centred_unit, neighbour_graph, pick, row_no
 from penchant.models.item_to_item import event_matrix, liked
 from penchant.models.member import Member
 from penchant.networks import losses
-from penchant.networks.tokens import Basis, Items
-from penchant.networks.trainer import Course, TrainerConfig, pick_device
+from penchant.networks.tokens import ChannelBasis, ItemTokens
+from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device
 from penchant.networks.trainer import train as teach
 
 FORETOLD_AT = 20
@@ -95,7 +95,7 @@ class Smoothed(nn.Module):
     """
 
     def __init__(
-        self, items: Items, behaviours: Sequence[Tensor], alike: Tensor | None, hops: int, weight: float
+        self, items: ItemTokens, behaviours: Sequence[Tensor], alike: Tensor | None, hops: int, weight: float
     ) -> None:
         super().__init__()
         self.items, self.hops, self.weight = items, hops, weight
@@ -134,7 +134,7 @@ class GraphNetwork(Member):
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
-        self.course = Course()
+        self.course = TrainingHistory()
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
@@ -189,8 +189,8 @@ class GraphNetwork(Member):
     ) -> Smoothed:
         config = self.config
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
-        bases = {name: Basis.of(e, config.channel_dim) for name, e in channels.items()}
-        items = Items(
+        bases = {name: ChannelBasis.of(e, config.channel_dim) for name, e in channels.items()}
+        items = ItemTokens(
             {name: basis.directions.shape[1] for name, basis in bases.items()},
             train.num_items,
             config.dim,
@@ -236,7 +236,7 @@ class GraphNetwork(Member):
         return scores[0], np.diff(scores, axis=0)
 
     def _chances(self, states: Float32[np.ndarray, "rows D"]) -> Float32[np.ndarray, "rows items"]:
-        return losses.chances(torch.from_numpy(states @ self.target.T), self.config.sharpness)
+        return losses.sharpened_probability(torch.from_numpy(states @ self.target.T), self.config.sharpness)
 
     def _share(self, lengths: Int64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows 1"]:
         return (np.maximum(lengths, 1) ** -self.config.user_exponent).astype(np.float32)[:, None]

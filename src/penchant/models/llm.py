@@ -24,8 +24,8 @@ from penchant.fusion.layers import drop_modalities
 from penchant.language.local import SMOLLM2, LocalConfig, LocalModel
 from penchant.models.sequence import NextItem, Sequence, SequenceConfig
 from penchant.networks.backbones import Backbone, BackboneConfig
-from penchant.networks.sequences import Batch
-from penchant.networks.tokens import Items
+from penchant.networks.sequences import WindowBatch
+from penchant.networks.tokens import ItemTokens
 from penchant.networks.trainer import pick_device
 
 READ_TOKENS = 2048
@@ -177,18 +177,20 @@ class SoftTokens(NextItem):
     known: tuple[Tensor, Tensor] | None = None
     """What is read of every item, once nothing is trained any more."""
 
-    def __init__(self, items: Items, backbone: Reader, config: LanguageModelConfig) -> None:
+    def __init__(self, items: ItemTokens, backbone: Reader, config: LanguageModelConfig) -> None:
         super().__init__(items, backbone, config)
         self.config = config
         self.kind = nn.Parameter(torch.randn(len(items.widths) + 1, config.dim) * 0.02)
 
-    def forward(self, tokens: Float[Tensor, "B L D"], batch: Batch) -> Float[Tensor, "B L_plus_1 D"]:
+    def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
         """Return what is expected after 0, 1, ... events."""
         steps, real = self.steps(tokens, batch)
         states = self.backbone(self.drop(steps), 1 + len(self.kind) * batch.lengths, real)
         return states[:, :: len(self.kind)]  # of the start, then of each event's last token
 
-    def steps(self, tokens: Float[Tensor, "B L D"], batch: Batch) -> tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
+    def steps(
+        self, tokens: Float[Tensor, "B L D"], batch: WindowBatch
+    ) -> tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
         """Return a start and every event's tokens in a row, and which are there."""
         channels, present = self.channels(batch.items) if self.known is None else (p[batch.items] for p in self.known)
         if self.training and self.config.modality_dropout and present.shape[-1]:

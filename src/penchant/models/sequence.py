@@ -26,9 +26,9 @@ from penchant.models.channels import pick
 from penchant.models.member import Member
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
-from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, Batch, Windows, hold_out, inputs
-from penchant.networks.tokens import Basis, Items
-from penchant.networks.trainer import Course, TrainerConfig, pick_device, train
+from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
+from penchant.networks.tokens import ChannelBasis, ItemTokens
+from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
 BATCH_EVENTS, LEAST_STEPS = (128, 8192), 64
 """Bounds of a batch, and the steps an epoch has at least within them."""
@@ -88,7 +88,7 @@ def batch_of(num_events: int) -> int:
 class NextItem(nn.Module):
     """Item tokens, a backbone, and a start token, so that a person with no history gets an answer too."""
 
-    def __init__(self, items: Items, backbone: Backbone, config: SequenceConfig) -> None:
+    def __init__(self, items: ItemTokens, backbone: Backbone, config: SequenceConfig) -> None:
         super().__init__()
         self.items, self.backbone = items, backbone
         self.start = nn.Parameter(torch.randn(config.dim) * 0.02)
@@ -98,7 +98,7 @@ class NextItem(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.token_scale = math.sqrt(config.dim)
 
-    def forward(self, tokens: Float[Tensor, "B L D"], batch: Batch) -> Float[Tensor, "B L_plus_1 D"]:
+    def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
         """Return what is expected after 0, 1, ... events.
 
         Args:
@@ -134,9 +134,9 @@ class Sequence(Member):
     def __init__(self, config: Any = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.network: NextItem | None = None
-        self.bases: dict[str, Basis] = {}
+        self.bases: dict[str, ChannelBasis] = {}
         self.vectors = torch.zeros(0, self.config.dim)
-        self.course = Course()
+        self.course = TrainingHistory()
         if self.config.dim % self.config.heads:
             raise ConfigError(
                 f"dim = {self.config.dim} is not a multiple of heads = {self.config.heads}.",
@@ -169,7 +169,7 @@ class Sequence(Member):
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
         if before is None and config.pretrained is not None:
             before = self._pretrained(config.pretrained)
-        self.bases = {n: Basis.of(e, config.channel_dim) for n, e in channels.items()}
+        self.bases = {n: ChannelBasis.of(e, config.channel_dim) for n, e in channels.items()}
         if before is not None:
             self.bases |= {name: basis for name, basis in before.bases.items() if name in channels}
         left, held, truth = hold_out(train_on, config.held_out_users, generator(config.seed, "train.held_out"))
@@ -178,7 +178,7 @@ class Sequence(Member):
         if before is not None:
             self._take_over(network, before)
         self.network = network.to(device)
-        self.course = Course()
+        self.course = TrainingHistory()
         if left.num_events:
             windows = Windows(left, config.max_length, config.batch_events or batch_of(left.num_events), config)
             teacher = self._teacher(left, config, device)
@@ -204,7 +204,7 @@ class Sequence(Member):
                 where=f"members.{self.name}",
                 fix="set use_ids = true, or add a [content.NAME] table",
             )
-        items = Items(
+        items = ItemTokens(
             {name: basis.directions.shape[1] for name, basis in self.bases.items()},
             num_items,
             config.dim,
@@ -231,11 +231,11 @@ class Sequence(Member):
         draw = torch.from_numpy(chance).float().to(device)
         log_chance = torch.log(draw.clamp(min=1e-12))
 
-        def loss(network: nn.Module, batch: Batch) -> Tensor:
+        def loss(network: nn.Module, batch: WindowBatch) -> Tensor:
             batch = batch.to(device)
             asked = batch.target >= 0
             chosen = batch.target[asked]
-            items: Items = network.items  # type: ignore[assignment]
+            items: ItemTokens = network.items  # type: ignore[assignment]
             if config.loss == "softmax":
                 vectors = items()
                 states = network(vectors[batch.items], batch)[asked]
@@ -272,7 +272,7 @@ class Sequence(Member):
     def _states(self, histories: Histories, users: Int64[np.ndarray, " chosen"]) -> Float[Tensor, "users D"]:
         assert self.network is not None
         device = self.network.start.device
-        batch = inputs(histories, users, self.config.max_length).to(device)
+        batch = recent_windows(histories, users, self.config.max_length).to(device)
         vectors = self.vectors if len(self.vectors) else self.network.items()
         return last_state(self.network(vectors.to(device)[batch.items], batch), batch.lengths + 1)
 
@@ -294,7 +294,7 @@ class Sequence(Member):
         return out
 
     def _chances(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
-        return losses.chances((states @ self.vectors.T).float(), self.config.sharpness)
+        return losses.sharpened_probability((states @ self.vectors.T).float(), self.config.sharpness)
 
     @torch.no_grad()
     def contributions(
@@ -302,7 +302,7 @@ class Sequence(Member):
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
         assert self.network is not None
         device = self.vectors.device
-        batch = inputs(history, np.array([0]), self.config.max_length).to(device)
+        batch = recent_windows(history, np.array([0]), self.config.max_length).to(device)
         states = self.network(self.vectors[batch.items], batch)[0]  # after 0, 1, ... events
         scores = self._chances(states)
         events = np.zeros((history.num_events, history.num_items), np.float32)
@@ -320,7 +320,7 @@ class Sequence(Member):
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         names = sorted({key.split(".")[1] for key in arrays if key.startswith("basis.")})
-        self.bases = {n: Basis(arrays[f"basis.{n}.mean"], arrays[f"basis.{n}.directions"]) for n in names}
+        self.bases = {n: ChannelBasis(arrays[f"basis.{n}.mean"], arrays[f"basis.{n}.directions"]) for n in names}
         self.network = self._build(len(arrays["vectors"]))
         weights = {key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if "network." in key}
         self.network.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Trainable parts: what reads a sequence, what it is taught by, and the loop that teaches it."""
+"""Parts of trainable networks: sequence backbones, content networks, item tokens, losses and the training loop."""
 
 from __future__ import annotations
 

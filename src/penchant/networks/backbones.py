@@ -1,7 +1,7 @@
-"""What reads a sequence of vectors, one step after the other.
+"""Sequence backbones: Transformer, GRU, LSTM, RNN, CNN, mean.
 
-In: (batch, length, dim) and how many steps of each row are real. Out: one state a step that knows its own past, or, where
-`causal` is off, both sides. Rows are filled at the end, so padding never comes before anything real.
+In: (batch, length, dim) and the length of each row. Out: one state per step that depends on earlier steps only (`causal`), or on
+both sides. Padding is at the end of a row.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from penchant.core.config import Settings
 
 
 class BackboneConfig(Settings):
-    """The size of a backbone; what a family has no use for has no effect."""
+    """Size of a backbone; settings that a family does not use have no effect."""
 
     dim: int = Field(64, ge=1)
     """Width of every state."""
     layers: int = Field(2, ge=1)
-    """Blocks on top of each other."""
+    """Number of blocks."""
     heads: int = Field(2, ge=1)
     """Attention heads (transformer); must divide `dim`."""
     kernel: int = Field(3, ge=2)
-    """Steps a convolution sees at once (cnn); block b reaches kernel x 2^b steps back."""
+    """Kernel width of a convolution in steps (cnn); block b reaches kernel x 2^b steps back."""
     dropout: float = Field(0.2, ge=0, lt=1)
-    """Share of activations dropped in training."""
+    """Dropout probability."""
     max_length: int = Field(100, ge=1)
-    """Steps looked back at."""
+    """Maximum number of steps."""
 
 
 class Backbone(nn.Module):
-    """The contract: states of the same shape as the input.
+    """Base class: returns states of the same shape as the input.
 
     Args:
         config: Size.
-        causal: Whether a state may know only itself and what came before.
+        causal: Whether a state depends only on its own and earlier steps.
     """
 
     def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
@@ -47,12 +47,12 @@ class Backbone(nn.Module):
         self.causal = causal
 
     def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
-        """Return a state for each step; what stands beyond a row's length has no meaning."""
+        """Return a state for each step; states beyond a row's length are undefined."""
         raise NotImplementedError
 
 
 class Transformer(Backbone):
-    """Self-attention, normalised before each block, with a learned bias for how many steps lie between two.
+    """Pre-norm self-attention with a learned bias for the distance between two steps.
 
     Cost: length^2 x dim per row. Source: Vaswani et al. 2017 in the pre-norm form; the distance bias as in T5, unbucketed.
     """
@@ -75,7 +75,7 @@ class Transformer(Backbone):
         apart = place[:, None] - place[None, :]
         reach = (self.distance.shape[1] - 1) // 2
         bias = self.distance[:, apart.clamp(-reach, reach) + reach]  # (H, L, L)
-        if self.causal:  # padding comes last, so nothing real can see it
+        if self.causal:  # padding comes last, so no real step attends to it
             return bias.masked_fill(apart < 0, float("-inf"))[None]
         real = place < lengths[:, None]
         return bias.masked_fill(~real[:, None, None, :], float("-inf"))
@@ -103,7 +103,7 @@ class _AttentionBlock(nn.Module):
 
 
 class _Recurrent(Backbone):
-    """A recurrent net with a residual way around it, so that the last step speaks for itself too."""
+    """A recurrent network with a residual connection from its input."""
 
     cell: type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
 
@@ -119,14 +119,14 @@ class _Recurrent(Backbone):
     def forward(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B L D"]:
         if self.causal:
             states, _ = self.net(steps)
-        else:  # the way back must begin at the last real step, not in the padding
+        else:  # the backward direction must start at the last real step
             packed = pack_padded_sequence(steps, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
             states, _ = pad_packed_sequence(self.net(packed)[0], batch_first=True, total_length=steps.shape[1])
         return self.norm(steps + self.drop(self.out(states)))
 
 
 class RNN(_Recurrent):
-    """A plain recurrent net (Elman 1990)."""
+    """Plain recurrent network (Elman 1990)."""
 
     cell = nn.RNN
 
@@ -144,7 +144,7 @@ class LSTM(_Recurrent):
 
 
 class CNN(Backbone):
-    """Dilated convolutions with residual ways, each block reaching twice as far.
+    """Dilated causal convolutions with residual connections; the dilation doubles with each block.
 
     Source: Yuan et al., A simple convolutional generative network for next item recommendation, WSDM 2019.
     """
@@ -169,7 +169,7 @@ class CNN(Backbone):
 
 
 class Mean(Backbone):
-    """The mean of what came so far through a small net: the user side of a two-tower model, blind to order.
+    """Mean of the steps so far through a small network: the user tower of a two-tower model; ignores order.
 
     Source: Covington et al., Deep neural networks for YouTube recommendations, RecSys 2016.
     """

@@ -1,6 +1,6 @@
-"""Networks that read raw content: words, log-mel frames, sensor series, small pictures, clouds of points.
+"""Networks over raw content: words, log-mel frames, sensor series, small images, point clouds.
 
-In: a padded batch of one modality. Out: (batch, dim), one vector an item. What is a sequence goes through `networks.backbones`.
+In: a padded batch of one modality. Out: (batch, dim), one vector per item. Sequences go through `networks.backbones`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from penchant.core.config import Settings
 from penchant.networks import BACKBONES
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 
-NetName = Literal[
+ContentNetName = Literal[
     "lstm",
     "gru",
     "rnn",
@@ -33,36 +33,36 @@ NetName = Literal[
 SEQUENCES = ("lstm", "gru", "rnn", "cnn", "transformer", "mean")
 
 
-class NetConfig(Settings):
-    """The size of a content network; what a family has no use for has no effect."""
+class ContentNetConfig(Settings):
+    """Size of a content network; settings that a family does not use have no effect."""
 
     dim: int = Field(64, ge=4)
-    """Width of the vector it gives."""
+    """Width of the output vector."""
     layers: int = Field(1, ge=1)
-    """Recurrent layers, blocks of a Transformer or CNN, convolutions of a picture network."""
+    """Recurrent layers, blocks of a Transformer or CNN, convolutions of an image network."""
     heads: int = Field(2, ge=1)
     """Attention heads of a Transformer."""
     kernel: int = Field(3, ge=2)
-    """Steps a convolution sees at once."""
+    """Kernel width of a convolution in steps."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of activations dropped in training."""
+    """Dropout probability."""
     pooling: Literal["max", "mean", "last", "attention"] = "max"
-    """How the states of a sequence become one vector."""
+    """How the states of a sequence are pooled into one vector."""
     causal: bool = False
-    """Read a sequence from left to right only, as the plain LSTM of a textbook does."""
+    """Read a sequence from left to right only."""
 
 
-class SequenceNet(nn.Module):
-    """Steps of a sequence through one backbone, pooled.
+class SequenceEncoder(nn.Module):
+    """A sequence backbone with pooling.
 
     Args:
         config: Size.
-        net: Which backbone.
-        entry: From raw steps to (B, L, dim): a table of words, a linear map of frames.
+        net: Name of the backbone.
+        entry: Maps raw steps to (B, L, dim): a word embedding, a linear map of frames.
         max_length: Longest sequence.
     """
 
-    def __init__(self, config: NetConfig, net: str, entry: nn.Module, max_length: int) -> None:
+    def __init__(self, config: ContentNetConfig, net: str, entry: nn.Module, max_length: int) -> None:
         super().__init__()
         size = BackboneConfig(
             dim=config.dim,
@@ -89,13 +89,13 @@ class SequenceNet(nn.Module):
         return states.masked_fill(~real, -1e9).amax(1) * (lengths > 0)[:, None]
 
 
-class PictureNet(nn.Module):
-    """Convolution, normalisation and pooling, halving the picture until little is left of it; then a mean over what is left.
+class SmallImageNet(nn.Module):
+    """A small convolutional network for images: convolution, normalisation and pooling, repeated; then a spatial mean.
 
-    Source: the small convolutional nets of Simonyan & Zisserman, ICLR 2015, one convolution a stage.
+    Source: the small convolutional networks of Simonyan & Zisserman, ICLR 2015, one convolution a stage.
     """
 
-    def __init__(self, config: NetConfig, channels: int = 3) -> None:
+    def __init__(self, config: ContentNetConfig, channels: int = 3) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         width = channels
@@ -111,12 +111,12 @@ class PictureNet(nn.Module):
 
 
 class PointNet(nn.Module):
-    """Each point alone through a small net, then the maximum over all: the order of points makes no difference.
+    """PointNet: a small network per point, then the maximum over all points; invariant to their order.
 
-    Source: Qi et al., PointNet, CVPR 2017, without its alignment nets; points come with their normals.
+    Source: Qi et al., PointNet, CVPR 2017, without its alignment networks; points come with their normals.
     """
 
-    def __init__(self, config: NetConfig, channels: int = 6) -> None:
+    def __init__(self, config: ContentNetConfig, channels: int = 6) -> None:
         super().__init__()
         wide = 2 * config.dim
         self.each = nn.Sequential(
@@ -131,8 +131,8 @@ class PointNet(nn.Module):
         return self.out(self.each(points).amax(1))
 
 
-class WordTable(nn.Module):
-    """A vector for each word, 0 for padding; perhaps started from word vectors."""
+class WordEmbedding(nn.Module):
+    """Word embedding with 0 as padding, optionally initialised from word vectors."""
 
     def __init__(self, num_words: int, dim: int, start: Any = None) -> None:
         super().__init__()
@@ -148,10 +148,10 @@ class WordTable(nn.Module):
         return mapped
 
 
-class FrozenVector(nn.Module):
-    """A frozen vector, standardised, mapped to the width the others have."""
+class FrozenVectorNet(nn.Module):
+    """Maps a standardised frozen embedding to the common width."""
 
-    def __init__(self, config: NetConfig, width: int) -> None:
+    def __init__(self, config: ContentNetConfig, width: int) -> None:
         super().__init__()
         self.map = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, config.dim), nn.GELU())
 

@@ -1,6 +1,6 @@
-"""What a network is taught by.
+"""Losses of recommendation networks.
 
-In: states, item vectors and what was chosen. Out: one number to make small. All take rows that count equally.
+In: user states, item vectors and the chosen items. Out: a scalar loss; all rows count equally.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ LossName = Literal["softmax", "sampled_softmax", "bce", "bpr"]
 
 
 CHUNK_CELLS = 1_000_000
-"""Logits held at once by `softmax`: 4 MB, whatever the batch and the catalog, so that they stay in the cache."""
-TINY = 1e-30
-"""Smallest probability whose logarithm is taken."""
+"""Logits held at once by `softmax`: 4 MB, independent of batch and catalog, so that they stay in the processor cache."""
+MIN_PROBABILITY = 1e-30
+"""Lower bound of probabilities before the logarithm."""
 
 
 def softmax(states: Float[Tensor, "N D"], items: Float[Tensor, "I D"], chosen: Int[Tensor, "N"]) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy over every item of the catalog.
+    """Return the mean cross-entropy over all items of the catalog.
 
-    Logits are made, used for both gradients and forgotten a chunk at a time, so that memory does not grow with N x I: on a
-    CPU most of the plain version's time goes into touching fresh memory. Source: Wijmans et al., Cut your losses, ICLR 2025.
+    Logits are computed, used for both gradients and dropped one chunk at a time, so that memory does not grow with N x I; on a
+    CPU the plain version spends most of its time on memory allocation. Source: Wijmans et al., Cut your losses, ICLR 2025.
     """
     loss: Tensor = _ChunkedSoftmax.apply(states, items, chosen)  # type: ignore[no-untyped-call]
     return loss
 
 
-def chances(logits: Float[Tensor, "N I"], sharpness: float) -> Float32[np.ndarray, "N I"]:
-    """Return every item's probability under softmax, to a power: what a network that learned by it scores with."""
+def sharpened_probability(logits: Float[Tensor, "N I"], sharpness: float) -> Float32[np.ndarray, "N I"]:
+    """Return softmax probabilities raised to a power: the score of a network trained with softmax."""
     return torch.exp(sharpness * torch.log_softmax(logits, dim=1)).cpu().numpy()
 
 
@@ -52,7 +52,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
             share = torch.mm(rows, items.T, out=cells[: len(rows)])
             torch.softmax(share, 1, out=share)
             right = share.gather(1, own)
-            total -= right.clamp(min=TINY).log().sum()
+            total -= right.clamp(min=MIN_PROBABILITY).log().sum()
             share.scatter_add_(1, own, torch.full_like(right, -1.0))
             torch.mm(share, items, out=by_state[first : first + size])
             by_item.addmm_(share.T, rows)
@@ -73,12 +73,12 @@ def sampled_softmax(
     sampled: Int[Tensor, "S"],
     log_chance: Float[Tensor, "I"],
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy against shared negatives, corrected by how likely each was drawn.
+    """Return the cross-entropy against shared negatives with logQ correction.
 
-    A negative that is the row's own choice does not count. Memory: N x S floats.
+    A negative equal to the row's own target is masked. Memory: N x S floats.
 
-    Source: Bengio & Senecal 2008; logQ correction as in Yi et al., RecSys 2019. The choice itself is not drawn, so it is
-    corrected by the expected number of times it would stand among S draws, capped at 1.
+    Source: Bengio & Senecal 2008; logQ correction as in Yi et al., RecSys 2019. The target itself is not sampled; it is
+    corrected by its expected count among S draws, capped at 1.
     """
     expected = log_chance + math.log(len(sampled))
     right = (states * chosen_vectors).sum(-1, keepdim=True)
@@ -89,17 +89,17 @@ def sampled_softmax(
 
 
 def bce(right: Float[Tensor, "N"], wrong: Float[Tensor, "N S"]) -> Float[Tensor, ""]:
-    """Return binary cross-entropy: the chosen item up, S drawn ones down, both sides weighing the same."""
+    """Return binary cross-entropy of the chosen item against S sampled ones; both sides have equal weight."""
     return functional.softplus(-right).mean() + functional.softplus(wrong).mean()
 
 
 def bpr(right: Float[Tensor, "N"], wrong: Float[Tensor, "N S"]) -> Float[Tensor, ""]:
-    """Return Bayesian personalised ranking (Rendle et al., UAI 2009): the chosen item above each drawn one."""
+    """Return Bayesian personalised ranking (Rendle et al., UAI 2009): the chosen item against each sampled one."""
     return functional.softplus(wrong - right[:, None]).mean()
 
 
 def info_nce(left: Float[Tensor, "N D"], right: Float[Tensor, "N D"], temperature: float = 0.1) -> Float[Tensor, ""]:
-    """Return how badly two views of the same things are told apart from views of others, both ways.
+    """Return the symmetric InfoNCE loss between two views of the same rows.
 
     Source: van den Oord et al. 2018, symmetric as in CLIP (Radford et al. 2021).
     """

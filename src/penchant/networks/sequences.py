@@ -1,7 +1,7 @@
-"""Histories become batches of windows.
+"""Windows of histories as training batches.
 
-In: `Histories`. Out: padded windows of events with what came next, in batches of about equal cost, drawn anew each epoch.
-Memory is that of one batch, whatever the data.
+In: `Histories`. Out: padded windows of events with the next item as target, in batches of about equal cost, cut again each epoch.
+Memory: one batch.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from penchant.core.config import Settings
 from penchant.core.schema import Histories
 
 GAP_BUCKETS = 16
-"""Time since the event before, in powers of four of a second: 0, under 4 s, under 16 s, ..., over 8 years."""
+"""Buckets of the time since the previous event, in powers of four of a second: 0, under 4 s, under 16 s, ..., over 8 years."""
 MICROSECONDS = 1_000_000
 
 
 class AugmentationConfig(Settings):
-    """What is done to histories in training; never to those that are scored."""
+    """Augmentation of training histories; scored histories are never changed."""
 
     mask: float = Field(0.0, ge=0, lt=1)
-    """Share of past events hidden."""
+    """Share of past events that are masked."""
     reorder: float = Field(0.0, ge=0, le=1)
     """Share of windows in which a short run of events is shuffled."""
     crop: bool = True
-    """Cut long histories at a new random place each epoch; off cuts always at the same places, counted from the end."""
+    """Cut long histories at random places, different each epoch; false cuts at fixed places counted from the end."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some windows.
+class WindowBatch:
+    """A batch of windows.
 
     Attributes:
-        items: (B, L) past events, rows of the catalog; 0 where padded.
-        weight: (B, L) what each event says, 0 where hidden.
-        gap: (B, L) bucket of the time since the event before.
-        lengths: (B,) real events.
-        target: (B, L + 1) what came after 0, 1, ... events; -1 where nothing did, or where it is not to be learned.
+        items: (B, L) item_index of past events; 0 where padded.
+        weight: (B, L) event weights, 0 where masked or padded.
+        gap: (B, L) bucket of the time since the previous event.
+        lengths: (B,) number of events that are not padding.
+        target: (B, L + 1) item_index that followed after 0, 1, ... events; -1 where there is none or it is no target.
     """
 
     items: Int[Tensor, "B L"]
@@ -52,16 +52,16 @@ class Batch:
     lengths: Int[Tensor, "B"]
     target: Int[Tensor, "B L_plus_1"]
 
-    def to(self, device: torch.device) -> Batch:
-        """Return it on another device."""
+    def to(self, device: torch.device) -> WindowBatch:
+        """Return the batch on another device."""
         moved = (
             t.to(device, non_blocking=True) for t in (self.items, self.weight, self.gap, self.lengths, self.target)
         )
-        return Batch(*moved)
+        return WindowBatch(*moved)
 
 
-def inputs(histories: Histories, users: Int64[np.ndarray, " chosen"], max_length: int) -> Batch:
-    """Return the most recent events of some users, with no targets."""
+def recent_windows(histories: Histories, users: Int64[np.ndarray, " chosen"], max_length: int) -> WindowBatch:
+    """Return the most recent events of some users as one batch without targets."""
     stop = histories.offsets[users + 1]
     start = np.maximum(histories.offsets[users], stop - max_length)
     return _gather(histories, gaps(histories), start, stop, None)
@@ -71,9 +71,9 @@ class Windows:
     """Windows of training histories, in batches of about `batch_events` events.
 
     Args:
-        histories: What to learn from; only liked events (weight above 0) are targets.
+        histories: Training histories; only events with weight above 0 are targets.
         max_length: Events in a window.
-        batch_events: Events in a batch; windows of like length stand together, so little is padding.
+        batch_events: Events in a batch; windows of similar length share a batch, so that little is padding.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Windows:
         self.augmentation = augmentation
         self.gap = gaps(histories)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield every event as a target once, in batches of random order."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[WindowBatch]:
+        """Yield every positive event as a target once, in batches of random order."""
         start, stop = self._cut(rng)
         order = np.argsort(stop - start + rng.random(len(start)), kind="stable")
         groups = _groups((stop - start)[order], self.batch_events)
@@ -92,7 +92,7 @@ class Windows:
             first, last = groups[place]
             rows = order[first:last]
             batch = _gather(self.histories, self.gap, start[rows], stop[rows], rng, self.augmentation)
-            if (batch.target >= 0).any():  # windows of nothing but dislikes teach nothing
+            if (batch.target >= 0).any():  # windows of dislikes alone have no target
                 yield batch
 
     def num_batches(self) -> int:
@@ -100,7 +100,7 @@ class Windows:
         return max(1, round(self.histories.num_events / self.batch_events))
 
     def _cut(self, rng: np.random.Generator) -> tuple[Int64[np.ndarray, " w"], Int64[np.ndarray, " w"]]:
-        """Cut every history into windows that follow each other; where the first ends is random."""
+        """Cut every history into consecutive windows; the end of the first one is random."""
         lengths = self.histories.lengths()
         longer = lengths > self.max_length
         shift = np.zeros(len(lengths), np.int64)
@@ -119,7 +119,7 @@ class Windows:
 
 
 def gaps(histories: Histories) -> Int64[np.ndarray, " events"]:
-    """Return the bucket of the time since the event before; a user's first event is in the last bucket."""
+    """Return the time bucket of each event; a user's first event is in the last bucket."""
     if histories.num_events == 0:
         return np.zeros(0, np.int64)
     seconds = np.diff(histories.at, prepend=histories.at[:1]) / MICROSECONDS
@@ -138,7 +138,7 @@ def _gather(
     stop: Int64[np.ndarray, " B"],
     rng: np.random.Generator | None,
     augmentation: AugmentationConfig | None = None,
-) -> Batch:
+) -> WindowBatch:
     lengths = stop - start
     length = int(lengths.max(initial=0))
     place = np.arange(length)
@@ -154,7 +154,7 @@ def _gather(
     weight = np.where(real, histories.weight[event], 0)
     if rng is not None and augmentation is not None and augmentation.mask:
         weight = np.where(rng.random(weight.shape) < augmentation.mask, 0, weight)
-    return Batch(
+    return WindowBatch(
         torch.from_numpy(np.where(real, histories.item_index[event], 0).astype(np.int64)),
         torch.from_numpy(weight.astype(np.float32)),
         torch.from_numpy(np.where(real, gap[event], 0)),
@@ -166,7 +166,7 @@ def _gather(
 def _reordered(
     event: Int64[np.ndarray, "B L"], lengths: Int64[np.ndarray, " B"], rng: np.random.Generator, share: float
 ) -> Int64[np.ndarray, "B L"]:
-    """Shuffle one run of up to a fifth of the events in some windows; what each is asked to foretell stays as it was."""
+    """Shuffle one run of up to a fifth of the events in some windows; targets do not change."""
     out = event.copy()
     for row in np.flatnonzero((rng.random(len(event)) < share) & (lengths > 3)):
         run = max(2, int(lengths[row]) // 5)
@@ -190,10 +190,10 @@ def _groups(sorted_lengths: Int64[np.ndarray, " w"], batch_events: int) -> list[
 def hold_out(
     histories: Histories, max_users: int, rng: np.random.Generator
 ) -> tuple[Histories, Histories, Int64[np.ndarray, " users"]]:
-    """Take the last liked event of some users away, to see when a network has learned enough.
+    """Hold out the last positive event of some users, for early stopping.
 
     Returns:
-        What is left of everyone; the chosen users before their last event; that event's item.
+        The histories without those events; the chosen users' histories before the event; the item_index of the events.
     """
     lengths = histories.lengths()
     last = histories.offsets[1:] - 1

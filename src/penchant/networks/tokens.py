@@ -1,7 +1,7 @@
-"""What an item looks like to a network.
+"""Item vectors of a network.
 
-In: content channels and how often each item was touched. Out: one vector an item: fused content plus an id part that can be
-dropped, so that an item nobody has touched is scored by its content alone.
+In: content channels and which items have interactions. Out: one vector per item, fused content plus an id embedding that can be
+dropped, so that an item without interactions is scored by its content alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
 from penchant.networks.losses import info_nce
 
 MIN_SHARE = 1e-3
-"""Directions with less than this share of the strongest one's spread are noise; equal spread would blow them up."""
+"""Directions with a smaller share of the largest singular value are treated as noise and not whitened."""
 
 
 @dataclass(frozen=True)
-class Basis:
-    """The main directions of one channel, kept with a network so that new items come to it as the old ones did.
+class ChannelBasis:
+    """PCA basis of one channel, stored with the network so that new items are projected as old ones were.
 
     Attributes:
         mean: (dim,)
@@ -36,8 +36,8 @@ class Basis:
     directions: Float32[np.ndarray, "dim width"]
 
     @classmethod
-    def of(cls, embeddings: Embeddings, width: int) -> Basis:
-        """Return the whitened main directions of the items that truly have the channel."""
+    def of(cls, embeddings: Embeddings, width: int) -> ChannelBasis:
+        """Return the whitened principal directions of the items that have the channel (imputed rows excluded)."""
         known = embeddings.values[embeddings.present]
         mean = known.mean(0) if len(known) else np.zeros(embeddings.dim, np.float32)
         width = min(width, embeddings.dim, max(len(known) - 1, 1))
@@ -48,21 +48,21 @@ class Basis:
         return cls(mean.astype(np.float32), (right.T * scale).astype(np.float32))
 
     def __call__(self, embeddings: Embeddings) -> Float32[np.ndarray, "items width"]:
-        """Return rows in these directions; unusable rows are zero."""
+        """Return the rows projected on the directions; rows without content are zero."""
         return ((embeddings.values - self.mean) @ self.directions * embeddings.usable[:, None]).astype(np.float32)
 
 
-class Items(nn.Module):
-    """Content and id of every item -> vectors.
+class ItemTokens(nn.Module):
+    """Vectors of all items from content and id.
 
     Args:
-        widths: Channel to the width its vectors come in, in the order of the channels.
+        widths: Channel to the width of its projected vectors, in channel order.
         num_items: Rows of the catalog.
-        dim: Width of the result.
+        dim: Width of an item vector.
         fusion: A name of `fusion.layers.LAYERS`.
-        use_ids: Whether items also have a part of their own.
-        id_dropout: Share of the ids hidden at each step of training.
-        modality_dropout: Share of the channels hidden at each step of training.
+        use_ids: Whether items have an id embedding.
+        id_dropout: Share of id embeddings dropped at each training step.
+        modality_dropout: Share of channels dropped at each training step.
     """
 
     content: Tensor
@@ -85,7 +85,7 @@ class Items(nn.Module):
         self.id_dropout, self.modality_dropout = id_dropout, modality_dropout
         self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths.values())
         self.fuse: FusionLayer | None = LAYERS.load(fusion)(len(widths), dim) if widths else None
-        self.scale = nn.Parameter(torch.full((), 0.1))  # near the size of the ids, so that first logits are near 0
+        self.scale = nn.Parameter(torch.full((), 0.1))  # near the norm of the ids, so that initial logits are near 0
         self.ids = nn.Embedding(num_items, dim) if use_ids else None
         if self.ids is not None:
             nn.init.normal_(self.ids.weight, std=0.02)
@@ -94,16 +94,16 @@ class Items(nn.Module):
         self.register_buffer("touched", torch.ones(num_items, dtype=torch.bool), persistent=False)
 
     def load(
-        self, channels: Mapping[str, Embeddings], bases: Mapping[str, Basis], touched: Bool[np.ndarray, " items"]
+        self, channels: Mapping[str, Embeddings], bases: Mapping[str, ChannelBasis], touched: Bool[np.ndarray, " items"]
     ) -> None:
-        """Take in what is known of the items; those nobody touched never get an id part."""
+        """Set the items' content; items without interactions have no id part."""
         if channels:
             self.content = torch.from_numpy(np.concatenate([bases[n](e) for n, e in channels.items()], axis=1))
             self.present = torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
         self.touched = torch.from_numpy(touched)
 
     def forward(self, rows: Tensor | None = None) -> Float[Tensor, "N D"]:
-        """Return the vectors of some items, of all where `rows` is None."""
+        """Return the vectors of some items; of all if `rows` is None."""
         where = slice(None) if rows is None else rows
         parts: list[Tensor] = []
         if self.fuse is not None:
@@ -119,12 +119,12 @@ class Items(nn.Module):
         return torch.stack(parts).sum(0)
 
     def projected(self, where: slice | Tensor) -> Float[Tensor, "N M D"]:
-        """Return each channel at the common width."""
+        """Return each channel projected to the common width."""
         pieces = torch.split(self.content[where], list(self.widths.values()), dim=1)
         return torch.stack([project(piece) for project, piece in zip(self.project, pieces, strict=True)], dim=1)
 
     def alignment(self, rows: Tensor) -> Float[Tensor, ""]:
-        """Return InfoNCE between every two channels of the same items: two views of one thing shall be near."""
+        """Return InfoNCE summed over all pairs of channels of the same items."""
         projected, present = self.projected(rows), self.present[rows]
         total = projected.new_zeros(())
         for left in range(projected.shape[1]):

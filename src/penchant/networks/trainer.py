@@ -1,7 +1,7 @@
-"""The loop that teaches any network.
+"""The training loop of every network.
 
-In: a network, batches drawn anew each epoch, a loss, and a score on held-out data. Out: the network at its best epoch.
-A run that is stopped goes on from its last whole epoch; a loss that is no number ends it with the last good weights kept.
+In: a network, batches (drawn again each epoch), a loss, and a score on held-out data. Out: the network with the weights of its best epoch.
+An interrupted run resumes after its last complete epoch; a loss that is not finite ends training and keeps the best weights so far.
 """
 
 from __future__ import annotations
@@ -32,49 +32,49 @@ KIND = "checkpoint"
 
 
 class TrainerConfig(Settings):
-    """How long and how fast a network learns."""
+    """Length, learning rate and hardware of training."""
 
     epochs: int = Field(12, ge=1)
-    """Times every event is learned from, at most; the learning rate falls to zero over them."""
+    """Maximum number of epochs; the learning rate decays over them (cosine)."""
     minutes: float | None = Field(None, gt=0)
-    """Stop after the epoch in which this is passed; None sets no clock. With a clock, equal seeds may differ."""
+    """Wall-clock limit, checked after each epoch; None sets none. With a limit, equal seeds may give different results."""
     learning_rate: float = Field(2e-3, gt=0)
-    """Of AdamW, at its peak."""
+    """Peak learning rate of AdamW."""
     warmup: float = Field(0.05, ge=0, lt=1)
-    """Share of all steps in which the learning rate rises."""
+    """Share of all steps in which the learning rate rises linearly."""
     weight_decay: float = Field(0.01, ge=0)
-    """Pull of weight matrices toward zero; biases, norms and embeddings are left alone."""
+    """Weight decay of weight matrices; biases, norms and embeddings have none."""
     clip: float = Field(5.0, gt=0)
-    """Longest gradient."""
+    """Maximum gradient norm."""
     patience: int = Field(3, ge=1)
-    """Epochs without a better held-out score before it stops."""
+    """Epochs without a better held-out score before training stops."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU, float32 elsewhere."""
     compile: bool = False
-    """torch.compile the network: minutes of warming up, pays on a GPU in long runs."""
+    """Use torch.compile: minutes of compilation, worth it for long runs on a GPU."""
     device: str = "auto"
-    """auto: the first GPU where there is one, else the CPU."""
+    """auto: the first GPU if there is one, else the CPU."""
 
 
 class Batches(Protocol[B_co]):
-    """What gives an epoch's batches."""
+    """A source of training batches."""
 
     def epoch(self, rng: np.random.Generator) -> Iterator[B_co]:
         """Yield batches in random order."""
 
     def num_batches(self) -> int:
-        """Return about how many."""
+        """Return the approximate number of batches in an epoch."""
 
 
 @dataclass
-class Course:
-    """How training went.
+class TrainingHistory:
+    """Losses and scores by epoch.
 
     Attributes:
         losses: Mean loss of each epoch.
         scores: Held-out score of each epoch; higher is better.
-        seconds: Of each epoch.
-        best: Epoch whose weights were kept, from 0.
+        seconds: Duration of each epoch.
+        best: Index of the epoch whose weights are kept, from 0; -1 before the first.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -94,34 +94,34 @@ def train(
     name: str,
     checkpoint: Path | None = None,
     report: Callable[[int, float], None] | None = None,
-) -> Course:
-    """Teach a network in place and leave it with the weights of its best epoch.
+) -> TrainingHistory:
+    """Train a network in place; it ends with the weights of its best epoch.
 
     Args:
-        network: On the device it shall learn on.
-        batches: Where examples come from.
-        loss: Of one batch, in training mode.
+        network: Already on the device it is trained on.
+        batches: Source of training batches.
+        loss: Loss of one batch, in training mode.
         score: Held-out score, in evaluation mode; None keeps the last epoch.
         config: Epochs, rates, limits.
-        seed: Of batches and dropout.
-        name: In log lines.
-        checkpoint: Folder to keep the last whole epoch in; training that was finished is not done again. None keeps none.
-        report: Told each epoch and its score; may raise to stop (a search that gives up on a setting).
+        seed: Seeds batch order and dropout.
+        name: Name in log lines.
+        checkpoint: Folder for the last complete epoch; finished training is not repeated. None keeps no checkpoint.
+        report: Called with each epoch and its score; may raise to stop (pruning in a search).
 
     Raises:
-        TrainingError: The loss became infinite or no number.
+        TrainingError: The loss is infinite or NaN.
     """
     device = next(network.parameters()).device
     steps = max(1, config.epochs * batches.num_batches())
     optimizer, schedule = _optimizer(network, config, steps)
-    course, best, done = Course(), _weights(network), 0
+    history, best, done = TrainingHistory(), _weights(network), 0
     if checkpoint is not None and (found := _resume(checkpoint, network, optimizer, schedule)):
-        course, best = found
-        done = len(course.losses)
-        logger.info("  %s: goes on after epoch %d", name, done)
+        history, best = found
+        done = len(history.losses)
+        logger.info("  %s: resumes after epoch %d", name, done)
     forward = torch.compile(network) if config.compile else network
     began = time.perf_counter()
-    for epoch in range(done, config.epochs if done - 1 - course.best < config.patience else done):
+    for epoch in range(done, config.epochs if done - 1 - history.best < config.patience else done):
         torch.manual_seed(seed * 1_000_003 + epoch)
         epoch_began = time.perf_counter()
         rng = generator(seed, f"train.{epoch}")
@@ -130,35 +130,35 @@ def train(
             network.load_state_dict(best)
             raise TrainingError(
                 f"The loss became {mean} in epoch {epoch + 1}.",
-                where=f"{name}; the weights of epoch {course.best + 1} are kept",
+                where=f"{name}; the weights of epoch {history.best + 1} are kept",
                 fix="lower learning_rate (for example to a third), or look for extreme values in the content vectors",
             )
         network.eval()
         value = score() if score is not None else float(epoch)
-        course.losses.append(mean)
-        course.scores.append(value)
-        course.seconds.append(time.perf_counter() - epoch_began)
-        if course.best < 0 or value > course.scores[course.best]:
-            course.best, best = epoch, _weights(network)
+        history.losses.append(mean)
+        history.scores.append(value)
+        history.seconds.append(time.perf_counter() - epoch_began)
+        if history.best < 0 or value > history.scores[history.best]:
+            history.best, best = epoch, _weights(network)
         said = f", held-out {value:.4f}" if score is not None else ""
-        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, said, course.seconds[-1])
+        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, said, history.seconds[-1])
         if checkpoint is not None:
-            _keep(checkpoint, network, optimizer, schedule, course, best)
+            _keep(checkpoint, network, optimizer, schedule, history, best)
         if report is not None:
             report(epoch, value)
         late = config.minutes is not None and time.perf_counter() - began > 60 * config.minutes
-        if late or epoch - course.best >= config.patience:
+        if late or epoch - history.best >= config.patience:
             break
     network.load_state_dict(best)
     network.eval()
-    return course
+    return history
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device settings ask for.
+    """Return the device named in the settings.
 
     Raises:
-        TrainingError: There is none of that name.
+        TrainingError: There is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -183,7 +183,7 @@ def _epoch(
     rng: np.random.Generator,
     title: str,
 ) -> float:
-    """Return the mean loss of one epoch; stops early at a loss that is no number, before it reaches the weights."""
+    """Return the mean loss of one epoch; returns early at a loss that is not finite, before the weights are updated."""
     network.train()
     total, count = 0.0, 0
     half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
@@ -232,10 +232,10 @@ def _keep(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    course: Course,
+    history: TrainingHistory,
     best: dict[str, Tensor],
 ) -> None:
-    """Write all that is needed to go on, in one step."""
+    """Write everything needed to resume, in one step."""
 
     def write(staging: Path) -> None:
         save_file(_weights(network), staging / "network.safetensors")
@@ -246,8 +246,8 @@ def _keep(
             for key, value in state.items()
         }
         save_file(moments, staging / "optimizer.safetensors")
-        facts = {**vars(course), "step": schedule.last_epoch}
-        (staging / "course.json").write_text(json.dumps(facts), encoding="utf-8")
+        facts = {**vars(history), "step": schedule.last_epoch}
+        (staging / "history.json").write_text(json.dumps(facts), encoding="utf-8")
 
     write_artifact(folder, write, kind=KIND)
 
@@ -257,8 +257,8 @@ def _resume(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> tuple[Course, dict[str, Tensor]] | None:
-    """Take up what `_keep` wrote; a checkpoint that is damaged or of another network is left where it is."""
+) -> tuple[TrainingHistory, dict[str, Tensor]] | None:
+    """Restore what `_keep` wrote; a damaged checkpoint, or one of another network, is ignored with a warning."""
     try:
         open_artifact(folder, kind=KIND)
         network.load_state_dict(load_file(folder / "network.safetensors"))
@@ -271,9 +271,9 @@ def _resume(
         row, _, part = key.partition(".")
         state.setdefault(int(row), {})[part] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    facts = json.loads((folder / "course.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     step = facts.pop("step")
     schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
     for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
         group["lr"] = base * schedule.lr_lambdas[0](step)  # type: ignore[attr-defined]
-    return Course(**facts), load_file(folder / "best.safetensors")
+    return TrainingHistory(**facts), load_file(folder / "best.safetensors")

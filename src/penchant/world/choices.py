@@ -1,9 +1,9 @@
-"""A year of choices.
+"""Events of the sample world.
 
-In: items with hidden attributes, users with tastes. Out: events, each with the reason it happened.
+In: items with hidden attributes, users with preferences. Out: events, each with its true reason.
 
-A choice first takes a reason by the user's shares, then an item from a softmax over utility: how much its value of that
-attribute is liked, its appeal, its season and its newness. Nobody chooses an item twice.
+An event first draws a reason from the user's shares, then an item from a softmax over utility: preference for its value of that
+attribute, base popularity, season and newness. No user chooses an item twice.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import polars as pl
 from jaxtyping import Bool, Float64, Int64
 
 from penchant.world.items import ATTRIBUTES, SEASONS
-from penchant.world.people import REASONS, People
 from penchant.world.settings import DAYS
+from penchant.world.users import REASONS, UserPopulation
 
-LIKING = (4.2, 3.0)
+FAVOURITE_UTILITY = (4.2, 3.0)
 """Utility of the first and second favourite value; any other value has 0."""
 SEASON_SWING = 0.3
 NEWNESS, NEWNESS_DAYS = 2.3, 40
-"""Utility of an item that has just come out, and the days until it is gone."""
+"""Utility of an item on its release, and the days until this utility is zero."""
 FORTNIGHT = 14
 SKIP_SHARE = 0.1
-"""Part of the events in which a user turned away from a popular item that has nothing they like."""
+"""Share of events in which a user skips a popular item without any attribute they like."""
 MAX_DRAWS = 30
-"""Times a choice is made again when the item was already chosen, or had not to be liked but is; then it is left out."""
+"""Number of redraws when the item was already chosen or violates the reason; after that the event is dropped."""
 KINDS = ("view", "click", "like", "cart", "purchase")
-WARM = np.array([0.08, 0.32, 0.32, 0.08, 0.20])
-COOL = np.array([0.40, 0.40, 0.10, 0.04, 0.06])
-RASH = np.array([0.0, 0.45, 0.0, 0.1, 0.45])
-"""Kinds of events of a choice with a reason, of one by trend or chance, and of one that is regretted."""
+REASONED_KINDS = np.array([0.08, 0.32, 0.32, 0.08, 0.20])
+RANDOM_KINDS = np.array([0.40, 0.40, 0.10, 0.04, 0.06])
+REGRETTED_KINDS = np.array([0.0, 0.45, 0.0, 0.1, 0.45])
+"""Probabilities of `KINDS` for events with an attribute as reason, for trend or chance, and for regretted ones."""
 START = np.datetime64("2024-01-01T00:00:00", "us")
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Items sorted by one attribute, and their running weights, so that drawing from any value is one look-up.
+class AttributeSampler:
+    """Items sorted by one attribute with cumulative weights, so that a draw is one binary search.
 
     Attributes:
         order: (items,) item rows sorted by value.
@@ -55,7 +55,7 @@ class Shelf:
     def build(
         cls, codes: Int64[np.ndarray, " items"], num_values: int, weights: Float64[np.ndarray, "fortnights items"]
     ) -> Self:
-        """Sort the items by their value."""
+        """Return the sampler of one attribute."""
         order = np.argsort(codes, kind="stable")
         ends = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=num_values))])
         return cls(order, ends, np.concatenate([[0.0], np.cumsum(weights[:, order].ravel())]))
@@ -66,7 +66,7 @@ class Shelf:
         favour: Float64[np.ndarray, "events values"] | None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, " events"]:
-        """Return an item row for each event; `favour` multiplies the weight of each value (None: all the same)."""
+        """Return an item row for each event; `favour` multiplies the weight of each value (None: equal)."""
         start = fortnight * len(self.order)
         edges = self.running[start[:, None] + self.ends[None, :]]  # (events, values + 1)
         mass = np.diff(edges, axis=1)
@@ -82,10 +82,10 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Market:
+class ItemSampler:
     """What is on offer in each fortnight: one shelf for each reason, and the items' values."""
 
-    shelves: dict[str, Shelf]
+    shelves: dict[str, AttributeSampler]
     codes: dict[str, Int64[np.ndarray, " items"]]
 
     @classmethod
@@ -100,15 +100,18 @@ class Market:
         weights = np.exp(items["appeal"].to_numpy()[None, :] + swing + newness) * out
         codes = {name: _codes(items[name], values) for name, values in ATTRIBUTES.items()}
         none = np.zeros(items.height, np.int64)
-        shelves = {name: Shelf.build(code, len(ATTRIBUTES[name]), weights) for name, code in codes.items()}
-        shelves |= {"trend": Shelf.build(none, 1, weights), "chance": Shelf.build(none, 1, out.astype(np.float64))}
+        shelves = {name: AttributeSampler.build(code, len(ATTRIBUTES[name]), weights) for name, code in codes.items()}
+        shelves |= {
+            "trend": AttributeSampler.build(none, 1, weights),
+            "chance": AttributeSampler.build(none, 1, out.astype(np.float64)),
+        }
         return cls(shelves, codes)
 
 
 def draw_events(
-    people: People,
+    people: UserPopulation,
     users: Int64[np.ndarray, " chosen"],
-    market: Market,
+    market: ItemSampler,
     events_per_user: float,
     rng: np.random.Generator,
     regret_share: float = 0.0,
@@ -145,9 +148,11 @@ def draw_events(
         open_events = np.flatnonzero(wrong)
         if len(open_events) == 0:
             break
-    kind = np.where(reason < len(ATTRIBUTES), _pick(WARM, len(user), rng), _pick(COOL, len(user), rng))
+    kind = np.where(
+        reason < len(ATTRIBUTES), _pick(REASONED_KINDS, len(user), rng), _pick(RANDOM_KINDS, len(user), rng)
+    )
     if regret_share:
-        kind = np.where(regretted, _pick(RASH, len(user), rng), kind)
+        kind = np.where(regretted, _pick(REGRETTED_KINDS, len(user), rng), kind)
     names = np.array([*REASONS, "skip", "regret"])
     told = np.where(skipped, len(REASONS), np.where(regretted, len(REASONS) + 1, reason))
     table = pl.DataFrame(
@@ -165,9 +170,9 @@ def draw_events(
 
 
 def _visits(
-    people: People, users: np.ndarray, events_per_user: float, rng: np.random.Generator
+    people: UserPopulation, users: np.ndarray, events_per_user: float, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, " events"], Int64[np.ndarray, " events"]]:
-    """Return who acts and in which second of the year, by user, then time: a few events in a sitting, mostly evenings."""
+    """Return the user and the second of each event, sorted by user and time: a few events per session, mostly in the evening."""
     spread = 0.45
     mean = events_per_user / np.exp(spread**2 / 2)
     count = np.maximum(6, np.round(mean * np.exp(rng.normal(0, spread, len(users))))).astype(np.int64)
@@ -193,12 +198,12 @@ def _visits(
 
 
 def _choose(
-    people: People,
+    people: UserPopulation,
     user: np.ndarray,
     after: np.ndarray,
     fortnight: np.ndarray,
     reason: np.ndarray,
-    market: Market,
+    market: ItemSampler,
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, " events"]:
     """Return an item for each event by its reason."""
@@ -209,14 +214,14 @@ def _choose(
         if name in ATTRIBUTES:
             favour = np.ones((len(rows), len(ATTRIBUTES[name])))
             favourites = people.likes[name][user[rows], after[rows]]
-            for place, strength in enumerate(LIKING):
+            for place, strength in enumerate(FAVOURITE_UTILITY):
                 favour[np.arange(len(rows)), favourites[:, place]] = np.exp(strength)
         item[rows] = market.shelves[name].draw(fortnight[rows], favour, rng)
     return item
 
 
 def _is_liked(
-    people: People, user: np.ndarray, after: np.ndarray, item: np.ndarray, market: Market
+    people: UserPopulation, user: np.ndarray, after: np.ndarray, item: np.ndarray, market: ItemSampler
 ) -> Bool[np.ndarray, " events"]:
     """Return whether the item has a favourite value of an attribute the user chooses by."""
     liked = np.zeros(len(user), bool)

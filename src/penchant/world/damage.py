@@ -1,4 +1,4 @@
-"""Damage of the kinds real data has, planted where it can be found again.
+"""Defects of the kinds found in real data, inserted and listed.
 
 In: whole tables and media files. Out: the same with a few defects, and a list of them by the name of the check that should find each.
 """
@@ -20,19 +20,19 @@ from penchant.world.drawing import SIDE
 from penchant.world.sound import RATE, SECONDS
 
 HTML, MOJIBAKE, DUPLICATES, UNKNOWN = 3, 2, 5, 2
-"""How many of each are planted, where there are enough rows."""
+"""Number of defects of each kind, where there are enough rows."""
 ROBOT_PER_MINUTE, ROBOT_MINUTES = 130, 3
 FUTURE = datetime(2099, 1, 1, 12, 0)
 
 
 @dataclass
 class Defects:
-    """The list of what was planted."""
+    """List of inserted defects."""
 
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def add(self, check: str, *, item_id: str = "", user_id: str = "", file: str = "") -> None:
-        """Note one defect under the name of the finding it should become."""
+        """Record one defect under the name of the finding it should produce."""
         self.rows.append({"check": check, "item_id": item_id, "user_id": user_id, "file": file})
 
     def table(self) -> pl.DataFrame:
@@ -42,7 +42,7 @@ class Defects:
 
 
 def damage_text(items: pl.DataFrame, seed: int, defects: Defects) -> pl.DataFrame:
-    """Put markup into a few descriptions, and read a few Chinese ones in the wrong encoding."""
+    """Insert markup into a few descriptions, and decode a few Chinese ones with the wrong encoding."""
     rng = generator(seed, "world.damage.text")
     rows = rng.permutation(items["description"].is_not_null().arg_true().to_numpy())
     texts, languages, ids = (items[name].to_list() for name in ("description", "language", "item_id"))
@@ -57,7 +57,7 @@ def damage_text(items: pl.DataFrame, seed: int, defects: Defects) -> pl.DataFram
 
 
 def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: int, defects: Defects) -> pl.DataFrame:
-    """Repeat a few events, send one to the future, name items nobody knows, and let a robot click through the catalog.
+    """Repeat a few events, date one in the future, name unknown items, and add an automated user who clicks through the catalog.
 
     Args:
         events: user_id, item_id, at, kind, text, reason.
@@ -82,7 +82,7 @@ def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: i
 
 
 def _robot_events(events: pl.DataFrame, robot: str, item_ids: list[str]) -> pl.DataFrame:
-    """Return more clicks in each of a few minutes than a hand can make."""
+    """Return more clicks per minute than a human can make."""
     count = ROBOT_PER_MINUTE * ROBOT_MINUTES
     begin = datetime(2024, 6, 1, 3, 0)
     return pl.DataFrame(
@@ -99,7 +99,7 @@ def _robot_events(events: pl.DataFrame, robot: str, item_ids: list[str]) -> pl.D
 
 
 def damage_media(folder: Path, items: pl.DataFrame, seed: int, defects: Defects) -> pl.DataFrame:
-    """Spoil a few files, and return the truth without what can no longer be seen or heard.
+    """Damage a few files, and return the truth without the content that was lost.
 
     Args:
         folder: Of the world.

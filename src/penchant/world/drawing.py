@@ -1,4 +1,4 @@
-"""Covers drawn around a motif in one palette, in the manner of printed posters.
+"""Item images: a motif in one palette, in the style of printed posters.
 
 In: a motif, a colour family, a random generator. Out: an anti-aliased RGB picture.
 """
@@ -27,7 +27,7 @@ COLOURS = {
 SIDE = 224
 """Pixels of a cover."""
 SCALE = 2
-"""Drawn so many times larger, then shrunk: smooth edges."""
+"""Supersampling factor for smooth edges."""
 CANVAS = SIDE * SCALE
 Tone = tuple[int, int, int]
 
@@ -255,7 +255,7 @@ def _circle(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, fill: 
 
 
 def _grain(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Add the grain of paper; a flat picture would be too easy, and look it."""
+    """Add paper grain, so that the image is not trivially uniform."""
     pixels = np.asarray(image, np.float32)
     noise: Float32[np.ndarray, "side side 1"] = rng.standard_normal((*pixels.shape[:2], 1), np.float32)
     return Image.fromarray(np.clip(pixels + noise * np.float32(rng.uniform(1, 5)), 0, 255).astype(np.uint8))

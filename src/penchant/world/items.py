@@ -1,6 +1,6 @@
-"""What every item of the sample world hides.
+"""Items of the sample world with their hidden attributes.
 
-In: how many, and a seed. Out: independent attributes, each to be seen in one modality only, or in none.
+In: their number and a seed. Out: independent attributes, each visible in one modality only, or in none.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import polars as pl
 
 from penchant.core.seeds import generator
 from penchant.world.drawing import COLOURS, MOTIFS
-from penchant.world.settings import DAYS, Plan
+from penchant.world.settings import DAYS, WorldPlan
 from penchant.world.sound import INSTRUMENTS, TEMPOS
 from penchant.world.topics import TOPICS
 
 CIRCLES = tuple(f"circle {number}" for number in range(1, 9))
-"""Groups of items the same people like for a reason no modality shows: only behaviour tells."""
+"""Groups of items that the same users like for a reason no modality shows: visible in behaviour only."""
 SEASONS = ("spring", "summer", "autumn", "winter")
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "motif": tuple(MOTIFS),
@@ -25,19 +25,19 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "timbre": tuple(INSTRUMENTS),
     "circle": CIRCLES,
 }
-"""What users choose by: seen in the picture, read in the text, heard in the sound, and not to be seen."""
+"""Attributes users choose by: visible in the image, in the text, in the sound, and in no modality."""
 APPEAL = 0.5
-"""Spread of the part of popularity that no content explains."""
+"""Standard deviation of the popularity that no content explains."""
 NEW_DAYS = 75
-"""New items come out in the last so many days of the year."""
+"""New items are released in the last this many days of the year."""
 OLD_SHARE = 0.7
-"""Share of the other items that is there from the first day."""
+"""Share of the other items that exist from the first day."""
 
 
-def make_items(plan: Plan, seed: int) -> pl.DataFrame:
-    """Return one row for each item, with everything there is to know; only some of it reaches the item's files.
+def make_items(plan: WorldPlan, seed: int) -> pl.DataFrame:
+    """Return one row per item with its full truth; only part of it reaches the item's files.
 
-    Columns: item_id, the four of `ATTRIBUTES`, colour and tempo (seen and heard, but nobody chooses by them), season and
+    Columns: item_id, the four of `ATTRIBUTES`, colour and tempo (visible and audible, but no user chooses by them), season and
     appeal (popularity), released_on (day of the year, 0 first), is_new, language, price, has_text, has_picture, has_sound.
     """
     rng = generator(seed, "world.items")
@@ -64,5 +64,5 @@ def make_items(plan: Plan, seed: int) -> pl.DataFrame:
 
 
 def _shares(values: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Return values in equal shares and random order, so that attributes are independent of each other."""
+    """Return values in equal shares and random order, so that attributes are independent."""
     return [values[code] for code in rng.permutation(np.arange(count) % len(values))]

@@ -1,6 +1,6 @@
-"""How large the sample world is, and what is in it.
+"""Settings of the sample world.
 
-In: a size or single numbers. Out: a `Plan` with every number decided.
+In: a size, or single numbers. Out: a `WorldPlan` with every number set.
 """
 
 from __future__ import annotations
@@ -13,43 +13,43 @@ from pydantic import Field
 from penchant.core.config import Settings
 
 DAYS = 366
-"""The world is the leap year 2024, in UTC."""
+"""Length of the world in days: the leap year 2024, in UTC."""
 
 Size = Literal["tiny", "small", "medium", "large"]
 
 
-class Config(Settings):
-    """A sample world."""
+class WorldConfig(Settings):
+    """Settings of one sample world."""
 
     size: Size = "small"
     """tiny: for tests, seconds. small: the demo. medium: a platform of thousands, with media. large: 50,000 items and ten
     million events in Parquet, without media."""
     num_users: int | None = Field(None, ge=20)
-    """Users; None takes the size's number."""
+    """Number of users; None takes that of the size."""
     num_items: int | None = Field(None, ge=48)
-    """Items; None takes the size's number."""
+    """Number of items; None takes that of the size."""
     events_per_user: float | None = Field(None, ge=6)
-    """Events of a user on average; None takes the size's number."""
+    """Mean number of events per user; None takes that of the size."""
     seed: int = Field(0, ge=0)
     """Equal seeds and settings give equal files."""
     chinese_share: float = Field(0.3, ge=0, le=1)
-    """Part of the items, and of the users, whose language is Chinese; the others' is English."""
+    """Share of items and of users whose language is Chinese; the others' is English."""
     new_share: float = Field(0.25, ge=0, le=0.5)
-    """Part of the items that comes out in the last weeks of the year, so that hardly anybody has touched them."""
+    """Share of items released in the last weeks of the year, so that they have few events."""
     missing_share: float = Field(0.07, ge=0, le=0.9)
-    """Part of the items without a picture; the same again without sound, and without text."""
+    """Share of items without image; the same share lacks sound, and the same lacks text."""
     review_share: float = Field(0.05, ge=0, le=1)
-    """Part of the events in which the user says something."""
+    """Share of events with a review."""
     regret_share: float = Field(0.0, ge=0, le=0.5)
-    """Part of the events in which a user takes an item that has nothing they like, and regrets it: only their words tell."""
+    """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review says so."""
     media: bool | None = None
-    """Draw pictures and play sounds; None does so in all sizes but large."""
+    """Generate images and sounds; None does so in all sizes but large."""
     defects: bool = True
-    """Plant damage of every kind that cleaning counts; `truth/defects.csv` lists it."""
+    """Insert defects of every kind that cleaning counts; `truth/defects.csv` lists them."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class WorldPlan:
     """The settings with every None decided."""
 
     num_users: int
@@ -71,17 +71,17 @@ SIZES: dict[Size, tuple[int, int, float]] = {
     "medium": (8_000, 3_000, 35.0),
     "large": (200_000, 50_000, 50.0),
 }
-"""Users, items, events of a user."""
+"""Number of users, of items, mean events per user."""
 MAX_CSV_EVENTS = 1_000_000
 """Larger tables are written as Parquet."""
 
 
-def decide(config: Config) -> Plan:
-    """Return every number of a world."""
+def decide(config: WorldConfig) -> WorldPlan:
+    """Return the settings with every None set."""
     users, items, events = SIZES[config.size]
     users = config.num_users or users
     events = config.events_per_user or events
-    return Plan(
+    return WorldPlan(
         users,
         config.num_items or items,
         events,

@@ -1,4 +1,4 @@
-"""Short melodies played on instruments that exist only here.
+"""Item sounds: short synthesised melodies.
 
 In: a timbre, a tempo, a random generator. Out: mono samples at 16 kHz.
 """

@@ -1,4 +1,4 @@
-"""What the items of the sample world are about, in English and Chinese.
+"""Topics of the sample world, in English and Chinese.
 
 In: nothing. Out: for each topic and language, noun phrases and verbs that any sentence of `words` can take.
 

@@ -1,4 +1,4 @@
-"""Titles, descriptions and reviews that read as if somebody had written them.
+"""Titles, descriptions and reviews of the sample world.
 
 In: the topic and language of an item, or what made a user choose. Out: sentences in English or Chinese.
 """
@@ -174,11 +174,11 @@ REVIEWS = {
         ),
     },
 }
-"""Why a user chose shows in their own words, as it would in life."""
+"""Phrases of reviews by reason and language."""
 
 
 def write_item(topic: str, language: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Return a title and a description of two or three sentences about the same place, person and things."""
+    """Return a title and a description of two or three sentences about the same place, character and things."""
     subject = _subject(TOPICS[topic][language], rng)
     parts = (TITLES[language], OPENINGS[language], MIDDLES[language], CLOSINGS[language])
     title, *sentences = (_pick(part, rng).format_map(subject) for part in parts)
@@ -188,7 +188,7 @@ def write_item(topic: str, language: str, rng: np.random.Generator) -> tuple[str
 def write_items(
     topics: list[str], languages: list[str], has_text: list[bool], rng: np.random.Generator
 ) -> tuple[list[str], list[str | None]]:
-    """Return titles, all different, and descriptions; an item without text has a title that says nothing."""
+    """Return titles, all different, and descriptions; an item without text has a neutral title."""
     titles: list[str] = []
     descriptions: list[str | None] = []
     seen: dict[str, int] = {}
@@ -203,12 +203,12 @@ def write_items(
 
 
 def write_review(reason: str, language: str, rng: np.random.Generator) -> str:
-    """Return what a user says about an item they chose, or skipped, for a reason."""
+    """Return a review of an item chosen, or skipped, for a reason."""
     return _pick(REVIEWS[language][reason], rng)
 
 
 def _subject(bank: Bank, rng: np.random.Generator) -> dict[str, str]:
-    """Draw what one item is about."""
+    """Draw the subject of one item."""
     things, more, rest, last = (bank.things[i] for i in rng.permutation(len(bank.things))[:4])
     act, other = (bank.acts[i] for i in rng.permutation(len(bank.acts))[:2])
     person = _pick(bank.people, rng)

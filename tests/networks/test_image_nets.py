@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from penchant.networks.content_nets import NetConfig
-from penchant.networks.picture_nets import Vision, VisionNet, untrained
+from penchant.networks.content_nets import ContentNetConfig
+from penchant.networks.image_nets import VisionModel, VisionNet, untrained
 
 pytest.importorskip("transformers")
 
-SIZE = NetConfig(dim=8, dropout=0.0)
+SIZE = ContentNetConfig(dim=8, dropout=0.0)
 TINY = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 
 
@@ -23,7 +23,7 @@ def test_an_untrained_resnet_is_resnet_50_of_the_paper() -> None:
 
 def test_what_is_held_does_not_move_and_statistics_learned_before_stay() -> None:
     vision = untrained("resnet", 32, TINY, where="test")
-    net = VisionNet(SIZE, Vision.of({**vision.as_dict(), "is_pretrained": True}))
+    net = VisionNet(SIZE, VisionModel.of({**vision.as_dict(), "is_pretrained": True}))
     norms = [layer for layer in net.body.modules() if isinstance(layer, nn.BatchNorm2d)]
     net.hold(True)
     net.train()(torch.randn(4, 3, 32, 32), torch.ones(4)).sum().backward()

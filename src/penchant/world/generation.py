@@ -1,6 +1,6 @@
-"""The sample world, made: whoever opens its folder finds a platform's data, and in `truth/` what nobody else could know.
+"""Write a sample world: the data of a platform, and the hidden truth behind it in `truth/`.
 
-In: a folder and a `Config`. Out: items, interactions and users in the plain "files" format, images/, sound/, and truth/.
+In: a folder and a `WorldConfig`. Out: items, interactions and users in the plain "files" format, images/, sound/, and truth/.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from penchant.core.artifacts import open_artifact, write_artifact
 from penchant.core.errors import ArtifactError
 from penchant.core.logs import step, track
 from penchant.core.seeds import generator
-from penchant.world.choices import Market, draw_events
+from penchant.world.choices import ItemSampler, draw_events
 from penchant.world.damage import Defects, damage_events, damage_media, damage_text, write_sound
 from penchant.world.drawing import draw_cover
 from penchant.world.items import make_items
-from penchant.world.people import AGE_BANDS, People, make_people
-from penchant.world.settings import Config, Plan, decide
+from penchant.world.settings import WorldConfig, WorldPlan, decide
 from penchant.world.sound import play
 from penchant.world.truth import WorldTruth, write_table
+from penchant.world.users import AGE_BANDS, UserPopulation, make_users
 from penchant.world.words import write_items, write_review
 
 KIND = "world"
 GENERATION = 2
-"""Raised when the same settings begin to give another world, so that an old folder is not taken for it."""
+"""Version of the generator: increase it when equal settings give another world."""
 CHUNK = 10_000
-"""Users whose events are drawn at once; part of what makes a world, since each chunk has its own random numbers."""
+"""Users whose events are drawn at once. Changing it changes the world, because each chunk has its own random generator."""
 EVENT_COLUMNS = ["user_id", "item_id", "at", "kind", "text"]
 
 
-def make_world(folder: Path, config: Config | None = None) -> WorldTruth:
-    """Make a world in a folder and return its right answers; a folder that already holds this very world is left as it is.
+def make_world(folder: Path, config: WorldConfig | None = None) -> WorldTruth:
+    """Write a world into a folder and return its truth; a folder that already holds this world is kept.
 
     Cost: tiny 2 s, small 10 s, medium 50 s, large 70 s and 0.9 GB.
 
@@ -44,7 +44,7 @@ def make_world(folder: Path, config: Config | None = None) -> WorldTruth:
         ArtifactError: The folder holds other files, or the disk is full.
         MissingExtraError: Sound is asked for, and the extra `audio` is not installed.
     """
-    config = config or Config()
+    config = config or WorldConfig()
     facts = {"plan": asdict(decide(config)), "seed": config.seed, "generation": GENERATION}
     if not _is_there(folder, facts):
         with step(f"make the {config.size} world"):
@@ -59,11 +59,11 @@ def _is_there(folder: Path, facts: dict[str, object]) -> bool:
         return False
 
 
-def _write(folder: Path, config: Config) -> None:
+def _write(folder: Path, config: WorldConfig) -> None:
     """Fill an empty folder."""
     plan, seed = decide(config), config.seed
     defects = Defects()
-    items, people = make_items(plan, seed), make_people(plan, seed)
+    items, people = make_items(plan, seed), make_users(plan, seed)
     (folder / "truth").mkdir()
     write_table(_listed(items, plan, seed, defects), folder / f"items{plan.ending}")
     robot = _robot_id(people)
@@ -80,8 +80,8 @@ def _write(folder: Path, config: Config) -> None:
     write_table(defects.table(), folder / "truth" / "defects.csv")
 
 
-def _listed(items: pl.DataFrame, plan: Plan, seed: int, defects: Defects) -> pl.DataFrame:
-    """Return the items as the platform lists them: no hidden attribute in plain words."""
+def _listed(items: pl.DataFrame, plan: WorldPlan, seed: int, defects: Defects) -> pl.DataFrame:
+    """Return the items as the platform lists them, without hidden attributes."""
     topics, languages, has_text = (items[name].to_list() for name in ("topic", "language", "has_text"))
     titles, descriptions = write_items(topics, languages, has_text, generator(seed, "world.words"))
     listed = items.select("item_id", "language", "price", category=pl.col("season") + " collection").with_columns(
@@ -103,14 +103,14 @@ def _path(items: pl.DataFrame, has: str, folder: str, ending: str) -> pl.Series:
     return items.select(pl.when(has).then(path)).to_series()
 
 
-def _robot_id(people: People) -> str:
-    """Return an id like any other."""
+def _robot_id(people: UserPopulation) -> str:
+    """Return the id of the automated user, in the format of the others."""
     last = str(people.table["user_id"][-1])
     return f"u{int(last[1:]) + 1:0{len(last) - 1}d}"
 
 
-def _known(people: People, robot: str | None) -> pl.DataFrame:
-    """Return the users as the platform knows them."""
+def _known(people: UserPopulation, robot: str | None) -> pl.DataFrame:
+    """Return the users as the platform lists them."""
     known = people.table.select("user_id", "language", "age_band")
     if robot is None:
         return known
@@ -118,10 +118,10 @@ def _known(people: People, robot: str | None) -> pl.DataFrame:
 
 
 def _event_chunks(
-    items: pl.DataFrame, people: People, plan: Plan, seed: int, defects: Defects, robot: str
+    items: pl.DataFrame, people: UserPopulation, plan: WorldPlan, seed: int, defects: Defects, robot: str
 ) -> Iterator[pl.DataFrame]:
-    """Yield user_id, item_id, at, kind, text, reason of some users after the others; the first hold the defects."""
-    market = Market.build(items)
+    """Yield events (user_id, item_id, at, kind, text, reason) in chunks of users; the first chunk holds the defects."""
+    market = ItemSampler.build(items)
     item_ids, user_ids, languages = items["item_id"], people.table["user_id"], people.table["language"]
     starts = range(0, len(people), CHUNK)
     for start in track(starts, "choices", len(starts)):
@@ -142,15 +142,15 @@ def _event_chunks(
 
 
 def _reviews(drawn: pl.DataFrame, languages: pl.Series, share: float, rng: np.random.Generator) -> pl.Series:
-    """Let a few users say, in their own language, what they think."""
+    """Return a review in the user's language for a share of the events, else null."""
     speaks = (rng.random(drawn.height) < share) & (drawn["kind"] != "view").to_numpy()
     rows = np.flatnonzero(speaks)
     said = [write_review(drawn["reason"][row], languages[row], rng) for row in rows.tolist()]
     return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, said)
 
 
-def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: Plan) -> None:
-    """Write events and their reasons; Parquet chunk by chunk, so that memory does not grow with the world."""
+def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: WorldPlan) -> None:
+    """Write events and their reasons; Parquet is written chunk by chunk to bound memory."""
     tables = {folder / f"interactions{plan.ending}": EVENT_COLUMNS}
     tables[folder / "truth" / f"events{plan.ending}"] = ["user_id", "item_id", "at", "reason"]
     if plan.ending == ".csv":
@@ -172,7 +172,7 @@ def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: Plan) -> N
 
 
 def _write_media(folder: Path, items: pl.DataFrame, seed: int) -> None:
-    """Draw and play what each item hides; each item has its own random numbers."""
+    """Write the image and the sound of each item; each item has its own random generator."""
     (folder / "images").mkdir()
     (folder / "sound").mkdir()
     names = ("item_id", "motif", "colour", "timbre", "tempo", "has_picture", "has_sound")

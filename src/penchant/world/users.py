@@ -1,6 +1,6 @@
-"""Who the users are, and what they choose by.
+"""Users of the sample world and their preferences.
 
-In: how many, and a seed. Out: for each user the share of choices by each reason, and the values they like, before and after a change of mind.
+In: their number and a seed. Out: for each user the share of choices by each reason, and preferred values before and after a drift.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from jaxtyping import Float64, Int64
 
 from penchant.core.seeds import generator
 from penchant.world.items import ATTRIBUTES
-from penchant.world.settings import DAYS, Plan
+from penchant.world.settings import DAYS, WorldPlan
 
 REASONS = (*ATTRIBUTES, "trend", "chance")
-"""Why an event happened: one of the hidden attributes, because everybody did, or for no reason."""
+"""Reasons of an event: one of the hidden attributes, popularity, or chance."""
 DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
     "motif": (0.25, (0.84, 0.0, 0.0, 0.07, 0.06, 0.03)),
     "topic": (0.25, (0.0, 0.84, 0.0, 0.07, 0.06, 0.03)),
@@ -24,22 +24,22 @@ DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
     "mixture": (0.15, (0.29, 0.29, 0.29, 0.04, 0.06, 0.03)),
     "circle": (0.10, (0.0, 0.0, 0.0, 0.91, 0.06, 0.03)),
 }
-"""Kind of user: its share among users, and its users' choices by `REASONS`."""
+"""User group: its share of users, and its distribution over `REASONS`."""
 DRIFTING_SHARE = 0.2
-"""Users who give up one of their two favourites for another during the year."""
+"""Share of users who replace one of their two preferred values during the year."""
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55+")
 
 
 @dataclass(frozen=True)
-class People:
-    """Users and their tastes.
+class UserPopulation:
+    """Users and their preferences.
 
     Attributes:
-        table: What `truth/users` holds.
-        shares: (users, reasons) part of the choices by each of `REASONS`.
-        likes: Attribute to (users, before and after the change, favourites) codes of values, the dearest first.
-        changes_on: (users,) day of the change; beyond the year where there is none.
-        joined_on, left_on: (users,) days between which a user is here.
+        table: Content of `truth/users`.
+        shares: (users, reasons) share of choices by each of `REASONS`.
+        likes: Attribute to (users, before and after the change, favourites) codes of values, the strongest preference first.
+        changes_on: (users,) day of the drift; after the end of the year where there is none.
+        joined_on, left_on: (users,) first and last active day.
     """
 
     table: pl.DataFrame
@@ -53,8 +53,8 @@ class People:
         return self.table.height
 
 
-def make_people(plan: Plan, seed: int) -> People:
-    """Return the users."""
+def make_users(plan: WorldPlan, seed: int) -> UserPopulation:
+    """Return all users."""
     rng = generator(seed, "world.people")
     count = plan.num_users
     kinds = list(DRIVERS)
@@ -78,17 +78,17 @@ def make_people(plan: Plan, seed: int) -> People:
             **_named(likes, shares),
         }
     )
-    return People(table, shares, likes, changes, joined, left)
+    return UserPopulation(table, shares, likes, changes, joined, left)
 
 
 def _quota(shares: np.ndarray, count: int) -> Int64[np.ndarray, " users"]:
-    """Return codes in the given shares, each code at least once."""
+    """Return codes in the given shares, each at least once."""
     ends = np.round(np.cumsum(shares) / shares.sum() * count).astype(np.int64)
     return np.searchsorted(ends, np.arange(count), side="right")
 
 
 def _favourites(num_values: int, count: int, rng: np.random.Generator) -> Int64[np.ndarray, "users 2 2"]:
-    """Draw two favourites, and a third that takes the place of one of them."""
+    """Draw two preferred values, and a third that replaces one of them."""
     drawn = rng.random((count, num_values)).argsort(axis=1)[:, :3].astype(np.int64)
     after = drawn[:, :2].copy()
     after[np.arange(count), rng.integers(0, 2, count)] = drawn[:, 2]
@@ -96,7 +96,7 @@ def _favourites(num_values: int, count: int, rng: np.random.Generator) -> Int64[
 
 
 def _named(likes: dict[str, np.ndarray], shares: np.ndarray) -> dict[str, pl.Series]:
-    """Write favourites as words, "sea|space", before and after; empty where a user does not choose by the attribute."""
+    """Return preferences as text, "sea|space", before and after the drift; null where a user does not choose by the attribute."""
     out: dict[str, pl.Series] = {}
     for column, (name, values) in enumerate(ATTRIBUTES.items()):
         names = np.array(values)

