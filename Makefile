@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench league docs clean
+.PHONY: help demo test test-slow check format bench leaderboard docs clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,8 @@ $(PEERS)/installed: requirements/peers.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/peers.txt
 	@touch $@
 
-league: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEAGUE="--set tiktok ...")
-	$(BIN)/python benchmarks/league.py $(LEAGUE)
+leaderboard: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEADERBOARD="--set tiktok ...")
+	$(BIN)/python benchmarks/leaderboard.py $(LEADERBOARD)
 
 clean:  ## remove what the chores made
 	rm -rf $(VENV) $(PEERS) runs .mypy_cache .ruff_cache .pytest_cache

@@ -34,7 +34,7 @@ def main() -> None:
             continue
         report = json.loads(done.stdout)["results"]
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        for row in report["league"]["rows"]:
+        for row in report["leaderboard"]["rows"]:
             if row["role"] in ("ours", "baseline"):
                 print(line(name, row, seconds, peak), flush=True)
         for judged in report["classified"]:

@@ -1,7 +1,7 @@
 """What a peer reads and writes, the same for all of them.
 
 In: a folder of split files, never the test. Out: `lists.parquet` (user, rank, item) and `facts.json` (costs, settings, epochs).
-Only NumPy, SciPy and PyArrow are needed, so this runs in every environment of the league.
+Only NumPy, SciPy and PyArrow are needed, so this runs in every environment of the leaderboard.
 """
 
 from __future__ import annotations

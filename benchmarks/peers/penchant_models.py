@@ -49,7 +49,7 @@ def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
 
 
 def _searched(config: RunConfig, validation: Stage, content: Content, split: Split, clock: Clock) -> MemberTables:
-    """Return what the search finds in the minutes of the league."""
+    """Return what the search finds in the minutes of the leaderboard."""
     minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
     at, users = config.evaluation.at, config.fit.choice.max_users
     judge = Judge.sample(validation.histories, validation.truth, at, users, validation.candidates)

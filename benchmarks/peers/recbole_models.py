@@ -114,7 +114,7 @@ def _trained(
 
 def _loaded(split: Split, model: str, settings: Settings, folder: Path) -> tuple[Any, Any, Any]:
     """Write the training events as an atomic file, and return settings, dataset and the loader over all of them."""
-    _write_events(split.train, folder / "league" / "league.inter")
+    _write_events(split.train, folder / "leaderboard" / "leaderboard.inter")
     fixed = {
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -129,7 +129,7 @@ def _loaded(split: Split, model: str, settings: Settings, folder: Path) -> tuple
     }
     given, sys.argv = sys.argv, sys.argv[:1]  # it reads the command line as its own
     with contextlib.redirect_stdout(io.StringIO()):
-        config = Config(model=model, dataset="league", config_dict=fixed | settings)
+        config = Config(model=model, dataset="leaderboard", config_dict=fixed | settings)
     sys.argv = given
     init_seed(split.seed, reproducibility=True)
     torch.set_num_threads(1)  # it takes every core otherwise

@@ -117,11 +117,11 @@ def _settings(name: str, seed: int, runs: Path) -> RunConfig:
         world = runs / f"world-files-{seed}"
         if not world.exists():
             make_world(world, WorldConfig(size="large", num_users=20_000, num_items=5_000, media=False, seed=seed))
-        return RunConfig.read({"data": {"path": world}, "content": WORLD_CONTENT}, where="league")
+        return RunConfig.read({"data": {"path": world}, "content": WORLD_CONTENT}, where="leaderboard")
     config = read_config(ROOT / "configs" / f"{source.config}.toml")
     # built anew, since a copy does not say which fields were set
     data = {name: getattr(config.data, name) for name in config.data.model_fields_set} | dict(source.data)
-    return config.model_copy(update={"data": type(config.data).read(data, where="league")})
+    return config.model_copy(update={"data": type(config.data).read(data, where="leaderboard")})
 
 
 def _liked(dataset: Dataset) -> Dataset:

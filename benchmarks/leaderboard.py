@@ -2,7 +2,7 @@
 
 In: a data set, a protocol, a seed. Out: a section of `benchmarks/RESULTS.md`, and `scores.json` beside the lists.
 
-    python benchmarks/league.py --set ml1m --protocol last_out --seed 0 --minutes 10
+    python benchmarks/leaderboard.py --set ml1m --protocol last_out --seed 0 --minutes 10
 
 Each peer runs alone, one after the other, in `.venv-peers`; what is finished is not run again unless `--again` names it.
 Every row gets one thread, and times and limits are CPU time, so that whatever else the machine does favours nobody.
@@ -20,13 +20,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import league_report
-from league_report import OURS
-from league_split import PROTOCOLS, SETS, own_config, prepare
+import leaderboard_report
+from leaderboard_report import OURS
+from leaderboard_split import PROTOCOLS, SETS, own_config, prepare
 from penchant.core.errors import PenchantError
 
 HERE = Path(__file__).resolve().parent
-RUNS = Path("runs/league")
+RUNS = Path("runs/leaderboard")
 PEER_PYTHON = Path(".venv-peers/bin/python")
 
 
@@ -87,7 +87,7 @@ def main() -> None:
         peer = PEERS[key]
         python = Path(asked.python) if asked.python else PEER_PYTHON
         _run(key, [str(python), str(HERE / "peers" / peer.script), peer.model], folder, asked)
-    league_report.write(folder, titles, asked.results)
+    leaderboard_report.write(folder, titles, asked.results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -140,7 +140,7 @@ def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) 
             failed = done.returncode != 0
         except FileNotFoundError:
             failed = True
-            log.write(f"There is no {command[0]}; `make league` builds it.\n")
+            log.write(f"There is no {command[0]}; `make leaderboard` builds it.\n")
     if failed:
         lines = [line for line in (out / "log.txt").read_text("utf-8", "replace").splitlines() if line.strip()]
         reason = lines[-1][:200] if lines else "ended without a word"

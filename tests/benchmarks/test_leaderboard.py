@@ -1,4 +1,4 @@
-"""The league's files and its own small code, on data whose right answer can be seen."""
+"""The leaderboard's files and its own small code, on data whose right answer can be seen."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ import choosing  # noqa: E402
 import exchange  # noqa: E402
 import simple_models  # noqa: E402
 
-import league  # noqa: E402
-import league_report  # noqa: E402
-import league_split  # noqa: E402
+import leaderboard  # noqa: E402
+import leaderboard_report  # noqa: E402
+import leaderboard_split  # noqa: E402
 
 HOUR = 3_600
 
@@ -40,8 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data.mkdir()
     pl.DataFrame(events).write_csv(data / "interactions.csv")
     config = RunConfig.read({"data": {"path": data, "columns": {"at": "timestamp"}}}, where="test")
-    monkeypatch.setattr(league_split, "_settings", lambda name, seed, runs: config)
-    return league_split.prepare("ml1m", "last_out", 0, tmp_path / "ml1m-last_out-0", max_users=None, content=False)
+    monkeypatch.setattr(leaderboard_split, "_settings", lambda name, seed, runs: config)
+    return leaderboard_split.prepare("ml1m", "last_out", 0, tmp_path / "ml1m-last_out-0", max_users=None, content=False)
 
 
 def test_peers_read_everything_but_the_test(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_popularity_row_lands_in_the_table(folder: Path, tmp_path: Path, monkeyp
     out = folder / "rows" / "popularity"
     monkeypatch.setattr(sys, "argv", ["simple_models.py", "popularity", "--split", str(folder), "--out", str(out)])
     exchange.serve({"popularity": simple_models.popularity}, ("numpy",))
-    league_report.write(folder, {"popularity": "Popularity"}, tmp_path / "RESULTS.md")
+    leaderboard_report.write(folder, {"popularity": "Popularity"}, tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text("utf-8")
     assert "## ml1m-last_out-0" in text
     assert "| Popularity | " in text
@@ -127,13 +127,13 @@ def test_tuning_takes_the_best_on_validation_and_tells_of_edges(folder: Path) ->
 def test_a_section_replaces_the_one_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "RESULTS.md"
     for section in ("## a\n\nold\n", "## b\n\nkept\n", "## a\n\nnew\n"):
-        league_report._replace(path, section)
+        leaderboard_report._replace(path, section)
     text = path.read_text("utf-8")
     assert "old" not in text
     assert text.index("## a\n\nnew") < text.index("## b\n\nkept")
 
 
 def test_every_row_has_its_script() -> None:
-    for peer in league.PEERS.values():
+    for peer in leaderboard.PEERS.values():
         script = (ROOT / "benchmarks" / "peers" / peer.script).read_text("utf-8")
         assert f'"{peer.model}"' in script

@@ -273,10 +273,10 @@ def _replace(path: Path, section: str) -> None:
     path.write_text("".join(part.rstrip("\n") + "\n\n" for part in kept).rstrip("\n") + "\n", encoding="utf-8")
 
 
-HEADER = """# League
+HEADER = """# Leaderboard
 
-Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make league` runs one section;
-`python benchmarks/league.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
+Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make leaderboard` runs one section;
+`python benchmarks/leaderboard.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
 a shared machine favours nobody. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
 good the model is.
 """
