@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lancedb
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ def filled(folder: Path) -> Path:
     cache = VectorCache(folder, "test")
     for start in range(0, 100, 10):
         cache.append(KEYS[start : start + 10], VALUES[start : start + 10])
-    return folder / "vectors_test.lance"
+    return folder / "vectors_test"
 
 
 def everything(folder: Path) -> dict[str, np.ndarray]:
@@ -33,13 +32,12 @@ def everything(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def num_fragments(folder: Path) -> int:
-    table = lancedb.connect(str(folder)).open_table("vectors_test")
-    return int(table.stats()["fragment_stats"]["num_fragments"])
-
-
 def data_files(table: Path) -> list[Path]:
-    return sorted((table / "data").iterdir())
+    return sorted(table.iterdir())
+
+
+def num_files(folder: Path) -> int:
+    return len(data_files(folder / "vectors_test"))
 
 
 def test_read_gives_equal_bits(tmp_path: Path) -> None:
@@ -58,19 +56,19 @@ def test_other_encoder_sees_none_of_it(tmp_path: Path) -> None:
     assert list(VectorCache(tmp_path, "another").read()) == []
 
 
-def test_compact_joins_fragments_and_keeps_rows(tmp_path: Path) -> None:
+def test_compact_joins_files_and_keeps_rows(tmp_path: Path) -> None:
     filled(tmp_path)
-    assert num_fragments(tmp_path) == 10
+    assert num_files(tmp_path) == 10
     VectorCache(tmp_path, "test").compact()
-    assert num_fragments(tmp_path) == 1
+    assert num_files(tmp_path) == 1
     assert len(everything(tmp_path)) == 100
 
 
-def test_append_keeps_fragments_bounded(tmp_path: Path) -> None:
+def test_append_keeps_files_bounded(tmp_path: Path) -> None:
     cache = VectorCache(tmp_path, "test")
     for number in range(300):
         cache.append([f"{number:032x}"], VALUES[:1])
-    assert num_fragments(tmp_path) < 50
+    assert num_files(tmp_path) < 50
 
 
 def test_flipped_byte_in_a_vector_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,11 +88,10 @@ def test_flipped_byte_in_a_vector_is_noticed(tmp_path: Path, caplog: pytest.LogC
     assert not caplog.text
 
 
-@pytest.mark.parametrize("where", ["data", "_versions"])
 @pytest.mark.parametrize("harm", ["half", "empty", "gone", "noise"])
-def test_damaged_file_costs_vectors_but_no_crash(tmp_path: Path, where: str, harm: str) -> None:
+def test_damaged_file_costs_vectors_but_no_crash(tmp_path: Path, harm: str) -> None:
     table = filled(tmp_path)
-    for number, file in enumerate(sorted((table / where).iterdir())[:-3:3]):
+    for number, file in enumerate(data_files(table)[:-3:3]):
         raw = file.read_bytes()
         if harm == "gone":
             file.unlink()
@@ -102,6 +99,7 @@ def test_damaged_file_costs_vectors_but_no_crash(tmp_path: Path, where: str, har
             noise = np.random.default_rng(number).bytes(len(raw))
             file.write_bytes({"half": raw[: len(raw) // 2], "empty": b"", "noise": noise}[harm])
     found = everything(tmp_path)
+    assert len(found) == 70
     for key, value in found.items():
         np.testing.assert_array_equal(value, VALUES[KEYS.index(key)])
     cache = VectorCache(tmp_path, "test")
@@ -112,12 +110,13 @@ def test_damaged_file_costs_vectors_but_no_crash(tmp_path: Path, where: str, har
 
 def test_damaged_table_is_said_and_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = filled(tmp_path)
-    for file in (table / "_versions").iterdir():
+    for file in data_files(table):
         file.write_bytes(file.read_bytes()[:20])
     with caplog.at_level(logging.WARNING, "penchant"):
         assert everything(tmp_path) == {}
     assert "is damaged" in caplog.text
     assert "its vectors are computed again" in caplog.text
+    assert data_files(table) == []
 
 
 def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
     place.write_text("not a folder")
     with pytest.raises(ArtifactError, match="The vectors cannot be stored") as caught:
         VectorCache(place, "test")
-    assert caught.value.where == str(place)
+    assert caught.value.where == str(place / "vectors_test")
     assert "free some space, or set `cache` to a folder you may write to" in caught.value.fix
 
 

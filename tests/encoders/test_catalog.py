@@ -297,7 +297,7 @@ def test_killed_run_loses_at_most_one_batch(tmp_path: Path) -> None:
 def test_damaged_cache_is_mended_by_the_next_run(tmp_path: Path, lengths: Any) -> None:
     catalog = texts([f"text {'x' * n}" for n in range(30)])
     first, _ = encode(catalog, tmp_path, encoder="lengths")
-    files = sorted(tmp_path.glob("*.lance/data/*"), key=lambda p: p.stat().st_mtime)
+    files = sorted(tmp_path.glob("vectors_*/*.parquet"), key=lambda p: p.stat().st_mtime)
     for file in files:
         file.write_bytes(file.read_bytes()[:40])
     second, _ = encode(catalog, tmp_path, encoder="lengths")

@@ -190,8 +190,6 @@ def _encode_channel(
     vectors = _Rows(content.keys)
     for batch in store.read():
         vectors.put(*batch)
-    if store.was_lost and vectors.has_any:
-        store.append(*vectors.stored())
     missing = vectors.lacking(known)
     if encoder.whole_catalog and missing:
         missing = known
@@ -255,12 +253,6 @@ class _Rows:
 
     def lacking(self, keys: Iterable[str]) -> list[str]:
         return [key for key in keys if not self._present[self._rows[key][0]]]
-
-    def stored(self) -> tuple[list[str], Float32[np.ndarray, "keys dim"]]:
-        """Return what was put in, each content once."""
-        keys = [key for key, rows in self._rows.items() if self._present[rows[0]]]
-        values, _ = self.matrix(1)
-        return keys, values[[self._rows[key][0] for key in keys]]
 
     @property
     def has_any(self) -> bool:

@@ -6,10 +6,10 @@ In: paths below a folder. Out: one row of `FACTS` for each, read from a cache wh
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -18,7 +18,9 @@ import numpy as np
 import polars as pl
 
 from penchant.core.artifacts import fingerprint
+from penchant.core.errors import ArtifactError
 from penchant.core.logs import logger, progress_bar
+from penchant.core.store import ParquetStore
 from penchant.data.clean.duplicates import difference_hash, thumbnail
 from penchant.data.media import MediaLimits, UnusableMediaError, decode_sound, load_picture, resolve
 from penchant.data.media.images import quiet_decoders
@@ -26,7 +28,7 @@ from penchant.data.media.images import quiet_decoders
 Fact = dict[str, Any]
 
 FACTS = {
-    "path": pl.String,
+    "key": pl.String,
     "size": pl.Int64,
     "modified": pl.Int64,
     "check": pl.String,
@@ -38,7 +40,7 @@ FACTS = {
     "loudness": pl.Float32,
     "clipped": pl.Float32,
 }
-"""What is remembered of a file; `check` is null where it can be used."""
+"""What is remembered of the file at `key`; `check` is null where it can be used."""
 VERSION = 1
 """Raise it when `_look` or `_listen` change what they say, so that older caches are not believed."""
 _CHUNK = 4096
@@ -65,7 +67,7 @@ def examine_files(
     paths, facts = _locate(names, root)
     measure = {"image": _look, "audio": _listen}.get(modality)
     if measure is not None:
-        memory = _Memory(None if cache is None else cache / f"{modality}-{fingerprint(VERSION, limits)}.parquet")
+        memory = _Memory(None if cache is None else cache / f"{modality}_{fingerprint(VERSION, limits)}")
         facts = [memory.recall(fact) for fact in facts]
         todo = [number for number in paths if "known" not in facts[number]]
         try:
@@ -80,52 +82,44 @@ def examine_files(
 
 
 class _Memory:
-    """The facts of every file met before, in one Parquet file."""
+    """The facts of every file met before; what is new is stored now and then, so that a killed run has not worked for nothing."""
 
-    def __init__(self, store: Path | None) -> None:
-        self._store = store
-        self._facts = {fact["path"]: fact for fact in self._read()}
+    def __init__(self, folder: Path | None) -> None:
+        self._facts: dict[str, Fact] = {}
+        self._new: list[Fact] = []
         self._saved_at = time.monotonic()
-        self._is_changed = False
+        self._store: ParquetStore | None = None
+        if folder is not None:
+            with self._carry_on():
+                self._store = ParquetStore(folder, "facts of files")
+                self._facts = {fact["key"]: fact for rows in self._store.read() for fact in rows.to_pylist()}
 
     def recall(self, fact: Fact) -> Fact:
         """Return everything known of a file that has not changed since, marked "known"; else what was given."""
-        seen = self._facts.get(fact["path"])
+        seen = self._facts.get(fact["key"])
         if seen is None or (seen["size"], seen["modified"]) != (fact.get("size"), fact.get("modified")):
             return fact
         return {**seen, "known": True}
 
     def keep(self, fact: Fact) -> None:
-        """Remember a file; saved now and then, so that a killed run has not worked for nothing."""
-        self._facts[fact["path"]] = fact
-        self._is_changed = True
+        self._new.append(fact)
         if time.monotonic() - self._saved_at > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write beside the old file, then rename: a killed run leaves the old one or the new one."""
         self._saved_at = time.monotonic()
-        if self._store is None or not self._is_changed:
-            return
-        try:
-            self._store.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._store.parent, suffix=".tmp", delete=False) as staging:
-                pl.DataFrame(list(self._facts.values()), schema=FACTS).write_parquet(staging)
-            Path(staging.name).replace(self._store)
-        except OSError as error:  # no space: the run can go on without remembering
-            logger.warning("%s was not written (%s); the next run inspects again", self._store, error.strerror)
+        if self._store is not None and self._new:
+            with self._carry_on():
+                self._store.append(pl.DataFrame(self._new, schema=FACTS).to_arrow(compat_level=pl.CompatLevel.oldest()))
+                self._store.compact()
+        self._new = []
 
-    def _read(self) -> list[Fact]:
-        if self._store is None or not self._store.is_file():
-            return []
+    @contextmanager
+    def _carry_on(self) -> Iterator[None]:
         try:
-            table = pl.read_parquet(self._store)
-            if dict(table.schema) != FACTS:
-                raise ValueError("it has other columns")
-        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            logger.warning("%s cannot be read (%s); the files are inspected again", self._store, error)
-            return []
-        return table.to_dicts()
+            yield
+        except ArtifactError as error:  # no space: the run can go on without remembering
+            logger.warning("%s The next run inspects the files again.", error.message)
 
 
 def _locate(names: Iterable[str], root: Path) -> tuple[dict[int, Path], list[Fact]]:
@@ -133,11 +127,11 @@ def _locate(names: Iterable[str], root: Path) -> tuple[dict[int, Path], list[Fac
     paths: dict[int, Path] = {}
     facts: list[Fact] = []
     for number, name in enumerate(names):
-        fact: Fact = {"path": name}
+        fact: Fact = {"key": name}
         try:
             path = resolve(root, name)
             status = path.stat()
-            fact |= {"path": str(path), "size": status.st_size, "modified": status.st_mtime_ns}
+            fact |= {"key": str(path), "size": status.st_size, "modified": status.st_mtime_ns}
             if S_ISREG(status.st_mode):
                 paths[number] = path
             else:
