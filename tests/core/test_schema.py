@@ -23,7 +23,7 @@ def test_vocabulary_gives_minus_one_for_unknown_ids():
 
 
 def test_vocabulary_refuses_an_id_that_stands_twice():
-    with pytest.raises(DataError, match="'x' stands more than once"):
+    with pytest.raises(DataError, match="'x' occurs more than once"):
         Vocabulary(["x", "x"])
 
 

@@ -1,1 +1,1 @@
-"""The nouns and tools every stage shares."""
+"""Data structures, errors, settings, registries and artifacts that every stage shares."""

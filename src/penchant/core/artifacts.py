@@ -1,4 +1,4 @@
-"""Folders that are either whole or not there.
+"""Folders that are written completely or not at all.
 
 In: a function that writes files into an empty folder. Out: a folder with a manifest, written last, that names every file's checksum.
 """
@@ -21,7 +21,7 @@ from penchant.core.errors import ArtifactError
 MANIFEST = "manifest.json"
 FORMAT = 1
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-"""What the disk or its owner does not allow; anything else is a fault of ours."""
+"""Errors caused by the disk or its permissions; any other error is a bug."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -42,7 +42,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def checksum(path: Path) -> str:
-    """Return the file's BLAKE2b digest, reading a megabyte at a time."""
+    """Return the BLAKE2b digest of a file, read one megabyte at a time."""
     digest = hashlib.blake2b(digest_size=32)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -53,16 +53,16 @@ def checksum(path: Path) -> str:
 def write_artifact(
     folder: Path, write: Callable[[Path], None], *, kind: str, facts: dict[str, Any] | None = None
 ) -> Path:
-    """Write a folder in one step: readers see the old one or the new one, never half of either.
+    """Write a folder atomically: readers see the old one or the new one.
 
     Args:
-        folder: Where it shall be; an artifact already there is replaced, anything else is refused.
-        write: Fills an empty folder.
-        kind: What it is ("bundle", "report"), checked when it is opened.
-        facts: JSON values to keep in the manifest.
+        folder: Target; an existing artifact is replaced, anything else is refused.
+        write: Called with an empty folder to fill.
+        kind: Kind of artifact ("bundle", "report"), checked when it is opened.
+        facts: JSON values stored in the manifest.
 
     Raises:
-        ArtifactError: The disk is full or the place is taken by something else.
+        ArtifactError: The disk is full, or the target holds other files.
     """
     folder = folder.absolute()
     if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
@@ -97,7 +97,7 @@ def write_artifact(
 
 
 def _errno(error: Exception) -> int | None:
-    """Return the system's number of an error; safetensors and polars wrap it into one of their own and leave it in the words."""
+    """Return the errno of an error; safetensors and polars wrap it and keep it in the message text."""
     if isinstance(error, OSError):
         return error.errno
     said = re.search(r"\(os error (\d+)\)", str(error))
@@ -108,7 +108,7 @@ def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
     """Check every file against the manifest and return the manifest.
 
     Raises:
-        ArtifactError: It is not there, half-written, altered, of another kind, or from a newer Penchant.
+        ArtifactError: It is missing, incomplete, altered, of another kind, or from a newer Penchant.
     """
     path = folder / MANIFEST
     try:
@@ -148,7 +148,7 @@ _REMAKE = "copy it again from its source, or run `penchant run` again to remake 
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Move the finished folder into place; the old one is gone only once the new one is there."""
+    """Move the finished folder into place; the old one is removed after that."""
     old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     if folder.exists():
         folder.rename(old)
@@ -157,7 +157,7 @@ def _replace(staging: Path, folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Give JSON something to write for settings and the like."""
+    """Return a JSON value for settings, sets and the like."""
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     if isinstance(value, (set, frozenset)):

@@ -1,6 +1,6 @@
-"""Settings: frozen, checked, and documented by their own docstrings.
+"""Settings: frozen, validated, documented by the docstring under each field.
 
-In: a TOML file or keyword arguments. Out: a `Settings` object in which every default is written down once.
+In: a TOML file or keyword arguments. Out: a `Settings` object with every default defined once.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, values: dict[str, Any], *, where: str) -> Self:
-        """Check raw values against this class.
+        """Validate raw values against this class.
 
         Args:
-            values: What a TOML table held.
-            where: File and table, for the message.
+            values: Content of a TOML table.
+            where: File and table, for error messages.
 
         Raises:
-            ConfigError: A key is unknown (the nearest one is named) or a value does not fit.
+            ConfigError: A key is unknown (the nearest one is named) or a value is invalid.
         """
         try:
             return cls.model_validate(values)
@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of one TOML file.
+    """Return the content of one TOML file.
 
     Raises:
         ConfigError: The file is missing or is not TOML.
@@ -56,7 +56,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> ConfigError:
-    """Turn pydantic's first complaint into what, where, fix."""
+    """Convert pydantic's first error into message, where and fix."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     place = f"{where}: {path}" if path else where
@@ -71,7 +71,7 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> Config
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Return the names a table may hold, following `path` through nested settings."""
+    """Return the allowed names of a table, following `path` through nested settings."""
     current: type[BaseModel] = cls
     for part in path:
         field = current.model_fields.get(str(part))

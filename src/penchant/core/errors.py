@@ -1,15 +1,15 @@
-"""Every failure a person can meet.
+"""Errors that users can meet.
 
-In: what is wrong, where it was found, how to mend it. Out: the same three lines in Python, on the command line and over HTTP.
+In: what is wrong, where, and how to fix it. Out: the same three lines in Python, on the command line and over HTTP.
 
     PenchantError
     ├── ConfigError          a setting is unknown, of the wrong type, or contradicts another
     ├── DataError            a table cannot be used as it is
-    ├── MediaError           one picture, clip or file cannot be decoded (the run goes on without it)
-    ├── EncoderError         a model cannot be loaded or gave vectors that are not numbers
-    ├── TrainingError        a network cannot be trained as asked
+    ├── MediaError           one media file cannot be decoded (the run continues without it)
+    ├── EncoderError         a model cannot be loaded or returned vectors that are not finite
+    ├── TrainingError        a network cannot be trained with these settings
     ├── ArtifactError        something on disk is missing, half-written or altered
-    └── MissingExtraError    an optional part of Penchant is not installed
+    └── MissingExtraError    an optional extra is not installed
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from collections.abc import Iterable
 
 
 class PenchantError(Exception):
-    """A failure with its place and its mend.
+    """An error with its place and its fix.
 
     Args:
-        message: What is wrong, with the offending value.
+        message: What is wrong, with the value.
         where: File, row, column, setting or object.
-        fix: What the reader can do now.
+        fix: What the user can do.
     """
 
     def __init__(self, message: str, *, where: str, fix: str) -> None:
@@ -50,15 +50,15 @@ class DataError(PenchantError):
 
 
 class MediaError(PenchantError):
-    """One picture or clip cannot be decoded; the run goes on without it."""
+    """One media file cannot be decoded; the run continues without it."""
 
 
 class EncoderError(PenchantError):
-    """A model cannot be loaded, or gave vectors that are not numbers."""
+    """A model cannot be loaded, or returned vectors that are not finite."""
 
 
 class TrainingError(PenchantError):
-    """A network cannot be trained as asked: no such device, or a loss that is no number."""
+    """A network cannot be trained: no such device, or a loss that is not finite."""
 
 
 class ArtifactError(PenchantError):
@@ -66,7 +66,7 @@ class ArtifactError(PenchantError):
 
 
 class MissingExtraError(PenchantError):
-    """An optional part of Penchant is not installed."""
+    """An optional extra is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
-"""What a person sees while a run works.
+"""Log lines and progress bars of a run.
 
-In: steps and their progress. Out: lines and bars on stderr, so that stdout stays clean for `--json`.
+In: steps and their progress. Out: lines and bars on stderr; stdout is reserved for answers such as `--json`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("penchant")
 
 
 def show_logs(level: int = logging.INFO) -> None:
-    """Send Penchant's log lines to the terminal; the command line calls this, a library user need not."""
+    """Send Penchant's log lines to the terminal; called by the command line."""
     logger.handlers[:] = [RichHandler(console=console, show_path=False, show_level=level < logging.INFO, markup=False)]
     logger.setLevel(level)
     logger.propagate = False
@@ -30,7 +30,7 @@ def show_logs(level: int = logging.INFO) -> None:
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Log a step's title when it begins and its seconds when it ends."""
+    """Log the title of a step when it starts and its seconds when it ends."""
     logger.info("%s ...", title)
     began = time.perf_counter()
     yield
@@ -39,7 +39,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
-    """Show one bar; `advance(n)` moves it. Silent unless the log is shown."""
+    """Show a progress bar; `advance(n)` moves it. Silent unless logs are shown."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,19 +54,19 @@ def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
 
 
 class ProgressBar:
-    """One moving bar."""
+    """One progress bar."""
 
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total)
 
     def advance(self, count: int = 1) -> None:
-        """Move the bar on by `count`."""
+        """Advance the bar by `count`."""
         self._progress.advance(self._task, count)
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
-    """Yield items while a bar counts them."""
+    """Yield items with a progress bar."""
     with progress_bar(title, total) as bar:
         for item in items:
             yield item

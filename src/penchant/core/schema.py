@@ -1,8 +1,8 @@
-"""The nouns every stage shares.
+"""Data structures that every stage shares.
 
 In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Samples`, `Vocabulary`, `Embeddings`, `Content`, `Histories`, `Recommendations`.
 
-`_id` is the outside key (always str); `_index` is the dense row number. `Vocabulary` is the one place that converts between them.
+`_id` is the outside key (always str); `_index` is the dense row number. Only `Vocabulary` converts between them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INTERACTION_SCHEMA = {
 
 MODALITIES = ("text", "image", "audio", "video", "mesh", "signal", "attribute")
 BEHAVIOUR = "behaviour"
-"""The name, beside the channels' names, of what is known from interactions alone."""
+"""Name for information from interactions alone, used beside the channel names."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Catalog:
 
     Attributes:
         table: `item_id` (str, unique) and every other column, text already normalised.
-        title_column: What a person is shown; None shows the id.
-        text_columns: Columns holding words.
+        title_column: Column shown as the name of an item; None shows the id.
+        text_columns: Text columns.
         media_columns: Modality to the column holding a path below `media_root` (null where the item has none).
         attribute_columns: Categories and numbers; a category column holds str or list[str].
-        media_root: Folder no media path may leave; None where there is no media.
+        media_root: Folder that no media path may leave; None without media.
     """
 
     table: pl.DataFrame
@@ -60,7 +60,7 @@ class Catalog:
         return self.table["item_id"].to_list()
 
     def titles(self) -> list[str]:
-        """Return what to call each item, the id where it has no title."""
+        """Return the title of each item; the id where it has none."""
         if self.title_column is None:
             return self.item_ids
         return (
@@ -70,7 +70,7 @@ class Catalog:
         )
 
     def categories(self) -> dict[str, pl.DataFrame]:
-        """Return the attributes that are no numbers and no times: rows of `row` (item) and `value`, one for each of a list's values."""
+        """Return the categorical attributes: column to a table of `row` (item_index) and `value`, one row for each value of a list."""
         found = {}
         for column in self.attribute_columns:
             dtype = self.table[column].dtype
@@ -93,10 +93,10 @@ class Users:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Events, in any order: the columns of `INTERACTION_SCHEMA`, plus the user's own `text`, `image`, `audio` where there were any.
+    """Events, in any order: the columns of `INTERACTION_SCHEMA`, plus the user's own `text`, `image` and `audio` if there are any.
 
-    A `part` column (train, validation, test) is present when the data came with a published split, a `mood` column (happy, unhappy)
-    where the users' words were read.
+    A `part` column (train, validation, test) is present if the data has a published split, a `mood` column (happy, unhappy) if reviews
+    were classified.
     """
 
     table: pl.DataFrame
@@ -110,7 +110,7 @@ class Interactions:
 
 
 class Vocabulary:
-    """Ids in their dense order; the only place where `_id` becomes `_index`."""
+    """Ids in dense order; converts `_id` to `_index`."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids: list[str] = list(ids)
@@ -119,7 +119,7 @@ class Vocabulary:
         if len(self._index) != len(self.ids):
             twice = self._series.filter(self._series.is_duplicated())[0]
             raise DataError(
-                f"The id {twice!r} stands more than once.", where="a table of ids", fix="keep one row for each id"
+                f"The id {twice!r} occurs more than once.", where="a table of ids", fix="keep one row for each id"
             )
 
     def __len__(self) -> int:
@@ -150,10 +150,10 @@ class Embeddings:
     Attributes:
         name: Channel, for example "plot" or "poster".
         modality: One of `MODALITIES`.
-        values: (items, dim) float32; rows without content are zero and must not be read.
-        present: (items,) whether the item truly has this content.
+        values: (items, dim) float32; rows without content are zero and must not be used.
+        present: (items,) whether the item has this content (imputed rows excluded).
         encoder: Fingerprint of the encoder and its settings.
-        imputed: (items,) whether a missing row was filled in from its neighbours; None before imputation.
+        imputed: (items,) whether a missing row was imputed; None before imputation.
     """
 
     name: str
@@ -169,7 +169,7 @@ class Embeddings:
 
     @property
     def usable(self) -> Bool[np.ndarray, " items"]:
-        """Rows that hold something: present, or filled in."""
+        """Rows with a vector: present or imputed."""
         return self.present if self.imputed is None else self.present | self.imputed
 
     def unit(self) -> Float32[np.ndarray, "items dim"]:
@@ -181,7 +181,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of the items besides who touched them.
+    """Content of the items: channels and their fusion.
 
     Attributes:
         channels: Name to embeddings, rows aligned with the catalog.
@@ -192,7 +192,7 @@ class Content:
     fused: Embeddings | None = None
 
     def only(self, names: Iterable[str]) -> Content:
-        """Keep some channels; the fused vectors are dropped since they mix all of them."""
+        """Return some channels only; the fused vectors, which mix all channels, are dropped."""
         kept = set(names)
         return Content({name: e for name, e in self.channels.items() if name in kept})
 
@@ -203,11 +203,11 @@ class Histories:
 
     Attributes:
         user_ids: (users,) outside keys.
-        offsets: (users + 1,) where each user's events begin.
-        item_index: (events,) row in the catalog.
+        offsets: (users + 1,) position of each user's first event.
+        item_index: (events,) row of the catalog.
         at: (events,) microseconds since 1970, UTC.
-        weight: (events,) how much the event says; negative means dislike.
-        num_items: Rows of the catalog.
+        weight: (events,) event weight; negative means dislike.
+        num_items: Number of rows of the catalog.
     """
 
     user_ids: list[str]
@@ -226,7 +226,7 @@ class Histories:
 
     @classmethod
     def empty(cls, num_items: int, user_id: str = "") -> Histories:
-        """Return one user who has done nothing yet."""
+        """Return one user with an empty history."""
         none = np.zeros(0, np.int64)
         return cls([user_id], np.zeros(2, np.int64), none.astype(np.int32), none, none.astype(np.float32), num_items)
 
@@ -239,9 +239,9 @@ class Histories:
         return np.repeat(np.arange(len(self)), self.lengths())
 
     def matrix(self) -> sparse.csr_array:
-        """Return (users, items) float32: the sum of weights; columns sorted, duplicates summed."""
+        """Return the (users, items) float32 sums of weights; columns sorted, duplicates summed."""
         parts = (self.weight, self.item_index, self.offsets)
-        # copied: summing duplicates works in place, and these arrays are shared
+        # copied, because summing duplicates works in place and these arrays are shared
         matrix = sparse.csr_array(parts, shape=(len(self), self.num_items), copy=True)
         matrix.sum_duplicates()
         return matrix
@@ -251,7 +251,7 @@ class Histories:
         return replace(self, weight=np.asarray(weight, np.float32))
 
     def ages(self) -> Int64[np.ndarray, " events"]:
-        """Return how many events of the same user came after each event (0 for the last)."""
+        """Return the number of later events of the same user for each event (0 for the last)."""
         ends = np.repeat(self.offsets[1:], self.lengths())
         return ends - 1 - np.arange(self.num_events)
 
@@ -305,15 +305,15 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing noticed in the data, and what was done about it.
+    """One observation about the data and the action taken.
 
     Attributes:
         check: Stable name, for example "image.blank" or "events.duplicate".
-        count: How many rows or files.
-        total: Out of how many.
+        count: Number of rows or files.
+        total: Number of rows or files examined.
         action: "kept", "repaired", "dropped" or "masked".
-        examples: The first few, each with its place ("items.csv row 812, media/812.png").
-        advice: What the reader may do about it.
+        examples: First examples, each with its place ("items.csv row 812, media/812.png").
+        advice: What the user may do about it.
         severity: "info", "warning" or "error" (an error stops a run).
     """
 
@@ -328,7 +328,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was read: the three tables, and what was noticed while reading and cleaning them."""
+    """The three tables that were read, with the findings of reading and cleaning."""
 
     catalog: Catalog
     interactions: Interactions
@@ -338,13 +338,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Split:
-    """Interactions in three parts that share no row; time runs forward where `kind` says so.
+    """Interactions in three parts that share no row; ordered in time if `kind` says so.
 
     Attributes:
         kind: "user_time", "last_out", "global_time", "random", "cold_items" or "published".
         cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
         cold_validation_items: The same for validation.
-        checks: What was verified ("no row in two parts", "ties broken at random: 34.1 %", ...).
+        checks: Verified properties ("no row in two parts", "ties broken at random: 34.1 %", ...).
     """
 
     kind: str
@@ -363,12 +363,12 @@ class Samples:
     Attributes:
         table: `sample_id` (str, unique), `label` (str, one of `classes`), every column of content, and where there are such
             `group` (str: speaker, patient, author) and `part` (train, validation, test).
-        classes: Names of the labels, sorted; a label's number is its place here.
-        text_columns: Columns holding words.
+        classes: Class names, sorted; the position is the class number.
+        text_columns: Text columns.
         media_columns: Modality to the column holding a path below `media_root` (null where the sample has none).
-        attribute_columns: Categories and numbers that may be learned from; never the label, the group or the part.
-        media_root: Folder no media path may leave; None where there is no media.
-        findings: What was noticed while reading and cleaning.
+        attribute_columns: Categories and numbers used as input; never the label, the group or the part.
+        media_root: Folder that no media path may leave; None without media.
+        findings: Findings of reading and cleaning.
     """
 
     table: pl.DataFrame
@@ -387,11 +387,11 @@ class Samples:
         return self.table["sample_id"].to_list()
 
     def labels(self) -> Int64[np.ndarray, " samples"]:
-        """Return each sample's row in `classes`."""
+        """Return the class number of each sample."""
         return Vocabulary(self.classes).indices(self.table["label"])
 
     def catalog(self) -> Catalog:
-        """Return the content alone, so that whatever reads a catalog cannot see a label."""
+        """Return the content without labels, as a catalog."""
         media = [column for column in self.media_columns.values() if column in self.table.columns]
         columns = dict.fromkeys((*self.text_columns, *media, *self.attribute_columns))
         table = self.table.select(pl.col("sample_id").alias("item_id"), *columns)
@@ -400,7 +400,7 @@ class Samples:
         )
 
     def take(self, rows: Int64[np.ndarray, " chosen"]) -> Samples:
-        """Return chosen samples in the given order; the classes stay as they are."""
+        """Return chosen samples in the given order; the classes do not change."""
         return replace(self, table=self.table[rows])
 
 
@@ -410,7 +410,7 @@ class Parts:
 
     Attributes:
         kind: "published", "stratified" or "fold".
-        checks: What was verified ("no group in two parts", classes that a part lacks, ...).
+        checks: Verified properties ("no group in two parts", classes that a part lacks, ...).
     """
 
     kind: str

@@ -1,6 +1,6 @@
-"""Randomness that can be repeated.
+"""Reproducible random generators.
 
-In: one seed and the name of a purpose. Out: a generator of its own, so adding a step never shifts another step's draws.
+In: one seed and the name of a purpose. Out: an independent generator, so that adding a step never changes the draws of another step.
 """
 
 from __future__ import annotations
