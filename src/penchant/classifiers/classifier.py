@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, cast
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from penchant.core.config import Settings
+from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import join_text
@@ -95,7 +95,7 @@ class Lesson:
         )
 
 
-class Classifier(ABC):
+class Classifier(ABC, Generic[SettingsT_co]):
     """One way to tell classes apart.
 
     Args:
@@ -105,8 +105,8 @@ class Classifier(ABC):
 
     Config: ClassVar[type[Settings]]
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
-        self.config: Any = self.Config() if config is None else config
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
+        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
         self.name = name or type(self).__name__.lower()
 
     @abstractmethod

@@ -20,7 +20,7 @@ from penchant.encoders.nudity import EXPOSED, LABELS, Nudity, Region
 TINY = 1e-6
 
 
-class Detected(Classifier):
+class Detected(Classifier["Detected.Config"]):
     """The surest sighting of any of some kinds is the probability of the last class, by name; it has not been calibrated."""
 
     class Config(Settings):
@@ -33,7 +33,7 @@ class Detected(Classifier):
         least: float = Field(0.2, ge=0, le=1)
         """Score from which on a sighting is named as evidence."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         for label in self.config.labels:
             if label not in LABELS:

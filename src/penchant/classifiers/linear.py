@@ -32,7 +32,7 @@ Loss = Literal["logistic", "squared_hinge"]
 Coefficients = tuple[Float64[np.ndarray, "classes dim"], Float64[np.ndarray, " classes"]]
 
 
-class Linear(Classifier):
+class Linear(Classifier["Linear.Config"]):
     """Logistic regression, or a linear support vector machine, over standardised vectors."""
 
     class Config(Settings):
@@ -45,7 +45,7 @@ class Linear(Classifier):
         strength: list[float] = Field([0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1)
         """C, one over the strength of the pull toward zero; several are tried on validation."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.strength = float(self.config.strength[0])
         self.mean: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)

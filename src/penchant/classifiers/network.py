@@ -28,7 +28,7 @@ from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
 
 
-class Network(Classifier):
+class Network(Classifier["Network.Config"]):
     """Branches, a fusion layer, and a linear map to classes."""
 
     class Config(Settings):
@@ -57,7 +57,7 @@ class Network(Classifier):
         fine_tune_rate: float = Field(0.1, gt=0, le=1)
         """Share of the learning rate at which all of it then learns."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         if not self.config.branches:
             raise ConfigError(

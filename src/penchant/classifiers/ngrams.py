@@ -31,7 +31,7 @@ _SPACE = re.compile(r"\s+")
 Kind = Literal["word", "char"]
 
 
-class NGrams(Classifier):
+class NGrams(Classifier["NGrams.Config"]):
     """TF-IDF of word and character n-grams, and a logistic regression or support vector machine over it.
 
     Chinese words come from jieba. Seconds for 10,000 short texts. Source: Wang & Manning, Baselines and bigrams, ACL 2012.
@@ -53,7 +53,7 @@ class NGrams(Classifier):
         strength: list[float] = Field([1.0, 4.0, 16.0], min_length=1)
         """C, one over the strength of the pull toward zero; several are tried on validation."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.strength = float(self.config.strength[0])
         self.counters: list[_Counter] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypeVar
 
 from penchant.core.errors import ConfigError, nearest
 
@@ -34,6 +35,10 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise _explain(error, cls, where) from None
+
+
+SettingsT_co = TypeVar("SettingsT_co", bound=Settings, default=Settings, covariant=True)
+"""The settings of a configurable class: `class EASE(ItemToItem[EaseConfig])` has `self.config: EaseConfig`."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
 
 
-class Attributes(Encoder):
+class Attributes(Encoder["Attributes.Config"]):
     """One-hot (or many-hot) categories, and numbers as overlapping bumps over their quantiles.
 
     Learns the categories of the whole catalog; those of fewer than `min_items` items say nothing and are left out.

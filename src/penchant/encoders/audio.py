@@ -24,7 +24,7 @@ RATE = 16_000
 SILENCE = 1e-10
 
 
-class Mel(Encoder):
+class Mel(Encoder["Mel.Config"]):
     """Mean, spread and movement of log-mel bands, cepstra, chroma and spectral shape; no weights, 4 ms a clip.
 
     Source: Davis & Mermelstein, TASSP 1980 (cepstra); Tzanetakis & Cook, TSAP 2002 (statistics over a clip).
@@ -52,7 +52,7 @@ class Mel(Encoder):
         return np.stack(prepared)
 
 
-class Whisper(Encoder):
+class Whisper(Encoder["Whisper.Config"]):
     """States of Whisper tiny's encoder, mean and spread over the frames that hold sound, 768 numbers; comes as a wheel.
 
     Hears the first 30 seconds.
@@ -96,7 +96,7 @@ class Whisper(Encoder):
         return np.stack(pooled)
 
 
-class TransformersAudio(Pretrained):
+class TransformersAudio(Pretrained["TransformersAudio.Config"]):
     """Any transformers sound model (CLAP, wav2vec 2.0, AST, Whisper's encoder), by hub id or folder.
 
     A clip longer than the model's window is cut into equal windows whose vectors are averaged; the models' own way is to

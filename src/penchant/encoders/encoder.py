@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, cast
 
 import numpy as np
 from jaxtyping import Float32
 
 from penchant.core.artifacts import fingerprint
-from penchant.core.config import Settings
+from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import EncoderError
 
 
-class Encoder(ABC):
+class Encoder(ABC, Generic[SettingsT_co]):
     """A frozen encoder of one modality.
 
     Attributes:
@@ -39,8 +39,8 @@ class Encoder(ABC):
     whole_catalog: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
-    def __init__(self, config: Any = None) -> None:
-        self.config: Any = self.Config() if config is None else config
+    def __init__(self, config: SettingsT_co | None = None) -> None:
+        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
 
     @abstractmethod
     def weights(self) -> Any:
@@ -50,7 +50,7 @@ class Encoder(ABC):
         """Return 16 hex digits that change with the weights, the settings or the code's version."""
         return fingerprint(type(self).__name__, self.version, self.config, self.weights())
 
-    def load(self) -> None:  # noqa: B027 - an encoder without weights has nothing to load
+    def load(self) -> None:
         """Bring the model into memory; called once, before threads call `prepare`.
 
         Raises:

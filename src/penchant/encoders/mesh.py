@@ -33,7 +33,7 @@ class Cloud:
     statistics: Float32[np.ndarray, " dim"]
 
 
-class ShapeStatistics(Encoder):
+class ShapeStatistics(Encoder["ShapeStatistics.Config"]):
     """Distances between points, spread along the main axes, roundness, hollowness and curvature; no weights, 20 ms a mesh.
 
     Source: Osada et al., Shape distributions, TOG 2002 (D2, D1, A3).

@@ -59,7 +59,7 @@ class Region:
     height: float
 
 
-class Nudity(Encoder):
+class Nudity(Encoder["Nudity.Config"]):
     """NudeNet's detector (YOLOv8 nano), read from the ONNX file in its wheel; colours in the order its own code gives them.
 
     Source: https://github.com/notAI-tech/NudeNet. Its wheel says MIT in its metadata and holds the text of the AGPL-3.0: see to it that

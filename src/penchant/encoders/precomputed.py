@@ -29,7 +29,7 @@ MODALITY_WORDS = {
 ORDER_FIX = "give one row for each item in the catalog's order, or a Parquet file with item_id and vector"
 
 
-class Precomputed(Encoder):
+class Precomputed(Encoder["Precomputed.Config"]):
     """Vectors of your own, from a file: `path` of the channel names it, `modality` says what they describe.
 
     As an encoder it hands a vector on as it is; the file of a catalog is read by `read_vectors`.

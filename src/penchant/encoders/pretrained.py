@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypeVar
+
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import EncoderError
@@ -30,7 +32,10 @@ class PretrainedConfig(Settings):
     """Branch, tag or commit on the hub; a commit that was downloaded once is kept until this changes."""
 
 
-class Pretrained(Encoder):
+PretrainedT_co = TypeVar("PretrainedT_co", bound=PretrainedConfig, default=PretrainedConfig, covariant=True)
+
+
+class Pretrained(Encoder[PretrainedT_co]):
     """An encoder whose model the settings name; the same files give the same fingerprint wherever they lie."""
 
     licence = "the model's own"

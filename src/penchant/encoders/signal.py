@@ -36,7 +36,7 @@ class Series:
     hour: Int64[np.ndarray, " steps"]
 
 
-class SignalStatistics(Encoder):
+class SignalStatistics(Encoder["SignalStatistics.Config"]):
     """Level, spread, shape and rhythm of each channel over windows, and its course over the day; no weights, milliseconds a signal.
 
     Statistics of each window come as their mean and spread over the windows. Signals with dates add the mean of each hour and

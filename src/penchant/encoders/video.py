@@ -35,7 +35,7 @@ class Clip:
     sound: Any | None
 
 
-class FramesAndSound(Encoder):
+class FramesAndSound(Encoder["FramesAndSound.Config"]):
     """Mean and spread of its frames' vectors, and its sound's vector, each of length 1; two numbers say which were there.
 
     A video without sound, or without picture, has zeros in that place.

@@ -26,7 +26,7 @@ SIF = 1e-3
 """Words more frequent than this count less the more frequent they are (Arora et al., 2017, section 4)."""
 
 
-class Word2Vec(Encoder):
+class Word2Vec(Encoder["Word2Vec.Config"]):
     """Word2Vec trained on the catalog's own texts, words weighted by how rare they are, the common direction taken out.
 
     For words no general model knows. It reads the texts of all items, of test too, but no label and no event.
@@ -61,7 +61,7 @@ class Word2Vec(Encoder):
         return _without_common(vectors.mean(prepared, _sif(vectors)))
 
 
-class WordFile(Encoder):
+class WordFile(Encoder["WordFile.Config"]):
     """Word vectors from a file: GloVe's text, word2vec's text or binary, or a folder that `WordVectors.save` wrote.
 
     Broken lines are skipped and counted in the log. gensim's own format is refused: it is a pickle.

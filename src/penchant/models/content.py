@@ -18,7 +18,7 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, event_mat
 from penchant.models.linear import gram_of, most_touched
 
 
-class ContentKNN(ItemToItem):
+class ContentKNN(ItemToItem["ContentKNN.Config"]):
     """Similarity to the items of the history in one channel.
 
     Each item of the history speaks for its `neighbours` nearest. An item without this content is neither near nor far: it gets
@@ -41,7 +41,7 @@ class ContentKNN(ItemToItem):
 
     learns_from_behaviour = False
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
@@ -95,7 +95,7 @@ class ContentKNN(ItemToItem):
         return self
 
 
-class ContentRegression(ItemToItem):
+class ContentRegression(ItemToItem["ContentRegression.Config"]):
     """Who would touch an item, predicted from its content.
 
     Kernel ridge regression over the items somebody touched: with X the interactions, Z the channels' centred unit rows side by
@@ -125,7 +125,7 @@ class ContentRegression(ItemToItem):
         dim: int = 256
         """Directions of smoothing in a larger catalog."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
         self._whole: Float32[np.ndarray, "items items"] | None = None

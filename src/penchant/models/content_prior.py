@@ -18,7 +18,7 @@ from penchant.models.channels import centred_unit, named, pick
 from penchant.models.member import Member
 
 
-class Appeal(Member):
+class Appeal(Member["Appeal.Config"]):
     """Kernel ridge regression from content to an item's mean weight of events, items with more events counting more.
 
     Where nobody dislikes anything, the mean says nothing and log(1 + events) is predicted instead.
@@ -39,7 +39,7 @@ class Appeal(Member):
 
     learns_from_behaviour = False
 
-    def __init__(self, config: Settings | None = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
 

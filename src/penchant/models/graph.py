@@ -28,7 +28,7 @@ from penchant.models.item_to_item import (
 from penchant.models.linear import gram_of
 
 
-class GraphFilter(ItemToItem):
+class GraphFilter(ItemToItem["GraphFilter.Config"]):
     """Walks of `hops` steps over items that share users, and over items alike in content.
 
     With R~ = D_u^-a R D_i^-b and P = R~^T R~: matrix = D_i^c ((1 - w) P / |P| + w C)^hops D_i^-c, where C is the mean of the

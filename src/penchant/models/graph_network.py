@@ -115,7 +115,7 @@ class Smoothed(nn.Module):
         return mean if self.alike is None else mean + self.weight * torch.sparse.mm(self.alike, vectors)
 
 
-class GraphNetwork(Member):
+class GraphNetwork(Member[GraphNetworkConfig]):
     """LightGCN over items, with a frozen content graph beside it.
 
     A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
@@ -131,7 +131,7 @@ class GraphNetwork(Member):
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
         self.course = TrainingHistory()

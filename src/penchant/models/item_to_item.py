@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
 from scipy import sparse
+from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.schema import Histories
@@ -33,7 +34,10 @@ class ItemToItemConfig(Settings):
     """Only this many of the newest events are read when scoring; 0 reads all."""
 
 
-class ItemToItem(Member):
+ItemToItemT_co = TypeVar("ItemToItemT_co", bound=ItemToItemConfig, default=ItemToItemConfig, covariant=True)
+
+
+class ItemToItem(Member[ItemToItemT_co]):
     """Score = prior + (weighted history) @ matrix.
 
     A negative event takes its row away from the score. Cost of a score: events x the matrix's entries per row; memory: the
@@ -42,7 +46,7 @@ class ItemToItem(Member):
 
     Config = ItemToItemConfig
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.matrix: Matrix = np.zeros((0, 0), np.float32)
         self.kept: Int64[np.ndarray, " kept"] | None = None

@@ -18,7 +18,7 @@ from penchant.models.channels import centred_unit, named, read
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, liked, power
 
 
-class EASE(ItemToItem):
+class EASE(ItemToItem["EASE.Config"]):
     """Ridge regression of every item on all others, diagonal forbidden.
 
     With `content_weight`, every content dimension is one more "user" who touched the items by their value in it, so that

@@ -212,7 +212,7 @@ class SoftTokens(NextItem):
         return (self.items.scale * self.items.projected(flat)).view(*shape, -1), self.items.present[flat].view(shape)
 
 
-class LanguageModel(Sequence):
+class LanguageModel(Sequence[LanguageModelConfig]):
     """Next-item network whose reader is a causal language model, frozen or with LoRA.
 
     Trained and scored as `Sequence` is: the last state times item vectors. Cost: an epoch is events x tokens an event x the
@@ -232,7 +232,7 @@ class LanguageModel(Sequence):
 
     def _some(self, histories: Histories) -> Histories:
         """Return the users and events that are learned from."""
-        config: LanguageModelConfig = self.config
+        config = self.config
         able = np.flatnonzero(histories.lengths() > 1)
         if config.max_users is not None and config.max_users < len(able):
             users = np.sort(generator(config.seed, "train.users").choice(able, config.max_users, replace=False))
@@ -252,7 +252,7 @@ class LanguageModel(Sequence):
         return network
 
     def _backbone(self) -> Backbone:
-        config: LanguageModelConfig = self.config
+        config = self.config
         local = config.local()
         on_gpu = pick_device(config.device).type == "cuda"
         half = config.weights == "bfloat16" or (config.weights == "auto" and on_gpu)
@@ -263,7 +263,7 @@ class LanguageModel(Sequence):
         return Reader(model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout))
 
     def _check_length(self, reader: Reader) -> None:
-        config: LanguageModelConfig = self.config
+        config = self.config
         most = getattr(reader.model.config, "max_position_embeddings", None)
         longest = len(reader.prompt) + self._num_tokens(config.max_length)
         if most is not None and longest > most:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Generic, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
 
-from penchant.core.config import Settings
+from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 
 
-class Member(ABC):
+class Member(ABC, Generic[SettingsT_co]):
     """One recommender of the stack.
 
     A member never sees a user id, so a person it has never met is scored from what they did. A member that reads content
@@ -42,8 +42,8 @@ class Member(ABC):
     report: Callable[[int, float], None] | None = None
     """Told each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
-        self.config: Any = self.Config() if config is None else config
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
+        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
         self.name = name or type(self).__name__.lower()
 
     def channels(self, content: Content) -> tuple[str, ...]:

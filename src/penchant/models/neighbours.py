@@ -5,7 +5,7 @@ In: histories. Out: top-k item-to-item matrices, sparse, so they fit any catalog
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +14,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, product_top_k
 
 
-class ItemKNN(ItemToItem):
+class ItemKNN(ItemToItem["ItemKNN.Config"]):
     """Cosine similarity of item columns, shrunk where few people met both.
 
     similarity(i, j) = both / (i's users ** a x j's users ** b); a = b = 0.5 is the cosine. The nearest are chosen by it, then
@@ -56,7 +56,7 @@ class ItemKNN(ItemToItem):
         return self
 
 
-class RP3beta(ItemToItem):
+class RP3beta(ItemToItem["RP3beta.Config"]):
     """Random walk item -> user -> item, popularity held back by beta.
 
     Source: Paudel et al., Updatable, accurate, diverse, and scalable recommendations, TiiS 2017.
@@ -78,8 +78,9 @@ class RP3beta(ItemToItem):
         users_items = liked(train, self.config.max_weight)
         by_user = power(np.asarray(users_items.sum(1)).ravel(), -1.0)
         count = np.asarray(users_items.sum(0)).ravel()
-        to_item = sparse.csr_array(sparse.diags_array(by_user) @ users_items).power(self.config.alpha)
-        to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(self.config.alpha)
+        alpha: Any = self.config.alpha  # the stubs allow whole exponents only
+        to_item = sparse.csr_array(sparse.diags_array(by_user) @ users_items).power(alpha)
+        to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(alpha)
         walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
         self.matrix = product_top_k(to_user.astype(np.float32), walked.astype(np.float32), self.config.neighbours)
         return self

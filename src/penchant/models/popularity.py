@@ -5,7 +5,7 @@ In: histories. Out: the same score of an item for every user, a prior with no te
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,7 +18,7 @@ from penchant.models.member import Member
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-class Popularity(Member):
+class Popularity(Member["Popularity.Config"]):
     """log(1 + welcome events of the item), newer events counting more where a half-life is given.
 
     Dislikes are left out, so an item many people argue about is not held back.
@@ -32,7 +32,7 @@ class Popularity(Member):
         user_exponent: float = 0.0
         """An event counts 1 / (events of its user) ** this; above 0 heavy users count less."""
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int64
 from pydantic import Field
 from safetensors.numpy import load_file
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError
@@ -80,6 +81,9 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
     """Of initial weights, batches and dropout."""
 
 
+SequenceT_co = TypeVar("SequenceT_co", bound=SequenceConfig, default=SequenceConfig, covariant=True)
+
+
 def batch_of(num_events: int) -> int:
     """Return how many events a step learns from: with a few steps an epoch, a small set would end where it began."""
     return int(np.clip(num_events // LEAST_STEPS, *BATCH_EVENTS))
@@ -112,7 +116,7 @@ class NextItem(nn.Module):
         return self.backbone(self.drop(torch.cat([start, steps], dim=1)), batch.lengths + 1)
 
 
-class Sequence(Member):
+class Sequence(Member[SequenceT_co]):
     """Next-item network over fused tokens.
 
     One switch for the family (`backbone`), one for the fusion of modalities (`fusion`), one for the loss (`loss`). The state
@@ -131,7 +135,7 @@ class Sequence(Member):
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 
-    def __init__(self, config: Any = None, *, name: str = "") -> None:
+    def __init__(self, config: SequenceT_co | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.network: NextItem | None = None
         self.bases: dict[str, ChannelBasis] = {}
@@ -348,7 +352,7 @@ class Sequence(Member):
                 fix="name this member as it was named there, or leave pretrained out",
             )
         config = self.Config.read(table, where=f"{folder.name}: members.{self.name}")
-        return type(self)(config, name=self.name).restore(arrays)
+        return type(self)(cast(SequenceT_co, config), name=self.name).restore(arrays)
 
     def _take_over(self, network: NextItem, before: Sequence) -> None:
         """Copy every weight whose name and shape agree; ids only where the catalog has the same rows."""

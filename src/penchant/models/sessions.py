@@ -19,7 +19,7 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_row
 BLOCK_EVENTS = 200_000
 
 
-class SessionRegression(ItemToItem):
+class SessionRegression(ItemToItem["SessionRegression.Config"]):
     """Ridge regression from the decayed past of every event to the decayed future.
 
     For the event at position p, x_p = sum of past_decay^(d-1) e(item p-d) and y_p = sum of future_decay^d e(item p+d);

@@ -18,7 +18,7 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_row
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-class Transitions(ItemToItem):
+class Transitions(ItemToItem["Transitions.Config"]):
     """Counts of "then", within a window, nearer steps counting more; divided by both items' counts to given powers.
 
     Pairs with a disliked event do not count. Cost: events x window; memory: two dense blocks of rows.
