@@ -31,13 +31,14 @@ from penchant.metrics.ranking import measure
 from penchant.models.factory import make_member
 from penchant.pipelines.recommendation import (
     RunConfig,
+    at_test,
+    before_test,
     clean,
     encode_catalog,
     fuse,
     read,
     read_config,
     split,
-    stages,
     stop_on_errors,
 )
 
@@ -92,7 +93,8 @@ def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
     """Return what the pipeline has after fusion."""
     dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
     parts = split(dataset.interactions, config.split, config.seed)
-    validation, test = stages(dataset, parts, config)
+    validation, _ = before_test(dataset.catalog, parts, config)
+    test = at_test(dataset.catalog, parts, config)
     channels = default_channels(dataset.catalog) if config.content is None else config.content
     vectors, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return validation, test, fuse(Content(vectors), validation, config)[0]

@@ -25,7 +25,7 @@ from penchant.encoders.catalog import encode_catalog
 from penchant.experiment.fit import OURS, fit
 from penchant.metrics.intervals import paired_difference
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RunConfig, choose_members, fuse, stages
+from penchant.pipelines.recommendation import RunConfig, at_test, before_test, choose_members, fuse
 from penchant.world import WorldConfig, make_world
 
 DISLIKED = ("skip", "regret")
@@ -83,13 +83,14 @@ def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: RunConfig)
     """Return each test user's NDCG@20 on what they truly liked; the parts, users and truth are those of every other arm."""
     data = replace(dataset, interactions=Interactions(events))
     parts = split(data.interactions, config.split, config.seed)
-    validation, test = stages(data, parts, config)
+    validation, known = before_test(data.catalog, parts, config)
     embeddings, _ = encode_catalog(
         data.catalog, config.content or {}, cache=config.cache / "vectors", limits=config.media
     )
     content, fusion = fuse(Content(embeddings), validation, config)
-    tables, _ = choose_members(data, content, validation, config)
-    trained = fit(tables, validation, test.histories, content, fusion, config.fit, at=20)
+    tables, _ = choose_members(parts, content, validation, config)
+    trained = fit(tables, validation, known, content, fusion, config.fit, at=20)
+    test = at_test(data.catalog, parts, config)
     liked = parts.test.where(~pl.col("reason").is_in(DISLIKED))
     items, users = Vocabulary(data.catalog.item_ids), test.histories.user_ids
     plain = Interactions(liked.table.drop("mood", strict=False))

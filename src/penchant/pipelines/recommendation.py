@@ -18,7 +18,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError
 from penchant.core.logs import step
-from penchant.core.schema import Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
+from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
 from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.dataset import clean
 from penchant.data.histories import Config as HistoriesConfig
@@ -125,7 +125,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
-        validation, test = stages(dataset, parts, config)
+        validation, known = before_test(dataset.catalog, parts, config)
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
@@ -139,12 +139,12 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
-        tables, why = choose_members(dataset, content, validation, config)
+        tables, why = choose_members(parts, content, validation, config)
         dataset = replace(dataset, findings=(*dataset.findings, *why))
         trained = fit(
             tables,
             validation,
-            test.histories,
+            known,
             content,
             fusion,
             config.fit,
@@ -155,7 +155,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         report = assess(
             trained,
             validation,
-            test,
+            at_test(dataset.catalog, parts, config),
             dataset if groups is None else replace(dataset, users=Users(groups)),
             parts,
             content,
@@ -167,7 +167,6 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
         topics = find_topics(dataset.catalog, content.fused, seed=config.seed)
     with step("write"), tempfile.TemporaryDirectory() as scratch:
         write_report(replace(report, stages=tuple(clock.stages)), Path(scratch))
-        known = everything(dataset, config)
         facts = {
             "name": config.name,
             "seed": config.seed,
@@ -177,9 +176,8 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
             "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
             "fusion": fusion.config.model_dump(mode="json"),
         }
-        fitted = test.histories if config.fit.refit else validation.histories
-        stack = trained.stack(content)
-        bundle = Bundle(dataset.catalog, known, stack, trained.tables, topics, facts, content=content, fitted=fitted)
+        every, stack = everything(dataset, config), trained.stack(content)
+        bundle = Bundle(dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known)
         return bundle.save(config.folder, report=Path(scratch))
 
 
@@ -193,21 +191,33 @@ def read_config(path: Path) -> RunConfig:
     return config.model_copy(update={"reviews": config.reviews.below(path.parent)})
 
 
-def stages(dataset: Dataset, parts: Split, config: RunConfig) -> tuple[Stage, Stage]:
-    """Return what is known and what comes next, before validation and before the test."""
-    items = Vocabulary(dataset.catalog.item_ids)
-    users = sorted(dataset.interactions.table["user_id"].unique())
+def before_test(catalog: Catalog, parts: Split, config: RunConfig) -> tuple[Stage, Histories]:
+    """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
+    items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
+    train = _histories(items, users, config, parts.train)
+    truth = _histories(items, users, config, parts.validation)
+    known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
+    return Stage(train, truth, _among(items, parts.cold_validation_items)), known
 
-    def rows(*pieces: Interactions) -> Histories:
-        joined = Interactions(pl.concat([piece.table for piece in pieces]))
-        return build_histories(joined, items, config.histories, users=users, seed=config.seed)
 
-    train = rows(parts.train)
-    before = rows(parts.train, parts.validation) if config.fit.refit else train
-    return (
-        Stage(train, rows(parts.validation), _among(items, parts.cold_validation_items)),
-        Stage(before, rows(parts.test), _among(items, parts.cold_items)),
+def at_test(catalog: Catalog, parts: Split, config: RunConfig) -> Stage:
+    """Return the histories before the test, and the test; users who come with the test have an empty history."""
+    items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
+    before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
+    return Stage(
+        _histories(items, users, config, *before),
+        _histories(items, users, config, parts.test),
+        _among(items, parts.cold_items),
     )
+
+
+def _users(*pieces: Interactions) -> list[str]:
+    return sorted(set().union(*(piece.table["user_id"].unique() for piece in pieces)))
+
+
+def _histories(items: Vocabulary, users: list[str], config: RunConfig, *pieces: Interactions) -> Histories:
+    joined = Interactions(pl.concat([piece.table for piece in pieces]))
+    return build_histories(joined, items, config.histories, users=users, seed=config.seed)
 
 
 def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Content, Concat]:
@@ -224,14 +234,14 @@ def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Conten
 
 
 def choose_members(
-    dataset: Dataset, content: Content, validation: Stage, config: RunConfig
+    parts: Split, content: Content, validation: Stage, config: RunConfig
 ) -> tuple[MemberTables, tuple[Finding, ...]]:
     """Return the members the settings name, the defaults, or what a search under a budget finds, with its reasons.
 
     Raises:
         ConfigError: Both a search and members are asked for.
     """
-    has_time = dataset.interactions.table["at"].null_count() < len(dataset.interactions)
+    has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
         return config.members or default_members(content, has_time=has_time), ()
     if config.members is not None:
