@@ -7,6 +7,7 @@ TABLE = Table(
     "thing",
     {"path": "pathlib:Path", "gone": "package_that_is_not_there:X"},
     group="penchant.nothing",
+    base="pathlib:PurePath",
     extras={"package_that_is_not_there": "audio"},
 )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from penchant.fusion.layers import LAYERS, FusionLayer, GatedSum, drop_modalities
+from penchant.fusion import LAYERS
+from penchant.fusion.layers import FusionLayer, GatedSum, drop_modalities
 
 
 def build(name: str) -> FusionLayer:

@@ -13,5 +13,20 @@ CLASSIFIERS = Table(
         "network": "penchant.classifiers.network:Network",
     },
     group="penchant.classifiers",
+    base="penchant.classifiers.classifier:Classifier",
     extras={"torch": "networks"},
 )
+BRANCHES = Table(
+    "branch",
+    {
+        "text": "penchant.classifiers.raw:Words",
+        "image": "penchant.classifiers.images:Picture",
+        "audio": "penchant.classifiers.raw:Sound",
+        "mesh": "penchant.classifiers.raw:Points",
+        "signal": "penchant.classifiers.raw:Readings",
+    },
+    group="penchant.branches",
+    base="penchant.classifiers.branches:Branch",
+    extras={"torch": "networks"},
+)
+"""What reads raw content of one modality in a network."""

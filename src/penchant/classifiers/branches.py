@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,26 +17,15 @@ from jaxtyping import Bool, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
+from penchant.classifiers import BRANCHES
 from penchant.classifiers.classifier import View
 from penchant.classifiers.paraphrase import ParaphraseConfig
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MediaError, nearest
-from penchant.core.registry import Table
 from penchant.data.media import augmentation
 from penchant.encoders.content import WORKERS, find_content
-from penchant.networks.content_nets import ContentNetConfig, ContentNetName, FrozenVectorNet
+from penchant.networks.content_nets import ContentNetConfig, FrozenVectorNet
 
-BRANCHES = Table(
-    "branch",
-    {
-        "text": "penchant.classifiers.raw:Words",
-        "image": "penchant.classifiers.images:Picture",
-        "audio": "penchant.classifiers.raw:Sound",
-        "mesh": "penchant.classifiers.raw:Points",
-        "signal": "penchant.classifiers.raw:Readings",
-    },
-    group="penchant.branches",
-)
 Array = np.ndarray
 Prepared = Array | None
 
@@ -61,9 +50,9 @@ class BranchConfig(Settings):
 
     channel: str | None = None
     """Frozen vectors read."""
-    modality: Literal["text", "image", "audio", "mesh", "signal"] | None = None
-    """Raw content read, instead of a channel."""
-    net: ContentNetName | None = None
+    modality: str | None = None
+    """Raw content read, instead of a channel: text, image, audio, mesh, signal."""
+    net: str | None = None
     """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Pictures are also read by
     resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
     model: str | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.seeds import generator
 from penchant.data.media.augmentation import draw_mixup
-from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
+from penchant.fusion import LAYERS
+from penchant.fusion.layers import FusionLayer, drop_modalities
 from penchant.networks.image_nets import VisionNet
 from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
@@ -36,7 +37,7 @@ class Network(Classifier["Network.Config"]):
 
         branches: dict[str, BranchConfig] = {}
         """What it reads, by name."""
-        fusion: Literal["concat", "gated", "attention"] = "concat"
+        fusion: str = "concat"
         """How several branches become one vector; of no effect with one."""
         dim: int = Field(64, ge=4)
         """Width of each branch and of what they become."""

@@ -10,22 +10,28 @@ from typing import Annotated, Any
 
 import typer
 
-from penchant.classifiers import CLASSIFIERS
+from penchant.classifiers import BRANCHES, CLASSIFIERS
 from penchant.cli.options import AsJson
 from penchant.cli.printing import say, told
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
-from penchant.data import SOURCES
+from penchant.data import LABELLED, SOURCES
 from penchant.encoders import ENCODERS
-from penchant.fusion import FUSIONS
+from penchant.fusion import FUSIONS, LAYERS
 from penchant.metrics import METRICS
 from penchant.models import MODELS
+from penchant.networks import BACKBONES
 from penchant.pipelines import classification, moderation
 from penchant.pipelines.recommendation import RunConfig
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="encoders, models, classifiers, fusions, metrics, sources or settings.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="encoders, models, classifiers, fusions, metrics, sources, labelled, branches, backbones, layers or settings."
+        ),
+    ],
     markdown: Annotated[bool, typer.Option(help="Settings as a Markdown page.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,6 +44,10 @@ def list_names(
             "fusions": FUSIONS,
             "metrics": METRICS,
             "sources": SOURCES,
+            "labelled": LABELLED,
+            "branches": BRANCHES,
+            "backbones": BACKBONES,
+            "layers": LAYERS,
         }
         if kind == "settings":
             lines = list(settings("", RunConfig))
@@ -46,11 +56,11 @@ def list_names(
             ]
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerateConfig)]
             for what in ("models", "classifiers", "encoders"):
-                for name in tables[what].names():
+                for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
             say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
         elif kind in tables:
-            say(tables[kind].names(), as_json)
+            say(sorted(tables[kind].names()), as_json)
         else:
             raise ConfigError(
                 f"There is no list {kind!r}.", where="penchant list", fix=f"one of {', '.join([*tables, 'settings'])}"

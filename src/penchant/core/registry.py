@@ -1,13 +1,15 @@
 """Literal tables of names, loaded only when used.
 
-In: `{"name": "module:Class"}` in a package's `__init__.py`. Out: the class, or an error that names its neighbours.
+In: `{"name": "module:Class"}` in a package's `__init__.py`, and entry points of installed packages. Out: the class or function, checked
+against the table's contract; or an error that names the entry, its package and the fix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from penchant.core.errors import ConfigError, MissingExtraError, nearest
@@ -16,48 +18,107 @@ from penchant.core.errors import ConfigError, MissingExtraError, nearest
 class Table:
     """What one package offers by name; other packages add names through an entry point.
 
+    A name belongs to one package: a name that is built in, or that two installed packages offer, is refused rather than guessed.
+
     Args:
         kind: Singular noun for messages ("encoder", "model").
         entries: Name to "module:Class".
         group: Entry point group that may add names, for example "penchant.models".
+        base: "module:Class" that every class of the table derives from, imported when an entry is loaded; None for a table of functions.
+        arguments: Names of the positional arguments that every function of the table takes; unused where `base` is given.
         extras: Import name of a third-party package to the extra that installs it.
     """
 
     def __init__(
-        self, kind: str, entries: Mapping[str, str], *, group: str, extras: Mapping[str, str] | None = None
+        self,
+        kind: str,
+        entries: Mapping[str, str],
+        *,
+        group: str,
+        base: str | None = None,
+        arguments: Sequence[str] = (),
+        extras: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
         self._entries = dict(entries)
         self._group = group
+        self._base = base
+        self._arguments = tuple(arguments)
         self._extras = dict(extras or {})
 
     def names(self) -> list[str]:
-        """Return every known name, sorted."""
-        return sorted({*self._entries, *(point.name for point in entry_points(group=self._group))})
+        """Return every known name: the built-in ones in the order of the table, then those of other packages, sorted."""
+        outside = {point.name for point in entry_points(group=self._group)}
+        return [*self._entries, *sorted(outside - set(self._entries))]
 
     def load(self, name: str) -> Any:
-        """Import and return the class behind a name.
+        """Import and return the class or function behind a name.
 
         Raises:
-            ConfigError: The name is unknown.
+            ConfigError: The name is unknown or offered twice, its package cannot be imported, or it is not what the table holds.
             MissingExtraError: Its third-party package is not installed.
         """
-        address = self._entries.get(name)
-        if address is None:
-            return self._load_outside(name)
-        module, _, attribute = address.partition(":")
-        try:
-            return getattr(import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            if package in self._extras:
-                raise MissingExtraError(package, self._extras[package]) from error
-            raise
+        points = [point for point in entry_points(group=self._group) if point.name == name]
+        if name in self._entries:
+            points.insert(0, EntryPoint(name, self._entries[name], self._group))
+        if not points:
+            raise ConfigError(
+                f"There is no {self.kind} {name!r}.",
+                where=f"the table of {self.kind}s",
+                fix=nearest(name, self.names()),
+            )
+        if len({point.value for point in points}) > 1:
+            owners = [_owner(point) for point in points]
+            raise ConfigError(
+                f"{len(points)} packages offer the {self.kind} {name!r}: {', '.join(owners)}.",
+                where=_place(points[-1]),
+                fix=f"rename it in {owners[-1]}, or uninstall that package",
+            )
+        found = self._import(points[0])
+        for problem, fix in self._problems(found):
+            raise ConfigError(f"The {self.kind} {name!r} {problem}.", where=_place(points[0]), fix=fix)
+        return found
 
-    def _load_outside(self, name: str) -> Any:
-        for point in entry_points(group=self._group):
-            if point.name == name:
-                return point.load()
-        raise ConfigError(
-            f"There is no {self.kind} {name!r}.", where=f"the table of {self.kind}s", fix=nearest(name, self.names())
-        )
+    def _import(self, point: EntryPoint) -> Any:
+        try:
+            return point.load()
+        except Exception as error:
+            missing = (getattr(error, "name", None) or "").partition(".")[0]
+            if isinstance(error, ModuleNotFoundError) and missing in self._extras:
+                raise MissingExtraError(missing, self._extras[missing]) from error
+            if point.name in self._entries:
+                raise
+            raise ConfigError(
+                f"The {self.kind} {point.name!r} cannot be imported: {type(error).__name__}: {error}.",
+                where=_place(point),
+                fix=f"update or uninstall {_owner(point)}, or leave {point.name!r} out of the settings",
+            ) from error
+
+    def _problems(self, found: Any) -> Iterator[tuple[str, str]]:
+        """Yield what keeps an entry from being used, and the fix."""
+        shown = f"class {found.__qualname__}" if isinstance(found, type) else f"{type(found).__name__} {found!r}"[:60]
+        if self._base is None:
+            call = f"f({', '.join(self._arguments)})"
+            if isinstance(found, type) or not callable(found):
+                yield f"is the {shown}, not a function", f"name a function {call} in the entry point"
+                return
+            try:
+                inspect.signature(found).bind(*self._arguments)
+            except TypeError as error:
+                yield f"cannot be called as {call}: {error}", f"give it the signature {call}"
+            return
+        module, _, attribute = self._base.partition(":")
+        base = getattr(import_module(module), attribute)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            yield f"is the {shown}, not a subclass of {attribute}", f"derive it from {module}.{attribute}"
+        elif missing := sorted(getattr(found, "__abstractmethods__", ())):
+            yield f"lacks {', '.join(missing)}", f"implement what {module}.{attribute} declares"
+
+
+def _owner(point: EntryPoint) -> str:
+    """Return the package and version of an entry point; one made from a built-in entry has no distribution."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "penchant"
+
+
+def _place(point: EntryPoint) -> str:
+    return f"{_owner(point)}: entry point {point.group}: {point.name} = {point.value}"

@@ -18,4 +18,20 @@ SOURCES = Table(
         "emotify": "penchant.data.converters.emotify:read_emotify",
     },
     group="penchant.sources",
+    arguments=("config",),
+)
+LABELLED = Table(
+    "labelled source",
+    {
+        "files": "penchant.data.read.samples:read_sample_files",
+        "mm_sentiment": "penchant.data.converters.labelled:read_mm_sentiment",
+        "zh_sentiment": "penchant.data.converters.labelled:read_zh_sentiment",
+        "cold": "penchant.data.converters.labelled:read_cold",
+        "davidson": "penchant.data.converters.labelled:read_davidson",
+        "memes": "penchant.data.converters.labelled:read_memes",
+        "depresjon": "penchant.data.converters.labelled:read_depresjon",
+        "cough": "penchant.data.converters.labelled:read_cough",
+    },
+    group="penchant.labelled",
+    arguments=("config",),
 )

@@ -29,6 +29,7 @@ ENCODERS = Table(
         "precomputed": "penchant.encoders.precomputed:Precomputed",
     },
     group="penchant.encoders",
+    base="penchant.encoders.encoder:Encoder",
     extras={
         "torch": "text",
         "transformers": "text",

@@ -25,7 +25,7 @@ from penchant.experiment.pool import Panel
 from penchant.experiment.selection import Config as ChoiceConfig
 from penchant.experiment.selection import Judge, choose_settings
 from penchant.fusion import late
-from penchant.fusion.concat import Concat
+from penchant.fusion.fusion import Fusion
 from penchant.models.ensemble import Stack
 from penchant.models.factory import MemberTables, make_member
 from penchant.models.member import Member
@@ -117,7 +117,7 @@ def fit(
     validation: Stage,
     final: Histories,
     content: Content,
-    fusion: Concat,
+    fusion: Fusion,
     config: Config,
     *,
     at: int,
@@ -160,7 +160,7 @@ def _fit_pool(
     pool: Mapping[str, Variant],
     histories: Histories,
     content: Content,
-    fusion: Concat,
+    fusion: Fusion,
     cache: Path | None,
     before: Panel | None = None,
 ) -> tuple[Panel, dict[str, float]]:

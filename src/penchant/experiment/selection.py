@@ -5,7 +5,7 @@ In: tables of members in which a list means "one of these". Out: the same tables
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.experiment.pool import Panel
-from penchant.fusion.concat import Concat
+from penchant.fusion.fusion import Fusion, make_fusion
 from penchant.fusion.late import Weights
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
@@ -96,17 +96,25 @@ def choose_settings(
     return chosen
 
 
-def choose_fusion(content: Content, train: Histories, judge: Judge, options: list[Concat.Config]) -> Concat:
-    """Return the concatenation whose nearest neighbours recommend best on validation."""
-    if len(options) == 1 or not content.channels:
-        return Concat(options[0])
+def choose_fusion(content: Content, train: Histories, judge: Judge, tables: Sequence[Mapping[str, Any]]) -> Fusion:
+    """Return the fusion whose nearest neighbours recommend best on validation.
+
+    Args:
+        content: Channels.
+        train: What the neighbours learn from.
+        judge: Validation users.
+        tables: Fusions to compare, each a kind and its settings.
+    """
+    fusions = [make_fusion(table, where="fusion") for table in tables]
+    if len(fusions) == 1 or not content.channels:
+        return fusions[0]
     scored = []
-    for option in options:
-        fused = Concat(option)(content.channels)
-        member = ContentKNN(name="fused").fit(train, Content(content.channels, fused))
+    for table, fusion in zip(tables, fusions, strict=True):
+        member = ContentKNN(name="fused").fit(train, Content(content.channels, fusion(content.channels)))
         scored.append(judge(Panel({"fused": member}), Weights({"fused": 1.0})))
-        logger.info("  concat dim %d whiten %s: validation NDCG %.4f", option.dim, option.whiten, scored[-1])
-    return Concat(options[int(np.argmax(scored))])
+        settings = ", ".join(f"{name} {value}" for name, value in table.items())
+        logger.info("  fusion %s: validation NDCG %.4f", settings, scored[-1])
+    return fusions[int(np.argmax(scored))]
 
 
 def _best(

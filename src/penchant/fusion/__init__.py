@@ -4,4 +4,21 @@ from __future__ import annotations
 
 from penchant.core.registry import Table
 
-FUSIONS = Table("fusion", {"concat": "penchant.fusion.concat:Concat"}, group="penchant.fusions")
+FUSIONS = Table(
+    "fusion",
+    {"concat": "penchant.fusion.concat:Concat"},
+    group="penchant.fusions",
+    base="penchant.fusion.fusion:Fusion",
+)
+LAYERS = Table(
+    "fusion layer",
+    {
+        "concat": "penchant.fusion.layers:SideBySide",
+        "gated": "penchant.fusion.layers:GatedSum",
+        "attention": "penchant.fusion.layers:CrossModal",
+    },
+    group="penchant.fusion_layers",
+    base="penchant.fusion.layers:FusionLayer",
+    extras={"torch": "networks"},
+)
+"""Fusion that is learned with the network it feeds."""

@@ -12,12 +12,13 @@ from jaxtyping import Float32
 
 from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
+from penchant.fusion.fusion import Fusion
 
 MIN_SHARE = 1e-3
 """Directions with less than this share of the strongest one's spread are noise; whitening would blow them up."""
 
 
-class Concat:
+class Concat(Fusion["Concat.Config"]):
     """PCA of each channel, optional whitening, unit rows, side by side.
 
     Source: whitening as in Zhang et al., Are ID embeddings necessary? Whitening pre-trained text embeddings, ICDE 2024.
@@ -30,9 +31,6 @@ class Concat:
         """Directions kept of each channel."""
         whiten: bool = False
         """Give every kept direction the same spread, so that what most items share does not decide what is alike."""
-
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or self.Config()
 
     def __call__(self, channels: Mapping[str, Embeddings]) -> Embeddings | None:
         """Return the fused vectors, of unit length; None where there is no channel.

@@ -10,19 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from penchant.core.registry import Table
-
-LAYERS = Table(
-    "fusion layer",
-    {
-        "concat": "penchant.fusion.layers:SideBySide",
-        "gated": "penchant.fusion.layers:GatedSum",
-        "attention": "penchant.fusion.layers:CrossModal",
-    },
-    group="penchant.fusion_layers",
-    extras={"torch": "networks"},
-)
-
 
 class FusionLayer(nn.Module):
     """The contract.

@@ -15,5 +15,6 @@ METRICS = Table(
         "map": "penchant.metrics.ranking:average_precision",
     },
     group="penchant.metrics",
+    arguments=("hits", "num_relevant", "k"),
 )
-"""A metric is a function of (hits, num_relevant, k) that gives one number for each user; its mean over users is reported."""
+"""A metric is a function of (hits, num_relevant, k) that gives one number for each user; the report has the mean of every one."""

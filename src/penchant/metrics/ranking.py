@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float64, Int32, Int64
 
-from penchant.core.errors import DataError
+from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics import METRICS
 
@@ -31,7 +32,7 @@ def measure(
     truth: Histories,
     *,
     ks: Sequence[int] = (5, 10, 20, 50),
-    metrics: Sequence[str] = ("recall", "precision", "hit_rate", "ndcg", "mrr", "map"),
+    metrics: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """Return `user_id` and one column for each metric and k ("recall@20"), one row for each user who has a true item.
 
@@ -39,18 +40,20 @@ def measure(
         recommendations: Lists at least as long as the largest k, or the whole catalog if that is shorter.
         truth: What the same users chose later, rows in the same order.
         ks: Cut-offs.
-        metrics: Names in `METRICS`.
+        metrics: Names in `METRICS`; None takes all.
 
     Raises:
         DataError: The users differ, a list holds an item twice, or a list was cut before the largest k.
-        ConfigError: A metric is unknown.
+        ConfigError: A metric is unknown, or does not give one number for each user.
     """
-    functions = {name: METRICS.load(name) for name in metrics}
+    functions = {name: METRICS.load(name) for name in (METRICS.names() if metrics is None else metrics)}
     ranked = recommendations.item_index
     _check(recommendations, truth, max(ks))
     hits = hit_matrix(ranked, truth)
     num_relevant = relevant(truth).counts()
-    columns = {f"{name}@{k}": f(hits, num_relevant, k) for name, f in functions.items() for k in ks}
+    columns = {
+        f"{name}@{k}": _per_user(name, f(hits, num_relevant, k), len(hits)) for name, f in functions.items() for k in ks
+    }
     table = pl.DataFrame({"user_id": pl.Series(recommendations.user_ids, dtype=pl.String), **columns})
     return table.filter(pl.Series(num_relevant > 0))
 
@@ -171,6 +174,18 @@ def average_precision(
     top = hits[:, :k]
     precisions = np.cumsum(top, axis=1) / np.arange(1, top.shape[1] + 1)
     return (precisions * top).sum(axis=1) / np.maximum(num_relevant, 1)
+
+
+def _per_user(name: str, values: Any, num_users: int) -> Float64[np.ndarray, " users"]:
+    """Return a metric's values; a metric of another package may give anything."""
+    values = np.asarray(values, np.float64)
+    if values.shape != (num_users,) or not np.isfinite(values).all():
+        raise ConfigError(
+            f"The metric {name!r} gave {values.shape} numbers for {num_users} users, or not all of them finite.",
+            where="the table of metrics",
+            fix="return one finite number for each row of hits",
+        )
+    return values
 
 
 def _blocks(ranked: Int32[np.ndarray, "users K"]) -> Iterator[slice]:

@@ -22,5 +22,6 @@ MODELS = Table(
         "language_model": "penchant.models.llm:LanguageModel",
     },
     group="penchant.models",
+    base="penchant.models.member:Member",
     extras={"torch": "networks"},
 )

@@ -49,7 +49,7 @@ class GraphNetworkConfig(TrainerConfig):
     """Content channels read; None takes all, [] none."""
     channel_dim: int = Field(128, ge=1)
     """Main directions of each channel that are read."""
-    fusion: Literal["concat", "gated", "attention"] = "gated"
+    fusion: str = "gated"
     """How the channels of one item become one vector."""
     use_ids: bool = True
     """Whether an item has a part of its own beside its content."""

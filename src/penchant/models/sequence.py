@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
     """Content channels an item token is made of; None takes all, [] none."""
     channel_dim: int = Field(128, ge=1)
     """Main directions of each channel that are read."""
-    fusion: Literal["concat", "gated", "attention"] = "gated"
+    fusion: str = "gated"
     """How the channels become one token: side by side, gated sum (feature level), attention over modalities (model level)."""
     use_ids: bool = True
     """Whether an item has a part of its own beside its content."""

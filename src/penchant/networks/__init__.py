@@ -15,5 +15,6 @@ BACKBONES = Table(
         "mean": "penchant.networks.backbones:Mean",
     },
     group="penchant.backbones",
+    base="penchant.networks.backbones:Backbone",
     extras={"torch": "networks"},
 )

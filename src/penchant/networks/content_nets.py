@@ -16,20 +16,6 @@ from penchant.core.config import Settings
 from penchant.networks import BACKBONES
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 
-ContentNetName = Literal[
-    "lstm",
-    "gru",
-    "rnn",
-    "cnn",
-    "transformer",
-    "mean",
-    "picture_cnn",
-    "pointnet",
-    "resnet",
-    "mobilenet",
-    "vit",
-    "efficientnet",
-]
 SEQUENCES = ("lstm", "gru", "rnn", "cnn", "transformer", "mean")
 
 

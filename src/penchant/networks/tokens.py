@@ -16,7 +16,8 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from penchant.core.schema import Embeddings
-from penchant.fusion.layers import LAYERS, FusionLayer, drop_modalities
+from penchant.fusion import LAYERS
+from penchant.fusion.layers import FusionLayer, drop_modalities
 from penchant.networks.losses import info_nce
 
 MIN_SHARE = 1e-3

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ from penchant.experiment.search import Config as SearchConfig
 from penchant.experiment.search import search
 from penchant.experiment.selection import Judge, choose_fusion
 from penchant.explanation.topics import find_topics
-from penchant.fusion.concat import Concat
+from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models.factory import MemberTables
@@ -50,12 +51,34 @@ from penchant.reporting.report import write_report
 class FusionConfig(Settings):
     """Feature-level fusion; several values are tried on validation."""
 
+    kind: str = "concat"
+    """How the channels become one vector: concat, or a name that another package adds."""
     dim: list[int] = [64, 128]
-    """Directions kept of each channel."""
+    """Of concat: directions kept of each channel."""
     whiten: list[bool] = [False, True]
-    """Whether they get the same spread."""
+    """Of concat: whether they get the same spread."""
+    options: dict[str, Any] = {}
+    """Settings of another kind; of a list each value is tried on validation."""
     impute: bool = True
     """Fill missing content in from items that share users."""
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Return every kind and settings to compare on validation.
+
+        Raises:
+            ConfigError: A setting of concat is given to another kind.
+        """
+        own = {"dim": self.dim, "whiten": self.whiten}
+        if self.kind != "concat":
+            if extra := sorted(self.model_fields_set & set(own)):
+                raise ConfigError(
+                    f"fusion.{extra[0]} is a setting of concat, not of {self.kind!r}.",
+                    where=f"fusion.{extra[0]}",
+                    fix="put the settings of another kind under [fusion.options]",
+                )
+            own = {}
+        grid = {n: v if isinstance(v, list) else [v] for n, v in {**own, **self.options}.items()}
+        return [{"kind": self.kind, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
 
 
 class RunConfig(Settings):
@@ -174,7 +197,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
             "versions": dict(report.versions),
             "histories": config.histories.model_dump(mode="json"),
             "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
-            "fusion": fusion.config.model_dump(mode="json"),
+            "fusion": fusion.table(),
         }
         every, stack = everything(dataset, config), trained.stack(content)
         bundle = Bundle(dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known)
@@ -220,16 +243,15 @@ def _histories(items: Vocabulary, users: list[str], config: RunConfig, *pieces: 
     return build_histories(joined, items, config.histories, users=users, seed=config.seed)
 
 
-def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Content, Concat]:
+def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Content, Fusion]:
     """Fill missing content in, and put the channels side by side as validation likes best."""
     channels = dict(content.channels)
     if config.fusion.impute and any(not e.present.all() for e in channels.values()):
         graph = item_graph(validation.histories.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
     judge = Judge.sample(validation.histories, validation.truth, config.evaluation.at, 1000, validation.candidates)
-    options = [Concat.Config(dim=d, whiten=w) for d in config.fusion.dim for w in config.fusion.whiten]
     filled = Content(channels)
-    fusion = choose_fusion(filled, validation.histories, judge, options)
+    fusion = choose_fusion(filled, validation.histories, judge, config.fusion.tables())
     return Content(channels, fusion(channels)), fusion
 
 

@@ -27,7 +27,7 @@ from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
 from penchant.explanation.topics import Topics
-from penchant.fusion.concat import Concat
+from penchant.fusion.fusion import make_fusion
 from penchant.models.channels import pick, read
 from penchant.models.content import ContentKNN, ContentRegression
 from penchant.models.ensemble import Stack
@@ -170,7 +170,7 @@ def _grown_content(bundle: Bundle, new: Sequence[Newcomer]) -> Content:
     channels = {name: _with_rows(e, [i.vectors.get(name) for i in new]) for name, e in bundle.content.channels.items()}
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:
-        fused = Concat(Concat.Config.read(dict(bundle.facts["fusion"]), where="the bundle's facts"))(channels)
+        fused = make_fusion(bundle.facts["fusion"], where="the bundle's facts")(channels)
     elif bundle.content.fused is not None:
         fused = _with_rows(bundle.content.fused, [None] * len(new))
     return Content(channels, fused)

@@ -14,8 +14,8 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
-from penchant.core.registry import Table
 from penchant.core.schema import Finding, Samples
+from penchant.data import LABELLED
 from penchant.data.findings import found
 from penchant.data.read.column_types import as_attributes, find_roles
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
@@ -23,20 +23,6 @@ from penchant.data.read.folders import MEDIA_ENDINGS, read_class_folders
 from penchant.data.read.labels import check_classes, read_labels
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
 
-LABELLED = Table(
-    "labelled source",
-    {
-        "files": "penchant.data.read.samples:read_sample_files",
-        "mm_sentiment": "penchant.data.converters.labelled:read_mm_sentiment",
-        "zh_sentiment": "penchant.data.converters.labelled:read_zh_sentiment",
-        "cold": "penchant.data.converters.labelled:read_cold",
-        "davidson": "penchant.data.converters.labelled:read_davidson",
-        "memes": "penchant.data.converters.labelled:read_memes",
-        "depresjon": "penchant.data.converters.labelled:read_depresjon",
-        "cough": "penchant.data.converters.labelled:read_cough",
-    },
-    group="penchant.labelled",
-)
 SAMPLE_FILES = ("samples", "data", "dataset", "labels")
 OURS = ("sample_id", "label", "group", "part")
 """Columns that are never content."""
