@@ -42,6 +42,9 @@ docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
+mutants: $(STAMP)  ## mutation testing, see benchmarks/MUTANTS.md (MUTANTS="experiment/pool.py metrics" SAMPLE=100 SEED=0)
+	$(BIN)/python benchmarks/mutants.py $(MUTANTS) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
+
 PEERS := .venv-peers
 
 $(PEERS)/installed: requirements/peers.txt
