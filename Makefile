@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard docs clean
+.PHONY: help demo test test-slow check format bench leaderboard docs messages clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ check: $(STAMP)  ## format, lint, types, import layers
 format: $(STAMP)  ## mend formatting and what lint can mend
 	$(BIN)/ruff check --fix src tests benchmarks
 	$(BIN)/ruff format src tests benchmarks
+
+messages: $(STAMP)  ## collect the messages for translation and compile the catalogs
+	PYTHONPATH=tests $(BIN)/python tests/message_catalogs.py
 
 docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 	(printf '# Every setting\n\nWritten by `make docs` from the docstrings of the settings themselves.\n\n'; $(BIN)/penchant list settings --markdown) > docs/configuration.md

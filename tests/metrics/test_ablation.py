@@ -2,12 +2,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from penchant.core.messages import Translator
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
 from penchant.metrics.comparison import Cost
 from penchant.metrics.intervals import BETTER, SAME, Config
 from penchant.metrics.slices import Labels
 from penchant.reporting.conclusions import ablation_sentences
-from penchant.reporting.messages import Words
 
 USERS = 300
 IDS = [f"u{n}" for n in range(USERS)]
@@ -99,7 +99,8 @@ def test_a_cost_that_timings_cannot_tell_is_no_cost():
     costs = {payoff.channel: payoff.cost for payoff in found.payoffs}
     assert costs == {"text": Cost(30.0, 3.0), "image": Cost(0.0, 0.0), "sound": Cost(0.0, 0.0)}
     said = {
-        payoff.channel: text for payoff, text in zip(found.payoffs, ablation_sentences(found, Words("en")), strict=True)
+        payoff.channel: text
+        for payoff, text in zip(found.payoffs, ablation_sentences(found, Translator("en")), strict=True)
     }
     assert said["text"].endswith("It costs 30.0 s once and 3.0 ms per user.")
     assert said["image"].endswith("It has no measurable cost.")

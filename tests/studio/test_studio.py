@@ -20,7 +20,7 @@ from penchant.service.app import create_app
 from penchant.service.security import make_key
 from penchant.service.service import Config
 from penchant.studio import charts
-from penchant.studio.messages import CHANNELS, KINDS, WORDS, Words
+from penchant.studio.language import PageTranslator
 from penchant.studio.page_context import preferred
 from shop import make_bundle
 
@@ -135,14 +135,6 @@ def test_choice_of_language_and_theme_is_remembered(studio: TestClient):
 )
 def test_browser_language_is_read_by_weight(header: str, language: str):
     assert preferred(header) == language
-
-
-def test_every_phrase_exists_in_both_languages_with_the_same_gaps():
-    for table in (WORDS, CHANNELS, KINDS):
-        for key, phrases in table.items():
-            gaps = [sorted(re.findall(r"{(\w+)}", phrase)) for phrase in phrases]
-            assert gaps[0] == gaps[1], key
-            assert all(phrases), key
 
 
 def test_event_changes_the_list_on_the_page(studio: TestClient):
@@ -282,7 +274,7 @@ def test_search_by_a_dropped_sound_and_nothing_else(studio: TestClient, gallery:
 
 def test_waterfall_sums_to_the_score(reader: TestClient):
     found = reader.get("/v1/users/u0/explanations/i0").json()
-    steps = charts.steps_of(found, Words("en"))
+    steps = charts.steps_of(found, PageTranslator("en"))
     assert sum(step["value"] for step in steps[:-1]) == pytest.approx(found["score"], abs=1e-6)
     assert steps[-2]["end"] == pytest.approx(steps[-1]["end"], abs=1e-6)
 

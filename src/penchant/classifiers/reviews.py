@@ -16,6 +16,7 @@ from pydantic import Field
 from penchant.classifiers.bundle import load_classifier
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
@@ -128,7 +129,12 @@ def _findings(mood: pl.Series, chance: pl.Series, words: pl.Series) -> list[Find
     shown = words.filter(unhappy.fill_null(False)).unique(maintain_order=True).head(3)
     found = [
         Finding(
-            "reviews.happy", int((mood == "happy").sum()), said, "kept", (), "these events weigh what their kind says"
+            "reviews.happy",
+            int((mood == "happy").sum()),
+            said,
+            "kept",
+            (),
+            message("these events weigh what their kind says"),
         ),
         Finding(
             "reviews.unhappy",
@@ -136,11 +142,18 @@ def _findings(mood: pl.Series, chance: pl.Series, words: pl.Series) -> list[Find
             said,
             "repaired",
             tuple(text[:60] for text in shown),
-            "these events count against their items (histories.unhappy), whatever their kind says",
+            message("these events count against their items (histories.unhappy), whatever their kind says"),
         ),
-        Finding("reviews.unsure", read - mood.count(), said, "kept", (), "not clear: they weigh what their kind says"),
+        Finding(
+            "reviews.unsure",
+            read - mood.count(),
+            said,
+            "kept",
+            (),
+            message("not clear: they weigh what their kind says"),
+        ),
     ]
     if said > read:
-        advice = "no classifier reads their language: name one in [reviews.sentiment]"
+        advice = message("no classifier reads their language: name one in [reviews.sentiment]")
         found.append(Finding("reviews.not_read", said - read, said, "kept", (), advice, "warning"))
     return found

@@ -12,10 +12,17 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from penchant.core.messages import message
+
 
 def hardware() -> str:
     """Return processor, cores and Python."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
+    return message(
+        "{machine}, {count} cores, Python {version}",
+        machine=platform.machine(),
+        count=os.cpu_count(),
+        version=sys.version.split()[0],
+    )
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
@@ -149,7 +150,9 @@ def encode_batches(
             ahead = submit(start + size)
             done = _encode_bearable(encoder, [made for made in batch if not isinstance(made[2], Exception)])
             failed = [made for made in (*batch, *done) if isinstance(made[2], Exception)]
-            failures += [f"{content.place(row)}: {_reason(error)}" for _, row, error in failed]
+            failures += [
+                message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
+            ]
             good = [(key, vector) for key, _, vector in done if not isinstance(vector, Exception)]
             if good:
                 yield [key for key, _ in good], np.stack([vector for _, vector in good])
@@ -283,7 +286,7 @@ def _check(values: Float32[np.ndarray, "batch dim"], places: Sequence[str], name
 def _failed(failures: Sequence[str], total: int) -> list[Finding]:
     if not failures:
         return []
-    advice = "the item goes on without this content; mend or remove the file"
+    advice = message("the item goes on without this content; mend or remove the file")
     return [Finding("encode.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning")]
 
 

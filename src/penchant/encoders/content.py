@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from penchant.core.errors import ConfigError, MediaError, nearest
+from penchant.core.messages import message
 from penchant.core.schema import Catalog
 from penchant.data.media import (
     MediaLimits,
@@ -125,7 +126,7 @@ def _in_memory(catalog: Catalog, texts: list[str | None]) -> RawContent:
         [len(text or "") for text in texts],
         {},
         lambda row: texts[row],
-        lambda row: f"item {ids[row]}",
+        lambda row: message("item {id}", id=ids[row]),
     )
 
 
@@ -152,7 +153,7 @@ def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) ->
         [size for _, size in found],
         _form(modality, limits),
         lambda row: _load(root, paths[row], modality, limits),
-        lambda row: f"item {ids[row]}, {paths[row]}",
+        lambda row: message("{place}, {file}", place=message("item {id}", id=ids[row]), file=paths[row]),
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Samples
 from penchant.data.media import MediaLimits, load_picture, resolve
 from penchant.encoders.content import find_content
@@ -157,10 +158,10 @@ def _larger(catalog: Catalog, row: int, max_side: int, limits: MediaLimits) -> I
 
 def _findings(words: Words) -> list[Finding]:
     shown = tuple(text.replace("\n", " / ") for text in words.first())
-    advice = "what stands written in these pictures is read as words"
+    advice = message("what stands written in these pictures is read as words")
     found = [Finding("ocr.read", words.num_worded, words.num_files, "kept", shown, advice)]
     if words.failures:
-        advice = "they go on without their words; mend or remove the files"
+        advice = message("they go on without their words; mend or remove the files")
         failed = len(words.failures)
         found.append(Finding("ocr.failed", failed, words.num_files, "masked", words.failures[:5], advice, "warning"))
     return found

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Finding, Samples
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import find_content
@@ -140,15 +141,15 @@ def _is_understood(piece: Any) -> bool:
 
 
 def _findings(words: Words) -> list[Finding]:
-    advice = "what is said in these sounds was written down and is read as words"
+    advice = message("what is said in these sounds was written down and is read as words")
     found = [Finding("transcript.heard", words.num_worded, words.num_files, "kept", words.first(), advice)]
     if words.num_bare:
-        advice = (
+        advice = message(
             "nothing was said, or nothing the speech model understands (another language, noise): they have no words"
         )
         found.append(Finding("transcript.nothing", words.num_bare, words.num_files, "kept", (), advice))
     if words.failures:
-        advice, failed = "they go on without a transcript; mend or remove the files", len(words.failures)
+        advice, failed = message("they go on without a transcript; mend or remove the files"), len(words.failures)
         shown = words.failures[:5]
         found.append(Finding("transcript.failed", failed, words.num_files, "masked", shown, advice, "warning"))
     return found

@@ -16,6 +16,7 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
+from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
 from penchant.experiment.evaluate_interest import ask_interest
 from penchant.experiment.fit import OURS, Row, Stage, Trained
@@ -180,13 +181,15 @@ def _slices(
     found = slice_users(
         assessed.tables[OURS],
         assessed.tables[baseline],
-        {"history length": history_labels(test.histories.lengths())},
+        {message("history length"): history_labels(test.histories.lengths())},
         user_ids=ids,
         metric=f"recall@{config.at}",
     )
-    labels = {"popularity of the true item": popularity_labels(_popularity(split, catalog))}
+    labels: dict[str, Labels] = {message("popularity of the true item"): popularity_labels(_popularity(split, catalog))}
     labels |= {
-        f"{name} of the true item": presence_labels(e) for name, e in content.channels.items() if not e.present.all()
+        message("{channels} of the true item", channels=channel_names([name])): presence_labels(e)
+        for name, e in content.channels.items()
+        if not e.present.all()
     }
     ours, other = (assessed.lists[n].item_index for n in (OURS, baseline))
     return found + slice_items(ours, other, test.truth, labels, k=config.at)
@@ -214,12 +217,25 @@ def _variety(
 
 
 def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:
-    pool = "the whole catalog" if test.candidates is None else f"the {int(test.candidates.sum()):,} held-out items"
+    pool = (
+        message("the whole catalog")
+        if test.candidates is None
+        else message("the {count} held-out items", count=f"{int(test.candidates.sum()):,}")
+    )
     return (
-        f"Split: {split.kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
-        "Settings, members' weights, the best baseline and thresholds were chosen on validation; the test was ranked once.",
-        f"Baselines were tuned on the same validation users. Intervals are 95 % paired bootstraps over users; {config.at} items decide.",
-        "An ablation arm is fitted without the modalities it lacks.",
+        message(
+            "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
+            kind=split.kind,
+            pool=pool,
+        ),
+        message(
+            "Settings, members' weights, the best baseline and thresholds were chosen on validation; the test was ranked once."
+        ),
+        message(
+            "Baselines were tuned on the same validation users. Intervals are 95 % paired bootstraps over users; {k} items decide.",
+            k=config.at,
+        ),
+        message("An ablation arm is fitted without the modalities it lacks."),
     )
 
 

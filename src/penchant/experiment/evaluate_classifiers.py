@@ -16,6 +16,7 @@ from penchant.classifiers.classifier import View
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.logs import logger
+from penchant.core.messages import message
 from penchant.core.schema import Finding, Parts, Samples
 from penchant.data.split.samples import Config as SplitConfig
 from penchant.data.split.samples import fold_samples
@@ -29,7 +30,7 @@ from penchant.metrics.within_folds import FoldOrder
 from penchant.reporting.report import Coverage, ReportData
 
 OURS = "penchant"
-COMMONEST = "the commonest class"
+COMMONEST = message("the commonest class")
 PACKAGES = ("penchant", "scikit-learn", "numpy", "polars")
 Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Row to probabilities, answers and doubts."""
@@ -117,8 +118,12 @@ def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:
     if column is None or column not in samples.table.columns:
         return ()
     return (
-        f"Learned and measured within one {column} only. Pooled over every {column}, skill could not be told from recognising the "
-        f"{column}: whoever knows it and nothing else already reaches AUC {_area_of(samples, column):.3f}.",
+        message(
+            "Learned and measured within one {column} only. Pooled over every {column}, skill could not be told from recognising the "
+            "{column}: whoever knows it and nothing else already reaches AUC {auc}.",
+            column=column,
+            auc=f"{_area_of(samples, column):.3f}",
+        ),
     )
 
 
@@ -165,10 +170,11 @@ def _tested(
 
 def _flat(fits: list[bool]) -> list[Finding]:
     """Note fits whose validation would turn the ranking round."""
-    names = [f"fit {number}" for number, flat in enumerate(fits, 1) if flat]
-    advice = (
-        f"validation ranks the classes the other way round; the slope was held at {LEAST:g}, so the order that training learned stays: "
-        "bring more samples, or expect that nothing is learned here"
+    names = [message("fit {number}", number=number) for number, flat in enumerate(fits, 1) if flat]
+    advice = message(
+        "validation ranks the classes the other way round; the slope was held at {least}, so the order that training learned stays: "
+        "bring more samples, or expect that nothing is learned here",
+        least=f"{LEAST:g}",
     )
     return (
         [Finding("fit.flat", len(names), len(fits), "repaired", tuple(names[:5]), advice, "warning")] if names else []
@@ -216,15 +222,21 @@ def _answers(
 def _protocol(parts: Parts, fitted: Fitted, split: SplitConfig, fit_config: FitConfig) -> tuple[str, ...]:
     """Return how it was measured, in words."""
     divided = (
-        f"{split.folds} folds, drawn {split.repeats} time(s); in each, everything is chosen and fitted anew and every "
-        "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
-        "are compared within one fold only, weighted by pairs, since each fold has a scale of its own."
+        message(
+            "{folds} folds, drawn {times} time(s); in each, everything is chosen and fitted anew and every "
+            "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
+            "are compared within one fold only, weighted by pairs, since each fold has a scale of its own.",
+            folds=split.folds,
+            times=split.repeats,
+        )
         if split.folds
-        else f"A {parts.kind} split; test is judged once."
+        else message("A {kind} split; test is judged once.", kind=parts.kind)
     )
-    chosen = (
-        f"Strengths, epochs, the way of fusion (by {fit_config.choose_by}), weights, calibration, thresholds (for {fit_config.tune.aim}) "
-        "and the border of doubt are chosen on validation; nothing is chosen on test."
+    chosen = message(
+        "Strengths, epochs, the way of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
+        "and the border of doubt are chosen on validation; nothing is chosen on test.",
+        metric=fit_config.choose_by,
+        aim=fit_config.tune.aim,
     )
     ways = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
-    return divided, chosen, f"Validation liked {fitted.ours} best: {ways}."
+    return divided, chosen, message("Validation liked {name} best: {scores}.", name=fitted.ours, scores=ways)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from penchant.core.messages import channel_names, message
 from penchant.core.schema import BEHAVIOUR, Histories, Users
 from penchant.encoders.attributes import Attributes
 from penchant.experiment.fit import OURS, Stage, Trained
@@ -17,8 +18,8 @@ from penchant.experiment.interest import Interest, Pairs, make_pairs
 from penchant.fusion.late import Weights
 from penchant.metrics.interest import Classified, best_threshold, classify
 
-OWN_RATE = "the person's own rate of likes"
-PROFILE = "the person's attributes alone"
+OWN_RATE = message("the person's own rate of likes")
+PROFILE = message("the person's attributes alone")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def ask_interest(
         if users is not None and users.attribute_columns:
             asked.append(Asked(PROFILE, Weights({}), users=users))
     content = [row for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses]
-    asked += [Asked(f"{row.name} alone", row.weights) for row in content]
+    asked += [
+        Asked(message("{channels} alone", channels=channel_names(row.name.split(", "))), row.weights) for row in content
+    ]
     asked += [Asked(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
     return [_classified(one, trained, (before, learn), (test, judge)) for one in asked]
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.logs import logger
+from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import Plan, Variant, plan_arms
 from penchant.experiment.defaults import BASELINES
@@ -31,8 +32,8 @@ from penchant.models.factory import MemberTables, make_member
 from penchant.models.member import Member
 
 OURS = "Penchant"
-WITHOUT_NETWORKS = "Penchant without networks"
-WITHOUT_BANDS = "Penchant, the same weights for everyone"
+WITHOUT_NETWORKS = message("Penchant without networks")
+WITHOUT_BANDS = message("Penchant, the same weights for everyone")
 
 
 class Config(Settings):

@@ -20,6 +20,7 @@ from penchant.classifiers.combined import Combined
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.logs import logger
+from penchant.core.messages import channel_names, message
 from penchant.core.schema import Parts
 from penchant.experiment.calibration import Config as TuneConfig
 from penchant.experiment.calibration import combine, cross_entropy, score_answers
@@ -217,7 +218,7 @@ def _teams(
     teams: dict[str, tuple[str, ...]] = {name: (name,) for name in members}
     alone = []
     for modality, names in by_modality.items():
-        row = f"{modality} alone" if len(names) > 1 else names[0]
+        row = message("{channels} alone", channels=channel_names([modality])) if len(names) > 1 else names[0]
         teams[row] = tuple(names)
         alone.append(row)
     fused = list(several)

@@ -18,6 +18,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.logs import logger
+from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.defaults import default_members
 from penchant.experiment.pool import Panel
@@ -81,9 +82,18 @@ def search(train: Histories, content: Content, judge: Judge, config: Config, *, 
     found = Found()
     lengths = train.lengths()
     found.say(
-        f"{len(train):,} users, {train.num_items:,} items, {train.num_events:,} events, {lengths.mean():.0f} a user; "
-        f"{len({e.modality for e in content.channels.values()})} kinds of content; {os.cpu_count()} cores; "
-        f"{config.budget_minutes:g} minutes, {_memory(config) / GB:.1f} GB"
+        message(
+            "{users} users, {items} items, {events} events, {each} a user; {kinds} kinds of content; {cores} cores; "
+            "{minutes} minutes, {memory} GB",
+            users=f"{len(train):,}",
+            items=f"{train.num_items:,}",
+            events=f"{train.num_events:,}",
+            each=f"{lengths.mean():.0f}",
+            kinds=len({e.modality for e in content.channels.values()}),
+            cores=os.cpu_count(),
+            minutes=f"{config.budget_minutes:g}",
+            memory=f"{_memory(config) / GB:.1f}",
+        )
     )
     budget = config.budget_minutes * 60
     spent = _add_closed(found, train, content, config, budget * CLOSED_SHARE, has_time=has_time)
@@ -101,7 +111,7 @@ def _add_closed(
     for name, table in sorted(default_members(content, has_time=has_time).items(), key=lambda pair: _order(pair[1])):
         need = _bytes(table, train.num_items)
         if need > _memory(config):
-            found.say(f"left out {name}: it would take {need / GB:.1f} GB")
+            found.say(message("left out {name}: it would take {memory} GB", name=name, memory=f"{need / GB:.1f}"))
             continue
         began = perf_counter()
         first = {k: (v[0] if isinstance(v, list) else v) for k, v in table.items()}
@@ -112,7 +122,14 @@ def _add_closed(
         total = once * (1 + grid + 2 * arms)  # this fit, the grid, then train and all events for every arm
         cheapest = total if cheapest is None else min(cheapest, total)
         if spent + total > seconds:
-            found.say(f"left out {name}: {total:.0f} s in all, {max(seconds - spent, 0):.0f} s were left for its kind")
+            found.say(
+                message(
+                    "left out {name}: {total} s in all, {left} s were left for its kind",
+                    name=name,
+                    total=f"{total:.0f}",
+                    left=f"{max(seconds - spent, 0):.0f}",
+                )
+            )
             continue
         spent += total
         found.tables[name] = table
@@ -130,7 +147,9 @@ def _add_closed(
             where="search.budget_minutes",
             fix=f"the smallest that works here is about {smallest * 1.2:.2g}",
         )
-    found.say(f"{len(found.tables)} members in closed form, about {spent:.0f} s")
+    found.say(
+        message("{count} members in closed form, about {seconds} s", count=len(found.tables), seconds=f"{spent:.0f}")
+    )
     return spent
 
 
@@ -139,22 +158,35 @@ def _add_network(
 ) -> None:
     """Compare networks and add the best, trained for as long as the budget allows."""
     if train.num_events < MIN_EVENTS or train.lengths().mean() < MIN_LENGTH:
-        return found.say(f"no network: {train.num_events:,} events, {train.lengths().mean():.1f} a user are too few")
+        return found.say(
+            message(
+                "no network: {events} events, {each} a user are too few",
+                events=f"{train.num_events:,}",
+                each=f"{train.lengths().mean():.1f}",
+            )
+        )
     if not has_time:
         return _add_graph_network(found, train, content, judge, seconds)
     try:
         trials = Trials(train, content, judge, config)
         epoch = trials.seconds_for_an_epoch()
     except (MissingExtraError, ModuleNotFoundError) as error:
-        return found.say(f"no network: {str(error).splitlines()[0]} (pip install 'penchant[auto]')")
+        why = f"{str(error).splitlines()[0]} (pip install 'penchant[auto]')"
+        return found.say(message("no network: {why}", why=why))
     if epoch * MIN_EPOCHS * 1.5 > seconds:
         needed = epoch * MIN_EPOCHS * 1.5 / (1 - CLOSED_SHARE) / 60
-        return found.say(f"no network: {MIN_EPOCHS} epochs of the lightest want {needed:.1f} minutes of budget")
+        return found.say(
+            message(
+                "no network: {epochs} epochs of the lightest want {minutes} minutes of budget",
+                epochs=MIN_EPOCHS,
+                minutes=f"{needed:.1f}",
+            )
+        )
     for_search = seconds * SEARCH_SHARE
     epochs = int(np.clip(for_search / (4 * epoch * 2), 0, 6))
     if epochs < 2:
         table: dict[str, Any] = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1}
-        found.say("a light GRU untried: comparing networks would not leave time to train one")
+        found.say(message("a light GRU untried: comparing networks would not leave time to train one"))
         return _final(found, table, seconds, epoch)
     table, said = trials.best(for_search, epochs)
     for line in said:
@@ -171,7 +203,10 @@ def _add_graph_network(found: Found, train: Histories, content: Content, judge: 
     if epoch * MIN_EPOCHS > limit:
         needed = epoch * MIN_EPOCHS * (len(HOPS) + 2) / (1 - CLOSED_SHARE) / 60
         return found.say(
-            f"no network: the events have no order, and a graph network wants {needed:.1f} minutes of budget"
+            message(
+                "no network: the events have no order, and a graph network wants {minutes} minutes of budget",
+                minutes=f"{needed:.1f}",
+            )
         )
     scores = {}
     for hops in HOPS:
@@ -181,7 +216,7 @@ def _add_graph_network(found: Found, train: Histories, content: Content, judge: 
     best = max(scores, key=lambda hops: scores[hops])
     found.tables["network"] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
     told = ", ".join(f"{hops} hops {score:.4f}" for hops, score in scores.items())
-    return found.say(f"a graph network, since the events have no order; validation NDCG: {told}")
+    return found.say(message("a graph network, since the events have no order; validation NDCG: {told}", told=told))
 
 
 def _final(found: Found, table: dict[str, Any], seconds: float, epoch: float) -> None:
@@ -189,7 +224,7 @@ def _final(found: Found, table: dict[str, Any], seconds: float, epoch: float) ->
     refit = 2
     epochs = int(np.clip(seconds / epoch - refit, MIN_EPOCHS, MAX_EPOCHS))
     found.tables["network"] = {**table, "epochs": epochs, "refit_epochs": refit}
-    found.say(f"network: {epochs} epochs of about {epoch:.1f} s")
+    found.say(message("network: {epochs} epochs of about {seconds} s", epochs=epochs, seconds=f"{epoch:.1f}"))
 
 
 class Trials:
@@ -234,10 +269,18 @@ class Trials:
         pruned = sum(t.state.name == "PRUNED" for t in study.trials)
         if not done:
             table = {"model": "sequence", "backbone": "gru", "dim": 64}
-            return table, ["a GRU: no comparison was finished in time"]
+            return table, [message("a GRU: no comparison was finished in time")]
         top = sorted(done, key=lambda t: -float(t.value or 0))
         told = ", ".join(f"{t.params['backbone']} {t.params['dim']} {t.value:.4f}" for t in top[:3])
-        said = [f"{len(done)} networks compared after {epochs} epochs, {pruned} stopped early; validation NDCG: {told}"]
+        said: list[str] = [
+            message(
+                "{count} networks compared after {epochs} epochs, {pruned} stopped early; validation NDCG: {scores}",
+                count=len(done),
+                epochs=epochs,
+                pruned=pruned,
+                scores=told,
+            )
+        ]
         return {"model": "sequence", **study.best_params}, said
 
     def _try(self, trial: Any, epochs: int) -> float:

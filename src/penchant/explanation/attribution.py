@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from penchant.core.messages import Message, message
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.models.ensemble import Stack, Term
 
@@ -69,10 +71,14 @@ def reason(titles: Iterable[str], prior: float) -> str:
         titles: Of the past events that speak for it, the strongest first.
         prior: What no event caused.
     """
-    named = " and ".join(f"“{title}”" for title in titles)
+    named = [message("“{title}”", title=title) for title in titles]
     if named:
-        return f"because of {named}"
-    return "liked by many" if prior > 0 else "the closest there is to your taste so far"
+        return message("because of {titles}", titles=reduce(_both, named))
+    return message("liked by many") if prior > 0 else message("the closest there is to your taste so far")
+
+
+def _both(first: Message, second: Message) -> Message:
+    return message("{first} and {second}", first=first, second=second)
 
 
 def explain(stack: Stack, catalog: Catalog, history: Histories, item_index: int) -> Explanation:

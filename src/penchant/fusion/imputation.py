@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 from scipy import sparse
 
+from penchant.core.messages import channel_names, message
 from penchant.core.schema import Embeddings, Finding
 
 HOPS = 3
@@ -73,14 +74,20 @@ def coverage(embeddings: Embeddings) -> Finding:
     total = len(embeddings.present)
     lacking = int(total - embeddings.present.sum())
     imputed = 0 if embeddings.imputed is None else int(embeddings.imputed.sum())
-    line = f"{embeddings.name}: {lacking:,} of {total:,} items without; {imputed:,} imputed from neighbours"
+    line = message(
+        "{channels}: {lacking} of {total} items without; {imputed} imputed from neighbours",
+        channels=channel_names([embeddings.name]),
+        lacking=f"{lacking:,}",
+        total=f"{total:,}",
+        imputed=f"{imputed:,}",
+    )
     return Finding(
         f"content.{embeddings.name}.missing",
         lacking,
         total,
         "masked",
         (line,) if lacking else (),
-        "never read as zeros",
+        message("never read as zeros"),
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import Field
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ConfigError, EncoderError, PenchantError, nearest
 from penchant.core.logs import logger, progress_bar
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding
 from penchant.language.grounding import grounded, whole_sentences
 from penchant.language.local import LocalConfig, LocalModel
@@ -209,7 +210,10 @@ def _written(
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
             done, failed = _bearable(writer, batch)
-            failures += [f"item {item_ids[first[content]]}: {reason}" for content, reason in failed]
+            failures += [
+                message("{place}: {error}", place=message("item {id}", id=item_ids[first[content]]), error=reason)
+                for content, reason in failed
+            ]
             if not written and not done and len(failed) > 1:
                 raise EncoderError(
                     f"{writer.config.model!r} fails on every item of its first batch: {failed[0][1]}.",
@@ -252,15 +256,19 @@ def _findings(
         content is not None and content in written and text != written[content]
         for content, text in zip(contents, texts, strict=True)
     ]
-    source = f"written by {config.model}, greedy, from {', '.join(config.columns)}; it may know of items more than that"
+    source = message(
+        "written by {model}, greedy, from {columns}; it may know of items more than that",
+        model=config.model,
+        columns=", ".join(config.columns),
+    )
     found = [Finding("describe.written", sum(bool(text) for text in texts), total, "kept", advice=source)]
     if any(content is None for content in contents):
-        advice = "they have too little text of their own and go without a description"
+        advice = message("they have too little text of their own and go without a description")
         found.append(Finding("describe.too_little", sum(c is None for c in contents), total, "masked", advice=advice))
     if any(cut):
-        advice = "sentences with names or numbers that the item's content does not have were taken out"
+        advice = message("sentences with names or numbers that the item's content does not have were taken out")
         found.append(Finding("describe.ungrounded", sum(cut), total, "repaired", advice=advice))
     if failures:
-        advice = "the item goes on without a description"
+        advice = message("the item goes on without a description")
         found.append(Finding("describe.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning"))
     return found

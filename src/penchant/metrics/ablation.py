@@ -12,13 +12,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int64
 
+from penchant.core.messages import message
 from penchant.core.schema import BEHAVIOUR
 from penchant.metrics.comparison import Cost, per_user, shared_metrics
 from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, Difference, Interval, Resampled, adjust
 from penchant.metrics.slices import Labels
 
-PAYS = "pays"
-DOES_NOT_PAY = "does not pay"
+PAYS = message("pays")
+DOES_NOT_PAY = message("does not pay")
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _payoffs(
     whole = by_use[everything]
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
     gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
-    verdicts = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
+    verdicts: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
     costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
         Payoff(channel, gain, cost, verdicts.get(gain.verdict, SAME))

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from penchant.core.config import Settings
+from penchant.core.messages import message
 from penchant.core.seeds import generator
 
-BETTER = "better"
-WORSE = "worse"
-SAME = "not distinguishable"
+BETTER = message("better")
+WORSE = message("worse")
+SAME = message("not distinguishable")
 
 MIN_USERS = 10
 """With fewer users a bootstrap interval is far too narrow, so none is given."""

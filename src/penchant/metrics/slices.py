@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float64, Int32, Int64
 
+from penchant.core.messages import message
 from penchant.core.schema import Embeddings, Histories
 from penchant.metrics.intervals import Config, Difference, Interval, Resampled, adjust
 from penchant.metrics.ranking import Relevant, found, relevant
@@ -155,7 +156,10 @@ def history_labels(lengths: Int64[np.ndarray, " users"]) -> Labels:
 def presence_labels(channel: Embeddings) -> Labels:
     """Return "present", "filled in" (from its neighbours) or "missing" for each item."""
     filled = channel.usable & ~channel.present
-    return Labels(("present", "filled in", "missing"), np.where(channel.present, 0, np.where(filled, 1, 2)))
+    return Labels(
+        (message("present"), message("filled in"), message("missing")),
+        np.where(channel.present, 0, np.where(filled, 1, 2)),
+    )
 
 
 def _recall_by_group(

@@ -22,6 +22,7 @@ from penchant.core.config import Settings, read_toml
 from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.logs import logger, step
+from penchant.core.messages import message
 from penchant.core.schema import Samples
 from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.samples import clean_samples
@@ -42,7 +43,7 @@ from penchant.pipelines.frame import Clock, beside, stop_on_errors
 from penchant.reporting.report import Stage as Timed
 from penchant.reporting.report import write_report
 
-NOT_A_DIAGNOSIS = (
+NOT_A_DIAGNOSIS = message(
     "This is not a diagnosis: it says how alike this is to recordings of others, and a physician must judge."
 )
 

@@ -19,6 +19,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError
 from penchant.core.logs import step
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
 from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.dataset import clean
@@ -279,7 +280,7 @@ def choose_members(
     found = search(validation.histories, content, judge, config.search, has_time=has_time)
     count = len(found.reasons)
     return found.tables, (
-        Finding("model.auto", count, count, "kept", tuple(found.reasons), "how the model was chosen"),
+        Finding("model.auto", count, count, "kept", tuple(found.reasons), message("how the model was chosen")),
     )
 
 

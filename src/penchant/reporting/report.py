@@ -12,11 +12,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from penchant.core.messages import Translator, packed
 from penchant.core.schema import Finding
 from penchant.metrics.ablation import Ablation, GroupGain
 from penchant.metrics.beyond_accuracy import Variety
@@ -25,11 +27,14 @@ from penchant.metrics.comparison import League
 from penchant.metrics.interest import Classified
 from penchant.metrics.slices import Slice
 from penchant.reporting import conclusions, number_format, plots
-from penchant.reporting.messages import Words
+from penchant.reporting.labels import CHOSEN_ON, metric_label, size_label, stage_label
 from penchant.reporting.thumbnails import clip, thumbnail
 
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and marks that turn the direction of what follows them."""
+
+MESSAGES = "messages.json"
+"""Beside report.json: what the names of slices there are made of, from which the studio says them in other languages."""
 
 UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 """The space between a number and its unit, and between "less than" and its number."""
@@ -179,26 +184,30 @@ def write_report(data: ReportData, folder: Path) -> None:
     Raises:
         ConfigError: The language is unknown.
     """
-    words = Words(data.language)
-    context = {"data": data, "w": words, "summary": summarise(data)}
-    environment = _environment(words)
+    translate = Translator(data.language)
+    context = {"data": data, "_": translate, "summary": summarise(data)}
+    environment = _environment(translate)
     folder.mkdir(parents=True, exist_ok=True)
     for template in ("report.html", "report.md"):
         page = environment.get_template(f"{template}.jinja").render(context)
         if template == "report.html":
-            page = UNIT.sub("\u00a0", page.replace(" %", words("percent")))  # a number and its unit stay on one line
+            page = UNIT.sub(
+                "\u00a0", page.replace(" %", translate("\u00a0%"))
+            )  # a number and its unit stay on one line
         (folder / template).write_text(UNSEEN.sub("", page), encoding="utf-8")
+    said = {text: packed(text) for row in data.slices for text in (row.dimension, row.group)}
+    (folder / MESSAGES).write_text(json.dumps(said, ensure_ascii=False, indent=2), encoding="utf-8")
     plain = json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "report.json").write_text(plain, encoding="utf-8")
 
 
 def summarise(data: ReportData) -> list[str]:
     """Return the run's results as plain sentences in its language; the command line prints them too."""
-    words = Words(data.language)
-    sentences = conclusions.league_sentences(data.league, words) if data.league else []
-    sentences += [conclusions.classified_sentence(c, words) for c in data.classified[:1]]
-    sentences += conclusions.ablation_sentences(data.ablation, words) if data.ablation else []
-    sentences += conclusions.labelled_sentences(data.labelled, words) if data.labelled else []
+    translate = Translator(data.language)
+    sentences = conclusions.league_sentences(data.league, translate) if data.league else []
+    sentences += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
+    sentences += conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
+    sentences += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []
     return [_one_line(sentence) for sentence in sentences]
 
 
@@ -227,16 +236,20 @@ def page_templates() -> Environment:
     )
 
 
-def _environment(words: Words) -> Environment:
+def _environment(translate: Translator) -> Environment:
     environment = page_templates()
-    environment.globals.update(plots=plots, conclusions=conclusions, Scale=plots.Scale, thumbnail=thumbnail, clip=clip)
+    environment.globals.update(
+        plots=plots, conclusions=conclusions, Scale=plots.Scale, thumbnail=thumbnail, clip=clip, CHOSEN_ON=CHOSEN_ON
+    )
     environment.filters.update(
         {
             name: getattr(number_format, name)
             for name in ("number", "count", "percent", "interval", "difference", "seconds", "size")
         },
-        metric=words.metric,
-        said=words.said,
+        metric=partial(metric_label, translate),
+        said=translate.said,
+        size_label=partial(size_label, translate),
+        stage_label=partial(stage_label, translate),
         line=_one_line,
         md=_markdown,
         grouped=_grouped,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penchant.studio.messages import Words
+from penchant.studio.language import PageTranslator
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 MAX_STEPS = 9
@@ -22,13 +22,13 @@ Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 
-def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], w: Words) -> Spec:
+def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], translate: PageTranslator) -> Spec:
     """Return the catalog as points, warm where the person's scores are high, their events and their list marked."""
     place: Spec = {
         "x": {"field": "x", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
     }
-    tip = [{"field": "title", "title": w("item")}]
+    tip = [{"field": "title", "title": translate("Item")}]
     warmth: Spec = {"field": "warmth", "type": "quantitative", "legend": None}
     marks: dict[str, tuple[Spec, Spec]] = {
         "catalog": (
@@ -75,22 +75,22 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], w:
     return _spec(rows, 340, {"view": {"stroke": None}, "layer": [*points, *names]})
 
 
-def steps_of(explanation: Mapping[str, Any], w: Words) -> Rows:
+def steps_of(explanation: Mapping[str, Any], translate: PageTranslator) -> Rows:
     """Return the summands of one score, in the order of a waterfall: what anyone gets, events by size, the rest, the sum."""
     events = sorted(explanation["by_event"], key=lambda e: -abs(e["contribution"]))
     large, small = events[:MAX_STEPS], events[MAX_STEPS:]
-    parts = [(w("for_anyone"), explanation["prior"], "")]
+    parts = [(translate("What anyone would get"), explanation["prior"], "")]
     parts += [(e["title"], e["contribution"], e["item_id"]) for e in large]
     if small:
-        parts.append((w("other_events", count=len(small)), sum(e["contribution"] for e in small), ""))
+        parts.append((translate("{count} other events", count=len(small)), sum(e["contribution"] for e in small), ""))
     rows, level = [], 0.0
     for order, (name, value, item_id) in enumerate(parts):
         rows.append(_step(order, name, level, level + value, item_id))
         level += value
-    return [*rows, {**_step(len(rows), w("score"), 0.0, explanation["score"], ""), "sign": "total"}]
+    return [*rows, {**_step(len(rows), translate("Score"), 0.0, explanation["score"], ""), "sign": "total"}]
 
 
-def waterfall(steps: Rows, w: Words) -> Spec:
+def waterfall(steps: Rows, translate: PageTranslator) -> Spec:
     """Return the bars from summand to sum."""
     y = {
         "field": "label",
@@ -109,12 +109,12 @@ def waterfall(steps: Rows, w: Words) -> Spec:
                 {
                     "mark": {"type": "bar", "height": 17, "cornerRadius": 2},
                     "encoding": {
-                        "x": {"field": "start", "type": "quantitative", "title": w("score")},
+                        "x": {"field": "start", "type": "quantitative", "title": translate("Score")},
                         "x2": {"field": "end"},
                         "color": {"field": "sign", "type": "nominal", "scale": sign, "legend": None},
                         "tooltip": [
-                            {"field": "name", "title": w("because_of")},
-                            {"field": "value", "title": w("adds"), "format": "+.4f"},
+                            {"field": "name", "title": translate("Because of")},
+                            {"field": "value", "title": translate("adds"), "format": "+.4f"},
                         ],
                     },
                 },
@@ -170,7 +170,7 @@ def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
     )
 
 
-def pairs(rows: Rows, w: Words, baseline: str, metric: str) -> Spec:
+def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> Spec:
     """Return ours and the baseline on the same people, for each slice."""
     y = {
         "field": "group",
@@ -183,10 +183,10 @@ def pairs(rows: Rows, w: Words, baseline: str, metric: str) -> Spec:
         "field": "who",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": [w("ours"), baseline], "range": ["@accent", "@base"]},
+        "scale": {"domain": [translate("ours"), baseline], "range": ["@accent", "@base"]},
         "legend": {"orient": "top"},
     }
-    tip = [{"field": "who", "title": w("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
+    tip = [{"field": "who", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
     return _spec(
         rows,
         {"step": 25},
@@ -202,13 +202,13 @@ def pairs(rows: Rows, w: Words, baseline: str, metric: str) -> Spec:
     )
 
 
-def shift(rows: Rows, w: Words) -> Spec:
+def shift(rows: Rows, translate: PageTranslator) -> Spec:
     """Return the share of each kind of item, in what the model learned from and in what came since."""
     colour = {
         "field": "when",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": [w("learned_from"), w("since")], "range": ["@base", "@accent"]},
+        "scale": {"domain": [translate("learned from"), translate("since")], "range": ["@base", "@accent"]},
         "legend": {"orient": "top"},
     }
     return _spec(
@@ -225,21 +225,21 @@ def shift(rows: Rows, w: Words) -> Spec:
                     "axis": {"labelLimit": 200, "ticks": False, "domain": False},
                 },
                 "yOffset": {"field": "when", "sort": None},
-                "x": {"field": "share", "type": "quantitative", "title": w("share"), "axis": {"format": "%"}},
+                "x": {"field": "share", "type": "quantitative", "title": translate("share"), "axis": {"format": "%"}},
                 "color": colour,
-                "tooltip": [{"field": "topic", "title": w("topic")}, {"field": "share", "format": ".1%"}],
+                "tooltip": [{"field": "topic", "title": translate("topic")}, {"field": "share", "format": ".1%"}],
             },
         },
     )
 
 
-def live(w: Words) -> Spec:
+def live(translate: PageTranslator) -> Spec:
     """Return two lines over the last minutes; the page adds a point whenever it has asked again."""
     colour = {
         "field": "what",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": [w("requests"), w("events")], "range": ["@base", "@accent"]},
+        "scale": {"domain": [translate("requests"), translate("events")], "range": ["@base", "@accent"]},
         "legend": {"orient": "top"},
     }
     x = {
@@ -248,7 +248,12 @@ def live(w: Words) -> Spec:
         "title": None,
         "axis": {"format": "%H:%M:%S", "tickCount": 5, "grid": False},
     }
-    y: Spec = {"type": "quantitative", "title": w("per_second"), "scale": {"zero": True}, "axis": {"format": "~g"}}
+    y: Spec = {
+        "type": "quantitative",
+        "title": translate("per second"),
+        "scale": {"zero": True},
+        "axis": {"format": "~g"},
+    }
     layers: list[Spec] = [
         {
             "mark": {"type": "line", "interpolate": "monotone", "strokeWidth": 2},

@@ -6,14 +6,16 @@ In: `report/report.json` of the bundle. Out: rows of the league, of what each mo
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penchant.core.messages import unpacked
 from penchant.recommender.snapshot import Served
-from penchant.reporting.messages import Words as ReportWords
+from penchant.reporting.report import MESSAGES
 from penchant.service.http_errors import NotFoundError
 from penchant.studio import charts
-from penchant.studio.messages import Words
+from penchant.studio.language import PageTranslator
 
 MAX_SLICES = 24
 FEWEST = 20
@@ -41,13 +43,21 @@ def report_page(served: Served) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def measured(report: dict[str, Any], w: Words) -> dict[str, Any]:
+def read_messages(served: Served) -> dict[str, str]:
+    """Return the messages of the report, by their English text; none for a bundle without them."""
+    path = _folder(served) / MESSAGES
+    if not path.is_file():
+        return {}
+    return {text: unpacked(stored) for text, stored in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def measured(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any]:
     """Return the rows and charts of a report; a part that was not measured is None."""
     return {
         "sizes": report.get("sizes") or {},
         "league": _league(report.get("league")),
-        "payoffs": _payoffs(report.get("ablation"), w),
-        "slices": _slices(report, w),
+        "payoffs": _payoffs(report.get("ablation"), translate),
+        "slices": _slices(report, messages, translate),
         "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
         "created_at": str(report.get("created_at", ""))[:16].replace("T", " "),
     }
@@ -62,35 +72,38 @@ def _league(league: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"metric": metric, "rows": rows, "chart": charts.ranges(rows, metric, zero=False)}
 
 
-def _payoffs(ablation: dict[str, Any] | None, w: Words) -> dict[str, Any] | None:
+def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict[str, Any] | None:
     if not ablation or not ablation.get("payoffs"):
         return None
-    theirs = ReportWords(w.language)
     rows = []
     for payoff in ablation["payoffs"]:
-        row = _range(theirs.channel(payoff["channel"]), payoff["verdict"], payoff["gain"])
+        verdict = payoff["verdict"]
+        row = _range(translate.channel(payoff["channel"]), verdict, payoff["gain"])
         if row is not None:
-            rows.append({**row, "verdict": theirs(payoff["verdict"])})
+            rows.append({**row, "verdict": translate(verdict)})
     return {"metric": ablation["metric"], "rows": rows, "chart": charts.ranges(rows, ablation["metric"], zero=True)}
 
 
-def _slices(report: dict[str, Any], w: Words) -> dict[str, Any] | None:
+def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any] | None:
     slices = (report.get("slices") or [])[:MAX_SLICES]
     if not slices:
         return None
-    baseline = (report.get("league") or {}).get("best_baseline") or w("baseline")
-    theirs = ReportWords(w.language)
+    baseline = (report.get("league") or {}).get("best_baseline") or translate("baseline")
     rows, points = [], []
+
+    def said(text: str) -> str:
+        return translate.said(messages.get(text, text))
+
     for s in slices:
-        name = f"{theirs.said(s['dimension'])}: {theirs.said(s['group'])}"
+        name = f"{said(s['dimension'])}: {said(s['group'])}"
         verdict = (s.get("difference") or {}).get("verdict", "")
         values = (s["ours"]["mean"], s["baseline"]["mean"])
-        rows.append((name, *values, s["num_users"], theirs(verdict) if verdict else ""))
+        rows.append((name, *values, s["num_users"], translate(verdict) if verdict else ""))
         if s["num_users"] >= FEWEST:
-            sides = ((baseline, values[1]), (w("ours"), values[0]))  # ours is drawn last, on top
+            sides = ((baseline, values[1]), (translate("ours"), values[0]))  # ours is drawn last, on top
             points += [{"group": name, "who": who, "value": value} for who, value in sides]
     metric = slices[0]["metric"]
-    chart = charts.pairs(points, w, baseline, metric) if points else None
+    chart = charts.pairs(points, translate, baseline, metric) if points else None
     return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}
 
 

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Query, Request, Response
 
+from penchant.core.messages import LANGUAGES
 from penchant.service.http_errors import RefusedError
 from penchant.service.service import Service
-from penchant.studio.messages import LANGUAGES, Words
+from penchant.studio.language import PageTranslator
 
 KEY, LANGUAGE, THEME = "penchant_key", "penchant_language", "penchant_theme"
 """Cookies."""
@@ -29,13 +30,13 @@ class Visitor:
     Attributes:
         request: What they asked for.
         service: What answers.
-        words: In their language.
+        translate: Into their language.
         theme: "auto" follows the system.
     """
 
     request: Request
     service: Service
-    words: Words
+    translate: PageTranslator
     theme: str
 
     def require(self, *scopes: str) -> None:
@@ -67,7 +68,7 @@ class Visitor:
     def remember(self, response: Response) -> None:
         """Keep what was chosen by `?lang=` and `?theme=` for the next pages."""
         chosen = self.request.query_params
-        for parameter, cookie, value in (("lang", LANGUAGE, self.words.language), ("theme", THEME, self.theme)):
+        for parameter, cookie, value in (("lang", LANGUAGE, self.translate.language), ("theme", THEME, self.theme)):
             if parameter in chosen:
                 set_cookie(self.request, response, cookie, value, YEAR_SECONDS)
 
@@ -88,7 +89,7 @@ def visitor_of(request: Request, lang: str | None = None, theme: str | None = No
         language = preferred(request.headers.get("accept-language", ""))
     theme = theme or request.cookies.get(THEME, "")
     service: Service = request.app.state.service
-    return Visitor(request, service, Words(language), theme if theme in THEMES else "auto")
+    return Visitor(request, service, PageTranslator(language), theme if theme in THEMES else "auto")
 
 
 def from_page(request: Request) -> None:

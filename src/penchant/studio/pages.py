@@ -178,7 +178,7 @@ def _add_person(router: APIRouter, studio: Studio) -> None:
         asking.require("personal")
         found = asking.service.explain(user_id, item_id)
         served = asking.service.now.served
-        steps = charts.steps_of(found, asking.words)
+        steps = charts.steps_of(found, asking.translate)
         return _render(
             asking,
             "why",
@@ -186,7 +186,7 @@ def _add_person(router: APIRouter, studio: Studio) -> None:
             item=card(served, served.row(item_id)),
             found=found,
             steps=steps,
-            chart=charts.waterfall(steps, asking.words),
+            chart=charts.waterfall(steps, asking.translate),
         )
 
 
@@ -247,7 +247,7 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
         asking.require("read")
         served = asking.service.now.served
         report = model.read_report(served)
-        measured = model.measured(report, asking.words) if report else None
+        measured = model.measured(report, model.read_messages(served), asking.translate) if report else None
         facts = served.bundle.facts
         return _render(asking, "model", measured=measured, name=facts.get("name", ""), mark=served.mark)
 
@@ -261,14 +261,19 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
     def show_operations(asking: Asking) -> Response:
         asking.require("read")
         drift = studio.watch.drift(asking.service)
-        w = asking.words
+        translate = asking.translate
         rows = [
             {"topic": topic, "when": when, "share": share}
             for topic, *shares in (drift.rows if drift else ())
-            for when, share in zip((w("learned_from"), w("since")), shares, strict=True)
+            for when, share in zip((translate("learned from"), translate("since")), shares, strict=True)
         ]
         return _render(
-            asking, "operations", drift=drift, shift=charts.shift(rows, w), live=charts.live(w), **_now(asking)
+            asking,
+            "operations",
+            drift=drift,
+            shift=charts.shift(rows, translate),
+            live=charts.live(translate),
+            **_now(asking),
         )
 
     @router.get("/studio/now")
@@ -325,7 +330,7 @@ def _person(asking: Visitor, studio: Studio, user_id: str, template: str, before
     atlas = studio.atlases.of(asking.service.now.served)
     shown = users.portrait(asking.service, atlas, user_id, before or ())
     names = atlas.names if atlas else ()
-    chart = charts.interest_map(shown.map_rows, names, asking.words) if shown.map_rows is not None else None
+    chart = charts.interest_map(shown.map_rows, names, asking.translate) if shown.map_rows is not None else None
     return _render(asking, template, person=shown, chart=chart, may_write=asking.may("write"))
 
 
@@ -394,9 +399,19 @@ def _failed(request: Request, error: Exception) -> Response:
         said = (error.message, error.where, error.fix)
     elif isinstance(error, RequestValidationError | ValidationError):
         first = error.errors()[0]
-        status, said = 422, (str(first["msg"]), ".".join(str(p) for p in first["loc"]), asking.words("check_address"))
+        status, said = (
+            422,
+            (str(first["msg"]), ".".join(str(p) for p in first["loc"]), asking.translate("check the address")),
+        )
     else:
-        status, said = 503, (asking.words("store_away"), asking.words("store"), asking.words("try_again"))
+        status, said = (
+            503,
+            (
+                asking.translate("The store does not answer; nothing was changed."),
+                asking.translate("Store"),
+                asking.translate("try again in a moment"),
+            ),
+        )
     is_piece = "hx-request" in request.headers
     template = "_problem" if is_piece else "door" if status == 401 else "problem"
     to = _inside(f"{request.url.path}?{request.url.query}" if request.method == "GET" else "/")
@@ -411,7 +426,7 @@ def _failed(request: Request, error: Exception) -> Response:
 
 def _render(asking: Visitor, template: str, status: int = 200, **values: Any) -> Response:
     text = _templates.get_template(f"{template}.html.jinja").render(
-        w=asking.words, theme=asking.theme, asking=asking, path=asking.request.url.path, sides=SIDES, **values
+        _=asking.translate, theme=asking.theme, asking=asking, path=asking.request.url.path, sides=SIDES, **values
     )
     response = HTMLResponse(text, status, headers=_HEADERS)
     asking.remember(response)

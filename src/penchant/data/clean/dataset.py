@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from penchant.core.config import Settings
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
 from penchant.data.clean.events import Config as EventsConfig
 from penchant.data.clean.events import clean_events
@@ -76,7 +77,7 @@ def _clean_catalog(
     ids = table["item_id"]
 
     def owner(row: int) -> str:
-        return f"item {ids[row]}"
+        return message("item {id}", id=ids[row])
 
     title = () if catalog.title_column is None else (catalog.title_column,)
     texts = list(dict.fromkeys((*title, *catalog.text_columns)))
@@ -116,7 +117,7 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
         table.height,
         "dropped",
         examples=(f"{noun} {value}" for value in table[key].filter(again)),
-        advice=f"keep one row for each {key}; the first was taken",
+        advice=message("keep one row for each {key}; the first was taken", key=key),
     )
     return table.filter(~again), findings
 
@@ -130,7 +131,7 @@ def _clean_event_content(
 
     def owner(row: int) -> str:
         user, item = people.row(row)
-        return f"user {user} on item {item}"
+        return message("user {user} on item {item}", user=user, item=item)
 
     if "text" in table.columns:
         table, findings = clean_text(table, ["text"], owner)

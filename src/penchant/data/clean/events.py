@@ -12,6 +12,7 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Catalog, Finding, Users
 from penchant.data.findings import MAX_EXAMPLES, found
 
@@ -75,8 +76,8 @@ def _unknown_items(events: pl.DataFrame, catalog: Catalog) -> tuple[pl.DataFrame
         len(ids),
         events.height,
         "dropped",
-        examples=(f"item {value!r}" for value in ids.unique(maintain_order=True)),
-        advice="add these items to the catalog; a row with only its id is enough",
+        examples=(message("item {id}", id=repr(value)) for value in ids.unique(maintain_order=True)),
+        advice=message("add these items to the catalog; a row with only its id is enough"),
         severity="warning",
     )
     return events.filter(known), findings
@@ -95,7 +96,7 @@ def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
         events.height,
         "masked",
         examples=_examples(events.filter(wrong)),
-        advice="their value is now unknown; the event still counts",
+        advice=message("their value is now unknown; the event still counts"),
     )
     return events.with_columns(value=pl.when(~wrong).then("value")), findings
 
@@ -110,9 +111,9 @@ def _impossible_times(events: pl.DataFrame, config: Config, latest: datetime) ->
         events.height,
         "masked",
         examples=_examples(events.filter(wrong)),
-        advice="most times are wrong, so the unit is: state whether the column holds seconds or milliseconds"
+        advice=message("most times are wrong, so the unit is: state whether the column holds seconds or milliseconds")
         if most
-        else "their time is now unknown; correct it at the source, or set `earliest` if they are that old",
+        else message("their time is now unknown; correct it at the source, or set `earliest` if they are that old"),
         severity="error" if most else "warning",
     )
     return events.with_columns(at=pl.when(~wrong).then("at")), findings
@@ -131,7 +132,7 @@ def _duplicate_events(events: pl.DataFrame, config: Config) -> tuple[pl.DataFram
         events.height,
         "dropped" if drop else "kept",
         examples=_examples(events.filter(timed)),
-        advice="the last of each stays" if drop else "they count more than once",
+        advice=message("the last of each stays") if drop else message("they count more than once"),
     )
     findings += found(
         "events.duplicate_untimed",
@@ -139,7 +140,7 @@ def _duplicate_events(events: pl.DataFrame, config: Config) -> tuple[pl.DataFram
         events.height,
         "kept",
         examples=_examples(events.filter(untimed)),
-        advice="without a time they may be repeats or real: give the events times",
+        advice=message("without a time they may be repeats or real: give the events times"),
     )
     return events.filter(~timed) if drop else events, findings
 
@@ -160,10 +161,12 @@ def _inhuman_users(events: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, 
         machines.height,
         counts.height,
         "dropped" if drop else "kept",
-        examples=(f"user {user}: {count} events" for user, count in machines.iter_rows()),
-        advice="set `inhuman_users` = 'keep' if these are people"
+        examples=(
+            message("user {user}: {count} events", user=user, count=count) for user, count in machines.iter_rows()
+        ),
+        advice=message("set `inhuman_users` = 'keep' if these are people")
         if drop
-        else "they weigh like thousands of people: set `inhuman_users` = 'drop'",
+        else message("they weigh like thousands of people: set `inhuman_users` = 'drop'"),
         severity="warning",
     )
     return events.filter(~pl.col("user_id").is_in(machines["user_id"].implode())) if drop else events, findings
@@ -180,11 +183,16 @@ def _unknown_users(events: pl.DataFrame, users: Users | None) -> list[Finding]:
         len(unknown),
         len(ids),
         "kept",
-        examples=(f"user {value!r}" for value in unknown),
-        advice="they have no attributes; add them to the users table if you know some",
+        examples=(message("user {id}", id=repr(value)) for value in unknown),
+        advice=message("they have no attributes; add them to the users table if you know some"),
     )
 
 
 def _examples(events: pl.DataFrame) -> list[str]:
     rows = events.head(MAX_EXAMPLES).select("user_id", "item_id", "at").iter_rows()
-    return [f"user {user}, item {item}" + (f", {at:%Y-%m-%d %H:%M:%S}" if at else "") for user, item, at in rows]
+    return [
+        message("user {user}, item {item}", user=user, item=item)
+        if at is None
+        else message("user {user}, item {item}, {at}", user=user, item=item, at=f"{at:%Y-%m-%d %H:%M:%S}")
+        for user, item, at in rows
+    ]

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.config import Settings
+from penchant.core.messages import message, packed, unpacked
 from penchant.core.schema import Finding
 from penchant.data.clean.duplicates import group_duplicates
 from penchant.data.clean.media_checks import OPENED, open_files, sum_findings
@@ -94,7 +95,7 @@ def _opened(
         {
             "relative": names,
             "check": [None if error is None else error.check for error in errors],
-            "detail": [None if error is None else error.message for error in errors],
+            "detail": [None if error is None else packed(error.message) for error in errors],
         },
         schema={"relative": pl.String, "check": pl.String, "detail": pl.String},
     )
@@ -127,7 +128,9 @@ def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
             rows.height - rows["relative"].null_count(),
             "masked",
             examples=(
-                f"{owner(row)}, {name}" + (f": {detail}" if detail else "")
+                message("{place}, {file}: {reason}", place=owner(row), file=name, reason=unpacked(detail))
+                if detail
+                else message("{place}, {file}", place=owner(row), file=name)
                 for row, name, detail in bad.select("row", "relative", "detail").iter_rows()
             ),
             advice=_ADVICE[check],
@@ -137,15 +140,19 @@ def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
 
 
 _ADVICE = {
-    "outside": "name every file by a path below the media folder; nothing outside it is ever read",
-    "missing": "add the files, or leave the cells empty",
-    "unreadable": "convert the files: pictures to JPEG or PNG, sound to WAV, FLAC, Ogg or MP3, video to MP4, meshes to OBJ or PLY, signals to CSV",
-    "truncated": "copy the files again from their source",
-    "bomb": "shrink the files; only if you trust their source, raise `max_pixels`, `max_bytes` or `max_audio_bytes`",
-    "small": "find the real pictures: these are a pixel wide, as trackers are",
-    "blank": "find the real pictures: these show one even colour",
-    "silent": "find the real recordings: nothing can be heard",
-    "short": "find the real recordings, or lower `min_seconds`",
+    "outside": message("name every file by a path below the media folder; nothing outside it is ever read"),
+    "missing": message("add the files, or leave the cells empty"),
+    "unreadable": message(
+        "convert the files: pictures to JPEG or PNG, sound to WAV, FLAC, Ogg or MP3, video to MP4, meshes to OBJ or PLY, signals to CSV"
+    ),
+    "truncated": message("copy the files again from their source"),
+    "bomb": message(
+        "shrink the files; only if you trust their source, raise `max_pixels`, `max_bytes` or `max_audio_bytes`"
+    ),
+    "small": message("find the real pictures: these are a pixel wide, as trackers are"),
+    "blank": message("find the real pictures: these show one even colour"),
+    "silent": message("find the real recordings: nothing can be heard"),
+    "short": message("find the real recordings, or lower `min_seconds`"),
 }
 
 
@@ -159,20 +166,20 @@ def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config:
         usable.height,
         "kept",
         examples=(
-            f"{owner(row)}, {name}: {share:.1%} at full scale"
+            message("{place}, {file}: {share} at full scale", place=owner(row), file=name, share=f"{share:.1%}")
             for row, name, share in clipped.select("row", "relative", "clipped").iter_rows()
         ),
-        advice="they were recorded too loud; record with less gain if you can",
+        advice=message("they were recorded too loud; record with less gain if you can"),
     ) + found(
         "audio.long",
         long.height,
         usable.height,
         "kept",
         examples=(
-            f"{owner(row)}, {name}: {seconds:.0f} s"
+            message("{place}, {file}: {seconds} s", place=owner(row), file=name, seconds=f"{seconds:.0f}")
             for row, name, seconds in long.select("row", "relative", "seconds").iter_rows()
         ),
-        advice=f"only the first {limits.max_seconds:.0f} s are heard (`max_seconds`)",
+        advice=message("only the first {most} s are heard (`max_seconds`)", most=f"{limits.max_seconds:.0f}"),
     )
 
 
@@ -191,7 +198,12 @@ def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
         .sort("size", descending=True, maintain_order=True)
     )
     largest = int(alike["size"][0]) if alike.height else 0
-    placeholder = f"; {largest} rows show one picture, perhaps a placeholder" if largest >= 5 else ""
+    advice = message("pictures cannot tell these items apart: check that they are different items")
+    if largest >= 5:
+        advice = message(
+            "pictures cannot tell these items apart: check that they are different items; {rows} rows show one picture, perhaps a placeholder",
+            rows=largest,
+        )
     return found(
         "image.duplicate",
         int(alike["size"].sum()),
@@ -201,5 +213,5 @@ def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
             f"{' = '.join(map(owner, rows[:3]))}{' = ...' if len(rows) > 3 else ''}, {names[0]}"
             for rows, names in alike.select("row", "relative").iter_rows()
         ),
-        advice=f"pictures cannot tell these items apart: check that they are different items{placeholder}",
+        advice=advice,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penchant.core.logs import track
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.findings import MAX_EXAMPLES
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, resolve
@@ -20,8 +21,8 @@ from penchant.data.media.video import open_video
 OPENED = ("video", "mesh", "signal")
 """Modalities looked at here; pictures and sounds are measured in `facts`."""
 _LACKS = {
-    "no sound": "the video is learned from by its picture alone",
-    "no picture": "the video is learned from by its sound alone",
+    "no sound": message("the video is learned from by its picture alone"),
+    "no picture": message("the video is learned from by its sound alone"),
 }
 
 

@@ -20,6 +20,7 @@ import polars as pl
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ArtifactError
 from penchant.core.logs import logger, progress_bar
+from penchant.core.messages import packed
 from penchant.core.store import ParquetStore
 from penchant.data.clean.duplicates import difference_hash, thumbnail
 from penchant.data.media import MediaLimits, UnusableMediaError, decode_sound, load_picture, resolve
@@ -167,7 +168,7 @@ def _look(path: Path, limits: MediaLimits) -> Fact:
     try:
         picture = load_picture(path, limits, max_side=_HASH_SIDE)
     except UnusableMediaError as error:
-        return {"check": error.check, "detail": error.message}
+        return {"check": error.check, "detail": packed(error.message)}
     deviation = float(np.asarray(picture).std(axis=(0, 1)).max())
     return {"deviation": deviation, "hash": difference_hash(picture), "thumbnail": thumbnail(picture)}
 
@@ -177,7 +178,7 @@ def _listen(path: Path, limits: MediaLimits) -> Fact:
     try:
         sound = decode_sound(path, limits)
     except UnusableMediaError as error:
-        return {"check": error.check, "detail": error.message}
+        return {"check": error.check, "detail": packed(error.message)}
     power = float(np.square(sound.samples, dtype=np.float64).mean())
     clipped = float((np.abs(sound.samples) >= 0.999).mean())
     return {"seconds": sound.seconds, "loudness": 10 * np.log10(max(power, 1e-20)), "clipped": clipped}

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
 from penchant.data.clean.dataset import Config
 from penchant.data.clean.inspection import inspect_column
@@ -37,7 +38,7 @@ def clean_samples(samples: Samples, config: Config, limits: MediaLimits, *, cach
     ids = samples.table["sample_id"]
 
     def owner(row: int) -> str:
-        return f"sample {ids[row]}"
+        return message("sample {id}", id=ids[row])
 
     table, findings = clean_text(samples.table, samples.text_columns, owner)
     table = normalise_categories(
@@ -82,8 +83,8 @@ def _with_content(samples: Samples) -> tuple[Samples, list[Finding]]:
         len(ids),
         len(samples),
         "dropped",
-        examples=(f"sample {key}" for key in ids),
-        advice="no words and no usable file: there is nothing to learn from",
+        examples=(message("sample {id}", id=key) for key in ids),
+        advice=message("no words and no usable file: there is nothing to learn from"),
         severity="warning",
     )
     if len(ids) == len(samples):
@@ -109,9 +110,13 @@ def _contradictions(samples: Samples) -> list[Finding]:
         len(samples),
         "kept",
         examples=(
-            f"samples {', '.join(ids[:3])} are equal but called {' and '.join(sorted(set(labels)))}"
+            message(
+                "samples {ids} are equal but called {labels}",
+                ids=", ".join(ids[:3]),
+                labels=" and ".join(sorted(set(labels))),
+            )
             for ids, labels in torn.select("sample_id", "label").iter_rows()
         ),
-        advice="equal content with different labels bounds what any model can reach: check who labelled them",
+        advice=message("equal content with different labels bounds what any model can reach: check who labelled them"),
         severity="warning",
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.clean.normalisation import CHANGES, NormalisedText, normalise_column
 from penchant.data.findings import MAX_EXAMPLES, Owner, found
@@ -31,15 +32,15 @@ def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tup
         total,
         "masked",
         examples=_text_examples(table, done, emptied, owner),
-        advice="these cells hold no words; the items count as having no text",
+        advice=message("these cells hold no words; the items count as having no text"),
     )
     return table.with_columns([text.values for text in done.values()]), findings
 
 
 _TEXT_ADVICE = {
-    "html": "markup was removed and entities were turned into characters",
-    "mojibake": "the files were once read in a wrong encoding: export them again as UTF-8",
-    "control": "invisible characters were removed",
+    "html": message("markup was removed and entities were turned into characters"),
+    "mojibake": message("the files were once read in a wrong encoding: export them again as UTF-8"),
+    "control": message("invisible characters were removed"),
 }
 
 
@@ -51,7 +52,15 @@ def _text_examples(
     for name, mask in masks.items():
         for row in mask.arg_true()[: MAX_EXAMPLES - len(shown)]:
             before, after = table[name][row], done[name].values[row]
-            shown.append(f"{owner(row)}, {name}: {str(before)[:60]!r} became {(after or '')[:60]!r}")
+            shown.append(
+                message(
+                    "{place}, {column}: {before} became {after}",
+                    place=owner(row),
+                    column=name,
+                    before=repr(str(before)[:60]),
+                    after=repr((after or "")[:60]),
+                )
+            )
     return shown
 
 
@@ -84,6 +93,7 @@ def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int
         total += long.height
         count += int(shared["item_id"].list.len().sum())
         for text, ids in shared.head(MAX_EXAMPLES).iter_rows():
-            examples.append(f"items {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}, {name}: {text[:60]!r}")
-    advice = "items with equal text cannot be told apart by it: check that they are different items"
+            some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+            examples.append(message("items {ids}, {column}: {text}", ids=some, column=name, text=repr(text[:60])))
+    advice = message("items with equal text cannot be told apart by it: check that they are different items")
     return found("text.duplicate", count, total, "kept", examples=examples, advice=advice)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import polars as pl
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Dataset, Finding
 from penchant.data.read.sources import DataConfig, assemble, with_defaults
 from penchant.data.read.tables import RawTable, read_table
@@ -44,7 +45,7 @@ def read_mind(config: DataConfig) -> Dataset:
     dataset = assemble(settings, raw.having(events), news.having(news.table.select(NEWS[:5])), None, media_root=None)
     if history.height == 0:
         return dataset
-    advice = "clicks before the first impression have no times: their order was kept, one second apart"
+    advice = message("clicks before the first impression have no times: their order was kept, one second apart")
     note = Finding("mind.history", history.height, events.height, "repaired", (), advice)
     return replace(dataset, findings=(*dataset.findings, note))
 

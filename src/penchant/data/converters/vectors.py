@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.read.tables import RawTable
 
@@ -53,6 +54,6 @@ def vectors_finding(folder: Path) -> list[Finding]:
     files = vector_files(folder)
     if not files:
         return []
-    advice = 'vectors found beside the data: name each in a [content.*] table with encoder = "precomputed"'
+    advice = message('vectors found beside the data: name each in a [content.*] table with encoder = "precomputed"')
     shown = tuple(f"{name}: {rows} rows" for name, rows in files.items())
     return [Finding("items.vectors", len(files), len(files), "kept", shown, advice)]

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.findings import found
 
@@ -176,14 +177,14 @@ def _unequal(at: Times, values: Readings) -> Readings:
 
 def _notes(total: int, untimed: int, again: int, is_backward: bool) -> list[Finding]:
     return (
-        found("signal.no_time", untimed, total, "dropped", examples=(), advice="readings without a time")
+        found("signal.no_time", untimed, total, "dropped", examples=(), advice=message("readings without a time"))
         + found(
             "signal.duplicate_time",
             again,
             total,
             "repaired",
             examples=(),
-            advice="readings of one instant became their mean",
+            advice=message("readings of one instant became their mean"),
         )
         + found(
             "signal.unordered",
@@ -191,7 +192,7 @@ def _notes(total: int, untimed: int, again: int, is_backward: bool) -> list[Find
             1,
             "repaired",
             examples=(),
-            advice="readings were put in order of time",
+            advice=message("readings were put in order of time"),
         )
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from penchant.core.errors import MissingExtraError
+from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 SOUND_CONTAINERS = (
@@ -51,14 +52,18 @@ def decode_sound(path: Path, limits: MediaLimits) -> Sound:
         sound = _decode_by_ffmpeg(path, limits.max_seconds)
     if sound.samples.size == 0 or sound.seconds < limits.min_seconds:
         raise UnusableMediaError(
-            f"The sound lasts {sound.seconds:.3f} s, the least is {limits.min_seconds} s.",
+            message(
+                "The sound lasts {seconds} s, the least is {least} s.",
+                seconds=f"{sound.seconds:.3f}",
+                least=limits.min_seconds,
+            ),
             path=str(path),
             fix="record it again, or lower `min_seconds`; until then the item counts as having no sound",
             check="short",
         )
     if not np.isfinite(sound.samples).all():
         raise UnusableMediaError(
-            "The sound holds values that are not numbers.", path=str(path), fix=_SOUND_FIX, check="unreadable"
+            message("The sound holds values that are not numbers."), path=str(path), fix=_SOUND_FIX, check="unreadable"
         )
     return sound
 
@@ -163,7 +168,10 @@ def _decode_by_ffmpeg(path: Path, max_seconds: float) -> Sound:
                     break
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
         raise UnusableMediaError(
-            f"The file is not sound in a known format: {error}.", path=str(path), fix=_SOUND_FIX, check="unreadable"
+            message("The file is not sound in a known format: {error}.", error=str(error)),
+            path=str(path),
+            fix=_SOUND_FIX,
+            check="unreadable",
         ) from error
     samples = np.concatenate([_NONE, *blocks]).astype(np.float32)
     return Sound(samples, rate, max(seconds, len(samples) / rate) if wanted <= 0 else len(samples) / rate)

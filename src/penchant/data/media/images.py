@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
+from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -43,7 +44,7 @@ def load_picture(path: Path, limits: MediaLimits, *, max_side: int | None = None
             return _normalise_picture(picture, max_side)
         except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
             raise UnusableMediaError(
-                f"The picture is cut short or damaged: {error}.",
+                message("The picture is cut short or damaged: {error}.", error=str(error)),
                 path=str(path),
                 fix="copy it again from its source; until then the item counts as having no picture",
                 check="truncated",
@@ -100,7 +101,7 @@ def _open_picture(raw: bytes, path: Path, limits: MediaLimits) -> ImageFile.Imag
         width = height = 0
     except Exception as error:  # as above: header parsers too
         raise UnusableMediaError(
-            "The file is not a picture in a known format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF).",
+            message("The file is not a picture in a known format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF)."),
             path=str(path),
             fix="convert it to JPEG or PNG; until then the item counts as having no picture",
             check="unreadable",
@@ -108,14 +109,14 @@ def _open_picture(raw: bytes, path: Path, limits: MediaLimits) -> ImageFile.Imag
     if width * height > limits.max_pixels or not width:
         size = f"{width} x {height}" if width else "far too many"
         raise UnusableMediaError(
-            f"The picture has {size} pixels, the most is {limits.max_pixels}.",
+            message("The picture has {pixels} pixels, the most is {most}.", pixels=size, most=limits.max_pixels),
             path=str(path),
             fix="shrink it, or raise `max_pixels` if you trust its source",
             check="bomb",
         )
     if min(width, height) < limits.min_side:
         raise UnusableMediaError(
-            f"The picture has only {width} x {height} pixels.",
+            message("The picture has only {pixels} pixels.", pixels=f"{width} x {height}"),
             path=str(path),
             fix="find the real picture; until then the item counts as having none",
             check="small",

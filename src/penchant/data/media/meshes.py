@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from penchant.core.errors import MissingExtraError
+from penchant.core.messages import message
 from penchant.data.media.limits import MESH_ENDINGS, MediaLimits, UnusableMediaError, check_file
 
 
@@ -41,7 +42,7 @@ def load_mesh(path: Path, limits: MediaLimits) -> Any:
         raise _unusable(path, str(error) or type(error).__name__) from error
     if not parts:
         raise UnusableMediaError(
-            "The mesh has no faces: a cloud of points, or lines, has no surface to sample.",
+            message("The mesh has no faces: a cloud of points, or lines, has no surface to sample."),
             path=str(path),
             fix="export it with triangles (a surface reconstruction turns points into faces); until then the item has no mesh",
             check="unreadable",
@@ -53,7 +54,11 @@ def _checked(mesh: Any, path: Path, limits: MediaLimits) -> Any:
     """Refuse what is too large to sample, or has no surface."""
     if len(mesh.faces) > limits.max_faces:
         raise UnusableMediaError(
-            f"The mesh has {len(mesh.faces):,} faces, the most is {limits.max_faces:,}.",
+            message(
+                "The mesh has {faces} faces, the most is {most}.",
+                faces=f"{len(mesh.faces):,}",
+                most=f"{limits.max_faces:,}",
+            ),
             path=str(path),
             fix="simplify it, or raise `max_faces` if you trust its source",
             check="bomb",
@@ -68,7 +73,7 @@ def _checked(mesh: Any, path: Path, limits: MediaLimits) -> Any:
 
 def _unusable(path: Path, reason: str) -> UnusableMediaError:
     return UnusableMediaError(
-        f"The mesh cannot be read: {reason.splitlines()[0].rstrip('.')}.",
+        message("The mesh cannot be read: {error}.", error=reason.splitlines()[0].rstrip(".")),
         path=str(path),
         fix="export it as OBJ, PLY, STL, OFF or GLB; until then the item counts as having no mesh",
         check="unreadable",

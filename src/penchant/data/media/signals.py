@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.findings import found
 from penchant.data.media.alignment import Stream, make_stream, regular
@@ -68,9 +69,9 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
         status = path.stat()
         return _from_table(_keyed(path, status.st_mtime_ns, status.st_size)(key), limits.max_readings)
     except (DataError, ValueError, OSError, EOFError) as error:
-        message = error.message if isinstance(error, DataError) else str(error)
+        reason = error.message if isinstance(error, DataError) else str(error)
         raise UnusableMediaError(
-            f"The signal cannot be read: {message.rstrip('.')}.",
+            message("The signal cannot be read: {error}.", error=reason.rstrip(".")),
             path=str(path) if key is None else f"{path}{KEY_MARK}{key}",
             fix="give a table with a column of times and a column of numbers for each channel",
             check="unreadable",
@@ -133,7 +134,9 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     values = np.stack([column.fill_null(np.nan).to_numpy() for column in channels.values()], axis=1)
     stream, findings = make_stream(at, values)
     lost = sum(int((raw.table[name].is_not_null() & column.is_null()).sum()) for name, column in channels.items())
-    findings += found("signal.no_number", lost, values.size, "masked", examples=(), advice="cells that hold no number")
+    findings += found(
+        "signal.no_number", lost, values.size, "masked", examples=(), advice=message("cells that hold no number")
+    )
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
 
 
@@ -154,10 +157,13 @@ def _gaps(stream: Stream) -> list[Finding]:
         return []
     usual = float(np.median(steps))
     gaps = steps > LONG_STEP * usual
-    advice = f"pauses over {LONG_STEP:g} times the usual step; the encoder's max_gap_seconds says which are filled"
+    advice = message(
+        "pauses over {times} times the usual step; the encoder's max_gap_seconds says which are filled",
+        times=f"{LONG_STEP:g}",
+    )
     return found("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
 
 
 def _cut(total: int, most: int) -> list[Finding]:
-    advice = f"only the first {most:,} readings are used (`max_readings`)"
+    advice = message("only the first {most} readings are used (`max_readings`)", most=f"{most:,}")
     return found("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from penchant.core.errors import MissingExtraError
+from penchant.core.messages import message
 from penchant.data.media.audio import SOUND_CONTAINERS, load_sound
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
@@ -150,7 +151,11 @@ def _shrunk(frame: Any, max_side: int) -> Image.Image:
 def _check_size(width: int, height: int, path: Path, limits: MediaLimits) -> None:
     if width * height > limits.max_pixels:
         raise UnusableMediaError(
-            f"The video's frames have {width} x {height} pixels, the most is {limits.max_pixels}.",
+            message(
+                "The video's frames have {pixels} pixels, the most is {most}.",
+                pixels=f"{width} x {height}",
+                most=limits.max_pixels,
+            ),
             path=str(path),
             fix="make it smaller, or raise `max_pixels` if you trust its source",
             check="bomb",
@@ -159,7 +164,7 @@ def _check_size(width: int, height: int, path: Path, limits: MediaLimits) -> Non
 
 def _unreadable(path: Path, reason: str) -> UnusableMediaError:
     return UnusableMediaError(
-        f"The file is not a video in a known format: {reason.rstrip('.')}.",
+        message("The file is not a video in a known format: {error}.", error=reason.rstrip(".")),
         path=str(path),
         fix="convert it to MP4 or WebM; until then the item counts as having no video",
         check="unreadable",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.media.limits import MESH_ENDINGS, VIDEO_ENDINGS
 
@@ -47,16 +48,19 @@ def find_roles(
     words = tuple(text) if text is not None else tuple(c for c in free if c == title or _is_long_text(table[c]))
     rest = [column for column in free if column not in words and column != title]
     categories = tuple(attributes) if attributes is not None else tuple(c for c in rest if _is_attribute(table[c]))
-    guesses = {
-        "text": ", ".join(words) if text is None else "",
-        "media": ", ".join(f"{column} ({modality})" for modality, column in pictures.items()) if media is None else "",
-        "attributes": ", ".join(categories) if attributes is None else "",
-        "not used": ", ".join(c for c in rest if c not in categories),
-    }
-    told = tuple(f"{role}: {columns}" for role, columns in guesses.items() if columns)
+    places = () if media is not None else (f"{column} ({modality})" for modality, column in pictures.items())
+    guesses = (
+        message("text: {columns}", columns=", ".join(words) if text is None else ""),
+        message("media: {columns}", columns=", ".join(places)),
+        message("attributes: {columns}", columns=", ".join(categories) if attributes is None else ""),
+        message("not used: {columns}", columns=", ".join(c for c in rest if c not in categories)),
+    )
+    told = tuple(guess for guess in guesses if guess.values["columns"])
     if not told:
         return Roles(words, pictures, categories)
-    advice = "columns took these roles by what they hold; name them in [data] text, media and attributes to be sure"
+    advice = message(
+        "columns took these roles by what they hold; name them in [data] text, media and attributes to be sure"
+    )
     finding = Finding("items.roles", len(told), len(table.columns), "kept", told, advice)
     return Roles(words, pictures, categories, (finding,))
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 import polars as pl
 
 from penchant.core.errors import DataError, nearest
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.read.tables import RawTable
 
 TIME: pl.DataType = pl.Datetime("us", "UTC")
 UNITS = (
-    (1e11, 1e6, "seconds"),
-    (1e14, 1e3, "milliseconds"),
-    (1e17, 1.0, "microseconds"),
-    (float("inf"), 1e-3, "nanoseconds"),
+    (1e11, 1e6, message("seconds")),
+    (1e14, 1e3, message("milliseconds")),
+    (1e17, 1.0, message("microseconds")),
+    (float("inf"), 1e-3, message("nanoseconds")),
 )
 """Numbers up to the first figure are times in the last one's unit; the second turns them into microseconds."""
 ORDINARY_SECONDS = 1e8
@@ -95,7 +96,10 @@ def read_ids(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
         len(text),
         "repaired",
         examples,
-        f"ids that differ only by spaces or Unicode form are one id; {merged} of them became another's",
+        message(
+            "ids that differ only by spaces or Unicode form are one id; {merged} of them became another's",
+            merged=merged,
+        ),
     )
     return text.replace_strict(spelled, clean, default=None, return_dtype=pl.String), [finding]
 
@@ -179,10 +183,13 @@ def _from_numbers(raw: RawTable, values: pl.Series, column: str) -> tuple[pl.Ser
     # 2**53 microseconds is the year 2255: below it a float64 is exact
     micro = (number * factor).round().cast(pl.Int64, strict=False)
     _refuse(raw, values, micro, column, "a time (2024-05-01T12:00:00Z, or a number since 1970)")
-    advice = f"numbers of this size are {unit} since 1970"
     early = unit == "seconds" and size < ORDINARY_SECONDS
+    advice = message("numbers of this size are {unit} since 1970", unit=unit)
     if early:
-        advice += ", but these lie before 1973: if they are places in a sequence, add them to a date"
+        advice = message(
+            "numbers of this size are {unit} since 1970, but these lie before 1973: if they are places in a sequence, add them to a date",
+            unit=unit,
+        )
     finding = Finding(
         "events.time_unit", number.count(), len(number), "kept", (), advice, "warning" if early else "info"
     )

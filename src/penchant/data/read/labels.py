@@ -12,6 +12,7 @@ from dataclasses import replace
 import polars as pl
 
 from penchant.core.errors import DataError, nearest
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.findings import found
 from penchant.data.read.columns import read_ids
@@ -41,7 +42,8 @@ def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, lis
     """
     label, notes = read_ids(raw, "label")
     findings = [
-        replace(note, check="labels.spelling", advice="spaces and Unicode forms were evened out") for note in notes
+        replace(note, check="labels.spelling", advice=message("spaces and Unicode forms were evened out"))
+        for note in notes
     ]
     known = set(label.drop_nulls().unique().to_list())
     for value in names:
@@ -57,8 +59,8 @@ def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, lis
         int(changed.sum()),
         len(label),
         "repaired",
-        examples=(f"{before!r} became {after!r}" for before, after in merged),
-        advice="labels that differ only by upper case are one class",
+        examples=(message("{before} became {after}", before=repr(old), after=repr(new)) for old, new in merged),
+        advice=message("labels that differ only by upper case are one class"),
     )
     return spelled.alias("label"), findings
 
@@ -90,7 +92,10 @@ def check_classes(label: pl.Series, name: str) -> tuple[tuple[str, ...], list[Fi
         len(counts),
         "kept",
         examples=(f"{value!r}: {counts[value]}" for value in rare),
-        advice=f"a class with fewer than {RARE} samples cannot be learned, chosen by and tested; add some, or rename it in [data.labels]",
+        advice=message(
+            "a class with fewer than {least} samples cannot be learned, chosen by and tested; add some, or rename it in [data.labels]",
+            least=RARE,
+        ),
         severity="warning",
     )
     return tuple(counts), findings + _typos(counts)
@@ -122,9 +127,15 @@ def _typos(counts: Mapping[str, int]) -> list[Finding]:
         sum(counts.values()),
         "kept",
         examples=(
-            f'{value!r} ({counts[value]}): if it means {other!r}, set [data.labels] "{value}" = "{other}"'
+            message(
+                "{value} ({count}): if it means {other}, set {setting}",
+                value=repr(value),
+                count=counts[value],
+                other=repr(other),
+                setting=f'[data.labels] "{value}" = "{other}"',
+            )
             for value, other in pairs
         ),
-        advice="rare labels that look like a misspelled common one",
+        advice=message("rare labels that look like a misspelled common one"),
         severity="warning",
     )

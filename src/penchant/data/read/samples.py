@@ -14,6 +14,7 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
 from penchant.data import LABELLED
 from penchant.data.findings import found
@@ -170,11 +171,11 @@ def _known(raw: RawTable, table: pl.DataFrame) -> tuple[pl.DataFrame, list[Findi
     """Leave out rows without an id or a label, and all but the first of one id."""
     findings: list[Finding] = []
     wanted = {
-        "labels.missing": (pl.col("label").is_null(), "rows without a label teach nothing and test nothing"),
-        "ids.missing": (pl.col("sample_id").is_null(), "every row needs an id"),
+        "labels.missing": (pl.col("label").is_null(), message("rows without a label teach nothing and test nothing")),
+        "ids.missing": (pl.col("sample_id").is_null(), message("every row needs an id")),
         "samples.duplicate": (
             pl.col("sample_id").is_not_null() & ~pl.col("sample_id").is_first_distinct(),
-            "keep one row for each sample_id; the first was taken",
+            message("keep one row for each {key}; the first was taken", key="sample_id"),
         ),
     }
     dropped = table.select(**{check: condition for check, (condition, _) in wanted.items()})

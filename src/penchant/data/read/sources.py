@@ -13,6 +13,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data import SOURCES
 from penchant.data.findings import found
@@ -182,7 +183,7 @@ def _known_events(
     if config.min_value is not None:
         before = events.height
         events = events.filter(pl.col("value") >= config.min_value)
-        advice = f"value below {config.min_value:g} or missing"
+        advice = message("value below {least} or missing", least=f"{config.min_value:g}")
         findings += found("events.low_value", before - events.height, before, "dropped", examples=(), advice=advice)
     if events.height == 0:
         raise DataError(
@@ -191,9 +192,9 @@ def _known_events(
     unknown = events["at"].null_count()
     if unknown:
         advice = (
-            "no event has a time: only random, cold_items and published splits work"
+            message("no event has a time: only random, cold_items and published splits work")
             if unknown == events.height
-            else "an event without a time counts as its user's oldest"
+            else message("an event without a time counts as its user's oldest")
         )
         findings += found("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
     return events, findings
@@ -209,7 +210,7 @@ def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.Data
         table.height,
         "dropped",
         examples=(raw.place(row, " or ".join(columns)) for row in rows),
-        advice="every row needs an id",
+        advice=message("every row needs an id"),
         severity="warning",
     )
     return table.filter(known), findings
@@ -271,7 +272,7 @@ def _core(events: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[Finding]
         raise DataError(
             f"No users and items are left that have {least} events each.", where="data.min_interactions", fix="lower it"
         )
-    advice = f"their user or item has fewer than {least} events (min_interactions)"
+    advice = message("their user or item has fewer than {least} events (min_interactions)", least=least)
     return events, found("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
 
 
@@ -290,8 +291,8 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
             1,
             1,
             "kept",
-            examples=(f"user {events['user_id'][0]!r}",),
-            advice="with one user there is nobody to learn from; map the column that tells users apart",
+            examples=(message("user {id}", id=repr(events["user_id"][0])),),
+            advice=message("with one user there is nobody to learn from; map the column that tells users apart"),
             severity="warning",
         )
     known = events["at"].drop_nulls()
@@ -302,7 +303,9 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
             events.height,
             "kept",
             examples=(f"{known[0]:%Y-%m-%d %H:%M:%S}",),
-            advice="all times are equal, so no split by time is possible: choose a random, cold_items or published one",
+            advice=message(
+                "all times are equal, so no split by time is possible: choose a random, cold_items or published one"
+            ),
             severity="warning",
         )
     return findings

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz")
@@ -46,7 +47,7 @@ class RawTable:
 
     def place(self, row: int, column: str) -> str:
         """Return where a cell is, for `where=`."""
-        return f"{self.name} row {row + self.first_row}, column {column}"
+        return message("{table} row {row}, column {column}", table=self.name, row=row + self.first_row, column=column)
 
     def having(self, table: pl.DataFrame) -> RawTable:
         """Return another table from the same place."""
@@ -250,6 +251,9 @@ def _encoding_finding(encoding: str, example: str, path: Path) -> Finding:
         1,
         "repaired",
         (f"{path.name}: {example}",) if example else (path.name,),
-        f"the file is not UTF-8 and was read as {encoding}; if the example looks wrong, save it as UTF-8",
+        message(
+            "the file is not UTF-8 and was read as {encoding}; if the example looks wrong, save it as UTF-8",
+            encoding=encoding,
+        ),
         "warning",
     )

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding, Interactions, Split
 from penchant.data.histories import TIME_ORDER, tie_breaker
 
@@ -174,11 +175,13 @@ def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, k
             same,
             test.height,
             "kept",
-            advice="no test event stands in an earlier part too"
+            advice=message("no test event stands in an earlier part too")
             if same == 0
-            else "test events that stand in an earlier part too, so they were seen; remove duplicates"
+            else message("test events that stand in an earlier part too, so they were seen; remove duplicates")
             if timed
-            else "same user, item and kind as in an earlier part; without times, repeats and copies look the same",
+            else message(
+                "same user, item and kind as in an earlier part; without times, repeats and copies look the same"
+            ),
             severity="warning" if same and timed else "info",
         ),
         Finding(
@@ -186,9 +189,9 @@ def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, k
             again,
             test.height,
             "kept",
-            advice="a repeat of an earlier choice is not recommended again, so it counts as missed",
+            advice=message("a repeat of an earlier choice is not recommended again, so it counts as missed"),
         ),
-        Finding("split.unknown_user", strangers, num_users, "kept", advice="scored from an empty history"),
+        Finding("split.unknown_user", strangers, num_users, "kept", advice=message("scored from an empty history")),
     ]
     if kind in ("user_time", "last_out"):
         checks += _user_boundaries(train, validation, test)
@@ -207,13 +210,15 @@ def _user_boundaries(train: pl.DataFrame, validation: pl.DataFrame, test: pl.Dat
     tied = (pl.col("held_first") == pl.col("learnt_last")) | (pl.col("test_first") == pl.col("held_last"))
     backward, ties = users.select(early.sum().alias("early"), tied.sum().alias("tied")).row(0)
     return [
-        _forward(backward, users.height, "users"),
+        _forward(backward, users.height, message("users")),
         Finding(
             "split.boundary_tie",
             ties,
             users.height,
             "kept",
-            advice="users whose cut fell between events of one instant: decided by a seeded random order, never by file order",
+            advice=message(
+                "users whose cut fell between events of one instant: decided by a seeded random order, never by file order"
+            ),
         ),
     ]
 
@@ -225,11 +230,15 @@ def _instants(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame)
         for table in (train, validation, test)
     ]
     backward = sum(before[1] is not None and before[1] >= after[0] for before, after in pairwise(spans))
-    return _forward(backward, 2, "cuts")
+    return _forward(backward, 2, message("cuts"))
 
 
 def _forward(backward: int, total: int, noun: str) -> Finding:
-    advice = f"time runs forward for all {noun}" if backward == 0 else f"{noun} whose test lies before their training"
+    advice = (
+        message("time runs forward for all {noun}", noun=noun)
+        if backward == 0
+        else message("{noun} whose test lies before their training", noun=noun)
+    )
     return Finding("split.backward", backward, total, "kept", advice=advice, severity="error" if backward else "info")
 
 
@@ -237,5 +246,7 @@ def _unknown_times(table: pl.DataFrame, kind: str) -> list[Finding]:
     unknown = table["at"].null_count()
     if kind not in BY_TIME or unknown == 0:
         return []
-    advice = "events without a time count as the oldest: they are learned from unless a user has hardly any others"
+    advice = message(
+        "events without a time count as the oldest: they are learned from unless a user has hardly any others"
+    )
     return [Finding("split.no_time", unknown, table.height, "kept", advice=advice)]

@@ -15,11 +15,12 @@ from pydantic import Field, model_validator
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.schema import Finding, Parts, Samples
 from penchant.core.seeds import generator
 from penchant.data.clean.samples import content_keys
 
-PARTS = ("train", "validation", "test")
+PARTS = (message("train"), message("validation"), message("test"))
 
 
 class Config(Settings):
@@ -161,9 +162,9 @@ def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]
             )
     checks = [_absent(samples, name, labels, chosen) for name, chosen in zip(PARTS, rows, strict=True)]
     if "group" in samples.table.columns:
-        advice = "groups (speakers, patients, authors) that stand in two parts"
+        advice = message("groups (speakers, patients, authors) that stand in two parts")
         checks.append(_shared("split.shared_group", samples.table["group"], rows, advice))
-    advice = "samples of test or validation whose content stands in train too, so they were seen"
+    advice = message("samples of test or validation whose content stands in train too, so they were seen")
     checks.append(_shared("split.shared_content", content_keys(samples), rows, advice))
     return Parts(kind, rows[0], rows[1], rows[2], tuple(checks))
 
@@ -172,9 +173,12 @@ def _absent(samples: Samples, part: str, labels: np.ndarray, rows: np.ndarray) -
     """Count the classes a part lacks: what is absent from validation is never chosen by, what is absent from test not measured."""
     absent = [name for number, name in enumerate(samples.classes) if number not in set(labels[rows].tolist())]
     advice = (
-        f"classes without a sample in {part}: their figures there say nothing; bring more of them"
+        message(
+            "classes without a sample in {part}: their figures there say nothing; bring more of them",
+            part=part,
+        )
         if absent
-        else f"every class is in {part}"
+        else message("every class is in {part}", part=part)
     )
     return Finding(
         f"split.absent_class.{part}",

@@ -1,0 +1,70 @@
+"""What the studio calls modalities, columns, kinds of events and the places of a slider.
+
+In: names that the bundle and the events give. Out: their labels in the reader's language; a name of the reader's own stays as it is.
+"""
+
+from __future__ import annotations
+
+from penchant.core.messages import Translator, message
+
+NAMES = {
+    "behaviour": message("behaviour"),
+    "fused": message("everything"),
+    "words": message("shared words"),
+    "mixed content": message("mixed content"),
+    "text": message("text"),
+    "image": message("pictures"),
+    "audio": message("sound"),
+    "video": message("video"),
+    "attributes": message("attributes"),
+    "attribute": message("attributes"),
+    "topic": message("topic"),
+    "category": message("category"),
+    "genres": message("genres"),
+    "price": message("price"),
+    "language": message("language"),
+}
+KINDS = {
+    "click": message("clicked"),
+    "view": message("viewed"),
+    "play": message("played"),
+    "like": message("liked"),
+    "purchase": message("bought"),
+    "cart": message("in the cart"),
+    "rating": message("rated"),
+    "review": message("reviewed"),
+    "skip": message("skipped"),
+    "dislike": message("disliked"),
+}
+LEVELS = {
+    "never": message("never"),
+    "less": message("less"),
+    "reset": message("as learned"),
+    "more": message("more"),
+    "pin": message("always"),
+}
+"""Places of a slider, from -2 to 2."""
+
+
+class PageTranslator(Translator):
+    """Translates the studio's pages."""
+
+    def channel(self, name: str) -> str:
+        """Return what to call a modality or a column."""
+        return self(NAMES.get(name, "")) or name
+
+    def kind(self, kind: str) -> str:
+        """Return what to call a kind of event."""
+        return self(KINDS.get(kind, "")) or kind
+
+    def action(self, action: str) -> str:
+        """Return what to call an edit of an interest."""
+        return self(LEVELS[action])
+
+    @property
+    def levels(self) -> list[str]:
+        return [self(name) for name in LEVELS.values()]
+
+    def level(self, place: int) -> str:
+        """Return what to call a place of a slider, -2 to 2."""
+        return self.levels[place + 2]
