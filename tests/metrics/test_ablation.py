@@ -5,7 +5,7 @@ import pytest
 from penchant.core.messages import Translator
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
 from penchant.metrics.comparison import Cost
-from penchant.metrics.intervals import BETTER, SAME, Config
+from penchant.metrics.intervals import BETTER, SAME, Config, adjust, paired_difference
 from penchant.metrics.slices import Labels
 from penchant.reporting.conclusions import ablation_sentences
 
@@ -104,3 +104,55 @@ def test_a_cost_that_timings_cannot_tell_is_no_cost():
     }
     assert said["text"].endswith("It costs 30.0 s once and 3.0 ms per user.")
     assert said["image"].endswith("It has no measurable cost.")
+
+
+def test_gains_are_paired_means_of_everything_minus_the_arm_without_the_channel():
+    given = arms()
+    found = ablate(given, metric="ndcg@20", config=FAST)
+    score = {arm.uses: arm.table["ndcg@20"].to_numpy() for arm in given}
+    assert [payoff.channel for payoff in found.payoffs] == ["text", "sound", "image"]
+    for payoff in found.payoffs:
+        single = paired_difference(score[WHOLE], score[WHOLE - {payoff.channel}], FAST)
+        assert (payoff.gain.mean, payoff.gain.low, payoff.gain.high) == pytest.approx(
+            (single.mean, single.low, single.high)
+        )
+    for row in found.rows:
+        uses = frozenset(row.uses)
+        assert row.score.mean == pytest.approx(score[uses].mean())
+        for difference, base in ((row.to_all, WHOLE), (row.to_behaviour, frozenset({"behaviour"}))):
+            assert (difference is None) == (uses == base)
+            if difference is not None:
+                assert difference.mean == pytest.approx((score[uses] - score[base]).mean())
+    assert found.metric == "ndcg@20"
+    assert found.rows[0].uses == ("behaviour", "image", "sound", "text")
+
+
+def test_leaving_behaviour_out_is_a_channel_too_and_a_cost_needs_two_timings():
+    whole = frozenset({"behaviour", "text", "image"})
+    found = ablate(
+        [arm(whole, 0.1), Arm(whole - {"behaviour"}, arm(whole - {"behaviour"}, 0.0).table)],
+        metric="ndcg@20",
+        config=FAST,
+    )
+    assert [(p.channel, p.verdict, p.cost) for p in found.payoffs] == [("behaviour", PAYS, None)]
+    assert [(row.kind, row.channel) for row in found.rows] == [("all", ""), ("without", "behaviour")]
+
+
+def test_group_gains_are_means_over_the_group_and_allow_for_the_number_of_cells():
+    given, group = arms(), np.arange(USERS) % 3
+    order = np.random.default_rng(1).permutation(USERS)
+    labels = Labels(("a", "b", "c"), group[order])
+    found = gains_by_group(given, labels, user_ids=[IDS[n] for n in order], metric="ndcg@20", config=FAST)
+    score = {arm.uses: arm.table["ndcg@20"].to_numpy() for arm in given}
+    assert [(g.group, g.channel) for g in found] == [(g, c) for g in "abc" for c in ("image", "sound", "text")]
+    cells = [
+        paired_difference(score[WHOLE][group == g], score[WHOLE - {c}][group == g], FAST)
+        for g in range(3)
+        for c in ("image", "sound", "text")
+    ]
+    for one, expected in zip(found, adjust(cells), strict=True):
+        gain = one.gain
+        assert (gain.mean, gain.low, gain.high, gain.p) == pytest.approx(
+            (expected.mean, expected.low, expected.high, expected.p)
+        )
+        assert (gain.verdict, gain.num_users) == (expected.verdict, 100)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from penchant.core.errors import DataError
-from penchant.metrics.classification import judge
+from penchant.core.seeds import generator
+from penchant.metrics.classification import from_confusion, judge
 from penchant.metrics.classification_results import Answers, Labelled
-from penchant.metrics.intervals import Config
+from penchant.metrics.interest import reliability
+from penchant.metrics.intervals import Config, draw_counts
+from penchant.metrics.within_folds import average_precision_within, ranks_within
 
 QUICK = Config(resamples=300)
 CLASSES = ("angry", "calm", "glad")
@@ -142,3 +152,114 @@ def test_a_fold_counts_by_its_pairs() -> None:
     ours = Answers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, len(labels)), bool))
     found = judge({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=fold[None], config=QUICK)
     assert found.ours.scores["auc"].mean == pytest.approx(45 * 45 / (45 * 45 + 8))
+
+
+def test_intervals_are_those_of_drawn_units_by_scikit_learn() -> None:
+    rng = np.random.default_rng(4)
+    speakers = rng.integers(0, 20, 300)
+    ours, other = said(1.5), said(1.0, seed=2)
+    config = Config(resamples=60, confidence=0.9, seed=3)
+    groups = [None if s == 0 else str(s) for s in speakers]
+    found = judge({"ours": ours, "other": other}, LABELS, CLASSES, ours="ours", groups=groups, config=config)
+    names = [f"sample {row}" if group is None else f"group {group}" for row, group in enumerate(groups)]
+    unit = np.unique(names, return_inverse=True)[1]
+    counts = draw_counts(generator(3, "bootstrap.labelled"), 60, unit.max() + 1)
+
+    def drawn(one: Answers, metric: str) -> np.ndarray:
+        score = {
+            "accuracy": lambda w: accuracy_score(LABELS, one.answer[0], sample_weight=w),
+            "macro_f1": lambda w: f1_score(LABELS, one.answer[0], average="macro", sample_weight=w),
+            "auc": lambda w: np.mean(
+                [roc_auc_score(k == LABELS, one.probability[0, :, k], sample_weight=w) for k in range(3)]
+            ),
+        }[metric]
+        return np.array([score(row[unit]) for row in counts])
+
+    for metric in ("accuracy", "macro_f1", "auc"):
+        low, high = np.quantile(drawn(ours, metric), [0.05, 0.95])
+        score = found.ours.scores[metric]
+        assert (score.low, score.high, score.num_users) == pytest.approx((low, high, found.num_units))
+    draws = drawn(ours, "macro_f1") - drawn(other, "macro_f1")
+    gap = found.rows[1].difference
+    assert gap is not None
+    assert (gap.low, gap.high) == pytest.approx(tuple(np.quantile(draws, [0.05, 0.95])))
+    assert gap.mean == pytest.approx(found.ours.scores["macro_f1"].mean - found.rows[1].scores["macro_f1"].mean)
+    assert gap.p == pytest.approx(2 * (min((draws <= 0).sum(), (draws >= 0).sum()) + 1) / 61)
+
+
+def test_rows_stand_by_the_deciding_metric_and_ours_first() -> None:
+    found = judge(
+        {"bad": said(0.3, seed=4), "good": said(3.0, seed=5), "ours": said(1.0)},
+        LABELS,
+        CLASSES,
+        ours="ours",
+        metric="auc",
+        config=QUICK,
+        notes=("n",),
+    )
+    assert [row.name for row in found.rows] == ["ours", "good", "bad"]
+    assert [row.difference and row.difference.verdict for row in found.rows] == [None, "worse", "better"]
+    assert (found.metric, found.notes, found.positive, found.costs) == ("auc", ("n",), None, ())
+    assert (found.classes, found.num_samples, found.num_repeats) == (CLASSES, 300, 1)
+    with pytest.raises(DataError, match="There is no metric 'f1'"):
+        judge({"ours": said(1.0)}, LABELS, CLASSES, ours="ours", metric="f1")
+
+
+def test_classes_equal_those_of_scikit_learn() -> None:
+    ours = said(1.5)
+    found = judged(ours=ours)
+    each = precision_recall_fscore_support(LABELS, ours.answer[0])
+    for k, one in enumerate(found.by_class):
+        assert (one.name, one.precision, one.recall, one.f1) == (CLASSES[k], *(each[n][k] for n in range(3)))
+        score = ours.probability[0, :, k]
+        assert one.average_precision == pytest.approx(average_precision_score(k == LABELS, score))
+        assert one.roc.x[-1] == one.roc.y[-1] == 1
+    top = ours.probability[0].max(1)
+    right = ours.answer[0] == LABELS
+    assert found.reliability == reliability(right, top)
+
+
+def test_a_positive_class_can_be_named() -> None:
+    two, labels = said(1.5, k=2), LABELS % 2
+    found = judge({"ours": two}, labels, ("yes", "no"), ours="ours", positive="yes", config=QUICK)
+    score = two.probability[0, :, 0]
+    assert found.positive == "yes"
+    assert found.ours.scores["auc"].mean == pytest.approx(roc_auc_score(labels == 0, score))
+    assert found.reliability == reliability(labels == 0, score)
+    miss, alarm = 5.0, 1.0
+    curve = next(c for c in found.costs if (c.miss, c.false_alarm) == (miss, alarm))
+    cost = []
+    for threshold in np.linspace(0, 1, 101):
+        answer = score >= threshold
+        wrong = miss * (~answer & (labels == 0)).sum() + alarm * (answer & (labels == 1)).sum()
+        cost.append(wrong / (miss * (labels == 0).sum() + alarm * (labels == 1).sum()))
+    assert curve.curve.y == pytest.approx(tuple(cost))
+    assert curve.best == pytest.approx(np.linspace(0, 1, 101)[int(np.argmin(cost))])
+
+
+def test_few_units_get_no_interval_and_no_verdict() -> None:
+    nine = [str(row % 9) for row in range(300)]
+    rows = {"ours": said(3.0), "bad": said(0.1, seed=2)}
+    found = judge(rows, LABELS, CLASSES, ours="ours", groups=nine, config=QUICK)
+    gap = found.rows[1].difference
+    assert gap is not None
+    assert (gap.p, gap.verdict) == (1.0, "not distinguishable")
+    assert np.isnan([found.ours.scores["auc"].low, gap.low, gap.high]).all()
+
+
+def test_averages_over_classes_leave_out_a_class_without_samples_and_count_one_nobody_is_put_in_as_zero() -> None:
+    found = from_confusion(np.array([[[3.0, 1.0, 0.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]]))
+    assert found["accuracy"].tolist() == [0.5]
+    assert found["macro_recall"].tolist() == [pytest.approx((3 / 4 + 0) / 2)]
+    assert found["macro_precision"].tolist() == [pytest.approx((3 / 5 + 0) / 2)]
+    assert found["macro_f1"].tolist() == [pytest.approx((2 * 0.6 * 0.75 / 1.35) / 2)]
+    assert found["weighted_f1"].tolist() == [pytest.approx(4 / 6 * (2 * 0.6 * 0.75 / 1.35))]
+
+
+def test_ranks_and_average_precision_are_of_one_fit() -> None:
+    score, fold = np.array([5.0, 1.0, 3.0, 0.2, 0.1, 0.2]), np.array([0, 0, 0, 1, 1, 1])
+    assert ranks_within(score, fold) == pytest.approx([2.5 / 3, 0.5 / 3, 1.5 / 3, 2 / 3, 0.5 / 3, 2 / 3])
+    label = np.array([True, False, False, False, True, True])
+    first, second = 1.0, average_precision_score(label[3:], score[3:])
+    assert average_precision_within(label, score, fold) == pytest.approx((first + 2 * second) / 3)
+    assert average_precision_within(np.zeros(6, bool), score, fold) == 0.0

@@ -4,7 +4,7 @@ import pytest
 
 from penchant.core.errors import DataError
 from penchant.metrics.comparison import Cost, compare
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Config
+from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, paired_difference
 
 USERS = 400
 IDS = [f"u{n}" for n in range(USERS)]
@@ -55,3 +55,43 @@ def test_a_missing_metric_is_named():
 def test_tables_of_other_users_are_refused():
     with pytest.raises(DataError, match="The table of 'EASE' is of other users"):
         compare({"popularity": table(0), "EASE": table(0).reverse()}, ROLES, metric="ndcg@20")
+
+
+def test_scores_and_differences_are_paired_means_of_each_metric():
+    given = results()
+    league = compare(given, ROLES, metric="ndcg@20", config=FAST)
+    for row in league.rows:
+        assert row.role == ROLES[row.name]
+        for metric in ("ndcg@20", "recall@20"):
+            values, base = given[row.name][metric].to_numpy(), given["EASE"][metric].to_numpy()
+            assert row.scores[metric].mean == pytest.approx(values.mean())
+            if row.differences:
+                single = paired_difference(values, base, FAST)
+                found = row.differences[metric]
+                assert (found.mean, found.low, found.high) == pytest.approx((single.mean, single.low, single.high))
+
+
+def test_validation_decides_the_baseline_even_where_the_test_contradicts():
+    scores = {"popularity": 0.2, "EASE": 0.1, "Penchant": 0.9}
+    league = compare(results(), ROLES, metric="ndcg@20", validation=scores, config=FAST)
+    assert league.best_baseline == "popularity"
+    assert league.row("popularity").differences == {}
+    assert league.row("EASE").differences["ndcg@20"].mean > 0
+
+
+def test_many_members_of_noise_are_not_told_apart_from_the_baseline():
+    rng = np.random.default_rng(13)
+    base = rng.uniform(size=USERS)
+    noise = {f"m{n}": base + rng.normal(0, 0.1, USERS) for n in range(30)} | {"EASE": base}
+    tables = {name: pl.DataFrame({"user_id": IDS, "ndcg@20": values}) for name, values in noise.items()}
+    roles = dict.fromkeys(tables, "member") | {"EASE": "baseline"}
+    league = compare(tables, roles, metric="ndcg@20", config=Config(resamples=2000))
+    alone = [paired_difference(noise[name], base, Config(resamples=2000)).verdict for name in noise if name != "EASE"]
+    assert any(verdict != SAME for verdict in alone)
+    assert {row.differences["ndcg@20"].verdict for row in league.rows if row.differences} == {SAME}
+
+
+def test_only_columns_that_every_table_has_are_compared():
+    given = results() | {"member": table(0).drop("recall@20")}
+    assert compare(given, ROLES, metric="ndcg@20", config=FAST).metrics == ("ndcg@20",)
+    assert compare({"EASE": table(0)}, ROLES, metric="ndcg@20", config=FAST).ours is None

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.metrics import auc, f1_score, roc_auc_score
+from sklearn.metrics import auc, f1_score, precision_recall_curve, roc_auc_score, roc_curve
 from sklearn.svm import LinearSVC
 
 from penchant.core.errors import DataError
+from penchant.core.seeds import generator
 from penchant.metrics import interest
 from penchant.metrics.interest import Config, Platt
+from penchant.metrics.intervals import draw_counts
 
 
 def pairs(count: int = 600, users: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,3 +126,85 @@ def test_few_users_get_no_auc_interval():
 def test_pairs_that_cannot_be_judged_are_refused(label, score, message):
     with pytest.raises(DataError, match=message):
         interest.classify("x", np.array(label), np.array(score), np.zeros(len(score), int))
+
+
+def test_scores_at_a_threshold_count_equality_as_yes():
+    label = np.array([True, False, True, False])
+    found = interest.classify("x", label, np.array([0.5, 0.5, 0.4, 0.1]), np.array([0, 0, 1, 1]), threshold=0.5)
+    assert (found.name, found.threshold) == ("x", 0.5)
+    assert (found.accuracy, found.precision, found.recall, found.f1) == (0.5, 0.5, 0.5, 0.5)
+    assert (found.num_groups, found.auc.num_users) == (2, 2)
+
+
+def test_without_a_yes_answer_precision_is_zero():
+    found = interest.classify("x", np.array([True, False]), np.array([0.2, 0.1]), np.arange(2), threshold=0.9)
+    assert (found.precision, found.recall, found.f1) == (0, 0, 0)
+
+
+def test_curves_are_those_of_scikit_learn():
+    label, probability, _ = pairs(120)
+    x, y, _ = roc_curve(label, probability)
+    precision, recall, _ = precision_recall_curve(label, probability, drop_intermediate=True)
+    assert interest.roc(label, probability) == interest.Curve(tuple(x.tolist()), tuple(y.tolist()))
+    found = interest.precision_recall(label, probability)
+    assert found == interest.Curve(tuple(recall[::-1].tolist()), tuple(precision[::-1].tolist()))
+
+
+def test_thinning_keeps_evenly_spaced_points():
+    x = np.arange(1000.0)
+    curve = interest._thinned(x, -x)
+    assert len(curve.x) == interest.MAX_POINTS
+    assert set(np.diff(curve.x)) == {2.0, 3.0}
+    assert curve.y == tuple(-value for value in curve.x)
+
+
+def test_reliability_of_four_pairs_by_hand():
+    found = interest.reliability(np.array([True, False, True, False]), np.array([0.05, 0.12, 0.18, 1.0]))
+    assert found.probability == pytest.approx((0.05, 0.15, 1.0))
+    assert (found.share, found.count) == ((1.0, 0.5, 0.0), (1, 2, 1))
+    assert found.error == pytest.approx((0.95 + 2 * 0.35 + 1.0) / 4)
+    halves = interest.reliability(np.array([True, False]), np.array([0.1, 0.4]), bins=2)
+    assert (halves.count, halves.share, halves.error) == ((2,), (0.5,), pytest.approx(0.25))
+
+
+def test_of_equally_good_thresholds_the_lowest_is_taken():
+    label = np.array([True, False, True, False])
+    probability = np.array([0.9, 0.8, 0.7, 0.6])
+    assert interest.best_threshold(label, probability) == 0.7
+    assert interest.best_threshold(label, probability, aim="balanced") == 0.7
+    assert interest.best_threshold(np.array([True, False, False]), np.array([0.5, 0.5, 0.1])) == 0.5
+
+
+def test_auc_interval_is_that_of_drawn_users_by_scikit_learn():
+    label, probability, group = pairs(150, 15)
+    found = interest.auc_interval(label, probability, group, Config(resamples=40, confidence=0.8, seed=2))
+    counts = draw_counts(generator(2, "bootstrap.auc"), 40, 15)
+    areas = [roc_auc_score(label, probability, sample_weight=row[group]) for row in counts]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, [0.1, 0.9])))
+    assert (found.mean, found.num_users) == (pytest.approx(roc_auc_score(label, probability)), 15)
+
+
+def test_small_batches_of_draws_keep_the_auc_interval(monkeypatch):
+    label, probability, group = pairs(100, 20)
+    whole = interest.auc_interval(label, probability, group, Config(resamples=30))
+    monkeypatch.setattr(interest, "BATCH_CELLS", 250)
+    assert interest.auc_interval(label, probability, group, Config(resamples=30)) == whole
+
+
+def test_a_draw_without_both_labels_has_no_area():
+    order = interest.RankOrder.of(np.array([True, False]), np.array([0.9, 0.1]), np.array([0, 1]))
+    areas = order.areas(np.array([[1.0, 1.0], [2.0, 0.0]]))
+    assert areas[0] == 1
+    assert np.isnan(areas[1])
+
+
+def test_platt_holds_back_by_the_number_of_pairs():
+    label = np.array([True, True, False])
+    separated = Platt.fit(label, np.array([5.0, 5.0, -5.0]))
+    assert separated.apply(np.array([5.0, -5.0])) == pytest.approx([3 / 4, 1 / 3], abs=1e-3)
+    assert Platt(2.0, -1.0).apply(np.array([1.5])) == pytest.approx([1 / (1 + np.exp(-2.0))])
+
+
+def test_no_pair_at_all_is_refused():
+    with pytest.raises(DataError, match="All 0 labels are 'no'"):
+        interest.best_threshold(np.zeros(0, bool), np.zeros(0))

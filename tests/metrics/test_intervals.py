@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from penchant.core.seeds import generator
 from penchant.metrics import intervals
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Config
+from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, Difference
 
 
 def test_interval_is_that_of_the_normal_approximation():
@@ -108,3 +109,96 @@ def test_adjustment_takes_back_a_verdict_that_chance_would_give():
     noise = [intervals.paired_difference(rng.normal(0.0, 1, 100), np.zeros(100)) for _ in range(40)]
     assert any(d.verdict != SAME for d in noise)
     assert all(d.verdict == SAME for d in intervals.adjust(noise))
+
+
+def drawn_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
+    """Return the mean of each resample, drawn one user at a time."""
+    picked = generator(seed, "bootstrap").integers(0, len(values), (resamples, len(values)))
+    return values[picked].mean(axis=1)
+
+
+def test_interval_is_the_percentiles_of_the_means_of_drawn_users():
+    values = np.random.default_rng(9).normal(size=12)
+    found = intervals.mean_interval(values, Config(resamples=300, confidence=0.9, seed=4))
+    low, high = np.quantile(drawn_means(values, 300, 4), [0.05, 0.95])
+    assert (found.mean, found.low, found.high, found.num_users) == pytest.approx((values.mean(), low, high, 12))
+
+
+def test_difference_is_that_of_the_differences_and_its_p_counts_the_draws_beyond_zero():
+    rng = np.random.default_rng(10)
+    first, second = rng.normal(0.4, 1, 30), rng.normal(0, 1, 30)
+    found = intervals.paired_difference(first, second, Config(resamples=500))
+    draws = drawn_means(first - second, 500)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    tail = min((draws <= 0).sum(), (draws >= 0).sum())
+    assert tail > 0
+    assert (found.mean, found.low, found.high) == pytest.approx(((first - second).mean(), low, high))
+    assert found.p == pytest.approx(2 * (tail + 1) / 501)
+    mirrored = intervals.paired_difference(second, first, Config(resamples=500))
+    assert (mirrored.mean, mirrored.low, mirrored.high, mirrored.p) == pytest.approx(
+        (-found.mean, -high, -low, found.p)
+    )
+
+
+def test_the_smallest_p_is_two_over_the_draws_and_one():
+    assert intervals.paired_difference(np.ones(10), np.zeros(10), Config(resamples=99)).p == pytest.approx(2 / 100)
+
+
+def test_ten_users_get_an_interval_and_nine_do_not():
+    assert intervals.paired_difference(np.ones(10), np.zeros(10)).verdict == BETTER
+    assert np.isnan(intervals.mean_interval(np.arange(9.0)).low)
+    assert not np.isnan(intervals.mean_interval(np.arange(10.0)).low)
+
+
+def test_a_user_missing_in_one_column_leaves_the_others_as_they_are():
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=(40, 3))
+    values[:5, 2] = np.nan
+    table = intervals.Resampled(values, Config(resamples=200))
+    whole = intervals.paired_difference(values[:, 0], values[:, 1], Config(resamples=200))
+    assert table.difference(0, 1) == whole
+    assert table.difference(1, 2).num_users == 35
+    assert table.difference(1, 2).mean == pytest.approx((values[5:, 1] - values[5:, 2]).mean())
+    assert table.interval(2).mean == pytest.approx(values[5:, 2].mean())
+
+
+def test_a_verdict_needs_an_interval_that_excludes_zero():
+    assert [intervals._verdict(*ends) for ends in ((0.1, 1), (0, 1), (-1, 0), (-1, -0.1), (np.nan, np.nan))] == [
+        BETTER,
+        SAME,
+        SAME,
+        WORSE,
+        SAME,
+    ]
+
+
+def test_adjustment_keeps_the_interval_and_takes_p_at_the_level_given():
+    def difference(p: float) -> Difference:
+        return Difference(1.0, 0.5, 1.5, p, BETTER, 20)
+
+    found = intervals.adjust([difference(0.02), difference(0.04)])
+    assert [(d.p, d.verdict, d.low, d.high) for d in found] == [(0.04, BETTER, 0.5, 1.5), (0.04, BETTER, 0.5, 1.5)]
+    assert [d.verdict for d in intervals.adjust([difference(0.03), difference(0.06)])] == [SAME, SAME]
+    assert [d.verdict for d in intervals.adjust([difference(0.05)], 0.9)] == [BETTER]
+    assert [d.verdict for d in intervals.adjust([difference(0.03), difference(0.06)], 0.9)] == [BETTER, BETTER]
+    assert intervals.adjust([]) == []
+
+
+def test_holm_never_exceeds_one():
+    assert intervals.holm(np.array([0.6, 0.7])).tolist() == [1, 1]
+
+
+def test_drawn_counts_are_those_of_the_drawn_rows():
+    picked = np.random.default_rng(0).integers(0, 4, (3, 4))
+    counts = intervals.draw_counts(np.random.default_rng(0), 3, 4)
+    assert counts.tolist() == [[(row == unit).sum() for unit in range(4)] for row in picked]
+
+
+def test_groups_of_users_hold_every_user_once(monkeypatch):
+    monkeypatch.setattr(intervals, "MAX_UNITS", 3)
+    rows = np.arange(8.0)[:, None] ** 2
+    grouped = intervals._grouped(rows)
+    assert grouped.shape == (3, 1)
+    assert grouped.sum() == rows.sum()
+    assert intervals._grouped(rows[:3]) is not None
+    assert np.array_equal(intervals._grouped(rows[:3]), rows[:3])

@@ -133,3 +133,71 @@ def test_an_item_listed_twice_is_refused():
 def test_an_unknown_metric_names_its_neighbour():
     with pytest.raises(ConfigError, match="Did you mean 'ndcg'"):
         ranking.measure(lists([[0, 1]]), truth_of([[0]], 2), ks=(1,), metrics=("ndgc",))
+
+
+def test_a_list_shorter_than_k_is_padded_and_counts_as_it_stands():
+    row = ranking.measure(lists([[4, -1, -1]]), truth_of([[0, 4]], 5), ks=(3,)).row(0, named=True)
+    assert row["user_id"] == "u0"
+    assert row["recall@3"] == 1 / 2
+    assert row["precision@3"] == pytest.approx(1 / 3)
+    assert row["hit_rate@3"] == row["mrr@3"] == 1
+    assert row["map@3"] == 1 / 2
+    assert row["ndcg@3"] == pytest.approx(1 / (1 + 1 / np.log2(3)))
+
+
+def test_more_true_items_than_k_leave_a_perfect_ndcg_and_a_small_recall():
+    row = ranking.measure(lists([[2, 1, 3]]), truth_of([[0, 1, 2]], 5), ks=(1, 2)).row(0, named=True)
+    assert (row["ndcg@1"], row["ndcg@2"], row["precision@2"]) == (1, 1, 1)
+    assert (row["recall@1"], row["map@1"]) == pytest.approx((1 / 3, 1 / 3))
+    assert row["map@2"] == pytest.approx(2 / 3)
+
+
+def test_no_hit_is_zero_in_every_metric_and_a_late_hit_is_outside_k():
+    row = ranking.measure(lists([[3, 4, 0]]), truth_of([[0]], 5), ks=(2, 3)).row(0, named=True)
+    assert [row[f"{name}@2"] for name in ("recall", "precision", "hit_rate", "ndcg", "mrr", "map")] == [0] * 6
+    assert (row["recall@3"], row["hit_rate@3"]) == (1, 1)
+    assert (row["mrr@3"], row["map@3"], row["precision@3"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert row["ndcg@3"] == pytest.approx(1 / np.log2(4))
+
+
+def test_functions_give_zero_to_a_user_without_a_true_item():
+    hits, none = np.zeros((1, 3), bool), np.zeros(1, np.int64)
+    for function in (ranking.recall, ranking.ndcg, ranking.average_precision, ranking.reciprocal_rank):
+        assert function(hits, none, 3).tolist() == [0.0]
+    assert ranking.reciprocal_rank(np.zeros((2, 0), bool), np.ones(2, np.int64), 3).tolist() == [0.0, 0.0]
+
+
+def test_a_catalog_smaller_than_k_is_ranked_whole():
+    row = ranking.measure(lists([[1, 0]]), truth_of([[0, 1]], 2), ks=(5,)).row(0, named=True)
+    assert (row["recall@5"], row["precision@5"], row["ndcg@5"]) == (1, 2 / 5, pytest.approx(1))
+
+
+def test_defaults_measure_six_metrics_at_four_cut_offs():
+    table = ranking.measure(lists([list(range(50))]), truth_of([[7]], 60))
+    names = ("recall", "precision", "hit_rate", "ndcg", "mrr", "map")
+    assert table.columns == ["user_id", *(f"{name}@{k}" for name in names for k in (5, 10, 20, 50))]
+
+
+def test_relevant_pairs_are_distinct_sorted_and_keyed_by_the_catalog():
+    pairs = ranking.relevant(truth_of([[3, 1, 3], [], [0]], 4))
+    assert pairs.user_index.tolist() == [0, 0, 2]
+    assert pairs.item_index.tolist() == [1, 3, 0]
+    assert (pairs.num_users, pairs.num_items) == (3, 4)
+    assert pairs.keys().tolist() == [1, 3, 8]
+    assert pairs.counts().tolist() == [2, 0, 1]
+
+
+def test_found_looks_at_the_first_k_of_the_own_list_only():
+    pairs = ranking.relevant(truth_of([[0, 3], [3], [1]], 4))
+    ranked = np.array([[3, 0, -1], [2, 1, 3], [-1, -1, -1]], np.int32)
+    assert ranking.found(ranked, pairs, 1).tolist() == [False, True, False, False]
+    assert ranking.found(ranked, pairs, 2).tolist() == [True, True, False, False]
+    assert ranking.found(ranked, pairs, 3).tolist() == [True, True, True, False]
+
+
+def test_lists_that_repeat_padding_are_accepted_and_a_repeat_in_a_later_block_is_named(monkeypatch):
+    ranking.measure(lists([[0, -1, -1]]), truth_of([[0]], 3), ks=(3,))
+    monkeypatch.setattr(ranking, "BATCH_CELLS", 4)
+    with pytest.raises(DataError, match="A list holds item row 2 twice") as caught:
+        ranking.measure(lists([[0, 1], [1, 2], [0, 2], [2, 2]]), truth_of([[0]] * 4, 3), ks=(2,))
+    assert "user 'u3'" in caught.value.where

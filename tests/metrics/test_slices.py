@@ -67,3 +67,52 @@ def test_users_are_sliced_by_their_own_group():
     short, long = slices.slice_users(ours, baseline, labels, user_ids=ids, metric="recall@2", config=FAST)
     assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.verdict) == (10, 1, 0.5, BETTER)
     assert (long.num_users, long.difference.verdict, long.num_pairs) == (15, SAME, None)
+
+
+def test_history_labels_name_their_spans():
+    assert slices.history_labels(np.array([0])).names == ("0", "1-5", "6-20", "21-50", "51-200", ">200")
+    assert Labels.binned(np.array([0, 1, 2]), (1, 2)).names == ("0", "1", ">1")
+
+
+def test_item_slices_equal_the_share_found_counted_user_by_user():
+    rng = np.random.default_rng(6)
+    users, items, k = 25, 12, 4
+    chosen = [rng.permutation(items)[: rng.integers(1, 6)] for _ in range(users)]
+    offsets = np.concatenate([[0], np.cumsum([len(c) for c in chosen])])
+    flat = np.concatenate(chosen).astype(np.int32)
+    ids = [f"u{n}" for n in range(users)]
+    later = Histories(ids, offsets, flat, np.arange(len(flat)), np.ones(len(flat), np.float32), items)
+    ours, base = (np.array([rng.permutation(items)[:8] for _ in range(users)], np.int32) for _ in range(2))
+    code = rng.integers(-1, 2, items)
+    found = slices.slice_items(ours, base, later, {"kind": Labels(("a", "b"), code)}, k=k, config=FAST)
+    assert [s.group for s in found] == ["a", "b"]
+    for number, one in enumerate(found):
+        both = [
+            [np.isin(c[code[c] == number], lists[u, :k]).mean() for lists in (ours, base)]
+            for u, c in enumerate(chosen)
+            if (code[c] == number).any()
+        ]
+        assert (one.ours.mean, one.baseline.mean) == pytest.approx(tuple(np.mean(both, axis=0)))
+        assert one.difference.mean == pytest.approx(np.mean(both, axis=0) @ [1, -1])
+        assert one.num_users == len(both)
+        assert one.num_pairs == sum((code[c] == number).sum() for c in chosen)
+        assert (one.dimension, one.metric) == ("kind", "recall@4")
+
+
+def test_user_slices_have_intervals_of_their_own_users():
+    rng = np.random.default_rng(7)
+    ids = [f"u{n}" for n in range(40)]
+    mine, theirs = rng.uniform(size=(2, 40))
+    label = {"age": Labels(("young", "old"), np.arange(40) % 2)}
+    tables = [pl.DataFrame({"user_id": ids, "recall@5": v}) for v in (mine, theirs)]
+    found = slices.slice_users(*tables, label, user_ids=ids, metric="recall@5", config=FAST)
+    for number, one in enumerate(found):
+        assert one.ours.mean == pytest.approx(mine[number::2].mean())
+        assert one.baseline.mean == pytest.approx(theirs[number::2].mean())
+        assert (one.dimension, one.metric, one.ours.num_users) == ("age", "recall@5", 20)
+
+
+def test_presence_labels_have_names():
+    nothing = np.zeros(1, bool)
+    channel = Embeddings("t", "text", np.zeros((1, 2), np.float32), nothing, "x", nothing)
+    assert slices.presence_labels(channel).names == ("present", "filled in", "missing")
