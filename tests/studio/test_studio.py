@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from chinese_pages import english
 from penchant.service.app import create_app
 from penchant.service.security import make_key
 from penchant.service.service import Config
@@ -37,6 +38,8 @@ VIEWS = {
     "/studio/model": ("Model", "模型"),
     "/studio/operations": ("Operations", "运行"),
 }
+
+OWN_NAMES = {"English", "API", "SQLite", "high", "low", "tune", "sound", "bright", "deep"}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +111,13 @@ def test_view_answers_in_each_language(reader: TestClient, address: str, languag
     assert f'lang="{"en" if language == "en" else "zh-CN"}"' in answer.text
     said = title(answer.text).replace("&lt;", "<")
     assert said.startswith(VIEWS[address][language == "zh"])
+
+
+@pytest.mark.parametrize("address", VIEWS)
+def test_no_english_is_left_in_a_chinese_view(reader: TestClient, address: str):
+    page = reader.get(address, headers={"Accept-Language": "zh"}).text
+    page = re.sub(r"<script.*?</script>|<bdi.*?</bdi>|<iframe.*?</iframe>", " ", page, flags=re.DOTALL)
+    assert not english(page, OWN_NAMES)
 
 
 def test_page_obeys_a_policy_that_allows_only_itself(reader: TestClient):
