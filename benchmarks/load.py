@@ -23,8 +23,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from penchant.recommender.bundle import load
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 from penchant.service.store import Event, Store
 
 SERVER = """
@@ -187,12 +186,12 @@ def visible(server: Server, items: Sequence[str], count: int) -> None:
 
 
 def inside(bundle: Path, count: int) -> None:
-    served = Served.of(load(bundle))
+    recommender = Recommender.load(bundle).warmed_up()
     seconds, computed = [], time.process_time()
-    for row in range(min(count, len(served.users))):
-        history = served.bundle.histories.rows(row, row + 1)
+    for row in range(min(count, len(recommender.histories))):
+        history = recommender.histories.rows(row, row + 1)
         began = time.perf_counter()
-        served.scores([history])
+        recommender.score(history)
         seconds.append(time.perf_counter() - began)
     cost = 1000 * (time.process_time() - computed) / len(seconds)
     say("inside the model, one person at a time", f"{spread(seconds)}, {cost:.2f} ms CPU")
@@ -244,7 +243,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--port", type=int, default=8765)
     told = parser.parse_args()
-    bundle = load(told.bundle)
+    bundle = Recommender.load(told.bundle)
     users = list(bundle.histories.user_ids)
     random.Random(0).shuffle(users)
     items = bundle.catalog.item_ids

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from load import Connection, Server
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 
 HOURS, EVENTS_PER_SECOND, REQUESTS_PER_SECOND = 10, 5, 2
 CHUNKS = 100
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0, help="stop after so long, whatever the share")
     parser.add_argument("--port", type=int, default=8766)
     told = parser.parse_args()
-    bundle = load(told.bundle)
+    bundle = Recommender.load(told.bundle)
     shop = Shop(bundle.histories.user_ids, bundle.catalog.item_ids)
     with tempfile.TemporaryDirectory() as scratch:
         server = Server(told.bundle, Path(scratch), "", 1, told.port, hot_bytes=HOT_BYTES)

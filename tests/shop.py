@@ -25,7 +25,7 @@ from penchant.fusion.late import Weights
 from penchant.models.ensemble import Stack
 from penchant.models.factory import make_member
 from penchant.pipelines import classification
-from penchant.recommender.bundle import Bundle
+from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.service import Config
 
@@ -47,7 +47,7 @@ def tone(path: Path, hertz: float, seed: int) -> None:
     soundfile.write(path, 0.3 * wave + 0.01 * rng.standard_normal(8000), 16000)
 
 
-def make_bundle(folder: Path, *, version: str = "first") -> Bundle:
+def make_bundle(folder: Path, *, version: str = "first") -> Recommender:
     """Fit and save the shop's bundle; items i0..i11 are high, i12..i23 low; even users like high, odd ones low."""
     media = folder.parent / "media"
     media.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def make_bundle(folder: Path, *, version: str = "first") -> Bundle:
     }
     topics = Topics(np.array([0] * EACH + [1] * EACH, np.int32), ["bright", "deep"])
     stack = Stack.build(members, weights, content)
-    return Bundle(catalog, histories, stack, TABLES, topics, facts, content=content, fitted=histories).save(folder)
+    return Recommender(catalog, histories, stack, TABLES, topics, facts, content=content, fitted=histories).save(folder)
 
 
 def fused(sound: Embeddings) -> Embeddings:

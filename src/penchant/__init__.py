@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from penchant.recommender.bundle import Bundle
+    from penchant.recommender.recommender import Recommender
 
 __all__ = ["load", "run"]
 
 
-def load(folder: str | Path) -> Bundle:
+def load(folder: str | Path) -> Recommender:
     """Return the bundle in a folder written by `run`.
 
     Raises:
         ArtifactError: It is missing, half-written or altered.
     """
-    from penchant.recommender import bundle
+    from penchant.recommender.recommender import Recommender
 
-    return bundle.load(folder)
+    return Recommender.load(folder)
 
 
-def run(config: str | Path) -> Bundle:
+def run(config: str | Path) -> Recommender:
     """Do the whole flow of one TOML file and return its bundle.
 
     Raises:

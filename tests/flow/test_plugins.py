@@ -25,7 +25,7 @@ from penchant.metrics import METRICS
 from penchant.models import MODELS
 from penchant.networks import BACKBONES
 from penchant.pipelines import classification
-from penchant.recommender.bundle import Bundle
+from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.service import Config
 
@@ -133,7 +133,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def bundle(home: Path) -> Bundle:
+def bundle(home: Path) -> Recommender:
     penchant.run(home / "toy.toml")
     return penchant.load(home / "bundle")
 
@@ -151,7 +151,7 @@ def test_table_loads_the_name_of_the_package(home: Path, group: str) -> None:
     assert table.load("toy").__name__ == attribute
 
 
-def test_reloaded_bundle_has_what_the_package_made(bundle: Bundle) -> None:
+def test_reloaded_bundle_has_what_the_package_made(bundle: Recommender) -> None:
     counts, fused = bundle.content.channels["counts"], bundle.content.fused
     assert fused is not None
     first = bundle.catalog.titles()[0]
@@ -163,7 +163,7 @@ def test_reloaded_bundle_has_what_the_package_made(bundle: Bundle) -> None:
     assert bundle.stack.weights["toy"] > 0
 
 
-def test_report_has_the_metric_of_the_package(home: Path, bundle: Bundle) -> None:
+def test_report_has_the_metric_of_the_package(home: Path, bundle: Recommender) -> None:
     league = json.loads((home / "bundle" / "report" / "report.json").read_text())["league"]
     built_in = ["recall", "precision", "hit_rate", "ndcg", "mrr", "map"]
     assert league["metrics"] == [f"{name}@5" for name in (*built_in, "toy")]
@@ -172,7 +172,7 @@ def test_report_has_the_metric_of_the_package(home: Path, bundle: Bundle) -> Non
     assert "toy@5" in (home / "bundle" / "report" / "report.html").read_text()
 
 
-def test_service_answers_with_what_the_package_made(bundle: Bundle, words: Path, tmp_path: Path) -> None:
+def test_service_answers_with_what_the_package_made(bundle: Recommender, words: Path, tmp_path: Path) -> None:
     assert bundle.folder is not None
     config = Config(bundle=bundle.folder, tasks={"words": words}, folder=tmp_path, watch_seconds=60)
     with TestClient(create_app(config)) as client:

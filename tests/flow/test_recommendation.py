@@ -14,7 +14,7 @@ from penchant.cli import app
 from penchant.core.errors import ArtifactError, ConfigError, DataError
 from penchant.core.schema import Histories
 from penchant.pipelines.recommendation import RunConfig, read_config, run
-from penchant.recommender.bundle import Bundle
+from penchant.recommender.recommender import Recommender
 from penchant.world import WorldConfig, make_world
 
 TOML = """
@@ -61,22 +61,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(home: Path) -> Bundle:
+def bundle(home: Path) -> Recommender:
     return run(read_config(home / "tiny.toml"))
 
 
-def test_loaded_bundle_scores_equal_the_run(home: Path, bundle: Bundle):
+def test_loaded_bundle_scores_equal_the_run(home: Path, bundle: Recommender):
     again = penchant.load(home / "bundle")
-    assert np.array_equal(again.scores(again.histories), bundle.scores(bundle.histories))
+    assert np.array_equal(again.score(again.histories), bundle.score(bundle.histories))
 
 
-def test_equal_seeds_give_equal_numbers(home: Path, bundle: Bundle):
+def test_equal_seeds_give_equal_numbers(home: Path, bundle: Recommender):
     config = read_config(home / "tiny.toml").model_copy(update={"output": home / "again"})
     again = run(config)
-    assert np.array_equal(again.scores(again.histories), bundle.scores(bundle.histories))
+    assert np.array_equal(again.score(again.histories), bundle.score(bundle.histories))
 
 
-def test_report_has_every_part(home: Path, bundle: Bundle):
+def test_report_has_every_part(home: Path, bundle: Recommender):
     report = json.loads((home / "bundle" / "report" / "report.json").read_text())
     names = {row["name"] for row in report["league"]["rows"]}
     assert {"Penchant", "Penchant without networks", "Popularity", "ItemKNN", "EASE"} <= names
@@ -96,7 +96,7 @@ def test_report_has_every_part(home: Path, bundle: Bundle):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_explanation_sums_to_the_score(bundle: Bundle):
+def test_explanation_sums_to_the_score(bundle: Recommender):
     history = bundle.history(bundle.histories.user_ids[3])
     for suggestion in bundle.recommend(history, 3):
         found = bundle.explain(history, suggestion.item_id)
@@ -107,18 +107,18 @@ def test_explanation_sums_to_the_score(bundle: Bundle):
         assert sum(found.by_member.values()) == pytest.approx(found.score, abs=1e-6)
 
 
-def test_recommendations_leave_out_the_history(bundle: Bundle):
+def test_recommendations_leave_out_the_history(bundle: Recommender):
     user = bundle.histories.user_ids[0]
     known = {bundle.catalog.item_ids[row] for row in bundle.history(user).item_index}
     assert known.isdisjoint(s.item_id for s in bundle.recommend(user, 20, reasons=False))
 
 
-def test_new_user_and_empty_history_get_an_answer(bundle: Bundle):
+def test_new_user_and_empty_history_get_an_answer(bundle: Recommender):
     assert len(bundle.recommend(bundle.history_of(bundle.catalog.item_ids[:2]), 5)) == 5
     assert len(bundle.recommend(Histories.empty(len(bundle.catalog)), 5)) == 5
 
 
-def test_profile_names_interests_with_evidence(bundle: Bundle):
+def test_profile_names_interests_with_evidence(bundle: Recommender):
     longest = int(np.argmax(bundle.histories.lengths()))
     found = bundle.profile(bundle.histories.user_ids[longest])
     assert found.interests
@@ -126,12 +126,12 @@ def test_profile_names_interests_with_evidence(bundle: Bundle):
     assert sum(found.modalities.values()) == pytest.approx(1)
 
 
-def test_unknown_user_names_the_mend(bundle: Bundle):
+def test_unknown_user_names_the_mend(bundle: Recommender):
     with pytest.raises(DataError, match=r"no user 'nobody'.*\n.*\n.*--history"):
         bundle.recommend("nobody")
 
 
-def test_flipped_byte_is_refused(home: Path, bundle: Bundle, tmp_path: Path):
+def test_flipped_byte_is_refused(home: Path, bundle: Recommender, tmp_path: Path):
     copy = bundle.save(tmp_path / "copy").folder
     assert copy is not None
     file = copy / "stack.safetensors"
@@ -166,7 +166,7 @@ def test_unknown_member_setting_names_the_nearest(home: Path):
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True])
-def test_every_command_answers(home: Path, bundle: Bundle, words: list[str], as_json: bool):
+def test_every_command_answers(home: Path, bundle: Recommender, words: list[str], as_json: bool):
     names = {"user": bundle.histories.user_ids[1], "item": bundle.catalog.item_ids[5]}
     filled = [word.format(**names) for word in words]
     done = CliRunner().invoke(app, [filled[0], str(home / "bundle"), *filled[1:], *(["--json"] if as_json else [])])

@@ -66,8 +66,8 @@ def test_long_histories_have_weights_of_their_own(stack, random_histories, conte
     np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(score[lengths >= start], parts["ease"][lengths >= start], rtol=1e-4, atol=1e-5)
     for user in (int(lengths.argmin()), int(lengths.argmax())):
-        terms = banded.terms(random_histories.rows(user, user + 1), 3)
-        assert sum(term.value for term in terms) == pytest.approx(score[user, 3], abs=1e-4)
+        parts = banded.contributions(random_histories.rows(user, user + 1), np.array([3]))
+        assert parts.sum() == pytest.approx(score[user, 3], abs=1e-4)
 
 
 def test_contributions_of_members_and_events_sum_to_the_score(stack, random_histories) -> None:
@@ -78,22 +78,6 @@ def test_contributions_of_members_and_events_sum_to_the_score(stack, random_hist
         assert parts.shape == (4, one.num_events + 1, 4)
         np.testing.assert_allclose(parts.sum((0, 1)), stack.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
         assert not parts[0, 1:].any()  # popularity hears nobody
-
-
-def test_terms_name_who_says_what_because_of_which_event(stack, random_histories) -> None:
-    one = random_histories.rows(2, 3)
-    terms = stack.terms(one, 5)
-    assert sum(term.value for term in terms) == pytest.approx(float(stack.score(one)[0, 5]), rel=1e-4, abs=1e-5)
-    assert {term.member for term in terms} == set(stack.members)
-    assert {term.event for term in terms} == {-1, *range(one.num_events)}
-    assert {term.channels for term in terms if term.member == "like_words"} == {("words",)}
-
-
-def test_a_newcomer_is_explained_by_the_prior_alone(stack) -> None:
-    nobody = Histories.empty(12)
-    terms = stack.terms(nobody, 0)
-    assert {term.event for term in terms} == {-1}
-    assert sum(term.value for term in terms) == pytest.approx(float(stack.score(nobody)[0, 0]), abs=1e-6)
 
 
 def test_recommend_leaves_out_the_history_and_other_items(stack, random_histories) -> None:

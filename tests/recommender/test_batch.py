@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 
 from penchant.recommender import batch
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 
 
 def test_file_holds_the_list_of_everybody(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(batch, "batch_users", lambda _: 7)
-    bundle = load(shop)
-    assert batch.recommend_all(bundle, tmp_path / "out" / "lists.parquet", 3) == 120
+    bundle = Recommender.load(shop)
+    assert bundle.recommend_all(tmp_path / "out" / "lists.parquet", 3) == 120
     table = pl.read_parquet(tmp_path / "out" / "lists.parquet")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["lists.parquet"]
     for user in ("u0", "u39"):
@@ -24,5 +24,5 @@ def test_file_holds_the_list_of_everybody(shop: Path, tmp_path: Path, monkeypatc
 
 
 def test_list_longer_than_the_catalog_ends_early(shop: Path, tmp_path: Path):
-    rows = batch.recommend_all(load(shop), tmp_path / "lists.parquet", 50)
-    assert rows == sum(24 - len(set(h.item_index)) for h in load(shop).histories.batches(1))
+    rows = Recommender.load(shop).recommend_all(tmp_path / "lists.parquet", 50)
+    assert rows == sum(24 - len(set(h.item_index)) for h in Recommender.load(shop).histories.batches(1))

@@ -13,16 +13,16 @@ from penchant.core.errors import DataError
 from penchant.core.schema import Content
 from penchant.models.content import ContentKNN
 from penchant.models.factory import make_member
-from penchant.recommender.bundle import Bundle, load
 from penchant.recommender.new_items import Newcomer, grow, table_row
+from penchant.recommender.recommender import Recommender
 
 
 @pytest.fixture
-def bundle(shop: Path) -> Bundle:
-    return load(shop)
+def bundle(shop: Path) -> Recommender:
+    return Recommender.load(shop)
 
 
-def newcomers(bundle: Bundle) -> list[Newcomer]:
+def newcomers(bundle: Recommender) -> list[Newcomer]:
     """Return twins of i0 and i20, and an item without content."""
     values = bundle.content.channels["sound"].values
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def newcomers(bundle: Bundle) -> list[Newcomer]:
     ]
 
 
-def test_old_items_keep_their_order(bundle: Bundle):
+def test_old_items_keep_their_order(bundle: Recommender):
     grown = grow(bundle, newcomers(bundle))
     for name, member in bundle.stack.members.items():
         before = member.score(bundle.histories)
@@ -47,7 +47,7 @@ def test_old_items_keep_their_order(bundle: Bundle):
 
 
 @pytest.mark.parametrize("options", [{}, {"per_candidate": True}, {"neighbours": 0}, {"sharpness": 2.0}])
-def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Bundle, options: dict[str, object]):
+def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Recommender, options: dict[str, object]):
     table = {"model": "content_knn", "channel": "sound", "neighbours": 8, **options}
     old = make_member("like_sound", table).fit(bundle.histories, bundle.content)
     only = replace(bundle, tables={"like_sound": table}, stack=replace(bundle.stack, members={"like_sound": old}))
@@ -67,24 +67,24 @@ def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Bundle, opti
     assert not member.known[26]
 
 
-def test_regression_places_a_twin_beside_its_twin(bundle: Bundle):
+def test_regression_places_a_twin_beside_its_twin(bundle: Recommender):
     grown = grow(bundle, newcomers(bundle))
     scores = grown.stack.members["content"].score(grown.histories)
     assert np.corrcoef(scores[:, 24], scores[:, 0])[0, 1] > 0.99
     assert np.allclose(scores[:, 26], scores[:, :24].mean(1), atol=1e-4)
 
 
-def test_topic_of_a_twin_is_its_twins(bundle: Bundle):
+def test_topic_of_a_twin_is_its_twins(bundle: Recommender):
     labels = grow(bundle, newcomers(bundle)).topics.labels
     assert labels[24:].tolist() == [0, 1, -1]
 
 
-def test_vector_of_another_width_counts_as_missing(bundle: Bundle):
+def test_vector_of_another_width_counts_as_missing(bundle: Recommender):
     grown = grow(bundle, [Newcomer("odd", {}, {"sound": np.ones(3, np.float32)})])
     assert not grown.content.channels["sound"].present[24]
 
 
-def test_columns_are_checked_against_the_catalog(bundle: Bundle):
+def test_columns_are_checked_against_the_catalog(bundle: Recommender):
     row = table_row(bundle.catalog, "x", {"genres": "low", "price": 3})
     assert row["genres"].to_list() == [["low"]]
     assert row.schema == bundle.catalog.table.schema

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.core.errors import ArtifactError
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.service import Config
 from shop import make_bundle
@@ -52,7 +52,7 @@ def test_new_bundle_takes_over_without_a_failed_request(shop_config: Config):
 def test_another_catalogs_bundle_is_refused(shop_config: Config, caplog: pytest.LogCaptureFixture):
     with TestClient(create_app(shop_config)) as client:
         held = client.get("/readyz").json()["bundle"]
-        bundle = load(shop_config.bundle)
+        bundle = Recommender.load(shop_config.bundle)
         renamed = bundle.catalog.table.with_columns(item_id="other-" + pl.col("item_id"))
         object.__setattr__(bundle.catalog, "table", renamed)
         bundle.save(shop_config.bundle)
@@ -95,8 +95,8 @@ def test_undecodable_media_leaves_the_item_without_it(shop_config: Config, caplo
         client.app.state.caretaker.step()
         assert client.get("/v1/items/new").json()["status"] == "ready"
         assert "goes on without some content" in caplog.text
-        scores = client.app.state.service.now.served.scores([client.app.state.service.now.served.history("u1", ())])
-        assert np.isfinite(scores[0]).all()
+        recommender = client.app.state.service.now.recommender
+        assert np.isfinite(recommender.score(recommender.history("u1"))).all()
 
 
 def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: Config, tmp_path: Path):
@@ -118,12 +118,12 @@ def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
         before = client.get("/v1/items/i1/similar").json()
         caretaker._indexing.join(60)
         assert "index of 24 rows: HNSW" in caplog.text
-        assert not service.now.finder.is_due
+        assert not service.now.recommender.finder.is_due
         assert {item["item_id"] for item in client.get("/v1/items/i1/similar").json()["items"]} == {
             item["item_id"] for item in before["items"]
         }
         client.put("/v1/items/new", json={"columns": {"title": "t", "genres": ["low"]}})
         caretaker.step()
         assert client.get("/readyz").json()["items"] == 25
-        assert not service.now.finder.is_due, "the index of before serves on"
+        assert not service.now.recommender.finder.is_due, "the index of before serves on"
         assert client.get("/v1/items/i1/similar").json()["items"]

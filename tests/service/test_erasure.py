@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.models.factory import make_member
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.security import Secret
@@ -60,11 +60,11 @@ def test_person_who_comes_back_starts_anew(shop_config: Config):
 
 
 def test_refit_equals_a_fit_of_everybody_else(own_shop: Path, store: Store, secret: Secret):
-    before = load(own_shop)
+    before = Recommender.load(own_shop)
     erasure.erase(store, secret, before, "u1")
     assert not erasure.verify(own_shop, store, secret).is_clean
     erasure.finish(own_shop, store, secret)
-    after = load(own_shop)
+    after = Recommender.load(own_shop)
     people = before.histories.matrix()  # an own way of leaving somebody out: rows of a matrix, not of histories
     kept = np.array([user != "u1" for user in before.histories.user_ids])
     counts = np.asarray(people[kept].sum(0)).ravel()
@@ -83,14 +83,14 @@ def test_refit_equals_a_fit_of_everybody_else(own_shop: Path, store: Store, secr
 
 
 def test_no_file_of_the_bundle_names_the_erased(own_shop: Path, store: Store, secret: Secret):
-    erasure.erase(store, secret, load(own_shop), "u1")
+    erasure.erase(store, secret, Recommender.load(own_shop), "u1")
     erasure.finish(own_shop, store, secret)
     for file in own_shop.glob("*users.parquet"):
         assert "u1" not in pl.read_parquet(file)["user_id"].to_list()
 
 
 def test_receipt_is_signed_and_holds_no_id(own_shop: Path, store: Store, secret: Secret):
-    receipt = erasure.erase(store, secret, load(own_shop), "u1")
+    receipt = erasure.erase(store, secret, Recommender.load(own_shop), "u1")
     assert '"u1"' not in json.dumps(receipt)
     assert erasure.is_genuine(secret, receipt)
     assert not erasure.is_genuine(secret, {**receipt, "rows": {"event": 7}})
@@ -103,21 +103,21 @@ def test_receipt_is_signed_and_holds_no_id(own_shop: Path, store: Store, secret:
 
 def test_person_the_bundle_never_met_needs_no_refit(own_shop: Path, store: Store, secret: Secret):
     store.append([[Event("stranger", "i1", "click", 0)]])
-    receipt = erasure.erase(store, secret, load(own_shop), "stranger")
+    receipt = erasure.erase(store, secret, Recommender.load(own_shop), "stranger")
     assert receipt["model"] == erasure.UNTOUCHED
     assert erasure.finish(own_shop, store, secret) is None
     assert erasure.verify(own_shop, store, secret).is_clean
 
 
 def test_verify_finds_what_was_not_forgotten(own_shop: Path, store: Store, secret: Secret):
-    bundle = load(own_shop)
+    bundle = Recommender.load(own_shop)
     erasure.erase(store, secret, bundle, "u1")
     erasure.finish(own_shop, store, secret)
     members = {
-        **load(own_shop).stack.members,
+        **Recommender.load(own_shop).stack.members,
         "ease": make_member("ease", TABLES["ease"]).fit(bundle.histories, bundle.content),
     }
-    clean = load(own_shop)
+    clean = Recommender.load(own_shop)
     replace(clean, stack=replace(clean.stack, members=members)).save(own_shop)
     verdict = erasure.verify(own_shop, store, secret)
     assert not verdict.is_clean

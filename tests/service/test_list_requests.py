@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from penchant.service.http_errors import NotFoundError
-from penchant.service.schemas import RecommendedList, SessionIn, Wishes
+from penchant.core.errors import NotFoundError
+from penchant.recommender.lists import RankingOptions, RecommendationList
+from penchant.service.schemas import SessionIn
 from penchant.service.service import Config, Service
 
-ASKED: list[tuple[str | None, Wishes]] = [
-    ("u1", Wishes(k=5)),
-    ("u2", Wishes(k=5, context=["i3", "no-item"])),
+ASKED: list[tuple[str | None, RankingOptions]] = [
+    ("u1", RankingOptions(k=5)),
+    ("u2", RankingOptions(k=5, context=["i3", "no-item"])),
     (None, SessionIn(history=["i1", "i2"], k=5)),
-    ("u1", Wishes(k=3, seen=True)),
-    ("stranger", Wishes(k=5, context=["i7"])),
+    ("u1", RankingOptions(k=3, seen=True)),
+    ("stranger", RankingOptions(k=5, context=["i7"])),
     (None, SessionIn(context=["i7"], k=5)),
-    ("another stranger", Wishes(k=5)),
+    ("another stranger", RankingOptions(k=5)),
 ]
 
 
@@ -30,7 +31,7 @@ def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     service.close()
 
 
-def same(one: RecommendedList, other: RecommendedList) -> bool:
+def same(one: RecommendationList, other: RecommendationList) -> bool:
     scores = [[item.score for item in listed.items] for listed in (one, other)]
     ids = [[item.item_id for item in listed.items] for listed in (one, other)]
     return ids[0] == ids[1] and np.allclose(*scores, atol=1e-5)
@@ -39,31 +40,35 @@ def same(one: RecommendedList, other: RecommendedList) -> bool:
 def test_lists_made_together_are_those_made_alone(service: Service):
     together = service.recommend_together(ASKED)
     service.hot.clear()
-    for (user_id, wishes), listed in zip(ASKED, together, strict=True):
-        assert isinstance(listed, RecommendedList)
+    for (user_id, options), listed in zip(ASKED, together, strict=True):
+        assert isinstance(listed, RecommendationList)
         assert listed.user_id == user_id
-        assert same(listed, service.recommend(user_id, wishes))
+        assert same(listed, service.recommend(user_id, options))
 
 
 def test_basis_says_what_was_known(service: Service):
-    kinds = [listed.basis for listed in service.recommend_together(ASKED) if isinstance(listed, RecommendedList)]
+    kinds = [listed.basis for listed in service.recommend_together(ASKED) if isinstance(listed, RecommendationList)]
     assert kinds == ["history", "history", "history", "history", "context", "context", "popularity"]
     assert service.recommend("u2", ASKED[1][1]).unknown_items == 1
 
 
 def test_wish_that_fails_is_nobody_elses_failure(service: Service):
     good, bad, session = service.recommend_together(
-        [("u1", Wishes(k=5)), ("u2", Wishes(where=["colour:red"])), (None, SessionIn(history=["i1"], k=5))]
+        [
+            ("u1", RankingOptions(k=5)),
+            ("u2", RankingOptions(where=["colour:red"])),
+            (None, SessionIn(history=["i1"], k=5)),
+        ]
     )
     assert isinstance(bad, NotFoundError)
-    assert isinstance(good, RecommendedList)
-    assert same(good, service.recommend("u1", Wishes(k=5)))
-    assert isinstance(session, RecommendedList)
+    assert isinstance(good, RecommendationList)
+    assert same(good, service.recommend("u1", RankingOptions(k=5)))
+    assert isinstance(session, RecommendationList)
     with pytest.raises(NotFoundError, match="no attribute 'colour'"):
-        service.recommend("u2", Wishes(where=["colour:red"]))
+        service.recommend("u2", RankingOptions(where=["colour:red"]))
 
 
 def test_person_who_asks_twice_at_once_is_read_once(service: Service):
     service.hot.clear()
-    service.recommend_together([("u3", Wishes(k=5))] * 3)
+    service.recommend_together([("u3", RankingOptions(k=5))] * 3)
     assert len(service.hot) == 1

@@ -13,8 +13,10 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penchant.core.schema import Histories
+from penchant.recommender.lists import RankingOptions
 from penchant.service.app import create_app
-from penchant.service.schemas import EditIn, EventIn, Wishes
+from penchant.service.schemas import EditIn, EventIn
 from penchant.service.service import Config, Service
 from penchant.service.store import Event, Store
 from shop import Postgres
@@ -55,11 +57,11 @@ def test_answer_depends_on_the_persons_own_acts_alone(service: Service, acts: li
             service.erase(person)
             own[person], never[person] = [], []
         else:
-            service.recommend(person, Wishes(k=5))
+            service.recommend(person, RankingOptions(k=5))
     for person in PEOPLE:
-        found = service.recommend(person, Wishes(k=24))
-        alone = service.now.served.bundle.history_of(own[person])
-        scores = service.now.served.scores([alone])[0]
+        found = service.recommend(person, RankingOptions(k=24))
+        alone = service.now.recommender.history_of(own[person])
+        scores = service.now.recommender.score(alone)[0]
         allowed = [i for i in range(24) if f"i{i}" not in (*own[person], *never[person])]
         expected = sorted(allowed, key=lambda i: (-scores[i], i))
         assert [item.item_id for item in found.items] == [f"i{i}" for i in expected]
@@ -69,16 +71,16 @@ def test_answer_depends_on_the_persons_own_acts_alone(service: Service, acts: li
 
 
 def test_scores_do_not_depend_on_who_else_waits_beyond_rounding(service: Service):
-    histories = [service.now.served.history(f"u{n}", ()) for n in range(8)]
-    together = service.now.served.scores(histories)
+    histories = [service.now.recommender.history(f"u{n}", ()) for n in range(8)]
+    together = service.now.recommender.score(Histories.joined(histories))
     for history, scores in zip(histories, together, strict=True):
-        assert np.allclose(service.now.served.scores([history])[0], scores, atol=1e-5)
+        assert np.allclose(service.now.recommender.score(history)[0], scores, atol=1e-5)
 
 
 def test_event_the_bundle_learned_from_counts_once(service: Service):
-    known = service.now.served.history("u0", ())
+    known = service.now.recommender.history("u0", ())
     at = int(known.at[0])
-    item = service.now.served.items.ids[known.item_index[0]]
+    item = service.now.recommender.lookup.items.ids[known.item_index[0]]
     service.store.append([[Event("u0", item, "like", at)]])
     assert service.person("u0")[1].history.num_events == known.num_events
 

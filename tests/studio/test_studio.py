@@ -23,6 +23,7 @@ from penchant.service.service import Config
 from penchant.studio import charts
 from penchant.studio.language import PageTranslator
 from penchant.studio.page_context import preferred
+from penchant.studio.pages import add_studio
 from shop import make_bundle
 
 PAGE = {"HX-Request": "true"}
@@ -66,7 +67,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
     config = Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60)
-    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+    with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -74,14 +75,14 @@ def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
 def reader(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Return a client for tests that change nothing."""
     config = Config(bundle=gallery, folder=tmp_path_factory.mktemp("state"), watch_seconds=60)
-    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+    with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture
 def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
     """Return a service with keys, and the keys by their scopes."""
-    app = create_app(Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60))
+    app = create_app(Config(bundle=gallery, folder=tmp_path / "state", watch_seconds=60), add_pages=add_studio)
     with TestClient(app, raise_server_exceptions=False) as client:
         service = app.state.service
         keys = {
@@ -370,7 +371,7 @@ def test_drift_is_seen_when_people_choose_otherwise(studio: TestClient):
     from penchant.studio.operations import measure
 
     service = studio.app.state.service  # type: ignore[attr-defined]
-    drift = measure(service, service.now.served)
+    drift = measure(service, service.now.recommender)
     assert drift is not None
     assert drift.verdict == "moved"
     assert drift.num_events == 400
@@ -395,12 +396,14 @@ def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: P
     from dataclasses import replace
 
     from penchant.core.schema import Content
-    from penchant.recommender.bundle import load
+    from penchant.recommender.recommender import Recommender
 
-    bare = replace(load(gallery), content=Content())
+    bare = replace(Recommender.load(gallery), content=Content())
     bare.save(tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "report", ignore_errors=True)
-    with TestClient(create_app(Config(bundle=tmp_path / "bare", folder=tmp_path / "state"))) as client:
+    with TestClient(
+        create_app(Config(bundle=tmp_path / "bare", folder=tmp_path / "state"), add_pages=add_studio)
+    ) as client:
         assert "without a report" in client.get("/studio/model").text
         person = client.get("/studio/person?id=u0")
         assert person.status_code == 200

@@ -17,6 +17,7 @@ import uvicorn
 
 from penchant.service.app import create_app
 from penchant.service.service import Config
+from penchant.studio.pages import add_studio
 
 from .test_studio import gallery  # noqa: F401 (a fixture)
 
@@ -86,7 +87,9 @@ def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = create_app(Config(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60))
+    app = create_app(
+        Config(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60), add_pages=add_studio
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -20,8 +20,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
 from penchant.data.media import load_picture
 from penchant.data.read.tables import read_table
-from penchant.recommender.batch import recommend_all
-from penchant.recommender.bundle import Bundle, load
+from penchant.recommender.recommender import Recommender
 from penchant.reporting.moderation_report import blurred
 
 
@@ -76,9 +75,9 @@ def recommend(
 ) -> None:
     """Name the items one user will like, with reasons."""
     with told(as_json):
-        trained = load(bundle)
+        trained = Recommender.load(bundle)
         if all_users is not None:
-            rows = recommend_all(trained, all_users, k)
+            rows = trained.recommend_all(all_users, k)
             say({"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json)
             return
         found = trained.recommend(_who(trained, user, history), k)
@@ -94,7 +93,7 @@ def recommend(
 def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
     """Say what one user cares about, with the events behind it."""
     with told(as_json):
-        trained = load(bundle)
+        trained = Recommender.load(bundle)
         found = trained.profile(_who(trained, user, history))
         if as_json:
             say(found.as_dict(), as_json)
@@ -124,7 +123,7 @@ def explain(
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with told(as_json):
-        trained = load(bundle)
+        trained = Recommender.load(bundle)
         found = trained.explain(_who(trained, user, history), item)
         if as_json:
             say(found.as_dict(), as_json)
@@ -139,7 +138,7 @@ def explain(
         out.print(table)
 
 
-def _who(bundle: Bundle, user: str | None, history: str | None) -> str | Histories:
+def _who(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
     if history is not None:
         return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])
     if user is None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.cli.printing import columns_table, out, say
-from penchant.recommender.bundle import Bundle
+from penchant.recommender.recommender import Recommender
 
 
-def tell_recommender(bundle: Bundle, as_json: bool) -> None:
+def tell_recommender(bundle: Recommender, as_json: bool) -> None:
     """Say where everything is and what it is worth."""
     folder = bundle.folder or Path()
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))

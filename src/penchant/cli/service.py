@@ -18,8 +18,10 @@ import typer
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, UserId
 from penchant.cli.printing import out, say, told
 from penchant.core.errors import ConfigError, MissingExtraError
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 
+STUDIO = "penchant.studio.pages:add_studio"
+"""What the service shows at `/`."""
 keys = typer.Typer(help="API keys of a service.", no_args_is_help=True)
 
 
@@ -55,7 +57,7 @@ def serve(
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
-        service.serve(config, host=host, port=port, workers=workers)
+        service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
 
 
 @keys.command("add")
@@ -107,7 +109,7 @@ def erase(
         secret = security.Secret.read(_service_config(bundle, database, folder).state_folder / "secret.key")
         store.check_secret(secret.check())
         if user is not None:
-            receipt_id = erasure.erase(store, secret, load(bundle), user)["receipt_id"]
+            receipt_id = erasure.erase(store, secret, Recommender.load(bundle), user)["receipt_id"]
             erasure.finish(bundle, store, secret)
             (receipt,) = [json.loads(e.receipt) for e in store.erasures() if e.receipt_id == receipt_id]
             say(receipt if as_json else [json.dumps(receipt, indent=2)], as_json)

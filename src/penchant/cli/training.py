@@ -22,7 +22,7 @@ from penchant.data.split.interactions import split
 from penchant.pipelines import classification, moderation
 from penchant.pipelines.recommendation import RunConfig, read_config
 from penchant.pipelines.recommendation import run as run_pipeline
-from penchant.recommender.bundle import load
+from penchant.recommender.recommender import Recommender
 from penchant.world import WorldConfig, make_world
 
 DEMO_GROUP = "chooses_by"
@@ -78,7 +78,7 @@ def doctor(
 def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Print the report of a bundle."""
     with told(as_json):
-        folder = load(bundle).folder or bundle
+        folder = Recommender.load(bundle).folder or bundle
         if as_json:
             typer.echo((folder / "report" / "report.json").read_text(encoding="utf-8"))
         else:

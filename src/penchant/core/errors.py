@@ -5,6 +5,7 @@ In: what is wrong, where, and how to fix it. Out: the same three lines in Python
     PenchantError
     ├── ConfigError          a setting is unknown, of the wrong type, or contradicts another
     ├── DataError            a table cannot be used as it is
+    │   └── NotFoundError    a user, item, attribute or channel of that name does not exist
     ├── MediaError           one media file cannot be decoded (the run continues without it)
     ├── EncoderError         a model cannot be loaded or returned vectors that are not finite
     ├── TrainingError        a network cannot be trained with these settings
@@ -49,6 +50,10 @@ class DataError(PenchantError):
     """A table cannot be used as it is."""
 
 
+class NotFoundError(DataError):
+    """A user, item, attribute or channel of that name does not exist."""
+
+
 class MediaError(PenchantError):
     """One media file cannot be decoded; the run continues without it."""
 
@@ -76,10 +81,10 @@ class MissingExtraError(PenchantError):
         )
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the closest known names, or lists them all."""
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a sentence that names the closest known names; where none is close, `otherwise`, or a list of all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "Did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return "Known names: " + ", ".join(names) + "."
+    return otherwise or "Known names: " + ", ".join(names) + "."

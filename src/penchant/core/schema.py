@@ -7,9 +7,10 @@ In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Samples
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,9 @@ from scipy import sparse
 
 from penchant.core.errors import DataError
 
-INTERACTION_SCHEMA = {
+MAX_ID = 256
+"""Longest user, item or event id, in characters."""
+INTERACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
     "item_id": pl.String,
     "at": pl.Datetime("us", "UTC"),
@@ -229,6 +232,25 @@ class Histories:
         """Return one user with an empty history."""
         none = np.zeros(0, np.int64)
         return cls([user_id], np.zeros(2, np.int64), none.astype(np.int32), none, none.astype(np.float32), num_items)
+
+    @classmethod
+    def of_one(cls, user_id: str, item_index: np.ndarray, at: np.ndarray, weight: np.ndarray, num_items: int) -> Self:
+        """Return one user's history from events in time order, oldest first."""
+        return cls([user_id], np.array([0, len(item_index)], np.int64), item_index, at, weight, num_items)
+
+    @classmethod
+    def joined(cls, histories: Sequence[Histories]) -> Histories:
+        """Return the users of several histories over one catalog, in order; there is at least one history."""
+        if len(histories) == 1:
+            return histories[0]
+        return cls(
+            [user for h in histories for user in h.user_ids],
+            np.concatenate([[0], np.cumsum(np.concatenate([h.lengths() for h in histories]))]).astype(np.int64),
+            np.concatenate([h.item_index for h in histories]),
+            np.concatenate([h.at for h in histories]),
+            np.concatenate([h.weight for h in histories]),
+            histories[0].num_items,
+        )
 
     def lengths(self) -> Int64[np.ndarray, " users"]:
         """Return the number of events of each user."""

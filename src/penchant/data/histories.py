@@ -1,20 +1,31 @@
-"""Tables of events become rows of numbers.
+"""Histories from events: what an event weighs, and in which order events stand.
 
-In: interactions and the catalog's vocabulary. Out: `Histories`, oldest event first, each event weighing what its kind says.
+In: a table of interactions, or one user's later events, and the catalog's vocabulary. Out: `Histories`, oldest event first.
+
+The run builds histories from a table (`build_histories`), the service appends the events it was sent (`add_events`). Both give the same
+history for the same events:
+
+- Identity: of several events with equal user, item, time and kind, the last one counts (data/clean/events.py drops the others).
+- Weight: the weight of the event's kind, times its value where [histories] values asks for it; an unhappy mood replaces both.
+- Order: time; then `tie_breaker`, a seeded hash of user, item and time; then kind.
+- Left out: events of unknown items and of weight 0. `max_events` then keeps the most recent ones.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Float32, Int32, Int64, UInt64
 from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
-from penchant.core.schema import Histories, Interactions, Vocabulary
+from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions, Vocabulary
 
 KIND_WEIGHTS = {
     "interaction": 1.0,
@@ -68,9 +79,8 @@ def build_histories(
         users: Which users, in which order, those without events included; None takes everyone there is, sorted.
         seed: Decides ties.
     """
-    table = interactions.table.select(
-        "user_id", "kind", "value", "at", _weight(interactions.table, config), tie_breaker(seed).alias("tie")
-    )
+    weight = pl.Series("weight", _weights(interactions.table, config))
+    table = interactions.table.select("user_id", "kind", "value", "at", weight, tie_breaker(seed).alias("tie"))
     table = table.with_columns(item=pl.Series(items.indices(interactions.table["item_id"])))
     table = table.filter(pl.col("item") >= 0, pl.col("weight") != 0)
     ids = table["user_id"].unique().sort().to_list() if users is None else list(users)
@@ -89,6 +99,93 @@ def build_histories(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One interaction.
+
+    Attributes:
+        user_id: Who.
+        item_id: With what.
+        kind: view, like, purchase, ...
+        at: When, microseconds since 1970, UTC.
+        value: A rating, a price, seconds; None where there is none.
+        key: Idempotency key: the store keeps one event of a user for each key; None stores it anyway.
+    """
+
+    user_id: str
+    item_id: str
+    kind: str
+    at: int
+    value: float | None = None
+    key: str | None = None
+
+
+def add_events(
+    history: Histories, events: Sequence[Event], items: Vocabulary, config: Config, *, seed: int = 0
+) -> Histories:
+    """Return one user's history with events added: what `build_histories` makes of all of them in one table.
+
+    A history holds no kinds, so an event that was sent again is recognised by counting: of the events of one item at one instant, those of
+    the history are kept unless `events` holds more of them, and then these replace them.
+
+    Args:
+        history: Exactly one user, built with the same settings and seed.
+        events: Events of this user in the order received.
+        items: The catalog's ids.
+        config: Weights of kinds.
+        seed: Decides ties.
+    """
+    known = [e for e in {(e.item_id, e.at, e.kind): e for e in events}.values() if e.item_id in items]
+    by_kind = kind_weights(config)
+    weight = event_weights(
+        np.array([by_kind.get(e.kind.strip().lower(), 1.0) for e in known], np.float32),
+        np.array([np.nan if e.value is None else e.value for e in known], np.float32),
+        np.zeros(len(known), bool),  # an event that was sent carries no mood
+        config,
+    )
+    rows = [(items.index(e.item_id), e.at) for e in known]
+    sent = Counter(row for row, w in zip(rows, weight, strict=True) if w != 0)
+    held = list(zip(history.item_index.tolist(), history.at.tolist(), strict=True)) if sent else []
+    count = Counter(held)
+    replaced = {row for row in sent if sent[row] > count[row]}
+    if not replaced:
+        return history
+    stays = np.array([n for n, row in enumerate(held) if row not in replaced], np.int64)
+    new = [n for n in range(len(known)) if weight[n] != 0 and rows[n] in replaced]
+    new.sort(key=lambda n: known[n].kind)
+    item_index = np.concatenate([history.item_index[stays], np.array([rows[n][0] for n in new], np.int32)])
+    at = np.concatenate([history.at[stays], np.array([rows[n][1] for n in new], np.int64)])
+    tie = _ties(history.user_ids[0], item_index, at, len(stays), items, seed)
+    order = np.lexsort((tie, at))  # stable, so that events of one item and instant stay in the order of their kinds
+    if config.max_events is not None:
+        order = order[-config.max_events :]
+    weights = np.concatenate([history.weight[stays], weight[new]])
+    return Histories.of_one(history.user_ids[0], item_index[order], at[order], weights[order], history.num_items)
+
+
+def _ties(
+    user_id: str,
+    item_index: Int32[np.ndarray, " events"],
+    at: Int64[np.ndarray, " events"],
+    start: int,
+    items: Vocabulary,
+    seed: int,
+) -> UInt64[np.ndarray, " events"]:
+    """Return `tie_breaker` where an event from `start` on shares its time with another event, 0 elsewhere."""
+    tie = np.zeros(len(at), np.uint64)
+    times, counts = np.unique(at, return_counts=True)
+    tied = np.flatnonzero(np.isin(at, np.intersect1d(times[counts > 1], at[start:])))
+    if len(tied):
+        columns = {
+            "user_id": [user_id] * len(tied),
+            "item_id": [items.ids[i] for i in item_index[tied]],
+            "at": at[tied],
+        }
+        table = pl.DataFrame(columns).cast({"at": INTERACTION_SCHEMA["at"]})
+        tie[tied] = table.select(tie_breaker(seed)).to_series().to_numpy()
+    return tie
+
+
 def tie_breaker(seed: int) -> pl.Expr:
     """Return a number for each event that depends on the event and the seed, never on its place in the file.
 
@@ -98,18 +195,39 @@ def tie_breaker(seed: int) -> pl.Expr:
     return pl.struct("user_id", "item_id", "at").hash(seed)
 
 
-def _weight(table: pl.DataFrame, config: Config) -> pl.Expr:
-    """Weigh each event by its kind, and by its value where that is asked for; unhappy words outweigh both."""
-    weights = {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
+def kind_weights(config: Config) -> dict[str, float]:
+    """Return the weight of each kind by its name in lower case; a kind that is not named weighs 1."""
+    return {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
+
+
+def event_weights(
+    by_kind: Float32[np.ndarray, " events"],
+    value: Float32[np.ndarray, " events"],
+    is_unhappy: Bool[np.ndarray, " events"],
+    config: Config,
+) -> Float32[np.ndarray, " events"]:
+    """Return the weight of each event.
+
+    Args:
+        by_kind: Weight of the event's kind.
+        value: NaN for an event without one, which then weighs in full.
+        is_unhappy: Whether its mood is unhappy.
+        config: Whether values count, and what an unhappy event weighs.
+    """
+    share = np.clip(value / np.float32(config.full_value), 0, 1)
+    weight = by_kind * np.where(np.isnan(share), np.float32(1), share) if config.values else by_kind
+    return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
+
+
+def _weights(table: pl.DataFrame, config: Config) -> Float32[np.ndarray, " events"]:
+    weights = kind_weights(config)
     unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))
     if unknown:
         _tell_unknown(tuple(unknown))
-    weight = pl.col("kind").replace_strict(weights, default=1.0, return_dtype=pl.Float32)
-    if config.values:
-        weight *= (pl.col("value") / config.full_value).clip(0, 1).fill_nan(None).fill_null(1.0)
-    if "mood" in table.columns:
-        weight = pl.when(pl.col("mood") == "unhappy").then(pl.lit(config.unhappy)).otherwise(weight)
-    return weight.cast(pl.Float32).alias("weight")
+    by_kind = table["kind"].replace_strict(weights, default=1.0, return_dtype=pl.Float32)
+    is_unhappy = (table["mood"] == "unhappy").fill_null(False).to_numpy() if "mood" in table.columns else False
+    value = table["value"].to_numpy()
+    return event_weights(by_kind.to_numpy(), value, np.broadcast_to(is_unhappy, len(value)), config)
 
 
 @lru_cache

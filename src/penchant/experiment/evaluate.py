@@ -20,7 +20,7 @@ from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
 from penchant.experiment.evaluate_interest import ask_interest
 from penchant.experiment.fit import OURS, Row, Stage, Trained
-from penchant.explanation.attribution import explain
+from penchant.explanation.attribution import attribute
 from penchant.fusion.late import Weights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import Variety, attribute_vectors, variety
@@ -271,13 +271,13 @@ def _examples(
         history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
         wanted = set(truth.item_index[truth.weight > 0])
         past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
-        best = []
-        for row, score in zip(lists.item_index[user][:8], lists.score[user], strict=False):
-            if row >= 0:
-                reason = explain(stack, catalog, history, int(row)).reasons()[0]
-                best.append(
-                    replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
-                )
+        rows = lists.item_index[user][:8]
+        rows = rows[rows >= 0]
+        reasons = [reason.text(titles) for reason in attribute(stack, history, rows).reasons()]
+        best = [
+            replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
+            for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)
+        ]
         found.append(Example(history.user_ids[0], past, tuple(best)))
     return found
 

@@ -1,39 +1,124 @@
-"""The exact reasons of one score.
+"""Why an item has its score: exact contributions, the past events that speak for it, the share of each channel.
 
-In: the stack's terms. Out: contributions by past event, by channel and by member, each summing to the score, and sentences.
+In: the stack's contributions to some scores of one user. Out: their sums by event, channel and member, and reasons. Python, the command
+line, the service, the studio and the report all ask `attribute`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32, Float64, Int64
 
 from penchant.core.messages import Message, message
+from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
-from penchant.models.ensemble import Stack, Term
+from penchant.models.ensemble import Stack
 
 MIXED = "mixed content"
-"""Where one member reads several channels and cannot tell them apart."""
+"""Channel of a member that reads several channels and cannot tell them apart."""
+MAX_NAMED = 2
+"""Past items that one reason names."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one item is in the list.
+
+    Attributes:
+        items: Rows of the past items whose events contribute most, each item once, the strongest first; only positive contributions.
+        is_popular: Whether the part that no event caused speaks for the item, or there are no events.
+    """
+
+    items: tuple[int, ...]
+    is_popular: bool
+
+    def text(self, titles: Sequence[str]) -> Message:
+        """Return the reason as a sentence.
+
+        Args:
+            titles: Of every item of the catalog.
+        """
+        named = [message("“{title}”", title=title) for title in dict.fromkeys(titles[item] for item in self.items)]
+        if named:
+            return message("because of {titles}", titles=reduce(_both, named))
+        return message("liked by many") if self.is_popular else message("the closest there is to your taste so far")
+
+
+def _both(first: Message, second: Message) -> Message:
+    return message("{first} and {second}", first=first, second=second)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The summands of some scores of one user.
+
+    Attributes:
+        history: The user's events.
+        values: (members, 1 + events, chosen): row 0 is what a member adds for any user, row e + 1 what it adds for event e.
+        members: Names, in the order of `values`.
+        channels: One channel for each member, `MIXED` for a member that reads several.
+    """
+
+    history: Histories
+    values: Float32[np.ndarray, "members rows chosen"]
+    members: tuple[str, ...]
+    channels: tuple[str, ...]
+
+    def by_event(self) -> Float64[np.ndarray, "rows chosen"]:
+        """Return the sum over members; row 0 is the prior, row e + 1 event e."""
+        return self.values.sum(0, dtype=np.float64)
+
+    def by_member(self) -> dict[str, Float64[np.ndarray, " chosen"]]:
+        """Return each member's part of the scores."""
+        return dict(zip(self.members, self.values.sum(1, dtype=np.float64), strict=True))
+
+    def by_channel(self) -> dict[str, Float64[np.ndarray, " chosen"]]:
+        """Return each channel's part of the scores."""
+        total: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(self.values.shape[2]))
+        for channel, values in zip(self.channels, self.by_member().values(), strict=True):
+            total[channel] += values
+        return dict(total)
+
+    def reasons(self) -> list[Reason]:
+        """Return the reason of each score."""
+        found = []
+        for column in self.by_event().T:
+            items: dict[int, None] = {}
+            for event in np.argsort(-column[1:], kind="stable"):
+                if column[1 + event] <= 0 or len(items) == MAX_NAMED:
+                    break
+                items[int(self.history.item_index[event])] = None
+            found.append(Reason(tuple(items), self.history.num_events == 0 or bool(column[0] > 0)))
+        return found
+
+    def channel_shares(self) -> dict[str, float]:
+        """Return each channel's share of the positive parts of all scores, behaviour first; sums to 1, or is empty."""
+        positive = {channel: float(np.maximum(values, 0).sum()) for channel, values in self.by_channel().items()}
+        whole = sum(positive.values())
+        ordered = sorted(positive.items(), key=lambda pair: (pair[0] != BEHAVIOUR, -pair[1]))
+        return {channel: value / whole for channel, value in ordered} if whole > 0 else {}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why one item has its score for one person.
+    """Why one item has its score for one user.
 
     Attributes:
-        user_id: The person.
+        user_id: The user.
         item_id: The item.
         title: What to call it.
         score: Sum of all contributions.
         by_event: (item id, title, contribution) for each past event, largest first.
         by_channel: "behaviour" or a content channel to its contribution.
         by_member: Member to its contribution.
-        prior: The part that no event of this person caused (popularity and the like).
+        prior: The part that no event of this user caused (popularity and the like).
+        reasons: The same as a sentence, as a list of recommendations shows it.
     """
 
     user_id: str
@@ -44,45 +129,34 @@ class Explanation:
     by_channel: dict[str, float]
     by_member: dict[str, float]
     prior: float
-
-    def reasons(self, limit: int = 2) -> list[str]:
-        """Return the events that speak for the item, as a person would say it."""
-        return [reason([title for _, title, value in self.by_event[:limit] if value > 0], self.prior)]
+    reasons: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
-        return {
-            "user_id": self.user_id,
-            "item_id": self.item_id,
-            "title": self.title,
-            "score": self.score,
-            "prior": self.prior,
-            "by_event": [{"item_id": i, "title": t, "contribution": v} for i, t, v in self.by_event],
-            "by_channel": self.by_channel,
-            "by_member": self.by_member,
-            "reasons": self.reasons(),
-        }
+        by_event = [{"item_id": i, "title": t, "contribution": v} for i, t, v in self.by_event]
+        return {**self.__dict__, "by_event": by_event, "reasons": list(self.reasons)}
+
+    def _repr_html_(self) -> str:
+        parts = [("for any user", self.prior), *((title, value) for _, title, value in self.by_event[:10])]
+        parts += [(f"{kind}: {n}", v) for kind in ("channel", "member") for n, v in getattr(self, f"by_{kind}").items()]
+        caption = f"{self.title} for {self.user_id}: {self.score:.4f}; {'; '.join(self.reasons)}"
+        return table_html(caption, ("part", "contribution"), [(name, f"{value:+.4f}") for name, value in parts])
 
 
-def reason(titles: Iterable[str], prior: float) -> str:
-    """Return why an item has its place, as a person would say it.
+def attribute(stack: Stack, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
+    """Return the summands of some scores; they add up to `stack.score` up to float32 rounding.
 
     Args:
-        titles: Of the past events that speak for it, the strongest first.
-        prior: What no event caused.
+        stack: Fitted members and weights.
+        history: Exactly one user.
+        item_index: The items in question.
     """
-    named = [message("“{title}”", title=title) for title in titles]
-    if named:
-        return message("because of {titles}", titles=reduce(_both, named))
-    return message("liked by many") if prior > 0 else message("the closest there is to your taste so far")
-
-
-def _both(first: Message, second: Message) -> Message:
-    return message("{first} and {second}", first=first, second=second)
+    channels = tuple(c[0] if len(c) == 1 else MIXED for c in (stack.channels[name] for name in stack.members))
+    return Attribution(history, stack.contributions(history, item_index), tuple(stack.members), channels)
 
 
 def explain(stack: Stack, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
-    """Return the additive contributions to one score; they sum to it up to float32 rounding.
+    """Return everything about one score.
 
     Args:
         stack: Fitted members and weights.
@@ -90,41 +164,23 @@ def explain(stack: Stack, catalog: Catalog, history: Histories, item_index: int)
         history: Exactly one user.
         item_index: The item in question.
     """
-    terms = stack.terms(history, item_index)
+    found = attribute(stack, history, np.array([item_index]))
     titles, ids = catalog.titles(), catalog.item_ids
-    events = np.zeros(history.num_events)
-    for term in terms:
-        if term.event >= 0:
-            events[term.event] += term.value
-    order = np.argsort(-events, kind="stable")
-    rows = history.item_index[order]
+    prior, *events = found.by_event()[:, 0].tolist()
+    ordered = sorted(zip(history.item_index.tolist(), events, strict=True), key=lambda pair: -pair[1])
     return Explanation(
         user_id=history.user_ids[0],
         item_id=ids[item_index],
         title=titles[item_index],
-        score=float(sum(term.value for term in terms)),
-        by_event=tuple((ids[i], titles[i], float(v)) for i, v in zip(rows, events[order], strict=True)),
-        by_channel=_grouped(terms, lambda term: term.channels[0] if len(term.channels) == 1 else MIXED),
-        by_member=_grouped(terms, lambda term: term.member),
-        prior=float(sum(term.value for term in terms if term.event < 0)),
+        score=float(found.values.sum(dtype=np.float64)),
+        by_event=tuple((ids[row], titles[row], value) for row, value in ordered),
+        by_channel=_largest_first(found.by_channel()),
+        by_member=_largest_first(found.by_member()),
+        prior=prior,
+        reasons=tuple(reason.text(titles) for reason in found.reasons()),
     )
 
 
-def channel_shares(explanations: list[Explanation]) -> dict[str, float]:
-    """Return each channel's share of the positive reasons behind several scores; sums to 1, or is empty."""
-    total: dict[str, float] = defaultdict(float)
-    for explanation in explanations:
-        for channel, value in explanation.by_channel.items():
-            total[channel] += max(value, 0.0)
-    whole = sum(total.values())
-    if whole <= 0:
-        return {}
-    ordered = sorted(total.items(), key=lambda pair: (pair[0] != BEHAVIOUR, -pair[1]))
-    return {channel: value / whole for channel, value in ordered}
-
-
-def _grouped(terms: list[Term], key: Any) -> dict[str, float]:
-    total: dict[str, float] = defaultdict(float)
-    for term in terms:
-        total[key(term)] += term.value
-    return dict(sorted(total.items(), key=lambda pair: -abs(pair[1])))
+def _largest_first(parts: dict[str, Float64[np.ndarray, " one"]]) -> dict[str, float]:
+    values = {name: float(value[0]) for name, value in parts.items()}
+    return dict(sorted(values.items(), key=lambda pair: -abs(pair[1])))

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float64
 
+from penchant.core.notebook import table_html
 from penchant.core.schema import Catalog, Histories
 from penchant.explanation.topics import Topics
 
@@ -70,6 +71,17 @@ class Profile:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.modalities.items())
+        return table_html(
+            f"{self.user_id}: {self.num_events} events; reasons rest on {shares or 'nothing yet'}",
+            ("interest", "value", "share", "others", "strength", "because of"),
+            [
+                (i.name, i.value, f"{i.share:.4g}", f"{i.expected:.4g}", f"{i.strength:+.2f}", "; ".join(i.evidence))
+                for i in self.interests
+            ],
+        )
 
 
 class Profiler:

@@ -20,23 +20,6 @@ BATCH_CELLS = 8_000_000
 
 
 @dataclass(frozen=True)
-class Term:
-    """One summand of a score.
-
-    Attributes:
-        member: Who says it.
-        channels: Content it reads; ("behaviour",) where it reads none.
-        event: Position in the history, -1 for what it would say to anyone.
-        value: Share of the score.
-    """
-
-    member: str
-    channels: tuple[str, ...]
-    event: int
-    value: float
-
-
-@dataclass(frozen=True)
 class Stack:
     """score = sum over members of weight x z-score.
 
@@ -99,20 +82,6 @@ class Stack:
             scale = self.weights.of(name, history.lengths())[0] / standardise(member.score(history)).std[0, 0]
             parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
-
-    def terms(self, history: Histories, item_index: int) -> list[Term]:
-        """Return the summands of one score, prior and events of every member; they add up to `score`.
-
-        Args:
-            history: Exactly one user.
-            item_index: The item in question.
-        """
-        values = self.contributions(history, np.array([item_index]))[:, :, 0]
-        return [
-            Term(name, self.channels[name], row - 1, float(value))
-            for name, rows in zip(self.members, values, strict=True)
-            for row, value in enumerate(rows)
-        ]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything the members learned, as "member/array", for safetensors."""

@@ -45,7 +45,7 @@ from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models.factory import MemberTables
 from penchant.pipelines.frame import Clock, beside, stop_on_errors
-from penchant.recommender.bundle import Bundle
+from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import write_report
 
 
@@ -131,7 +131,7 @@ class RunConfig(Settings):
         return self.output or Path("runs") / self.name
 
 
-def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
+def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender:
     """Do the whole of it; what was finished before is not done again.
 
     Args:
@@ -201,8 +201,10 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Bundle:
             "fusion": fusion.table(),
         }
         every, stack = everything(dataset, config), trained.stack(content)
-        bundle = Bundle(dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known)
-        return bundle.save(config.folder, report=Path(scratch))
+        recommender = Recommender(
+            dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known
+        )
+        return recommender.save(config.folder, report=Path(scratch))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -1,11 +1,12 @@
-"""Lists for everybody at once, for offline use.
+"""The lists of all users at once, for offline use.
 
-In: a bundle. Out: a Parquet file of `user_id, item_id, rank, score`, written as it is computed.
+In: a stack and the histories of users. Out: a Parquet file of `user_id, item_id, rank, score`, written as it is computed.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,28 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from penchant.core.logs import progress_bar
-from penchant.core.schema import Recommendations
-from penchant.models.ensemble import batch_users
-from penchant.recommender.bundle import Bundle
+from penchant.core.schema import Histories, Recommendations
+from penchant.models.ensemble import Stack, batch_users
 
 
-def recommend_all(bundle: Bundle, path: Path, k: int) -> int:
-    """Write the k best items of every user the bundle knows, items of their history left out; return the rows.
+def recommend_all(stack: Stack, histories: Histories, item_ids: Sequence[str], path: Path, k: int) -> int:
+    """Write the k best items of every user, items of their history left out; return the rows.
 
     The file is there only once it is whole. Memory: one batch of users, whatever their number.
     """
-    ids, rows = np.array(bundle.catalog.item_ids), 0
+    ids, rows = np.array(item_ids), 0
     part = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = (
         _table(Recommendations([], np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)), ids).to_arrow().schema
     )
     try:
-        with pq.ParquetWriter(part, schema) as writer, progress_bar("recommend", len(bundle.histories)) as bar:
-            for people in bundle.histories.batches(batch_users(len(ids))):
-                table = _table(bundle.stack.recommend(people, k), ids)
+        with pq.ParquetWriter(part, schema) as writer, progress_bar("recommend", len(histories)) as bar:
+            for users in histories.batches(batch_users(len(ids))):
+                table = _table(stack.recommend(users, k), ids)
                 writer.write_table(table.to_arrow().cast(schema))
                 rows += table.height
-                bar.advance(len(people))
+                bar.advance(len(users))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,9 @@ from penchant.models.ensemble import Stack
 from penchant.models.factory import make_member
 from penchant.models.item_to_item import ItemToItem, keep_largest
 from penchant.models.member import Member
-from penchant.recommender.bundle import Bundle
+
+if TYPE_CHECKING:
+    from penchant.recommender.recommender import Recommender
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,11 @@ class Encoders:
         self._lock = threading.Lock()
         self._loaded: dict[str, Encoder] = {}
 
-    def of(self, bundle: Bundle) -> dict[str, ChannelConfig]:
-        """Return the channels that can encode something outside the catalog."""
-        told = bundle.facts.get("channels", {})
+    def of(self, facts: Mapping[str, Any], content: Content) -> dict[str, ChannelConfig]:
+        """Return the channels that can encode something outside the catalog, from the facts and channels of a bundle."""
+        told = facts.get("channels", {})
         configs = {
-            n: ChannelConfig.read(dict(c), where=f"content.{n}")
-            for n, c in told.items()
-            if n in bundle.content.channels
+            n: ChannelConfig.read(dict(c), where=f"content.{n}") for n, c in told.items() if n in content.channels
         }
         return {n: c for n, c in configs.items() if c.encoder != PRECOMPUTED and not make_encoder(n, c).whole_catalog}
 
@@ -101,7 +101,12 @@ def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.
 
 
 def encode_newcomer(
-    bundle: Bundle, encoders: Encoders, row: pl.DataFrame, media: Mapping[str, str], root: Path, limits: MediaLimits
+    bundle: Recommender,
+    encoders: Encoders,
+    row: pl.DataFrame,
+    media: Mapping[str, str],
+    root: Path,
+    limits: MediaLimits,
 ) -> tuple[dict[str, Float32[np.ndarray, " dim"]], list[str]]:
     """Return the vectors of one item by channel, and what could not be read.
 
@@ -120,7 +125,7 @@ def encode_newcomer(
         )
     vectors: dict[str, np.ndarray] = {}
     failures: list[str] = []
-    for name, config in encoders.of(bundle).items():
+    for name, config in encoders.of(bundle.facts, bundle.content).items():
         encoder = encoders.load(name, config)
         content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
         if content.keys[0] is not None:
@@ -130,7 +135,7 @@ def encode_newcomer(
     return vectors, failures
 
 
-def grow(bundle: Bundle, items: Sequence[Newcomer]) -> Bundle:
+def grow(bundle: Recommender, items: Sequence[Newcomer]) -> Recommender:
     """Return the bundle with more items; scores of the old ones keep their order.
 
     Items already in the catalog get their new columns. Dense matrices are shared, not copied.
@@ -166,7 +171,7 @@ def _grown_table(catalog: Catalog, items: Sequence[Newcomer], known: Vocabulary)
     return pl.concat([table, *new]) if new else table
 
 
-def _grown_content(bundle: Bundle, new: Sequence[Newcomer]) -> Content:
+def _grown_content(bundle: Recommender, new: Sequence[Newcomer]) -> Content:
     channels = {name: _with_rows(e, [i.vectors.get(name) for i in new]) for name, e in bundle.content.channels.items()}
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:

@@ -1,6 +1,8 @@
-"""From scores to the list a person sees.
+"""From scores to a ranked list.
 
-In: scores, a person's own edits, and what the list shall be like. Out: rows of items, best first, and why.
+In: scores of every item, the user's own edits, and ranking options. Out: rows of items, best first.
+
+Equal scores are ordered by item row (`models/ensemble.py: top_k`).
 """
 
 from __future__ import annotations
@@ -12,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from penchant.core.schema import Histories
+from penchant.core.schema import Content, Histories
 from penchant.models.ensemble import top_k
-from penchant.recommender.snapshot import ITEM, Served, mask_of
-from penchant.service.schemas import Wishes
-from penchant.service.store import Edit
+from penchant.recommender.lists import Edit, RankingOptions
+from penchant.recommender.lookup import ITEM, CatalogLookup
 
 POOL = 10
 """A diverse list of k is chosen among so many times k candidates."""
@@ -40,113 +41,122 @@ class Ranked:
 
 
 def rank(
-    served: Served,
+    lookup: CatalogLookup,
+    content: Content,
     scores: Float32[np.ndarray, " items"],
     history: Histories,
     edits: Sequence[Edit],
-    wishes: Wishes,
+    options: RankingOptions,
     available: Bool[np.ndarray, " items"],
 ) -> Ranked:
     """Return the k best items that may be shown.
 
     Args:
-        served: The model and its catalog.
+        lookup: The catalog.
+        content: For diversity.
         scores: From the stack.
-        history: Whose items are left out unless `wishes.seen`.
-        edits: The person's own; they win over everything but availability, `allow` and `deny`.
-        wishes: Filters, boosts, diversity.
+        history: Whose items are left out unless `options.seen`.
+        edits: The user's own; they win over everything but availability, `allow` and `deny`.
+        options: Filters, boosts, diversity.
         available: Items that may be shown at all.
 
     Raises:
-        NotFoundError: A wish names an attribute that does not exist.
+        NotFoundError: An option names an attribute that does not exist.
     """
-    open_items = available & ~_never(served, edits)
-    if wishes.allow:
-        open_items &= mask_of(served.rows(wishes.allow), len(scores))
-    open_items[served.rows(wishes.deny)] = False
-    pins = _pins(served, edits, open_items)[: wishes.k]
-    open_items &= _wanted(served, wishes, len(scores))
-    if not wishes.seen:
+    open_items = available & ~_never(lookup, edits)
+    if options.allow:
+        open_items &= lookup.mask(lookup.rows(options.allow))
+    open_items[lookup.rows(options.deny)] = False
+    pins = _pins(lookup, edits, open_items)[: options.k]
+    open_items &= _wanted(lookup, options)
+    if not options.seen:
         open_items[history.item_index] = False
     open_items[pins] = False
-    adjusted = scores + _shifts(served, scores, edits, wishes)
-    chosen = _choose(served, np.where(open_items, adjusted, -np.inf), wishes.k - len(pins), wishes.diversity)
+    adjusted = scores + _shifts(lookup, scores, edits, options)
+    chosen = _choose(lookup, content, np.where(open_items, adjusted, -np.inf), options.k - len(pins), options.diversity)
     rows = np.concatenate([pins, chosen])
     return Ranked(rows, adjusted[rows].astype(np.float32), len(pins))
 
 
-def _never(served: Served, edits: Sequence[Edit]) -> Bool[np.ndarray, " items"]:
-    mask = np.zeros(len(served.items), bool)
+def _never(lookup: CatalogLookup, edits: Sequence[Edit]) -> Bool[np.ndarray, " items"]:
+    mask = np.zeros(len(lookup.items), bool)
     for edit in edits:
         if edit.action == "never":
-            mask[_rows(served, edit)] = True
+            mask[_rows(lookup, edit)] = True
     return mask
 
 
-def _pins(served: Served, edits: Sequence[Edit], open_items: Bool[np.ndarray, " items"]) -> Int64[np.ndarray, " pins"]:
+def _pins(
+    lookup: CatalogLookup, edits: Sequence[Edit], open_items: Bool[np.ndarray, " items"]
+) -> Int64[np.ndarray, " pins"]:
     """Return pinned items in the order they were pinned."""
     rows = [
-        row for e in edits if e.action == "pin" and e.name == ITEM for row in served.rows([e.value]) if open_items[row]
+        row for e in edits if e.action == "pin" and e.name == ITEM for row in lookup.rows([e.value]) if open_items[row]
     ]
     return np.array(rows, np.int64)
 
 
-def _wanted(served: Served, wishes: Wishes, num_items: int) -> Bool[np.ndarray, " items"]:
+def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, " items"]:
     """Return what passes the filters: any of the values of one name, all names, all bounds."""
-    mask = np.ones(num_items, bool)
+    mask = np.ones(len(lookup.items), bool)
     values: dict[str, list[str]] = defaultdict(list)
-    for pair in wishes.where:
+    for pair in options.where:
         name, _, value = pair.partition(":")
         values[name].append(value)
     for name, alternatives in values.items():
-        mask &= mask_of(np.concatenate([served.rows_with(name, value) for value in alternatives]), num_items)
-    for bound in wishes.at_least:
+        mask &= lookup.mask(np.concatenate([lookup.rows_with(name, value) for value in alternatives]))
+    for bound in options.at_least:
         name, _, number = bound.partition(":")
-        mask &= served.number(name) >= float(number)  # NaN is never at least anything
-    for bound in wishes.at_most:
+        mask &= lookup.number(name) >= float(number)  # NaN is never at least anything
+    for bound in options.at_most:
         name, _, number = bound.partition(":")
-        mask &= served.number(name) <= float(number)
+        mask &= lookup.number(name) <= float(number)
     return mask
 
 
 def _shifts(
-    served: Served, scores: Float32[np.ndarray, " items"], edits: Sequence[Edit], wishes: Wishes
+    lookup: CatalogLookup, scores: Float32[np.ndarray, " items"], edits: Sequence[Edit], options: RankingOptions
 ) -> Float32[np.ndarray, " items"]:
     """Return what is added to the scores; edits and boosts are said in standard deviations."""
     shift = np.zeros(len(scores), np.float32)
     signs = {"more": 1.0, "less": -1.0, "pin": PINNED_INTEREST}
     for edit in edits:
         if edit.action in signs and (edit.action != "pin" or edit.name != ITEM):
-            shift[_rows(served, edit)] += signs[edit.action] * edit.strength
-    for boost in wishes.boost:
+            shift[_rows(lookup, edit)] += signs[edit.action] * edit.strength
+    for boost in options.boost:
         pair, _, amount = boost.rpartition(":")
         name, _, value = pair.partition(":")
-        shift[served.rows_with(name, value)] += float(amount)
+        shift[lookup.rows_with(name, value)] += float(amount)
     return shift * (scores.std() or 1.0) if shift.any() else shift
 
 
-def _rows(served: Served, edit: Edit) -> Int64[np.ndarray, " rows"]:
+def _rows(lookup: CatalogLookup, edit: Edit) -> Int64[np.ndarray, " rows"]:
     """Return what an edit is about; nothing if the attribute went with an earlier bundle."""
-    known = edit.name == ITEM or edit.name in served.facets
-    return served.rows_with(edit.name, edit.value) if known else np.zeros(0, np.int64)
+    known = edit.name == ITEM or edit.name in lookup.facets
+    return lookup.rows_with(edit.name, edit.value) if known else np.zeros(0, np.int64)
 
 
-def _choose(served: Served, scores: np.ndarray, k: int, diversity: float) -> Int64[np.ndarray, " k"]:
+def _choose(
+    lookup: CatalogLookup, content: Content, scores: np.ndarray, k: int, diversity: float
+) -> Int64[np.ndarray, " k"]:
     if k <= 0:
         return np.zeros(0, np.int64)
     found = top_k(scores[None], k * POOL if diversity else k, [""]).item_index[0]
     found = found[found >= 0].astype(np.int64)
-    return _spread(served, scores[found], found, k, diversity) if diversity and len(found) else found
+    return (
+        _spread(_likeness(lookup, content, found), scores[found], found, k, diversity)
+        if diversity and len(found)
+        else found
+    )
 
 
 def _spread(
-    served: Served, scores: np.ndarray, rows: Int64[np.ndarray, " pool"], k: int, diversity: float
+    likeness: np.ndarray, scores: np.ndarray, rows: Int64[np.ndarray, " pool"], k: int, diversity: float
 ) -> Int64[np.ndarray, " k"]:
     """Choose one by one what scores high and is unlike what was chosen.
 
     Source: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998).
     """
-    likeness = _likeness(served, rows)
     worth = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
     left, nearest = np.ones(len(rows), bool), np.zeros(len(rows))
     chosen: list[int] = []
@@ -158,11 +168,11 @@ def _spread(
     return rows[chosen]
 
 
-def _likeness(served: Served, rows: Int64[np.ndarray, " pool"]) -> np.ndarray:
+def _likeness(lookup: CatalogLookup, content: Content, rows: Int64[np.ndarray, " pool"]) -> np.ndarray:
     """Return how alike candidates are: the cosine of their content, or sharing a topic where there are no vectors."""
-    fused = served.bundle.content.fused
+    fused = content.fused
     if fused is not None:
         vectors = fused.values[rows]
         return np.maximum(vectors @ vectors.T, 0)
-    labels = served.bundle.topics.labels[rows]
+    labels = lookup.topics.labels[rows]
     return ((labels[:, None] == labels[None]) & (labels[:, None] >= 0)).astype(float)

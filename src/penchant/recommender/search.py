@@ -1,20 +1,22 @@
 """Items that are alike, and items that match words, a picture or a sound.
 
-In: a served bundle that kept its channels. Out: items, nearest first, with their cosines; without channels, by behaviour.
+In: a catalog with its channels. Out: items, nearest first, with their cosines; without channels, by behaviour.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from penchant.core.errors import ConfigError, nearest
-from penchant.core.schema import Embeddings
+from penchant.core.errors import ConfigError, NotFoundError, nearest
+from penchant.core.schema import BEHAVIOUR, Content, Embeddings, Histories
 from penchant.data.clean.normalisation import words
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig
@@ -22,36 +24,69 @@ from penchant.encoders.content import find_content, join_text
 from penchant.encoders.encoder import encode_one
 from penchant.models.channels import FUSED, centred_unit
 from penchant.recommender.index import EXACT_UP_TO, Index
+from penchant.recommender.lists import DOCUMENTED
+from penchant.recommender.lookup import CatalogLookup
 from penchant.recommender.new_items import Encoders, table_row
-from penchant.recommender.snapshot import Served, one_person
-from penchant.service.http_errors import NotFoundError
-from penchant.service.schemas import Found, FoundList
-from penchant.service.uploads import Uploads
 
-BEHAVIOUR, WORDS = "behaviour", "words"
+WORDS = "words"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One item that is alike."""
+
+    item_id: str
+    title: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class FoundList:
+    """Items that are alike, and in what."""
+
+    __pydantic_config__ = DOCUMENTED
+
+    by: str
+    """The channel compared, "fused", "words" or "behaviour"."""
+    items: tuple[Found, ...]
+    """Most alike first."""
 
 
 class Finder:
-    """Searches one version of the model, exactly until `build` has made an index of what there is much of.
+    """Searches one catalog, exactly until `build` has made an index of large channels.
 
     Args:
-        served: The model and its catalog.
+        lookup: The catalog.
+        content: Its channels.
+        facts: Of the bundle; say which encoder each channel has.
         encoders: For what is no item yet.
-        before: The finder of the model before; its indexes serve on where only a few items came.
+        score: Histories to scores, for likeness in behaviour.
     """
 
-    def __init__(self, served: Served, encoders: Encoders, before: Finder | None = None) -> None:
-        self._served = served
+    def __init__(
+        self,
+        lookup: CatalogLookup,
+        content: Content,
+        facts: Mapping[str, Any],
+        encoders: Encoders,
+        score: Callable[[Histories], Float32[np.ndarray, "users items"]],
+    ) -> None:
+        self._lookup = lookup
+        self._content = content
+        self._facts = facts
         self._encoders = encoders
-        self._content = served.bundle.content
+        self._score = score
         self._lock = threading.Lock()
         self._indexes: dict[str, Index] = {}
         self._words: tuple[Any, Any] | None = None
-        for name, index in ({} if before is None else before._indexes).items():
+        if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
+            self._index(self.names()[0])  # the one most asked for is built before somebody asks
+
+    def adopt(self, before: Finder) -> None:
+        """Go on with the indexes of an earlier version of the model where only a few items were added."""
+        for name, index in list(before._indexes.items()):
             if name in self.names():
                 self._index(name).adopt(index)
-        if len(served.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
-            self._index(self.names()[0])  # the one most asked for is built before somebody asks
 
     @property
     def is_due(self) -> bool:
@@ -80,7 +115,7 @@ class Finder:
             NotFoundError: No such item.
             ConfigError: No such channel.
         """
-        row, by = self._served.row(item_id), by or self.names()[0]
+        row, by = self._lookup.row(item_id), by or self.names()[0]
         allowed = available.copy()
         allowed[row] = False
         if by == BEHAVIOUR:
@@ -97,13 +132,7 @@ class Finder:
         return self._by_vector(name, encode_one(self._encoders.load(name, channel), text), k, available)
 
     def by_media(
-        self,
-        modality: str,
-        name: str,
-        uploads: Uploads,
-        limits: MediaLimits,
-        k: int,
-        available: Bool[np.ndarray, " items"],
+        self, modality: str, file: Path, limits: MediaLimits, k: int, available: Bool[np.ndarray, " items"]
     ) -> FoundList:
         """Return the items whose picture or sound is nearest to a file.
 
@@ -119,17 +148,15 @@ class Finder:
                 fix=f"add a [content.NAME] table with a frozen {modality} encoder and run `penchant run` again",
             )
         channel, config = found
-        catalog = self._served.bundle.catalog
+        catalog = self._lookup.catalog
         column = catalog.media_columns[modality]
-        row = table_row(catalog, "query", {column: name})
-        content = find_content(
-            replace(catalog, table=row, media_root=uploads.folder), [column], modality, limits, where="search"
-        )
+        query = replace(catalog, table=table_row(catalog, "query", {column: file.name}), media_root=file.parent)
+        content = find_content(query, [column], modality, limits, where="search")
         return self._by_vector(channel, encode_one(self._encoders.load(channel, config), content.load(0)), k, available)
 
     def _channel(self, modality: str) -> tuple[str, ChannelConfig] | None:
         """Return the first channel of a modality that can encode a query."""
-        for name, config in self._encoders.of(self._served.bundle).items():
+        for name, config in self._encoders.of(self._facts, self._content).items():
             if self._content.channels[name].modality == modality:
                 return name, config
         return None
@@ -144,19 +171,21 @@ class Finder:
 
     def _by_behaviour(self, row: int, k: int, allowed: Bool[np.ndarray, " items"]) -> FoundList:
         """Return what the stack says to somebody who touched this item alone."""
-        one = one_person("", np.array([row], np.int32), np.zeros(1, np.int64), np.ones(1, np.float32), len(allowed))
-        scores = np.where(allowed, self._served.scores([one])[0], -np.inf)
+        one = Histories.of_one(
+            "", np.array([row], np.int32), np.zeros(1, np.int64), np.ones(1, np.float32), len(allowed)
+        )
+        scores = np.where(allowed, self._score(one)[0], -np.inf)
         rows = np.argsort(-scores, kind="stable")[: min(k, int(allowed.sum()))]
         return self._found(BEHAVIOUR, rows, scores[rows])
 
     def _by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> FoundList:
-        catalog = self._served.bundle.catalog
+        catalog = self._lookup.catalog
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:
             if self._words is None:
                 from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and seldom needed
 
-                texts = join_text(catalog, columns) if columns else self._served.titles
+                texts = join_text(catalog, columns) if columns else self._lookup.titles
                 model = TfidfVectorizer(tokenizer=words, lowercase=False, token_pattern=None, sublinear_tf=True)
                 self._words = (model, model.fit_transform([t or "-" for t in texts]))
         model, rows = self._words
@@ -179,11 +208,8 @@ class Finder:
         raise ConfigError(f"There is no channel {name!r}.", where="by", fix=nearest(name, self.names()))
 
     def _found(self, by: str, rows: Any, similar: Any) -> FoundList:
-        ids, titles = self._served.items.ids, self._served.titles
-        items = [
-            Found(item_id=ids[r], title=titles[r], similarity=float(s)) for r, s in zip(rows, similar, strict=True)
-        ]
-        return FoundList(by=by, items=items)
+        ids, titles = self._lookup.items.ids, self._lookup.titles
+        return FoundList(by, tuple(Found(ids[r], titles[r], float(s)) for r, s in zip(rows, similar, strict=True)))
 
 
 def _rows(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:

@@ -13,8 +13,11 @@ from typing import Annotated, Any
 from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import TypeAdapter
 
 from penchant.core.errors import PenchantError
+from penchant.recommender.lists import Id, RankingOptions, RecommendationList
+from penchant.recommender.search import FoundList
 from penchant.service.api_reference import reference_page
 from penchant.service.background import Caretaker
 from penchant.service.batching import Batched
@@ -24,24 +27,20 @@ from penchant.service.schemas import (
     EventBatch,
     EventIn,
     EventsStored,
-    FoundList,
-    Id,
     ItemIn,
     ItemState,
+    ListIn,
     Name,
     Predicted,
     PredictIn,
     Problem,
     ProfilePatch,
-    RecommendedList,
     SearchIn,
     SessionIn,
-    Wishes,
 )
 from penchant.service.service import Config, Service
 from penchant.service.telemetry import Guard, Metrics
 from penchant.service.tracing import Tracing
-from penchant.studio.pages import add_studio
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -68,8 +67,12 @@ SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configur
 """FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
 
 
-def create_app(config: Config) -> FastAPI:
+def create_app(config: Config, *, add_pages: Callable[[FastAPI], None] | None = None) -> FastAPI:
     """Return the application; it opens the bundle and the store when it starts.
+
+    Args:
+        config: How the service runs.
+        add_pages: Adds pages beside the API, such as the studio's (`studio/app.py`); None adds none.
 
     Raises:
         PenchantError: At its start: a bundle, the store or the secret is not as it should be.
@@ -121,7 +124,8 @@ def create_app(config: Config) -> FastAPI:
     _add_tasks(app)
     _add_probes(app, metrics)
     _describe_problems(app)
-    add_studio(app)
+    if add_pages is not None:
+        add_pages(app)
     return app
 
 
@@ -162,14 +166,17 @@ def _add_lists(app: FastAPI) -> None:
         "/v1/users/{user_id:path}/recommendations",
         tags=["lists"],
         dependencies=[allowed("read")],
-        response_model=RecommendedList,
+        response_model=RecommendationList,
     )
-    async def recommend(request: Request, user_id: User, wishes: Annotated[Wishes, Query()]) -> Response:
+    async def recommend(request: Request, user_id: User, options: Annotated[ListIn, Query()]) -> Response:
         """Rank the catalog for one person; `basis` says what it rests on."""
-        return await _recommended(request, user_id, wishes)
+        return await _recommended(request, user_id, options)
 
     @app.post(
-        "/v1/sessions/recommendations", tags=["lists"], dependencies=[allowed("read")], response_model=RecommendedList
+        "/v1/sessions/recommendations",
+        tags=["lists"],
+        dependencies=[allowed("read")],
+        response_model=RecommendationList,
     )
     async def recommend_session(request: Request, session: SessionIn) -> Response:
         """Rank the catalog for a history in the request; nothing is stored."""
@@ -272,9 +279,9 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         """The bundle is loaded and the store answers."""
         service = service_of(request)
         service.store.world_version()
-        served = service.now.served
-        sizes = {"items": len(served.items), "users": len(served.users)}
-        return {"status": "ready", "bundle": served.mark, **sizes, "tasks": service.tasks.names}
+        recommender = service.now.recommender
+        sizes = {"items": len(recommender.catalog), "users": len(recommender.histories)}
+        return {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
 
     @app.get("/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
@@ -305,16 +312,17 @@ def _describe_problems(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def _recommended(request: Request, user_id: str | None, wishes: Wishes) -> Response:
+async def _recommended(request: Request, user_id: str | None, options: RankingOptions) -> Response:
     """Answer together with whoever else waits; reasons take long, so they have a thread of their own and hold nobody up."""
-    if wishes.reasons:
-        answer = await run_in_threadpool(service_of(request).recommend, user_id, wishes)
+    if options.reasons:
+        answer = await run_in_threadpool(service_of(request).recommend, user_id, options)
     else:
-        answer = await request.app.state.batched((user_id, wishes))
+        answer = await request.app.state.batched((user_id, options))
     # the answer was made here: checking it once more would cost as much as making it
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(_LISTS.dump_json(answer), media_type="application/json")
 
 
+_LISTS = TypeAdapter(RecommendationList)
 _EVENT_EXAMPLES: Any = {
     "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
     "batch": {"value": {"events": [{"user_id": "u1", "item_id": "i1", "kind": "purchase", "event_id": "order-7"}]}},

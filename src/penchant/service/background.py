@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 import threading
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import PenchantError
-from penchant.recommender.bundle import load
-from penchant.recommender.new_items import Newcomer, encode_newcomer, grow, table_row
+from penchant.recommender.new_items import Newcomer, encode_newcomer, table_row
+from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import Finder
-from penchant.recommender.snapshot import Served
 from penchant.service import erasure
 from penchant.service.security import Secret
 from penchant.service.service import Service
@@ -41,7 +41,8 @@ class Caretaker:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._base = service.now.served
+        self._base = service.now.recommender
+        self._added: tuple[str, ...] = ()
         self._seen = self._stamp()
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
@@ -79,7 +80,7 @@ class Caretaker:
 
     def index(self) -> None:
         """Start building the search index in a thread of its own, if one is due and none is under way."""
-        finder = self._service.now.finder
+        finder = self._service.now.recommender.finder
         if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
             self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
             self._indexing.start()
@@ -95,26 +96,26 @@ class Caretaker:
         stamp = self._stamp()
         if stamp == self._seen or stamp is None:
             return
-        served = Served.of(load(self._service.config.bundle))
+        encoders = self._base.encoders  # loaded once, for every version of the model
+        found = replace(Recommender.load(self._service.config.bundle), encoders=encoders).warmed_up()
         self._seen = stamp
-        old = self._base.items
-        shared = sum(item in served.items for item in old.ids) / max(len(old), 1)
+        old = self._base.lookup.items
+        shared = sum(item in found.lookup.items for item in old.ids) / max(len(old), 1)
         if shared < MIN_SHARED:
             logger.error("the new bundle knows %.0f %% of the items: another catalog's, refused", 100 * shared)
             return
-        logger.info("bundle %s in the place of %s", served.mark, self._base.mark)
-        self._base, self._refused = served, None
-        self._service.serve(served)
+        logger.info("bundle %s in the place of %s", found.mark, self._base.mark)
+        self._base, self._added, self._refused = found, (), None
+        self._service.serve(found)
 
     def encode(self) -> None:
         """Encode the items that wait, and say in the store what could not be read."""
         service = self._service
         for item in [i for i in service.store.items() if i.status == WAITING]:
             body = json.loads(item.body)
-            bundle = self._base.bundle
-            row = table_row(bundle.catalog, item.item_id, body["columns"])
+            row = table_row(self._base.catalog, item.item_id, body["columns"])
             vectors, failures = encode_newcomer(
-                bundle, service.encoders, row, body["media"], service.uploads.folder, service.config.media
+                self._base, self._base.encoders, row, body["media"], service.uploads.folder, service.config.media
             )
             for failure in failures:
                 logger.warning("a new item goes on without some content: %s", failure)
@@ -126,17 +127,18 @@ class Caretaker:
         """Grow the model by the items that are ready and not in it."""
         ready = [i for i in self._service.store.items() if i.status == READY]
         wanted = tuple(f"{i.item_id}\n{i.body}" for i in ready)
-        if wanted in (self._service.now.served.grown, self._refused):
+        if wanted in (self._added, self._refused):
             return
         newcomers = [
             Newcomer(i.item_id, json.loads(i.body)["columns"], read_arrays(i.vectors)) for i in ready if i.vectors
         ]
         try:
-            grown = grow(self._base.bundle, newcomers)
+            grown = self._base.add_items(newcomers).warmed_up()
         except PenchantError:
             self._refused = wanted  # said once; tried again when an item or the bundle changes
             raise
-        self._service.serve(Served(grown, self._base.mark, wanted))
+        self._added = wanted
+        self._service.serve(grown)
 
     def refit(self) -> None:
         """Start a refit, in a process of its own, if erasures are due and none is under way."""

@@ -26,8 +26,7 @@ import numpy as np
 from penchant.core.errors import ArtifactError
 from penchant.models.ensemble import Stack
 from penchant.models.factory import make_member
-from penchant.recommender.bundle import Bundle, load
-from penchant.recommender.snapshot import bundle_mark
+from penchant.recommender.recommender import Recommender
 from penchant.service.security import Secret
 from penchant.service.store import Store
 
@@ -35,7 +34,7 @@ logger = logging.getLogger("penchant.service")
 DUE, DONE, UNTOUCHED = "refit is due", "refitted without the person", "never learned from the person"
 
 
-def erase(store: Store, secret: Secret, bundle: Bundle, user_id: str) -> dict[str, Any]:
+def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> dict[str, Any]:
     """Remove one person from the store and return a signed receipt without personal data.
 
     Where the bundle knows the person, the models are due for a refit: see `finish`.
@@ -48,7 +47,7 @@ def erase(store: Store, secret: Secret, bundle: Bundle, user_id: str) -> dict[st
     return receipt
 
 
-def finish(folder: Path, store: Store, secret: Secret) -> Bundle | None:
+def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
     """Fit every member anew without those who were erased, and put the bundle in the place of the old one.
 
     One process at a time does it; who comes second finds nothing left to do. Cost: that of fitting the members once.
@@ -60,7 +59,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Bundle | None:
         due = [e for e in store.erasures() if e.finished_at is None]
         if not due:
             return None
-        bundle = load(folder)
+        bundle = Recommender.load(folder)
         gone = erased_users(bundle, store, secret)
         if gone:
             logger.info("refit without %d people", len(gone))
@@ -73,7 +72,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Bundle | None:
     return bundle
 
 
-def refit(bundle: Bundle) -> Bundle:
+def refit(bundle: Recommender) -> Recommender:
     """Return the bundle with its members fitted on the bundle's own events; weights and settings stay.
 
     Networks, which take minutes, stay as they are until the next `penchant run`; receipts name them.
@@ -98,7 +97,7 @@ def refit(bundle: Bundle) -> Bundle:
     return replace(bundle, stack=Stack(members, bundle.stack.weights, bundle.stack.channels))
 
 
-def erased_users(bundle: Bundle, store: Store, secret: Secret) -> list[str]:
+def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:
     """Return who is still in the bundle though they were erased."""
     subjects = {e.subject for e in store.erasures()}
     held = {*bundle.histories.user_ids, *(bundle.fitted.user_ids if bundle.fitted is not None else [])}
@@ -144,7 +143,7 @@ class Verdict:
 
 def verify(folder: Path, store: Store, secret: Secret) -> Verdict:
     """Look for everybody who was erased, and compare the model with one fitted without them."""
-    bundle, erasures = load(folder), store.erasures()
+    bundle, erasures = Recommender.load(folder), store.erasures()
     in_bundle = erased_users(bundle, store, secret)
     held, fresh = bundle.stack.arrays(), refit(bundle.without(in_bundle)).stack.arrays()
     last = {e.subject: e.erased_at for e in erasures}
@@ -168,7 +167,7 @@ def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
     return hmac.compare_digest(str(receipt.get("signature")), secret.sign(_canonical(body)))
 
 
-def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Bundle) -> dict[str, Any]:
+def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Recommender) -> dict[str, Any]:
     members = bundle.stack.members
     networks = sorted(name for name, member in members.items() if member.is_costly)
     body = {
@@ -177,7 +176,7 @@ def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, 
         "model": status,
         "members": sorted(set(members) - set(networks)),
         "until_the_next_run": networks if status != UNTOUCHED else [],
-        "bundle": bundle_mark(bundle),
+        "bundle": bundle.mark,
     }
     return {**body, "signature": secret.sign(_canonical(body))}
 

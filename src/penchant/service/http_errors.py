@@ -23,16 +23,13 @@ from penchant.core.errors import (
     EncoderError,
     MediaError,
     MissingExtraError,
+    NotFoundError,
     PenchantError,
 )
 from penchant.service.store import ConflictError
 
 logger = logging.getLogger("penchant.service")
 MEDIA_TYPE = "application/problem+json"
-
-
-class NotFoundError(PenchantError):
-    """Nothing of that name is here."""
 
 
 class RefusedError(PenchantError):

@@ -8,26 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from penchant.service.store_tables import MAX_ID
+from penchant.recommender.lists import Id, Printable, RankingOptions
 
-
-def _printable(text: str) -> str:
-    """Refuse what no database and no log takes: control characters and half characters."""
-    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 127 for c in text):
-        raise ValueError("holds a control character")
-    return text
-
-
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64), Printable]
+Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), Printable]
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
-Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
-Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
-Bound = Annotated[str, Field(max_length=MAX_ID + 24, pattern=r"^[^:]+:-?\d+(\.\d+)?$", examples=["price:10"])]
 
 
 class Message(BaseModel):
@@ -70,68 +58,18 @@ class EventsStored(Message):
     """About items that are not in the catalog (yet)."""
 
 
-class Wishes(Message):
-    """What a list shall be like."""
+class ListIn(RankingOptions):
+    """Ranking options of one request."""
 
     k: Annotated[int, Field(ge=1, le=500)] = 10
     """How many."""
-    where: Annotated[list[Pair], Field(max_length=50)] = []
-    """NAME:VALUE, an attribute the items must have; several values of one name are alternatives."""
-    at_least: Annotated[list[Bound], Field(max_length=20)] = []
-    """NAME:NUMBER, a lower bound of a number such as price; items without the number are left out."""
-    at_most: Annotated[list[Bound], Field(max_length=20)] = []
-    """NAME:NUMBER, an upper bound."""
-    allow: Annotated[list[Id], Field(max_length=10_000)] = []
-    """Only these items; empty allows all."""
-    deny: Annotated[list[Id], Field(max_length=10_000)] = []
-    """Never these items."""
-    seen: bool = False
-    """Whether items of the history may come again."""
-    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """0 ranks by score alone, 1 avoids likeness above all."""
-    boost: Annotated[list[Signed], Field(max_length=50)] = []
-    """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
-    context: Annotated[list[Id], Field(max_length=50)] = []
-    """Items in view right now: read as the latest events of this request, and not stored."""
-    reasons: bool = False
-    """Say why, by past event; costs some milliseconds."""
 
 
-class SessionIn(Wishes):
+class SessionIn(ListIn):
     """An anonymous history and what the list shall be like."""
 
     history: Annotated[list[Id], Field(max_length=1000)] = []
     """Item ids, oldest first."""
-
-
-class Recommended(Message):
-    """One item of a list."""
-
-    item_id: str
-    title: str
-    score: float
-    """Higher is better; comparable within one list."""
-    rank: int
-    """1 is best."""
-    reasons: list[str] = []
-    """Past events that speak for it."""
-    pinned: bool = False
-    """Stands here because the person pinned it."""
-
-
-class RecommendedList(Message):
-    """A ranked list and what it rests on."""
-
-    user_id: str | None
-    basis: Literal["history", "context", "popularity"]
-    """What was known: the person's history, only the items in view, or nothing."""
-    events: int
-    """Events of the history that were read."""
-    unknown_items: int = 0
-    """Named items that are not in the catalog."""
-    bundle: str
-    """Which model answered."""
-    items: list[Recommended]
 
 
 class EditIn(Message):
@@ -249,22 +187,6 @@ class ItemState(Message):
     item_id: str
     status: Literal["waiting", "ready", "withdrawn"]
     """waiting: being encoded; ready: recommended; withdrawn: in no answer any more."""
-
-
-class Found(Message):
-    """One item that is alike."""
-
-    item_id: str
-    title: str
-    similarity: float
-
-
-class FoundList(Message):
-    """Items that are alike, and in what."""
-
-    by: str
-    """The channel compared, "fused", "words" or "behaviour"."""
-    items: list[Found]
 
 
 class Erased(Message):

@@ -11,6 +11,7 @@ import ctypes
 import ipaddress
 import os
 import tempfile
+from importlib import import_module
 from typing import Any
 
 import uvicorn
@@ -20,15 +21,15 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from penchant.classifiers.bundle import KIND as CLASSIFIER
 from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
-from penchant.recommender import bundle
+from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
 from penchant.service.service import Config
 from penchant.service.store import Store
 from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
 
-SETTINGS = "PENCHANT_SERVICE"
-"""How workers are told their settings; set by `serve` for its own children."""
+SETTINGS, PAGES = "PENCHANT_SERVICE", "PENCHANT_PAGES"
+"""How workers are told their settings and pages; set by `serve` for its own children."""
 GRACE_SECONDS = 30
 SILENT_SECONDS = 120
 """A worker that says nothing for so long is replaced. It says nothing while it imports and reads its bundle, either."""
@@ -86,7 +87,9 @@ class Impatient(_Protocol):  # type: ignore[misc]
             self.transport.close()
 
 
-def serve(config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
+def serve(
+    config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
+) -> None:
     """Answer until SIGTERM or SIGINT; requests under way are finished first, for at most `GRACE_SECONDS`.
 
     Args:
@@ -94,6 +97,7 @@ def serve(config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers:
         host: Address to listen at; one that others can reach asks for API keys.
         port: TCP port.
         workers: Processes; each holds the bundle in memory, all share the store.
+        pages: MODULE:FUNCTION that adds pages to the application, such as the studio's; None serves the API alone.
 
     Raises:
         PenchantError: The bundle, the store or the secret is not as it should be.
@@ -110,19 +114,19 @@ def serve(config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers:
     log_to_stderr()
     _share_free_memory()
     if workers == 1:
-        app = create_app(config)
+        app = _application(config, pages)
         _run(app, host, port)
         failure: PenchantError | None = getattr(app.state, "failure", None)
         if failure is not None:
             raise failure
         return
-    open_artifact(config.bundle, kind=bundle.KIND)  # said once here, not by every worker
+    open_artifact(config.bundle, kind=KIND)  # said once here, not by every worker
     for folder in config.tasks.values():
         open_artifact(folder, kind=CLASSIFIER)
     if config.traces:
         Tracing.to(config.traces).close()
     with tempfile.TemporaryDirectory() as counters:
-        os.environ |= {SETTINGS: config.model_dump_json(), MULTIPROCESS: counters}
+        os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
         _run(f"{__name__}:worker", host, port, workers)
 
 
@@ -130,7 +134,14 @@ def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
     _share_free_memory()
-    return create_app(Config.model_validate_json(os.environ[SETTINGS]))
+    return _application(Config.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
+
+
+def _application(config: Config, pages: str | None) -> FastAPI:
+    if not pages:
+        return create_app(config)
+    module, _, function = pages.partition(":")
+    return create_app(config, add_pages=getattr(import_module(module), function))
 
 
 def _share_free_memory() -> None:

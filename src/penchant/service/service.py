@@ -21,30 +21,30 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
+from penchant.core.schema import Histories
+from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
-from penchant.recommender.bundle import load
-from penchant.recommender.new_items import Encoders, table_row
-from penchant.recommender.search import Finder
-from penchant.recommender.snapshot import ITEM, Served, mask_of
+from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
+from penchant.recommender.lookup import ITEM
+from penchant.recommender.new_items import table_row
+from penchant.recommender.recommender import Recommender
+from penchant.recommender.search import FoundList
 from penchant.service import erasure
 from penchant.service.batching import Grouped
 from penchant.service.fetching import Fetcher
-from penchant.service.list_requests import Visit, lists
 from penchant.service.schemas import (
     EditIn,
     EventIn,
     EventsStored,
-    FoundList,
     ItemIn,
     ItemState,
     Predicted,
     PredictIn,
-    RecommendedList,
     SearchIn,
-    Wishes,
+    SessionIn,
 )
 from penchant.service.security import Keyring, Secret
-from penchant.service.store import READY, WAITING, WITHDRAWN, Edit, Event, Store, StoredItem, now
+from penchant.service.store import READY, WAITING, WITHDRAWN, Store, StoredItem, now
 from penchant.service.tasks import Tasks
 from penchant.service.uploads import Uploads
 from penchant.service.user_cache import HotPeople, Marks, Person
@@ -100,16 +100,14 @@ class Now:
     """What answers at this moment; replaced as a whole, never changed.
 
     Attributes:
-        served: The model.
-        finder: Its search.
+        recommender: The model.
         available: (items,) whether an item may be shown.
         subjects: Keyed hashes of who was erased.
         generation: Differs between two moments whose answers about a person may differ.
         world: The store's version of items, erasures and keys it reflects.
     """
 
-    served: Served
-    finder: Finder
+    recommender: Recommender
     available: Bool[np.ndarray, " items"]
     subjects: frozenset[str]
     generation: int
@@ -136,7 +134,6 @@ class Service:
                 fix="give every process that shares a database the same folder",
             )
         self.keyring = Keyring(self.store, is_open=config.is_open)
-        self.encoders = Encoders()
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
         self.uploads = Uploads(config.state_folder / "media", config.media_folder, fetcher, limit)
@@ -144,9 +141,8 @@ class Service:
         self._changing = threading.Lock()
         self._append = Grouped[Sequence[Event], int](self.store.append, max_size=64)
         self.tasks = Tasks(config.tasks)
-        served = Served.of(load(config.bundle))
-        everything = np.ones(len(served.items), bool)
-        self.now = Now(served, Finder(served, self.encoders), everything, frozenset(), 0, None)
+        recommender = Recommender.load(config.bundle).warmed_up()
+        self.now = Now(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
 
     # events
@@ -168,7 +164,7 @@ class Service:
         latest = now() + int(self.config.max_skew_seconds * 1e6)
         stored = [_event(e, place, prefix, latest) for place, e in enumerate(events)]
         new = self._append(stored)
-        unknown = sum(e.item_id not in self.now.served.items for e in events)
+        unknown = sum(e.item_id not in self.now.recommender.lookup.items for e in events)
         return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
 
     # people
@@ -200,37 +196,41 @@ class Service:
             events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
             edits.append(tuple(self.store.edits(user_id)) if is_stored else ())
             base = not moment.subjects or self.secret.subject(user_id) not in moment.subjects
-            histories.append(moment.served.history(user_id, events, base=base))
-        people = map(Person, marks.values(), histories, edits, moment.served.scores(histories))
+            histories.append(moment.recommender.history(user_id, events, use_own=base))
+        # copied: a row kept in the cache must not keep the scores of the whole group in memory
+        scores = [row.copy() for row in moment.recommender.score(Histories.joined(histories))]
+        people = map(Person, marks.values(), histories, edits, scores)
         loaded = dict(zip(marks, people, strict=True))
         for user_id, person in loaded.items():
             self.hot.put(user_id, person)
         return loaded
 
-    def recommend(self, user_id: str | None, wishes: Wishes) -> RecommendedList:
+    def recommend(self, user_id: str | None, options: RankingOptions) -> RecommendationList:
         """Return one list, as `recommend_together` does."""
-        (answer,) = self.recommend_together([(user_id, wishes)])
+        (answer,) = self.recommend_together([(user_id, options)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def recommend_together(self, asked: Sequence[tuple[str | None, Wishes]]) -> list[RecommendedList | Exception]:
+    def recommend_together(
+        self, asked: Sequence[tuple[str | None, RankingOptions]]
+    ) -> list[RecommendationList | Exception]:
         """Return the lists of several who ask at once, or what went wrong with one of them.
 
         Somebody unknown gets a list from the items in view, or what is popular.
 
         Args:
-            asked: A person's id and wishes; None for a `SessionIn`, whose history is not stored.
+            asked: A user's id and ranking options; None for a `SessionIn`, whose history is not stored.
         """
         moment, people = self._people([user_id for user_id, _ in asked if user_id is not None])
         known = iter(people)
-        visits = [Visit(wishes, u, None if u is None else next(known)) for u, wishes in asked]
-        return lists(moment.served, moment.available, visits)
+        requests = [_request(options, u, None if u is None else next(known)) for u, options in asked]
+        return moment.recommender.recommend_many(requests, moment.available)
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the person's own edits, and the version for an ETag."""
         moment, person = self.person(user_id)
-        profile = moment.served.profile(person.history, person.scores).as_dict()
+        profile = moment.recommender.profile(person.history, scores=person.scores).as_dict()
         said = {(e.name, e.value): e.action for e in person.edits}
         for interest in profile["interests"]:
             interest["edited"] = said.get((interest["name"], interest["value"]))
@@ -243,12 +243,12 @@ class Service:
             NotFoundError: An edit names an item or attribute that does not exist.
             ConflictError: Somebody else edited the profile since `expected`.
         """
-        served = self.now.served
+        lookup = self.now.recommender.lookup
         for e in edits:
             if e.name == ITEM:
-                served.row(e.value)
+                lookup.row(e.value)
             else:
-                served.rows_with(e.name, e.value)
+                lookup.rows_with(e.name, e.value)
         kept = [Edit(e.name, e.value, e.action, e.strength) for e in edits if e.action != "reset"]
         dropped = [Edit(e.name, e.value, e.action) for e in edits if e.action == "reset"]
         self.store.edit(user_id, kept, dropped, expected=expected)
@@ -257,14 +257,14 @@ class Service:
     def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Return the exact additive contributions to one score."""
         moment, person = self.person(user_id)
-        return moment.served.explain(person.history, item_id).as_dict()
+        return moment.recommender.explain(person.history, item_id).as_dict()
 
     def export(self, user_id: str) -> dict[str, Any]:
         """Return all that is held about one person."""
         moment, person = self.person(user_id)
         is_erased = self.secret.subject(user_id) in moment.subjects
-        base = moment.served.history(user_id, (), base=not is_erased)
-        ids = moment.served.items.ids
+        base = moment.recommender.history(user_id, (), use_own=not is_erased)
+        ids = moment.recommender.lookup.items.ids
         return {
             "user_id": user_id,
             "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
@@ -278,7 +278,7 @@ class Service:
 
     def erase(self, user_id: str) -> dict[str, Any]:
         """Forget a person; see `penchant.service.erasure` for what is immediate."""
-        receipt = erasure.erase(self.store, self.secret, self.now.served.bundle, user_id)
+        receipt = erasure.erase(self.store, self.secret, self.now.recommender, user_id)
         self.sync(self.store.world_version())
         return receipt
 
@@ -287,7 +287,8 @@ class Service:
     def similar(self, item_id: str, k: int, by: str | None) -> FoundList:
         """Return the items most like one."""
         self.sync(self.store.world_version())
-        return self.now.finder.similar(item_id, k, by, self.now.available)
+        moment = self.now
+        return moment.recommender.similar(item_id, k, by=by, available=moment.available)
 
     def search(self, wanted: SearchIn) -> FoundList:
         """Return the items nearest to words, a picture or a sound.
@@ -303,12 +304,14 @@ class Service:
         self.sync(self.store.world_version())
         moment = self.now
         if wanted.words is not None:
-            return moment.finder.by_words(wanted.words, wanted.k, moment.available)
+            return moment.recommender.search(wanted.words, wanted.k, available=moment.available)
         (modality,) = given
         with tempfile.TemporaryDirectory() as scratch:  # what somebody looks for is not kept
             uploads = replace(self.uploads, folder=Path(scratch))
             name = uploads.keep(getattr(wanted, modality), where=modality)
-            return moment.finder.by_media(modality, name, uploads, self.config.media, wanted.k, moment.available)
+            return moment.recommender.search_media(
+                modality, uploads.folder / name, wanted.k, limits=self.config.media, available=moment.available
+            )
 
     def predict(self, task: str, given: PredictIn) -> Predicted:
         """Return what a labelled task says of content; nothing of it is kept."""
@@ -321,7 +324,7 @@ class Service:
             DataError: A column does not exist or holds another type.
             MediaError: A file cannot be had.
         """
-        catalog = self.now.served.bundle.catalog
+        catalog = self.now.recommender.catalog
         table_row(catalog, item_id, item.columns)
         media = {name: m for name in ("image", "audio") if (m := getattr(item, name)) is not None}
         for name in media:
@@ -339,7 +342,7 @@ class Service:
             NotFoundError: There is no such item.
         """
         if all(item.item_id != item_id for item in self.store.items()):
-            self.now.served.row(item_id)
+            self.now.recommender.lookup.row(item_id)
         self.store.put_item(StoredItem(item_id, WITHDRAWN, "{}"))
         self.sync(self.store.world_version())
         return ItemState(item_id=item_id, status=WITHDRAWN)
@@ -352,8 +355,8 @@ class Service:
         """
         status = next((item.status for item in self.store.items() if item.item_id == item_id), None)
         if status is None:
-            self.now.served.row(item_id)
-        elif status == READY and item_id not in self.now.served.items:
+            self.now.recommender.lookup.row(item_id)
+        elif status == READY and item_id not in self.now.recommender.lookup.items:
             status = WAITING  # encoded, and this process takes it in within a second
         return ItemState.model_validate({"item_id": item_id, "status": status or READY})
 
@@ -364,29 +367,37 @@ class Service:
         if world == self.now.world:
             return
         with self._changing:
-            self._renew(self.now.served, world)
+            self._renew(self.now.recommender, world)
 
-    def serve(self, served: Served) -> None:
+    def serve(self, recommender: Recommender) -> None:
         """Answer from another model from now on; requests under way finish with the one they began with."""
         with self._changing:
-            self._renew(served, self.store.world_version())
+            self._renew(recommender, self.store.world_version())
 
-    def _renew(self, served: Served, world: int) -> None:
+    def _renew(self, recommender: Recommender, world: int) -> None:
         before = self.now
         self.keyring.refresh(world)
         withdrawn = [item.item_id for item in self.store.items() if item.status == WITHDRAWN]
         subjects = frozenset(e.subject for e in self.store.erasures())
-        is_new = served is not before.served
+        is_new = recommender is not before.recommender
         generation = before.generation + int(is_new or subjects != before.subjects)
-        finder = Finder(served, self.encoders, before.finder) if is_new else before.finder
-        available = ~mask_of(served.rows(withdrawn), len(served.items))
-        self.now = Now(served, finder, available, subjects, generation, world)
+        if is_new:
+            recommender.finder.adopt(before.recommender.finder)
+        lookup = recommender.lookup
+        self.now = Now(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
         if generation != before.generation:
             self.hot.clear()
 
     def close(self) -> None:
         """Give the store's connections back."""
         self.store.close()
+
+
+def _request(options: RankingOptions, user_id: str | None, person: Person | None) -> ListRequest:
+    items = options.history if isinstance(options, SessionIn) else ()
+    if person is None:
+        return ListRequest(options, user_id, items=items)
+    return ListRequest(options, user_id, person.history, person.edits, person.scores, items)
 
 
 def _event(event: EventIn, place: int, prefix: str | None, latest: int) -> Event:

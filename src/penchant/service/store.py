@@ -22,6 +22,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from penchant.core.errors import ConfigError, PenchantError
+from penchant.data.histories import Event
+from penchant.recommender.lists import Edit
 from penchant.service import store_tables as t
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,44 +35,6 @@ READY, WAITING, WITHDRAWN = "ready", "waiting", "withdrawn"
 
 class ConflictError(PenchantError):
     """Somebody else changed it in the meantime."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something a person did.
-
-    Attributes:
-        user_id: Who.
-        item_id: With what.
-        kind: What: view, like, purchase, ...
-        at: When, microseconds since 1970, UTC.
-        value: A rating, a price, seconds; None where there is none.
-        key: The same key of the same person is stored once; None stores it anyway.
-    """
-
-    user_id: str
-    item_id: str
-    kind: str
-    at: int
-    value: float | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What a person said about one of their interests.
-
-    Attributes:
-        name: "item", or the facet.
-        value: The item's id, or the facet's value.
-        action: more, less, never or pin.
-        strength: How much more or less.
-    """
-
-    name: str
-    value: str
-    action: str
-    strength: float = 1.0
 
 
 @dataclass(frozen=True)

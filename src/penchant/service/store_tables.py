@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-MAX_ID = 256
-"""Longest user, item or event id, in characters."""
+from penchant.core.schema import MAX_ID
 
 metadata = MetaData()
 counter = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts by itself in an INTEGER only

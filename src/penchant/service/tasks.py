@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier, load_classifier
-from penchant.core.errors import nearest
-from penchant.service.http_errors import NotFoundError
+from penchant.core.errors import NotFoundError, nearest
 from penchant.service.schemas import Ended, Media, Predicted, PredictIn
 from penchant.service.uploads import Uploads
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from penchant.core.schema import Histories
-from penchant.service.store import Edit
+from penchant.recommender.lists import Edit
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Person:
         marks: Which moment.
         history: All their events.
         edits: What they said of themselves.
-        scores: Of every item, before edits and wishes.
+        scores: Of every item, before edits and options.
     """
 
     marks: Marks

@@ -1,6 +1,6 @@
 """An item as the page shows it.
 
-In: rows of a served bundle. Out: cards with a title, whether there is a picture and a sound, and one line of facts.
+In: rows of a recommender. Out: cards with a title, whether there is a picture and a sound, and one line of facts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 from penchant.studio.media import media_name
 
 MAX_FACTS = 2
@@ -35,27 +35,27 @@ class Card:
     facts: tuple[str, ...] = ()
 
 
-def cards(served: Served, rows: Iterable[int]) -> list[Card]:
+def cards(recommender: Recommender, rows: Iterable[int]) -> list[Card]:
     """Return the cards of some rows; an item that came later may have media that only asking for it tells."""
-    return [card(served, int(row)) for row in rows]
+    return [card(recommender, int(row)) for row in rows]
 
 
-def card(served: Served, row: int) -> Card:
+def card(recommender: Recommender, row: int) -> Card:
     """Return one item's card."""
-    item_id = served.items.ids[row]
-    is_grown = item_id in served.grown
-    columns = served.bundle.catalog.media_columns
+    item_id = recommender.lookup.items.ids[row]
+    is_grown = item_id in recommender.added
+    columns = recommender.catalog.media_columns
     return Card(
         item_id,
-        served.titles[row],
-        "image" in columns and (is_grown or media_name(served, row, "image") is not None),
-        "audio" in columns and (is_grown or media_name(served, row, "audio") is not None),
-        _facts(served, row),
+        recommender.lookup.titles[row],
+        "image" in columns and (is_grown or media_name(recommender, row, "image") is not None),
+        "audio" in columns and (is_grown or media_name(recommender, row, "audio") is not None),
+        _facts(recommender, row),
     )
 
 
-def _facts(served: Served, row: int) -> tuple[str, ...]:
-    catalog = served.bundle.catalog
+def _facts(recommender: Recommender, row: int) -> tuple[str, ...]:
+    catalog = recommender.catalog
     said = [say(catalog.table[column][row], 60) for column in catalog.attribute_columns[:MAX_FACTS]]
     return tuple(text for text in said if text)
 

@@ -1,6 +1,6 @@
 """The catalog as a map: each topic is an island, items that are alike lie near each other on it, islands that are alike near each other.
 
-In: the fused vectors and topics of a served bundle. Out: two coordinates for each item, and a sample small enough to draw. Seconds for a
+In: the fused vectors and topics of a recommender. Out: two coordinates for each item, and a sample small enough to draw. Seconds for a
 million items, once for each model.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from penchant.explanation.topics import Topics
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 
 MAX_POINTS = 600
 GAP = 0.16
@@ -41,19 +41,19 @@ class Atlases:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._drawn: tuple[Served | None, Atlas | None] = (None, None)
+        self._drawn: tuple[Recommender | None, Atlas | None] = (None, None)
 
-    def of(self, served: Served) -> Atlas | None:
+    def of(self, recommender: Recommender) -> Atlas | None:
         """Return the map; None where the bundle kept no vectors."""
         with self._lock:
-            if self._drawn[0] is not served:
-                self._drawn = (served, draw(served))
+            if self._drawn[0] is not recommender:
+                self._drawn = (recommender, draw(recommender))
             return self._drawn[1]
 
 
-def draw(served: Served) -> Atlas | None:
+def draw(recommender: Recommender) -> Atlas | None:
     """Return the map of a model; None where it has no vectors."""
-    fused, topics = served.bundle.content.fused, served.bundle.topics
+    fused, topics = recommender.content.fused, recommender.topics
     if fused is None or fused.usable.sum() < 3:
         return None
     labels = np.where(fused.usable, topics.labels if topics.names else 0, -1)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from penchant.core.schema import Histories
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 from penchant.service.service import Now, Service
 from penchant.studio.cards import say
 from penchant.studio.users import is_known
@@ -28,13 +28,15 @@ class Likeness:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._means: tuple[Served | None, dict[str, np.ndarray]] = (None, {})
+        self._means: tuple[Recommender | None, dict[str, np.ndarray]] = (None, {})
 
-    def of(self, served: Served, row: int, others: Int64[np.ndarray, " others"]) -> dict[str, list[float | None]]:
+    def of(
+        self, recommender: Recommender, row: int, others: Int64[np.ndarray, " others"]
+    ) -> dict[str, list[float | None]]:
         """Return, for each channel, the cosine of one item and others; None where one of the two has no content."""
         found: dict[str, list[float | None]] = {}
-        for name, mean in self._of(served).items():
-            e = served.bundle.content.channels[name]
+        for name, mean in self._of(recommender).items():
+            e = recommender.content.channels[name]
             usable = e.usable
             unit = _unit(e.values[[row, *others]] - mean)
             cosines = unit[1:] @ unit[0]
@@ -43,12 +45,12 @@ class Likeness:
             ]
         return found
 
-    def _of(self, served: Served) -> dict[str, np.ndarray]:
+    def _of(self, recommender: Recommender) -> dict[str, np.ndarray]:
         with self._lock:
-            if self._means[0] is not served:
-                channels = served.bundle.content.channels
+            if self._means[0] is not recommender:
+                channels = recommender.content.channels
                 means = {name: e.values[e.usable].mean(0) for name, e in channels.items() if e.usable.any()}
-                self._means = (served, means)
+                self._means = (recommender, means)
             return self._means[1]
 
 
@@ -56,13 +58,13 @@ def _unit(values: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows 
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
-def facts_of(served: Served, row: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def facts_of(recommender: Recommender, row: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Return an item's texts and its attributes, each as (column, value)."""
-    catalog = served.bundle.catalog
+    catalog = recommender.catalog
     texts = [(c, say(catalog.table[c][row], 1200)) for c in catalog.text_columns if c != catalog.title_column]
     attributes = [(c, say(catalog.table[c][row], 200)) for c in catalog.attribute_columns]
-    label = int(served.bundle.topics.labels[row])
-    topic = [("topic", served.bundle.topics.names[label])] if label >= 0 else []
+    label = int(recommender.topics.labels[row])
+    topic = [("topic", recommender.topics.names[label])] if label >= 0 else []
     return [pair for pair in texts if pair[1]], [pair for pair in attributes if pair[1]] + topic
 
 
@@ -75,7 +77,7 @@ def likers(service: Service, moment: Now, row: int, *, named: bool) -> dict[str,
         row: The item.
         named: Whether ids may be shown, and groups of one or two.
     """
-    histories, topics = moment.served.bundle.histories, moment.served.bundle.topics
+    histories, topics = moment.recommender.histories, moment.recommender.topics
     events = np.flatnonzero((histories.item_index == row) & (histories.weight > 0))
     people = np.unique(np.searchsorted(histories.offsets, events, side="right") - 1)
     if moment.subjects:

@@ -12,10 +12,10 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from penchant.core.errors import NotFoundError
 from penchant.data.media import load_picture
 from penchant.data.media.limits import check_file, resolve
-from penchant.recommender.snapshot import Served
-from penchant.service.http_errors import NotFoundError
+from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service
 
 SIDES = {"small": 160, "card": 480, "large": 1024}
@@ -77,14 +77,14 @@ class Gallery:
 
     def _path(self, service: Service, item_id: str, modality: str) -> Path:
         moment = service.now
-        row = moment.served.row(item_id)
+        row = moment.recommender.lookup.row(item_id)
         if not moment.available[row]:
             raise _absent(item_id, modality)
-        if item_id in moment.served.grown:
+        if item_id in moment.recommender.added:
             name = self._uploaded(service).get(item_id, {}).get(modality)
             root: Path | None = service.uploads.folder
         else:
-            name, root = media_name(moment.served, row, modality), moment.served.bundle.catalog.media_root
+            name, root = media_name(moment.recommender, row, modality), moment.recommender.catalog.media_root
         if name is None or root is None:
             raise _absent(item_id, modality)
         return resolve(root, name)
@@ -105,9 +105,9 @@ class Gallery:
                 self._num_bytes -= len(self._pictures.popitem(last=False)[1])
 
 
-def media_name(served: Served, row: int, modality: str) -> str | None:
+def media_name(recommender: Recommender, row: int, modality: str) -> str | None:
     """Return what the catalog says of an item's file, None where it has none."""
-    catalog = served.bundle.catalog
+    catalog = recommender.catalog
     column = catalog.media_columns.get(modality)
     if column is None or catalog.media_root is None:
         return None

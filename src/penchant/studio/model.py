@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penchant.core.errors import NotFoundError
 from penchant.core.messages import unpacked
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import MESSAGES
-from penchant.service.http_errors import NotFoundError
 from penchant.studio import charts
 from penchant.studio.language import PageTranslator
 
@@ -22,30 +22,30 @@ FEWEST = 20
 """A slice of fewer people has no point of its own in the chart: its mean is a matter of luck."""
 
 
-def read_report(served: Served) -> dict[str, Any] | None:
+def read_report(recommender: Recommender) -> dict[str, Any] | None:
     """Return what was measured; None for a bundle without a report."""
-    path = _folder(served) / "report.json"
+    path = _folder(recommender) / "report.json"
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def report_page(served: Served) -> str:
+def report_page(recommender: Recommender) -> str:
     """Return the report's own page.
 
     Raises:
         NotFoundError: The bundle has none.
     """
-    path = _folder(served) / "report.html"
+    path = _folder(recommender) / "report.html"
     if not path.is_file():
         raise NotFoundError("This bundle has no report.", where="the bundle", fix="make it with `penchant run`")
     return path.read_text(encoding="utf-8")
 
 
-def read_messages(served: Served) -> dict[str, str]:
+def read_messages(recommender: Recommender) -> dict[str, str]:
     """Return the messages of the report, by their English text; none for a bundle without them."""
-    path = _folder(served) / MESSAGES
+    path = _folder(recommender) / MESSAGES
     if not path.is_file():
         return {}
     return {text: unpacked(stored) for text, stored in json.loads(path.read_text(encoding="utf-8")).items()}
@@ -115,5 +115,5 @@ def _range(name: str, role: str, score: dict[str, Any] | None) -> dict[str, Any]
     return {"name": name, "role": role, "mean": mean, "low": low, "high": high}
 
 
-def _folder(served: Served) -> Path:
-    return (served.bundle.folder or Path()) / "report"
+def _folder(recommender: Recommender) -> Path:
+    return (recommender.folder or Path()) / "report"

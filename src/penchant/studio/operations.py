@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from penchant.recommender.snapshot import Served
+from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service
 from penchant.service.telemetry import Metrics
 
@@ -145,32 +145,32 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: tuple[float, Served | None, Drift | None] = (-math.inf, None, None)
+        self._seen: tuple[float, Recommender | None, Drift | None] = (-math.inf, None, None)
 
     def drift(self, service: Service) -> Drift | None:
         """Return the drift, at most `DRIFT_SECONDS` old; None where there is nothing to compare."""
         with self._lock:
-            at, served, drift = self._seen
-            if served is not service.now.served or time.monotonic() - at > DRIFT_SECONDS:
-                served = service.now.served
-                self._seen = (time.monotonic(), served, drift := measure(service, served))
+            at, recommender, drift = self._seen
+            if recommender is not service.now.recommender or time.monotonic() - at > DRIFT_SECONDS:
+                recommender = service.now.recommender
+                self._seen = (time.monotonic(), recommender, drift := measure(service, recommender))
             return drift
 
 
-def measure(service: Service, served: Served) -> Drift | None:
+def measure(service: Service, recommender: Recommender) -> Drift | None:
     """Compare the items of the latest events with those of the bundle's histories, by topic."""
-    topics = served.bundle.topics
+    topics = recommender.topics
     people = service.store.user_ids()
     chosen = people[:: max(1, -(-len(people) // PEOPLE))]
     rows = [
-        served.items.index(event.item_id)
+        recommender.lookup.items.index(event.item_id)
         for user in chosen
         for event in service.store.events(user, limit=EVENTS_EACH)
-        if event.item_id in served.items
+        if event.item_id in recommender.lookup.items
     ]
     if not rows or not topics.names:
         return None
-    histories = served.bundle.histories
+    histories = recommender.histories
     before = _shares(topics.labels[histories.item_index], len(topics.names))
     after = _shares(topics.labels[np.array(rows)], len(topics.names))
     if before is None or after is None:

@@ -25,9 +25,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from penchant.core.errors import MediaError, PenchantError
-from penchant.service.http_errors import STATUS, NotFoundError, RefusedError
-from penchant.service.schemas import EditIn, EventIn, Id, Media, Name, SearchIn, Wishes
+from penchant.core.errors import MediaError, NotFoundError, PenchantError
+from penchant.recommender.lists import Id, RankingOptions
+from penchant.service.http_errors import STATUS, RefusedError
+from penchant.service.schemas import EditIn, EventIn, Media, Name, SearchIn
 from penchant.service.service import Service
 from penchant.studio import charts, items, model, operations, users
 from penchant.studio.cards import card, cards
@@ -106,17 +107,17 @@ def _add_person(router: APIRouter, studio: Studio) -> None:
         moment = service.now
         may_see = asking.may("personal")
         shown = users.some_people(service, moment, SUGGESTED_PEOPLE) if may_see else []
-        popular = service.recommend(f"guest-{secrets.token_hex(8)}", Wishes(k=NEIGHBOURS))
+        popular = service.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
         return _render(
             asking,
             "home",
             people=shown,
             may_see=may_see,
-            popular=cards(moment.served, moment.served.rows([item.item_id for item in popular.items])),
-            num_items=len(moment.served.items),
-            num_users=len(moment.served.users),
-            num_events=moment.served.bundle.histories.num_events,
-            name=moment.served.bundle.facts.get("name", ""),
+            popular=cards(moment.recommender, moment.recommender.lookup.rows([item.item_id for item in popular.items])),
+            num_items=len(moment.recommender.lookup.items),
+            num_users=len(moment.recommender.users),
+            num_events=moment.recommender.histories.num_events,
+            name=moment.recommender.facts.get("name", ""),
             guest=f"guest-{secrets.token_hex(3)}",
         )
 
@@ -177,13 +178,13 @@ def _add_person(router: APIRouter, studio: Studio) -> None:
     ) -> Response:
         asking.require("personal")
         found = asking.service.explain(user_id, item_id)
-        served = asking.service.now.served
+        recommender = asking.service.now.recommender
         steps = charts.steps_of(found, asking.translate)
         return _render(
             asking,
             "why",
             user_id=user_id,
-            item=card(served, served.row(item_id)),
+            item=card(recommender, recommender.lookup.row(item_id)),
             found=found,
             steps=steps,
             chart=charts.waterfall(steps, asking.translate),
@@ -201,21 +202,21 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
         service = asking.service
         alike = service.similar(item_id, NEIGHBOURS, by)
         moment = service.now
-        row = moment.served.row(item_id)
-        known = [found for found in alike.items if found.item_id in moment.served.items]
-        rows = moment.served.rows([found.item_id for found in known])
-        texts, facts = items.facts_of(moment.served, row)
+        row = moment.recommender.lookup.row(item_id)
+        known = [found for found in alike.items if found.item_id in moment.recommender.lookup.items]
+        rows = moment.recommender.lookup.rows([found.item_id for found in known])
+        texts, facts = items.facts_of(moment.recommender, row)
         return _render(
             asking,
             "item",
-            item=card(moment.served, row),
+            item=card(moment.recommender, row),
             is_withdrawn=not moment.available[row],
             texts=texts,
             facts=facts,
             by=alike.by,
-            channels=moment.finder.names(),
-            neighbours=list(zip(cards(moment.served, rows), [f.similarity for f in known], strict=True)),
-            likeness=studio.likeness.of(moment.served, row, rows),
+            channels=moment.recommender.finder.names(),
+            neighbours=list(zip(cards(moment.recommender, rows), [f.similarity for f in known], strict=True)),
+            likeness=studio.likeness.of(moment.recommender, row, rows),
             likers=items.likers(service, moment, row, named=asking.may("personal")),
         )
 
@@ -245,17 +246,17 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
     @router.get("/studio/model")
     def show_model(asking: Asking) -> Response:
         asking.require("read")
-        served = asking.service.now.served
-        report = model.read_report(served)
-        measured = model.measured(report, model.read_messages(served), asking.translate) if report else None
-        facts = served.bundle.facts
-        return _render(asking, "model", measured=measured, name=facts.get("name", ""), mark=served.mark)
+        recommender = asking.service.now.recommender
+        report = model.read_report(recommender)
+        measured = model.measured(report, model.read_messages(recommender), asking.translate) if report else None
+        facts = recommender.facts
+        return _render(asking, "model", measured=measured, name=facts.get("name", ""), mark=recommender.mark)
 
     @router.get("/studio/report")
     def report(asking: Asking) -> Response:
         asking.require("read")
         headers = {"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-        return HTMLResponse(model.report_page(asking.service.now.served), headers=headers)
+        return HTMLResponse(model.report_page(asking.service.now.recommender), headers=headers)
 
     @router.get("/studio/operations")
     def show_operations(asking: Asking) -> Response:
@@ -327,7 +328,7 @@ def _add_door(router: APIRouter) -> None:
 
 def _person(asking: Visitor, studio: Studio, user_id: str, template: str, before: list[str] | None = None) -> Response:
     asking.require("read", "personal")
-    atlas = studio.atlases.of(asking.service.now.served)
+    atlas = studio.atlases.of(asking.service.now.recommender)
     shown = users.portrait(asking.service, atlas, user_id, before or ())
     names = atlas.names if atlas else ()
     chart = charts.interest_map(shown.map_rows, names, asking.translate) if shown.map_rows is not None else None
@@ -359,25 +360,25 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _found(asking: Visitor, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
     found = asking.service.search(wanted)
-    served = asking.service.now.served
-    known = [item for item in found.items if item.item_id in served.items]
-    shown = cards(served, served.rows([item.item_id for item in known]))
+    recommender = asking.service.now.recommender
+    known = [item for item in found.items if item.item_id in recommender.lookup.items]
+    shown = cards(recommender, recommender.lookup.rows([item.item_id for item in known]))
     pairs = list(zip(shown, [item.similarity for item in known], strict=True))
     return _render(asking, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
 
 
 def _now(asking: Visitor) -> dict[str, Any]:
-    served = asking.service.now.served
+    recommender = asking.service.now.recommender
     figures = operations.count(asking.service, asking.request.app.state.metrics)
     return {
         "figures": figures,
         "sample": operations.as_tiles(figures),
-        "mark": served.mark,
-        "num_items": len(served.items),
-        "num_grown": len(served.grown),
-        "num_users": len(served.users),
-        "versions": served.bundle.facts.get("versions", {}),
-        "name": served.bundle.facts.get("name", ""),
+        "mark": recommender.mark,
+        "num_items": len(recommender.lookup.items),
+        "num_grown": len(recommender.added),
+        "num_users": len(recommender.users),
+        "versions": recommender.facts.get("versions", {}),
+        "name": recommender.facts.get("name", ""),
         "store": "SQLite" if asking.service.store.is_sqlite else "PostgreSQL",
     }
 

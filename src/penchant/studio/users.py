@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from penchant.core.schema import Histories
-from penchant.recommender.snapshot import ITEM, Served
-from penchant.service.schemas import EditIn, Wishes
+from penchant.recommender.lists import RankingOptions
+from penchant.recommender.lookup import ITEM
+from penchant.recommender.recommender import Recommender
+from penchant.service.schemas import EditIn
 from penchant.service.service import Now, Service
 from penchant.studio.cards import Card, card, cards
 from penchant.studio.item_map import Atlas
 
-LIST, RECENT, EVIDENCE = 12, 24, 2
+LIST, RECENT = 12, 24
 OFFERED = 40
 """Values of each attribute that can be asked for."""
 LEVELS = {-2: "never", -1: "less", 0: "reset", 1: "more", 2: "pin"}
@@ -94,25 +96,25 @@ def portrait(
         before: Ids of the list on the screen, best first.
         k: Length of the list.
     """
-    listed = service.recommend(user_id, Wishes(k=k))
+    listed = service.recommend(user_id, RankingOptions(k=k))
     profile, _ = service.profile(user_id)
     moment, person = service.person(user_id)
-    served = moment.served
-    known = [item for item in listed.items if item.item_id in served.items]
-    rows = served.rows([item.item_id for item in known])
-    because = evidence(served, person.history, rows)
+    recommender = moment.recommender
+    known = [item for item in listed.items if item.item_id in recommender.lookup.items]
+    rows = recommender.lookup.rows([item.item_id for item in known])
+    reasons = recommender.reasons(person.history, rows)
     places = {item_id: place for place, item_id in enumerate(before, start=1)}
     suggested = [
         Suggested(
-            card(served, int(row)),
+            card(recommender, int(row)),
             item.rank,
-            tuple(cards(served, speaking)),
-            is_popular,
+            tuple(cards(recommender, reason.items)),
+            reason.is_popular,
             item.pinned,
             places[item.item_id] - item.rank if item.item_id in places else None,
             bool(places) and item.item_id not in places,
         )
-        for row, item, (speaking, is_popular) in zip(rows, known, because, strict=True)
+        for row, item, reason in zip(rows, known, reasons, strict=True)
     ]
     return Portrait(
         user_id,
@@ -120,42 +122,28 @@ def portrait(
         listed.events,
         suggested,
         [item.item_id for item in known],
-        [_interest(served, interest) for interest in profile["interests"]],
-        [_edit(served, edit) for edit in profile["edits"]],
-        _offers(served, profile),
+        [_interest(recommender, interest) for interest in profile["interests"]],
+        [_edit(recommender, edit) for edit in profile["edits"]],
+        _offers(recommender, profile),
         profile["modalities"],
-        timeline(service, served, person.history),
-        None if atlas is None else map_rows(served, atlas, person.history, person.scores, rows),
+        timeline(service, recommender, person.history),
+        None if atlas is None else map_rows(recommender, atlas, person.history, person.scores, rows),
     )
 
 
-def evidence(served: Served, history: Histories, rows: np.ndarray) -> list[tuple[list[int], bool]]:
-    """Return, for each item, the rows of past events that speak for it, and whether everybody likes it anyway."""
-    if len(rows) == 0:
-        return []
-    total = served.bundle.stack.contributions(history, rows).sum(0)  # (1 + events, chosen)
-    found = []
-    for column in total.T:
-        best = [e for e in np.argsort(-column[1:], kind="stable") if column[1 + e] > 0]
-        different = dict.fromkeys(int(history.item_index[e]) for e in best[: 3 * EVIDENCE])
-        is_popular = history.num_events == 0 or bool(column[0] > 0)  # whom nobody has met is shown what is popular
-        found.append((list(different)[:EVIDENCE], is_popular))
-    return found
-
-
-def timeline(service: Service, served: Served, history: Histories) -> list[Happened]:
+def timeline(service: Service, recommender: Recommender, history: Histories) -> list[Happened]:
     """Return the latest events, newest first; the kind of an event is known if it came to the service itself."""
     kinds = {(e.item_id, e.at): e.kind for e in service.store.events(history.user_ids[0], limit=4 * RECENT)}
     found = []
     for event in range(history.num_events - 1, max(history.num_events - 1 - RECENT, -1), -1):
-        item = card(served, int(history.item_index[event]))
+        item = card(recommender, int(history.item_index[event]))
         at = int(history.at[event])
         found.append(Happened(item, kinds.get((item.item_id, at)), _day(at), float(history.weight[event])))
     return found
 
 
 def map_rows(
-    served: Served, atlas: Atlas, history: Histories, scores: np.ndarray, rows: np.ndarray
+    recommender: Recommender, atlas: Atlas, history: Histories, scores: np.ndarray, rows: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the points of the map: the catalog warmed by the scores, the latest events, the list."""
     warmth = (scores - scores.mean()) / (scores.std() or 1.0)
@@ -166,9 +154,9 @@ def map_rows(
             "x": round(float(atlas.points[row, 0]), 3),
             "y": round(float(atlas.points[row, 1]), 3),
             "warmth": round(float(np.clip(warmth[row], -1, 3)), 2),
-            "title": served.titles[row],
+            "title": recommender.lookup.titles[row],
             "role": role,
-            "id": served.items.ids[row],
+            "id": recommender.lookup.items.ids[row],
         }
         for role, chosen in parts
         for row in chosen
@@ -183,7 +171,7 @@ def edit_of(name: str, value: str, level: int, strength: float = 1.0) -> EditIn:
 
 def some_people(service: Service, moment: Now, count: int) -> list[tuple[str, int, list[Card]]]:
     """Return people the bundle knows well, evenly taken: id, number of events, their latest items."""
-    histories = moment.served.bundle.histories
+    histories = moment.recommender.histories
     lengths = histories.lengths()
     if not len(lengths):
         return []
@@ -194,7 +182,7 @@ def some_people(service: Service, moment: Now, count: int) -> list[tuple[str, in
         history = histories.rows(int(row), int(row) + 1)
         if is_known(service, moment, history.user_ids[0]):
             latest = dict.fromkeys(int(i) for i in history.item_index[::-1][:9])
-            shown = sorted(cards(moment.served, latest), key=lambda c: not c.has_picture)[:3]
+            shown = sorted(cards(moment.recommender, latest), key=lambda c: not c.has_picture)[:3]
             found.append((history.user_ids[0], history.num_events, shown))
     return found
 
@@ -202,7 +190,7 @@ def some_people(service: Service, moment: Now, count: int) -> list[tuple[str, in
 def find_people(service: Service, moment: Now, text: str, count: int) -> list[str]:
     """Return ids that hold a text, those that begin with it first; of people the bundle never met, only the very id."""
     low = text.casefold()
-    users = moment.served.users
+    users = moment.recommender.users
     starting = (u for u in users if u.casefold().startswith(low))
     inside = (u for u in users if low in u.casefold() and not u.casefold().startswith(low))
     exact = [text] if text not in users and service.store.versions([text])[0] != [None] else []
@@ -218,28 +206,28 @@ def _known(service: Service, moment: Now, user_ids: Iterable[str]) -> Iterable[s
     return (user for user in user_ids if is_known(service, moment, user))
 
 
-def _interest(served: Served, interest: Mapping[str, Any]) -> dict[str, Any]:
+def _interest(recommender: Recommender, interest: Mapping[str, Any]) -> dict[str, Any]:
     """Add the place of the slider, whether there can be one, and how far the bar of its strength reaches."""
     level = next((place for place, action in LEVELS.items() if action == interest["edited"]), 0)
-    is_editable = interest["name"] in served.facets
+    is_editable = interest["name"] in recommender.lookup.facets
     reach = min(abs(interest["strength"]) / 3, 1.0)
     return {**interest, "level": level, "is_editable": is_editable, "reach": round(100 * reach)}
 
 
-def _edit(served: Served, edit: Mapping[str, Any]) -> dict[str, Any]:
+def _edit(recommender: Recommender, edit: Mapping[str, Any]) -> dict[str, Any]:
     is_item = edit["name"] == ITEM
-    known = is_item and edit["value"] in served.items
-    title = served.titles[served.items.index(edit["value"])] if known else edit["value"]
+    known = is_item and edit["value"] in recommender.lookup.items
+    title = recommender.lookup.titles[recommender.lookup.items.index(edit["value"])] if known else edit["value"]
     return {**edit, "title": title, "is_item": is_item}
 
 
-def _offers(served: Served, profile: Mapping[str, Any]) -> dict[str, list[str]]:
+def _offers(recommender: Recommender, profile: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return what else can be asked for: attribute to its most frequent values that are no interest yet."""
     taken = {(i["name"], i["value"]) for i in profile["interests"]} | {
         (e["name"], e["value"]) for e in profile["edits"]
     }
     found = {}
-    for name, values in served.facets.items():
+    for name, values in recommender.lookup.facets.items():
         frequent = sorted(values, key=lambda value: (-len(values[value]), value))
         found[name] = [value for value in frequent if (name, value) not in taken and len(value) <= 100][:OFFERED]
     return {name: values for name, values in found.items() if values}

@@ -1,0 +1,154 @@
+"""What can be asked of a list of recommendations, and what it holds.
+
+In: options and edits, checked. Out: `ListRequest` for `Recommender.recommend_many`, `RecommendationList` as its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from penchant.core.config import Settings
+from penchant.core.notebook import table_html
+from penchant.core.schema import MAX_ID, Histories
+
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
+"""An attribute's docstring is its description in OpenAPI."""
+
+
+def _printable(text: str) -> str:
+    """Refuse what no database and no log takes: control characters and half characters."""
+    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 127 for c in text):
+        raise ValueError("holds a control character")
+    return text
+
+
+Printable = AfterValidator(_printable)
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Printable]
+Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
+Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
+Bound = Annotated[str, Field(max_length=MAX_ID + 24, pattern=r"^[^:]+:-?\d+(\.\d+)?$", examples=["price:10"])]
+
+
+class RankingOptions(Settings):
+    """Which items a list may hold, and how they are ranked."""
+
+    k: Annotated[int, Field(ge=1)] = 10
+    """How many."""
+    where: Annotated[list[Pair], Field(max_length=50)] = []
+    """NAME:VALUE, an attribute the items must have; several values of one name are alternatives."""
+    at_least: Annotated[list[Bound], Field(max_length=20)] = []
+    """NAME:NUMBER, a lower bound of a number such as price; items without the number are left out."""
+    at_most: Annotated[list[Bound], Field(max_length=20)] = []
+    """NAME:NUMBER, an upper bound."""
+    allow: Annotated[list[Id], Field(max_length=10_000)] = []
+    """Only these items; empty allows all."""
+    deny: Annotated[list[Id], Field(max_length=10_000)] = []
+    """Never these items."""
+    seen: bool = False
+    """Whether items of the history may come again."""
+    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0 ranks by score alone, 1 avoids likeness above all."""
+    boost: Annotated[list[Signed], Field(max_length=50)] = []
+    """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
+    context: Annotated[list[Id], Field(max_length=50)] = []
+    """Items in view right now: read as the latest events of this request, and not stored."""
+    reasons: bool = False
+    """Say why, by past event; costs some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a user said about one of their interests.
+
+    Attributes:
+        name: "item", or an attribute.
+        value: The item's id, or the attribute's value.
+        action: more, less, never or pin.
+        strength: How much more or less.
+    """
+
+    name: str
+    value: str
+    action: str
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """One request for a list.
+
+    Attributes:
+        options: Filters, boosts, diversity, items in view.
+        user_id: Who asks; None for an anonymous history.
+        history: What is known of the user; None where nothing is.
+        edits: The user's own.
+        scores: Of `history`, for every item, where they are known already.
+        items: An anonymous history: item ids, oldest first.
+    """
+
+    options: RankingOptions
+    user_id: str | None = None
+    history: Histories | None = None
+    edits: Sequence[Edit] = ()
+    scores: Float32[np.ndarray, " items"] | None = None
+    items: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One item of a list."""
+
+    __pydantic_config__ = DOCUMENTED
+
+    item_id: str
+    """The item."""
+    title: str
+    """What to call it."""
+    score: float
+    """Higher is better; comparable within one list."""
+    rank: int
+    """1 is best."""
+    reasons: tuple[str, ...] = ()
+    """Past events that speak for it; empty where reasons were not asked for."""
+    pinned: bool = False
+    """Stands here because the user pinned it."""
+
+
+@dataclass(frozen=True)
+class RecommendationList:
+    """A ranked list and what it rests on."""
+
+    __pydantic_config__ = DOCUMENTED
+
+    user_id: str | None
+    """Who asked."""
+    basis: Literal["history", "context", "popularity"]
+    """What was known: the user's history, only the items in view, or nothing."""
+    events: int
+    """Events of the history that were read."""
+    unknown_items: int
+    """Named items that are not in the catalog."""
+    bundle: str
+    """Which model answered."""
+    items: tuple[Suggestion, ...]
+    """Best first."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Suggestion]:
+        return iter(self.items)
+
+    def __getitem__(self, place: int) -> Suggestion:
+        return self.items[place]
+
+    def _repr_html_(self) -> str:
+        rows = [(s.rank, s.item_id, s.title, f"{s.score:.3f}", "; ".join(s.reasons)) for s in self.items]
+        caption = f"For {self.user_id}, from {self.events} events"
+        return table_html(caption, ("", "item", "title", "score", "why"), rows)

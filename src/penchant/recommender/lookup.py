@@ -1,0 +1,111 @@
+"""Items by id, by attribute value and by number, each table computed once.
+
+In: a catalog and its topics. Out: rows of the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float64, Int64
+
+from penchant.core.errors import NotFoundError, nearest
+from penchant.core.schema import Catalog, Vocabulary
+from penchant.explanation.topics import Topics
+
+ITEM, TOPIC = "item", "topic"
+"""Names that are used like an attribute's: the item itself, and its topic."""
+MAX_COMPARED = 5000
+"""Ids that a misspelt id is compared with."""
+
+
+@dataclass(frozen=True)
+class CatalogLookup:
+    """What a name stands for in one catalog.
+
+    Attributes:
+        catalog: Items.
+        topics: Content groups; they are looked up like an attribute.
+    """
+
+    catalog: Catalog
+    topics: Topics
+
+    @cached_property
+    def items(self) -> Vocabulary:
+        return Vocabulary(self.catalog.item_ids)
+
+    @cached_property
+    def titles(self) -> list[str]:
+        return self.catalog.titles()
+
+    @cached_property
+    def facets(self) -> dict[str, dict[str, Int64[np.ndarray, " rows"]]]:
+        """Attribute to value to the rows that have it."""
+        found = {}
+        for column, table in self.catalog.categories().items():
+            groups = table.group_by("value").agg("row")
+            found[column] = {value: np.array(rows, np.int64) for value, rows in groups.iter_rows()}
+        labels = self.topics.labels
+        found[TOPIC] = {name: np.flatnonzero(labels == t) for t, name in enumerate(self.topics.names)}
+        return found
+
+    @cached_property
+    def numbers(self) -> dict[str, Float64[np.ndarray, " items"]]:
+        """Numeric column to its values, NaN where an item has none."""
+        table = self.catalog.table
+        return {
+            c: table[c].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+            for c in table.columns
+            if table[c].dtype.is_numeric()
+        }
+
+    def row(self, item_id: str) -> int:
+        """Return an item's row.
+
+        Raises:
+            NotFoundError: There is no such item.
+        """
+        if item_id not in self.items:
+            fix = nearest(item_id, self.items.ids[:MAX_COMPARED], "Name an item of the catalog.")
+            raise NotFoundError(f"There is no item {item_id!r}.", where="the catalog", fix=fix)
+        return self.items.index(item_id)
+
+    def rows(self, item_ids: Sequence[str]) -> Int64[np.ndarray, " known"]:
+        """Return the rows of those items that exist."""
+        return np.array([self.items.index(i) for i in item_ids if i in self.items], np.int64)
+
+    def rows_with(self, name: str, value: str) -> Int64[np.ndarray, " rows"]:
+        """Return the items that have a value of an attribute; no rows for an unknown value.
+
+        Raises:
+            NotFoundError: There is no such attribute.
+        """
+        if name == ITEM:
+            return self.rows([value])
+        if name not in self.facets:
+            raise NotFoundError(
+                f"There is no attribute {name!r}.", where="the catalog", fix=nearest(name, [*self.facets, ITEM])
+            )
+        return self.facets[name].get(value, np.zeros(0, np.int64))
+
+    def number(self, name: str) -> Float64[np.ndarray, " items"]:
+        """Return a number of every item, NaN where it has none.
+
+        Raises:
+            NotFoundError: There is no such number.
+        """
+        if name not in self.numbers:
+            fix = nearest(name, self.numbers) if self.numbers else "leave at_least and at_most out"
+            raise NotFoundError(f"There is no number {name!r}.", where="the catalog", fix=fix)
+        return self.numbers[name]
+
+    def mask(self, rows: Int64[np.ndarray, " rows"]) -> Bool[np.ndarray, " items"]:
+        """Return the mask of some rows."""
+        found = np.zeros(len(self.catalog), bool)
+        found[rows] = True
+        return found

@@ -1,0 +1,162 @@
+"""The recommender's bundle: its folder on disk.
+
+In: a `Recommender`, or a folder. Out: the folder, written in one step; or the fields of the recommender that wrote it, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
+from penchant.core.schema import Catalog, Content, Embeddings, Histories
+from penchant.explanation.topics import Topics
+from penchant.fusion.late import Weights
+from penchant.models.channels import FUSED
+from penchant.models.ensemble import Stack
+from penchant.models.factory import make_member
+
+if TYPE_CHECKING:
+    from penchant.recommender.recommender import Recommender
+
+KIND = "bundle"
+FITTED_FILES = ("fitted-users.parquet", "fitted.safetensors")
+
+
+def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None = None) -> None:
+    """Write a recommender in one step; the files of the folder `report` are copied beside it."""
+
+    def write(staging: Path) -> None:
+        recommender.catalog.table.write_parquet(staging / "catalog.parquet")
+        (staging / "catalog.json").write_text(json.dumps(_catalog_facts(recommender.catalog)), encoding="utf-8")
+        _save_histories(recommender.histories, staging, "users.parquet", "histories.safetensors")
+        if recommender.fitted is not None:
+            _save_histories(recommender.fitted, staging, *FITTED_FILES)
+        _save_content(recommender.content, staging)
+        save_file(_contiguous(recommender.stack.arrays()), staging / "stack.safetensors")
+        save_file({"labels": recommender.topics.labels}, staging / "topics.safetensors")
+        facts = {
+            "weights": dict(recommender.stack.weights),
+            "bands": {
+                "starts": recommender.stack.weights.starts,
+                "weights": [dict(w) for w in recommender.stack.weights.bands],
+            },
+            "channels": {name: list(c) for name, c in recommender.stack.channels.items()},
+            "members": {name: dict(recommender.tables[name]) for name in recommender.stack.weights},
+            "topics": recommender.topics.names,
+        }
+        (staging / "stack.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
+        if report is not None:
+            for file in sorted(report.iterdir()):
+                (staging / "report").mkdir(exist_ok=True)
+                (staging / "report" / file.name).write_bytes(file.read_bytes())
+
+    write_artifact(folder, write, kind=KIND, facts=dict(recommender.facts))
+
+
+def read_bundle(folder: Path) -> dict[str, Any]:
+    """Return the fields of the `Recommender` that wrote a folder; its scores equal those of the run that wrote it.
+
+    Raises:
+        ArtifactError: It is missing, half-written or altered.
+    """
+    manifest = open_artifact(folder, kind=KIND)
+    facts = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
+    members = {name: make_member(name, table) for name, table in facts["members"].items()}
+    channels = {name: tuple(c) for name, c in facts["channels"].items()}
+    bands = facts.get("bands", {"starts": (), "weights": ()})
+    weights = Weights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
+    stack = Stack(members, weights, channels).restore(load_file(folder / "stack.safetensors"))
+    about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
+    table = pl.read_parquet(folder / "catalog.parquet")
+    root = about.pop("media_root")
+    catalog = Catalog(
+        table,
+        about["title_column"],
+        tuple(about["text_columns"]),
+        about["media_columns"],
+        tuple(about["attribute_columns"]),
+        Path(root) if root else None,
+    )
+    histories = _load_histories(folder, "users.parquet", "histories.safetensors", len(catalog))
+    has_fitted = (folder / FITTED_FILES[0]).exists()
+    fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
+    topics = Topics(load_file(folder / "topics.safetensors")["labels"], facts["topics"])
+    return {
+        "catalog": catalog,
+        "histories": histories,
+        "stack": stack,
+        "tables": facts["members"],
+        "topics": topics,
+        "facts": manifest["facts"],
+        "folder": folder,
+        "content": _load_content(folder),
+        "fitted": fitted,
+        "mark": fingerprint((folder / MANIFEST).read_bytes()),
+    }
+
+
+def _catalog_facts(catalog: Catalog) -> dict[str, Any]:
+    return {
+        "title_column": catalog.title_column,
+        "text_columns": list(catalog.text_columns),
+        "media_columns": dict(catalog.media_columns),
+        "attribute_columns": list(catalog.attribute_columns),
+        "media_root": str(catalog.media_root.absolute()) if catalog.media_root else None,
+    }
+
+
+def _save_histories(histories: Histories, folder: Path, users: str, events: str) -> None:
+    pl.DataFrame({"user_id": histories.user_ids}, {"user_id": pl.String}).write_parquet(folder / users)
+    names = ("offsets", "item_index", "at", "weight")
+    save_file(_contiguous({name: getattr(histories, name) for name in names}), folder / events)
+
+
+def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
+    user_ids = pl.read_parquet(folder / users)["user_id"].to_list()
+    return Histories(user_ids, **load_file(folder / events), num_items=num_items)
+
+
+def _save_content(content: Content, folder: Path) -> None:
+    """Write every channel, and their fusion under its own name, with what describes them."""
+    channels = {**content.channels, **({FUSED: content.fused} if content.fused is not None else {})}
+    arrays: dict[str, np.ndarray] = {}
+    for name, e in channels.items():
+        arrays |= {f"{name}/values": e.values, f"{name}/present": e.present}
+        if e.imputed is not None:
+            arrays[f"{name}/imputed"] = e.imputed
+    about = {name: {"modality": e.modality, "encoder": e.encoder} for name, e in channels.items()}
+    save_file(_contiguous(arrays), folder / "content.safetensors")
+    (folder / "content.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _load_content(folder: Path) -> Content:
+    """Return the channels; none for a bundle of before they were kept."""
+    if not (folder / "content.json").exists():
+        return Content()
+    about = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "content.safetensors")
+    channels = {
+        name: Embeddings(
+            name,
+            facts["modality"],
+            arrays[f"{name}/values"],
+            arrays[f"{name}/present"],
+            facts["encoder"],
+            arrays.get(f"{name}/imputed"),
+        )
+        for name, facts in about.items()
+    }
+    fused = channels.pop(FUSED, None)
+    return Content(channels, fused)
+
+
+def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Safetensors writes memory as it lies: a transposed array would come back shuffled."""
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}

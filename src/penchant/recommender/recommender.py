@@ -1,0 +1,332 @@
+"""The trained recommender: one object that loads, scores, recommends, explains, profiles, searches and takes in new items.
+
+In: what a run fitted, or its bundle on disk. Out: answers. Python, the command line, the batch job, the service and the studio ask it; it
+never changes: what adds items or leaves users out returns another one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from penchant.core.errors import NotFoundError, nearest
+from penchant.core.schema import Catalog, Content, Histories
+from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.histories import Event, add_events
+from penchant.data.media import MediaLimits
+from penchant.explanation.attribution import Explanation, Reason, attribute, explain
+from penchant.explanation.profile import Profile, Profiler
+from penchant.explanation.topics import Topics
+from penchant.models.ensemble import Stack
+from penchant.recommender import batch
+from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, Suggestion
+from penchant.recommender.lookup import MAX_COMPARED, CatalogLookup
+from penchant.recommender.new_items import Encoders, Newcomer, grow
+from penchant.recommender.persistence import read_bundle, write_bundle
+from penchant.recommender.ranking import rank
+from penchant.recommender.search import Finder, FoundList
+
+BEST = 10
+"""Recommendations whose reasons a profile's channel shares rest on."""
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """Everything a trained recommender needs to answer.
+
+    Attributes:
+        catalog: Items.
+        histories: What is known of every user.
+        stack: Members and weights.
+        tables: The settings of each member.
+        topics: Content groups.
+        facts: What the manifest says: run, seed, settings, versions.
+        folder: Its bundle on disk; None before it was written.
+        content: The channels the members read; empty where the bundle was written without.
+        fitted: The events the members learned from; None where the bundle was written without.
+        mark: Fingerprint of the bundle's manifest; equal for every process that answers from the same bundle, "" before it was written.
+        added: Ids of items added after the bundle was written.
+        encoders: Frozen encoders of the channels, loaded when first needed.
+    """
+
+    catalog: Catalog
+    histories: Histories
+    stack: Stack
+    tables: Mapping[str, Mapping[str, Any]]
+    topics: Topics
+    facts: Mapping[str, Any]
+    folder: Path | None = None
+    content: Content = field(default_factory=Content)
+    fitted: Histories | None = None
+    mark: str = ""
+    added: frozenset[str] = frozenset()
+    encoders: Encoders = field(default_factory=Encoders, compare=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recommender:
+        """Return the recommender of a bundle; its scores equal those of the run that wrote it.
+
+        Raises:
+            ArtifactError: The bundle is missing, half-written or altered.
+        """
+        return cls(**read_bundle(Path(folder)))
+
+    def save(self, folder: Path, *, report: Path | None = None) -> Recommender:
+        """Write the bundle in one step, a report beside it, and return what `load` gives."""
+        write_bundle(self, folder, report=report)
+        return self.load(folder)
+
+    def warmed_up(self) -> Recommender:
+        """Return the same with everything computed that is computed once, so that no request waits for it."""
+        for _ in (self.lookup.facets, self.lookup.numbers, self.lookup.titles, self.finder):
+            pass
+        if len(self.histories):
+            self.profile(self.histories.rows(0, 1))
+        return self
+
+    @cached_property
+    def lookup(self) -> CatalogLookup:
+        return CatalogLookup(self.catalog, self.topics)
+
+    @cached_property
+    def users(self) -> dict[str, int]:
+        """User to row of `histories`."""
+        return {user: row for row, user in enumerate(self.histories.user_ids)}
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Search among the items."""
+        return Finder(self.lookup, self.content, self.facts, self.encoders, self.score)
+
+    @cached_property
+    def _profiler(self) -> Profiler:
+        return Profiler(self.catalog, self.histories, self.topics)
+
+    @cached_property
+    def _event_settings(self) -> HistoriesConfig:
+        return HistoriesConfig.read(dict(self.facts.get("histories", {})), where="the bundle's facts")
+
+    # histories
+
+    def history(self, user_id: str, events: Sequence[Event] | None = None, *, use_own: bool = True) -> Histories:
+        """Return one user's events, oldest first: those of the bundle, and those that came since.
+
+        Args:
+            user_id: Who.
+            events: Events that came since, in the order received; the user may then be unknown. See `data/histories.py` for how they count.
+            use_own: Whether to read the bundle's own events; not after an erasure.
+
+        Raises:
+            NotFoundError: No events are given, and the user is unknown.
+        """
+        row = self.users.get(user_id) if use_own else None
+        if row is None and events is None:
+            fix = nearest(user_id, self.histories.user_ids[:MAX_COMPARED], "Name a user of the bundle.")
+            raise NotFoundError(
+                f"There is no user {user_id!r}.",
+                where="the bundle's histories",
+                fix=f"{fix} For a new user give their items: --history",
+            )
+        own = Histories.empty(len(self.catalog), user_id) if row is None else self.histories.rows(row, row + 1)
+        seed = int(self.facts.get("seed", 0))
+        return add_events(own, events, self.lookup.items, self._event_settings, seed=seed) if events else own
+
+    def history_of(self, item_ids: Sequence[str], user_id: str = "new user") -> Histories:
+        """Return the history of a user who is not in the bundle, oldest item first.
+
+        Raises:
+            NotFoundError: An item is unknown.
+        """
+        rows = np.array([self.lookup.row(item_id) for item_id in item_ids], np.int32)
+        ones = np.ones(len(rows), np.float32)
+        return Histories.of_one(user_id, rows, np.arange(len(rows)), ones, len(self.catalog))
+
+    def without(self, user_ids: Collection[str]) -> Recommender:
+        """Return the same without the histories of some users; what the members learned stays as it is."""
+        fitted = None if self.fitted is None else _without(self.fitted, user_ids)
+        return replace(self, histories=_without(self.histories, user_ids), fitted=fitted)
+
+    # answers
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        """Return a score of every user for every item; a user's do not depend on who else is scored."""
+        return self.stack.score(histories)
+
+    def recommend(
+        self,
+        who: str | Histories,
+        k: int | None = None,
+        *,
+        reasons: bool = True,
+        options: RankingOptions | None = None,
+        edits: Sequence[Edit] = (),
+    ) -> RecommendationList:
+        """Return the best items of one user.
+
+        Args:
+            who: A user's id, or a history.
+            k: How many; None takes the number of `options`, 10.
+            reasons: Whether to say why, by past event.
+            options: Filters, boosts, diversity; None ranks every item that is not in the history.
+            edits: The user's own, such as "less of this genre".
+
+        Raises:
+            NotFoundError: The user, or an attribute the options name, is unknown.
+        """
+        history, options = self._history(who), options or RankingOptions()
+        options = options.model_copy(update={"k": options.k if k is None else k, "reasons": reasons})
+        (answer,) = self.recommend_many([ListRequest(options, history.user_ids[0], history, edits)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def recommend_many(
+        self, requests: Sequence[ListRequest], available: Bool[np.ndarray, " items"] | None = None
+    ) -> list[RecommendationList | Exception]:
+        """Return the list of each request, or the error in it: one request's options never fail another.
+
+        What has to be scored is scored in one pass.
+
+        Args:
+            requests: What is asked for.
+            available: Whether an item may be shown; None allows all.
+        """
+        if available is None:
+            available = np.ones(len(self.catalog), bool)
+        bases = [self._basis(request) for request in requests]
+        new = [history for history, scores, _ in bases if scores is None]
+        scored = iter(self.score(Histories.joined(new)) if new else ())
+        answers: list[RecommendationList | Exception] = []
+        for request, (history, known, facts) in zip(requests, bases, strict=True):
+            scores = next(scored) if known is None else known
+            try:
+                items = self._ranked(request, history, scores, available)
+                answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def recommend_all(self, path: Path, k: int = 10) -> int:
+        """Write the k best items of every user to a Parquet file; see `recommender/batch.py`."""
+        return batch.recommend_all(self.stack, self.histories, self.catalog.item_ids, path, k)
+
+    def reasons(self, who: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
+        """Return, for each item, the past items that speak for it."""
+        return attribute(self.stack, self._history(who), item_index).reasons() if len(item_index) else []
+
+    def explain(self, who: str | Histories, item_id: str) -> Explanation:
+        """Return the exact contributions to one score; they sum to it.
+
+        Raises:
+            NotFoundError: The user or the item is unknown.
+        """
+        return explain(self.stack, self.catalog, self._history(who), self.lookup.row(item_id))
+
+    def profile(
+        self, who: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
+    ) -> Profile:
+        """Return what one user cares about, and what the reasons behind their best ten items rest on.
+
+        Args:
+            who: A user's id, or a history.
+            scores: Of the history, where they are known already.
+            limit: Most interests.
+        """
+        history = self._history(who)
+        scores = self.score(history)[0] if scores is None else scores
+        found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
+        shares = attribute(self.stack, history, found.rows).channel_shares()
+        return self._profiler.profile(history, modalities=shares, limit=limit)
+
+    # items
+
+    def similar(
+        self, item_id: str, k: int = 10, *, by: str | None = None, available: Bool[np.ndarray, " items"] | None = None
+    ) -> FoundList:
+        """Return the items most like one; `by` names a channel, "fused" or "behaviour".
+
+        Raises:
+            NotFoundError: The item is unknown.
+            ConfigError: The channel is unknown.
+        """
+        return self.finder.similar(item_id, k, by, self._shown(available))
+
+    def search(self, words: str, k: int = 10, *, available: Bool[np.ndarray, " items"] | None = None) -> FoundList:
+        """Return the items nearest to words."""
+        return self.finder.by_words(words, k, self._shown(available))
+
+    def search_media(
+        self,
+        modality: str,
+        file: Path,
+        k: int = 10,
+        *,
+        limits: MediaLimits | None = None,
+        available: Bool[np.ndarray, " items"] | None = None,
+    ) -> FoundList:
+        """Return the items nearest to a picture ("image") or a sound ("audio").
+
+        Raises:
+            NotFoundError: The bundle has no channel of this modality that can encode a file.
+            MediaError: The file cannot be decoded.
+        """
+        return self.finder.by_media(modality, file, limits or MediaLimits(), k, self._shown(available))
+
+    def add_items(self, items: Sequence[Newcomer]) -> Recommender:
+        """Return the same with more items; items already in the catalog get their new columns."""
+        new = {item.item_id for item in items if item.item_id not in self.lookup.items}
+        return replace(grow(self, items), added=self.added | new)
+
+    def _history(self, who: str | Histories) -> Histories:
+        return self.history(who) if isinstance(who, str) else who
+
+    def _shown(self, available: Bool[np.ndarray, " items"] | None) -> Bool[np.ndarray, " items"]:
+        return np.ones(len(self.catalog), bool) if available is None else available
+
+    def _basis(self, request: ListRequest) -> tuple[Histories, np.ndarray | None, dict[str, Any]]:
+        """Return the history a list rests on, its scores if they are known, and facts about it."""
+        known = Histories.empty(len(self.catalog)) if request.history is None else request.history
+        touched, viewed = self.lookup.rows(request.items), self.lookup.rows(request.options.context)
+        rows = np.concatenate([touched, viewed]).astype(np.int32)
+        has_history = known.num_events > 0 or len(touched) > 0
+        facts = {
+            "user_id": request.user_id,
+            "basis": "history" if has_history else "context" if len(viewed) else "popularity",
+            "unknown_items": len(request.items) + len(request.options.context) - len(rows),
+        }
+        if not len(rows):
+            return known, request.scores, facts
+        now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
+        at, weight = np.concatenate([known.at, now]), np.concatenate([known.weight, np.ones(len(rows), np.float32)])
+        item_index = np.concatenate([known.item_index, rows])
+        return Histories.of_one(known.user_ids[0], item_index, at, weight, known.num_items), None, facts
+
+    def _ranked(
+        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
+    ) -> tuple[Suggestion, ...]:
+        found = rank(self.lookup, self.content, scores, history, request.edits, request.options, available)
+        ids, titles = self.lookup.items.ids, self.lookup.titles
+        why = self.reasons(history, found.rows) if request.options.reasons else None
+        return tuple(
+            Suggestion(
+                item_id=ids[row],
+                title=titles[row],
+                score=float(found.scores[place]),
+                rank=place + 1,
+                reasons=(why[place].text(titles),) if why else (),
+                pinned=place < found.pinned,
+            )
+            for place, row in enumerate(found.rows)
+        )
+
+
+def _without(histories: Histories, user_ids: Collection[str]) -> Histories:
+    gone = set(user_ids)
+    return histories.take(np.flatnonzero([user not in gone for user in histories.user_ids]))
