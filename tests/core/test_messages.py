@@ -13,7 +13,7 @@ from message_catalogs import TRANSLATED, extracted, po_file, translated
 from penchant.core.environment import hardware
 from penchant.core.errors import ConfigError
 from penchant.core.messages import LANGUAGES, Message, Translator, channel_names, message, packed, unpacked
-from penchant.explanation.attribution import reason
+from penchant.explanation.attribution import Reason
 
 SOURCE = Path(penchant.__file__).parent
 SHORT = message("The sound lasts {seconds} s, the least is {least} s.", seconds=0.01, least=0.1)
@@ -106,8 +106,8 @@ def test_every_language_but_english_has_a_catalog():
         ),
         (ALONE, "text, audio alone", "仅文本、音频"),
         (message("{channels} of the true item", channels=channel_names(["poster"])), "poster of the true item", "真实物品的poster"),
-        (reason(["You and I", "{0.real}"], 0), "because of “You and I” and “{0.real}”", "因为“You and I”和“{0.real}”"),
-        (reason(["a"], 0), "because of “a”", "因为“a”"),
+        (Reason((0, 1), False).text(["You and I", "{0.real}"]), "because of “You and I” and “{0.real}”", "因为“You and I”和“{0.real}”"),
+        (Reason((0,), False).text(["a"]), "because of “a”", "因为“a”"),
         ("what a reader wrote", "what a reader wrote", "what a reader wrote"),
         ("missing", "missing", "missing"),  # a class of the reader's own, though the report has that word too
     ],
