@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +290,81 @@ def test_only_dislikes_still_scores(variant: str, world: World) -> None:
     given = histories(np.array([[1, 2, 3], [4, 5, 6]]), -np.ones((2, 3)))
     member = make(variant).fit(given, world.content)
     assert np.isfinite(member.score(given)).all()
+
+
+LIKED, UNLIKE = 14, 38
+NEW = range(ITEMS, ITEMS + 3)
+
+
+@pytest.fixture(scope="module")
+def grown_content(world: World) -> Content:
+    """Return the content with a twin of `LIKED`, a twin of `UNLIKE`, and an item without content at the end."""
+    channels = {}
+    for name, e in world.content.channels.items():
+        values = np.concatenate([e.values, e.values[[LIKED, UNLIKE]], np.zeros((1, e.dim), np.float32)])
+        present = np.concatenate([e.present, [True, True, False]])
+        channels[name] = replace(e, values=values, present=present)
+    return Content(channels, Concat(Concat.Config(dim=8))(channels))
+
+
+def test_added_items_leave_the_order_of_the_others_and_the_member_itself(
+    fitted: Member, world: World, grown_content: Content
+) -> None:
+    before = fitted.score(world.train)
+    arrays = {name: array.copy() for name, array in fitted.arrays().items()}
+    grown = fitted.add_items(grown_content, NEW)
+    after = grown.score(replace(world.train, num_items=NEW.stop))
+    assert after.shape == (USERS, NEW.stop)
+    assert after.dtype == np.float32
+    assert np.isfinite(after).all()
+    in_new_order = np.take_along_axis(before, np.argsort(after[:, :ITEMS], axis=1), 1)
+    assert (np.diff(in_new_order, axis=1) >= -1e-6 * np.abs(before).max()).all()
+    np.testing.assert_array_equal(fitted.score(world.train), before)
+    for name, array in fitted.arrays().items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+
+
+def test_contributions_sum_to_the_score_with_events_on_added_items(
+    fitted: Member, world: World, grown_content: Content
+) -> None:
+    grown = fitted.add_items(grown_content, NEW)
+    history = replace(histories(np.array([[12, NEW[0], 16, NEW[2], 17]])), num_items=NEW.stop)
+    prior, events = grown.contributions(history)
+    score = grown.score(history)[0]
+    assert events.shape == (5, NEW.stop)
+    np.testing.assert_allclose(prior + events.sum(0), score, rtol=1e-4, atol=1e-4 * np.abs(score).max())
+
+
+def test_arrays_with_added_items_restore_equal_scores(fitted: Member, world: World, grown_content: Content) -> None:
+    grown = fitted.add_items(grown_content, NEW)
+    twin = make(fitted.name).restore({key: array.copy() for key, array in grown.arrays().items()})
+    given = replace(histories(np.array([[12, NEW[0], 16, 17], [40, 41, NEW[2], 43]])), num_items=NEW.stop)
+    np.testing.assert_array_equal(twin.score(given), grown.score(given))
+
+
+def test_an_added_item_is_scored_from_its_content(fitted: Member, world: World, grown_content: Content) -> None:
+    restored = make(fitted.name).restore({key: array.copy() for key, array in fitted.arrays().items()})
+    grown = restored.add_items(grown_content, NEW)
+    liked, unlike, unknown = grown.score(replace(histories(np.array([[12, LIKED, 16, 19]])), num_items=NEW.stop))[
+        0, ITEMS:
+    ]
+    if fitted.name == "appeal":
+        everyone = fitted.score(world.train)[0]
+        np.testing.assert_allclose([liked, unlike], everyone[[LIKED, UNLIKE]], rtol=1e-4, atol=1e-6)
+    elif fitted.name in READS_CONTENT or "content_knn" in fitted.name:
+        assert liked > unlike
+        assert liked > unknown
+    else:
+        np.testing.assert_allclose([liked, unlike], unknown, rtol=1e-5)
+
+
+def test_items_may_be_added_twice(fitted: Member, world: World, grown_content: Content) -> None:
+    first = Content({n: rows(e, NEW.start + 1) for n, e in grown_content.channels.items()})
+    first = replace(first, fused=None if grown_content.fused is None else rows(grown_content.fused, NEW.start + 1))
+    twice = fitted.add_items(first, range(ITEMS, ITEMS + 1)).add_items(grown_content, range(ITEMS + 1, NEW.stop))
+    assert twice.score(replace(world.train, num_items=NEW.stop)).shape == (USERS, NEW.stop)
+
+
+def rows(e: Embeddings, stop: int) -> Embeddings:
+    imputed = None if e.imputed is None else e.imputed[:stop]
+    return replace(e, values=e.values[:stop], present=e.present[:stop], imputed=imputed)

@@ -304,6 +304,13 @@ class Histories:
             self.num_items,
         )
 
+    def where(self, keep: Bool[np.ndarray, " events"]) -> Histories:
+        """Return the events that are kept; every user stays, with an empty history where none is."""
+        offsets = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)[self.offsets]
+        return replace(
+            self, offsets=offsets, item_index=self.item_index[keep], at=self.at[keep], weight=self.weight[keep]
+        )
+
     def batches(self, size: int) -> Iterator[Histories]:
         """Yield consecutive groups of at most `size` users."""
         for start in range(0, len(self), size):

@@ -5,7 +5,7 @@ In: `Content`. Out: one channel by name, centred unit rows, and graphs of neares
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -17,6 +17,9 @@ from penchant.models.item_to_item import block_rows, keep_largest
 
 FUSED = "fused"
 """The name under which a member asks for the feature-level fusion of all channels."""
+
+NEAREST = 20
+"""Fitted items whose rows a new item takes the mean of, where a member has no map from content."""
 
 
 def pick(content: Content, name: str, member: str) -> Embeddings:
@@ -71,16 +74,19 @@ def read(
 
 
 def centred_unit(
-    values: Float32[np.ndarray, "items dim"], usable: Bool[np.ndarray, " items"]
+    values: Float32[np.ndarray, "items dim"], usable: Bool[np.ndarray, " items"], fitted: int | None = None
 ) -> Float32[np.ndarray, "items dim"]:
     """Return unit rows after the mean of the usable rows is taken off; unusable rows are zero.
+
+    With `fitted`, the mean is that of the first `fitted` rows: the catalog before items were added.
 
     Encoders put all items in a narrow cone; without centring the shared direction hides what tells them apart.
     """
     out = np.zeros_like(values, dtype=np.float32)
-    if not usable.any():
+    reference = values[:fitted][usable[:fitted]]
+    if not len(reference):
         return out
-    centred = values[usable] - values[usable].mean(0)
+    centred = values[usable] - reference.mean(0)
     out[usable] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     return out
 
@@ -102,6 +108,25 @@ def neighbour_graph(rows: Float32[np.ndarray, "items dim"], neighbours: int) -> 
         similar[own, start + own] = 0
         parts.append(keep_largest(similar, neighbours))
     return sparse.csr_array(sparse.vstack(parts, format="csr"))
+
+
+def nearest_fitted(
+    found: Sequence[tuple[Embeddings, float]], new: range, neighbours: int = NEAREST
+) -> sparse.csr_array:
+    """Return (new, fitted) float32: each new item's nearest fitted items by weighted cosine, rows summing to 1.
+
+    The row of a new item without content, or without a positive cosine, is empty.
+
+    Args:
+        found: Channels over the grown catalog with their weights, as `read` returns them.
+        new: Catalog rows of the new items, after the fitted ones.
+        neighbours: Fitted items kept for each new item.
+    """
+    similar = np.zeros((len(new), new.start), np.float32)
+    for embeddings, weight in found:
+        rows = centred_unit(embeddings.values, embeddings.usable, new.start)
+        similar += np.float32(weight) * (rows[new.start :] @ rows[: new.start].T)
+    return row_normalised(keep_largest(similar, neighbours))
 
 
 def row_normalised(graph: sparse.csr_array) -> sparse.csr_array:

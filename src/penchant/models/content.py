@@ -5,6 +5,7 @@ In: histories and embeddings. Out: members that score an item nobody has touched
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,16 @@ from scipy import linalg, sparse
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, event_matrix, liked, recent, scores_of
+from penchant.models.item_to_item import (
+    ItemToItem,
+    ItemToItemConfig,
+    Matrix,
+    event_matrix,
+    keep_largest,
+    liked,
+    recent,
+    scores_of,
+)
 from penchant.models.linear import gram_of, most_touched
 
 
@@ -53,11 +63,52 @@ class ContentKNN(ItemToItem["ContentKNN.Config"]):
     def fit(self, train: Histories, content: Content) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
         self.known = embeddings.usable
-        rows = _whitened(embeddings, self.config.whiten_dim) if self.config.whiten_dim else _centred(embeddings)
+        rows = self._placed(embeddings, train.num_items)
         self.matrix = self._graph(rows) if self.config.neighbours else self._every_pair(rows)
-        total = np.asarray(self.matrix.sum(1), np.float32).ravel()
-        self.typical = total / np.float32(max(int(self.known.sum()), 1))
+        self.typical = self._row_means(self.matrix)
         return self
+
+    def _placed(self, embeddings: Embeddings, fitted: int) -> Float32[np.ndarray, "items dim"]:
+        """Return unit rows, centred or whitened by the first `fitted` items."""
+        if self.config.whiten_dim:
+            return _whitened(embeddings, self.config.whiten_dim, fitted)
+        return centred_unit(embeddings.values, embeddings.usable, fitted)
+
+    def _row_means(self, rows: Matrix) -> Float32[np.ndarray, " rows"]:
+        """Return the mean of each row over the items with content."""
+        return np.asarray(rows.sum(1), np.float32).ravel() / np.float32(max(int(self.known.sum()), 1))
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which each new item has its neighbours, and is one where it is nearer than the present ones."""
+        embeddings = pick(content, self.config.channel, self.name)
+        rows = self._placed(embeddings, new.start)
+        similar = rows[new.start :] @ rows.T
+        similar[np.arange(len(new)), np.array(new)] = 0
+        grown = copy.copy(self)
+        grown.known = np.concatenate([self.known, embeddings.usable[new.start :]])
+        grown.matrix = self._grown_graph(similar) if self.config.neighbours else self._grown_square(similar)
+        grown.typical = np.concatenate([self.typical, grown._row_means(grown.matrix[new.start :])])
+        return grown
+
+    def _grown_graph(self, similar: Float32[np.ndarray, "new items"]) -> sparse.csr_array:
+        config, fitted = self.config, len(self.known)
+        stored: Any = self.matrix
+        graph = stored.T.tocsr() if config.per_candidate else stored
+        sharp = np.maximum(similar, 0) ** np.float32(config.sharpness)
+        weakest, filled = np.zeros(fitted, np.float32), np.diff(graph.indptr) > 0
+        if filled.any():
+            weakest[filled] = np.minimum.reduceat(graph.data, graph.indptr[:-1][filled])
+        weakest[np.diff(graph.indptr) < config.neighbours] = 0  # there is room left
+        toward = np.where(sharp[:, :fitted] > weakest, sharp[:, :fitted], 0).T
+        bottom = keep_largest(similar, config.neighbours)
+        bottom.data **= np.float32(config.sharpness)
+        top = sparse.hstack([graph, sparse.csr_array(toward)], format="csr")
+        grown = sparse.csr_array(sparse.vstack([top, bottom], format="csr"))
+        return sparse.csr_array(grown.T) if config.per_candidate else grown
+
+    def _grown_square(self, similar: Float32[np.ndarray, "new items"]) -> Float32[np.ndarray, "items items"]:
+        sharp = self._sharpened(similar)
+        return np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
 
     def _graph(self, rows: Float32[np.ndarray, "items dim"]) -> sparse.csr_array:
         graph = neighbour_graph(rows, self.config.neighbours)
@@ -67,6 +118,9 @@ class ContentKNN(ItemToItem["ContentKNN.Config"]):
     def _every_pair(self, rows: Float32[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items items"]:
         similar = rows @ rows.T
         np.fill_diagonal(similar, 0)
+        return self._sharpened(similar)
+
+    def _sharpened(self, similar: Float32[np.ndarray, "rows items"]) -> Float32[np.ndarray, "rows items"]:
         if self.config.sharpness != 1:
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
         return similar
@@ -135,7 +189,7 @@ class ContentRegression(ItemToItem["ContentRegression.Config"]):
 
     def fit(self, train: Histories, content: Content) -> Self:
         self._whole = None
-        features, known = self._features(content)
+        features, known = self._features(content, train.num_items)
         users_items = liked(train)
         touched = most_touched(users_items, train.num_items)
         taught = touched[known[touched]]
@@ -151,13 +205,26 @@ class ContentRegression(ItemToItem["ContentRegression.Config"]):
         self.target = features
         return self
 
-    def _features(self, content: Content) -> tuple[Float32[np.ndarray, "items dim"], Bool[np.ndarray, " items"]]:
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy that predicts new items from their content; an event on one has no effect until the next fit."""
+        features, known = self._features(content, new.start)
+        features, known = features[new.start :], known[new.start :]
+        features[~known] = self.target.mean(0)
+        grown = copy.copy(self)
+        grown._whole = None
+        grown.source = np.concatenate([self.source, np.zeros_like(features)])
+        grown.target = np.concatenate([self.target, features])
+        return grown
+
+    def _features(
+        self, content: Content, fitted: int
+    ) -> tuple[Float32[np.ndarray, "items dim"], Bool[np.ndarray, " items"]]:
         """Return rows whose products are the weighted sum of the channels' cosines, and which items have any content.
 
         A channel an item lacks stays at that channel's mean, zero.
         """
         found = read(content, self.config.channels, self.config.weights, self.name)
-        blocks = [_centred(e) * np.float32(np.sqrt(weight)) for e, weight in found]
+        blocks = [centred_unit(e.values, e.usable, fitted) * np.float32(np.sqrt(weight)) for e, weight in found]
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
 
     def _smooth(
@@ -209,20 +276,19 @@ class ContentRegression(ItemToItem["ContentRegression.Config"]):
         return self
 
 
-def _centred(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
-    return centred_unit(embeddings.values, embeddings.usable)
-
-
-def _whitened(embeddings: Embeddings, dim: int) -> Float32[np.ndarray, "items dim"]:
-    """Return unit rows in the main directions, each direction given the same spread."""
+def _whitened(embeddings: Embeddings, dim: int, fitted: int) -> Float32[np.ndarray, "items dim"]:
+    """Return unit rows in the main directions of the first `fitted` items, each direction given the same spread."""
     from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
     usable = embeddings.usable
-    centred = embeddings.values[usable] - embeddings.values[usable].mean(0) if usable.any() else embeddings.values[:0]
-    width = min(dim, *centred.shape)
+    reference = embeddings.values[:fitted][usable[:fitted]]
+    mean = reference.mean(0) if len(reference) else np.float32(0)
+    width = min(dim, *reference.shape)
     out = np.zeros((len(usable), max(width, 1)), np.float32)
     if width:
-        left, spread, _ = randomized_svd(centred, width, random_state=0)
+        left, spread, right = randomized_svd(reference - mean, width, random_state=0)
+        added = (embeddings.values[fitted:][usable[fitted:]] - mean) @ (right.T / np.maximum(spread, 1e-12))
+        left = np.concatenate([left, added.astype(left.dtype)])
         left = left * (spread > 1e-3 * spread[0])  # directions of mere noise would be blown up
         out[usable] = left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
     return out

@@ -5,10 +5,11 @@ In: likes and dislikes of all users, and content. Out: the same score of an item
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from pydantic import Field
 from scipy import linalg
 
@@ -42,6 +43,8 @@ class Appeal(Member["Appeal.Config"]):
     def __init__(self, config: Config | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
+        self.slope: Float64[np.ndarray, " dim"] = np.zeros(0)
+        """The map from centred content to the score."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels)
@@ -51,16 +54,16 @@ class Appeal(Member["Appeal.Config"]):
         total = np.bincount(train.item_index, weights=train.weight, minlength=train.num_items)
         target = total / np.maximum(count, 1) if (train.weight < 0).any() else np.log1p(np.maximum(total, 0))
         known = np.argsort(-count, kind="stable")[: min(self.config.max_items, int((count > 0).sum()))]
-        self.prior = np.zeros(train.num_items, np.float32)
+        self.prior, self.slope = np.zeros(train.num_items, np.float32), np.zeros(0)
         if len(known) == 0:
             return self
-        rows = [centred_unit(e.values, e.usable) for e in (pick(content, c, self.name) for c in self.channels(content))]
-        features = np.concatenate(rows, axis=1) if rows else np.zeros((train.num_items, 1), np.float32)
+        features = self._features(content, train.num_items)
         kernel = (features[known] @ features[known].T).astype(np.float64)
         kernel[np.diag_indices_from(kernel)] += self.config.regularisation / count[known]
         mean = np.average(target[known], weights=count[known])
         dual = linalg.solve(kernel, target[known] - mean, assume_a="pos")
-        self.prior = (features @ (features[known].T @ dual)).astype(np.float32)
+        self.slope = features[known].T @ dual
+        self.prior = (features @ self.slope).astype(np.float32)
         return self
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
@@ -71,9 +74,23 @@ class Appeal(Member["Appeal.Config"]):
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
         return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
 
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy that predicts the score of new items from their content; 0, as in `fit`, where they have none."""
+        grown = copy.copy(self)
+        features = self._features(content, new.start)[new.start :]
+        predicted = features @ self.slope if len(self.slope) == features.shape[1] else np.zeros(len(new))
+        grown.prior = np.concatenate([self.prior, predicted.astype(np.float32)])
+        return grown
+
+    def _features(self, content: Content, fitted: int) -> Float32[np.ndarray, "items dim"]:
+        """Return the channels' centred unit rows side by side; a column of zeros where it reads none."""
+        channels = [pick(content, name, self.name) for name in self.channels(content)]
+        rows = [centred_unit(e.values, e.usable, fitted) for e in channels]
+        return np.concatenate(rows, axis=1) if rows else np.zeros((fitted, 1), np.float32)
+
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"prior": self.prior}
+        return {"prior": self.prior, "slope": self.slope}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.prior = arrays["prior"]
+        self.prior, self.slope = arrays["prior"], arrays.get("slope", np.zeros(0))
         return self

@@ -6,14 +6,15 @@ In: fitted members and one non-negative weight each. Out: scores, ranked lists, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
 from penchant.fusion.late import Weights, standardise
-from penchant.models.member import Member
+from penchant.models.member import FittedItems, Member
 
 BATCH_CELLS = 8_000_000
 """Scores held at once for one member: 32 MB; the users of a batch follow from the size of the catalog."""
@@ -91,10 +92,34 @@ class Stack:
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> Stack:
         """Give members made from the same settings back what `arrays` gave; scores are then equal bit for bit."""
+        members = {}
         for name, member in self.members.items():
             start = f"{name}/"
-            member.restore({key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)})
-        return self
+            own = {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
+            members[name] = (FittedItems(member, 0) if FittedItems.SIZE in own else member).restore(own)
+        return replace(self, members=members)
+
+    def add_items(self, content: Content, new: range) -> Stack:
+        """Return the ensemble over a grown catalog; weights stay as they are.
+
+        A member that fails to take the new items in scores them by its mean, and the others are not held up.
+
+        Args:
+            content: Channels over the grown catalog.
+            new: Catalog rows of the new items, after the present ones.
+        """
+        nobody, members = Histories.empty(new.stop), {}
+        for name, member in self.members.items():
+            try:
+                grown = member.add_items(content, new)
+                shape = grown.score(nobody).shape
+                if shape != (1, new.stop):
+                    raise ValueError(f"scores of shape {shape} for a catalog of {new.stop} items")
+            except Exception as error:  # a member may come from another package
+                logger.warning("the member %s scores new items by its mean: %s", name, error, exc_info=error)
+                grown = FittedItems(member, new.start)
+            members[name] = grown
+        return replace(self, members=members)
 
 
 def batch_users(num_items: int) -> int:

@@ -13,7 +13,7 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.schema import Content, Histories
-from penchant.models.channels import centred_unit, named, neighbour_graph, read, row_normalised
+from penchant.models.channels import centred_unit, named, nearest_fitted, neighbour_graph, read, row_normalised
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
@@ -88,6 +88,13 @@ class GraphFilter(ItemToItem["GraphFilter.Config"]):
         count = np.asarray(users_items.sum(0)).ravel()
         self.matrix = _shifted(_walk(step, self.config.hops, self.config.max_entries), count, self.config.shift)
         return self
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items stand for their nearest in content, or score 0 where content has no weight."""
+        if not self.channels(content):
+            return super().add_items(content, new)
+        found = read(content, self.config.channels, self.config.weights, self.name)
+        return self._bordered(nearest_fitted(found, new), new)
 
     def _add_ideal(self, step: Matrix, filtered: sparse.csr_array) -> Matrix:
         """Add ideal_weight x V V^T, V being the first right singular vectors of R~."""

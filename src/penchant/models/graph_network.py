@@ -5,6 +5,7 @@ In: histories and content. Out: item vectors smoothed over both graphs; a person
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from penchant.core.schema import Content, Histories
 from penchant.core.seeds import generator
 from penchant.fusion.imputation import item_graph
-from penchant.models.channels import centred_unit, neighbour_graph, pick, row_normalised
+from penchant.models.channels import centred_unit, nearest_fitted, neighbour_graph, pick, row_normalised
 from penchant.models.item_to_item import event_matrix, liked
 from penchant.models.member import Member
 from penchant.networks import losses
@@ -240,6 +241,18 @@ class GraphNetwork(Member[GraphNetworkConfig]):
 
     def _share(self, lengths: Int64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows 1"]:
         return (np.maximum(lengths, 1) ** -self.config.user_exponent).astype(np.float32)[:, None]
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items have the mean vectors of their nearest in content; of all where none is near."""
+        found = [(pick(content, name, self.name), 1.0) for name in self.channels(content)]
+        near: Any = nearest_fitted(found, new)
+        grown, is_alone = copy.copy(self), np.diff(near.indptr) == 0
+        for name in ("source", "target"):
+            fitted = getattr(self, name)
+            added = near @ fitted
+            added[is_alone] = fitted.mean(0)
+            setattr(grown, name, np.concatenate([fitted, added]))
+        return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"source": self.source, "target": self.target}

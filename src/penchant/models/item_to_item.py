@@ -5,6 +5,7 @@ In: a fitted matrix, dense or sparse. Out: scores and exact contributions of eac
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from scipy import sparse
 from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
-from penchant.core.schema import Histories
+from penchant.core.schema import Content, Histories
 from penchant.models.member import Member
 
 Matrix = np.ndarray | sparse.csr_array
@@ -65,6 +66,29 @@ class ItemToItem(Member[ItemToItemT_co]):
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
         weighted = recent(history, self.config)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy that shares the matrix; new items score 0, as an item without events does."""
+        grown = copy.copy(self)
+        grown.kept = np.arange(new.start) if self.kept is None else self.kept
+        return grown
+
+    def _bordered(self, near: sparse.csr_array, new: range) -> Self:
+        """Return a copy whose matrix has the new items, each with the mean row and column of its nearest fitted items.
+
+        Args:
+            near: (new, fitted) from `nearest_fitted`.
+            new: Catalog rows of the new items.
+        """
+        grown = copy.copy(self)
+        weights = near if self.kept is None else near[:, self.kept]
+        matrix: Any = self.matrix
+        rows, columns = weights @ matrix, matrix @ weights.T
+        blocks = [[matrix, columns], [rows, rows @ weights.T]]
+        is_dense = isinstance(matrix, np.ndarray)
+        grown.matrix = np.block(blocks) if is_dense else sparse.csr_array(sparse.block_array(blocks, format="csr"))
+        grown.kept = None if self.kept is None else np.concatenate([self.kept, np.arange(new.start, new.stop)])
+        return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
         kept = {} if self.kept is None else {"kept": self.kept}

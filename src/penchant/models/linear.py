@@ -14,7 +14,7 @@ from scipy import linalg, sparse
 
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.models.channels import centred_unit, named, read
+from penchant.models.channels import centred_unit, named, nearest_fitted, read
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, liked, power
 
 
@@ -74,6 +74,13 @@ class EASE(ItemToItem["EASE.Config"]):
             count = np.maximum(np.asarray(users_items.sum(0)).ravel(), 1)
             self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items stand for their nearest in content, or score 0 where content has no weight."""
+        if not self.channels(content):
+            return super().add_items(content, new)
+        found = read(content, self.config.channels, self.config.weights, self.name)
+        return self._bordered(nearest_fitted(found, new), new)
 
     def _add_content(self, gram: Float32[np.ndarray, "kept kept"], content: Content, kept: np.ndarray) -> None:
         """Add the weighted cosines between centred rows of each channel, in place."""

@@ -6,6 +6,7 @@ mapped back, is the user's vector. What is kept of it is what was trained: the l
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -209,7 +210,9 @@ class SoftTokens(NextItem):
         if not self.items.widths:
             none = self.start.new_zeros(*shape, len(self.start))
             return none, none[..., 0].bool()
-        return (self.items.scale * self.items.projected(flat)).view(*shape, -1), self.items.present[flat].view(shape)
+        return (self.items.scale * self.items.projected(self.items.content[flat])).view(*shape, -1), self.items.present[
+            flat
+        ].view(shape)
 
 
 class LanguageModel(Sequence[LanguageModelConfig]):
@@ -240,7 +243,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
             histories = histories.take(users)
         if config.max_events is None:
             return histories
-        return latest(histories, config.max_events)
+        return histories.where(histories.ages() < config.max_events)
 
     def _build(self, num_items: int) -> NextItem:
         network = super()._build(num_items)
@@ -289,6 +292,20 @@ class LanguageModel(Sequence[LanguageModelConfig]):
             channels, present = self.network.channels(torch.arange(len(self.vectors), device=self.vectors.device))
             self.network.known = (channels, present)
         return self
+
+    @torch.no_grad()
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items have the tokens and vectors their content gives; the language model is shared."""
+        grown = super().add_items(content, new)
+        if isinstance(self.network, SoftTokens) and self.network.known is not None:
+            channels, present = self.network.known
+            added = channels.new_zeros(len(new), *channels.shape[1:]), present.new_zeros(len(new), present.shape[1])
+            if self.bases:
+                rows, has_channel = self._content_of(content, new)
+                added = self.network.items.scale * self.network.items.projected(rows), has_channel
+            grown.network = copy.copy(self.network)
+            grown.network.known = (torch.cat([channels, added[0]]), torch.cat([present, added[1]]))
+        return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was trained; of the language model only its fingerprint, as `network.backbone.mark`."""
@@ -340,20 +357,6 @@ def _with_lora(model: Any, config: LanguageModelConfig) -> Any:
         if weight.requires_grad:
             weight.data = weight.data.float()
     return model
-
-
-def latest(histories: Histories, count: int) -> Histories:
-    """Return the last events of every user."""
-    kept = np.minimum(histories.lengths(), count)
-    keep = histories.ages() < count
-    return Histories(
-        histories.user_ids,
-        np.concatenate([[0], np.cumsum(kept)]).astype(np.int64),
-        histories.item_index[keep],
-        histories.at[keep],
-        histories.weight[keep],
-        histories.num_items,
-    )
 
 
 def _leave_out_frozen(module: Reader, state: dict[str, Any], prefix: str, *_: Any) -> None:

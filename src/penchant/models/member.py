@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Generic, Self, cast
 
@@ -72,6 +73,19 @@ class Member(ABC, Generic[SettingsT_co]):
         """
         raise NotImplementedError(f"{type(self).__name__} is not additive")
 
+    def add_items(self, content: Content, new: range) -> Member:
+        """Return a member that also scores items appended to the catalog; this one stays as it is.
+
+        The scores of fitted items keep their order for every user. Large arrays may be shared with this member. A subclass that
+        reads content overrides this and scores new items by their content. By default a new item gets the user's mean score over
+        the fitted items, a z-score of 0, and events on it have no effect.
+
+        Args:
+            content: Channels over the grown catalog.
+            new: Catalog rows of the new items: from the number of items this member scores to the grown catalog's size.
+        """
+        return FittedItems(self, new.start)
+
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything learned, by name, for safetensors."""
@@ -79,3 +93,56 @@ class Member(ABC, Generic[SettingsT_co]):
     @abstractmethod
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         """Take back what `arrays` gave; scores are then equal bit for bit."""
+
+
+class FittedItems(Member):
+    """A member in a catalog that has grown: it scores the items it was fitted on, and every other item by their mean.
+
+    Scores are additive where the member's are.
+
+    Args:
+        member: The fitted member.
+        fitted: Number of items it scores; they come first in the catalog.
+    """
+
+    SIZE: ClassVar[str] = "fitted_items"
+    """The name under which `arrays` keeps the number of fitted items."""
+
+    def __init__(self, member: Member, fitted: int) -> None:
+        super().__init__(member.config, name=member.name)
+        self.member, self.fitted = member, fitted
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return self.member.channels(content)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        raise NotImplementedError("fit the member itself on the grown catalog")
+
+    def add_items(self, content: Content, new: range) -> Member:
+        return self
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        return self._padded(self.member.score(self._known(histories)), histories.num_items)
+
+    def contributions(
+        self, history: Histories
+    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+        prior, known = self.member.contributions(self._known(history))
+        events = np.zeros((history.num_events, history.num_items), np.float32)
+        events[history.item_index < self.fitted] = self._padded(known, history.num_items)
+        return self._padded(prior[None], history.num_items)[0], events
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {**self.member.arrays(), self.SIZE: np.array([self.fitted])}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.fitted = int(arrays[self.SIZE][0])
+        self.member.restore({name: array for name, array in arrays.items() if name != self.SIZE})
+        return self
+
+    def _known(self, histories: Histories) -> Histories:
+        return replace(histories.where(histories.item_index < self.fitted), num_items=self.fitted)
+
+    def _padded(self, scores: Float32[np.ndarray, "rows fitted"], num_items: int) -> Float32[np.ndarray, "rows items"]:
+        mean = scores.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+        return np.concatenate([scores, np.repeat(mean, num_items - self.fitted, axis=1)], axis=1)

@@ -5,6 +5,7 @@ In: histories. Out: the same score of an item for every user, a prior with no te
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
@@ -54,6 +55,12 @@ class Popularity(Member["Popularity.Config"]):
         self, history: Histories
     ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
         return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items have the score of an item without events."""
+        grown = copy.copy(self)
+        grown.prior = np.concatenate([self.prior, np.zeros(len(new), np.float32)])
+        return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"prior": self.prior}

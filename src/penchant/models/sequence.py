@@ -5,6 +5,7 @@ In: histories and content. Out: a member whose item tokens are fused content plu
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from pydantic import Field
 from safetensors.numpy import load_file
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from penchant.models.member import Member
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
-from penchant.networks.tokens import ChannelBasis, ItemTokens
+from penchant.networks.tokens import ChannelBasis, ItemTokens, content_rows
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
 BATCH_EVENTS, LEAST_STEPS = (128, 8192), 64
@@ -315,6 +316,29 @@ class Sequence(Member[SequenceT_co]):
             events[-read:] = np.diff(scores, axis=0)
         return scores[0], events
 
+    @torch.no_grad()
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items have the vectors their content gives, without an id part.
+
+        A new item without content gets the mean of the fitted vectors, and so the mean of a user's logits.
+        """
+        assert self.network is not None
+        grown = copy.copy(self)
+        added = self.vectors.mean(0).repeat(len(new), 1)
+        if self.bases:
+            rows, present = self._content_of(content, new)
+            has_content = present.any(1)
+            added[has_content] = self.network.items.by_content(rows, present)[has_content].to(added.device)
+        grown.vectors = torch.cat([self.vectors, added])
+        return grown
+
+    def _content_of(self, content: Content, new: range) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
+        """Return what the network reads of some items, and which channels they have."""
+        assert self.network is not None
+        rows = content_rows({name: pick(content, name, self.name) for name in self.bases}, self.bases)
+        device = self.network.start.device
+        return rows[0][new.start : new.stop].to(device), rows[1][new.start : new.stop].to(device)
+
     def arrays(self) -> dict[str, np.ndarray]:
         assert self.network is not None
         found = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
@@ -325,7 +349,8 @@ class Sequence(Member[SequenceT_co]):
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         names = sorted({key.split(".")[1] for key in arrays if key.startswith("basis.")})
         self.bases = {n: ChannelBasis(arrays[f"basis.{n}.mean"], arrays[f"basis.{n}.directions"]) for n in names}
-        self.network = self._build(len(arrays["vectors"]))
+        # items added after the fit have a vector, and no id
+        self.network = self._build(len(arrays.get("network.items.ids.weight", arrays["vectors"])))
         weights = {key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if "network." in key}
         self.network.load_state_dict(weights)
         self.network.eval()

@@ -53,6 +53,14 @@ class ChannelBasis:
         return ((embeddings.values - self.mean) @ self.directions * embeddings.usable[:, None]).astype(np.float32)
 
 
+def content_rows(
+    channels: Mapping[str, Embeddings], bases: Mapping[str, ChannelBasis]
+) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
+    """Return the channels in their bases side by side, and which of them each item has; at least one channel is given."""
+    content = np.concatenate([bases[name](e) for name, e in channels.items()], axis=1)
+    return torch.from_numpy(content), torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
+
+
 class ItemTokens(nn.Module):
     """Vectors of all items from content and id.
 
@@ -99,8 +107,7 @@ class ItemTokens(nn.Module):
     ) -> None:
         """Set the items' content; items without interactions have no id part."""
         if channels:
-            self.content = torch.from_numpy(np.concatenate([bases[n](e) for n, e in channels.items()], axis=1))
-            self.present = torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
+            self.content, self.present = content_rows(channels, bases)
         self.touched = torch.from_numpy(touched)
 
     def forward(self, rows: Tensor | None = None) -> Float[Tensor, "N D"]:
@@ -111,7 +118,7 @@ class ItemTokens(nn.Module):
             present = self.present[where]
             if self.training and self.modality_dropout:
                 present = drop_modalities(present, self.modality_dropout)
-            parts.append(self.scale * self.fuse(self.projected(where), present))
+            parts.append(self.by_content(self.content[where], present))
         if self.ids is not None:
             keep = self.touched[where]
             if self.training and self.id_dropout and self.fuse is not None:
@@ -119,14 +126,19 @@ class ItemTokens(nn.Module):
             parts.append(self.ids.weight[where] * keep[:, None])
         return torch.stack(parts).sum(0)
 
-    def projected(self, where: slice | Tensor) -> Float[Tensor, "N M D"]:
+    def by_content(self, content: Float[Tensor, "N W"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
+        """Return the vectors of items without an id part, from `content_rows`; at least one channel is read."""
+        assert self.fuse is not None
+        return self.scale * self.fuse(self.projected(content), present)
+
+    def projected(self, content: Float[Tensor, "N W"]) -> Float[Tensor, "N M D"]:
         """Return each channel projected to the common width."""
-        pieces = torch.split(self.content[where], list(self.widths.values()), dim=1)
+        pieces = torch.split(content, list(self.widths.values()), dim=1)
         return torch.stack([project(piece) for project, piece in zip(self.project, pieces, strict=True)], dim=1)
 
     def alignment(self, rows: Tensor) -> Float[Tensor, ""]:
         """Return InfoNCE summed over all pairs of channels of the same items."""
-        projected, present = self.projected(rows), self.present[rows]
+        projected, present = self.projected(self.content[rows]), self.present[rows]
         total = projected.new_zeros(())
         for left in range(projected.shape[1]):
             for right in range(left):

@@ -1,10 +1,10 @@
-"""Items that came after the bundle was made, without a refit.
+"""Items added after the bundle was written, without a refit.
 
-In: an item's columns and media, and a bundle that kept its channels. Out: vectors by frozen encoders; a bundle grown by rows.
+In: an item's columns and media, and a bundle with its channels. Out: vectors by frozen encoders; a bundle grown by rows.
 
-What a newcomer gets at once: content members that read a frozen encoder's channel (MiniLM, E5, EfficientNet, mel, Whisper).
-A channel that learns from the whole catalog (tfidf, attributes) counts as missing for it, and behaviour says nothing, until the
-next refit.
+A channel of a frozen encoder (MiniLM, E5, EfficientNet, mel, Whisper) has a vector for a new item at once; a channel that learns
+from the whole catalog (tfidf, attributes) counts as missing until the next refit. Each member says itself how it scores new
+items: `Member.add_items`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float32
-from scipy import sparse
+from jaxtyping import Float32
 
 from penchant.core.errors import DataError, nearest
 from penchant.core.schema import Catalog, Content, Embeddings, Vocabulary
@@ -28,12 +27,6 @@ from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
 from penchant.explanation.topics import Topics
 from penchant.fusion.fusion import make_fusion
-from penchant.models.channels import pick, read
-from penchant.models.content import ContentKNN, ContentRegression
-from penchant.models.ensemble import Stack
-from penchant.models.factory import make_member
-from penchant.models.item_to_item import ItemToItem, keep_largest
-from penchant.models.member import Member
 
 if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender
@@ -147,15 +140,11 @@ def grow(bundle: Recommender, items: Sequence[Newcomer]) -> Recommender:
         return replace(bundle, catalog=catalog)
     content = _grown_content(bundle, new)
     size = len(catalog)
-    members = {
-        name: make_member(name, bundle.tables[name]).restore(_grown_arrays(member, content, size))
-        for name, member in bundle.stack.members.items()
-    }
     return replace(
         bundle,
         catalog=catalog,
         histories=replace(bundle.histories, num_items=size),
-        stack=Stack(members, bundle.stack.weights, bundle.stack.channels),
+        stack=bundle.stack.add_items(content, range(len(bundle.catalog), size)),
         topics=_grown_topics(bundle.topics, content, size),
         content=content,
     )
@@ -204,95 +193,3 @@ def _grown_topics(topics: Topics, content: Content, size: int) -> Topics:
         best = similar.argmax(1)
         labels[base:] = np.where(similar[np.arange(len(best)), best] > 0, topics.labels[best], -1)
     return replace(topics, labels=labels)
-
-
-def _grown_arrays(member: Member, content: Content, size: int) -> dict[str, np.ndarray]:
-    """Return what a member learned, with rows for newcomers."""
-    arrays = member.arrays()
-    if isinstance(member, ContentKNN):
-        return _grown_knn(member, content, size)
-    if isinstance(member, ContentRegression):
-        return _grown_regression(member, content)
-    if isinstance(member, ItemToItem):
-        return {"kept": np.arange(arrays_rows(arrays)), **arrays}  # behaviour knows nothing of them: they score 0
-    if set(arrays) == {"prior"}:
-        return {"prior": _padded(arrays["prior"], size, float(arrays["prior"].min(initial=0)))}
-    raise DataError(
-        f"The member {member.name!r} cannot take in new items.",
-        where=f"members.{member.name}",
-        fix="run `penchant run` again with the new items in its data",
-    )
-
-
-def arrays_rows(arrays: Mapping[str, np.ndarray]) -> int:
-    """Return the rows of an item-to-item member's matrix."""
-    return int(arrays["shape"][0]) if "shape" in arrays else len(arrays["matrix"])
-
-
-def _grown_knn(member: ContentKNN, content: Content, size: int) -> dict[str, np.ndarray]:
-    base, config = len(member.known), member.config
-    rows, usable = _placed(pick(content, config.channel, member.name), base)
-    if config.whiten_dim:  # the whitening itself was not kept
-        usable[base:] = False
-        rows[base:] = 0
-    similar = rows[base:] @ rows.T
-    similar[np.arange(size - base), np.arange(base, size)] = 0
-    matrix = _grown_graph(member, similar) if config.neighbours else _grown_square(member, similar)
-    known = np.concatenate([member.known, usable[base:]])
-    total = np.asarray(matrix.sum(1), np.float32).ravel()
-    grown = ContentKNN(config)
-    grown.matrix, grown.known, grown.typical = matrix, known, total / np.float32(max(int(known.sum()), 1))
-    return grown.arrays()
-
-
-def _grown_graph(member: ContentKNN, similar: Float32[np.ndarray, "new items"]) -> sparse.csr_array:
-    """Add each newcomer's nearest, and the newcomer to those whose nearest it would have been among."""
-    config, base = member.config, len(member.known)
-    stored: Any = member.matrix
-    graph = stored.T.tocsr() if config.per_candidate else stored
-    sharp = np.maximum(similar, 0) ** np.float32(config.sharpness)
-    weakest, filled = np.zeros(base, np.float32), np.diff(graph.indptr) > 0
-    if filled.any():
-        weakest[filled] = np.minimum.reduceat(graph.data, graph.indptr[:-1][filled])
-    weakest[np.diff(graph.indptr) < config.neighbours] = 0  # there is room left
-    toward = np.where(sharp[:, :base] > weakest, sharp[:, :base], 0).T
-    bottom = keep_largest(similar, config.neighbours)
-    bottom.data **= np.float32(config.sharpness)
-    top = sparse.hstack([graph, sparse.csr_array(toward)], format="csr")
-    grown = sparse.csr_array(sparse.vstack([top, bottom], format="csr"))
-    return sparse.csr_array(grown.T) if config.per_candidate else grown
-
-
-def _grown_square(member: ContentKNN, similar: Float32[np.ndarray, "new items"]) -> Float32[np.ndarray, "items items"]:
-    base = len(member.known)
-    power = np.float32(member.config.sharpness)
-    sharp = similar if power == 1 else np.sign(similar) * np.abs(similar) ** power
-    return np.block([[member.matrix, sharp[:, :base].T], [sharp]]).astype(np.float32)
-
-
-def _grown_regression(member: ContentRegression, content: Content) -> dict[str, np.ndarray]:
-    base = len(member.target)
-    found = read(content, member.config.channels, member.config.weights, member.name)
-    placed = [(*_placed(e, base), weight) for e, weight in found]
-    features = np.concatenate([rows[base:] * np.float32(np.sqrt(weight)) for rows, _, weight in placed], axis=1)
-    known = np.any([usable[base:] for _, usable, _ in placed], axis=0)
-    features[~known] = member.target.mean(0)
-    source = np.concatenate([member.source, np.zeros_like(features)])
-    return {"source": source, "target": np.concatenate([member.target, features])}
-
-
-def _placed(embeddings: Embeddings, base: int) -> tuple[Float32[np.ndarray, "items dim"], Bool[np.ndarray, " items"]]:
-    """Return unit rows around the mean of the items the member was fitted on, and which rows hold something."""
-    usable = embeddings.usable.copy()
-    old = usable[:base]
-    out = np.zeros_like(embeddings.values)
-    if old.any():
-        centred = embeddings.values[usable] - embeddings.values[:base][old].mean(0)
-        out[usable] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    return out, usable
-
-
-def _padded(values: np.ndarray, size: int, fill: float) -> np.ndarray:
-    out = np.full(size, fill, values.dtype)
-    out[: len(values)] = values
-    return out
