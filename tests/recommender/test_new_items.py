@@ -92,3 +92,33 @@ def test_columns_are_checked_against_the_catalog(bundle: Recommender):
         with pytest.raises(DataError, match=r"no item column|does not fit"):
             table_row(bundle.catalog, "x", columns)
     assert row.equals(pl.DataFrame(row))
+
+
+def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle: Bundle):
+    network = {
+        "model": "sequence",
+        "dim": 8,
+        "layers": 1,
+        "heads": 1,
+        "epochs": 30,
+        "held_out_users": 0,
+        "backbone": "mean",
+    }
+    tables = {**bundle.tables, "network": network, "graph": {"model": "graph_network", "dim": 8, "epochs": 30}}
+    fitted = {n: make_member(n, tables[n]).fit(bundle.histories, bundle.content) for n in ("network", "graph")}
+    stack = replace(bundle.stack, members={**bundle.stack.members, **fitted})
+    grown = grow(replace(bundle, tables=tables, stack=stack), newcomers(bundle))
+    assert list(grown.stack.members) == [*bundle.stack.members, "network", "graph"]
+    for name in fitted:
+        # the first likes high sounds, the second low ones
+        scores = grown.stack.members[name].score(grown.histories.rows(0, 2))
+        assert scores.shape == (2, 27)
+        assert scores[0, 24] > scores[0, 25], name
+        assert scores[1, 24] < scores[1, 25], name
+
+
+def test_vector_that_is_not_finite_counts_as_missing(bundle: Bundle):
+    broken = np.full(bundle.content.channels["sound"].dim, np.nan, np.float32)
+    grown = grow(bundle, [Newcomer("broken", {}, {"sound": broken})])
+    assert not grown.content.channels["sound"].present[24]
+    assert np.isfinite(grown.stack.score(grown.histories)).all()

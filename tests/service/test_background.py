@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.core.errors import ArtifactError
+from penchant.recommender.new_items import encode_newcomer
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.service import Config
@@ -127,3 +128,45 @@ def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
         assert client.get("/readyz").json()["items"] == 25
         assert not service.now.recommender.finder.is_due, "the index of before serves on"
         assert client.get("/v1/items/i1/similar").json()["items"]
+
+
+def test_an_item_that_fails_is_marked_with_its_reason_and_the_others_go_on(
+    shop_config: Config, monkeypatch: pytest.MonkeyPatch
+):
+    def encode(bundle: object, encoders: object, row: pl.DataFrame, *others: object) -> object:
+        if row["title"][0] == "bad":
+            raise MemoryError("a broken encoder")
+        return encode_newcomer(bundle, encoders, row, *others)
+
+    monkeypatch.setattr("penchant.service.background.encode_newcomer", encode)
+    with TestClient(create_app(shop_config)) as client:
+        for name in ("bad", "good"):
+            client.put(f"/v1/items/{name}", json={"columns": {"title": name}})
+        client.app.state.caretaker.step()
+        assert client.get("/v1/items/good").json() == {"item_id": "good", "status": "ready", "reason": None}
+        bad = client.get("/v1/items/bad").json()
+        assert (bad["status"], bad["reason"]) == ("failed", "MemoryError: see the log of the service.")
+        assert client.get("/readyz").json()["items"] == 25
+        monkeypatch.undo()
+        make_bundle(shop_config.bundle, version="second")
+        client.app.state.caretaker.step()
+        assert client.get("/v1/items/bad").json()["status"] == "ready", "a new bundle tries again"
+        assert client.get("/readyz").json()["items"] == 26
+
+
+def test_an_item_whose_column_is_gone_fails_alone(shop_config: Config):
+    with TestClient(create_app(shop_config)) as client:
+        client.put("/v1/items/dear", json={"columns": {"title": "t", "price": 3.0}})
+        client.put("/v1/items/plain", json={"columns": {"title": "t"}})
+        client.app.state.caretaker.step()
+        assert client.get("/readyz").json()["items"] == 26
+        bundle = Recommender.load(shop_config.bundle)
+        object.__setattr__(bundle.catalog, "table", bundle.catalog.table.drop("price"))
+        object.__setattr__(bundle.catalog, "attribute_columns", ("genres",))
+        bundle.save(shop_config.bundle)
+        client.app.state.caretaker.step()
+        assert client.get("/v1/items/plain").json()["status"] == "ready"
+        dear = client.get("/v1/items/dear").json()
+        assert dear["status"] == "failed"
+        assert "There is no item column 'price'." in dear["reason"]
+        assert client.get("/readyz").json()["items"] == 25

@@ -171,8 +171,8 @@ def _grown_content(bundle: Recommender, new: Sequence[Newcomer]) -> Content:
 
 
 def _with_rows(embeddings: Embeddings, vectors: Sequence[np.ndarray | None]) -> Embeddings:
-    # a vector of another width was made for an earlier bundle
-    vectors = [v if v is not None and v.shape == (embeddings.dim,) else None for v in vectors]
+    # a vector of another width was made for an earlier bundle; one number that is not finite would spread to every score
+    vectors = [v if v is not None and v.shape == (embeddings.dim,) and np.isfinite(v).all() else None for v in vectors]
     rows = [np.zeros(embeddings.dim, np.float32) if v is None else np.asarray(v, np.float32) for v in vectors]
     imputed = embeddings.imputed
     return replace(

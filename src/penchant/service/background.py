@@ -25,7 +25,7 @@ from penchant.recommender.search import Finder
 from penchant.service import erasure
 from penchant.service.security import Secret
 from penchant.service.service import Service
-from penchant.service.store import READY, WAITING, Store, StoredItem
+from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
 
 logger = logging.getLogger("penchant.service")
 MIN_SHARED = 0.5
@@ -51,7 +51,8 @@ class Caretaker:
         self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
 
     def start(self) -> None:
-        """Do what is due now, then go on in the background."""
+        """Do what is due now, then go on in the background; items that failed are tried again."""
+        self._retry_failed()
         self.step()
         self._thread.start()
 
@@ -107,16 +108,21 @@ class Caretaker:
         logger.info("bundle %s in the place of %s", found.mark, self._base.mark)
         self._base, self._added, self._refused = found, (), None
         self._service.serve(found)
+        self._retry_failed()
 
     def encode(self) -> None:
         """Encode the items that wait, and say in the store what could not be read."""
         service = self._service
         for item in [i for i in service.store.items() if i.status == WAITING]:
             body = json.loads(item.body)
-            row = table_row(self._base.catalog, item.item_id, body["columns"])
-            vectors, failures = encode_newcomer(
-                self._base, self._base.encoders, row, body["media"], service.uploads.folder, service.config.media
-            )
+            try:
+                row = table_row(self._base.catalog, item.item_id, body["columns"])
+                vectors, failures = encode_newcomer(
+                    self._base, self._base.encoders, row, body["media"], service.uploads.folder, service.config.media
+                )
+            except Exception as error:  # whatever an encoder raises, the other items go on
+                self._fail(item, error)
+                continue
             for failure in failures:
                 logger.warning("a new item goes on without some content: %s", failure)
             body["failures"] = failures
@@ -129,9 +135,14 @@ class Caretaker:
         wanted = tuple(f"{i.item_id}\n{i.body}" for i in ready)
         if wanted in (self._added, self._refused):
             return
-        newcomers = [
-            Newcomer(i.item_id, json.loads(i.body)["columns"], read_arrays(i.vectors)) for i in ready if i.vectors
-        ]
+        newcomers = []
+        for item in (i for i in ready if i.vectors):
+            try:
+                columns = json.loads(item.body)["columns"]
+                table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
+                newcomers.append(Newcomer(item.item_id, columns, read_arrays(item.vectors or b"")))
+            except Exception as error:
+                self._fail(item, error)
         try:
             grown = self._base.add_items(newcomers).warmed_up()
         except PenchantError:
@@ -139,6 +150,20 @@ class Caretaker:
             raise
         self._added = wanted
         self._service.serve(grown)
+
+    def _fail(self, item: StoredItem, error: Exception) -> None:
+        """Mark an item that cannot be added, with the reason."""
+        logger.error("the item %s cannot be added", item.item_id, exc_info=error)
+        reason = f"{type(error).__name__}: see the log of the service."
+        if isinstance(error, PenchantError):
+            reason = f"{error.message} Fix: {error.fix}"
+        body = json.dumps({**json.loads(item.body), "reason": reason}, ensure_ascii=False)
+        self._service.store.put_item(StoredItem(item.item_id, FAILED, body))
+
+    def _retry_failed(self) -> None:
+        for item in self._service.store.items():
+            if item.status == FAILED:
+                self._service.store.put_item(StoredItem(item.item_id, WAITING, item.body))
 
     def refit(self) -> None:
         """Start a refit, in a process of its own, if erasures are due and none is under way."""

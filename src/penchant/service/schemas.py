@@ -185,8 +185,10 @@ class ItemState(Message):
     """Where an item stands."""
 
     item_id: str
-    status: Literal["waiting", "ready", "withdrawn"]
-    """waiting: being encoded; ready: recommended; withdrawn: in no answer any more."""
+    status: Literal["waiting", "ready", "failed", "withdrawn"]
+    """waiting: being encoded; ready: recommended; failed: could not be added; withdrawn: in no answer any more."""
+    reason: str | None = None
+    """Why it failed; it is tried again when it is sent again, and after a start or with a new bundle."""
 
 
 class Erased(Message):

@@ -44,7 +44,7 @@ from penchant.service.schemas import (
     SessionIn,
 )
 from penchant.service.security import Keyring, Secret
-from penchant.service.store import READY, WAITING, WITHDRAWN, Store, StoredItem, now
+from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
 from penchant.service.tasks import Tasks
 from penchant.service.uploads import Uploads
 from penchant.service.user_cache import HotPeople, Marks, Person
@@ -353,12 +353,14 @@ class Service:
         Raises:
             NotFoundError: There is no such item.
         """
-        status = next((item.status for item in self.store.items() if item.item_id == item_id), None)
+        stored = next((item for item in self.store.items() if item.item_id == item_id), None)
+        status = stored and stored.status
         if status is None:
             self.now.recommender.lookup.row(item_id)
         elif status == READY and item_id not in self.now.recommender.lookup.items:
             status = WAITING  # encoded, and this process takes it in within a second
-        return ItemState.model_validate({"item_id": item_id, "status": status or READY})
+        reason = json.loads(stored.body)["reason"] if stored and status == FAILED else None
+        return ItemState.model_validate({"item_id": item_id, "status": status or READY, "reason": reason})
 
     # the moment
 

@@ -29,7 +29,7 @@ from penchant.service import store_tables as t
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
-READY, WAITING, WITHDRAWN = "ready", "waiting", "withdrawn"
+FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """What an item may be."""
 
 
