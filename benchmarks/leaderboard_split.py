@@ -17,8 +17,9 @@ import polars as pl
 
 from penchant.core.schema import Catalog, Dataset, Interactions, Split, Vocabulary
 from penchant.data.clean.dataset import clean
-from penchant.data.histories import KIND_WEIGHTS, build_histories
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import KIND_WEIGHTS
+from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.histories import build_histories
 from penchant.data.read.sources import read
 from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split

@@ -10,7 +10,7 @@ import pytest
 from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Dataset, Vocabulary
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.media import MediaLimits
 from penchant.data.read.sources import from_tables

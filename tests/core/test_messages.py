@@ -13,7 +13,7 @@ from message_catalogs import TRANSLATED, extracted, po_file, translated
 from penchant.core.environment import hardware
 from penchant.core.errors import ConfigError
 from penchant.core.messages import LANGUAGES, Message, Translator, channel_names, message, packed, unpacked
-from penchant.explanation.attribution import Reason
+from penchant.explanation.reasons import Reason
 
 SOURCE = Path(penchant.__file__).parent
 SHORT = message("The sound lasts {seconds} s, the least is {least} s.", seconds=0.01, least=0.1)

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from penchant.core.schema import Interactions, Vocabulary
-from penchant.data.histories import Config, build_histories
+from penchant.data.event_weights import Config
+from penchant.data.histories import build_histories
 from penchant.data.read.sources import from_tables
 
 ITEMS = Vocabulary(["a", "b", "c", "d"])

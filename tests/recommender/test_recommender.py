@@ -24,7 +24,7 @@ from penchant.core.errors import NotFoundError
 from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions
 from penchant.data.clean.events import Config as CleanEvents
 from penchant.data.clean.events import clean_events
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import Event, build_histories
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender

@@ -19,7 +19,7 @@ from penchant.core.seeds import generator
 from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.dataset import clean
 from penchant.data.clean.normalisation import language
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.media import MediaLimits, load_sound
 from penchant.data.read.sources import DataConfig, read

@@ -1,4 +1,4 @@
-"""Histories from events: what an event weighs, and in which order events stand.
+"""Histories from events.
 
 In: a table of interactions, or one user's later events, and the catalog's vocabulary. Out: `Histories`, oldest event first.
 
@@ -16,48 +16,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float32, Int32, Int64, UInt64
-from pydantic import Field
+from jaxtyping import Int32, Int64, UInt64
 
-from penchant.core.config import Settings
-from penchant.core.logs import logger
 from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions, Vocabulary
-
-KIND_WEIGHTS = {
-    "interaction": 1.0,
-    "view": 0.5,
-    "click": 0.5,
-    "play": 1.0,
-    "like": 1.0,
-    "rating": 1.0,
-    "review": 1.0,
-    "cart": 0.8,
-    "purchase": 1.0,
-    "skip": -0.5,
-    "dislike": -1.0,
-    "neither": 0.0,
-}
-TIME_ORDER = ("at", "tie", "kind", "value")
-"""Order of one user's events, for `tie_breaker` as `tie`; the last two decide only between events of one user, item and instant."""
-
-
-class Config(Settings):
-    """What an event says about interest."""
-
-    kinds: dict[str, float] = {}
-    """Weight by kind of event, beside the built-in ones; negative means dislike, 0 leaves the kind out. Unknown kinds weigh 1."""
-    values: bool = False
-    """Whether an event weighs less when its value (rating) is low; an event without a value weighs in full."""
-    full_value: float = Field(5.0, gt=0)
-    """Value that weighs in full, for `values`."""
-    unhappy: float = -1.0
-    """Weight of an event whose words, or whose voice note, are unhappy, whatever its kind says; needs [reviews]."""
-    max_events: int | None = Field(None, ge=1)
-    """Most recent events kept for each user; None keeps all."""
+from penchant.data.event_weights import Config, event_weights, kind_weights, table_weights
+from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 
 def build_histories(
@@ -79,7 +45,7 @@ def build_histories(
         users: Which users, in which order, those without events included; None takes everyone there is, sorted.
         seed: Decides ties.
     """
-    weight = pl.Series("weight", _weights(interactions.table, config))
+    weight = pl.Series("weight", table_weights(interactions.table, config))
     table = interactions.table.select("user_id", "kind", "value", "at", weight, tie_breaker(seed).alias("tie"))
     table = table.with_columns(item=pl.Series(items.indices(interactions.table["item_id"])))
     table = table.filter(pl.col("item") >= 0, pl.col("weight") != 0)
@@ -184,55 +150,3 @@ def _ties(
         table = pl.DataFrame(columns).cast({"at": INTERACTION_SCHEMA["at"]})
         tie[tied] = table.select(tie_breaker(seed)).to_series().to_numpy()
     return tie
-
-
-def tie_breaker(seed: int) -> pl.Expr:
-    """Return a number for each event that depends on the event and the seed, never on its place in the file.
-
-    File order leaks: in MovieLens, events of one instant are sorted by item id. Another version of Polars may hash otherwise,
-    so the order is repeatable under the versions of the lock.
-    """
-    return pl.struct("user_id", "item_id", "at").hash(seed)
-
-
-def kind_weights(config: Config) -> dict[str, float]:
-    """Return the weight of each kind by its name in lower case; a kind that is not named weighs 1."""
-    return {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
-
-
-def event_weights(
-    by_kind: Float32[np.ndarray, " events"],
-    value: Float32[np.ndarray, " events"],
-    is_unhappy: Bool[np.ndarray, " events"],
-    config: Config,
-) -> Float32[np.ndarray, " events"]:
-    """Return the weight of each event.
-
-    Args:
-        by_kind: Weight of the event's kind.
-        value: NaN for an event without one, which then weighs in full.
-        is_unhappy: Whether its mood is unhappy.
-        config: Whether values count, and what an unhappy event weighs.
-    """
-    share = np.clip(value / np.float32(config.full_value), 0, 1)
-    weight = by_kind * np.where(np.isnan(share), np.float32(1), share) if config.values else by_kind
-    return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
-
-
-def _weights(table: pl.DataFrame, config: Config) -> Float32[np.ndarray, " events"]:
-    weights = kind_weights(config)
-    unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))
-    if unknown:
-        _tell_unknown(tuple(unknown))
-    by_kind = table["kind"].replace_strict(weights, default=1.0, return_dtype=pl.Float32)
-    is_unhappy = (table["mood"] == "unhappy").fill_null(False).to_numpy() if "mood" in table.columns else False
-    value = table["value"].to_numpy()
-    return event_weights(by_kind.to_numpy(), value, np.broadcast_to(is_unhappy, len(value)), config)
-
-
-@lru_cache
-def _tell_unknown(kinds: tuple[str, ...]) -> None:
-    """Say it once, though histories are built many times."""
-    logger.warning(
-        "Events of kind %s weigh 1 each; say what they mean in [histories] kinds.", ", ".join(map(repr, kinds))
-    )

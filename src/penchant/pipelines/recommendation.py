@@ -23,7 +23,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
 from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.dataset import clean
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.media import MediaLimits
 from penchant.data.read.sources import DataConfig, read

@@ -18,11 +18,12 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import NotFoundError, nearest
 from penchant.core.schema import Catalog, Content, Histories
-from penchant.data.histories import Config as HistoriesConfig
+from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
-from penchant.explanation.attribution import Explanation, Reason, attribute, explain
+from penchant.explanation.attribution import Explanation, attribute, explain
 from penchant.explanation.profile import Profile, Profiler
+from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.models.ensemble import Stack
 from penchant.recommender import batch

@@ -15,7 +15,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Interactions, Split
-from penchant.data.histories import TIME_ORDER, tie_breaker
+from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 PARTS = ("train", "validation", "test")
 BY_TIME = ("user_time", "last_out", "global_time")

@@ -1,0 +1,91 @@
+"""What an event weighs, by its kind, its value and its mood.
+
+In: events and the `[histories]` settings. Out: one weight for each event; negative means dislike, 0 leaves the event out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float32
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.logs import logger
+
+KIND_WEIGHTS = {
+    "interaction": 1.0,
+    "view": 0.5,
+    "click": 0.5,
+    "play": 1.0,
+    "like": 1.0,
+    "rating": 1.0,
+    "review": 1.0,
+    "cart": 0.8,
+    "purchase": 1.0,
+    "skip": -0.5,
+    "dislike": -1.0,
+    "neither": 0.0,
+}
+"""Default weight of each kind of event; any other kind weighs 1."""
+
+
+class Config(Settings):
+    """What an event says about interest."""
+
+    kinds: dict[str, float] = {}
+    """Weight by kind of event, beside the built-in ones; negative means dislike, 0 leaves the kind out. Unknown kinds weigh 1."""
+    values: bool = False
+    """Whether an event weighs less when its value (rating) is low; an event without a value weighs in full."""
+    full_value: float = Field(5.0, gt=0)
+    """Value that weighs in full, for `values`."""
+    unhappy: float = -1.0
+    """Weight of an event whose words, or whose voice note, are unhappy, whatever its kind says; needs [reviews]."""
+    max_events: int | None = Field(None, ge=1)
+    """Most recent events kept for each user; None keeps all."""
+
+
+def kind_weights(config: Config) -> dict[str, float]:
+    """Return the weight of each kind by its name in lower case; a kind that is not named weighs 1."""
+    return {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
+
+
+def event_weights(
+    by_kind: Float32[np.ndarray, " events"],
+    value: Float32[np.ndarray, " events"],
+    is_unhappy: Bool[np.ndarray, " events"],
+    config: Config,
+) -> Float32[np.ndarray, " events"]:
+    """Return the weight of each event.
+
+    Args:
+        by_kind: Weight of the event's kind.
+        value: NaN for an event without one, which then weighs in full.
+        is_unhappy: Whether its mood is unhappy.
+        config: Whether values count, and what an unhappy event weighs.
+    """
+    share = np.clip(value / np.float32(config.full_value), 0, 1)
+    weight = by_kind * np.where(np.isnan(share), np.float32(1), share) if config.values else by_kind
+    return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
+
+
+def table_weights(table: pl.DataFrame, config: Config) -> Float32[np.ndarray, " events"]:
+    """Return the weight of each row of an interactions table; kinds without a weight are logged once."""
+    weights = kind_weights(config)
+    unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))
+    if unknown:
+        _tell_unknown(tuple(unknown))
+    by_kind = table["kind"].replace_strict(weights, default=1.0, return_dtype=pl.Float32)
+    is_unhappy = (table["mood"] == "unhappy").fill_null(False).to_numpy() if "mood" in table.columns else False
+    value = table["value"].to_numpy()
+    return event_weights(by_kind.to_numpy(), value, np.broadcast_to(is_unhappy, len(value)), config)
+
+
+@lru_cache
+def _tell_unknown(kinds: tuple[str, ...]) -> None:
+    """Log unknown kinds once, although histories are built many times."""
+    logger.warning(
+        "Events of kind %s weigh 1 each; say what they mean in [histories] kinds.", ", ".join(map(repr, kinds))
+    )
