@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
+CHECKED = ["penchant.fusion", "penchant.metrics"]
+"""Packages whose shapes and types are checked while tests run."""
+install_import_hook(CHECKED, "shape_checks.checked")
 pytest_plugins = ["shop", "small_language_model"]
 ROOT = Path(__file__).resolve().parent.parent
 

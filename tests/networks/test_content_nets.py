@@ -34,11 +34,16 @@ def test_words_of_word2vec_are_mapped_to_the_width_asked_for() -> None:
 
 
 def test_pictures_of_any_side_and_channels_become_one_vector() -> None:
-    assert SmallImageNet(SIZE).eval()(torch.zeros(2, 3, 24, 24), torch.ones(2)).shape == (2, 8)
-    assert SmallImageNet(SIZE, channels=1).eval()(torch.zeros(2, 1, 30, 16), torch.ones(2)).shape == (2, 8)
+    assert SmallImageNet(SIZE).eval()(torch.zeros(2, 3, 24, 24), torch.ones(2, dtype=torch.long)).shape == (2, 8)
+    assert SmallImageNet(SIZE, channels=1).eval()(torch.zeros(2, 1, 30, 16), torch.ones(2, dtype=torch.long)).shape == (
+        2,
+        8,
+    )
 
 
 def test_the_order_of_points_makes_no_difference() -> None:
     net, points = PointNet(SIZE).eval(), torch.randn(2, 30, 6)
     mixed = points[:, torch.randperm(30)]
-    torch.testing.assert_close(net(points, torch.ones(2)), net(mixed, torch.ones(2)))
+    torch.testing.assert_close(
+        net(points, torch.ones(2, dtype=torch.long)), net(mixed, torch.ones(2, dtype=torch.long))
+    )

@@ -69,7 +69,7 @@ class Calibration:
     temperature: float = 1.0
     slope: Float64[np.ndarray, " classes"] = field(default_factory=lambda: np.zeros(0))
     intercept: Float64[np.ndarray, " classes"] = field(default_factory=lambda: np.zeros(0))
-    steps: tuple[Float64[np.ndarray, "2 knots"], ...] = ()
+    steps: tuple[Float64[np.ndarray, "2 _"], ...] = ()
 
     def apply(self, logits: LogProbability) -> Probability:
         """Return probabilities that sum to 1."""

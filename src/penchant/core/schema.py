@@ -443,7 +443,7 @@ class Parts:
     """
 
     kind: str
-    train: Int64[np.ndarray, " rows"]
-    validation: Int64[np.ndarray, " rows"]
-    test: Int64[np.ndarray, " rows"]
+    train: Int64[np.ndarray, " train"]
+    validation: Int64[np.ndarray, " validation"]
+    test: Int64[np.ndarray, " test"]
     checks: tuple[Finding, ...] = ()

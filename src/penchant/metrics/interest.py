@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import (
     accuracy_score,
@@ -96,8 +96,8 @@ class Classified:
 def classify(
     name: str,
     label: Bool[np.ndarray, " pairs"],
-    probability: Float64[np.ndarray, " pairs"],
-    group: Int64[np.ndarray, " pairs"],
+    probability: Float[np.ndarray, " scores"],
+    group: Int64[np.ndarray, " scores"],
     *,
     threshold: float = 0.5,
     config: Config | None = None,
@@ -107,7 +107,7 @@ def classify(
     Args:
         name: What the report calls it.
         label: Whether the user was truly interested.
-        probability: 0 to 1.
+        probability: 0 to 1; as many as there are labels.
         group: Row of the user, the unit that is drawn again for the interval.
         threshold: From `best_threshold` on validation pairs.
         config: How the interval is made.
@@ -136,20 +136,20 @@ def classify(
     )
 
 
-def roc(label: Bool[np.ndarray, " pairs"], probability: Float64[np.ndarray, " pairs"]) -> Curve:
+def roc(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"]) -> Curve:
     """Return false positive rate against true positive rate."""
     x, y, _ = roc_curve(label, probability)
     return _thinned(x, y)
 
 
-def precision_recall(label: Bool[np.ndarray, " pairs"], probability: Float64[np.ndarray, " pairs"]) -> Curve:
+def precision_recall(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"]) -> Curve:
     """Return recall against precision, recall ascending."""
     precision, recall, _ = precision_recall_curve(label, probability, drop_intermediate=True)
     return _thinned(recall[::-1], precision[::-1])
 
 
 def reliability(
-    label: Bool[np.ndarray, " pairs"], probability: Float64[np.ndarray, " pairs"], bins: int = 10
+    label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"], bins: int = 10
 ) -> Reliability:
     """Return calibration over bins of equal width.
 
@@ -165,7 +165,7 @@ def reliability(
 
 
 def best_threshold(
-    label: Bool[np.ndarray, " pairs"], probability: Float64[np.ndarray, " pairs"], *, aim: str = "accuracy"
+    label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"], *, aim: str = "accuracy"
 ) -> float:
     """Return the threshold that does best on validation pairs; the lowest of equals.
 
@@ -201,7 +201,7 @@ class Platt:
     intercept: float
 
     @classmethod
-    def fit(cls, label: Bool[np.ndarray, " pairs"], score: Float64[np.ndarray, " pairs"]) -> Platt:
+    def fit(cls, label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> Platt:
         """Fit on validation pairs.
 
         Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so few pairs cannot
@@ -221,14 +221,14 @@ class Platt:
         slope = float(model.coef_[0, 0]) / scale
         return cls(slope, float(model.intercept_[0]) - slope * centre)
 
-    def apply(self, score: Float64[np.ndarray, " pairs"]) -> Float64[np.ndarray, " pairs"]:
+    def apply(self, score: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
         """Return probabilities, 0 to 1."""
         return 0.5 * (1.0 + np.tanh(0.5 * (self.slope * np.asarray(score, np.float64) + self.intercept)))
 
 
 def auc_interval(
     label: Bool[np.ndarray, " pairs"],
-    probability: Float64[np.ndarray, " pairs"],
+    probability: Float[np.ndarray, " pairs"],
     group: Int64[np.ndarray, " pairs"],
     config: Config | None = None,
 ) -> Interval:
@@ -277,7 +277,7 @@ class RankOrder:
     def of(
         cls,
         label: Bool[np.ndarray, " pairs"],
-        probability: Float64[np.ndarray, " pairs"],
+        probability: Float[np.ndarray, " pairs"],
         member: Int64[np.ndarray, " pairs"],
     ) -> RankOrder:
         no = np.flatnonzero(~label)
@@ -307,7 +307,7 @@ def _thinned(x: Float64[np.ndarray, " points"], y: Float64[np.ndarray, " points"
     return Curve(tuple(x[kept].tolist()), tuple(y[kept].tolist()))
 
 
-def _check(label: Bool[np.ndarray, " pairs"], score: Float64[np.ndarray, " pairs"]) -> None:
+def _check(label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " scores"]) -> None:
     if len(label) != len(score):
         raise DataError(
             f"There are {len(label)} labels and {len(score)} scores.",

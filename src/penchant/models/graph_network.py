@@ -178,7 +178,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
             self.target = vectors.cpu().numpy()
         return self
 
-    def _folds(self, rows: sparse.csr_array) -> list[Int64[np.ndarray, " users"]]:
+    def _folds(self, rows: sparse.csr_array) -> list[Int64[np.ndarray, " _"]]:
         """Return those who decide when to stop, then everyone else in parts of equal size."""
         rng = generator(self.config.seed, "train.folds")
         users = rng.permutation(np.flatnonzero(np.diff(rows.indptr) > 1))
@@ -186,7 +186,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         return [np.sort(users[:held]), *np.array_split(users[held:], FOLDS)]
 
     def _build(
-        self, train: Histories, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " users"]], content: Content
+        self, train: Histories, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " _"]], content: Content
     ) -> Smoothed:
         config = self.config
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
@@ -291,7 +291,7 @@ class Halves:
     """Histories cut in two at random, anew each epoch; a batch is of one fold. Fold 0 is not learned from."""
 
     def __init__(
-        self, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " users"]], config: GraphNetworkConfig
+        self, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " _"]], config: GraphNetworkConfig
     ) -> None:
         self.rows, self.folds, self.config = rows, folds, config
 

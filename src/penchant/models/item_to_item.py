@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Real
 from pydantic import Field
 from scipy import sparse
 from typing_extensions import TypeVar
@@ -153,7 +153,7 @@ def liked(histories: Histories, max_weight: float = 1.0) -> sparse.csr_array:
     return matrix
 
 
-def power(values: Float32[np.ndarray, " n"], exponent: float) -> Float32[np.ndarray, " n"]:
+def power(values: Real[np.ndarray, " n"], exponent: float) -> Float32[np.ndarray, " n"]:
     """Return values ** exponent, 0 where the value is 0."""
     values = np.asarray(values, np.float64)
     out = np.zeros_like(values)

@@ -187,7 +187,7 @@ class VisionNet(nn.Module):
         mapped: Tensor = self.out(features)
         return mapped
 
-    def _features(self, pixels: Float[Tensor, "B C H W"]) -> Float[Tensor, "B W"]:
+    def _features(self, pixels: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
         if self.vision.family == EFFICIENTNET:
             found: Tensor = self.body.extract_features(pixels).mean((2, 3))
             return found

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class TrainerConfig(Settings):
     """auto: the first GPU if there is one, else the CPU."""
 
 
+@runtime_checkable
 class Batches(Protocol[B_co]):
     """A source of training batches."""
 
