@@ -23,7 +23,6 @@ from penchant.experiment.pool import Panel
 from penchant.experiment.selection import Judge
 from penchant.fusion.late import Weights
 from penchant.models import MODELS
-from penchant.models.llm import latest
 from penchant.pipelines.recommendation import read_config
 
 NETWORK = {"held_out_users": 150}
@@ -70,7 +69,8 @@ def main() -> None:
 def few(histories: Histories, num_users: int, num_events: int) -> Histories:
     able = np.flatnonzero(histories.lengths() > 1)
     users = generator(0, "train.users").choice(able, min(num_users, len(able)), replace=False)
-    return latest(histories.take(np.sort(users)), num_events)
+    chosen = histories.take(np.sort(users))
+    return chosen.where(chosen.ages() < num_events)
 
 
 if __name__ == "__main__":
