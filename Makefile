@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard docs messages clean
+.PHONY: help demo test test-slow check format bench leaderboard mutants figures docs messages clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
+
+figures: $(STAMP)  ## write the figures of the READMEs from the reports in runs/ (FIGURES=--check: compare only)
+	$(BIN)/python benchmarks/figures.py $(FIGURES)
 
 mutants: $(STAMP)  ## mutation testing, see benchmarks/MUTANTS.md (MUTANTS="experiment/pool.py metrics" SAMPLE=100 SEED=0)
 	$(BIN)/python benchmarks/mutants.py $(MUTANTS) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)
