@@ -111,7 +111,7 @@ def test_headline_numbers_equal_those_of_a_plain_second_implementation(home: Pat
         len(plain.items),
     )
     assert plain.items == bundle.catalog.item_ids
-    expected["Penchant"] = plain.measure(bundle.scores(histories), plain.known, plain.wanted)
+    expected["Penchant"] = plain.measure(bundle.score(histories), plain.known, plain.wanted)
     for name, (recall, ndcg) in expected.items():
         found = rows[name]["recall@20"]["mean"], rows[name]["ndcg@20"]["mean"]
         assert found == pytest.approx((recall, ndcg), abs=1e-6), name

@@ -202,3 +202,14 @@ def test_groups_of_users_hold_every_user_once(monkeypatch):
     assert grouped.sum() == rows.sum()
     assert intervals._grouped(rows[:3]) is not None
     assert np.array_equal(intervals._grouped(rows[:3]), rows[:3])
+
+
+def test_a_draw_in_which_nobody_counts_is_left_out():
+    values = np.full(30, np.nan)
+    values[:12] = np.arange(12)
+    few = np.full(30, np.nan)
+    few[0] = 3.0
+    table = intervals.Resampled(np.column_stack([values, few]), Config(resamples=100))
+    assert np.isnan(table._means[:, 1]).any()
+    assert set(table._means[~np.isnan(table._means[:, 1]), 1]) == {3.0}
+    assert table.interval(0).low < table.interval(0).mean < table.interval(0).high

@@ -201,3 +201,13 @@ def test_lists_that_repeat_padding_are_accepted_and_a_repeat_in_a_later_block_is
     with pytest.raises(DataError, match="A list holds item row 2 twice") as caught:
         ranking.measure(lists([[0, 1], [1, 2], [0, 2], [2, 2]]), truth_of([[0]] * 4, 3), ks=(2,))
     assert "user 'u3'" in caught.value.where
+
+
+def test_hit_rate_is_a_number_and_not_a_truth_value():
+    assert ranking.hit_rate(np.array([[True], [False]]), np.ones(2, np.int64), 1).dtype == np.float64
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [[1.0, 0.0]]])
+def test_a_metric_that_gives_no_number_for_each_user_is_refused(values):
+    with pytest.raises(ConfigError, match="The metric 'x' gave"):
+        ranking._per_user("x", values, 2)
