@@ -85,7 +85,7 @@ def fit(
     *,
     seed: int,
 ) -> Fitted:
-    """Fit every classifier on train, choose and weigh on validation; test is not looked at.
+    """Fit every classifier on train, choose and weigh on validation; rows of the test are cut off first.
 
     Args:
         tables: Name to settings; `model` says which classifier.
@@ -96,9 +96,12 @@ def fit(
         config: How.
         seed: Of networks.
     """
+    both = np.sort(np.concatenate([parts.train, parts.validation]))
+    view, labels = view.take(both), labels[both]
+    train_rows, validation_rows = np.searchsorted(both, parts.train), np.searchsorted(both, parts.validation)
     count, present = len(classes), presence(view)
-    train = lesson(parts.train, labels[parts.train], count, present[parts.train], config.imbalance)
-    validation = plain(parts.validation, labels[parts.validation], count)
+    train = lesson(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
+    validation = plain(validation_rows, labels[validation_rows], count)
     judge = make_judge(config.choose_by)
     members: dict[str, Classifier] = {}
     seconds: dict[str, float] = {}
@@ -107,7 +110,7 @@ def fit(
         members[name] = make_classifier(name, table).fit(view, train, validation, judge, seed=seed)
         seconds[name] = perf_counter() - began
         logger.info("  %s: fitted in %.1f s", name, seconds[name])
-    found, there = look(members, view.take(parts.validation))
+    found, there = look(members, view.take(validation_rows))
     prior = np.log((np.bincount(train.labels, minlength=count) + 0.5) / (len(train.labels) + 0.5 * count))
     teams, alone, fused = _teams(members, view, config)
     rows = {
@@ -124,8 +127,7 @@ def fit(
     }
     ours = max(fused or alone or tuple(rows), key=lambda name: scores[name])
     if config.refit:
-        both = np.sort(np.concatenate([parts.train, parts.validation]))
-        more = lesson(both, labels[both], count, present[both], config.imbalance)
+        more = lesson(np.arange(len(both)), labels, count, present, config.imbalance)
         members = {name: member.refit(view, more) for name, member in members.items()}
     return Fitted(members, rows, uses, ours, alone, fused, scores, seconds)
 

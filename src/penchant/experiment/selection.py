@@ -5,7 +5,7 @@ In: tables of members in which a list means "one of these". Out: the same tables
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,10 @@ from penchant.core.schema import Content, Histories
 from penchant.experiment.pool import Panel
 from penchant.fusion.fusion import Fusion, make_fusion
 from penchant.fusion.late import Weights
+from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
 from penchant.models.factory import MemberTables, make_member
-
-Score = Callable[[Panel, str], float]
 
 
 class Config(Settings):
@@ -65,16 +64,9 @@ class Judge:
         return cls(histories.take(users), truth.take(users), at, candidates)
 
     def __call__(self, panel: Panel, weights: Weights) -> float:
-        """Return the mean NDCG of one weighting."""
+        """Return the mean NDCG of one weighting; a user who liked nothing counts as 0."""
         ranked = panel.rank({"": weights}, self.histories, self.at, candidates=self.candidates)[""].item_index
-        liked = self.truth.weight > 0
-        keys = np.unique(self.truth.user_index()[liked] * self.truth.num_items + self.truth.item_index[liked])
-        wanted = np.arange(len(ranked))[:, None] * self.truth.num_items + ranked
-        hits = np.isin(wanted, keys) & (ranked >= 0)
-        count = np.bincount(keys // self.truth.num_items, minlength=len(ranked))
-        discount = 1 / np.log2(np.arange(hits.shape[1]) + 2)
-        ideal = np.concatenate([[np.inf], np.cumsum(discount)])[np.minimum(count, hits.shape[1])]
-        return float(np.mean(hits @ discount / ideal))
+        return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.at).mean())
 
 
 def choose_settings(

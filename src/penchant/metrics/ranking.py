@@ -148,10 +148,15 @@ def ndcg(
 
     Source: Järvelin and Kekäläinen, 2002; binary gains, discount 1 / log2(rank + 1).
     """
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    discount = discounted_gain(np.arange(k), k)
     ideal = np.concatenate([[0.0], np.cumsum(discount)])[np.minimum(num_relevant, k)]
     gain = hits[:, :k] @ discount[: hits.shape[1]]
     return np.divide(gain, ideal, out=np.zeros_like(gain), where=ideal > 0)
+
+
+def discounted_gain(rank: Int64[np.ndarray, " hits"], k: int) -> Float64[np.ndarray, " hits"]:
+    """Return what hits at these ranks add to the gain at k: 1 / log2(rank + 2), 0 from rank k on; rank 0 is the top."""
+    return np.where(rank < k, 1.0 / np.log2(rank + 2.0), 0.0)
 
 
 def reciprocal_rank(

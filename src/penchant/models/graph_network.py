@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from penchant.core.schema import Content, Histories
 from penchant.core.seeds import generator
 from penchant.fusion.imputation import item_graph
+from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import centred_unit, nearest_fitted, neighbour_graph, pick, row_normalised
 from penchant.models.item_to_item import event_matrix, liked
 from penchant.models.member import Member
@@ -219,8 +220,10 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         for user, item in zip(
             torch.split(half.target_user, JUDGED), torch.split(half.target_item, JUDGED), strict=True
         ):
-            rank = (scores[user] >= scores[user, item][:, None]).sum(1).cpu() - 1  # of equal scores the worst place
-            total.index_add_(0, user, torch.where(rank < FORETOLD_AT, 1 / torch.log2(rank + 2.0), 0.0))
+            rank = (scores[user] >= scores[user, item][:, None]).sum(
+                1
+            ).cpu().numpy() - 1  # of equal scores the worst place
+            total.index_add_(0, user, torch.from_numpy(discounted_gain(rank, FORETOLD_AT)).float())
         return float((total / count.clamp(min=1))[count > 0].mean())
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:

@@ -24,6 +24,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.core.seeds import generator
+from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
 from penchant.models.member import Member
 from penchant.networks import BACKBONES, losses
@@ -271,7 +272,7 @@ class Sequence(Member[SequenceT_co]):
             right = scores.gather(1, wanted[:, None])
             scores[batch.user_index(), batch.item_index.astype(np.int64)] = -torch.inf
             rank = (scores > right).sum(1).cpu().numpy()
-            gains.append(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0))
+            gains.append(discounted_gain(rank, 10))
         return float(np.concatenate(gains).mean())
 
     def _states(self, histories: Histories, users: Int64[np.ndarray, " chosen"]) -> Float[Tensor, "users D"]:
