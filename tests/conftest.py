@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 CHECKED = ["penchant.fusion", "penchant.metrics"]
 """Packages whose shapes and types are checked while tests run."""
 install_import_hook(CHECKED, "shape_checks.checked")
-pytest_plugins = ["shop", "small_language_model"]
+pytest_plugins = ["hand_made", "shop", "small_language_model"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,260 @@
+"""What members see, what weights are fitted on, and what is fitted again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hand_made import Told, Witness, channel, histories
+from penchant.core.schema import BEHAVIOUR, Content, Histories
+from penchant.experiment import fit as fitting
+from penchant.experiment.defaults import BASELINES
+from penchant.experiment.fit import OURS, WITHOUT_BANDS, WITHOUT_NETWORKS, Config, Stage, Trained, fit
+from penchant.experiment.pool import Panel
+from penchant.experiment.selection import Judge
+from penchant.fusion import late
+from penchant.fusion.concat import Concat
+from penchant.models.factory import MemberTables
+
+pytestmark = pytest.mark.usefixtures("hand_made")
+ITEMS = 6
+TRAIN = histories([[0, 1], [1, 2, 0], [3, 1], [4, 0]], ITEMS)
+TRUTH = histories([[2], [3], [5], [1]], ITEMS)
+BOTH = histories([[0, 1, 2], [1, 2, 0, 3], [3, 1, 5], [4, 0, 1]], ITEMS)
+LIFTED = {"plot": 3, "still": 4, "poster": 5}  # the item each channel lifts
+
+
+def content() -> Content:
+    channels = {}
+    for name, item in LIFTED.items():
+        values = np.random.default_rng(item).normal(size=(ITEMS, 3))
+        values[:, 0] = np.arange(ITEMS) == item
+        channels[name] = channel(name, "text" if name == "plot" else "image", values.tolist())
+    return Content(channels, Concat(Concat.Config(dim=2))(channels))
+
+
+TABLES: MemberTables = {
+    "popularity": {"model": "popularity"},
+    "mixed": {"model": "witness"},
+    "alike": {"model": "content_witness"},
+    "like_plot": {"model": "content_witness", "reads": ["plot"]},
+    "slow": {"model": "costly_witness"},
+}
+
+
+def learn(
+    tables: MemberTables = TABLES,
+    *,
+    validation: Stage | None = None,
+    final: Histories = BOTH,
+    known: Content | None = None,
+    cache: Path | None = None,
+    **settings: Any,
+) -> Trained:
+    stage = Stage(TRAIN, TRUTH) if validation is None else validation
+    return fit(
+        tables, stage, final, known or content(), Concat(Concat.Config(dim=2)), Config(**settings), at=3, cache=cache
+    )
+
+
+def witness(panel: Panel, name: str) -> Witness:
+    member = panel.members[name]
+    assert isinstance(member, Witness)
+    return member
+
+
+@pytest.mark.parametrize("networks", [False, True])
+def test_mutant_arms_see_every_channel_dies(networks: bool) -> None:
+    pool = learn(ablate_networks=networks).before
+    arms = {
+        "mixed [plot]": {"plot"},
+        "mixed [poster, still]": {"still", "poster"},
+        "alike [plot]": {"plot"},
+        "alike [poster, still]": {"still", "poster"},
+    }
+    if networks:
+        arms |= {"slow [plot]": {"plot"}, "slow [poster, still]": {"still", "poster"}, "slow [no content]": set()}
+    for name, allowed in arms.items():
+        member = witness(pool, name)
+        assert member.saw == allowed
+        assert member.fused == ("+".join(c for c in LIFTED if c in allowed) or None)  # fused anew from what is left
+        scores = member.score(TRAIN)[0]  # a channel that was seen lifts its item
+        assert {c for c, item in LIFTED.items() if scores[item] > scores[0]} == allowed
+    assert {name for name in pool.members if "[" in name} == set(arms)
+    for name in ("mixed", "alike", "like_plot", "slow"):
+        assert witness(pool, name).saw == set(LIFTED)
+        assert witness(pool, name).fused == "plot+still+poster"
+
+
+def test_an_arm_without_behaviour_has_no_member_that_learns_from_it() -> None:
+    trained = learn()
+    for row in trained.rows:
+        if row.role == "ablation" and BEHAVIOUR not in row.uses:
+            assert not any(trained.pool.members[name].learns_from_behaviour for name in row.weights)
+
+
+def test_rows_are_named_by_what_they_use() -> None:
+    trained = learn()
+    roles = {row.name: row.role for row in trained.rows}
+    assert trained.rows[0] is trained.ours
+    assert (trained.ours.name, trained.ours.role) == (OURS, "ours")
+    assert trained.ours.uses == {BEHAVIOUR, "text", "image"}
+    ablation = {name for name, role in roles.items() if role == "ablation"}
+    assert ablation == {"behaviour", "behaviour, text", "behaviour, image", "image", "text"}
+    without = next(row for row in trained.rows if row.name == WITHOUT_NETWORKS)
+    assert (without.role, without.uses) == ("member", trained.ours.uses)
+    assert not any("slow" in name for name in without.weights)
+    assert {row.name for row in trained.rows if row.role == "baseline"} == set(BASELINES)
+    for row in trained.rows:
+        if row.role == "baseline" or (row.role == "member" and not row.uses):
+            assert dict(row.weights) == {row.name: 1.0}
+    assert {row.name for row in trained.rows if row.role == "member" and not row.uses} == set(trained.ours.weights)
+
+
+def test_without_ablation_no_arm_is_fitted() -> None:
+    trained = learn(ablation=False)
+    assert set(trained.before.members) == {*TABLES, *BASELINES}
+    assert {row.role for row in trained.rows} == {"ours", "baseline", "member"}
+
+
+def test_refit_sees_train_and_validation_and_the_member_before() -> None:
+    trained = learn()
+    used = {name for row in trained.rows for name in row.weights}
+    assert set(trained.pool.members) == used
+    for name, member in trained.pool.members.items():
+        if isinstance(member, Witness):
+            assert member.events == BOTH.item_index.tolist()
+            assert member.before is trained.before.members[name]
+            assert member.saw == witness(trained.before, name).saw
+            assert member.fused == witness(trained.before, name).fused
+    for member in trained.before.members.values():
+        if isinstance(member, Witness):
+            assert member.events == TRAIN.item_index.tolist()
+            assert member.before is None
+    assert set(trained.seconds) == used
+
+
+def test_without_refit_the_members_are_those_of_train() -> None:
+    trained = learn(refit=False)
+    assert trained.pool is trained.before
+    assert all(m.events == TRAIN.item_index.tolist() for m in trained.pool.members.values() if isinstance(m, Witness))
+
+
+def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_before_refit() -> None:
+    tables = {
+        "popularity": {"model": "popularity"},
+        "ease": {"model": "ease", "regularisation": 2},
+        "mixed": {"model": "witness"},
+    }
+    one = learn(tables)
+    other = learn(tables, validation=Stage(TRAIN, histories([[5], [4], [4], [3]], ITEMS)))
+    assert dict(one.ours.weights) != dict(other.ours.weights)
+    for name in tables:
+        for pool in ("before", "pool"):
+            if name in getattr(one, pool).members and name in getattr(other, pool).members:
+                first, second = (getattr(t, pool).members[name].score(TRAIN) for t in (one, other))
+                assert (first == second).all()
+
+
+def test_validation_scores_are_those_of_members_fitted_on_train() -> None:
+    trained = learn(ablation=False)
+    judge = Judge.sample(TRAIN, TRUTH, 3, 2000, None)
+    for name in BASELINES:
+        assert trained.validation[name] == judge(trained.before, late.Weights({name: 1.0}))
+    assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
+
+
+def test_candidates_of_validation_reach_scores_and_weights() -> None:
+    allowed = np.array([False, False, True, True, False, True])
+    trained = learn(ablation=False, validation=Stage(TRAIN, TRUTH, allowed))
+    judge = Judge.sample(TRAIN, TRUTH, 3, 2000, allowed)
+    assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
+    names = sorted(TABLES)
+    moments = trained.before.moments(names, TRAIN, TRUTH, late.Config(), candidates=allowed)
+    wanted = dict(zip(names, late.fit_weights(moments.total(), late.Config()), strict=True))
+    assert dict(trained.ours.weights) == pytest.approx({n: w for n, w in wanted.items() if w > 0}, abs=1e-6)
+
+
+def checkpoints(trained: Trained) -> tuple[str, str]:
+    """Return where the costly member keeps its epochs on train, and when fitted again."""
+    before, after = (panel.members["slow"].checkpoint for panel in (trained.before, trained.pool))
+    assert before is not None
+    assert after is not None
+    return before.name, after.name
+
+
+def test_checkpoints_are_of_these_events_settings_and_encoders_only(tmp_path: Path) -> None:
+    tables: MemberTables = {"slow": {"model": "costly_witness"}}
+    first = checkpoints(learn(tables, cache=tmp_path))
+    assert len(set(first)) == 2
+    assert checkpoints(learn(tables, cache=tmp_path)) == first
+    other_validation = Stage(TRAIN, histories([[5], [3], [5], [1]], ITEMS))
+    assert checkpoints(learn(tables, cache=tmp_path, validation=other_validation)) == first
+    later = Histories(**{**vars(BOTH), "at": BOTH.at + 1})
+    moved = checkpoints(learn(tables, cache=tmp_path, final=later))
+    assert moved[0] == first[0]
+    assert moved[1] != first[1]
+    for part, value in {
+        "weight": TRAIN.weight / 2,
+        "at": TRAIN.at + 1,
+        "item_index": TRAIN.item_index[::-1].copy(),
+    }.items():
+        stage = Stage(Histories(**{**vars(TRAIN), part: value}), TRUTH)
+        changed = checkpoints(learn(tables, cache=tmp_path, validation=stage))
+        assert changed[0] != first[0], part
+        assert changed[1] == first[1], part
+    longer = Stage(Histories(**{**vars(TRAIN), "offsets": np.array([0, 3, 5, 7, 9])}), TRUTH)
+    assert checkpoints(learn(tables, cache=tmp_path, validation=longer))[0] != first[0]
+    assert not set(checkpoints(learn({"slow": {"model": "costly_witness", "lift": 2.0}}, cache=tmp_path))) & set(first)
+    encoded = content()
+    still = Content({**encoded.channels, "still": channel("still", "image", [[0.0]] * ITEMS)})
+    same_encoder = checkpoints(learn(tables, cache=tmp_path, known=still))
+    assert same_encoder == first
+    fewer = Content({name: e for name, e in encoded.channels.items() if name != "still"})
+    assert not set(checkpoints(learn(tables, cache=tmp_path, known=fewer))) & set(first)
+
+
+def test_each_arm_has_a_checkpoint_of_its_own_and_quick_members_have_none(tmp_path: Path) -> None:
+    trained = learn(cache=tmp_path, ablate_networks=True)
+    slow = [m.checkpoint for name, m in trained.before.members.items() if name.startswith("slow")]
+    assert len(slow) == len(set(slow)) == 4
+    assert all(folder is not None and folder.parent == tmp_path for folder in slow)
+    assert all(m.checkpoint is None for name, m in trained.before.members.items() if not name.startswith("slow"))
+    assert learn().before.members["slow"].checkpoint is None
+
+
+def bands_world(long_want: int) -> tuple[Panel, Stage]:
+    """Return short histories that want what "early" says and long ones that want what "late" (0) or "early" (1) says."""
+    rng, rows, truth, said = np.random.default_rng(0), [], [], {"early": {}, "late": {}}
+    for user in range(400):
+        length = 2 if user % 2 else 8
+        rows.append(list(range(length)))
+        scores = {name: rng.normal(size=20) for name in said}
+        for name, own in scores.items():
+            said[name][f"u{user}"] = own.tolist()
+        wanted = scores["early" if length == 2 or long_want else "late"]
+        truth.append([8 + int(np.argmax(wanted[8:]))])
+    return Panel({name: Told(own) for name, own in said.items()}), Stage(histories(rows, 20), histories(truth, 20))
+
+
+@pytest.mark.parametrize("long_want", [0, 1])
+def test_bands_are_used_where_long_histories_want_something_else(long_want: int) -> None:
+    panel, stage = bands_world(long_want)
+    judge = Judge.sample(stage.histories, stage.truth, 5, 2000, None)
+    plan = fitting.Plan(frozenset({BEHAVIOUR}), ("early", "late"))
+    rows, score = fitting._weigh([plan], panel, stage, Config(), judge)
+    assert score == max(judge(panel, row.weights) for row in rows)
+    if long_want:
+        assert [row.name for row in rows] == [OURS]
+        assert rows[0].weights.bands == ()
+        assert rows[0].weights["early"] > 0.95
+    else:
+        assert [row.name for row in rows] == [OURS, WITHOUT_BANDS]
+        assert rows[0].weights.starts == (8,)
+        assert rows[0].weights.bands[0]["early"] > 0.9
+        assert rows[0].weights.bands[1]["late"] > 0.9
+        assert rows[1].weights.bands == ()
+        assert score > judge(panel, rows[1].weights)

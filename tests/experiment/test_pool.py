@@ -1,0 +1,176 @@
+"""Lists, pair scores and moments of a pool, against plain loops over the same numbers."""
+
+from __future__ import annotations
+
+from math import inf, isinf, sqrt
+from statistics import fmean, pstdev
+
+import numpy as np
+import pytest
+
+from hand_made import Told, histories
+from penchant.core.schema import Content
+from penchant.experiment.pool import Panel
+from penchant.fusion.late import FOLDS, Config, Weights
+from penchant.models import ensemble
+from penchant.models.ensemble import Stack, batch_users, top_k
+
+ITEMS = 6
+SAID = {
+    "near": {"u0": [5, 1, 4, 2, 3, 0], "u1": [0, 1, 2, 3, 4, 5], "u2": [2, 2, 2, 7, 2, 2], "u3": [1, 0, 3, 0, 0, 9]},
+    "far": {"u0": [0, 9, 1, 1, 3, 2], "u1": [6, 1, 0, 0, 2, 4], "u2": [3, 1, 4, 1, 5, 9], "u3": [2, 7, 1, 8, 2, 8]},
+    "mute": {user: [4, 4, 4, 4, 4, 4] for user in ("u0", "u1", "u2", "u3")},
+}
+KNOWN = histories([[0], [5, 4], [3, 1, 0], []], ITEMS, [[1], [1, -1], [1, 1, 1], []])
+TRUTH = histories([[2, 4], [3, 5], [2], [5, 5, 1]], ITEMS, [[1, 1], [1, 1], [-1], [1, 1, 1]])
+CANDIDATES = np.array([True, True, True, True, True, False])
+BANDS = Weights({"near": 0.5, "far": 0.5}, (2,), ({"near": 1.0, "far": 0.25}, {"near": 0.0, "far": 1.0}))
+
+
+def panel() -> Panel:
+    return Panel({name: Told(scores) for name, scores in SAID.items()})
+
+
+def z(name: str, user: str) -> list[float]:
+    """Return a member's scores with mean 0 and deviation 1; zeros where it says the same of every item."""
+    row = SAID[name][user]
+    spread = pstdev(row)
+    return [0.0] * ITEMS if spread == 0 else [(value - fmean(row)) / spread for value in row]
+
+
+def known(user: int) -> set[int]:
+    return set(KNOWN.rows(user, user + 1).item_index.tolist())
+
+
+def ranked(weights: dict[str, float], user: int, allowed: set[int]) -> list[tuple[float, int]]:
+    """Return (score, item) of what may be listed, best first, equal scores by item."""
+    total = [sum(w * z(name, f"u{user}")[item] for name, w in weights.items()) for item in range(ITEMS)]
+    return sorted(
+        ((total[i], i) for i in sorted(allowed - known(user))), key=lambda pair: (-round(pair[0], 5), pair[1])
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4096])
+@pytest.mark.parametrize("candidates", [None, CANDIDATES])
+def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
+    monkeypatch: pytest.MonkeyPatch, batch: int, candidates: np.ndarray | None
+) -> None:
+    monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
+    assert batch_users(ITEMS) == batch
+    rows = {"one": Weights({"near": 1.0}), "both": Weights({"near": 0.3, "far": 0.7}), "bands": BANDS}
+    lists = panel().rank(rows, KNOWN, 4, candidates=candidates)
+    allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
+    for name, found in lists.items():
+        assert found.user_ids == KNOWN.user_ids
+        assert found.item_index.shape == (4, 4)
+        for user in range(4):
+            own = dict(rows[name])
+            if name == "bands":
+                own = dict(BANDS.bands[0] if len(known(user)) < 2 else BANDS.bands[1])
+            wanted = ranked(own, user, allowed)[:4]
+            short = 4 - len(wanted)
+            assert found.item_index[user].tolist() == [item for _, item in wanted] + [-1] * short
+            np.testing.assert_allclose(found.score[user], [score for score, _ in wanted] + [-inf] * short, atol=1e-5)
+
+
+def test_a_list_by_hand() -> None:
+    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
+    assert lists.item_index.tolist() == [[2, 4, 3, 1], [3, 2, 1, 0], [2, 4, -1, -1], [2, 0, 1, 3]]
+
+
+def test_equal_scores_inside_a_list_are_ordered_by_item() -> None:
+    scores = np.full((2, 300), -9.0, np.float32)
+    scores[0, [250, 120]], scores[0, [299, 3, 40]] = 1, 0
+    scores[1] = 2
+    scores[1, [7, 11]] = -np.inf, -1
+    assert top_k(scores, 5, ["a", "b"]).item_index[0].tolist() == [120, 250, 3, 40, 299]
+    assert top_k(scores, 300, ["a", "b"]).item_index[1].tolist() == [*range(7), *range(8, 11), *range(12, 300), 11, -1]
+
+
+def test_a_list_is_no_longer_than_the_catalog() -> None:
+    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, 9)[""]
+    assert lists.item_index.shape == (4, ITEMS)
+    assert (lists.item_index == -1).sum(1).tolist() == [1, 2, 3, 0]
+
+
+@pytest.mark.parametrize("weights", [Weights({"near": 0.3, "far": 0.7}), BANDS])
+def test_the_stack_recommends_what_the_pool_ranks(weights: Weights) -> None:
+    pool = panel()
+    one = pool.rank({"": weights}, KNOWN, 4, candidates=CANDIDATES)[""]
+    other = Stack.build(pool.members, weights, Content()).recommend(KNOWN, 4, candidates=CANDIDATES)
+    assert (one.item_index == other.item_index).all()
+    np.testing.assert_allclose(one.score, other.score, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4096])
+def test_pair_scores_are_the_members_z_scores(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
+    users, items = np.array([3, 0, 3, 1, 0]), np.array([5, 0, 1, 2, 4])
+    pool = panel()
+    found = pool.pair_scores(KNOWN, users, items, ["far", "near"])
+    wanted = [[z(name, f"u{u}")[i] for name in ("far", "near")] for u, i in zip(users, items, strict=True)]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert set(pool.seconds) == {"far", "near"}
+
+
+def plain_moments(names: list[str], users: list[int], allowed: set[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of products over open items, and of the z-scores of what was chosen."""
+    gram, target = np.zeros((len(names), len(names))), np.zeros(len(names))
+    for user in users:
+        open_items = sorted(allowed - known(user))
+        truth = TRUTH.rows(user, user + 1)
+        chosen = {int(i) for i, w in zip(truth.item_index, truth.weight, strict=True) if w > 0} & set(open_items)
+        scores = [z(name, f"u{user}") for name in names]
+        for m, one in enumerate(scores):
+            for n, other in enumerate(scores):
+                gram[m, n] += sum(one[item] * other[item] for item in open_items)
+            target[m] += sum(one[item] for item in chosen) / sqrt(max(len(chosen), 1))
+    return gram, target
+
+
+@pytest.mark.parametrize("batch", [1, 4096])
+@pytest.mark.parametrize("candidates", [None, CANDIDATES])
+def test_moments_are_a_plain_sum_over_open_items(
+    monkeypatch: pytest.MonkeyPatch, batch: int, candidates: np.ndarray | None
+) -> None:
+    monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
+    names = ["far", "mute", "near"]
+    found = panel().moments(names, KNOWN, TRUTH, Config(), candidates=candidates)
+    allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
+    gram, target = plain_moments(names, [0, 1, 2, 3], allowed)
+    np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
+    np.testing.assert_allclose(found.total().target, target, atol=1e-4)
+    assert found.starts == ()
+    for fold in range(FOLDS):  # users take turns
+        one = plain_moments(names, [fold], allowed)
+        np.testing.assert_allclose(found.cells[0][fold].gram, one[0], atol=1e-4)
+        np.testing.assert_allclose(found.cells[0][fold].target, one[1], atol=1e-4)
+
+
+def test_moments_of_few_users_take_evenly_spaced_ones_that_chose_something() -> None:
+    some = histories([[2, 4], [], [2], [5, 5, 1]], ITEMS)
+    found = panel().moments(["near"], KNOWN, some, Config(max_users=2))
+    gram = sum(plain_moments(["near"], [user], set(range(ITEMS)))[0] for user in (0, 3))
+    np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
+
+
+def test_users_of_each_band_are_summed_apart() -> None:
+    count = 240
+    rows = [[0] if user % 2 else [0, 1, 2] for user in range(count)]
+    scores = {f"u{user}": [0, 1, 2, 3, 5, float(user)] for user in range(count)}
+    pool = Panel({"m": Told(scores)})
+    found = pool.moments(["m"], histories(rows, 6), histories([[5]] * count, 6), Config(bands=2))
+    assert found.starts == (3,)
+    for band in range(2):
+        for fold in range(FOLDS):
+            users = [user for user in range(count) if user % FOLDS == fold and (len(rows[user]) >= 3) == bool(band)]
+            wanted = 0.0
+            for user in users:
+                row = scores[f"u{user}"]
+                wanted += (row[5] - fmean(row)) / pstdev(row)
+            assert found.cells[band][fold].target[0] == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+def test_blocked_items_have_no_score() -> None:
+    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, ITEMS)[""]
+    assert [isinf(score) for score in lists.score[2]] == [False] * 3 + [True] * 3

@@ -1,0 +1,145 @@
+"""The better setting is chosen, by an NDCG that a plain implementation gives too."""
+
+from __future__ import annotations
+
+from math import log2
+
+import numpy as np
+import pytest
+
+from hand_made import Dial, Told, channel, histories
+from penchant.core.schema import Content, Histories
+from penchant.experiment.pool import Panel
+from penchant.experiment.selection import Config, Judge, choose_fusion, choose_settings
+from penchant.fusion.concat import Concat
+from penchant.fusion.fusion import make_fusion
+from penchant.fusion.late import Weights
+from penchant.models.content import ContentKNN
+
+pytestmark = pytest.mark.usefixtures("hand_made")
+ITEMS = 8
+ONE = Weights({"m": 1.0})
+
+
+def plain_ndcg(scores: dict[str, list[float]], known: Histories, truth: Histories, at: int, allowed: set[int]) -> float:
+    """Return the mean NDCG in plain Python: binary gains, the ideal list as long as there are true items."""
+    total = 0.0
+    for user, name in enumerate(known.user_ids):
+        seen = set(known.rows(user, user + 1).item_index.tolist())
+        own = truth.rows(user, user + 1)
+        wanted = {int(item) for item, weight in zip(own.item_index, own.weight, strict=True) if weight > 0}
+        listed = sorted(sorted(allowed - seen), key=lambda item: -scores[name][item])[:at]
+        gain = sum(1 / log2(place + 2) for place, item in enumerate(listed) if item in wanted)
+        ideal = sum(1 / log2(place + 2) for place in range(min(at, len(wanted))))
+        total += gain / ideal if ideal else 0.0
+    return total / len(known)
+
+
+def random_world(seed: int) -> tuple[dict[str, list[float]], Histories, Histories]:
+    rng = np.random.default_rng(seed)
+    rows, later, liked = [], [], []
+    for _ in range(20):
+        order, length, wanted = rng.permutation(ITEMS), rng.integers(0, 4), rng.integers(1, 5)
+        rows.append(order[:length].tolist())
+        later.append([*order[length : length + wanted].tolist(), int(order[length])])  # the first again
+        liked.append([float(rng.choice([1, 0.5, -1])) for _ in later[-1]])
+    scores = {f"u{user}": rng.normal(size=ITEMS).round(3).tolist() for user in range(20)}
+    return scores, histories(rows, ITEMS), histories(later, ITEMS, liked)
+
+
+@pytest.mark.parametrize("at", [1, 3, 20])
+@pytest.mark.parametrize("allowed", [None, {0, 2, 3, 5, 7}])
+def test_mutant_a_validation_scorer_that_returns_a_constant_dies(at: int, allowed: set[int] | None) -> None:
+    mask = None if allowed is None else np.isin(np.arange(ITEMS), list(allowed))
+    found = set()
+    for seed in range(3):
+        scores, known, truth = random_world(seed)
+        judge = Judge(known, truth, at, mask)
+        value = judge(Panel({"m": Told(scores)}), ONE)
+        assert value == pytest.approx(plain_ndcg(scores, known, truth, at, allowed or set(range(ITEMS))), abs=1e-12)
+        found.add(value)
+    assert len(found) == 3
+
+
+def test_ndcg_by_hand() -> None:
+    scores = {"u0": [9, 8, 7, 6, 5, 4, 3, 2.0], "u1": [1, 2, 3, 4, 5, 6, 7, 8.0]}
+    judge = Judge(histories([[0], []], ITEMS), histories([[2, 1], [0]], ITEMS, [[1, -1], [-1]]), 3)
+    assert judge(Panel({"m": Told(scores)}), ONE) == pytest.approx(
+        (1 / log2(3) + 0) / 2
+    )  # second place, and nothing liked
+
+
+def test_judged_are_evenly_spaced_users_among_those_with_something_to_find() -> None:
+    known = histories([[0], [1], [2], [3], [4], [5], [6]], ITEMS)
+    truth = histories([[1], [], [3], [4], [], [6], [7]], ITEMS)
+    some = Judge.sample(known, truth, 5, 3, None)
+    assert some.histories.user_ids == some.truth.user_ids == ["u0", "u3", "u6"]
+    assert some.truth.item_index.tolist() == [1, 4, 7]
+    assert Judge.sample(known, truth, 5, 100, None).histories.user_ids == ["u0", "u2", "u3", "u5", "u6"]
+
+
+def dial_judge() -> Judge:
+    return Judge(histories([[7], [7]], ITEMS), histories([[0], [0]], ITEMS), ITEMS)
+
+
+GRID = {"model": "dial", "coarse": [0, 2, 1], "fine": [0, 1, 2], "marks": [4, 5]}
+
+
+def test_the_better_settings_are_chosen_one_at_a_time() -> None:
+    train = histories([[7], [7]], ITEMS)
+    chosen = choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config())
+    assert chosen == {"dial": {"model": "dial", "coarse": 2, "fine": 1, "marks": [4, 5]}}
+    # coarse at the first fine, then fine at the best coarse; what was fitted is not fitted again
+    assert Dial.tried == [(0, 0), (2, 0), (1, 0), (2, 1), (2, 2)]
+
+
+def test_of_equal_settings_the_first_is_kept() -> None:
+    table = {"model": "dial", "coarse": [3, 1], "fine": [2, 0]}
+    chosen = choose_settings({"dial": table}, histories([[7], [7]], ITEMS), Content(), dial_judge(), Config())
+    assert chosen["dial"] == {"model": "dial", "coarse": 3, "fine": 2}
+
+
+def test_with_too_many_events_the_first_values_are_taken_untried() -> None:
+    train = histories([[7], [7]], ITEMS)
+    wanted = {"model": "dial", "coarse": 0, "fine": 0, "marks": [4, 5]}
+    assert choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config(max_events=1))["dial"] == wanted
+    assert Dial.tried == []
+    assert choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config(max_events=2))["dial"] != wanted
+
+
+def test_a_table_without_lists_is_not_fitted() -> None:
+    table = {"model": "dial", "coarse": 1}
+    assert choose_settings({"d": table}, histories([[7]], ITEMS), Content(), dial_judge(), Config()) == {"d": table}
+    assert Dial.tried == []
+
+
+def kinds() -> tuple[Content, Histories, Histories]:
+    """Return items of three kinds whose loudest direction says nothing; users who know a loud one and want the soft ones."""
+    rows = [(sign, kind) for sign in (1, -1) for kind in range(3) for _ in range(2)]
+    values = [[10.0 * sign, *(float(kind == k) for k in range(3))] for sign, kind in rows]
+    loud = [item for item, (sign, _) in enumerate(rows) if sign > 0]
+    soft = [[n for n, (sign, kind) in enumerate(rows) if sign < 0 and kind == rows[item][1]] for item in loud]
+    known = histories([[item] for item in loud], len(rows))
+    return Content({"c": channel("c", "text", values)}), known, histories(soft, len(rows))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_better_fusion_is_chosen(turned: bool) -> None:
+    content, known, truth = kinds()
+    judge = Judge(known, truth, 3)
+    options = [{"dim": 3, "whiten": False}, {"dim": 3, "whiten": True}, {"dim": 1}]
+    found = choose_fusion(content, known, judge, options[::-1] if turned else options)
+    assert found.config == Concat.Config(dim=3, whiten=True)
+    scores = []
+    for option in options:
+        fused = make_fusion(option, where="the test")(content.channels)
+        member = ContentKNN(name="m").fit(known, Content(content.channels, fused))
+        scores.append(judge(Panel({"m": member}), ONE))
+    assert scores[1] > 0.6 > 0.1 > max(scores[0], scores[2])
+
+
+def test_one_fusion_is_not_tried() -> None:
+    content, known, _ = kinds()
+    assert choose_fusion(content, known, None, [{"dim": 1}]).config == Concat.Config(dim=1)  # type: ignore[arg-type]
+    two = [{"dim": 1}, {"dim": 2}]
+    assert choose_fusion(Content(), known, None, two).config == Concat.Config(dim=1)  # type: ignore[arg-type]
