@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from sklearn.metrics import f1_score
 
 from penchant.classifiers.classifier import log_softmax
@@ -142,3 +143,55 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("m",), {"m": -upside_down}, here, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(calibration="platt")
     )
     assert not is_flat(right_way)
+
+
+def test_temperature_is_the_best_of_a_fine_grid() -> None:
+    logits = 4 * said(1.0, 3)
+    wanted = targets(LABELS, 3)
+    grid = np.exp(np.linspace(-1, 3, 4001))
+    surprises = [-(wanted * log_softmax(logits / t)).sum(1).mean() for t in grid]
+    assert calibrate(logits, LABELS, "temperature").temperature == pytest.approx(grid[np.argmin(surprises)], rel=2e-3)
+
+
+def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
+    for scale, skill in ((4.0, 1.0), (1.0, 1.0), (0.3, 2.0)):
+        logits = scale * said(skill, 8)
+        losses = {}
+        for kind in ("none", "temperature", "platt"):
+            total = 0.0
+            for fold in range(5):
+                out = np.arange(len(LABELS)) % 5 == fold
+                held = calibrate(logits[~out], LABELS[~out], kind).apply(logits[out])
+                total -= (targets(LABELS, 3)[out] * np.log(np.maximum(held, 1e-6))).sum()
+            losses[kind] = total
+        assert calibrate(logits, LABELS, "auto").kind == min(losses, key=lambda kind: losses[kind])
+
+
+def test_weights_of_the_stack_are_those_of_another_solver() -> None:
+    found, half = {"m": said(1.0, 5), "n": said(0.7, 6)}, np.arange(len(LABELS)) % 2 == 0
+    here = {"m": HERE, "n": half}
+    stack = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
+
+    def loss(w: np.ndarray) -> float:
+        total = w[0] + w[1]
+        alone = total * found["m"] + w[2:]  # where the other is missing, the sum of the weights stays
+        logits = np.where(half[:, None], w[0] * found["m"] + w[1] * found["n"] + w[2:], alone)
+        fit = np.log(np.exp(logits).sum(1)) - logits[np.arange(len(LABELS)), LABELS]
+        return float(fit.sum() + 0.5 * (((w[:2] - 0.5) ** 2).sum() + (w[2:] ** 2).sum()))
+
+    best = minimize(
+        loss, np.array([0.4, 0.4, 0, 0, 0]), method="Powell", options={"xtol": 1e-8, "ftol": 1e-12, "maxiter": 20000}
+    )
+    np.testing.assert_allclose(np.concatenate([stack.weight, stack.bias]), best.x, atol=5e-3)
+
+
+def test_cost_and_answers_of_combine_by_hand() -> None:
+    labels = np.array([0, 1] * 20)
+    found = {"m": np.log(np.tile([[0.6, 0.4], [0.4, 0.6]], (20, 1)))}
+    made = combine(
+        ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(aim="cost", costs={"yes": 3})
+    )
+    np.testing.assert_allclose(made.decision.factor, [0.25, 0.75])
+    none = combine(("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(aim="none"))
+    np.testing.assert_allclose(none.decision.factor, [1, 1])
+    assert none.decision.sure == 0  # all right: nobody is asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penchant.experiment.imbalance import MAX_FACTOR, Config, lesson
+from penchant.experiment.imbalance import MAX_FACTOR, Config, lesson, plain
 
 LABELS = np.array([0] * 90 + [1] * 10)
 ROWS = np.arange(100)
@@ -32,3 +32,18 @@ def test_a_single_sample_is_not_learned_by_heart() -> None:
     labels = np.array([0] * 9999 + [1])
     made = lesson(np.arange(10_000), labels, 2, np.ones((10_000, 1), bool), Config(weights="balanced"))
     assert made.weight.max() <= MAX_FACTOR * 2
+
+
+def test_weights_and_draws_by_hand() -> None:
+    labels, present = np.array([0, 0, 0, 1]), np.array([[True], [False], [False], [False]])
+    made = lesson(np.arange(4), labels, 2, present, Config(weights="balanced", focus=2.0))
+    np.testing.assert_allclose(made.weight, [2 / 3, 2 / 3, 2 / 3, 2])
+    np.testing.assert_allclose(made.chance, 1)
+    assert made.focus == 2.0
+    root = lesson(np.arange(4), labels, 2, present, Config(weights="root")).weight
+    np.testing.assert_allclose(root, np.array([1, 1, 1, np.sqrt(3)]) * 4 / (3 + np.sqrt(3)))
+    both = lesson(np.arange(4), labels, 2, present, Config(balanced_batches=True, rare_combinations=True)).chance
+    wanted = np.array([1 * np.sqrt(3), 1, 1, 3])  # one of four has it: drawn the root of three times as often
+    np.testing.assert_allclose(both, wanted / wanted.mean())
+    same = plain(np.arange(4), labels, 2)
+    assert (same.weight.tolist(), same.chance.tolist(), same.focus) == ([1] * 4, [1] * 4, 0)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from math import log2
+from typing import Any
+
 import numpy as np
 import pytest
 
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.experiment.search import Config, search
+from penchant.experiment.pool import Panel
+from penchant.experiment.search import Config, Trials, search
 from penchant.experiment.selection import Judge
+from penchant.fusion.late import Weights
 from penchant.models.factory import make_member
+from penchant.models.member import Member
 
 ITEMS, USERS, EVENTS = 40, 260, 10
 
@@ -53,7 +60,69 @@ def judge(train: Histories) -> Judge:
     return Judge.sample(train, next_steps(train), 10, 200, None)
 
 
+@dataclass(frozen=True)
+class Watched(Judge):
+    """A scorer that keeps what it said of each network, and beside it the NDCG of a plain implementation."""
+
+    seen: list[tuple[Any, float, float]] = field(default_factory=list)
+
+    def __call__(self, panel: Panel, weights: Weights) -> float:
+        value = super().__call__(panel, weights)
+        member = panel.members["network"]
+        self.seen.append((member.config, value, self.plain(member)))
+        return value
+
+    def plain(self, member: Member) -> float:
+        """Return the NDCG of lists of 10 where each user has one true item."""
+        gains = []
+        for user, row in enumerate(member.score(self.histories)):
+            known = set(self.histories.rows(user, user + 1).item_index.tolist())
+            ranked = sorted((item for item in range(ITEMS) if item not in known), key=lambda item: (-row[item], item))
+            place = ranked.index(int(self.truth.item_index[user]))
+            gains.append(1 / log2(place + 2) if place < 10 else 0.0)
+        return sum(gains) / len(gains)
+
+
 def test_a_network_is_found_where_order_matters(content: Content) -> None:
+    train = walkers()
+    scorer = Watched(train, next_steps(train), 10)
+    table, said = Trials(train, content, scorer, Config(max_trials=3)).best(600, 4)
+    assert len(scorer.seen) == 3
+    for config, value, plain in scorer.seen:
+        assert value == pytest.approx(plain), config.backbone
+    best = max(scorer.seen, key=lambda one: one[2])
+    assert best[2] > 0.5 + Watched(train, next_steps(train), 10).plain(
+        make_member("p", {"model": "popularity"}).fit(train, content)
+    )
+    assert {key: table[key] for key in ("backbone", "dim", "layers")} == {
+        "backbone": best[0].backbone,
+        "dim": best[0].dim,
+        "layers": best[0].layers,
+    }
+    assert f"{best[0].backbone} {best[0].dim} {best[2]:.4f}" in said[0]
+
+
+@dataclass(frozen=True)
+class Fond(Judge):
+    """A scorer that likes one backbone, whatever it learned."""
+
+    backbone: str = "cnn"
+
+    def __call__(self, panel: Panel, weights: Weights) -> float:
+        member: Any = panel.members["network"]
+        return float(member.config.backbone == self.backbone)
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "gru", "cnn"])
+def test_the_validation_scorer_decides_which_network_is_found(content: Content, backbone: str) -> None:
+    train = walkers(users=40)
+    table, _ = Trials(train, content, Fond(train, next_steps(train), 10, backbone=backbone), Config(max_trials=3)).best(
+        600, 1
+    )
+    assert table["backbone"] == backbone
+
+
+def test_a_network_is_added_within_the_budget(content: Content) -> None:
     train = walkers()
     found = search(train, content, judge(train), Config(budget_minutes=0.4, max_trials=4), has_time=True)
     assert found.tables["network"]["model"] == "sequence"

@@ -1,0 +1,161 @@
+"""What classifiers learn from, what is chosen by, and that nothing of the test takes part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from penchant.classifiers.classifier import View
+from penchant.core.schema import Catalog, Embeddings, Parts
+from penchant.experiment.fit_classifiers import (
+    Config,
+    Fitted,
+    default_classifiers,
+    fit,
+    fusion_tables,
+    make_judge,
+    presence,
+)
+
+COUNT = 60
+ROWS = np.random.default_rng(0).permutation(COUNT)
+PARTS = Parts("stratified", np.sort(ROWS[:30]), np.sort(ROWS[30:48]), np.sort(ROWS[48:]))
+LABELS = np.arange(COUNT) % 2
+CLASSES = ("cross", "glad")
+
+
+def view() -> View:
+    """Return words and pictures that tell the classes apart now and then, and sound that says nothing."""
+    rng = np.random.default_rng(1)
+    words = [
+        f"{('bad', 'good')[label if rng.random() < 0.8 else 1 - label]} visit {n % 7}" for n, label in enumerate(LABELS)
+    ]
+    channels = {}
+    for name, modality, told in (("look", "image", 1.0), ("noise", "audio", 0.0)):
+        values = rng.normal(size=(COUNT, 3)).astype(np.float32)
+        values[:, 0] += told * (2 * LABELS - 1)
+        there = rng.random(COUNT) < 0.9
+        values[~there] = 0
+        channels[name] = Embeddings(name, modality, values, there, name)
+    return View(
+        Catalog(pl.DataFrame({"item_id": [f"s{n}" for n in range(COUNT)], "text": words}), None, ("text",)), channels
+    )
+
+
+def fitted(seen: View, labels: np.ndarray, **settings: Any) -> Fitted:
+    settings = {"fusion": ["stacking"], "imbalance": {"weights": "balanced"}, **settings}
+    return fit(default_classifiers(seen), seen, labels, CLASSES, PARTS, Config.read(settings, where="here"), seed=0)
+
+
+def everything(found: Fitted) -> dict[str, Any]:
+    """Return all that a fit learned, chose, calibrated or set a threshold by."""
+    out: dict[str, Any] = {f"{n}/{k}": a for n, m in found.members.items() for k, a in m.arrays().items()}
+    out |= {f"{name}/facts": member.facts() for name, member in found.members.items()}
+    out |= {f"row {name}/{k}": a for name, row in found.rows.items() for k, a in row.arrays().items()}
+    out |= {f"row {name}/facts": row.facts() for name, row in found.rows.items()}
+    return out | {"scores": dict(found.scores), "ours": found.ours, "uses": dict(found.uses), "alone": found.alone}
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_changing_labels_and_content_of_the_test_changes_nothing(refit: bool) -> None:
+    seen, labels = view(), LABELS.copy()
+    labels[PARTS.test] = 1 - labels[PARTS.test]
+    table = seen.catalog.table.with_columns(
+        text=pl.when(pl.int_range(pl.len()).is_in(PARTS.test.tolist())).then(pl.lit("poison")).otherwise(pl.col("text"))
+    )
+    channels = {}
+    for name, one in seen.channels.items():
+        values, there = one.values.copy(), one.present.copy()
+        values[PARTS.test], there[PARTS.test] = 1e6, True
+        channels[name] = replace(one, values=values, present=there)
+    poisoned = View(replace(seen.catalog, table=table), channels)
+    one, other = (everything(fitted(v, y, refit=refit)) for v, y in ((seen, LABELS), (poisoned, labels)))
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, other[key], err_msg=key)
+        else:
+            assert value == other[key], key
+
+
+def test_validation_labels_decide_but_are_not_learned_without_refit() -> None:
+    seen, labels = view(), LABELS.copy()
+    labels[PARTS.validation] = 1 - labels[PARTS.validation]
+    tables = {"look": {"model": "linear", "channels": ["look"], "strength": [1.0]}}
+    config = Config.read({"fusion": [], "refit": False}, where="here")
+    one, other = (fit(tables, seen, y, CLASSES, PARTS, config, seed=0) for y in (LABELS, labels))
+    for key, array in one.members["look"].arrays().items():
+        np.testing.assert_array_equal(array, other.members["look"].arrays()[key])
+    assert one.scores["look"] > 0.8 > 0.2 > other.scores["look"]
+
+
+def test_refit_learns_from_train_and_validation_with_the_weights_chosen_before() -> None:
+    seen = view()
+    look = seen.channels["look"]
+    before, after = fitted(seen, LABELS, refit=False), fitted(seen, LABELS, refit=True)
+    for found, rows in ((before, PARTS.train), (after, np.concatenate([PARTS.train, PARTS.validation]))):
+        here = rows[look.present[rows]]
+        mean: Any = found.members["look"]
+        np.testing.assert_allclose(mean.mean, look.values[here].mean(0), rtol=1e-4, atol=1e-5)
+    for name, row in before.rows.items():
+        for key, array in row.arrays().items():
+            np.testing.assert_array_equal(array, after.rows[name].arrays()[key])
+
+
+def test_the_row_that_validation_likes_best_is_ours() -> None:
+    seen = view()
+    found = fitted(seen, LABELS)
+    assert found.alone == ("ngrams", "look", "noise")
+    assert found.fused == ("stacking",)
+    assert found.ours == "stacking"
+    assert found.uses["stacking"] == ("text", "image", "audio")
+    alone = fitted(seen, LABELS, fusion=[])
+    assert alone.fused == ()
+    assert alone.ours == max(alone.alone, key=lambda name: alone.scores[name]) != "noise"
+    assert set(alone.rows) == {"ngrams", "look", "noise"}
+
+
+def test_the_prior_is_the_share_of_each_class_in_train() -> None:
+    labels = np.where(np.arange(COUNT) < 45, 0, 1)
+    found = fitted(view(), labels)
+    ones = int(labels[PARTS.train].sum())
+    np.testing.assert_allclose(np.exp(found.rows["stacking"].stack.prior), [(30 - ones + 0.5) / 31, (ones + 0.5) / 31])
+
+
+def test_scorers_by_hand() -> None:
+    labels = np.array([0, 1, 1, 0])
+    found = np.log(np.array([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.6, 0.4]]))
+    assert make_judge("accuracy")(labels, found) == 0.75
+    # pairs of a one and a zero: .7 beats .2 and .4, .1 beats neither
+    assert make_judge("auc")(labels, found) == 0.5
+    assert make_judge("cross_entropy")(labels, found) == pytest.approx(np.log([0.8, 0.7, 0.1, 0.6]).mean())
+    # class 0: precision 2/3, recall 1; class 1: precision 1, recall 1/2
+    assert make_judge("macro_f1")(labels, found) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert make_judge("auc")(np.zeros(4, int), found) == 0.0
+
+
+def test_presence_is_by_modality() -> None:
+    seen = view()
+    twin = replace(seen.channels["look"], present=~seen.channels["look"].present)
+    both = View(seen.catalog, {**seen.channels, "twin": twin})
+    found = presence(both)
+    assert found.shape == (COUNT, 2)
+    assert (found[:, 0] == seen.channels["noise"].present).all()  # audio, image
+    assert found[:, 1].all()
+    assert presence(View(seen.catalog, {})).shape == (COUNT, 0)
+
+
+def test_ways_of_fusion_need_two_modalities() -> None:
+    seen, config = view(), Config()
+    assert set(fusion_tables(seen, config)) == {"concat", "gated", "attention"}
+    assert fusion_tables(seen, config)["gated"] == {
+        "model": "network",
+        "fusion": "gated",
+        "branches": {"look": {"channel": "look"}, "noise": {"channel": "noise"}},
+    }
+    assert fusion_tables(View(seen.catalog, {"look": seen.channels["look"]}), config) == {}
+    assert list(default_classifiers(seen)) == ["ngrams", "look", "noise"]
