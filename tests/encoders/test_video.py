@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ConfigError
-from penchant.data.clean.inspection import Config, inspect_column
+from penchant.data.clean.inspection import Config, Inspector, inspect_column
 from penchant.data.media import MediaLimits, UnusableMediaError, open_video
 from penchant.encoders.encoder import encode_one
 from penchant.encoders.video import FramesAndSound
@@ -106,9 +106,9 @@ def test_inspection_notes_what_is_absent(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", frames=5)
     write(tmp_path / "s.mp4", pitch=440)
     cells = pl.Series("video", ["a.mp4", "s.mp4", "gone.mp4"])
-    found = inspect_column(cells, str, "video", root=tmp_path, limits=LIMITS, config=Config())
-    assert found.cells.to_list() == ["a.mp4", "s.mp4", None]
-    assert {f.check: f.count for f in found.findings} == {
+    kept, findings = inspect_column(cells, str, "video", tmp_path, Inspector(LIMITS, Config()))
+    assert kept.to_list() == ["a.mp4", "s.mp4", None]
+    assert {f.check: f.count for f in findings} == {
         "video.missing": 1,
         "video.no_sound": 1,
         "video.no_picture": 1,

@@ -69,14 +69,6 @@ def test_trained_vectors_are_saved_and_encode_new_texts(tmp_path: Path) -> None:
         WordVectors.open(tmp_path / "words")
 
 
-def test_similar_words_are_those_used_alike() -> None:
-    vectors = train_words([words(text) for text in corpus()], TrainingConfig(dim=16, epochs=60))
-    lookup = vectors.similar(least=0.3, count=4)
-    assert len(set(lookup("cat")) & (set(ANIMALS) - {"cat"})) >= 3
-    assert not set(lookup("cat")) & set(KITCHEN)
-    assert lookup("spaceship") == []
-
-
 def test_broken_lines_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["the 1 0 0", "cat 0 1 0", "dog 0 1", "fur 0 nan 1", "tail x 1 0", "", "new york 0 0 1", "cat 9 9 9"]
     with caplog.at_level(logging.WARNING, logger="penchant"):

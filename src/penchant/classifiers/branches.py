@@ -33,7 +33,7 @@ Prepared = Array | None
 class AugmentConfig(Settings):
     """What changes in training; validation, test and later content never do."""
 
-    text: augmentation.TextConfig = augmentation.TextConfig(synonym=0.0)
+    text: augmentation.TextConfig = augmentation.TextConfig()
     """Words are left out."""
     image: augmentation.PictureConfig = augmentation.PictureConfig()
     """Pictures are cropped, mirrored, coloured."""

@@ -41,6 +41,11 @@ def fingerprint(*parts: Any) -> str:
     return digest.hexdigest()
 
 
+def content_hash(raw: bytes) -> str:
+    """Return 32 hex digits, equal for equal content: the key under which caches know it."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+
 def checksum(path: Path) -> str:
     """Return the BLAKE2b digest of a file, read one megabyte at a time."""
     digest = hashlib.blake2b(digest_size=32)

@@ -25,7 +25,7 @@ from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
-from penchant.encoders.content import WORKERS, RawContent, find_content, join_text
+from penchant.encoders.content import WORKERS, RawContent, find_content, form, join_text
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.precomputed import guess_modality, read_vectors
 
@@ -108,6 +108,13 @@ def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     return encoder
 
 
+def cache_key(encoder: Encoder, limits: MediaLimits, keys: Sequence[str] = ()) -> str:
+    """Return the name under which embeddings are cached; those of a whole-catalog encoder hold for just these content keys."""
+    return fingerprint(
+        encoder.fingerprint(), form(encoder.modality, limits), list(keys) if encoder.whole_catalog else None
+    )
+
+
 def encode_batches(
     encoder: Encoder,
     content: RawContent,
@@ -188,7 +195,7 @@ def _encode_channel(
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
     first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
     known = sorted(first_row)
-    mark = fingerprint(encoder.fingerprint(), content.form, known if encoder.whole_catalog else None)
+    mark = cache_key(encoder, limits, known)
     store = VectorCache(cache, mark)
     vectors = _Rows(content.keys)
     for batch in store.read():

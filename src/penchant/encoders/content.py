@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from penchant.core.artifacts import content_hash
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.core.messages import message
 from penchant.core.schema import Catalog
@@ -28,13 +29,12 @@ from penchant.data.media import (
     resolve,
     split_key,
 )
+from penchant.data.media.images import PICTURE_SIDE
 from penchant.data.media.limits import check_file
 from penchant.encoders.audio import RATE
 
 LOUDNESS = -23.0
 """LUFS all sound is brought to, so that a loud master is not a taste."""
-MAX_SIDE = 512
-"""Pictures are decoded no larger than this; every encoder here looks at fewer pixels."""
 WORKERS = 2
 """Threads that read files: decoding keeps up with the model, and two cores are not fought over."""
 
@@ -122,7 +122,7 @@ def _checked(catalog: Catalog, columns: Sequence[str], modality: str, where: str
 def _in_memory(catalog: Catalog, texts: list[str | None]) -> RawContent:
     ids = catalog.item_ids
     return RawContent(
-        [None if text is None else _digest(text.encode()) for text in texts],
+        [None if text is None else content_hash(text.encode()) for text in texts],
         [len(text or "") for text in texts],
         {},
         lambda row: texts[row],
@@ -141,17 +141,17 @@ def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) ->
             path, key = _file(root, relative, modality)
             check_file(path, _max_bytes(modality, limits), modality)
             with path.open("rb") as opened:
-                digest = hashlib.file_digest(opened, _hasher).hexdigest()
-            return digest if key is None else _digest(f"{digest}{key}".encode()), path.stat().st_size
+                digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            return digest if key is None else content_hash(f"{digest}{key}".encode()), path.stat().st_size
         except (OSError, MediaError):  # loading it will say what is wrong
-            return _digest(f"unreadable {relative}".encode()), 0
+            return content_hash(f"unreadable {relative}".encode()), 0
 
     with ThreadPoolExecutor(WORKERS) as pool:
         found = list(pool.map(identify, paths))
     return RawContent(
         [key for key, _ in found],
         [size for _, size in found],
-        _form(modality, limits),
+        form(modality, limits),
         lambda row: _load(root, paths[row], modality, limits),
         lambda row: message("{place}, {file}", place=message("item {id}", id=ids[row]), file=paths[row]),
     )
@@ -166,7 +166,7 @@ def _file(root: Path, relative: str, modality: str) -> tuple[Path, str | None]:
 def _load(root: Path, relative: str, modality: str, limits: MediaLimits) -> Any:
     path, key = _file(root, relative, modality)
     if modality == "image":
-        return load_picture(path, limits, max_side=MAX_SIDE)
+        return load_picture(path, limits, max_side=PICTURE_SIDE)
     if modality == "video":
         return open_video(path, limits)
     if modality == "mesh":
@@ -181,9 +181,9 @@ def _max_bytes(modality: str, limits: MediaLimits) -> int:
     return own.get(modality, limits.max_audio_bytes)
 
 
-def _form(modality: str, limits: MediaLimits) -> dict[str, Any]:
+def form(modality: str, limits: MediaLimits) -> dict[str, Any]:
     """Return what decoding does to a file of this modality."""
-    picture, sound = {"side": MAX_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
+    picture, sound = {"side": PICTURE_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
     own: dict[str, dict[str, Any]] = {
         "image": picture,
         "audio": sound,
@@ -191,11 +191,3 @@ def _form(modality: str, limits: MediaLimits) -> dict[str, Any]:
         "signal": {"readings": limits.max_readings},
     }
     return own.get(modality, {})
-
-
-def _hasher() -> Any:
-    return hashlib.blake2b(digest_size=16)
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -18,13 +18,11 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
+from penchant.data.media.images import PICTURE_SIDE
 from penchant.data.media.video import Video
 from penchant.encoders.audio import RATE
+from penchant.encoders.content import LOUDNESS
 from penchant.encoders.encoder import Encoder
-
-LOUDNESS = -23.0
-MAX_SIDE = 512
-"""As pictures and sounds of their own are brought in, so that a video's frames and sound compare with them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class FramesAndSound(Encoder["FramesAndSound.Config"]):
         for note in raw.notes():
             logger.info("%s: %s", raw.path.name, note)
         sound = raw.sound(RATE, LOUDNESS)
-        frames = raw.frames(self.config.frames, max_side=MAX_SIDE)
+        frames = raw.frames(self.config.frames, max_side=PICTURE_SIDE)
         return Clip([self._picture.prepare(f) for f in frames], None if sound is None else self._sound.prepare(sound))
 
     def encode(self, prepared: Sequence[Clip]) -> Float32[np.ndarray, "batch dim"]:

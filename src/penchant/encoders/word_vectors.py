@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,21 +53,6 @@ class WordVectors:
         counts = sparse.csr_array((weight[column], column, offsets), shape=(len(rows), len(self.index)))
         total = np.maximum(counts.sum(axis=1), 1e-12)
         return ((counts @ self.values) / total[:, None]).astype(np.float32)
-
-    def similar(self, *, least: float = 0.6, count: int = 5) -> Callable[[str], Sequence[str]]:
-        """Return a lookup of words used alike, best first, for `data.augmentation.augment_text`."""
-        names = list(self.index)
-        unit = self.values / np.maximum(np.linalg.norm(self.values, axis=1, keepdims=True), 1e-12)
-
-        def lookup(word: str) -> list[str]:
-            row = self.index.get(word)
-            if row is None:
-                return []
-            likeness = unit @ unit[row]
-            likeness[row] = -1
-            return [names[other] for other in np.argsort(-likeness)[:count] if likeness[other] >= least]
-
-        return lookup
 
     def save(self, folder: Path) -> Path:
         """Write the vectors to a folder that `WordFile` reads."""

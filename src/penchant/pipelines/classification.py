@@ -32,6 +32,7 @@ from penchant.data.split.samples import Config as SplitConfig
 from penchant.data.split.samples import split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import OcrConfig, read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.evaluate_classifiers import PACKAGES, assess, notes_within
@@ -105,7 +106,14 @@ def run(config: ClassifyConfig) -> list[TrainedClassifier]:
     with clock("read"):
         samples = read_samples(config.data)
     with clock("clean"):
-        samples = stop_on_errors(clean_samples(samples, config.clean, config.media, cache=config.cache / "media"))
+        pictures = InspectedPictures(
+            config.content,
+            samples.media_columns.get("image"),
+            cache=config.cache / "vectors",
+            limits=config.media,
+        )
+        samples = clean_samples(samples, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
+        samples = stop_on_errors(samples)
     with clock("encode"):
         samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
         samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")

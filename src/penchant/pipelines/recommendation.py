@@ -30,6 +30,7 @@ from penchant.data.read.sources import DataConfig, read
 from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split
 from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import OcrConfig, read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Config as EvaluationConfig
@@ -145,7 +146,14 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender
     with clock("read"):
         raw = read(config.data)
     with clock("clean"):
-        dataset = stop_on_errors(clean(raw, config.clean, config.media, cache=config.cache / "media"))
+        pictures = InspectedPictures(
+            config.content,
+            raw.catalog.media_columns.get("image"),
+            cache=config.cache / "vectors",
+            limits=config.media,
+        )
+        dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
+        dataset = stop_on_errors(dataset)
         dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)

@@ -8,9 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.data.clean.inspection import Config, inspect_column
+from penchant.data.clean.inspection import Config, Inspector, inspect_column
 from penchant.data.media import MediaLimits, Signal, UnusableMediaError, load_signal, split_key
-from penchant.data.media.alignment import Stream
 
 LIMITS = MediaLimits()
 
@@ -98,16 +97,10 @@ def test_inspection_masks_what_is_unusable_and_adds_counts_up(tmp_path: Path) ->
     table = pl.DataFrame({"id": ["a", "a", "b", "b"], "t": [0.0, 0.0, 1.0, 1.0], "x": [1.0, 2, 3, 4]})
     table.write_csv(tmp_path / "all.csv")
     cells = pl.Series("signal", ["all.csv#a", "all.csv#b", "all.csv#c", "../all.csv#a", None])
-    found = inspect_column(cells, str, "signal", root=tmp_path, limits=LIMITS, config=Config())
-    assert found.cells.to_list() == ["all.csv#a", "all.csv#b", None, None, None]
-    assert {f.check: f.count for f in found.findings} == {
+    kept, findings = inspect_column(cells, str, "signal", tmp_path, Inspector(LIMITS, Config()))
+    assert kept.to_list() == ["all.csv#a", "all.csv#b", None, None, None]
+    assert {f.check: f.count for f in findings} == {
         "signal.outside": 1,
         "signal.unreadable": 1,
         "signal.duplicate_time": 2,
     }
-
-
-def test_stream_shifts_with_its_ends() -> None:
-    moved = Stream(np.zeros(1), np.zeros((1, 1), np.float32), np.ones(1)).shifted(2)
-    assert moved.until is not None
-    assert (moved.at[0], moved.until[0]) == (2, 3)

@@ -17,7 +17,8 @@ from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
 from penchant.data.clean.events import Config as EventsConfig
 from penchant.data.clean.events import clean_events
 from penchant.data.clean.inspection import Config as InspectionConfig
-from penchant.data.clean.inspection import inspect_column
+from penchant.data.clean.inspection import Inspector, inspect_media
+from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
 from penchant.data.findings import found
 from penchant.data.media import MediaLimits
@@ -44,6 +45,7 @@ def clean(
     limits: MediaLimits,
     *,
     cache: Path | None = None,
+    pictures: PictureReader | None = None,
     now: datetime | None = None,
 ) -> Dataset:
     """Return the data set without damage; its findings follow those of reading.
@@ -53,25 +55,25 @@ def clean(
         config: What is repaired or dropped.
         limits: What media may be.
         cache: Folder that remembers inspected media files.
+        pictures: Gets every picture of an item that is decoded, so that it need not be decoded again.
         now: Events later than a day after this are impossible; None asks the clock.
 
     Raises:
         DataError: No event touches an item of the catalog.
         MissingExtraError: There is sound, and the extra `audio` is not installed.
     """
-    catalog, about_items = _clean_catalog(dataset.catalog, config, limits, cache)
+    inspector = Inspector(limits, config.media, cache, pictures)
+    catalog, about_items = _clean_catalog(dataset.catalog, config, inspector)
     users, about_users = _clean_users(dataset.users)
     table, about_events = clean_events(
         dataset.interactions.table, catalog, users, config.events, now=now or datetime.now(UTC)
     )
-    table, about_content = _clean_event_content(table, catalog, config, limits, cache)
+    table, about_content = _clean_event_content(table, catalog, config, replace(inspector, pictures=None))
     findings = (*dataset.findings, *about_items, *about_users, *about_events, *about_content)
     return Dataset(catalog, Interactions(table), users, findings)
 
 
-def _clean_catalog(
-    catalog: Catalog, config: Config, limits: MediaLimits, cache: Path | None
-) -> tuple[Catalog, list[Finding]]:
+def _clean_catalog(catalog: Catalog, config: Config, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
     """Mend words, then open every file."""
     table, findings = _one_row_each(catalog.table, "item")
     ids = table["item_id"]
@@ -84,19 +86,8 @@ def _clean_catalog(
     table, about_text = clean_text(table, texts, owner)
     table = normalise_categories(table, [name for name in catalog.attribute_columns if name not in texts])
     findings += about_text + duplicate_texts(table, texts, config.min_text_length)
-    for modality, column in catalog.media_columns.items():
-        if catalog.media_root is not None and column in table.columns:
-            inspected = inspect_column(
-                table[column],
-                owner,
-                modality,
-                root=catalog.media_root,
-                limits=limits,
-                config=config.media,
-                cache=cache,
-            )
-            table = table.with_columns(inspected.cells)
-            findings += inspected.findings
+    table, about_media = inspect_media(table, catalog.media_columns, owner, catalog.media_root, inspector)
+    findings += about_media
     return replace(catalog, table=table), findings
 
 
@@ -123,7 +114,7 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
 
 
 def _clean_event_content(
-    table: pl.DataFrame, catalog: Catalog, config: Config, limits: MediaLimits, cache: Path | None
+    table: pl.DataFrame, catalog: Catalog, config: Config, inspector: Inspector
 ) -> tuple[pl.DataFrame, list[Finding]]:
     """Mend the users' own words, and open their pictures and voice notes when there are not too many."""
     findings: list[Finding] = []
@@ -135,19 +126,8 @@ def _clean_event_content(
 
     if "text" in table.columns:
         table, findings = clean_text(table, ["text"], owner)
-    for modality in EVENT_MEDIA:
-        if catalog.media_root is None or modality not in table.columns:
-            continue
-        if 0 < table[modality].drop_nulls().n_unique() <= config.max_event_media:
-            inspected = inspect_column(
-                table[modality],
-                owner,
-                modality,
-                root=catalog.media_root,
-                limits=limits,
-                config=config.media,
-                cache=cache,
-            )
-            table = table.with_columns(inspected.cells)
-            findings += inspected.findings
+    columns = {m: m for m in EVENT_MEDIA if m in table.columns}
+    few = {m: m for m in columns if table[m].drop_nulls().n_unique() <= config.max_event_media}
+    table, about_media = inspect_media(table, few, owner, catalog.media_root, inspector)
+    findings += about_media
     return table, [replace(finding, check=f"events.{finding.check}") for finding in findings]

@@ -5,18 +5,18 @@ In: a column of media paths. Out: the same column with unusable files made null,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from penchant.core.config import Settings
-from penchant.core.messages import message, packed, unpacked
+from penchant.core.messages import message, unpacked
 from penchant.core.schema import Finding
 from penchant.data.clean.duplicates import group_duplicates
-from penchant.data.clean.media_checks import OPENED, open_files, sum_findings
-from penchant.data.clean.media_facts import examine_files
+from penchant.data.clean.media_facts import PictureReader, examine_files
 from penchant.data.findings import Owner, found
 from penchant.data.media import MediaLimits
 
@@ -35,75 +35,74 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """One media column after inspection.
+class Inspector:
+    """How media files are inspected.
 
     Attributes:
-        cells: The paths; null where the file cannot be used.
-        findings: One for each check that found something.
-    """
-
-    cells: pl.Series
-    findings: list[Finding] = field(default_factory=list)
-
-
-def inspect_column(
-    cells: pl.Series,
-    owner: Owner,
-    modality: str,
-    *,
-    root: Path,
-    limits: MediaLimits,
-    config: Config,
-    cache: Path | None = None,
-) -> Inspected:
-    """Open every file a column names and say which can be used.
-
-    Args:
-        cells: (rows,) paths below `root`, null where there is none.
-        owner: What to call a row in an example ("item 12").
-        modality: "image", "audio", "video", "mesh" or "signal".
-        root: Folder no path may leave.
         limits: What is refused.
         config: What counts as blank, silent, clipped.
-        cache: Folder that remembers files by path, size and time of change.
+        cache: Folder that remembers files by path, size and time of change; None remembers nothing.
+        pictures: Gets every picture that is decoded, so that it need not be decoded again.
+    """
+
+    limits: MediaLimits
+    config: Config
+    cache: Path | None = None
+    pictures: PictureReader | None = None
+
+
+def inspect_media(
+    table: pl.DataFrame, columns: Mapping[str, str], owner: Owner, root: Path | None, inspector: Inspector
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Open every file that columns of media name and say which can be used.
+
+    Args:
+        table: Rows with paths below `root`, null where there is none.
+        columns: Modality ("image", "audio", "video", "mesh", "signal") to column; one the table lacks is passed over.
+        owner: What to call a row in an example ("item 12").
+        root: Folder no path may leave; None opens nothing.
+        inspector: Limits, thresholds and cache.
+
+    Returns:
+        The table, null where a file cannot be used, and one finding for each check that found something.
 
     Raises:
         MissingExtraError: There are files, and what reads them is not installed.
     """
+    findings: list[Finding] = []
+    for modality, column in columns.items():
+        if root is not None and column in table.columns:
+            cells, found_here = inspect_column(table[column], owner, modality, root, inspector)
+            table = table.with_columns(cells)
+            findings += found_here
+    return table, findings
+
+
+def inspect_column(
+    cells: pl.Series, owner: Owner, modality: str, root: Path, inspector: Inspector
+) -> tuple[pl.Series, list[Finding]]:
+    """Return one column as `inspect_media` does."""
     names = cells.drop_nulls().unique(maintain_order=True)
-    if modality in OPENED:
-        return _opened(cells, names, owner, modality, root, limits)
-    facts = examine_files(names, modality, root=root, limits=limits, workers=config.workers, cache=cache)
-    facts = facts.with_columns(check=_verdict(config), relative=names)
+    facts, noticed = examine_files(
+        names,
+        modality,
+        root=root,
+        limits=inspector.limits,
+        workers=inspector.config.workers,
+        cache=inspector.cache,
+        pictures=inspector.pictures,
+    )
+    facts = facts.with_columns(check=_verdict(inspector.config), relative=names)
     rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
     rows = rows.join(facts, on="relative", how="left", maintain_order="left")
     usable = rows.filter(pl.col("relative").is_not_null() & pl.col("check").is_null())
-    findings = _refused(rows, owner, modality)
-    findings += _duplicates(usable, owner) if modality == "image" else _odd_sounds(usable, owner, limits, config)
+    findings = _refused(rows, owner, modality) + noticed
+    if modality == "image":
+        findings += _duplicates(usable, owner)
+    elif modality == "audio":
+        findings += _odd_sounds(usable, owner, inspector.limits, inspector.config)
     kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
-    return Inspected(kept.alias(cells.name), findings)
-
-
-def _opened(
-    cells: pl.Series, names: pl.Series, owner: Owner, modality: str, root: Path, limits: MediaLimits
-) -> Inspected:
-    """Open what is neither picture nor sound; nothing of it is remembered."""
-    opened = open_files(names.to_list(), modality, root=root, limits=limits)
-    errors = [one.error for one in opened]
-    facts = pl.DataFrame(
-        {
-            "relative": names,
-            "check": [None if error is None else error.check for error in errors],
-            "detail": [None if error is None else packed(error.message) for error in errors],
-        },
-        schema={"relative": pl.String, "check": pl.String, "detail": pl.String},
-    )
-    rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
-    rows = rows.join(facts, on="relative", how="left", maintain_order="left")
-    kept = rows.select(pl.when(pl.col("check").is_null()).then(pl.col("relative"))).to_series()
-    noticed = sum_findings(finding for one in opened for finding in one.findings)
-    return Inspected(kept.alias(cells.name), _refused(rows, owner, modality) + noticed)
+    return kept.alias(cells.name), findings
 
 
 def _verdict(config: Config) -> pl.Expr:

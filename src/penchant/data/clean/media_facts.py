@@ -1,30 +1,46 @@
-"""What can be seen of a media file without learning anything: measured once, then remembered.
+"""What can be measured of a media file without learning anything; pictures and sounds are measured once, then remembered.
 
-In: paths below a folder. Out: one row of `FACTS` for each, read from a cache where the file has not changed.
+In: paths below a folder. Out: one row of `FACTS` for each, read from a cache where the file has not changed, and what was noticed.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ArtifactError
 from penchant.core.logs import logger, progress_bar
-from penchant.core.messages import packed
+from penchant.core.messages import message, packed
+from penchant.core.schema import Finding
 from penchant.core.store import ParquetStore
 from penchant.data.clean.duplicates import difference_hash, thumbnail
-from penchant.data.media import MediaLimits, UnusableMediaError, decode_sound, load_picture, resolve
-from penchant.data.media.images import quiet_decoders
+from penchant.data.findings import MAX_EXAMPLES
+from penchant.data.media import (
+    MediaLimits,
+    UnusableMediaError,
+    decode_picture,
+    decode_sound,
+    load_mesh,
+    load_signal,
+    open_video,
+    read_picture_file,
+    resolve,
+    split_key,
+)
+from penchant.data.media.images import PICTURE_SIDE, quiet_decoders
 
 Fact = dict[str, Any]
 
@@ -42,44 +58,84 @@ FACTS = {
     "clipped": pl.Float32,
 }
 """What is remembered of the file at `key`; `check` is null where it can be used."""
-VERSION = 1
+REMEMBERED = ("image", "audio")
+"""Modalities whose files are decoded whole; of the others little is read, and nothing is remembered."""
+VERSION = 2
 """Raise it when `_look` or `_listen` change what they say, so that older caches are not believed."""
-_CHUNK = 4096
+_AHEAD = 32
 _SAVE_SECONDS = 30.0
 _HASH_SIDE = 64
 
 
+class PictureReader(Protocol):
+    """Anything else that needs the pictures, so that each is decoded once."""
+
+    def start(self) -> None:
+        """Get ready; called once, and only if there is a picture to decode."""
+
+    def prepare(self, raw: bytes, picture: Image.Image) -> Any:
+        """Return what is kept of a picture; called in threads."""
+
+    def take(self, prepared: Any) -> None:
+        """Take what `prepare` returned, in the order of the files."""
+
+    def finish(self) -> None:
+        """Do what is left to do after the last picture."""
+
+
 def examine_files(
-    names: Iterable[str], modality: str, *, root: Path, limits: MediaLimits, workers: int = 0, cache: Path | None = None
-) -> pl.DataFrame:
-    """Return `FACTS` of each name, in order.
+    names: Iterable[str],
+    modality: str,
+    *,
+    root: Path,
+    limits: MediaLimits,
+    workers: int = 0,
+    cache: Path | None = None,
+    pictures: PictureReader | None = None,
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Return `FACTS` of each name, in order, and what was noticed in files that can be used.
 
     Args:
-        names: Paths below `root`.
-        modality: "image" and "audio" files are decoded; others are only looked for.
+        names: Paths below `root`, for signals perhaps with a key.
+        modality: "image", "audio", "video", "mesh" or "signal"; of a video only the header is read.
         root: Folder no path may leave.
         limits: What is refused.
         workers: Files opened at once; 0 means one for each processor core.
         cache: Folder that remembers files by path, size and time of change; what was measured is kept even after Ctrl-C.
+        pictures: Gets every picture that is decoded here.
 
     Raises:
-        MissingExtraError: There is sound, and the extra `audio` is not installed.
+        MissingExtraError: There are files, and what reads them is not installed.
     """
-    paths, facts = _locate(names, root)
-    measure = {"image": _look, "audio": _listen}.get(modality)
-    if measure is not None:
-        memory = _Memory(None if cache is None else cache / f"{modality}_{fingerprint(VERSION, limits)}")
-        facts = [memory.recall(fact) for fact in facts]
-        todo = [number for number in paths if "known" not in facts[number]]
+    paths, facts = _locate(names, root, modality)
+    folder = cache / f"{modality}_{fingerprint(VERSION, limits)}" if cache and modality in REMEMBERED else None
+    memory = _Memory(folder)
+    facts = [memory.recall(fact) for fact in facts]
+    todo = [number for number in paths if "known" not in facts[number]]
+    reader = pictures if modality == "image" and todo else None
+    if reader is not None:
+        reader.start()
+
+    def measure(number: int) -> Fact:
         try:
-            for number, fact in _each(
-                todo, lambda number: measure(paths[number], limits), f"inspect {modality}", workers
-            ):
-                facts[number] |= fact
-                memory.keep(facts[number])
-        finally:
-            memory.save()
-    return pl.DataFrame([{name: fact.get(name) for name in FACTS} for fact in facts], schema=FACTS)
+            return _measure(paths[number], facts[number]["name"], modality, limits, reader)
+        except UnusableMediaError as error:
+            return {"check": error.check, "detail": packed(error.message)}
+
+    noticed: list[Finding] = []
+    try:
+        # a table of many signals is read once, and threads would read it several times
+        for number, fact in _each(todo, measure, f"inspect {modality}", 1 if modality == "signal" else workers):
+            facts[number] |= fact
+            noticed += fact.get("findings", ())
+            if reader is not None and "prepared" in fact:
+                reader.take(facts[number].pop("prepared"))
+            memory.keep(facts[number])
+    finally:
+        memory.save()
+    if reader is not None:
+        reader.finish()
+    return pl.DataFrame([{name: fact.get(name) for name in FACTS} for fact in facts], schema=FACTS), _sums(noticed)
 
 
 class _Memory:
@@ -103,15 +159,16 @@ class _Memory:
         return {**seen, "known": True}
 
     def keep(self, fact: Fact) -> None:
-        self._new.append(fact)
-        if time.monotonic() - self._saved_at > _SAVE_SECONDS:
-            self.save()
+        if self._store is not None:
+            self._new.append({name: fact.get(name) for name in FACTS})
+            if time.monotonic() - self._saved_at > _SAVE_SECONDS:
+                self.save()
 
     def save(self) -> None:
         self._saved_at = time.monotonic()
         if self._store is not None and self._new:
             with self._carry_on():
-                self._store.append(pl.DataFrame(self._new, schema=FACTS).to_arrow(compat_level=pl.CompatLevel.oldest()))
+                self._store.append(pl.DataFrame(self._new, FACTS).to_arrow(compat_level=pl.CompatLevel.oldest()))
                 self._store.compact()
         self._new = []
 
@@ -123,14 +180,14 @@ class _Memory:
             logger.warning("%s The next run inspects the files again.", error.message)
 
 
-def _locate(names: Iterable[str], root: Path) -> tuple[dict[int, Path], list[Fact]]:
+def _locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, Path], list[Fact]]:
     """Find the files: those there, by row; and for every row the beginning of its facts."""
     paths: dict[int, Path] = {}
     facts: list[Fact] = []
     for number, name in enumerate(names):
-        fact: Fact = {"key": name}
+        fact: Fact = {"name": name, "key": name}
         try:
-            path = resolve(root, name)
+            path = resolve(root, split_key(name)[0] if modality == "signal" else name)
             status = path.stat()
             fact |= {"key": str(path), "size": status.st_size, "modified": status.st_mtime_ns}
             if S_ISREG(status.st_mode):
@@ -146,39 +203,74 @@ def _locate(names: Iterable[str], root: Path) -> tuple[dict[int, Path], list[Fac
 
 
 def _each(numbers: list[int], work: Callable[[int], Fact], title: str, workers: int) -> Iterator[tuple[int, Fact]]:
-    """Yield results as they come; what waits is bounded, and Ctrl-C does not wait for it."""
+    """Yield results in order; what waits is bounded, and Ctrl-C does not wait for it."""
     if not numbers:
         return
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    ahead: deque[tuple[int, Future[Fact]]] = deque()
     try:
         with progress_bar(title, len(numbers)) as bar, quiet_decoders():
-            for start in range(0, len(numbers), _CHUNK):
-                futures: dict[Future[Fact], int] = {
-                    pool.submit(work, number): number for number in numbers[start : start + _CHUNK]
-                }
-                for future in as_completed(futures):
+            for place in range(len(numbers) + _AHEAD):
+                if place < len(numbers):
+                    ahead.append((numbers[place], pool.submit(work, numbers[place])))
+                if ahead and place >= _AHEAD:
+                    number, future = ahead.popleft()
+                    yield number, future.result()
                     bar.advance()
-                    yield futures[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _look(path: Path, limits: MediaLimits) -> Fact:
+def _measure(path: Path, name: str, modality: str, limits: MediaLimits, reader: PictureReader | None) -> Fact:
+    """Return the facts of a file; of one that is only opened, what was noticed."""
+    if modality == "image":
+        return _look(path, limits, reader)
+    if modality == "audio":
+        return _listen(path, limits)
+    if modality == "mesh":
+        load_mesh(path, limits)
+        return {}
+    if modality == "signal":
+        noticed = load_signal(path, split_key(name)[1], limits).findings
+        return {"findings": [replace(finding, examples=(name,)) for finding in noticed]}
+    notes = open_video(path, limits).notes()
+    return {"findings": [Finding(f"video.{n.replace(' ', '_')}", 1, 1, "kept", (name,), _LACKS[n]) for n in notes]}
+
+
+_LACKS = {
+    "no sound": message("the video is learned from by its picture alone"),
+    "no picture": message("the video is learned from by its sound alone"),
+}
+
+
+def _look(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact:
     """Return the facts of a picture."""
-    try:
-        picture = load_picture(path, limits, max_side=_HASH_SIDE)
-    except UnusableMediaError as error:
-        return {"check": error.check, "detail": packed(error.message)}
-    deviation = float(np.asarray(picture).std(axis=(0, 1)).max())
-    return {"deviation": deviation, "hash": difference_hash(picture), "thumbnail": thumbnail(picture)}
+    raw = read_picture_file(path, limits)
+    picture = decode_picture(raw, path, limits, max_side=PICTURE_SIDE)
+    small = picture.copy()
+    small.thumbnail((_HASH_SIDE, _HASH_SIDE))
+    deviation = float(np.asarray(small).std(axis=(0, 1)).max())
+    fact = {"deviation": deviation, "hash": difference_hash(small), "thumbnail": thumbnail(small)}
+    return fact if reader is None else {**fact, "prepared": reader.prepare(raw, picture)}
 
 
 def _listen(path: Path, limits: MediaLimits) -> Fact:
     """Return the facts of a sound."""
-    try:
-        sound = decode_sound(path, limits)
-    except UnusableMediaError as error:
-        return {"check": error.check, "detail": packed(error.message)}
+    sound = decode_sound(path, limits)
     power = float(np.square(sound.samples, dtype=np.float64).mean())
     clipped = float((np.abs(sound.samples) >= 0.999).mean())
     return {"seconds": sound.seconds, "loudness": 10 * np.log10(max(power, 1e-20)), "clipped": clipped}
+
+
+def _sums(findings: Iterable[Finding]) -> list[Finding]:
+    """Return one finding for each check, its counts added up."""
+    merged: dict[str, Finding] = {}
+    for one in findings:
+        seen = merged.setdefault(one.check, replace(one, count=0, total=0, examples=()))
+        merged[one.check] = replace(
+            seen,
+            count=seen.count + one.count,
+            total=seen.total + one.total,
+            examples=(*seen.examples, *one.examples)[:MAX_EXAMPLES],
+        )
+    return list(merged.values())

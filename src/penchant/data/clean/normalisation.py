@@ -1,6 +1,6 @@
-"""Words and numbers in one form.
+"""Text in one form.
 
-In: raw text columns, raw number columns. Out: NFKC text without markup or damage and where each kind of damage was; numbers scaled by training rows.
+In: raw text columns. Out: NFKC text without markup or damage, and where each kind of damage was.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from html.entities import html5
-from typing import Any, Self
+from typing import Any
 
 import ftfy
-import numpy as np
 import polars as pl
-from jaxtyping import Float64
 
 INLINE_TAGS = (
     "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
@@ -68,14 +66,8 @@ class NormalisedText:
     emptied: pl.Series
 
 
-def normalise_text(text: str) -> str:
-    """Return NFKC text in one line: no markup, entities, control characters or mojibake; "" when nothing is left."""
-    safe = text.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no character
-    return normalise_column(pl.Series("text", [safe], dtype=pl.String)).values[0] or ""
-
-
 def normalise_column(texts: pl.Series) -> NormalisedText:
-    """Normalise a column of text at once; see `normalise_text`.
+    """Return a column of NFKC text, each in one line: no markup, entities, control characters or mojibake.
 
     Only rows that hold a suspicious character reach Python, so clean text costs a few passes of Rust.
     """
@@ -111,43 +103,6 @@ def words(text: str) -> list[str]:
         else:
             found.append(other)
     return found
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Numbers brought to mean 0 and deviation 1 by what the training rows say.
-
-    Attributes:
-        mean: (columns,) of the training rows, 0 where none had a value.
-        scale: (columns,) standard deviation, 1 where it would be 0.
-    """
-
-    mean: Float64[np.ndarray, " columns"]
-    scale: Float64[np.ndarray, " columns"]
-
-    @classmethod
-    def fit(cls, train: Float64[np.ndarray, "rows columns"]) -> Self:
-        """Learn from training rows only; NaN and infinity count as missing."""
-        known = np.isfinite(train)
-        values = np.where(known, train, 0.0)
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = values.sum(axis=0) / count
-        variance = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count
-        scale = np.sqrt(variance)
-        return cls(mean, np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0))
-
-    def transform(self, values: Float64[np.ndarray, "rows columns"]) -> Float64[np.ndarray, "rows columns"]:
-        """Return scaled values; a missing one stays missing (NaN)."""
-        return np.where(np.isfinite(values), (values - self.mean) / self.scale, np.nan)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what was learned, for safetensors."""
-        return {"mean": self.mean, "scale": self.scale}
-
-    @classmethod
-    def restore(cls, arrays: dict[str, np.ndarray]) -> Self:
-        """Take back what `arrays` gave."""
-        return cls(np.asarray(arrays["mean"], np.float64), np.asarray(arrays["scale"], np.float64))
 
 
 def _strip_html(texts: pl.Series) -> pl.Series:

@@ -14,7 +14,8 @@ from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
 from penchant.data.clean.dataset import Config
-from penchant.data.clean.inspection import inspect_column
+from penchant.data.clean.inspection import Inspector, inspect_media
+from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, normalise_categories
 from penchant.data.findings import found
 from penchant.data.media import MediaLimits
@@ -22,7 +23,14 @@ from penchant.data.media import MediaLimits
 CONTENT_KEY = "content"
 
 
-def clean_samples(samples: Samples, config: Config, limits: MediaLimits, *, cache: Path | None = None) -> Samples:
+def clean_samples(
+    samples: Samples,
+    config: Config,
+    limits: MediaLimits,
+    *,
+    cache: Path | None = None,
+    pictures: PictureReader | None = None,
+) -> Samples:
     """Return the samples without damage; one whose every content is unusable is dropped.
 
     Args:
@@ -30,6 +38,7 @@ def clean_samples(samples: Samples, config: Config, limits: MediaLimits, *, cach
         config: What counts as blank or silent.
         limits: What media may be.
         cache: Folder that remembers inspected media files.
+        pictures: Gets every picture that is decoded, so that it need not be decoded again.
 
     Raises:
         DataError: No sample has any content left.
@@ -44,19 +53,9 @@ def clean_samples(samples: Samples, config: Config, limits: MediaLimits, *, cach
     table = normalise_categories(
         table, [name for name in samples.attribute_columns if name not in samples.text_columns]
     )
-    for modality, column in samples.media_columns.items():
-        if samples.media_root is not None and column in table.columns:
-            inspected = inspect_column(
-                table[column],
-                owner,
-                modality,
-                root=samples.media_root,
-                limits=limits,
-                config=config.media,
-                cache=cache,
-            )
-            table = table.with_columns(inspected.cells)
-            findings += inspected.findings
+    inspector = Inspector(limits, config.media, cache, pictures)
+    table, about_media = inspect_media(table, samples.media_columns, owner, samples.media_root, inspector)
+    findings += about_media
     cleaned = replace(samples, table=table)
     cleaned, dropped = _with_content(cleaned)
     return replace(cleaned, findings=(*samples.findings, *findings, *dropped, *_contradictions(cleaned)))

@@ -7,7 +7,7 @@ or a `MediaError` that names the file.
 from __future__ import annotations
 
 from penchant.data.media.audio import Sound, decode_sound, load_sound, normalise_loudness
-from penchant.data.media.images import load_picture
+from penchant.data.media.images import decode_picture, load_picture, read_picture_file
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, resolve
 from penchant.data.media.meshes import load_mesh
 from penchant.data.media.signals import Signal, load_signal, split_key
@@ -19,6 +19,7 @@ __all__ = [
     "Sound",
     "UnusableMediaError",
     "Video",
+    "decode_picture",
     "decode_sound",
     "load_mesh",
     "load_picture",
@@ -26,6 +27,7 @@ __all__ = [
     "load_sound",
     "normalise_loudness",
     "open_video",
+    "read_picture_file",
     "resolve",
     "split_key",
 ]

@@ -1,11 +1,11 @@
 """Training samples made a little different each time they are seen; validation and test never come here.
 
-In: one sample's words, picture, sound, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
+In: one sample's picture, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,6 @@ from PIL import Image, ImageEnhance, ImageOps
 from pydantic import Field
 
 from penchant.core.config import Settings
-from penchant.data.clean.normalisation import words
-
-Similar = Callable[[str], Sequence[str]]
-"""A word to words that may stand in its place; word vectors give one."""
 
 
 class TextConfig(Settings):
@@ -25,8 +21,6 @@ class TextConfig(Settings):
 
     deletion: float = Field(0.1, ge=0, lt=1)
     """Chance of each word to be left out; one word always stays."""
-    synonym: float = Field(0.1, ge=0, le=1)
-    """Chance of each word to be replaced by a similar one, where word vectors are given."""
 
 
 class PictureConfig(Settings):
@@ -43,14 +37,8 @@ class PictureConfig(Settings):
 
 
 class SoundConfig(Settings):
-    """How sound and its spectrogram change."""
+    """How the spectrogram of a sound changes."""
 
-    noise_decibels: tuple[float, float] = (15.0, 40.0)
-    """How far below the sound white noise lies."""
-    shift: float = Field(0.1, ge=0, le=0.5)
-    """At most this part of its length a sound moves; what it leaves behind is silent."""
-    gain_decibels: float = Field(6.0, ge=0)
-    """At most so much louder or softer."""
     masks: int = Field(2, ge=0)
     """Bands of frequency, and stretches of time, blanked in a spectrogram."""
     mask_share: float = Field(0.15, ge=0, le=1)
@@ -68,27 +56,6 @@ class SignalConfig(Settings):
     """How much faster or slower time runs in places."""
 
 
-def augment_text(text: str, config: TextConfig, rng: np.random.Generator, similar: Similar | None = None) -> str:
-    """Return the text with some words left out or replaced; what is between words stays.
-
-    Source: Wei & Zou, EDA, EMNLP 2019.
-    """
-    spans = _word_spans(text)
-    if not spans:
-        return text
-    chance = rng.random((2, len(spans)))
-    dropped = chance[0] < config.deletion
-    dropped[rng.integers(len(spans))] = False
-    out, position = [], 0
-    for number, (start, end) in enumerate(spans):
-        word = text[start:end]
-        if similar is not None and chance[1, number] < config.synonym and (others := similar(word.lower())):
-            word = str(others[int(rng.integers(len(others)))])
-        out += [text[position:start], "" if dropped[number] else word]
-        position = end
-    return " ".join("".join([*out, text[position:]]).split())
-
-
 def augment_picture(picture: Image.Image, config: PictureConfig, rng: np.random.Generator) -> Image.Image:
     """Return a picture of the same size: a crop, perhaps mirrored, with some operations of RandAugment.
 
@@ -104,19 +71,6 @@ def augment_picture(picture: Image.Image, config: PictureConfig, rng: np.random.
     for choice in rng.choice(len(OPERATIONS), config.operations, replace=config.operations > len(OPERATIONS)):
         picture = OPERATIONS[choice](picture, float(rng.uniform(-1, 1)) * config.strength)
     return picture
-
-
-def augment_sound(
-    samples: Float32[np.ndarray, " samples"], config: SoundConfig, rng: np.random.Generator
-) -> Float32[np.ndarray, " samples"]:
-    """Return the sound moved, louder or softer, with white noise below it."""
-    reach = int(config.shift * len(samples))
-    moved = np.zeros_like(samples)
-    by = int(rng.integers(-reach, reach + 1))
-    moved[max(0, by) : len(samples) + min(0, by)] = samples[max(0, -by) : len(samples) + min(0, -by)]
-    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64))) * 10 ** (-rng.uniform(*config.noise_decibels) / 20)
-    gain = 10 ** (rng.uniform(-config.gain_decibels, config.gain_decibels) / 20)
-    return ((moved + level * rng.standard_normal(len(samples))) * gain).astype(np.float32)
 
 
 def mask_spectrogram(
@@ -182,25 +136,6 @@ def mix(
     """Return each row mixed with its partner's: of inputs, of embeddings, of one-hot labels."""
     own = share.reshape(-1, *([1] * (values.ndim - 1)))
     return (own * values + (1 - own) * values[partner]).astype(np.float32)
-
-
-def similar_words(neighbours: Mapping[str, Sequence[str]]) -> Similar:
-    """Return a lookup in a table of synonyms; a word not in it has none."""
-    return lambda word: neighbours.get(word, ())
-
-
-def _word_spans(text: str) -> list[tuple[int, int]]:
-    """Find the words of a text in order, jieba's for Chinese."""
-    lower = text.lower().replace("’", "'")
-    if len(lower) != len(text):  # a letter whose lower case is two letters would shift everything behind it
-        return []
-    spans, position = [], 0
-    for word in words(text):
-        start = lower.find(word, position)
-        if start >= 0:
-            position = start + len(word)
-            spans.append((start, position))
-    return spans
 
 
 def _warp(

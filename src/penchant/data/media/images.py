@@ -1,4 +1,4 @@
-"""A picture nobody vouches for, decoded.
+"""Decode untrusted pictures.
 
 In: a path and limits. Out: RGB in sRGB, upright, on white; or a `MediaError` that names the file.
 """
@@ -21,20 +21,49 @@ from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_fi
 
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Nothing else is opened: EPS would start Ghostscript, and rare decoders are where the holes are."""
+PICTURE_SIDE = 512
+"""Longer side, in pixels, that pictures are decoded at for inspection and for encoders, all of which look at fewer pixels."""
 
 
 def load_picture(path: Path, limits: MediaLimits, *, max_side: int | None = None) -> Image.Image:
-    """Return an RGB picture in sRGB, upright, on white; of an animation, the first frame.
-
-    Args:
-        path: From `resolve`.
-        limits: What is refused.
-        max_side: Shrink so that the longer side has at most this many pixels; cheap for JPEG, which is decoded at a fraction.
+    """Return the picture of a file, as `decode_picture` does.
 
     Raises:
         MediaError: Missing, not a picture, cut short, or beyond the limits.
     """
-    raw = _read_bytes(path, limits.max_bytes, "picture")
+    return decode_picture(read_picture_file(path, limits), path, limits, max_side=max_side)
+
+
+def read_picture_file(path: Path, limits: MediaLimits) -> bytes:
+    """Return the bytes of a picture file.
+
+    Raises:
+        MediaError: Missing, not readable, or too large.
+    """
+    check_file(path, limits.max_bytes, "picture")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableMediaError(
+            f"The picture cannot be read: {error.strerror}.",
+            path=str(path),
+            fix="check the file's permissions",
+            check="unreadable",
+        ) from error
+
+
+def decode_picture(raw: bytes, path: Path, limits: MediaLimits, *, max_side: int | None = None) -> Image.Image:
+    """Return an RGB picture in sRGB, upright, on white; of an animation, the first frame.
+
+    Args:
+        raw: The file's bytes.
+        path: Where they come from, for messages.
+        limits: What is refused.
+        max_side: Shrink so that the longer side has at most this many pixels; cheap for JPEG, which is decoded at a fraction.
+
+    Raises:
+        MediaError: Not a picture, cut short, or beyond the limits.
+    """
     with quiet_decoders():
         picture = _open_picture(raw, path, limits)
         try:
@@ -76,19 +105,6 @@ def quiet_decoders() -> Iterator[None]:
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_filters: Any = None
-
-
-def _read_bytes(path: Path, max_bytes: int, noun: str) -> bytes:
-    check_file(path, max_bytes, noun)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnusableMediaError(
-            f"The {noun} cannot be read: {error.strerror}.",
-            path=str(path),
-            fix="check the file's permissions",
-            check="unreadable",
-        ) from error
 
 
 def _open_picture(raw: bytes, path: Path, limits: MediaLimits) -> ImageFile.ImageFile:

@@ -1,0 +1,114 @@
+"""Encode pictures while inspection has them decoded, so that each file is decoded once.
+
+In: the channels of a run, and every picture that inspection decodes. Out: embeddings in the cache, where `encode_catalog` finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from penchant.core.artifacts import content_hash
+from penchant.core.errors import MediaError, PenchantError
+from penchant.data.media import MediaLimits
+from penchant.encoders.cache import VectorCache
+from penchant.encoders.catalog import DEFAULT_ENCODERS, PRECOMPUTED, ChannelConfig, cache_key, make_encoder
+from penchant.encoders.encoder import Encoder
+
+Prepared = tuple[str, dict[str, Any]]
+"""A content hash, and for each channel what its encoder prepared."""
+
+
+class InspectedPictures:
+    """The encoders that read one column of pictures; a `PictureReader` of the inspection.
+
+    What fails here is left to `encode_catalog`, which finds it missing, tries again and says why.
+
+    Args:
+        channels: Name to encoder and columns; None takes the default encoder of pictures.
+        column: The column that is inspected; None where there are no pictures.
+        cache: Folder of embeddings.
+        limits: Of media files.
+
+    Raises:
+        ConfigError: An unknown encoder or setting.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, ChannelConfig] | None, column: str | None, *, cache: Path, limits: MediaLimits
+    ) -> None:
+        if channels is None:
+            channels = {"image": ChannelConfig(encoder=DEFAULT_ENCODERS["image"])}
+        self._cache, self._limits = cache, limits
+        self._channels: dict[str, _Channel] = {}
+        self._encoders: dict[str, tuple[Encoder, int]] = {}
+        for name, config in channels.items():
+            if column is not None and config.encoder != PRECOMPUTED and config.columns in ([], [column]):
+                encoder = make_encoder(name, config)
+                if encoder.modality == "image" and not encoder.whole_catalog:
+                    self._encoders[name] = encoder, config.batch_size or encoder.batch_size
+
+    def start(self) -> None:
+        for name, (encoder, size) in self._encoders.items():
+            self._channels[name] = _Channel(encoder, size, VectorCache(self._cache, cache_key(encoder, self._limits)))
+
+    def prepare(self, raw: bytes, picture: Image.Image) -> Prepared:
+        key = content_hash(raw)
+        return key, {name: channel.prepare(key, picture) for name, channel in self._channels.items()}
+
+    def take(self, prepared: Prepared) -> None:
+        key, parts = prepared
+        for name, part in parts.items():
+            self._channels[name].take(key, part)
+
+    def finish(self) -> None:
+        for channel in self._channels.values():
+            channel.encode()
+            channel.cache.compact()
+
+
+class _Channel:
+    """One encoder, what its cache knows already, and the batch that is being filled."""
+
+    def __init__(self, encoder: Encoder, size: int, cache: VectorCache) -> None:
+        self.cache = cache
+        self._encoder, self._size = encoder, size
+        self._known = {key for keys, _ in cache.read() for key in keys}
+        self._batch: dict[str, Any] = {}
+        encoder.load()
+
+    def prepare(self, key: str, picture: Image.Image) -> Any:
+        """Return what the encoder takes; None where it is not needed or the picture will not do."""
+        if key in self._known:
+            return None
+        try:
+            return self._encoder.prepare(picture)
+        except Exception as error:
+            if isinstance(error, PenchantError) and not isinstance(error, MediaError):
+                raise  # a model that cannot be loaded is no fault of this picture
+            return None
+
+    def take(self, key: str, prepared: Any) -> None:
+        if prepared is not None and key not in self._known:
+            self._known.add(key)
+            self._batch[key] = prepared
+            if len(self._batch) == self._size:
+                self.encode()
+
+    def encode(self) -> None:
+        batch, self._batch = self._batch, {}
+        if not batch:
+            return
+        try:
+            values = np.asarray(self._encoder.encode(list(batch.values())), np.float32)
+        except (PenchantError, MemoryError):
+            raise
+        except Exception:
+            return
+        good = np.flatnonzero(np.isfinite(values).all(axis=1))
+        keys = list(batch)
+        self.cache.append([keys[row] for row in good], values[good])
