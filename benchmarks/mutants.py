@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src/penchant"
 MODULES = ("experiment/*.py", "fusion/*.py", "metrics/*.py", "reporting/conclusions.py")
 TESTS = {  # beside tests/metrics/test_ranking.py for metrics/ranking.py, which need not stand here
+    "fusion/late.py": ["tests/fusion/test_late_by_hand.py"],
     "metrics/classification_results.py": ["tests/metrics/test_classification.py"],
     "metrics/within_folds.py": ["tests/metrics/test_classification.py"],
     "reporting/conclusions.py": ["tests/metrics/test_ablation.py", "tests/reporting/test_report.py"],
