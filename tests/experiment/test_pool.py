@@ -174,3 +174,12 @@ def test_users_of_each_band_are_summed_apart() -> None:
 def test_blocked_items_have_no_score() -> None:
     lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, ITEMS)[""]
     assert [isinf(score) for score in lists.score[2]] == [False] * 3 + [True] * 3
+
+
+def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "BATCH_CELLS", 2 * ITEMS)
+    ticks = iter(np.arange(0, 99, 0.25))
+    monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: float(next(ticks)))
+    pool = panel()
+    pool.rank({"": Weights({"near": 1.0})}, KNOWN, 3)
+    assert pool.seconds == {"near": 0.5}
