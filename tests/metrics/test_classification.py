@@ -163,7 +163,7 @@ def test_intervals_are_those_of_drawn_units_by_scikit_learn() -> None:
     found = judge({"ours": ours, "other": other}, LABELS, CLASSES, ours="ours", groups=groups, config=config)
     names = [f"sample {row}" if group is None else f"group {group}" for row, group in enumerate(groups)]
     unit = np.unique(names, return_inverse=True)[1]
-    counts = draw_counts(generator(3, "bootstrap.labelled"), 60, unit.max() + 1)
+    counts = draw_counts(generator(3, "bootstrap.labelled"), 60, int(unit.max()) + 1)
 
     def drawn(one: Answers, metric: str) -> np.ndarray:
         score = {
