@@ -119,6 +119,7 @@ def test_gains_are_paired_means_of_everything_minus_the_arm_without_the_channel(
     for row in found.rows:
         uses = frozenset(row.uses)
         assert row.score.mean == pytest.approx(score[uses].mean())
+        assert row.cost == next(arm.cost for arm in given if arm.uses == uses)
         for difference, base in ((row.to_all, WHOLE), (row.to_behaviour, frozenset({"behaviour"}))):
             assert (difference is None) == (uses == base)
             if difference is not None:
