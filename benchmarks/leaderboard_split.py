@@ -24,7 +24,7 @@ from penchant.data.read.sources import read
 from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog
-from penchant.pipelines.recommendation import RunConfig, read_config, stop_on_errors
+from penchant.pipelines.recommendation import RunConfig, stop_on_errors
 from penchant.world import WorldConfig, make_world
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,7 +119,7 @@ def _settings(name: str, seed: int, runs: Path) -> RunConfig:
         if not world.exists():
             make_world(world, WorldConfig(size="large", num_users=20_000, num_items=5_000, media=False, seed=seed))
         return RunConfig.read({"data": {"path": world}, "content": WORLD_CONTENT}, where="leaderboard")
-    config = read_config(ROOT / "configs" / f"{source.config}.toml")
+    config = RunConfig.from_toml(ROOT / "configs" / f"{source.config}.toml")
     # built anew, since a copy does not say which fields were set
     data = {name: getattr(config.data, name) for name in config.data.model_fields_set} | dict(source.data)
     return config.model_copy(update={"data": type(config.data).read(data, where="leaderboard")})

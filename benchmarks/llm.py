@@ -23,7 +23,7 @@ from penchant.experiment.pool import Panel
 from penchant.experiment.selection import Judge
 from penchant.fusion.late import Weights
 from penchant.models import MODELS
-from penchant.pipelines.recommendation import read_config
+from penchant.pipelines.recommendation import RunConfig
 
 NETWORK = {"held_out_users": 150}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     given = parser.parse_args()
     show_logs()
-    stage, _, content = prepared(read_config(given.config))
+    stage, _, content = prepared(RunConfig.from_toml(given.config))
     judge = Judge.sample(stage.histories, stage.truth, 10, given.judged, stage.candidates)
     some = few(stage.histories, given.users, given.events)
     print(

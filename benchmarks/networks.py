@@ -37,7 +37,6 @@ from penchant.pipelines.recommendation import (
     encode_catalog,
     fuse,
     read,
-    read_config,
     split,
     stop_on_errors,
 )
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     asked = parser.parse_args()
     show_logs()
-    config = read_config(asked.config)
+    config = RunConfig.from_toml(asked.config)
     validation, test, content = prepared(config)
     validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
     rows = {

@@ -20,7 +20,7 @@ from penchant.experiment.fit import OURS, Stage, Trained, fit
 from penchant.experiment.search import search
 from penchant.experiment.selection import Judge
 from penchant.models.factory import MemberTables
-from penchant.pipelines.recommendation import RunConfig, fuse, read_config
+from penchant.pipelines.recommendation import RunConfig, fuse
 
 
 def penchant(config: RunConfig) -> Callable[[Split, Clock], Outcome]:
@@ -95,7 +95,7 @@ def _config() -> RunConfig:
     place = sys.argv.index("--config")
     path = Path(sys.argv[place + 1])
     del sys.argv[place : place + 2]
-    return read_config(path)
+    return RunConfig.from_toml(path)
 
 
 if __name__ == "__main__":

@@ -2,39 +2,77 @@
 
 import penchant
 
-bundle = penchant.run("shop.toml")
-bundle = penchant.load("runs/shop")
-bundle.recommend("user 42", k=10)
+recommender = penchant.run("shop.toml")
+recommender = penchant.run(interactions=events, items=products, media_root="photos")
+recommender = penchant.load("runs/shop")
+recommender.recommend("user 42", k=10)
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penchant.recommender.recommender import Recommender
+    from penchant.pipelines.frame import RunSettings
 
 __all__ = ["load", "run"]
 
 
-def load(folder: str | Path) -> Recommender:
-    """Return the bundle in a folder written by `run`.
+def load(folder: str | Path) -> Any:
+    """Return what `run` wrote into a folder: a recommender, or the classifier of a labelled or moderation task.
 
     Raises:
-        ArtifactError: It is missing, half-written or altered.
+        ArtifactError: It is missing, half-written, altered, or something else.
     """
-    from penchant.recommender.recommender import Recommender
+    from penchant.core.artifacts import read_manifest
+    from penchant.core.errors import ArtifactError
 
-    return Recommender.load(folder)
+    folder = Path(folder)
+    kind = read_manifest(folder, kind="recommender or classifier").get("kind")
+    if kind == "bundle":
+        from penchant.recommender.recommender import Recommender
+
+        return Recommender.load(folder)
+    if kind == "classifier":
+        from penchant.classifiers.bundle import TrainedClassifier
+
+        return TrainedClassifier.load(folder)
+    raise ArtifactError(
+        f"This is a {kind}, neither a recommender nor a classifier.",
+        where=str(folder),
+        fix="give the folder that `penchant run` wrote",
+    )
 
 
-def run(config: str | Path) -> Recommender:
-    """Do the whole flow of one TOML file and return its bundle.
+def run(
+    config: str | Path | RunSettings | None = None,
+    *,
+    interactions: Any = None,
+    items: Any = None,
+    users: Any = None,
+    samples: Any = None,
+    media_root: str | Path | None = None,
+    **settings: Any,
+) -> Any:
+    """Do the whole flow of one task and return the recommender or classifier; `.report` is its report.
+
+    Args:
+        config: A TOML file, or a settings object of any task; None takes `settings` alone.
+        interactions: Events of a recommendation task in memory: a pandas, Polars or Arrow table, in place of a file.
+        items: Its items; None takes the items that the events name.
+        users: Its users.
+        samples: Labelled samples in memory, or for moderation a table with a column of image paths.
+        media_root: Folder that the media paths in these tables start from; None is the working directory, or `data.path` of a TOML file.
+        settings: Top-level settings by name, as in a TOML file (`task`, `name`, `data`, `content`, ...); they replace those of `config`.
+
+    Returns:
+        A recommender; for a labelled or moderation task a classifier, or a list of them where `evaluation.within` asks for several.
 
     Raises:
-        PenchantError: With what is wrong, where, and how to mend it.
+        PenchantError: With what is wrong, where, and how to fix it.
     """
-    from penchant.pipelines import recommendation
+    from penchant.pipelines import tasks
 
-    return recommendation.run(recommendation.read_config(Path(config)))
+    tables = {"interactions": interactions, "items": items, "users": users, "samples": samples}
+    return tasks.run(config, tables=tables, media_root=media_root, **settings)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from labelled_media import write_samples
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
+from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.network import Network
 from penchant.core.errors import ConfigError, EncoderError
-from penchant.experiment.fit_classifiers import make_classifier
 from penchant.pipelines.classification import ClassifyConfig, run
 
 from .conftest import Made, learn
@@ -153,7 +153,7 @@ def test_a_bundle_answers_of_a_picture(tmp_path: Path) -> None:
     }
     run(ClassifyConfig.read(settings, where="test"))
     shutil.rmtree(folder)
-    said = load_classifier(tmp_path / "bundle").predict(image=tmp_path / str(table["image"][1]))
+    said = TrainedClassifier.load(tmp_path / "bundle").predict(image=tmp_path / str(table["image"][1]))
     assert said.label == "glad"
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from penchant.classifiers.classifier import View
+from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.network import Network, focal
 from penchant.core.errors import ConfigError
-from penchant.experiment.fit_classifiers import make_classifier
 
 from .conftest import Made, channel, learn
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.schema import Catalog, Dataset, Interactions, Samples
 from penchant.data.media import MediaLimits
@@ -120,6 +120,6 @@ def test_a_bundle_reads_the_pictures_it_is_asked_about(tmp_path: Path) -> None:
         "evaluation": {"intervals": {"resamples": 50}},
     }
     run(ClassifyConfig.read(settings, where="test"))
-    said = load_classifier(tmp_path / "bundle").predict(image=tmp_path / "1.png")
+    said = TrainedClassifier.load(tmp_path / "bundle").predict(image=tmp_path / "1.png")
     assert (said.label, said.written) == ("glad", "lovely food")
     assert said.evidence[0][0] == "lovely"

@@ -14,9 +14,9 @@ import pytest
 
 from labelled_media import write_samples
 from penchant.classifiers.batch import predict_file
-from penchant.classifiers.bundle import TrainedClassifier, load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.core.errors import ArtifactError, ConfigError, DataError
-from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassifyConfig, read_config, run
+from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassifyConfig, run
 
 WORDS = {"words": {"model": "ngrams", "strength": [4]}}
 QUICK = {"intervals": {"resamples": 50}}
@@ -57,7 +57,7 @@ def test_the_flow_from_toml_to_an_answer(tmp_path: Path) -> None:
     (tmp_path / "mood.toml").write_text(
         'task = "classification"\nname = "mood"\n[data]\npath = "samples.csv"\ntext = ["text"]\n[content]\n'
     )
-    settings = read_config(tmp_path / "mood.toml").model_copy(
+    settings = ClassifyConfig.from_toml(tmp_path / "mood.toml").model_copy(
         update={"output": tmp_path / "bundle", "cache": tmp_path / "cache"}
     )
     trained = run(settings)[0]
@@ -140,11 +140,11 @@ def test_a_table_is_judged_row_by_row(heard: TrainedClassifier, ending: str, tmp
 
 def test_restored_answers_are_equal(heard: TrainedClassifier) -> None:
     assert heard.folder is not None
-    again = load_classifier(heard.folder)
+    again = TrainedClassifier.load(heard.folder)
     assert again.predict(text="the superb bed").probabilities == heard.predict(text="the superb bed").probabilities
     (heard.folder / "learned.safetensors").write_bytes(b"")
     with pytest.raises(ArtifactError, match="was altered"):
-        load_classifier(heard.folder)
+        TrainedClassifier.load(heard.folder)
 
 
 def test_folds_judge_every_sample_once_a_repeat(tmp_path: Path) -> None:

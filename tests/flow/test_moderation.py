@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 from PIL import Image, ImageDraw
 
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.prediction import region_line
 from penchant.core.errors import ConfigError, DataError
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
-from penchant.pipelines.moderation import ModerateConfig, read_config, run
+from penchant.pipelines.moderation import ModerateConfig, run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("nudenet", reason="pip install 'penchant[moderation]'", exc_type=ImportError)
@@ -42,7 +42,7 @@ def config(folder: Path, **settings: Any) -> ModerateConfig:
 
 def test_a_harmless_picture_is_allowed_and_comes_back_equal(tmp_path: Path) -> None:
     trained = run(config(tmp_path))
-    said = load_classifier(tmp_path / "bundle").predict(image=draw(tmp_path / "house.png"))
+    said = TrainedClassifier.load(tmp_path / "bundle").predict(image=draw(tmp_path / "house.png"))
     assert said == trained.predict(image=tmp_path / "house.png")
     assert (said.label, said.is_unsure, said.regions) == ("allowed", False, ())
     seen = Nudity().encode([Nudity().prepare(Image.open(tmp_path / "house.png"))])[0]
@@ -87,7 +87,7 @@ def test_the_report_shows_blurred_previews_only(tmp_path: Path) -> None:
 
 def test_regions_lie_in_the_picture_and_are_told_in_words(tmp_path: Path) -> None:
     run(config(tmp_path, threshold=1e-5, ask_from=1e-5))
-    said = load_classifier(tmp_path / "bundle").predict(image=draw(tmp_path / "house.png"))
+    said = TrainedClassifier.load(tmp_path / "bundle").predict(image=draw(tmp_path / "house.png"))
     assert said.label == "nudity"
     assert said.regions
     assert said.regions[0].score == pytest.approx(said.score, abs=1e-3)
@@ -127,4 +127,4 @@ def test_asking_from_above_the_threshold_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('task = "moderation"\nthreshold = 0.3\nask_from = 0.4\n')
     with pytest.raises(ConfigError, match="A person would be asked from 0"):
-        read_config(file)
+        ModerateConfig.from_toml(file)

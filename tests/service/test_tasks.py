@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from labelled_media import write_samples, write_sound
 from penchant import cli
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.prediction import Prediction
 from penchant.client import Client, ServiceError
 from penchant.core.errors import ArtifactError
@@ -44,7 +44,7 @@ def test_answer_is_that_of_the_command_line(client: TestClient, health: Path):
     answer = client.post("/v1/predict/health", json={"text": GLAD})
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    said = load_classifier(health).predict(text=GLAD)
+    said = TrainedClassifier.load(health).predict(text=GLAD)
     assert (found["task"], found["label"]) == ("health", "glad")
     assert found["score"] == pytest.approx(said.score)
     assert found["threshold"] == pytest.approx(said.threshold)

@@ -29,7 +29,7 @@ def predict_file(
     not), and a column for each class's probability.
 
     Args:
-        trained: From `load_classifier`.
+        trained: From `TrainedClassifier.load`.
         table: What is judged.
         output: A .parquet or .csv file.
         root: Folder the paths of media are below.

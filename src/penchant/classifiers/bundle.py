@@ -20,16 +20,18 @@ from safetensors.numpy import load_file, save_file
 from penchant.classifiers.classifier import Classifier, View
 from penchant.classifiers.combined import Combined
 from penchant.classifiers.evidence import Evidence, find_evidence
+from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.inputs import Channel, Given, Inputs
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
 from penchant.classifiers.prediction import Prediction
-from penchant.core.artifacts import open_artifact, write_artifact
+from penchant.core.artifacts import copy_report, open_artifact, write_artifact
 from penchant.core.schema import MODALITIES
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.nudity import Region
 from penchant.encoders.ocr import OcrConfig
 from penchant.encoders.transcript import TranscriptConfig
+from penchant.reporting.written import WrittenReport
 
 KIND = "classifier"
 MEDIA = tuple(m for m in MODALITIES if m not in ("text", "attribute"))
@@ -59,6 +61,46 @@ class TrainedClassifier:
     inputs: Inputs
     facts: Mapping[str, Any]
     folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TrainedClassifier:
+        """Return the classifier of a folder; its probabilities equal those of the run that wrote it.
+
+        Raises:
+            ArtifactError: It is missing, half-written or altered.
+        """
+        folder = Path(folder)
+        manifest = open_artifact(folder, kind=KIND)
+        facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        arrays: dict[str, dict[str, np.ndarray]] = {}
+        for key, array in load_file(folder / "learned.safetensors").items():
+            owner, _, name = key.partition("/")
+            arrays.setdefault(owner, {})[name] = array
+        members = {
+            name: make_classifier(name, about["table"]).restore(arrays.get(name, {}), about["facts"])
+            for name, about in facts["members"].items()
+        }
+        return cls(
+            tuple(facts["classes"]),
+            members,
+            {name: about["table"] for name, about in facts["members"].items()},
+            Combined.of(arrays["combined"], facts["combined"]),
+            _inputs(facts),
+            manifest["facts"],
+            folder,
+        )
+
+    @property
+    def report(self) -> WrittenReport:
+        """What the run measured.
+
+        Raises:
+            ArtifactError: It has no report.
+        """
+        return WrittenReport.beside(self.folder)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
     def predict(
         self, *, text: str | Mapping[str, str] | None = None, evidence: bool = True, **content: str | Path | float
@@ -114,13 +156,10 @@ class TrainedClassifier:
             )
             text = json.dumps(self._plain(), ensure_ascii=False, indent=2, default=str)
             (staging / "classifier.json").write_text(text, encoding="utf-8")
-            if report is not None:
-                (staging / "report").mkdir()
-                for file in sorted(report.iterdir()):
-                    (staging / "report" / file.name).write_bytes(file.read_bytes())
+            copy_report(report, staging)
 
         write_artifact(folder, write, kind=KIND, facts=dict(self.facts))
-        return load_classifier(folder)
+        return self.load(folder)
 
     def _plain(self) -> dict[str, Any]:
         inputs = self.inputs
@@ -185,38 +224,6 @@ class TrainedClassifier:
     def _again(self, view: View) -> Float64[np.ndarray, "samples classes"]:
         """Return probabilities of content nothing of which is encoded yet."""
         return self.probability(self.inputs.encode(view)[0])
-
-
-def load_classifier(folder: str | Path) -> TrainedClassifier:
-    """Return a classifier; its probabilities equal those of the run that wrote it.
-
-    Raises:
-        ArtifactError: It is missing, half-written or altered.
-    """
-    from penchant.classifiers import CLASSIFIERS
-
-    folder = Path(folder)
-    manifest = open_artifact(folder, kind=KIND)
-    facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-    arrays: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in load_file(folder / "learned.safetensors").items():
-        owner, _, name = key.partition("/")
-        arrays.setdefault(owner, {})[name] = array
-    members: dict[str, Classifier] = {}
-    for name, about in facts["members"].items():
-        settings = {key: value for key, value in about["table"].items() if key != "model"}
-        cls = CLASSIFIERS.load(about["table"]["model"])
-        made = cls(cls.Config.read(settings, where=f"classifier.json: {name}"), name=name)
-        members[name] = made.restore(arrays.get(name, {}), about["facts"])
-    return TrainedClassifier(
-        tuple(facts["classes"]),
-        members,
-        {name: about["table"] for name, about in facts["members"].items()},
-        Combined.of(arrays["combined"], facts["combined"]),
-        _inputs(facts),
-        manifest["facts"],
-        folder,
-    )
 
 
 def _inputs(facts: Mapping[str, Any]) -> Inputs:

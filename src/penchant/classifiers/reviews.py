@@ -13,7 +13,7 @@ from typing import Self
 import polars as pl
 from pydantic import Field
 
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.messages import message
@@ -100,7 +100,7 @@ def _read(texts: pl.Series, config: ReviewsConfig) -> pl.DataFrame:
     table = pl.DataFrame({"text": texts, "reader": named})
     found = [pl.DataFrame(schema={"text": pl.String, "unhappy": pl.Float64})]
     for name, folder in config.sentiment.items():
-        trained = load_classifier(folder)
+        trained = TrainedClassifier.load(folder)
         unhappy = [k for k in trained.classes if k in config.unhappy]
         if not unhappy or not trained.inputs.text_columns:
             raise ConfigError(

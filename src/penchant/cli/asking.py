@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from penchant.classifiers.batch import predict_file
-from penchant.classifiers.bundle import MEDIA, load_classifier
+from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.classifiers.prediction import prediction_lines
 from penchant.cli.options import AsJson, BundlePath, Items, UserId
 from penchant.cli.printing import columns_table, out, say, told
@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Say which class content belongs to, why, and whether a person should be asked."""
     with told(as_json):
-        trained = load_classifier(bundle)
+        trained = TrainedClassifier.load(bundle)
         if table is not None:
             written = output or table.with_name(f"{table.stem}-predicted.parquet")
             names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)

@@ -1,29 +1,35 @@
 """What a run came to.
 
-In: the bundle or classifiers that were written. Out: their worth beside others, where they are, and what to try next, printed.
+In: the recommender or classifiers that were written. Out: their scores beside others, where they are, and what to try next, printed.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from penchant.classifiers.bundle import TrainedClassifier
 from penchant.cli.printing import columns_table, out, say
-from penchant.recommender.recommender import Recommender
 
 
-def tell_recommender(bundle: Recommender, as_json: bool) -> None:
-    """Say where everything is and what it is worth."""
-    folder = bundle.folder or Path()
-    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
+def tell(finished: Any, as_json: bool) -> None:
+    """Print the scores and the folder of one result, or of each in a list."""
+    told = []
+    for one in finished if isinstance(finished, list) else [finished]:
+        report = one.report.read()
+        part = next(name for name in SUMMARIES if report.get(name))
+        results = report if part == "league" else report[part]
+        told.append({"bundle": str(one.folder), "report": str(one.report.html), "results": results})
+        if not as_json:
+            command = SUMMARIES[part](one, report[part])
+            out.print(f"bundle  {one.folder}\nreport  {one.report.html}\ntry     penchant {command}", markup=False)
     if as_json:
-        say({"bundle": str(folder), "report": str(folder / "report" / "report.html"), "results": report}, as_json)
-        return
+        say(told if isinstance(finished, list) else told[0], as_json)
+
+
+def _recommender(trained: Any, league: dict[str, Any]) -> str:
+    """Print a recommender's scores beside the baselines', and return a command to try."""
     table = columns_table("recommender", "recall", "NDCG", "against the best baseline")
-    at = report["league"]["metric"].partition("@")[2]
-    for row in report["league"]["rows"]:
+    at = league["metric"].partition("@")[2]
+    for row in league["rows"]:
         if row["role"] in ("ours", "baseline"):
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
@@ -33,53 +39,40 @@ def tell_recommender(bundle: Recommender, as_json: bool) -> None:
                 else "is it"
             )
             table.add_row(row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], said)
-    out.print(f"At {at} items, {report['league']['num_users']:,} test users:", markup=False)
+    out.print(f"At {at} items, {league['num_users']:,} test users:", markup=False)
     out.print(table)
-    out.print(f"bundle  {folder}\nreport  {folder / 'report' / 'report.html'}", markup=False)
-    out.print(f"try     penchant recommend {folder} --user {bundle.histories.user_ids[0]}", markup=False)
+    return f"recommend {trained.folder} --user {trained.histories.user_ids[0]}"
 
 
-def tell_classifiers(trained: list[TrainedClassifier], as_json: bool) -> None:
-    """Say where each classifier is and what it is worth beside each modality alone."""
-    found = []
-    for one in trained:
-        folder = one.folder or Path()
-        report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))["labelled"]
-        found.append({"bundle": str(folder), "report": str(folder / "report" / "report.html"), "results": report})
-        if as_json:
-            continue
-        table = columns_table("classifier", "accuracy", "macro F1", "AUC", f"ours minus it, {report['metric']}")
-        for row in report["rows"]:
-            scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
-            gap = row["difference"]
-            said = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "is it"
-            table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), said)
-        out.print(f"{report['num_samples']:,} test samples:", markup=False)
-        out.print(table)
-        for note in report["notes"]:
-            out.print(note, markup=False)
-        out.print(f"bundle  {folder}\nreport  {folder / 'report' / 'report.html'}", markup=False)
-        out.print(f"try     penchant predict {folder} --{one.inputs.modalities[0]} ...", markup=False)
-    if as_json:
-        say(found, as_json)
+def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
+    """Print a classifier's scores beside those of each modality alone, and return a command to try."""
+    table = columns_table("classifier", "accuracy", "macro F1", "AUC", f"ours minus it, {labelled['metric']}")
+    for row in labelled["rows"]:
+        scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
+        gap = row["difference"]
+        said = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "is it"
+        table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), said)
+    out.print(f"{labelled['num_samples']:,} test samples:", markup=False)
+    out.print(table)
+    for note in labelled["notes"]:
+        out.print(note, markup=False)
+    return f"predict {trained.folder} --{trained.inputs.modalities[0]} ..."
 
 
-def tell_screening(trained: TrainedClassifier, as_json: bool) -> None:
-    """Say where the classifier is and what was held back."""
-    folder = trained.folder or Path()
-    report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))["screening"]
-    page = folder / "report" / "report.html"
-    if as_json:
-        say({"bundle": str(folder), "report": str(page), "results": report}, as_json)
-        return
-    if report["num_pictures"]:
+def _screening(trained: Any, screening: dict[str, Any]) -> str:
+    """Print how many pictures were held back, and return a command to try."""
+    if screening["num_pictures"]:
+        held, doubtful = screening["num_held"], screening["num_doubtful"]
         out.print(
-            f"{report['num_pictures']:,} pictures: {report['num_held']:,} held back, {report['num_doubtful']:,} for a person",
-            markup=False,
+            f"{screening['num_pictures']:,} pictures: {held:,} held back, {doubtful:,} for a person", markup=False
         )
-    out.print(f"bundle  {folder}\nreport  {page}\ntry     penchant predict {folder} --image ...", markup=False)
+    return f"predict {trained.folder} --image ..."
 
 
 def _cell(score: dict[str, Any]) -> str:
     ends = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
     return f"{score['mean']:.3f}{ends}"
+
+
+SUMMARIES = {"league": _recommender, "labelled": _classifier, "screening": _screening}
+"""Part of a report to what prints it."""

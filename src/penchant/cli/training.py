@@ -10,19 +10,18 @@ from typing import Annotated
 
 import typer
 
+from penchant import load
 from penchant.classifiers.reviews import judge_reviews
 from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import say, told
-from penchant.cli.results import tell_classifiers, tell_recommender, tell_screening
-from penchant.core.config import read_toml
+from penchant.cli.results import tell
+from penchant.core.errors import ConfigError
 from penchant.data.clean.dataset import clean
 from penchant.data.doctor.examination import examine
 from penchant.data.read.sources import DataConfig, read
 from penchant.data.split.interactions import split
-from penchant.pipelines import classification, moderation
-from penchant.pipelines.recommendation import RunConfig, read_config
-from penchant.pipelines.recommendation import run as run_pipeline
-from penchant.recommender.recommender import Recommender
+from penchant.pipelines import recommendation, tasks
+from penchant.pipelines.recommendation import RunConfig
 from penchant.world import WorldConfig, make_world
 
 DEMO_GROUP = "chooses_by"
@@ -33,13 +32,7 @@ def run(
 ) -> None:
     """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file says of what kind."""
     with told(as_json):
-        task = read_toml(config).get("task")
-        if task == "classification":
-            tell_classifiers(classification.run(classification.read_config(config)), as_json)
-        elif task == "moderation":
-            tell_screening(moderation.run(moderation.read_config(config)), as_json)
-        else:
-            tell_recommender(run_pipeline(read_config(config)), as_json)
+        tell(tasks.run(config), as_json)
 
 
 def demo(
@@ -60,7 +53,7 @@ def demo(
         }
         # Who chooses by what is known here, and nowhere else: it names the groups of the report and is no input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
-        tell_recommender(run_pipeline(RunConfig.read(config, where="the demo"), groups=groups), as_json)
+        tell(recommendation.run(RunConfig.read(config, where="the demo"), groups=groups), as_json)
 
 
 def doctor(
@@ -68,7 +61,13 @@ def doctor(
 ) -> None:
     """Say what the data covers, what leaks, and what would hurt most."""
     with told(as_json):
-        config = RunConfig(data=DataConfig(path=data)) if data.is_dir() else read_config(data)
+        config = RunConfig(data=DataConfig(path=data)) if data.is_dir() else tasks.read_settings(data)
+        if not isinstance(config, RunConfig):
+            raise ConfigError(
+                "The doctor examines interactions, and this run has none.",
+                where=f"{data.name}: task",
+                fix="run `penchant run`: its report lists what was repaired, dropped or noticed",
+            )
         dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
         dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
         diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
@@ -78,8 +77,5 @@ def doctor(
 def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Print the report of a bundle."""
     with told(as_json):
-        folder = Recommender.load(bundle).folder or bundle
-        if as_json:
-            typer.echo((folder / "report" / "report.json").read_text(encoding="utf-8"))
-        else:
-            typer.echo((folder / "report" / "report.md").read_text(encoding="utf-8"))
+        report = load(bundle).report
+        typer.echo((report.json if as_json else report.markdown).read_text(encoding="utf-8"))

@@ -20,6 +20,8 @@ from penchant.core.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+REPORT = "report"
+"""Folder of the report below that of a result."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 """Errors caused by the disk or its permissions; any other error is a bug."""
 
@@ -101,6 +103,14 @@ def write_artifact(
     return folder
 
 
+def copy_report(report: Path | None, result: Path) -> None:
+    """Copy the files of a report into the folder `report` of a result; None copies nothing."""
+    if report is not None:
+        (result / REPORT).mkdir()  # with the modes of the result; those of a temporary folder shut others out
+        for file in sorted(report.iterdir()):
+            shutil.copyfile(file, result / REPORT / file.name)
+
+
 def _errno(error: Exception) -> int | None:
     """Return the errno of an error; safetensors and polars wrap it and keep it in the message text."""
     if isinstance(error, OSError):
@@ -109,16 +119,20 @@ def _errno(error: Exception) -> int | None:
     return int(said.group(1)) if said else None
 
 
-def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
-    """Check every file against the manifest and return the manifest.
+def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:
+    """Return the manifest of a folder, its files not checked.
+
+    Args:
+        folder: Of an artifact.
+        kind: What is expected there, for error messages.
 
     Raises:
-        ArtifactError: It is missing, incomplete, altered, of another kind, or from a newer Penchant.
+        ArtifactError: There is none, or it cannot be read.
     """
     path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"There is no finished {kind} in {folder.name!r}.",
             where=str(folder),
@@ -126,6 +140,16 @@ def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ArtifactError("The manifest cannot be read.", where=str(path), fix=_REMAKE) from None
+    return manifest
+
+
+def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
+    """Check every file against the manifest and return the manifest.
+
+    Raises:
+        ArtifactError: It is missing, incomplete, altered, of another kind, or from a newer Penchant.
+    """
+    manifest, path = read_manifest(folder, kind=kind), folder / MANIFEST
     if manifest.get("kind") != kind:
         raise ArtifactError(
             f"This is a {manifest.get('kind')}, not a {kind}.", where=str(folder), fix=f"give the path of a {kind}"

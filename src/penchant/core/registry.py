@@ -79,6 +79,30 @@ class Table:
             raise ConfigError(f"The {self.kind} {name!r} {problem}.", where=_place(points[0]), fix=fix)
         return found
 
+    def make(self, name: str, table: Mapping[str, Any], *, where: str) -> Any:
+        """Return an unfitted object from a TOML table: `model` names its class, the rest are its settings.
+
+        Args:
+            name: Name the table has.
+            table: Settings, `model` among them.
+            where: Address of the table, for error messages.
+
+        Raises:
+            ConfigError: `model` is missing or unknown, or a setting does not exist or is invalid.
+            MissingExtraError: Its third-party package is not installed.
+        """
+        settings = dict(table)
+        model = settings.pop("model", None)
+        known = self.names()
+        if model is None:
+            fix = f"add model = one of {', '.join(known)}"
+            raise ConfigError(f"It does not say which {self.kind} it is.", where=where, fix=fix)
+        if model not in known:
+            fix = nearest(str(model), known)
+            raise ConfigError(f"There is no {self.kind} {model!r}.", where=f"{where}.model", fix=fix)
+        cls = self.load(model)
+        return cls(cls.Config.read(settings, where=where), name=name)
+
     def _import(self, point: EntryPoint) -> Any:
         try:
             return point.load()

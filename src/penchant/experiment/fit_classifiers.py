@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from sklearn.metrics import roc_auc_score
 
-from penchant.classifiers import CLASSIFIERS
 from penchant.classifiers.classifier import Classifier, Judge, LogProbability, View
 from penchant.classifiers.combined import Combined
+from penchant.classifiers.factory import ClassifierTables, make_classifier
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, nearest
 from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Parts
@@ -28,7 +27,6 @@ from penchant.experiment.imbalance import Config as ImbalanceConfig
 from penchant.experiment.imbalance import lesson, plain
 
 STACKING = "stacking"
-ClassifierTables = Mapping[str, Mapping[str, Any]]
 
 
 class Config(Settings):
@@ -138,31 +136,6 @@ def look(
     """Return each classifier's logarithms of probability, and where it had anything to judge by."""
     found = {name: member.log_probability(view) for name, member in members.items()}
     return found, {name: member.present(view) for name, member in members.items()}
-
-
-def make_classifier(name: str, table: Mapping[str, Any]) -> Classifier:
-    """Return a classifier that has learned nothing yet.
-
-    Raises:
-        ConfigError: `model` is missing or unknown, or a setting does not fit.
-    """
-    settings = dict(table)
-    model = settings.pop("model", None)
-    if model is None:
-        raise ConfigError(
-            "It does not say which classifier it is.",
-            where=f"classifiers.{name}",
-            fix=f'add model = "linear"; there are {", ".join(CLASSIFIERS.names())}',
-        )
-    if model not in CLASSIFIERS.names():
-        raise ConfigError(
-            f"There is no classifier {model!r}.",
-            where=f"classifiers.{name}.model",
-            fix=nearest(model, CLASSIFIERS.names()),
-        )
-    cls = CLASSIFIERS.load(model)
-    made: Classifier = cls(cls.Config.read(settings, where=f"classifiers.{name}"), name=name)
-    return made
 
 
 def default_classifiers(view: View) -> dict[str, dict[str, Any]]:

@@ -78,8 +78,7 @@ def choose_settings(
     """
     chosen: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
-        grid = _lists(table)
-        fixed = {key: (value[0] if key in grid else value) for key, value in table.items()}
+        grid, fixed = _lists(table), without_grid(table)
         if grid and train.num_events > config.max_events:
             logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
         elif grid:
@@ -127,8 +126,16 @@ def _best(
     return fixed
 
 
+def without_grid(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a member's table with the first value of each list that is tried."""
+    grid = _lists(table)
+    return {key: value[0] if key in grid else value for key, value in table.items()}
+
+
 def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the settings given as a list where the model wants one value."""
+    """Return the settings given as a list where the model wants one value; an empty list is no choice."""
+    if "model" not in table:  # refused with its name when the member is made
+        return {}
     fields = MODELS.load(str(table["model"])).Config.model_fields
     wanted = {key for key, field in fields.items() if "list" in str(field.annotation)}
-    return {key: list(value) for key, value in table.items() if isinstance(value, list) and key not in wanted}
+    return {key: list(value) for key, value in table.items() if isinstance(value, list) and value and key not in wanted}

@@ -5,10 +5,8 @@ In: one TOML file. Out: a folder with the trained classifier and its report.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,31 +14,37 @@ import polars as pl
 
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.classifier import View
+from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.inputs import Inputs, channels_of
-from penchant.core.artifacts import fingerprint
-from penchant.core.config import Settings, read_toml
 from penchant.core.environment import versions
-from penchant.core.errors import ConfigError, DataError, nearest
-from penchant.core.logs import logger, step
+from penchant.core.errors import ConfigError, DataError
+from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Samples
-from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.samples import clean_samples
-from penchant.data.media import MediaLimits
-from penchant.data.read.samples import SamplesConfig, read_samples
+from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import Config as SplitConfig
 from penchant.data.split.samples import split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.inspected_pictures import InspectedPictures
-from penchant.encoders.ocr import OcrConfig, read_samples_pictures
+from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.evaluate_classifiers import PACKAGES, assess, notes_within
 from penchant.experiment.evaluate_classifiers import Config as EvaluationConfig
 from penchant.experiment.fit_classifiers import Config as FitConfig
 from penchant.experiment.fit_classifiers import Fitted, default_classifiers, fit, fusion_tables
 from penchant.metrics.classification_results import Labelled
-from penchant.pipelines.frame import Clock, beside, stop_on_errors
+from penchant.pipelines.frame import (
+    Clock,
+    LearningSettings,
+    Task,
+    check_channels,
+    check_known,
+    facts_of,
+    persist,
+    stop_on_errors,
+)
 from penchant.reporting.report import Stage as Timed
 from penchant.reporting.report import write_report
 
@@ -49,36 +53,22 @@ NOT_A_DIAGNOSIS = message(
 )
 
 
-class ClassifyConfig(Settings):
-    """One run of a labelled task: the whole TOML file."""
+class ClassifyConfig(LearningSettings):
+    """Settings of a labelled task: the whole TOML file."""
 
     task: Literal["classification"] = "classification"
-    """What kind of run this is."""
+    """Kind of run."""
     name: str = "task"
-    """What the report is headed."""
-    seed: int = 0
-    """Decides splits, draws and networks; equal seeds give equal numbers."""
-    output: Path | None = None
-    """Folder of the classifier; None is runs/NAME. Relative to where the command is given."""
-    cache: Path = Path("runs/cache")
-    """Folder of what need not be computed twice: vectors, inspected media."""
+    """Name of the run, and title of its report."""
     kind: Literal["sentiment", "moderation", "health", "other"] = "other"
     """health adds to every answer that it is no diagnosis; moderation that doubtful posts go to a person."""
     data: SamplesConfig = SamplesConfig()
     """Where the data is."""
-    media: MediaLimits = MediaLimits()
-    """What a media file may be."""
-    clean: CleanConfig = CleanConfig()
-    """What is repaired or dropped."""
     split: SplitConfig = SplitConfig()
     """Train, validation, test; or folds, for small sets."""
     transcript: TranscriptConfig | None = None
     """Who writes down what is said in sound, so that it joins the words; None leaves sound a sound. An empty table takes what comes as a
     wheel, and a classifier of words alone then answers to a voice note too."""
-    ocr: OcrConfig | None = None
-    """Read what stands written in pictures; it joins the words. None leaves it in the picture."""
-    content: dict[str, ChannelConfig] | None = None
-    """Frozen channels by name; None reads every modality there is with encoders that need no hub; an empty table reads none."""
     classifiers: dict[str, dict[str, Any]] | None = None
     """Classifiers by name; None takes n-grams of words and a hyperplane over each channel."""
     fit: FitConfig = FitConfig()
@@ -87,24 +77,24 @@ class ClassifyConfig(Settings):
     """What is measured."""
 
     @property
-    def folder(self) -> Path:
-        return self.output or Path("runs") / self.name
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What every answer and report says beside its numbers."""
         return {"health": (NOT_A_DIAGNOSIS,)}.get(self.kind, ())
 
 
-def run(config: ClassifyConfig) -> list[TrainedClassifier]:
-    """Do the whole of it; one classifier, or with `evaluation.within` one for each value of that column.
+def run(config: ClassifyConfig, data: Samples | None = None) -> list[TrainedClassifier]:
+    """Run every step; one classifier, or with `evaluation.within` one for each value of that column.
+
+    Args:
+        config: Every setting.
+        data: Samples already in memory, not cleaned; None reads the files that `config.data` names.
 
     Raises:
-        PenchantError: With what is wrong, where, and how to mend it.
+        PenchantError: With what is wrong, where, and how to fix it.
     """
     clock = Clock()
     with clock("read"):
-        samples = read_samples(config.data)
+        samples = read_samples(config.data) if data is None else data
     with clock("clean"):
         pictures = InspectedPictures(
             config.content,
@@ -114,6 +104,7 @@ def run(config: ClassifyConfig) -> list[TrainedClassifier]:
         )
         samples = clean_samples(samples, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         samples = stop_on_errors(samples)
+        check_names(samples, config)
     with clock("encode"):
         samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
         samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
@@ -154,18 +145,28 @@ def run_one(
             seed=config.seed,
             notes=told,
         )
-    with step("write"), tempfile.TemporaryDirectory() as scratch:
-        write_report(replace(report, stages=(*before, *clock.stages)), Path(scratch))
-        return bundle(config, samples, view, channels, tables, fitted, judged).save(config.folder, report=Path(scratch))
+    timed = replace(report, stages=(*before, *clock.stages))
+    trained = bundle(config, samples, view, channels, tables, fitted, judged)
+    return persist(trained, config.folder, lambda folder: write_report(timed, folder))
 
 
-def read_config(path: Path) -> ClassifyConfig:
-    """Return the settings of a TOML file; data and vectors are looked for beside it.
+TASK = Task(ClassifyConfig, run, ("samples",), lambda config, samples: samples_from(samples, config.data))
+
+
+def check_names(samples: Samples, config: ClassifyConfig) -> None:
+    """Check what the settings name, before anything is encoded or fitted.
 
     Raises:
-        ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
+        ConfigError: A class, column, classifier or setting of a classifier does not exist.
     """
-    return beside(ClassifyConfig.read(read_toml(path), where=path.name), path.parent)
+    evaluation, costs = config.evaluation, config.fit.tune.costs
+    positive = () if evaluation.positive is None else (evaluation.positive,)
+    within = () if evaluation.within is None else (evaluation.within,)
+    check_known("class", positive, samples.classes, where="evaluation.positive")
+    check_known("class", costs, samples.classes, where="fit.tune.costs")
+    check_known("column", within, samples.table.columns, where="evaluation.within")
+    for name, table in (config.classifiers or {}).items():
+        make_classifier(name, table)
 
 
 def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dict[str, ChannelConfig]]:
@@ -183,6 +184,7 @@ def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dic
                 where=f"content.{name}.encoder",
                 fix='use a classifier that learns words from train alone: [classifiers.NAME] model = "ngrams", or a network',
             )
+    check_channels(config.classifiers or {}, channels, where="classifiers")
     embeddings, noticed = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return (
         replace(samples, findings=(*samples.findings, *noticed)),
@@ -195,15 +197,11 @@ def apart(samples: Samples, config: ClassifyConfig) -> list[tuple[ClassifyConfig
     """Return the samples whole, or one part for each value of `evaluation.within`, with the settings of each.
 
     Raises:
-        ConfigError: There is no such column.
+        DataError: No value has samples of two classes.
     """
     column = config.evaluation.within
     if column is None:
         return [(config, samples)]
-    if column not in samples.table.columns:
-        raise ConfigError(
-            f"There is no column {column!r}.", where="evaluation.within", fix=nearest(column, samples.table.columns)
-        )
     found = []
     for value in sorted(samples.table[column].drop_nulls().cast(pl.String).unique().to_list()):
         rows = np.flatnonzero((samples.table[column].cast(pl.String) == value).fill_null(False).to_numpy())
@@ -234,15 +232,13 @@ def bundle(
     ours = fitted.rows[fitted.ours]
     every = {**tables, **fusion_tables(view, config.fit)}
     facts = {
-        "name": config.name,
+        **facts_of(config, versions(PACKAGES)),
         "task": config.task,
         "kind": config.kind,
         "row": fitted.ours,
         "seed": config.seed,
-        "settings": fingerprint(config),
         "notes": list(config.notes),
         "test": {metric: interval.mean for metric, interval in judged.ours.scores.items()},
-        "versions": versions(PACKAGES),
     }
     return TrainedClassifier(
         samples.classes,

@@ -5,28 +5,26 @@ In: one TOML file, perhaps with a folder of pictures. Out: a classifier for `pen
 
 from __future__ import annotations
 
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.combined import Calibration, Combined, Decision, Stack
 from penchant.classifiers.detected import Detected
 from penchant.classifiers.inputs import Channel, Inputs
-from penchant.core.artifacts import fingerprint
-from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError, DataError, MediaError, nearest
 from penchant.core.logs import step
-from penchant.data.media import MediaLimits, load_picture, resolve
+from penchant.data.media import load_picture, resolve
 from penchant.data.read.folders import MEDIA_ENDINGS
-from penchant.data.read.tables import read_table
+from penchant.data.read.tables import RawTable, as_raw, read_table
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
+from penchant.pipelines.frame import RunSettings, Task, facts_of, persist
 from penchant.reporting.moderation_report import MOST, Screened, Screening, preview_address, write_screening
 
 ALLOWED = "allowed"
@@ -34,17 +32,13 @@ DETECTOR = "nudity"
 UNMEASURED = "No labelled data was at hand: neither the threshold nor the scores were measured or calibrated here. Try them on your own."
 
 
-class ModerateConfig(Settings):
-    """One moderation run: the whole TOML file."""
+class ModerateConfig(RunSettings):
+    """Settings of a moderation run: the whole TOML file."""
 
     task: Literal["moderation"] = "moderation"
-    """What kind of run this is."""
+    """Kind of run."""
     name: str = "nudity"
-    """What the report is headed."""
-    output: Path | None = None
-    """Folder of the classifier; None is runs/NAME. Relative to where the command is given."""
-    media: MediaLimits = MediaLimits()
-    """What a media file may be."""
+    """Name of the run, and title of its report."""
     category: str = "nudity"
     """What the class is called; the other is "allowed"."""
     labels: list[str] = Field(list(EXPOSED), min_length=1)
@@ -58,39 +52,46 @@ class ModerateConfig(Settings):
     column: str = "image"
     """That column."""
 
-    @property
-    def folder(self) -> Path:
-        return self.output or Path("runs") / self.name
+    @model_validator(mode="after")
+    def _asks_below_the_threshold(self) -> Self:
+        if self.ask_from > self.threshold:
+            raise ConfigError(
+                f"A person would be asked from {self.ask_from} on only, above the threshold of {self.threshold}.",
+                where="ask_from",
+                fix="set it to the threshold (nobody is asked) or below",
+            )
+        return self
+
+    def below(self, home: Path) -> Self:
+        return self if self.path is None else self.with_media_root(home / self.path)
+
+    def with_media_root(self, folder: Path) -> Self:
+        return self.model_copy(update={"path": folder})
 
 
-def read_config(path: Path) -> ModerateConfig:
-    """Return the settings of a TOML file; pictures are looked for beside it.
-
-    Raises:
-        ConfigError: The file is missing, no TOML, holds a setting that does not exist, or one that contradicts another.
-    """
-    config = ModerateConfig.read(read_toml(path), where=path.name)
-    if config.ask_from > config.threshold:
-        raise ConfigError(
-            f"A person would be asked from {config.ask_from} on only, above the threshold of {config.threshold}.",
-            where=f"{path.name}: ask_from",
-            fix="set it to the threshold (nobody is asked) or below",
-        )
-    return config if config.path is None else config.model_copy(update={"path": path.parent / config.path})
-
-
-def run(config: ModerateConfig) -> TrainedClassifier:
+def run(config: ModerateConfig, data: RawTable | None = None) -> TrainedClassifier:
     """Write the classifier, with a page of what it says of the pictures given.
 
+    Args:
+        config: Every setting.
+        data: Table in memory with a column of paths below `config.path`; None reads what is at that path.
+
     Raises:
-        PenchantError: With what is wrong, where, and how to mend it.
+        PenchantError: With what is wrong, where, and how to fix it.
     """
     Nudity().load()
     trained = fixed(config)
-    with tempfile.TemporaryDirectory() as scratch:
-        with step("judge"):
-            write_screening(screen(trained, config, Path(scratch)), Path(scratch))
-        return trained.save(config.folder, report=Path(scratch))
+    with step("judge"):
+        screening, judged = screen(trained, config, data)
+
+    def write(folder: Path) -> None:
+        judged.write_parquet(folder / "judged.parquet")
+        write_screening(screening, folder)
+
+    return persist(trained, config.folder, write)
+
+
+TASK = Task(ModerateConfig, run, ("samples",), lambda _, samples: as_raw(samples, "samples"))
 
 
 def fixed(config: ModerateConfig) -> TrainedClassifier:
@@ -107,36 +108,36 @@ def fixed(config: ModerateConfig) -> TrainedClassifier:
         Combined(stack, Calibration(), decision),
         Inputs(channels, (), {"image": "image"}, (), config.media),
         {
-            "name": config.name,
+            **facts_of(config, {package: version(package) for package in ("penchant", "nudenet", "onnxruntime")}),
             "task": config.task,
             "kind": "moderation",
             "row": DETECTOR,
-            "settings": fingerprint(config),
             "notes": ["the score is the detector's own, not a calibrated probability"],
             "test": {},
-            "versions": {package: version(package) for package in ("penchant", "nudenet", "onnxruntime")},
         },
     )
 
 
-def screen(trained: TrainedClassifier, config: ModerateConfig, folder: Path) -> Screening:
-    """Judge the pictures given, write judged.parquet into a folder, and return what the page shows.
+def screen(
+    trained: TrainedClassifier, config: ModerateConfig, data: RawTable | None = None
+) -> tuple[Screening, pl.DataFrame]:
+    """Judge the pictures given; return what the page shows, and what was said of each picture.
 
     Raises:
         DataError: There are no pictures.
     """
-    names, root = _pictures(config)
+    names, root = _pictures(config, data)
     found = trained.predict_table(pl.DataFrame({"image": names}), root=root, evidence=False) if names else []
     scores = [one.probabilities[config.category] for one in found]
-    judged = {"image": names, "score": scores, "predicted": [one.label for one in found]}
-    pl.DataFrame({**judged, "is_unsure": [one.is_unsure for one in found]}).write_parquet(folder / "judged.parquet")
+    labels, unsure = [one.label for one in found], [one.is_unsure for one in found]
+    judged = pl.DataFrame({"image": names, "score": scores, "predicted": labels, "is_unsure": unsure})
     held: list[Screened] = []
     doubtful: list[Screened] = []
     for row in sorted(range(len(names)), key=lambda row: (-scores[row], names[row])):
         if found[row].is_unsure or found[row].label == config.category:
             part = doubtful if found[row].is_unsure else held
             part.append(_shown(names[row], root, scores[row], trained, config, full=len(part) < MOST))
-    return Screening(config.name, config.category, len(names), tuple(held), tuple(doubtful), _how(config))
+    return Screening(config.name, config.category, len(names), tuple(held), tuple(doubtful), _how(config)), judged
 
 
 def _shown(
@@ -154,28 +155,32 @@ def _shown(
     return Screened(name, score, config.threshold, places=places, preview=preview_address(picture))
 
 
-def _pictures(config: ModerateConfig) -> tuple[list[str], Path]:
-    """Return paths below a folder; none where nothing shall be judged now."""
-    if config.path is None:
-        return [], Path()
-    if config.path.is_dir():
+def _pictures(config: ModerateConfig, data: RawTable | None) -> tuple[list[str], Path]:
+    """Return paths and the folder they are below; none where nothing shall be judged now."""
+    path = config.path or Path()
+    if data is not None:
+        names, root = _named(data, config.column), path
+    elif config.path is None:
+        return [], path
+    elif path.is_dir():
         endings = MEDIA_ENDINGS["image"]
-        files = sorted(file for file in config.path.rglob("*") if file.suffix.lower() in endings and file.is_file())
-        names, root = [file.relative_to(config.path).as_posix() for file in files], config.path
-    elif config.path.is_file():
-        table = read_table(config.path).table
-        if config.column not in table.columns:
-            raise DataError(
-                f"The table has no column {config.column!r}.",
-                where=config.path.name,
-                fix=f"set column; {nearest(config.column, table.columns)}",
-            )
-        names, root = table[config.column].cast(pl.String).drop_nulls().to_list(), config.path.parent
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
+        names, root = [file.relative_to(path).as_posix() for file in files], path
     else:
-        names, root = [], config.path
+        names, root = _named(read_table(path), config.column) if path.is_file() else [], path.parent
     if not names:
-        raise DataError("There are no pictures to judge.", where=str(config.path), fix="correct path, or leave it out")
+        raise DataError("There are no pictures to judge.", where=str(path), fix="correct path, or leave it out")
     return names, root
+
+
+def _named(raw: RawTable, column: str) -> list[str]:
+    if column not in raw.table.columns:
+        raise DataError(
+            f"The table has no column {column!r}.",
+            where=raw.name,
+            fix=f"set column; {nearest(column, raw.table.columns)}",
+        )
+    return raw.table[column].cast(pl.String).drop_nulls().to_list()
 
 
 def _how(config: ModerateConfig) -> tuple[str, ...]:

@@ -5,33 +5,29 @@ In: one TOML file. Out: a folder with the trained recommender and its report.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
+from pydantic import model_validator
 
 from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
-from penchant.core.artifacts import fingerprint
-from penchant.core.config import Settings, read_toml
+from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
-from penchant.core.logs import step
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
-from penchant.data.clean.dataset import Config as CleanConfig
 from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import Config as HistoriesConfig
 from penchant.data.histories import build_histories
-from penchant.data.media import MediaLimits
-from penchant.data.read.sources import DataConfig, read
+from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.split.interactions import Config as SplitConfig
 from penchant.data.split.interactions import split
-from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.inspected_pictures import InspectedPictures
-from penchant.encoders.ocr import OcrConfig, read_items_pictures
+from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Config as EvaluationConfig
 from penchant.experiment.evaluate import assess
@@ -39,13 +35,23 @@ from penchant.experiment.fit import Config as FitConfig
 from penchant.experiment.fit import Stage, fit
 from penchant.experiment.search import Config as SearchConfig
 from penchant.experiment.search import search
-from penchant.experiment.selection import Judge, choose_fusion
+from penchant.experiment.selection import Judge, choose_fusion, without_grid
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
-from penchant.models.factory import MemberTables
-from penchant.pipelines.frame import Clock, beside, stop_on_errors
+from penchant.models.channels import FUSED
+from penchant.models.factory import MemberTables, make_member
+from penchant.pipelines.frame import (
+    Clock,
+    LearningSettings,
+    Task,
+    check_channels,
+    check_known,
+    facts_of,
+    persist,
+    stop_on_errors,
+)
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import write_report
 
@@ -83,25 +89,13 @@ class FusionConfig(Settings):
         return [{"kind": self.kind, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
 
 
-class RunConfig(Settings):
-    """One run: the whole TOML file."""
+class RunConfig(LearningSettings):
+    """Settings of a recommendation run: the whole TOML file."""
 
     task: Literal["recommendation"] = "recommendation"
-    """What kind of run this is; `classification` is read by pipelines/classification.py."""
-    name: str = "run"
-    """What the report is headed."""
-    seed: int = 0
-    """Decides ties, draws and resamples; equal seeds give equal numbers."""
-    output: Path | None = None
-    """Folder of the bundle; None is runs/NAME. Relative to where the command is given."""
-    cache: Path = Path("runs/cache")
-    """Folder of what need not be computed twice: vectors, inspected media."""
+    """Kind of run."""
     data: DataConfig = DataConfig()
     """Where the data is."""
-    media: MediaLimits = MediaLimits()
-    """What a media file may be."""
-    clean: CleanConfig = CleanConfig()
-    """What is repaired or dropped."""
     reviews: ReviewsConfig = ReviewsConfig()
     """Who reads what users say of items; unhappy words count against the item. Without a classifier nobody does."""
     split: SplitConfig = SplitConfig()
@@ -110,10 +104,6 @@ class RunConfig(Settings):
     """What an event says about interest."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
-    ocr: OcrConfig | None = None
-    """Read what stands written in items' pictures, as one more column of text; None leaves it in the picture."""
-    content: dict[str, ChannelConfig] | None = None
-    """Channels by name; None reads every modality there is with encoders that need no hub."""
     fusion: FusionConfig = FusionConfig()
     """Channels to one vector."""
     model: Literal["auto"] | None = None
@@ -127,24 +117,34 @@ class RunConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
     """What is measured."""
 
-    @property
-    def folder(self) -> Path:
-        return self.output or Path("runs") / self.name
+    @model_validator(mode="after")
+    def _evaluated_length_is_measured(self) -> Self:
+        if self.evaluation.at not in self.evaluation.ks:
+            raise ConfigError(
+                f"evaluation.at = {self.evaluation.at} is not among evaluation.ks = {self.evaluation.ks}.",
+                where="evaluation.at",
+                fix="add it to evaluation.ks, or set evaluation.at to one of them",
+            )
+        return self
+
+    def below(self, home: Path) -> Self:
+        return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
-def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender:
-    """Do the whole of it; what was finished before is not done again.
+def run(config: RunConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None) -> Recommender:
+    """Run every step; finished steps are taken from the cache.
 
     Args:
         config: Every setting.
+        data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
         groups: `user_id` and the column `evaluation.group`, where the report shall split by what is no attribute of users.
 
     Raises:
-        PenchantError: With what is wrong, where, and how to mend it.
+        PenchantError: With what is wrong, where, and how to fix it.
     """
     clock = Clock()
     with clock("read"):
-        raw = read(config.data)
+        raw = read(config.data) if data is None else data
     with clock("clean"):
         pictures = InspectedPictures(
             config.content,
@@ -154,6 +154,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender
         )
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
+        check_names(dataset, config, groups)
         dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
@@ -162,6 +163,7 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = default_channels(dataset.catalog) if config.content is None else config.content
+        check_channels(config.members or {}, [*channels, FUSED], where="members")
         embeddings, noticed = encode_catalog(
             dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media
         )
@@ -197,32 +199,40 @@ def run(config: RunConfig, *, groups: pl.DataFrame | None = None) -> Recommender
         )
     with clock("explain"):
         topics = find_topics(dataset.catalog, content.fused, seed=config.seed)
-    with step("write"), tempfile.TemporaryDirectory() as scratch:
-        write_report(replace(report, stages=tuple(clock.stages)), Path(scratch))
-        facts = {
-            "name": config.name,
-            "seed": config.seed,
-            "settings": fingerprint(config),
-            "versions": dict(report.versions),
-            "histories": config.histories.model_dump(mode="json"),
-            "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
-            "fusion": fusion.table(),
-        }
-        every, stack = everything(dataset, config), trained.stack(content)
-        recommender = Recommender(
-            dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known
-        )
-        return recommender.save(config.folder, report=Path(scratch))
+    facts = {
+        **facts_of(config, report.versions),
+        "seed": config.seed,
+        "histories": config.histories.model_dump(mode="json"),
+        "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
+        "fusion": fusion.table(),
+    }
+    every, stack = everything(dataset, config), trained.stack(content)
+    recommender = Recommender(
+        dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known
+    )
+    timed = replace(report, stages=tuple(clock.stages))
+    return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 
 
-def read_config(path: Path) -> RunConfig:
-    """Return the settings of a TOML file; data and vectors are looked for beside it.
+TASK = Task(
+    RunConfig,
+    run,
+    ("interactions", "items", "users"),
+    lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
+)
+
+
+def check_names(dataset: Dataset, config: RunConfig, groups: pl.DataFrame | None = None) -> None:
+    """Check what the settings name, before anything is encoded or fitted.
 
     Raises:
-        ConfigError: The file is missing, no TOML, or holds a setting that does not exist.
+        ConfigError: A column, model or setting of a member does not exist.
     """
-    config: RunConfig = beside(RunConfig.read(read_toml(path), where=path.name), path.parent)
-    return config.model_copy(update={"reviews": config.reviews.below(path.parent)})
+    users = groups if groups is not None else dataset.users.table if dataset.users is not None else pl.DataFrame()
+    group = () if config.evaluation.group is None else (config.evaluation.group,)
+    check_known("column of users", group, [c for c in users.columns if c != "user_id"], where="evaluation.group")
+    for name, table in (config.members or {}).items():
+        make_member(name, without_grid(table))
 
 
 def before_test(catalog: Catalog, parts: Split, config: RunConfig) -> tuple[Stage, Histories]:

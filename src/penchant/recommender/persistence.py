@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
+from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, write_artifact
 from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.explanation.topics import Topics
 from penchant.fusion.late import Weights
@@ -52,10 +52,7 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
             "topics": recommender.topics.names,
         }
         (staging / "stack.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
-        if report is not None:
-            for file in sorted(report.iterdir()):
-                (staging / "report").mkdir(exist_ok=True)
-                (staging / "report" / file.name).write_bytes(file.read_bytes())
+        copy_report(report, staging)
 
     write_artifact(folder, write, kind=KIND, facts=dict(recommender.facts))
 

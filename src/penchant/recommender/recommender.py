@@ -33,6 +33,7 @@ from penchant.recommender.new_items import Encoders, Newcomer, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import rank
 from penchant.recommender.search import Finder, FoundList
+from penchant.reporting.written import WrittenReport
 
 BEST = 10
 """Recommendations whose reasons a profile's channel shares rest on."""
@@ -83,6 +84,18 @@ class Recommender:
         """Write the bundle in one step, a report beside it, and return what `load` gives."""
         write_bundle(self, folder, report=report)
         return self.load(folder)
+
+    @property
+    def report(self) -> WrittenReport:
+        """What the run measured.
+
+        Raises:
+            ArtifactError: It has no report.
+        """
+        return WrittenReport.beside(self.folder)
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
 
     def warmed_up(self) -> Recommender:
         """Return the same with everything computed that is computed once, so that no request waits for it."""

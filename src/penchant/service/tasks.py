@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from penchant.classifiers.bundle import MEDIA, TrainedClassifier, load_classifier
+from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.core.errors import NotFoundError, nearest
 from penchant.service.schemas import Ended, Media, Predicted, PredictIn
 from penchant.service.uploads import Uploads
@@ -29,7 +29,7 @@ class Tasks:
     """
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._trained = {name: (load_classifier(folder), threading.Lock()) for name, folder in folders.items()}
+        self._trained = {name: (TrainedClassifier.load(folder), threading.Lock()) for name, folder in folders.items()}
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,112 @@
+"""One entrance for every task: settings from a TOML file, an object or keywords, data from files or tables in memory.
+
+In: a path or settings, perhaps tables. Out: what the task's flow trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from penchant.core.config import read_toml
+from penchant.core.errors import ConfigError, nearest
+from penchant.pipelines.frame import RunSettings, Task
+
+TASKS = {
+    "recommendation": "penchant.pipelines.recommendation",
+    "classification": "penchant.pipelines.classification",
+    "moderation": "penchant.pipelines.moderation",
+}
+"""Name to the module whose `TASK` says how it is run; imported only when used."""
+DEFAULT_TASK = "recommendation"
+
+
+def find_task(name: str, where: str = "task") -> Task:
+    """Return one entry of the table.
+
+    Raises:
+        ConfigError: There is no such task.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"There is no task {name!r}.", where=where, fix=nearest(str(name), TASKS))
+    task: Task = import_module(TASKS[name]).TASK
+    return task
+
+
+def read_settings(config: str | Path | RunSettings | None, changes: Mapping[str, Any] | None = None) -> RunSettings:
+    """Return the settings of a run of any task.
+
+    Args:
+        config: A TOML file, or settings of any task; None takes `changes` alone.
+        changes: Top-level settings that replace those of `config`; paths in them are relative to the working directory.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or a task or setting does not exist or contradicts another.
+    """
+    changes = dict(changes or {})
+    if isinstance(config, RunSettings):
+        if not changes:
+            return config
+        return type(config).read({**_given(config), **changes}, where="the settings")
+    if config is None:
+        return find_task(changes.get("task", DEFAULT_TASK)).settings.read(changes, where="the settings")
+    path = Path(config)
+    task = find_task(read_toml(path).get("task", DEFAULT_TASK), f"{path.name}: task")
+    return read_settings(task.settings.from_toml(path), changes)
+
+
+def run(
+    config: str | Path | RunSettings | None = None,
+    *,
+    tables: Mapping[str, Any] | None = None,
+    media_root: str | Path | None = None,
+    **settings: Any,
+) -> Any:
+    """Do the whole flow of one task.
+
+    Args:
+        config: A TOML file, or settings of any task; None takes `settings` alone.
+        tables: Names of `Task.tables` to pandas, Polars or Arrow tables; they take the place of files.
+        media_root: Folder that the paths of media in `tables` start from; None takes that of the settings.
+        settings: Top-level settings; they replace those of `config`.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it.
+    """
+    given = {name: table for name, table in (tables or {}).items() if table is not None}
+    if config is None and not settings and not given:
+        raise ConfigError(
+            "There is nothing to run.",
+            where="run()",
+            fix="give the path of a TOML file, settings, or a table of events",
+        )
+    if config is None and "task" not in settings and "samples" in given:
+        raise ConfigError(
+            "Samples are given and no task.",
+            where="run(samples=...)",
+            fix='add task = "classification" or "moderation"',
+        )
+    checked = read_settings(config, settings)
+    if media_root is not None:
+        checked = checked.with_media_root(Path(media_root))
+    name = getattr(checked, "task", DEFAULT_TASK)
+    task = find_task(name)
+    if not given:
+        return _single(task.run(checked))
+    wrong = [table for table in given if table not in task.tables]
+    if wrong or task.tables[0] not in given:
+        what = f"takes no table {wrong[0]!r}" if wrong else f"needs the table {task.tables[0]!r}"
+        raise ConfigError(f"The task {name!r} {what}.", where="run()", fix=f"it takes {', '.join(task.tables)}")
+    return _single(task.run(checked, task.bind(checked, **given)))
+
+
+def _given(config: RunSettings) -> dict[str, Any]:
+    """Return the settings that somebody set, nested ones as they are."""
+    return {name: getattr(config, name) for name in type(config).model_fields if name in config.model_fields_set}
+
+
+def _single(found: Any) -> Any:
+    """Return the one result; a list where there are several."""
+    return found[0] if isinstance(found, list) and len(found) == 1 else found

@@ -1,0 +1,65 @@
+"""A report on disk, as Python and a notebook show it.
+
+In: the folder of a result written by `penchant run`. Out: the paths of its report, the values in it, and the page inside a notebook.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from penchant.core.artifacts import REPORT
+from penchant.core.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """The report of one result.
+
+    Attributes:
+        folder: Holds report.html, report.md and report.json.
+    """
+
+    folder: Path
+
+    @classmethod
+    def beside(cls, result: Path | None) -> WrittenReport:
+        """Return the report of a result.
+
+        Args:
+            result: Its folder; None where it was not written yet.
+
+        Raises:
+            ArtifactError: It has no report.
+        """
+        found = cls(Path() if result is None else result / REPORT)
+        if result is None or not found.json.is_file():
+            raise ArtifactError("There is no report.", where=str(result or "memory"), fix="make it with `penchant run`")
+        return found
+
+    @property
+    def html(self) -> Path:
+        """One page that needs no network."""
+        return self.folder / "report.html"
+
+    @property
+    def markdown(self) -> Path:
+        return self.folder / "report.md"
+
+    @property
+    def json(self) -> Path:
+        """Every value of the report."""
+        return self.folder / "report.json"
+
+    def read(self) -> dict[str, Any]:
+        """Return every value of the report."""
+        found: dict[str, Any] = json.loads(self.json.read_text(encoding="utf-8"))
+        return found
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, so that its styles leave the notebook alone."""
+        page = escape(self.html.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" sandbox style="width: 100%; height: 40em; border: 0"></iframe>'
