@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 import penchant
 from penchant.classifiers import BRANCHES, CLASSIFIERS
-from penchant.classifiers.bundle import load_classifier
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.core.errors import ConfigError
 from penchant.data import LABELLED, SOURCES
 from penchant.encoders import ENCODERS
@@ -140,7 +140,7 @@ def bundle(home: Path) -> Recommender:
 
 @pytest.fixture(scope="module")
 def words(home: Path) -> Path:
-    classification.run(classification.read_config(home / "words.toml"))
+    classification.run(classification.ClassifyConfig.from_toml(home / "words.toml"))
     return home / "words"
 
 
@@ -185,7 +185,7 @@ def test_service_answers_with_what_the_package_made(bundle: Recommender, words: 
 
 
 def test_reloaded_classifier_has_the_members_of_the_package(words: Path) -> None:
-    loaded = load_classifier(words)
+    loaded = TrainedClassifier.load(words)
     assert {type(m).__name__ for m in loaded.members.values()} == {"FirstLetter", "Network"}
     network = loaded.members["net"]
     assert type(network.branches["counts"]).__name__ == "Counts"
