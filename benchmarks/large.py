@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from penchant.core.logs import show_logs
-from penchant.pipelines.recommendation import RunConfig, run
+from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.world import WorldConfig, make_world
 
 SETTINGS = {
@@ -36,7 +36,7 @@ def main() -> None:
     world = Path("runs") / f"world-large-{share:g}"
     make_world(world, WorldConfig(size="large", num_users=int(200_000 * share), num_items=int(50_000 * share)))
     began = time.perf_counter()
-    run(RunConfig.read({**SETTINGS, "data": {"path": world}}, where="benchmarks/large.py"))
+    run(RecommendationConfig.read({**SETTINGS, "data": {"path": world}}, where="benchmarks/large.py"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"share {share:g}: {time.perf_counter() - began:.0f} s, peak {peak:.1f} GB")
 

@@ -21,9 +21,9 @@ import polars as pl
 
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics.comparison import per_user
-from penchant.metrics.intervals import Difference, Interval, Resampled, adjust
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, adjust
 from penchant.metrics.ranking import measure
-from penchant.metrics.slices import Labels, Slice, slice_users
+from penchant.metrics.slices import GroupLabels, Slice, slice_users
 
 METRICS = ("ndcg@10", "recall@10", "ndcg@20", "recall@20")
 DECIDES = "ndcg@10"
@@ -116,7 +116,7 @@ def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
 def _compare(tables: Mapping[str, pl.DataFrame], facts: Mapping[str, Any], titles: Mapping[str, str]) -> list[Scored]:
     """Return the rows, best first; verdicts of one metric allow for the number of peers (Holm)."""
     keys = list(tables)
-    means = Resampled(np.hstack([per_user(tables, key, METRICS) for key in keys]))
+    means = BootstrapMeans(np.hstack([per_user(tables, key, METRICS) for key in keys]))
     column = {(key, m): i for i, (key, m) in enumerate((key, m) for key in keys for m in METRICS)}
     others = [key for key in keys if key != OURS]
     ahead: dict[str, dict[str, Difference]] = {key: {} for key in keys}
@@ -147,7 +147,7 @@ def _slices(folder: Path, tables: Mapping[str, pl.DataFrame], truth: Histories, 
     return found
 
 
-def _gaps(folder: Path, truth: Histories) -> Labels | None:
+def _gaps(folder: Path, truth: Histories) -> GroupLabels | None:
     facts = json.loads((folder / "split.json").read_text("utf-8"))
     if not facts["has_time"]:
         return None
@@ -159,7 +159,7 @@ def _gaps(folder: Path, truth: Histories) -> Labels | None:
     first = pl.DataFrame({"user_id": truth.user_ids, "first": truth.at[truth.offsets[:-1]]})
     both = first.join(last, on="user_id", how="left", maintain_order="left")
     gap = (both["first"] - both["at"]).fill_null(-1).to_numpy()
-    return Labels(GAPS, np.where(gap < 0, -1, np.where(gap == 0, 0, np.where(gap <= HOUR, 1, 2))))
+    return GroupLabels(GAPS, np.where(gap < 0, -1, np.where(gap == 0, 0, np.where(gap <= HOUR, 1, 2))))
 
 
 def _section(

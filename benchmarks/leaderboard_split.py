@@ -17,14 +17,12 @@ import polars as pl
 
 from penchant.core.schema import Catalog, Dataset, Interactions, Split, Vocabulary
 from penchant.data.clean.dataset import clean
-from penchant.data.event_weights import KIND_WEIGHTS
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.event_weights import KIND_WEIGHTS, HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import read
-from penchant.data.split.interactions import Config as SplitConfig
-from penchant.data.split.interactions import split
+from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import encode_catalog
-from penchant.pipelines.recommendation import RunConfig, stop_on_errors
+from penchant.pipelines.recommendation import RecommendationConfig, stop_on_errors
 from penchant.world import WorldConfig, make_world
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,14 +110,14 @@ def _whole(folder: Path, write: Callable[[Path], None]) -> None:
     staging.rename(folder)
 
 
-def _settings(name: str, seed: int, runs: Path) -> RunConfig:
+def _settings(name: str, seed: int, runs: Path) -> RecommendationConfig:
     source = SETS[name]
     if source.config is None:
         world = runs / f"world-files-{seed}"
         if not world.exists():
             make_world(world, WorldConfig(size="large", num_users=20_000, num_items=5_000, media=False, seed=seed))
-        return RunConfig.read({"data": {"path": world}, "content": WORLD_CONTENT}, where="leaderboard")
-    config = RunConfig.from_toml(ROOT / "configs" / f"{source.config}.toml")
+        return RecommendationConfig.read({"data": {"path": world}, "content": WORLD_CONTENT}, where="leaderboard")
+    config = RecommendationConfig.from_toml(ROOT / "configs" / f"{source.config}.toml")
     # built anew, since a copy does not say which fields were set
     data = {name: getattr(config.data, name) for name in config.data.model_fields_set} | dict(source.data)
     return config.model_copy(update={"data": type(config.data).read(data, where="leaderboard")})
@@ -158,7 +156,7 @@ def _touched(dataset: Dataset, protocol: str) -> Catalog:
     )
 
 
-def _write_content(dataset: Dataset, config: RunConfig, folder: Path) -> None:
+def _write_content(dataset: Dataset, config: RecommendationConfig, folder: Path) -> None:
     channels = config.content or {}
     content, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
     for name, vectors in content.items():

@@ -19,11 +19,9 @@ from networks import prepared
 from penchant.core.logs import show_logs
 from penchant.core.schema import Histories
 from penchant.core.seeds import generator
-from penchant.experiment.pool import Panel
-from penchant.experiment.selection import Judge
-from penchant.fusion.late import Weights
+from penchant.experiment.selection import ValidationScorer
 from penchant.models import MODELS
-from penchant.pipelines.recommendation import RunConfig
+from penchant.pipelines.recommendation import RecommendationConfig
 
 NETWORK = {"held_out_users": 150}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,8 +44,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     given = parser.parse_args()
     show_logs()
-    stage, _, content = prepared(RunConfig.from_toml(given.config))
-    judge = Judge.sample(stage.histories, stage.truth, 10, given.judged, stage.candidates)
+    stage, _, content = prepared(RecommendationConfig.from_toml(given.config))
+    judge = ValidationScorer.sample(stage.histories, stage.truth, 10, given.judged, stage.candidates)
     some = few(stage.histories, given.users, given.events)
     print(
         f"| learned from {len(some):,} users' last {given.events} events | NDCG@10 | fit, s | epochs |\n|---|---|---|---|"
@@ -58,7 +56,7 @@ def main() -> None:
             options = {**options, "max_length": given.events, "minutes": given.minutes}
         cls = MODELS.load(model)
         began = time.perf_counter()
-        member = cls(cls.Config(**options), name=title).fit(some, content)
+        member = cls(cls.config_class(**options), name=title).fit(some, content)
         seconds = time.perf_counter() - began
         epochs = len(member.course.losses) if hasattr(member, "course") else 0
         print(

@@ -22,15 +22,15 @@ import polars as pl
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content
 from penchant.encoders.catalog import default_channels
-from penchant.experiment.fit import Stage
-from penchant.experiment.pool import Panel
-from penchant.fusion.late import Weights
+from penchant.experiment.fit import HoldOut
+from penchant.experiment.pool import MemberPool
+from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.comparison import per_user
-from penchant.metrics.intervals import Resampled, adjust
+from penchant.metrics.intervals import BootstrapMeans, adjust
 from penchant.metrics.ranking import measure
 from penchant.models.factory import make_member
 from penchant.pipelines.recommendation import (
-    RunConfig,
+    RecommendationConfig,
     at_test,
     before_test,
     clean,
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     asked = parser.parse_args()
     show_logs()
-    config = RunConfig.from_toml(asked.config)
+    config = RecommendationConfig.from_toml(asked.config)
     validation, test, content = prepared(config)
     validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
     rows = {
@@ -88,7 +88,7 @@ def main() -> None:
     print("\n".join(report(list(rows), folder)))
 
 
-def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
+def prepared(config: RecommendationConfig) -> tuple[HoldOut, HoldOut, Content]:
     """Return what the pipeline has after fusion."""
     dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
     parts = split(dataset.interactions, config.split, config.seed)
@@ -99,7 +99,7 @@ def prepared(config: RunConfig) -> tuple[Stage, Stage, Content]:
     return validation, test, fuse(Content(vectors), validation, config)[0]
 
 
-def fewer(stage: Stage, max_users: int | None) -> Stage:
+def fewer(stage: HoldOut, max_users: int | None) -> HoldOut:
     """Keep some users; the same ones in either stage."""
     if max_users is None or max_users >= len(stage.histories):
         return stage
@@ -107,7 +107,7 @@ def fewer(stage: Stage, max_users: int | None) -> Stage:
     return replace(stage, histories=stage.histories.take(users), truth=stage.truth.take(users))
 
 
-def one_row(name: str, table: dict[str, Any], validation: Stage, test: Stage, content: Content, file: Path) -> None:
+def one_row(name: str, table: dict[str, Any], validation: HoldOut, test: HoldOut, content: Content, file: Path) -> None:
     """Fit on train, rank the test, and keep each user's scores."""
     began = time.process_time()
     member = make_member(
@@ -117,7 +117,9 @@ def one_row(name: str, table: dict[str, Any], validation: Stage, test: Stage, co
     seconds = time.process_time() - began
     users = np.flatnonzero(test.truth.lengths() > 0)
     histories, truth = test.histories.take(users), test.truth.take(users)
-    ranked = Panel({name: member}).rank({name: Weights({name: 1.0})}, histories, 10, candidates=test.candidates)[name]
+    ranked = MemberPool({name: member}).rank(
+        {name: EnsembleWeights({name: 1.0})}, histories, 10, candidates=test.candidates
+    )[name]
     measure(ranked, truth, ks=(10,), metrics=("ndcg",)).write_parquet(file)
     file.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "table": table}))
 
@@ -126,7 +128,7 @@ def report(names: list[str], folder: Path) -> list[str]:
     """Return the table; verdicts allow for the number of rows (Holm)."""
     files = [folder / f"{place:02d}.parquet" for place in range(len(names))]
     tables = dict(zip(names, map(pl.read_parquet, files), strict=True))
-    means = Resampled(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
+    means = BootstrapMeans(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
     changes = adjust([means.difference(place, 0) for place in range(1, len(names))])
     lines = [f"| network | {METRIC} | against the first row | CPU seconds of fit |", "|---|---|---|---|"]
     for place, (name, file) in enumerate(zip(names, files, strict=True)):

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from penchant.core.schema import Content, Histories
-from penchant.models.ensemble import Stack, top_k
+from penchant.models.ensemble import Ensemble, top_k
 from penchant.models.neighbours import ItemKNN
 from penchant.models.popularity import Popularity
-from penchant.recommender.index import GRAPH_BYTES, Index
+from penchant.recommender.index import GRAPH_BYTES, VectorIndex
 
 PER_CLUSTER, SPREAD, QUERIES, ROUNDS = 500, 0.7, 500, 4
 
@@ -43,7 +43,7 @@ def megabytes() -> float:
     return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def recall_at_10(index: Index, queries: np.ndarray) -> float:
+def recall_at_10(index: VectorIndex, queries: np.ndarray) -> float:
     """Return the share of the truly ten nearest that a search finds, for queries the index was not tuned with."""
     allowed, hits = np.ones(len(index.rows), bool), 0
     for start in range(0, len(queries), 50):
@@ -55,7 +55,7 @@ def recall_at_10(index: Index, queries: np.ndarray) -> float:
     return hits / (10 * len(queries))
 
 
-def against_faiss(index: Index, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def against_faiss(index: VectorIndex, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the seconds of each of our searches and of FAISS alone, one after the other, who is first in turn."""
     allowed, seconds = np.ones(len(index.rows), bool), np.zeros((2, ROUNDS * len(queries)))
     ways = (lambda q: index.search(q, 10, allowed), lambda q: index.nearest(q, 10))
@@ -88,7 +88,7 @@ def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
         num_items,
     )
     members = {"popularity": Popularity().fit(people, Content()), "item_knn": sparse_neighbours(num_items, rng)}
-    stack = Stack.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
+    stack = Ensemble.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
     seconds = []
     for row in range(100):
         began = time.perf_counter()
@@ -121,7 +121,7 @@ def main() -> None:
     told = parser.parse_args()
     rows, queries = clustered(told.rows, told.dim, told.seed)
     before = megabytes()
-    index = Index(rows, exact_up_to=0, graph_bytes=told.graph_bytes)
+    index = VectorIndex(rows, exact_up_to=0, graph_bytes=told.graph_bytes)
     began = time.perf_counter()
     index.build(told.threads)
     took, name = time.perf_counter() - began, f"{told.rows:,} x {told.dim}, {index.kind.name}"
@@ -138,7 +138,7 @@ def main() -> None:
     print(
         f"{name}: p50 {ratios[0]:.2f} times FAISS, p99 {ratios[1]:.2f} times; load {os.getloadavg()[0]:.1f}", flush=True
     )
-    exact = Index(rows)
+    exact = VectorIndex(rows)
     allowed, seconds = np.ones(len(rows), bool), []
     for query in queries[:30]:
         began = time.perf_counter()

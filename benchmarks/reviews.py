@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
+from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content, Dataset, Interactions, Vocabulary
 from penchant.data.clean.dataset import clean
@@ -25,7 +25,7 @@ from penchant.encoders.catalog import encode_catalog
 from penchant.experiment.fit import OURS, fit
 from penchant.metrics.intervals import paired_difference
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RunConfig, at_test, before_test, choose_members, fuse
+from penchant.pipelines.recommendation import RecommendationConfig, at_test, before_test, choose_members, fuse
 from penchant.world import WorldConfig, make_world
 
 DISLIKED = ("skip", "regret")
@@ -36,7 +36,7 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
     show_logs()
     size = WorldConfig(size="small", media=False, defects=False, regret_share=0.25, review_share=0.6)
     truth = make_world(folder / "world", size)
-    config = RunConfig.read(
+    config = RecommendationConfig.read(
         {
             "data": {"path": folder / "world"},
             "cache": folder / "cache",
@@ -46,7 +46,7 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
         where="benchmark",
     )
     dataset = clean(read(config.data), config.clean, config.media)
-    judged = judge_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
+    judged = classify_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
     reasons = truth.events().with_columns(pl.col("at").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")))
     events = judged.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
     true_mood = pl.when(pl.col("text").is_not_null()).then(
@@ -79,7 +79,7 @@ def _accuracy(events: pl.DataFrame) -> None:
         )
 
 
-def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: RunConfig) -> pl.Series:
+def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: RecommendationConfig) -> pl.Series:
     """Return each test user's NDCG@20 on what they truly liked; the parts, users and truth are those of every other arm."""
     data = replace(dataset, interactions=Interactions(events))
     parts = split(data.interactions, config.split, config.seed)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from penchant.core.schema import Content, Histories
-from penchant.models.sequence import Sequence
+from penchant.models.sequence import Sequence, SequenceConfig
 from penchant.networks.sequences import Windows
 from penchant.networks.trainer import train
 
@@ -30,7 +30,7 @@ def main() -> None:
     items = (rng.zipf(1.3, offsets[-1]) % ITEMS).astype(np.int32)
     at = np.sort(rng.integers(0, 10**15, offsets[-1]))
     histories = Histories([str(u) for u in range(USERS)], offsets, items, at, np.ones(len(items), np.float32), ITEMS)
-    member: Any = Sequence(Sequence.Config(epochs=1, held_out_users=0, batch_events=8192), name="step").fit(
+    member: Any = Sequence(SequenceConfig(epochs=1, held_out_users=0, batch_events=8192), name="step").fit(
         histories, Content()
     )
     config, network = member.config, member.network

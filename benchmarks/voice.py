@@ -24,7 +24,7 @@ from penchant.data.clean.samples import clean_samples
 from penchant.data.read.samples import read_samples
 from penchant.data.split.samples import split_samples
 from penchant.metrics.intervals import mean_interval, paired_difference
-from penchant.pipelines.classification import ClassifyConfig
+from penchant.pipelines.classification import ClassificationConfig
 
 CONFIG = Path(__file__).parent.parent / "configs" / "sentiment.toml"
 LEAST_WORDS = 5
@@ -54,7 +54,7 @@ def main(folder: Path, count: int) -> None:
 
 def sentences(count: int, column: str) -> tuple[list[str], np.ndarray]:
     """Return test tweets of some words without addresses, names and signs nobody would read aloud, drawn with seed 0."""
-    config = ClassifyConfig.from_toml(CONFIG)
+    config = ClassificationConfig.from_toml(CONFIG)
     samples = clean_samples(read_samples(config.data), config.clean, config.media)
     test = samples.take(split_samples(samples, config.split, config.seed).test)
     spoken = [

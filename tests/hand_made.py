@@ -38,7 +38,7 @@ def channel(name: str, modality: str, values: Sequence[Sequence[float]]) -> Embe
 class Told(Member[Settings]):
     """A member that gives each user the scores it was told."""
 
-    Config: ClassVar[type[Settings]] = Settings
+    config_class: ClassVar[type[Settings]] = Settings
 
     def __init__(self, scores: Mapping[str, Sequence[float]]) -> None:
         super().__init__()

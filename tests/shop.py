@@ -21,13 +21,14 @@ from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
 from penchant.explanation.topics import Topics
-from penchant.fusion.late import Weights
-from penchant.models.ensemble import Stack
+from penchant.fusion.concat import ConcatConfig
+from penchant.fusion.late import EnsembleWeights
+from penchant.models.ensemble import Ensemble
 from penchant.models.factory import make_member
 from penchant.pipelines import classification
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 
 EACH = 12
 TABLES = {
@@ -71,21 +72,21 @@ def make_bundle(folder: Path, *, version: str = "first") -> Recommender:
     content = Content(embeddings, fused(embeddings["sound"]))
     histories = people()
     members = {name: make_member(name, table).fit(histories, content) for name, table in TABLES.items()}
-    weights = Weights({"popularity": 0.1, "ease": 0.4, "like_sound": 0.3, "content": 0.2})
+    weights = EnsembleWeights({"popularity": 0.1, "ease": 0.4, "like_sound": 0.3, "content": 0.2})
     facts = {
         "name": version,
         "channels": {n: c.model_dump(mode="json") for n, c in channels.items()},
         "fusion": {"dim": 8},
     }
     topics = Topics(np.array([0] * EACH + [1] * EACH, np.int32), ["bright", "deep"])
-    stack = Stack.build(members, weights, content)
+    stack = Ensemble.build(members, weights, content)
     return Recommender(catalog, histories, stack, TABLES, topics, facts, content=content, fitted=histories).save(folder)
 
 
 def fused(sound: Embeddings) -> Embeddings:
     from penchant.fusion.concat import Concat
 
-    found = Concat(Concat.Config(dim=8))({"sound": sound})
+    found = Concat(ConcatConfig(dim=8))({"sound": sound})
     assert found is not None
     return found
 
@@ -124,7 +125,7 @@ def health(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "fit": {"fusion": ["stacking"]},
         "evaluation": {"intervals": {"resamples": 50}},
     }
-    classification.run(classification.ClassifyConfig.read(settings, where="test"))
+    classification.run(classification.ClassificationConfig.read(settings, where="test"))
     return folder / "bundle"
 
 
@@ -200,11 +201,11 @@ def own_shop(shop: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def config(shop: Path, tmp_path: Path) -> Config:
-    return Config(bundle=shop, folder=tmp_path / "state", watch_seconds=60)
+def config(shop: Path, tmp_path: Path) -> ServiceConfig:
+    return ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60)
 
 
 @pytest.fixture
-def client(config: Config) -> Iterator[TestClient]:
+def client(config: ServiceConfig) -> Iterator[TestClient]:
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         yield client

@@ -16,21 +16,21 @@ from exchange import PAD, Clock, Events, K, Outcome, Split, serve
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.experiment.defaults import default_members
-from penchant.experiment.fit import OURS, Stage, Trained, fit
+from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, fit
 from penchant.experiment.search import search
-from penchant.experiment.selection import Judge
+from penchant.experiment.selection import ValidationScorer
 from penchant.models.factory import MemberTables
-from penchant.pipelines.recommendation import RunConfig, fuse
+from penchant.pipelines.recommendation import RecommendationConfig, fuse
 
 
-def penchant(config: RunConfig) -> Callable[[Split, Clock], Outcome]:
+def penchant(config: RecommendationConfig) -> Callable[[Split, Clock], Outcome]:
     """Return the row of one configuration: its fusion, members and fit; data, split and content are the split's."""
     return lambda split, clock: _fit_and_rank(config, split, clock)
 
 
-def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
+def _fit_and_rank(config: RecommendationConfig, split: Split, clock: Clock) -> Outcome:
     config = config.model_copy(update={"seed": split.seed, "fit": config.fit.model_copy(update={"ablation": False})})
-    validation = Stage(_rows(split.train), _rows(split.validation), split.validation_candidates)
+    validation = HoldOut(_rows(split.train), _rows(split.validation), split.validation_candidates)
     known = _rows(split.known)
     content, fusion = fuse(_content(split), validation, config)
     tables = config.members or default_members(content, has_time=bool(split.facts["has_time"]))
@@ -48,17 +48,19 @@ def _fit_and_rank(config: RunConfig, split: Split, clock: Clock) -> Outcome:
     )
 
 
-def _searched(config: RunConfig, validation: Stage, content: Content, split: Split, clock: Clock) -> MemberTables:
+def _searched(
+    config: RecommendationConfig, validation: HoldOut, content: Content, split: Split, clock: Clock
+) -> MemberTables:
     """Return what the search finds in the minutes of the leaderboard."""
     minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
     at, users = config.evaluation.at, config.fit.choice.max_users
-    judge = Judge.sample(validation.histories, validation.truth, at, users, validation.candidates)
+    judge = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
     asked = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
     return search(validation.histories, content, judge, asked, has_time=bool(split.facts["has_time"])).tables
 
 
 def _lists(
-    trained: Trained,
+    trained: FittedRecommenders,
     histories: Histories,
     users: np.ndarray,
     k: int,
@@ -88,14 +90,14 @@ def _content(split: Split) -> Content:
     )
 
 
-def _config() -> RunConfig:
+def _config() -> RecommendationConfig:
     """Take `--config PATH` off the command line."""
     if "--config" not in sys.argv:
-        return RunConfig()
+        return RecommendationConfig()
     place = sys.argv.index("--config")
     path = Path(sys.argv[place + 1])
     del sys.argv[place : place + 2]
-    return RunConfig.from_toml(path)
+    return RecommendationConfig.from_toml(path)
 
 
 if __name__ == "__main__":

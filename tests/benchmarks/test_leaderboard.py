@@ -12,7 +12,7 @@ import pytest
 
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RunConfig
+from penchant.pipelines.recommendation import RecommendationConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "peers")]
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     pl.DataFrame(events).write_csv(data / "interactions.csv")
-    config = RunConfig.read({"data": {"path": data, "columns": {"at": "timestamp"}}}, where="test")
+    config = RecommendationConfig.read({"data": {"path": data, "columns": {"at": "timestamp"}}}, where="test")
     monkeypatch.setattr(leaderboard_split, "_settings", lambda name, seed, runs: config)
     return leaderboard_split.prepare("ml1m", "last_out", 0, tmp_path / "ml1m-last_out-0", max_users=None, content=False)
 

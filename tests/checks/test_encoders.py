@@ -295,7 +295,7 @@ def sample(request: pytest.FixtureRequest) -> tuple[str, Sample]:
 
 def make(name: str, options: dict[str, Any]) -> Encoder:
     cls = ENCODERS.load(name)
-    return cls(cls.Config.read(options, where="test"))
+    return cls(cls.config_class.read(options, where="test"))
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +319,7 @@ def test_class_says_what_it_is(encoder: Encoder) -> None:
     assert encoder.licence
     assert encoder.batch_size > 0
     assert type(encoder).__doc__
-    assert all(field.description for field in type(encoder).Config.model_fields.values())
+    assert all(field.description for field in type(encoder).config_class.model_fields.values())
 
 
 def test_encode_gives_one_float32_row_each(sample: tuple[str, Sample], encoder: Encoder) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.fusion.concat import Concat
+from penchant.fusion.concat import Concat, ConcatConfig
 from penchant.models import MODELS
 from penchant.models.member import Member
 
@@ -163,13 +163,13 @@ def content(rng: np.random.Generator) -> Content:
         values[missing] = 0
         modality = "text" if name == "words" else "image"
         channels[name] = Embeddings(name, modality, values.astype(np.float32), present, name)
-    return Content(channels, Concat(Concat.Config(dim=8))(channels))
+    return Content(channels, Concat(ConcatConfig(dim=8))(channels))
 
 
 def make(variant: str) -> Member:
     model, options = VARIANTS[variant]
     cls = MODELS.load(model)
-    member: Member = cls(cls.Config.read(options, where="test"), name=variant)
+    member: Member = cls(cls.config_class.read(options, where="test"), name=variant)
     return member
 
 
@@ -304,7 +304,7 @@ def grown_content(world: World) -> Content:
         values = np.concatenate([e.values, e.values[[LIKED, UNLIKE]], np.zeros((1, e.dim), np.float32)])
         present = np.concatenate([e.present, [True, True, False]])
         channels[name] = replace(e, values=values, present=present)
-    return Content(channels, Concat(Concat.Config(dim=8))(channels))
+    return Content(channels, Concat(ConcatConfig(dim=8))(channels))
 
 
 def test_added_items_leave_the_order_of_the_others_and_the_member_itself(

@@ -46,4 +46,4 @@ def declared(cls: type) -> list[type]:
 def test_settings_are_of_the_declared_type(table: Table, name: str) -> None:
     cls = table.load(name)
     for settings in declared(cls):
-        assert settings is cls.Config
+        assert settings is cls.config_class

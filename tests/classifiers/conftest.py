@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from labelled_media import write_samples
-from penchant.classifiers.classifier import Lesson, View
-from penchant.classifiers.network import Network
-from penchant.core.schema import Embeddings, Parts, Samples
+from penchant.classifiers.classifier import ContentBatch, TrainingSet
+from penchant.classifiers.network import NetworkClassifier
+from penchant.core.schema import Embeddings, Samples, SampleSplit
 from penchant.data.read.samples import SamplesConfig, read_samples
-from penchant.data.split.samples import Config as SplitConfig
-from penchant.data.split.samples import split_samples
+from penchant.data.split.samples import SampleSplitConfig, split_samples
 from penchant.experiment.fit_classifiers import make_judge
 
-Made = tuple[Samples, View, Parts]
+Made = tuple[Samples, ContentBatch, SampleSplit]
 
 
 @pytest.fixture
@@ -29,14 +28,14 @@ def make(tmp_path: Path) -> Callable[..., Made]:
         text = ["text"] if "text" in modalities else []
         media = {m: m for m in modalities if m != "text"}
         samples = read_samples(SamplesConfig(path=tmp_path / "samples.csv", text=text, media=media))
-        return samples, View(samples.catalog(), {}), split_samples(samples, SplitConfig(), 0)
+        return samples, ContentBatch(samples.catalog(), {}), split_samples(samples, SampleSplitConfig(), 0)
 
     return made
 
 
-def lesson(samples: Samples, rows: np.ndarray) -> Lesson:
+def lesson(samples: Samples, rows: np.ndarray) -> TrainingSet:
     ones = np.ones(len(rows))
-    return Lesson(rows, samples.labels()[rows], len(samples.classes), ones, ones)
+    return TrainingSet(rows, samples.labels()[rows], len(samples.classes), ones, ones)
 
 
 def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> Embeddings:
@@ -48,7 +47,7 @@ def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> 
     return Embeddings(name, "text", np.where(present[:, None], values, 0), present, "test")
 
 
-def learn(net: Network, made: Made) -> float:
+def learn(net: NetworkClassifier, made: Made) -> float:
     """Fit a network, and return its accuracy on the test part."""
     samples, view, parts = made
     judge, accuracy = make_judge("cross_entropy"), make_judge("accuracy")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from penchant.classifiers.combined import Calibration, Combined, Decision, Stack
+from penchant.classifiers.combined import Calibration, ClassifierEnsemble, CombinedClassifier, DecisionRule
 
 LOG = np.log(np.array([[0.8, 0.2], [0.4, 0.6]]))
 OTHER = np.log(np.array([[0.5, 0.5], [0.9, 0.1]]))
 PRIOR = np.log(np.array([0.7, 0.3]))
 
 
-def stack() -> Stack:
-    return Stack(("a", "b"), np.array([0.75, 0.25]), np.zeros(2), PRIOR)
+def stack() -> ClassifierEnsemble:
+    return ClassifierEnsemble(("a", "b"), np.array([0.75, 0.25]), np.zeros(2), PRIOR)
 
 
 def test_weights_of_missing_members_go_to_the_others() -> None:
@@ -21,7 +21,7 @@ def test_weights_of_missing_members_go_to_the_others() -> None:
 
 
 def test_a_member_without_weight_speaks_where_it_is_all_there_is() -> None:
-    lone = Stack(("a", "b"), np.array([1.0, 0.0]), np.zeros(2), PRIOR)
+    lone = ClassifierEnsemble(("a", "b"), np.array([1.0, 0.0]), np.zeros(2), PRIOR)
     present = {"a": np.array([False]), "b": np.array([True])}
     np.testing.assert_allclose(lone.shares(present), [[0, 1]])
 
@@ -46,7 +46,7 @@ def test_calibrations_sum_to_one_and_do_what_they_say() -> None:
 
 
 def test_of_two_classes_a_factor_is_a_threshold() -> None:
-    decision = Decision(np.array([0.3, 0.7]))
+    decision = DecisionRule(np.array([0.3, 0.7]))
     probability = np.array([[0.69, 0.31], [0.71, 0.29]])
     assert decision.answers(probability).tolist() == [1, 0]
     np.testing.assert_allclose(decision.thresholds(probability)[:, 1], 0.3)
@@ -54,14 +54,14 @@ def test_of_two_classes_a_factor_is_a_threshold() -> None:
 
 
 def test_a_threshold_is_known_where_probabilities_are_next_to_0_and_1() -> None:
-    decision = Decision(np.array([0.3, 0.7]))
+    decision = DecisionRule(np.array([0.3, 0.7]))
     certain = np.array([[1.6e-31, 1.0], [1.0, 0.0], [1 - 1e-15, 1e-15]])
     np.testing.assert_allclose(decision.thresholds(certain)[:, 1], 0.3)
-    np.testing.assert_allclose(Decision(np.ones(3)).thresholds(np.array([[0.0, 0.0, 1.0]]))[0, 2], 1 / 3)
+    np.testing.assert_allclose(DecisionRule(np.ones(3)).thresholds(np.array([[0.0, 0.0, 1.0]]))[0, 2], 1 / 3)
 
 
 def test_at_its_threshold_a_class_of_three_is_just_the_answer() -> None:
-    decision = Decision(np.array([0.2, 0.3, 0.5]))
+    decision = DecisionRule(np.array([0.2, 0.3, 0.5]))
     probability = np.array([[0.5, 0.3, 0.2]])
     threshold = decision.thresholds(probability)[0, 0]
     for value, answer in ((threshold + 1e-6, 0), (threshold - 1e-6, 2)):
@@ -71,8 +71,10 @@ def test_at_its_threshold_a_class_of_three_is_just_the_answer() -> None:
 
 def test_it_comes_back_equal() -> None:
     steps = np.array([[0.0, 1.0], [0.1, 0.9]])
-    made = Combined(stack(), Calibration("isotonic", steps=(steps, steps)), Decision(np.array([0.4, 0.6]), sure=0.7))
-    again = Combined.of(made.arrays(), made.facts())
+    made = CombinedClassifier(
+        stack(), Calibration("isotonic", steps=(steps, steps)), DecisionRule(np.array([0.4, 0.6]), sure=0.7)
+    )
+    again = CombinedClassifier.of(made.arrays(), made.facts())
     here = {"a": np.ones(2, bool), "b": np.ones(2, bool)}
     np.testing.assert_array_equal(
         again.probability({"a": LOG, "b": OTHER}, here), made.probability({"a": LOG, "b": OTHER}, here)

@@ -14,9 +14,9 @@ import pytest
 from labelled_media import write_samples
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.factory import make_classifier
-from penchant.classifiers.network import Network
+from penchant.classifiers.network import NetworkClassifier
 from penchant.core.errors import ConfigError, EncoderError
-from penchant.pipelines.classification import ClassifyConfig, run
+from penchant.pipelines.classification import ClassificationConfig, run
 
 from .conftest import Made, learn
 
@@ -73,14 +73,14 @@ def save_model(root: Path, name: str) -> Path:
     return root / name
 
 
-def network(branch: dict[str, Any], **settings: Any) -> Network:
+def network(branch: dict[str, Any], **settings: Any) -> NetworkClassifier:
     table = {"model": "network", "dim": 16, "batch_size": 8, "trainer": QUICK, "head_epochs": 2, "fine_tune_rate": 0.5}
     made = make_classifier("net", {**table, "branches": {"picture": {"modality": "image", **branch}}, **settings})
-    assert isinstance(made, Network)
+    assert isinstance(made, NetworkClassifier)
     return made
 
 
-def come_back(net: Network, branch: dict[str, Any], made: Made) -> None:
+def come_back(net: NetworkClassifier, branch: dict[str, Any], made: Made) -> None:
     """Check that what a bundle keeps gives equal answers, also where the model's folder is gone."""
     facts = json.loads(json.dumps(net.facts(), default=str))
     again = network(branch).restore(net.arrays(), facts)
@@ -151,7 +151,7 @@ def test_a_bundle_answers_of_a_picture(tmp_path: Path) -> None:
         "classifiers": {"net": {"model": "network", "dim": 16, "trainer": QUICK, "branches": {"picture": picture}}},
         "evaluation": {"intervals": {"resamples": 50}},
     }
-    run(ClassifyConfig.read(settings, where="test"))
+    run(ClassificationConfig.read(settings, where="test"))
     shutil.rmtree(folder)
     said = TrainedClassifier.load(tmp_path / "bundle").predict(image=tmp_path / str(table["image"][1]))
     assert said.label == "glad"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from penchant.classifiers.classifier import View
-from penchant.classifiers.linear import Linear
+from penchant.classifiers.classifier import ContentBatch
+from penchant.classifiers.linear import LinearClassifier, LinearConfig
 from penchant.core.errors import ConfigError
 from penchant.experiment.fit_classifiers import make_judge
 
@@ -20,8 +20,8 @@ AUC = make_judge("auc")
 
 def test_probabilities_equal_those_of_scikit_learn(make: Callable[..., Made]) -> None:
     samples, view, parts = make("text")
-    view = View(view.catalog, {"vector": channel(samples)})
-    model = Linear(Linear.Config(strength=[0.5]), name="vector")
+    view = ContentBatch(view.catalog, {"vector": channel(samples)})
+    model = LinearClassifier(LinearConfig(strength=[0.5]), name="vector")
     model.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), AUC, seed=0)
     values = view.channels["vector"].values
     mean, spread = values[parts.train].mean(0), values[parts.train].std(0)
@@ -33,21 +33,21 @@ def test_probabilities_equal_those_of_scikit_learn(make: Callable[..., Made]) ->
 @pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
 def test_it_learns_from_what_is_there_and_comes_back_equal(loss: str, make: Callable[..., Made]) -> None:
     samples, view, parts = make("text")
-    view = View(view.catalog, {"vector": channel(samples, lacking=0.3)})
-    model = Linear(Linear.Config(loss=loss), name="vector")
+    view = ContentBatch(view.catalog, {"vector": channel(samples, lacking=0.3)})
+    model = LinearClassifier(LinearConfig(loss=loss), name="vector")
     model.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), AUC, seed=0)
     model.refit(view, lesson(samples, np.concatenate([parts.train, parts.validation])))
     has = model.present(view)
     assert 0.5 < has.mean() < 0.9
     found = model.log_probability(view)
     assert AUC(samples.labels()[has], found[has]) > 0.95
-    again = Linear(model.config, name="vector").restore(model.arrays(), model.facts())
+    again = LinearClassifier(model.config, name="vector").restore(model.arrays(), model.facts())
     np.testing.assert_array_equal(again.log_probability(view), found)
 
 
 def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> None:
     samples, view, _ = make("text")
-    view = View(view.catalog, {"vector": channel(samples)})
+    view = ContentBatch(view.catalog, {"vector": channel(samples)})
     with pytest.raises(ConfigError, match="There is no channel 'vectr'") as caught:
-        Linear(Linear.Config(channels=["vectr"]), name="x").modalities(view)
+        LinearClassifier(LinearConfig(channels=["vectr"]), name="x").modalities(view)
     assert "vector" in caught.value.fix

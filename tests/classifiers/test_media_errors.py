@@ -10,13 +10,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from labelled_media import write_samples
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.media_errors import refused, why_wordless, without_unreadable
 from penchant.cli import app
 from penchant.core.schema import Catalog, Finding
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import find_content
-from penchant.pipelines.classification import ClassifyConfig, run
+from penchant.pipelines.classification import ClassificationConfig, run
 
 CUT = "The picture is cut short or damaged"
 FAILED = Finding("ocr.failed", 1, 3, "masked", (), "", "warning")
@@ -32,7 +32,7 @@ def pictures(tmp_path: Path) -> Catalog:
 
 
 def test_what_cannot_be_opened_is_missing_and_says_why(pictures: Catalog, tmp_path: Path) -> None:
-    view, unread = without_unreadable(View(pictures, {}), {"image", "text"})
+    view, unread = without_unreadable(ContentBatch(pictures, {}), {"image", "text"})
     assert view.catalog.table["image"].to_list() == ["whole.png", None, None]
     assert [list(one) for one in unread] == [[], ["image"], []]
     error = unread[1]["image"]
@@ -65,7 +65,7 @@ def test_a_network_that_opens_files_itself_does_not_guess_from_a_broken_one(tmp_
         "classifiers": {"pictures": net},
         "evaluation": {"intervals": {"resamples": 20}},
     }
-    run(ClassifyConfig.read(settings, where="test"))
+    run(ClassificationConfig.read(settings, where="test"))
     bad = tmp_path / "bad.jpg"
     bad.write_bytes((tmp_path / "1.png").read_bytes()[:900])
     told = CliRunner().invoke(app, ["predict", str(tmp_path / "bundle"), "--image", str(bad)])

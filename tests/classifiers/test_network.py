@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.factory import make_classifier
-from penchant.classifiers.network import Network, focal
+from penchant.classifiers.network import NetworkClassifier, focal
 from penchant.core.errors import ConfigError
 
 from .conftest import Made, channel, learn
@@ -36,10 +36,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def network(branches: dict[str, dict[str, Any]], **settings: Any) -> Network:
+def network(branches: dict[str, dict[str, Any]], **settings: Any) -> NetworkClassifier:
     table = {"model": "network", "dim": 16, "batch_size": 8, "trainer": QUICK, "branches": branches, **settings}
     made = make_classifier("net", table)
-    assert isinstance(made, Network)
+    assert isinstance(made, NetworkClassifier)
     return made
 
 
@@ -63,7 +63,7 @@ def test_sound_is_read_as_a_picture_too(make: Callable[..., Made]) -> None:
 def test_fused_networks_bear_missing_modalities_and_come_back_equal(fusion: str, make: Callable[..., Made]) -> None:
     made = make("text", "image", "audio")
     samples, view, parts = made
-    view = View(view.catalog, {"vector": channel(samples, lacking=0.3)})
+    view = ContentBatch(view.catalog, {"vector": channel(samples, lacking=0.3)})
     branches = {m: {"modality": m, **OPTIONS[m]} for m in ("text", "image", "audio")}
     net = network({**branches, "frozen": {"channel": "vector"}}, fusion=fusion)
     assert learn(net, (samples, view, parts)) >= 0.9
@@ -113,7 +113,7 @@ def test_a_branch_of_nothing_says_so() -> None:
 
 def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> None:
     samples, view, _ = make("text")
-    view = View(view.catalog, {"vector": channel(samples)})
+    view = ContentBatch(view.catalog, {"vector": channel(samples)})
     with pytest.raises(ConfigError, match="There is no channel 'vectro'") as caught:
         network({"x": {"channel": "vectro"}}).modalities(view)
     assert "vector" in caught.value.fix

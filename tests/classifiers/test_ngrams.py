@@ -11,8 +11,8 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from penchant.classifiers.classifier import View
-from penchant.classifiers.ngrams import NGrams, flat, pack_words, unpack_words
+from penchant.classifiers.classifier import ContentBatch
+from penchant.classifiers.ngrams import NGramClassifier, NGramsConfig, flat, pack_words, unpack_words
 from penchant.core.errors import DataError
 from penchant.experiment.fit_classifiers import make_judge
 
@@ -21,15 +21,15 @@ from .conftest import Made, lesson
 AUC = make_judge("auc")
 
 
-def fitted(made: Made, **settings: object) -> NGrams:
+def fitted(made: Made, **settings: object) -> NGramClassifier:
     samples, view, parts = made
-    model = NGrams(NGrams.Config(**settings), name="ngrams")
+    model = NGramClassifier(NGramsConfig(**settings), name="ngrams")
     return model.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), AUC, seed=0)
 
 
-def with_texts(view: View, *texts: str | None) -> View:
+def with_texts(view: ContentBatch, *texts: str | None) -> ContentBatch:
     table = view.catalog.table[np.zeros(len(texts), np.int64)].with_columns(text=pl.Series(texts, dtype=pl.String))
-    return View(replace(view.catalog, table=table), {})
+    return ContentBatch(replace(view.catalog, table=table), {})
 
 
 def test_words_are_learned(make: Callable[..., Made]) -> None:
@@ -70,7 +70,7 @@ def test_three_classes_and_one_absent_from_training(make: Callable[..., Made]) -
     samples, view, parts = make("text")
     more = replace(lesson(samples, parts.train), num_classes=4)
     labels = np.where(np.arange(len(more.rows)) % 5 == 0, 2, more.labels)
-    model = NGrams().fit(view, replace(more, labels=labels), lesson(samples, parts.validation), AUC, seed=0)
+    model = NGramClassifier().fit(view, replace(more, labels=labels), lesson(samples, parts.validation), AUC, seed=0)
     found = np.exp(model.log_probability(view))
     assert found.shape == (60, 4)
     assert found[:, 3].max() < 1e-5
@@ -86,7 +86,7 @@ def test_a_text_of_ten_megabytes_is_read_to_its_first_pages(make: Callable[..., 
 def test_it_comes_back_equal(make: Callable[..., Made]) -> None:
     made = make("text")
     model = fitted(made, loss="squared_hinge")
-    again = NGrams(model.config).restore(model.arrays(), model.facts())
+    again = NGramClassifier(model.config).restore(model.arrays(), model.facts())
     np.testing.assert_array_equal(again.log_probability(made[1]), model.log_probability(made[1]))
 
 
@@ -94,7 +94,7 @@ def test_texts_without_a_common_run_say_so(make: Callable[..., Made]) -> None:
     samples, view, parts = make("text")
     few = lesson(samples, parts.train)
     with pytest.raises(DataError, match="No run of words or characters stands in 1000 of"):
-        NGrams(NGrams.Config(kinds=["word"], min_texts=1000))._count(
+        NGramClassifier(NGramsConfig(kinds=["word"], min_texts=1000))._count(
             with_texts(view, *"abcdefgh"), replace(few, rows=np.arange(8))
         )
 

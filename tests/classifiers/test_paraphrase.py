@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.classifiers.branches import AugmentConfig, BranchConfig, make_branch
-from penchant.classifiers.classifier import View
+from penchant.classifiers.branches import BranchAugmentationConfig, BranchConfig, make_branch
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.paraphrase import ParaphraseConfig, paraphrase
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import Catalog
-from penchant.language.descriptions import Writer
+from penchant.language.descriptions import DescriptionWriter
 
 pytest.importorskip("transformers")
 
@@ -35,7 +35,9 @@ def test_a_model_writes_once_and_what_is_no_sentence_is_left_out(
     found = paraphrase(TEXTS, settings)
     assert [text and text.replace(" .", ".") for text in found] == expected
     asked: list[Any] = []
-    monkeypatch.setattr(Writer, "__call__", lambda _, contents: asked.append(contents) or [""] * len(contents))
+    monkeypatch.setattr(
+        DescriptionWriter, "__call__", lambda _, contents: asked.append(contents) or [""] * len(contents)
+    )
     assert paraphrase(TEXTS, settings) == found
     assert not asked
     paraphrase(TEXTS, config(parrot, tmp_path, through="French"))
@@ -51,11 +53,11 @@ def test_back_translation_passes_texts_through_two_prompts(
 ) -> None:
     asked: list[tuple[str, list[str]]] = []
 
-    def answer(writer: Writer, contents: list[str]) -> list[str]:
+    def answer(writer: DescriptionWriter, contents: list[str]) -> list[str]:
         asked.append((writer.config.prompt.split(".")[0], list(contents)))
         return [f"{content}!" for content in contents]
 
-    monkeypatch.setattr(Writer, "__call__", answer)
+    monkeypatch.setattr(DescriptionWriter, "__call__", answer)
     assert paraphrase(["good"], config(parrot, tmp_path, through="French")) == ["good!!"]
     assert asked == [
         ("Translate the following into French", ["good"]),
@@ -65,10 +67,10 @@ def test_back_translation_passes_texts_through_two_prompts(
 
 def test_training_reads_other_words_and_later_content_does_not(parrot: Path, tmp_path: Path) -> None:
     texts = ["awful robots", "they fight far", "strange"]
-    view = View(Catalog(pl.DataFrame({"item_id": list("abc"), "text": texts}), text_columns=("text",)), {})
+    view = ContentBatch(Catalog(pl.DataFrame({"item_id": list("abc"), "text": texts}), text_columns=("text",)), {})
     branch = make_branch("words", BranchConfig(modality="text", min_count=1))
     branch.learn(view, np.arange(3))
-    change = AugmentConfig.read(
+    change = BranchAugmentationConfig.read(
         {"text": {"deletion": 0}, "paraphrase": config(parrot, tmp_path, chance=1).model_dump()}, where="test"
     )
     branch.vary(view, change)

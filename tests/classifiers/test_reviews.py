@@ -7,14 +7,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
+from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Dataset, Vocabulary
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.media import MediaLimits
 from penchant.data.read.sources import from_tables
-from penchant.pipelines.classification import ClassifyConfig, run
+from penchant.pipelines.classification import ClassificationConfig, run
 
 GLAD = ("I love it, a lovely present", "lovely, simply superb", "superb and a joy", "a joy from the first day")
 CROSS = ("I hate it, it broke", "it broke, so nasty", "nasty and a waste", "a waste from the first day")
@@ -35,7 +35,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "classifiers": {"words": {"model": "ngrams", "strength": [10]}},
         "evaluation": {"intervals": {"resamples": 50}},
     }
-    return run(ClassifyConfig.read(settings, where="test"))[0].folder or folder
+    return run(ClassificationConfig.read(settings, where="test"))[0].folder or folder
 
 
 def data(texts: list[str | None]) -> Dataset:
@@ -55,7 +55,7 @@ def data(texts: list[str | None]) -> Dataset:
 
 def test_unhappy_words_count_against_the_item(reader: Path, tmp_path: Path) -> None:
     dataset = data(["lovely, a joy", "it broke, what a waste", None, "it broke, what a waste"])
-    found = judge_reviews(dataset, ReviewsConfig(sentiment={"any": reader}), MediaLimits(), cache=tmp_path)
+    found = classify_reviews(dataset, ReviewsConfig(sentiment={"any": reader}), MediaLimits(), cache=tmp_path)
     events = found.interactions
     assert events.table["mood"].to_list() == ["happy", "unhappy", None, "unhappy"]
     items = Vocabulary(found.catalog.item_ids)
@@ -67,22 +67,22 @@ def test_unhappy_words_count_against_the_item(reader: Path, tmp_path: Path) -> N
 
 def test_each_language_has_its_reader(reader: Path, tmp_path: Path) -> None:
     dataset = data(["what a waste, it broke", "太差了，浪费钱", None])
-    found = judge_reviews(dataset, ReviewsConfig(sentiment={"en": reader}), MediaLimits(), cache=tmp_path)
+    found = classify_reviews(dataset, ReviewsConfig(sentiment={"en": reader}), MediaLimits(), cache=tmp_path)
     assert found.interactions.table["mood"].to_list() == ["unhappy", None, None]
     assert {f.check: f.count for f in found.findings}["reviews.not_read"] == 1
 
 
 def test_without_a_classifier_nothing_changes(tmp_path: Path) -> None:
     dataset = data(["it broke", None])
-    assert judge_reviews(dataset, ReviewsConfig(), MediaLimits(), cache=tmp_path) is dataset
+    assert classify_reviews(dataset, ReviewsConfig(), MediaLimits(), cache=tmp_path) is dataset
 
 
 def test_what_does_not_fit_is_said(reader: Path, tmp_path: Path) -> None:
     silent = data([None, None])
     with pytest.raises(DataError, match="None of 2 events has words of its own"):
-        judge_reviews(silent, ReviewsConfig(sentiment={"en": reader}), MediaLimits(), cache=tmp_path)
+        classify_reviews(silent, ReviewsConfig(sentiment={"en": reader}), MediaLimits(), cache=tmp_path)
     with pytest.raises(ConfigError, match="none of sad is among its classes"):
-        judge_reviews(
+        classify_reviews(
             data(["it broke", None]),
             ReviewsConfig(sentiment={"en": reader}, unhappy=["sad"]),
             MediaLimits(),

@@ -16,8 +16,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import INTERACTION_SCHEMA, Dataset, Finding
 from penchant.data import SOURCES
 from penchant.data.read.sources import DataConfig, read
-from penchant.data.split.interactions import Config as SplitConfig
-from penchant.data.split.interactions import split
+from penchant.data.split.interactions import SplitConfig, split
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

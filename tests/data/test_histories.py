@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from penchant.core.schema import Interactions, Vocabulary
-from penchant.data.event_weights import Config
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import from_tables
 
@@ -24,7 +24,7 @@ def interactions(*rows: tuple[Any, ...], columns: tuple[str, ...] = ("user_id", 
 
 def test_each_user_has_events_oldest_first() -> None:
     table = interactions(("v", "c", BASE + 9), ("u", "b", BASE + 5), ("v", "a", BASE + 1), ("v", "b", BASE + 4))
-    found = build_histories(table, ITEMS, Config())
+    found = build_histories(table, ITEMS, HistoriesConfig())
     assert found.user_ids == ["u", "v"]
     assert found.offsets.tolist() == [0, 1, 4]
     assert found.item_index.tolist() == [1, 0, 1, 2]
@@ -36,14 +36,14 @@ def test_each_user_has_events_oldest_first() -> None:
 
 def test_given_users_keep_their_order_and_their_empty_rows() -> None:
     table = interactions(("u", "a", BASE), ("v", "b", BASE + 1))
-    found = build_histories(table, ITEMS, Config(), users=["new", "v"])
+    found = build_histories(table, ITEMS, HistoriesConfig(), users=["new", "v"])
     assert found.user_ids == ["new", "v"]
     assert found.lengths().tolist() == [0, 1]
     assert found.item_index.tolist() == [1]
 
 
 def test_unknown_items_are_left_out() -> None:
-    found = build_histories(interactions(("u", "z", BASE), ("u", "a", BASE)), ITEMS, Config())
+    found = build_histories(interactions(("u", "z", BASE), ("u", "a", BASE)), ITEMS, HistoriesConfig())
     assert found.item_index.tolist() == [0]
 
 
@@ -53,7 +53,7 @@ def test_kinds_weigh_what_the_settings_say(caplog: pytest.LogCaptureFixture) -> 
     table = interactions(*rows, columns=("user_id", "item_id", "at", "kind"))
     with caplog.at_level(logging.WARNING, "penchant"):
         for _ in range(2):
-            found = build_histories(table, ITEMS, Config(kinds={"Cart": 3.0}))
+            found = build_histories(table, ITEMS, HistoriesConfig(kinds={"Cart": 3.0}))
     assert found.weight.tolist() == [1.0, -1.0, 0.5, 1.0, 3.0]
     assert [r.getMessage() for r in caplog.records] == [
         "Events of kind 'wave' weigh 1 each; say what they mean in [histories] kinds."
@@ -63,14 +63,14 @@ def test_kinds_weigh_what_the_settings_say(caplog: pytest.LogCaptureFixture) -> 
 def test_values_scale_weights_when_asked() -> None:
     rows = [("u", "a", BASE, 5.0), ("u", "b", BASE + 1, 2.5), ("u", "c", BASE + 2, None), ("u", "d", BASE + 3, 9.0)]
     table = interactions(*rows, columns=("user_id", "item_id", "at", "value"))
-    assert build_histories(table, ITEMS, Config(values=True)).weight.tolist() == [1.0, 0.5, 1.0, 1.0]
-    assert build_histories(table, ITEMS, Config(values=True, full_value=10.0)).weight[1] == 0.25
-    assert build_histories(table, ITEMS, Config()).weight.tolist() == [1.0] * 4
+    assert build_histories(table, ITEMS, HistoriesConfig(values=True)).weight.tolist() == [1.0, 0.5, 1.0, 1.0]
+    assert build_histories(table, ITEMS, HistoriesConfig(values=True, full_value=10.0)).weight[1] == 0.25
+    assert build_histories(table, ITEMS, HistoriesConfig()).weight.tolist() == [1.0] * 4
 
 
 def test_only_the_latest_events_are_kept() -> None:
     table = interactions(*[("u", item, BASE + n) for n, item in enumerate("abcd")], ("v", "a", BASE))
-    found = build_histories(table, ITEMS, Config(max_events=2))
+    found = build_histories(table, ITEMS, HistoriesConfig(max_events=2))
     assert found.item_index.tolist() == [2, 3, 0]
 
 
@@ -78,22 +78,22 @@ def test_ties_are_broken_by_the_seed_and_not_by_the_file() -> None:
     rows = [(f"u{u}", item, BASE) for u in range(50) for item in "abcd"]
     table = interactions(*rows)
     shuffled = Interactions(table.table.sample(fraction=1, shuffle=True, seed=1))
-    first = build_histories(table, ITEMS, Config(), seed=0).item_index.reshape(50, 4)
-    assert (build_histories(shuffled, ITEMS, Config(), seed=0).item_index.reshape(50, 4) == first).all()
-    assert (build_histories(table, ITEMS, Config(), seed=1).item_index.reshape(50, 4) != first).any()
+    first = build_histories(table, ITEMS, HistoriesConfig(), seed=0).item_index.reshape(50, 4)
+    assert (build_histories(shuffled, ITEMS, HistoriesConfig(), seed=0).item_index.reshape(50, 4) == first).all()
+    assert (build_histories(table, ITEMS, HistoriesConfig(), seed=1).item_index.reshape(50, 4) != first).any()
     assert np.bincount(first[:, -1], minlength=4).max() < 26  # 12.5 expected, standard deviation 3
 
 
 def test_events_without_a_time_come_first() -> None:
     table = interactions(("u", "a", BASE), ("u", "b", None), ("u", "c", None))
-    found = build_histories(table, ITEMS, Config())
+    found = build_histories(table, ITEMS, HistoriesConfig())
     assert found.item_index.tolist()[-1] == 0
     assert found.at.tolist() == [0, 0, BASE * 1_000_000]
 
 
 def test_histories_of_the_test_part_are_the_truth() -> None:
     table = interactions(("v", "c", BASE), ("v", "c", BASE + 1), ("u", "a", BASE + 2))
-    found = build_histories(table, ITEMS, Config(), users=["u", "v", "w"])
+    found = build_histories(table, ITEMS, HistoriesConfig(), users=["u", "v", "w"])
     assert (found.matrix().toarray() > 0).tolist() == [
         [True, False, False, False],
         [False, False, True, False],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from penchant.core.errors import EncoderError
-from penchant.encoders.causal import CausalLM, SmolLM2
+from penchant.encoders.causal import CausalLM, CausalLMConfig, SmolLM2, SmolLM2Config
 
 TEXT = "robots fight in space"
 
@@ -32,7 +32,7 @@ def gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encode(folder: Path, texts: list[str], **options: Any) -> np.ndarray:
-    encoder = CausalLM(CausalLM.Config(model=str(folder), **options))
+    encoder = CausalLM(CausalLMConfig(model=str(folder), **options))
     return encoder.encode([encoder.prepare(text) for text in texts])
 
 
@@ -71,9 +71,9 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_smollm2_is_known_by_its_wheel_and_not_by_where_its_copy_lies(tmp_path: Path) -> None:
-    marks = [SmolLM2(SmolLM2.Config(cache=tmp_path / name)).fingerprint() for name in ("a", "b")]
+    marks = [SmolLM2(SmolLM2Config(cache=tmp_path / name)).fingerprint() for name in ("a", "b")]
     assert marks[0] == marks[1]
-    assert SmolLM2(SmolLM2.Config(pooling="mean")).fingerprint() != marks[0]
+    assert SmolLM2(SmolLM2Config(pooling="mean")).fingerprint() != marks[0]
 
 
 @pytest.mark.slow
@@ -81,12 +81,12 @@ def test_smollm2_puts_alike_texts_near_and_reads_its_copy_again(tmp_path: Path) 
     texts = ["The dog chased a cat up the tree.", "A puppy ran after a kitten.", "Quarterly tax report for 2023"]
     found = []
     for _ in range(2):
-        encoder = SmolLM2(SmolLM2.Config(cache=tmp_path))
+        encoder = SmolLM2(SmolLM2Config(cache=tmp_path))
         found.append(encoder.encode([encoder.prepare(text) for text in texts]))
     np.testing.assert_array_equal(*found)
     vectors = found[0] - found[0].mean(0)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > unit[0] @ unit[2]
     (next(tmp_path.rglob("*.safetensors"))).write_bytes(b"damaged")
-    again = SmolLM2(SmolLM2.Config(cache=tmp_path))
+    again = SmolLM2(SmolLM2Config(cache=tmp_path))
     np.testing.assert_array_equal(again.encode([again.prepare(texts[0])])[0].shape, (576,))

@@ -11,7 +11,7 @@ import trimesh
 
 from penchant.core.schema import Catalog
 from penchant.data.media import MediaLimits
-from penchant.data.read.column_types import find_roles
+from penchant.data.read.column_types import infer_column_types
 from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.content import find_content
 
@@ -66,4 +66,4 @@ def test_channel_of_a_mesh_takes_its_settings(catalog: Catalog, tmp_path: Path) 
 
 def test_columns_of_videos_and_meshes_are_found_by_their_endings() -> None:
     table = pl.DataFrame({"clip": ["a.mp4", "b.WEBM"], "shape": ["a.obj", "b.glb"]})
-    assert find_roles(table, None, None, None, None).media == {"video": "clip", "mesh": "shape"}
+    assert infer_column_types(table, None, None, None, None).media == {"video": "clip", "mesh": "shape"}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from penchant.core.schema import Catalog, Dataset, Interactions
-from penchant.data.clean.dataset import Config, clean
+from penchant.data.clean.dataset import CleanConfig, clean
 from penchant.data.media import MediaLimits, images
 from penchant.encoders import catalog as encoding
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
@@ -88,7 +88,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def run(shop: Dataset, cache: Path, *, together: bool):
     pictures = InspectedPictures(CHANNELS, "picture", cache=cache / "vectors", limits=LIMITS) if together else None
-    cleaned = clean(shop, Config(), LIMITS, cache=cache / "media", pictures=pictures)
+    cleaned = clean(shop, CleanConfig(), LIMITS, cache=cache / "media", pictures=pictures)
     embeddings, failed = encode_catalog(cleaned.catalog, CHANNELS, cache=cache / "vectors", limits=LIMITS)
     return embeddings, (*cleaned.findings, *failed)
 

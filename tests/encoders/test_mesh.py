@@ -7,11 +7,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from trimesh import Trimesh, creation
 
-from penchant.encoders.mesh import ShapeStatistics
+from penchant.encoders.mesh import ShapeStatistics, ShapeStatisticsConfig
 
 
 def encode(mesh: Trimesh, **options: int) -> np.ndarray:
-    encoder = ShapeStatistics(ShapeStatistics.Config(**options))
+    encoder = ShapeStatistics(ShapeStatisticsConfig(**options))
     return encoder.encode([encoder.prepare(mesh)])[0]
 
 
@@ -53,5 +53,5 @@ def test_equal_seeds_give_equal_points() -> None:
     encoder = ShapeStatistics()
     one, two = (encoder.prepare(creation.box()) for _ in range(2))
     np.testing.assert_array_equal(one.points, two.points)
-    other = ShapeStatistics(ShapeStatistics.Config(seed=1)).prepare(creation.box())
+    other = ShapeStatistics(ShapeStatisticsConfig(seed=1)).prepare(creation.box())
     assert (one.points != other.points).any()

@@ -14,8 +14,8 @@ from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.schema import Catalog, Dataset, Interactions, Samples
 from penchant.data.media import MediaLimits
 from penchant.encoders import ocr
-from penchant.encoders.ocr import OcrConfig, Reader, read_items_pictures, read_pictures, read_samples_pictures
-from penchant.pipelines.classification import ClassifyConfig, run
+from penchant.encoders.ocr import OcrConfig, OcrReader, read_items_pictures, read_pictures, read_samples_pictures
+from penchant.pipelines.classification import ClassificationConfig, run
 
 pytest.importorskip("rapidocr", reason="pip install 'penchant[ocr]'")
 
@@ -57,7 +57,7 @@ def test_words_in_pictures_join_the_text_and_are_read_once(tmp_path: Path, monke
     assert counts == {"ocr.read": (1, 3), "ocr.failed": (1, 3)}
     assert "broken.png" in found.findings[1].examples[0]
     read: list[int] = []
-    monkeypatch.setattr(ocr.Reader, "read", lambda *_: read.append(1) or "")
+    monkeypatch.setattr(ocr.OcrReader, "read", lambda *_: read.append(1) or "")
     again = read_samples_pictures(given, OcrConfig(), MediaLimits(), cache=tmp_path / "cache")
     assert again.table.equals(found.table)
     assert not read
@@ -71,14 +71,14 @@ def test_chinese_and_english_are_read_in_one_picture(tmp_path: Path) -> None:
     catalog = Catalog(
         pl.DataFrame({"item_id": ["a"], "image": ["a.png"]}), media_columns={"image": "image"}, media_root=tmp_path
     )
-    (text,), _ = read_pictures(catalog, Reader(OcrConfig()), MediaLimits(), cache=None)
+    (text,), _ = read_pictures(catalog, OcrReader(OcrConfig()), MediaLimits(), cache=None)
     assert text is not None
     assert CHINESE in text
     assert ENGLISH in text
 
 
 def test_items_get_the_words_of_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ocr.Reader, "read", lambda *_: "sale")
+    monkeypatch.setattr(ocr.OcrReader, "read", lambda *_: "sale")
     given = samples(tmp_path)
     events = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "at": pl.Datetime("us", "UTC")})
     dataset = Dataset(given.catalog(), Interactions(events))
@@ -95,7 +95,7 @@ def test_a_column_of_that_name_is_not_written_over(tmp_path: Path) -> None:
 def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ocr, "MODEL", "no_such_reader")
     with pytest.raises(MissingExtraError, match="'no_such_reader' is not installed") as caught:
-        Reader(OcrConfig()).load()
+        OcrReader(OcrConfig()).load()
     assert caught.value.fix == "pip install 'penchant[ocr]'"
 
 
@@ -119,7 +119,7 @@ def test_a_bundle_reads_the_pictures_it_is_asked_about(tmp_path: Path) -> None:
         "classifiers": {"words": {"model": "ngrams", "strength": [4]}},
         "evaluation": {"intervals": {"resamples": 50}},
     }
-    run(ClassifyConfig.read(settings, where="test"))
+    run(ClassificationConfig.read(settings, where="test"))
     said = TrainedClassifier.load(tmp_path / "bundle").predict(image=tmp_path / "1.png")
     assert (said.label, said.written) == ("glad", "lovely food")
     assert said.evidence[0][0] == "lovely"

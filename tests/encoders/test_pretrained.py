@@ -16,7 +16,7 @@ from PIL import Image
 from penchant.core.errors import EncoderError, MissingExtraError
 from penchant.encoders import ENCODERS
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.image import TransformersImage
+from penchant.encoders.image import TransformersImage, TransformersImageConfig
 from penchant.language.hub import hub_commit, package_folder
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8))
@@ -39,7 +39,7 @@ def classifier(tmp_path: Path) -> Path:
 
 
 def image_encoder(folder: Path) -> TransformersImage:
-    return TransformersImage(TransformersImage.Config(model=str(folder)))
+    return TransformersImage(TransformersImageConfig(model=str(folder)))
 
 
 def encode(encoder: Encoder) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_folder_of_something_else_is_explained(tmp_path: Path, name: str) -> Non
     (tmp_path / "notes.txt").write_text("no model here")
     cls: Any = ENCODERS.load(name)
     with pytest.raises(EncoderError, match="cannot be loaded: ") as caught:
-        cls(cls.Config(model=str(tmp_path))).load()
+        cls(cls.config_class(model=str(tmp_path))).load()
     assert caught.value.where == f"model = {str(tmp_path)!r}"
     assert "give the folder of a downloaded model" in caught.value.fix
 
@@ -94,7 +94,7 @@ def test_folder_of_something_else_is_explained(tmp_path: Path, name: str) -> Non
 def test_folder_that_is_not_there_is_explained(tmp_path: Path, name: str) -> None:
     cls: Any = ENCODERS.load(name)
     with pytest.raises(EncoderError, match="There is no folder"):
-        cls(cls.Config(model=str(tmp_path / "absent"))).fingerprint()
+        cls(cls.config_class(model=str(tmp_path / "absent"))).fingerprint()
 
 
 @pytest.mark.parametrize("name", ANY_MODEL)
@@ -104,7 +104,7 @@ def test_hub_out_of_reach_is_said_soon(name: str, monkeypatch: pytest.MonkeyPatc
     cls: Any = ENCODERS.load(name)
     began = time.monotonic()
     with pytest.raises(EncoderError, match="The model 'nobody/nothing' cannot be loaded") as caught:
-        cls(cls.Config(model="nobody/nothing")).fingerprint()
+        cls(cls.config_class(model="nobody/nothing")).fingerprint()
     assert time.monotonic() - began < 15
     assert "download it once where there is a network" in caught.value.fix
 

@@ -8,7 +8,7 @@ import pytest
 from penchant.core.errors import EncoderError
 from penchant.data.media import Signal
 from penchant.data.media.alignment import make_stream
-from penchant.encoders.signal import HOURS, SignalStatistics
+from penchant.encoders.signal import HOURS, SignalStatistics, SignalStatisticsConfig
 
 DAY = 86_400.0
 START = 19_700 * DAY  # a midnight
@@ -21,7 +21,7 @@ def made(values: np.ndarray, at: np.ndarray | None = None, *, is_dated: bool = T
 
 
 def encode(signal: Signal, **options: object) -> np.ndarray:
-    encoder = SignalStatistics(SignalStatistics.Config(**options))
+    encoder = SignalStatistics(SignalStatisticsConfig(**options))
     return encoder.encode([encoder.prepare(signal)])[0]
 
 
@@ -74,7 +74,7 @@ def test_faster_readings_are_brought_to_one_rate() -> None:
     prepared = SignalStatistics().prepare(made(np.sin(at), at))
     assert len(prepared.values) == 120
     slow = START + np.arange(0, 7200, 300.0)
-    config = SignalStatistics.Config(resample="interpolate", max_gap_seconds=600)
+    config = SignalStatisticsConfig(resample="interpolate", max_gap_seconds=600)
     filled = SignalStatistics(config).prepare(made(slow - START, slow))
     np.testing.assert_allclose(filled.values[:, 0], 60 * np.arange(len(filled.values)))
 
@@ -98,7 +98,7 @@ def test_level_and_roughness_are_where_they_belong() -> None:
 
 
 def test_log_tames_counts_and_leaves_what_is_negative() -> None:
-    prepared = SignalStatistics(SignalStatistics.Config(log=True)).prepare(made(np.array([[0, -1], [np.e - 1, 1]])))
+    prepared = SignalStatistics(SignalStatisticsConfig(log=True)).prepare(made(np.array([[0, -1], [np.e - 1, 1]])))
     np.testing.assert_allclose(prepared.values, [[0, -1], [1, 1]], atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_channels_are_chosen_by_name_and_unequal_ones_refused() -> None:
     encoder = SignalStatistics()
     with pytest.raises(EncoderError, match="Some signals have 1 channels, some 2"):
         encoder.encode([encoder.prepare(one), encoder.prepare(two)])
-    named = SignalStatistics(SignalStatistics.Config(channels=["c1", "c0"]))
+    named = SignalStatistics(SignalStatisticsConfig(channels=["c1", "c0"]))
     found = [named.prepare(signal) for signal in (one, two)]
     assert named.encode(found).shape[0] == 2
     assert np.isnan(found[0].values[:, 0]).all()

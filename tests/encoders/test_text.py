@@ -6,7 +6,7 @@ import numpy as np
 
 from penchant.encoders.attributes import Attributes
 from penchant.encoders.encoder import encode_one
-from penchant.encoders.text import E5, MiniLM, Tfidf
+from penchant.encoders.text import E5, MiniLM, Tfidf, TfidfConfig
 
 
 def unit(values: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_e5_query_finds_its_passage_across_languages() -> None:
 
 def test_tfidf_takes_each_name_as_one_word() -> None:
     credits = ["Ann Lee (director), Bo Ray", "Ann Lee, Cy Poe", "Ann Poe, Bo Lee", "王家卫, 梁朝伟", "王家卫, 张曼玉"]
-    found = unit(Tfidf(Tfidf.Config(names=True, min_items=1)).encode(credits))
+    found = unit(Tfidf(TfidfConfig(names=True, min_items=1)).encode(credits))
     assert found[0] @ found[1] > 0.2
     assert found[3] @ found[4] > 0.2
     assert abs(found[0] @ found[2]) < 0.1  # parts of names do not count

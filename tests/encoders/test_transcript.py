@@ -14,7 +14,7 @@ import soundfile
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import Catalog, Samples
 from penchant.data.media import MediaLimits
-from penchant.encoders.transcript import Listener, TranscriptConfig, listen, transcribe
+from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, listen, transcribe
 
 RATE = 16_000
 SPOKEN = "The room was lovely and the staff were very friendly"
@@ -66,16 +66,16 @@ def test_a_sound_is_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         media_root=tmp_path,
     )
     times = 0
-    hear = Listener.hear
+    hear = SpeechRecogniser.hear
 
-    def counted(self: Listener, samples: np.ndarray) -> str:
+    def counted(self: SpeechRecogniser, samples: np.ndarray) -> str:
         nonlocal times
         times += 1
         return hear(self, samples)
 
-    monkeypatch.setattr(Listener, "hear", counted)
-    first, _ = listen(catalog, Listener(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
-    again, _ = listen(catalog, Listener(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
+    monkeypatch.setattr(SpeechRecogniser, "hear", counted)
+    first, _ = listen(catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
+    again, _ = listen(catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
     assert first == again
     assert first[0] == first[1]
     assert times == 1

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ConfigError
-from penchant.data.clean.inspection import Config, Inspector, inspect_column
+from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_column
 from penchant.data.media import MediaLimits, UnusableMediaError, open_video
 from penchant.encoders.encoder import encode_one
-from penchant.encoders.video import FramesAndSound
+from penchant.encoders.video import FramesAndSound, FramesAndSoundConfig
 
 LIMITS = MediaLimits()
 
@@ -106,7 +106,7 @@ def test_inspection_notes_what_is_absent(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", frames=5)
     write(tmp_path / "s.mp4", pitch=440)
     cells = pl.Series("video", ["a.mp4", "s.mp4", "gone.mp4"])
-    kept, findings = inspect_column(cells, str, "video", tmp_path, Inspector(LIMITS, Config()))
+    kept, findings = inspect_column(cells, str, "video", tmp_path, Inspector(LIMITS, InspectionConfig()))
     assert kept.to_list() == ["a.mp4", "s.mp4", None]
     assert {f.check: f.count for f in findings} == {
         "video.missing": 1,
@@ -116,7 +116,7 @@ def test_inspection_notes_what_is_absent(tmp_path: Path) -> None:
 
 
 def test_vector_says_what_was_there(tmp_path: Path) -> None:
-    encoder = FramesAndSound(FramesAndSound.Config(frames=3))
+    encoder = FramesAndSound(FramesAndSoundConfig(frames=3))
     encoder.load()
     names = {"both": (20, 440), "silent": (20, 0), "unseen": (0, 440)}
     clips = [open_video(write(tmp_path / f"{n}.mp4", frames=f, pitch=p), LIMITS) for n, (f, p) in names.items()]
@@ -133,4 +133,4 @@ def test_vector_says_what_was_there(tmp_path: Path) -> None:
 
 def test_part_of_another_modality_is_refused() -> None:
     with pytest.raises(ConfigError, match="'mel' reads audio; a video needs an encoder of image here"):
-        FramesAndSound(FramesAndSound.Config(picture="mel")).load()
+        FramesAndSound(FramesAndSoundConfig(picture="mel")).load()

@@ -12,7 +12,7 @@ import pytest
 from penchant.core.errors import ArtifactError, EncoderError
 from penchant.data.clean.normalisation import words
 from penchant.encoders.word_vectors import TrainingConfig, WordVectors, read_word_vectors, train_words
-from penchant.encoders.words import Word2Vec, WordFile
+from penchant.encoders.words import Word2Vec, Word2VecConfig, WordFile, WordFileConfig
 
 ANIMALS, KITCHEN = ("cat", "dog", "horse", "paw", "fur", "tail"), ("pan", "oven", "spoon", "soup", "bread", "salt")
 
@@ -35,7 +35,7 @@ def glove(path: Path, lines: list[str]) -> Path:
 @pytest.mark.parametrize(("weighting", "least"), [("sif", 1.0), ("tfidf", 0.2), ("mean", 0.1)])
 def test_word2vec_tells_topics_apart(weighting: str, least: float) -> None:
     """ "The" stands in every text and blurs the plain mean; the common direction holds it."""
-    encoder = Word2Vec(Word2Vec.Config(dim=16, epochs=60, weighting=weighting))
+    encoder = Word2Vec(Word2VecConfig(dim=16, epochs=60, weighting=weighting))
     found = unit(encoder.encode([encoder.prepare(text) for text in corpus()]))
     within = (found[0::2][:50] @ found[0::2][50:100].T).mean() + (found[1::2][:50] @ found[1::2][50:100].T).mean()
     between = 2 * (found[0::2][:50] @ found[1::2][:50].T).mean()
@@ -44,7 +44,7 @@ def test_word2vec_tells_topics_apart(weighting: str, least: float) -> None:
 
 def test_word2vec_reads_chinese_words() -> None:
     texts = ["北京大学的校园非常漂亮", "北京大学的学生非常聪明"] * 10
-    encoder = Word2Vec(Word2Vec.Config(dim=8))
+    encoder = Word2Vec(Word2VecConfig(dim=8))
     found = encoder.encode([encoder.prepare(text) for text in texts])
     assert found.shape == (20, 8)
     assert "北京大学" in encoder.prepare(texts[0])
@@ -59,7 +59,7 @@ def test_trained_vectors_are_saved_and_encode_new_texts(tmp_path: Path) -> None:
     vectors = train_words([words(text) for text in corpus()], TrainingConfig(dim=16, epochs=60))
     assert vectors.share.sum() == pytest.approx(1, rel=1e-5)
     vectors.save(tmp_path / "words")
-    encoder = WordFile(WordFile.Config(path=tmp_path / "words"))
+    encoder = WordFile(WordFileConfig(path=tmp_path / "words"))
     found = unit(
         encoder.encode([encoder.prepare(text) for text in ("A dog and a cat", "bread in the oven", "fur and paw")])
     )
@@ -111,14 +111,14 @@ def test_word2vec_binary_is_read_through_gensim(tmp_path: Path) -> None:
 def test_frequent_words_count_less(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = [f"w{n} " + " ".join(f"{x:.3f}" for x in rng.standard_normal(4)) for n in range(500)]
-    encoder = WordFile(WordFile.Config(path=glove(tmp_path / "g.txt", lines)))
+    encoder = WordFile(WordFileConfig(path=glove(tmp_path / "g.txt", lines)))
     frequent, rare = (encoder.encode([[word]])[0] for word in ("w0", "w499"))
     both = encoder.encode([["w0", "w499"]])[0]
     assert np.linalg.norm(both - rare) < 0.2 * np.linalg.norm(both - frequent)
 
 
 def test_text_without_a_known_word_is_zero(tmp_path: Path) -> None:
-    encoder = WordFile(WordFile.Config(path=glove(tmp_path / "g.txt", ["cat 1 2", "dog 2 1"])))
+    encoder = WordFile(WordFileConfig(path=glove(tmp_path / "g.txt", ["cat 1 2", "dog 2 1"])))
     assert not encoder.encode([encoder.prepare(text) for text in ("", "😀", "مرحبا")]).any()
     assert encoder.encode([encoder.prepare("cat " * 3_000_000)]).any()
 
@@ -139,10 +139,10 @@ def test_file_of_something_else_is_refused(tmp_path: Path, name: str, text: str 
         read_word_vectors(tmp_path / name)
     if text is None:
         with pytest.raises(EncoderError, match=message):
-            WordFile(WordFile.Config(path=tmp_path / name)).fingerprint()
+            WordFile(WordFileConfig(path=tmp_path / name)).fingerprint()
 
 
 def test_equal_file_elsewhere_has_an_equal_fingerprint(tmp_path: Path) -> None:
     one, two = (glove(tmp_path / name, ["cat 1 2"]) for name in ("a.txt", "b.txt"))
-    marks = [WordFile(WordFile.Config(path=path)).fingerprint() for path in (one, two)]
+    marks = [WordFile(WordFileConfig(path=path)).fingerprint() for path in (one, two)]
     assert marks[0] == marks[1]

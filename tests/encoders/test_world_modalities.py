@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.data.media import MediaLimits, load_picture, load_sound
+from penchant.data.media import MediaLimits, load_audio, load_image
 from penchant.encoders import ENCODERS
 from penchant.world import WorldConfig, WorldTruth, make_world
 from penchant.world.items import ATTRIBUTES
@@ -50,7 +50,7 @@ def encoded(truth: WorldTruth, name: str) -> tuple[pl.DataFrame, Any]:
         texts = pl.read_csv(root / "items.csv").filter(pl.col("item_id").is_in(ids))
         raw: list[Any] = texts.select(pl.concat_str("title", "description", separator=". ")).to_series().to_list()
     elif name == "mel":
-        raw = [load_sound(root / "sound" / f"{i}.flac", MediaLimits(), rate=RATE, loudness=-23) for i in ids]
+        raw = [load_audio(root / "sound" / f"{i}.flac", MediaLimits(), rate=RATE, loudness=-23) for i in ids]
     else:
-        raw = [load_picture(root / "images" / f"{i}.jpg", MediaLimits()) for i in ids]
+        raw = [load_image(root / "images" / f"{i}.jpg", MediaLimits()) for i in ids]
     return rows, encoder.encode([encoder.prepare(one) for one in raw])

@@ -6,7 +6,7 @@ import pytest
 
 from hand_made import channel
 from penchant.core.schema import BEHAVIOUR, Content
-from penchant.experiment.ablation_plan import plan_arms
+from penchant.experiment.ablation_plan import plan_ablation
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 COLUMN = [[1.0], [0.0]]
@@ -36,7 +36,7 @@ QUICK = {
 
 
 def test_costly_members_stand_in_the_first_arm_only() -> None:
-    plans, pool = plan_arms(TABLES, CONTENT)
+    plans, pool = plan_ablation(TABLES, CONTENT)
     assert (plans[0].uses, plans[0].members) == (frozenset({B, T, P}), tuple(TABLES))
     assert {plan.uses: plan.members for plan in plans[1:]} == QUICK
     assert len(plans) == 1 + len(QUICK)
@@ -45,7 +45,7 @@ def test_costly_members_stand_in_the_first_arm_only() -> None:
 
 
 def test_costly_members_are_fitted_for_every_arm_where_that_is_asked() -> None:
-    plans, _ = plan_arms(TABLES, CONTENT, networks=True)
+    plans, _ = plan_ablation(TABLES, CONTENT, networks=True)
     found = {plan.uses: plan.members for plan in plans}
     assert len(plans) == len(found) == len(QUICK)
     assert found[frozenset({B, T, P})] == tuple(TABLES)
@@ -56,7 +56,7 @@ def test_costly_members_are_fitted_for_every_arm_where_that_is_asked() -> None:
 
 
 def test_a_variant_may_see_its_own_channels_only_and_keeps_its_other_settings() -> None:
-    _, pool = plan_arms(TABLES, CONTENT)
+    _, pool = plan_ablation(TABLES, CONTENT)
     assert pool["mixed [plot]"].channels == {"plot"}
     assert pool["mixed [plot]"].table == {**TABLES["mixed"], "channels": ["plot"]}
     assert pool["like_fused [poster, still]"].channels == {"still", "poster"}
@@ -66,5 +66,5 @@ def test_a_variant_may_see_its_own_channels_only_and_keeps_its_other_settings() 
 
 
 def test_without_content_there_is_one_arm_of_behaviour() -> None:
-    plans, _ = plan_arms({"popularity": {"model": "popularity"}}, Content())
+    plans, _ = plan_ablation({"popularity": {"model": "popularity"}}, Content())
     assert [(plan.uses, plan.members) for plan in plans] == [(frozenset({B}), ("popularity",))]

@@ -8,10 +8,10 @@ from scipy.optimize import minimize
 from sklearn.metrics import f1_score
 
 from penchant.classifiers.classifier import log_softmax
-from penchant.classifiers.combined import Decision, log_odds
+from penchant.classifiers.combined import DecisionRule, log_odds
 from penchant.experiment.calibration import (
     LEAST,
-    Config,
+    CalibrationConfig,
     calibrate,
     choose_doubt,
     choose_factors,
@@ -73,7 +73,7 @@ def test_few_samples_told_apart_without_a_mistake_do_not_make_certain(kind: str,
 def test_threshold_is_the_middle_of_the_gap_in_log_odds() -> None:
     yes = np.array([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45])
     probability, labels = np.stack([1 - yes, yes], axis=1), np.repeat([0, 1], 4)
-    decision = Decision(choose_factors(probability, labels, "macro_f1", np.ones(2)))
+    decision = DecisionRule(choose_factors(probability, labels, "macro_f1", np.ones(2)))
     threshold = decision.thresholds(probability)[:, 1]
     middle = log_odds(np.array([[0.1, 0.2]])).mean()
     np.testing.assert_allclose(threshold, 1 / (1 + np.exp(-middle)))
@@ -85,7 +85,7 @@ def test_threshold_is_no_lower_than_so_many_samples_can_tell_from_zero() -> None
     labels = np.repeat([0, 1], [8, 12])
     probability = np.stack([1 - yes, yes], axis=1)
     factor = choose_factors(probability, labels, "accuracy", np.ones(2))
-    assert Decision(factor).thresholds(probability)[:, 1].min() >= 1 / (len(labels) + 2) - 1e-9
+    assert DecisionRule(factor).thresholds(probability)[:, 1].min() >= 1 / (len(labels) + 2) - 1e-9
 
 
 def test_factors_raise_macro_f1_of_rare_classes() -> None:
@@ -97,14 +97,14 @@ def test_factors_raise_macro_f1_of_rare_classes() -> None:
 
 def test_costs_move_the_threshold_to_where_expected_cost_is_least() -> None:
     factor = choose_factors(np.full((4, 2), 0.5), np.array([0, 1, 0, 1]), "cost", np.array([1.0, 4.0]))
-    assert Decision(factor).thresholds(np.array([[0.5, 0.5]]))[0, 1] == pytest.approx(0.2)  # 1 / (1 + 4)
+    assert DecisionRule(factor).thresholds(np.array([[0.5, 0.5]]))[0, 1] == pytest.approx(0.2)  # 1 / (1 + 4)
 
 
 def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
     confidence = np.linspace(0.55, 0.99, 100)
     probability = np.stack([1 - confidence, confidence], axis=1)
     labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
-    decision = Decision(np.ones(2))
+    decision = DecisionRule(np.ones(2))
     sure = choose_doubt(decision, probability, labels, wanted=0.95, max_asked=0.5)
     asked = confidence < sure
     assert asked.sum() == 16  # 80 right of 84
@@ -117,7 +117,9 @@ def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
     some = LABELS != 2
     found = {"m": said(1.0, 5)[some]}
-    made = combine(("m",), found, {"m": HERE[some]}, LABELS[some], PRIOR, CLASSES, Config(calibration="platt"))
+    made = combine(
+        ("m",), found, {"m": HERE[some]}, LABELS[some], PRIOR, CLASSES, CalibrationConfig(calibration="platt")
+    )
     probability = made.probability(found, {"m": HERE[some]})
     np.testing.assert_allclose(probability.sum(axis=1), 1.0)
     assert np.isfinite(probability).all()
@@ -135,12 +137,24 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
     np.testing.assert_allclose(moved, labels.mean(), atol=0.05)  # and says next to nothing
     here = {"m": np.ones(30, bool)}
     made = combine(
-        ("m",), {"m": upside_down}, here, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(calibration="platt")
+        ("m",),
+        {"m": upside_down},
+        here,
+        labels,
+        np.log([0.5, 0.5]),
+        ("no", "yes"),
+        CalibrationConfig(calibration="platt"),
     )
     assert is_flat(made)
     assert made.stack.weight.sum() > 0
     right_way = combine(
-        ("m",), {"m": -upside_down}, here, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(calibration="platt")
+        ("m",),
+        {"m": -upside_down},
+        here,
+        labels,
+        np.log([0.5, 0.5]),
+        ("no", "yes"),
+        CalibrationConfig(calibration="platt"),
     )
     assert not is_flat(right_way)
 
@@ -189,9 +203,17 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
     labels = np.array([0, 1] * 20)
     found = {"m": np.log(np.tile([[0.6, 0.4], [0.4, 0.6]], (20, 1)))}
     made = combine(
-        ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(aim="cost", costs={"yes": 3})
+        ("m",),
+        found,
+        {"m": HERE[:40]},
+        labels,
+        np.log([0.5, 0.5]),
+        ("no", "yes"),
+        CalibrationConfig(aim="cost", costs={"yes": 3}),
     )
     np.testing.assert_allclose(made.decision.factor, [0.25, 0.75])
-    none = combine(("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), Config(aim="none"))
+    none = combine(
+        ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), CalibrationConfig(aim="none")
+    )
     np.testing.assert_allclose(none.decision.factor, [1, 1])
     assert none.decision.sure == 0  # all right: nobody is asked

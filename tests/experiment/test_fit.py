@@ -12,11 +12,11 @@ from hand_made import Told, Witness, channel, histories
 from penchant.core.schema import BEHAVIOUR, Content, Histories
 from penchant.experiment import fit as fitting
 from penchant.experiment.defaults import BASELINES
-from penchant.experiment.fit import OURS, WITHOUT_BANDS, WITHOUT_NETWORKS, Config, Stage, Trained, fit
-from penchant.experiment.pool import Panel
-from penchant.experiment.selection import Judge
+from penchant.experiment.fit import OURS, WITHOUT_BANDS, WITHOUT_NETWORKS, FitConfig, FittedRecommenders, HoldOut, fit
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import ValidationScorer
 from penchant.fusion import late
-from penchant.fusion.concat import Concat
+from penchant.fusion.concat import Concat, ConcatConfig
 from penchant.models.factory import MemberTables
 
 pytestmark = pytest.mark.usefixtures("hand_made")
@@ -33,7 +33,7 @@ def content() -> Content:
         values = np.random.default_rng(item).normal(size=(ITEMS, 3))
         values[:, 0] = np.arange(ITEMS) == item
         channels[name] = channel(name, "text" if name == "plot" else "image", values.tolist())
-    return Content(channels, Concat(Concat.Config(dim=2))(channels))
+    return Content(channels, Concat(ConcatConfig(dim=2))(channels))
 
 
 TABLES: MemberTables = {
@@ -48,19 +48,19 @@ TABLES: MemberTables = {
 def learn(
     tables: MemberTables = TABLES,
     *,
-    validation: Stage | None = None,
+    validation: HoldOut | None = None,
     final: Histories = BOTH,
     known: Content | None = None,
     cache: Path | None = None,
     **settings: Any,
-) -> Trained:
-    stage = Stage(TRAIN, TRUTH) if validation is None else validation
+) -> FittedRecommenders:
+    stage = HoldOut(TRAIN, TRUTH) if validation is None else validation
     return fit(
-        tables, stage, final, known or content(), Concat(Concat.Config(dim=2)), Config(**settings), at=3, cache=cache
+        tables, stage, final, known or content(), Concat(ConcatConfig(dim=2)), FitConfig(**settings), at=3, cache=cache
     )
 
 
-def witness(panel: Panel, name: str) -> Witness:
+def witness(panel: MemberPool, name: str) -> Witness:
     member = panel.members[name]
     assert isinstance(member, Witness)
     return member
@@ -150,7 +150,7 @@ def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_bef
         "mixed": {"model": "witness"},
     }
     one = learn(tables)
-    other = learn(tables, validation=Stage(TRAIN, histories([[5], [4], [4], [3]], ITEMS)))
+    other = learn(tables, validation=HoldOut(TRAIN, histories([[5], [4], [4], [3]], ITEMS)))
     assert dict(one.ours.weights) != dict(other.ours.weights)
     for name in tables:
         for pool in ("before", "pool"):
@@ -161,24 +161,24 @@ def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_bef
 
 def test_validation_scores_are_those_of_members_fitted_on_train() -> None:
     trained = learn(ablation=False)
-    judge = Judge.sample(TRAIN, TRUTH, 3, 2000, None)
+    judge = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, None)
     for name in BASELINES:
-        assert trained.validation[name] == judge(trained.before, late.Weights({name: 1.0}))
+        assert trained.validation[name] == judge(trained.before, late.EnsembleWeights({name: 1.0}))
     assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
 
 
 def test_candidates_of_validation_reach_scores_and_weights() -> None:
     allowed = np.array([False, False, True, True, False, True])
-    trained = learn(ablation=False, validation=Stage(TRAIN, TRUTH, allowed))
-    judge = Judge.sample(TRAIN, TRUTH, 3, 2000, allowed)
+    trained = learn(ablation=False, validation=HoldOut(TRAIN, TRUTH, allowed))
+    judge = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, allowed)
     assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
     names = sorted(TABLES)
-    moments = trained.before.moments(names, TRAIN, TRUTH, late.Config(), candidates=allowed)
-    wanted = dict(zip(names, late.fit_weights(moments.total(), late.Config()), strict=True))
+    moments = trained.before.moments(names, TRAIN, TRUTH, late.EnsembleConfig(), candidates=allowed)
+    wanted = dict(zip(names, late.fit_weights(moments.total(), late.EnsembleConfig()), strict=True))
     assert dict(trained.ours.weights) == pytest.approx({n: w for n, w in wanted.items() if w > 0}, abs=1e-6)
 
 
-def checkpoints(trained: Trained) -> tuple[str, str]:
+def checkpoints(trained: FittedRecommenders) -> tuple[str, str]:
     """Return where the costly member keeps its epochs on train, and when fitted again."""
     before, after = (panel.members["slow"].checkpoint for panel in (trained.before, trained.pool))
     assert before is not None
@@ -191,7 +191,7 @@ def test_checkpoints_are_of_these_events_settings_and_encoders_only(tmp_path: Pa
     first = checkpoints(learn(tables, cache=tmp_path))
     assert len(set(first)) == 2
     assert checkpoints(learn(tables, cache=tmp_path)) == first
-    other_validation = Stage(TRAIN, histories([[5], [3], [5], [1]], ITEMS))
+    other_validation = HoldOut(TRAIN, histories([[5], [3], [5], [1]], ITEMS))
     assert checkpoints(learn(tables, cache=tmp_path, validation=other_validation)) == first
     later = Histories(**{**vars(BOTH), "at": BOTH.at + 1})
     moved = checkpoints(learn(tables, cache=tmp_path, final=later))
@@ -202,11 +202,11 @@ def test_checkpoints_are_of_these_events_settings_and_encoders_only(tmp_path: Pa
         "at": TRAIN.at + 1,
         "item_index": TRAIN.item_index[::-1].copy(),
     }.items():
-        stage = Stage(Histories(**{**vars(TRAIN), part: value}), TRUTH)
+        stage = HoldOut(Histories(**{**vars(TRAIN), part: value}), TRUTH)
         changed = checkpoints(learn(tables, cache=tmp_path, validation=stage))
         assert changed[0] != first[0], part
         assert changed[1] == first[1], part
-    longer = Stage(Histories(**{**vars(TRAIN), "offsets": np.array([0, 3, 5, 7, 9])}), TRUTH)
+    longer = HoldOut(Histories(**{**vars(TRAIN), "offsets": np.array([0, 3, 5, 7, 9])}), TRUTH)
     assert checkpoints(learn(tables, cache=tmp_path, validation=longer))[0] != first[0]
     assert not set(checkpoints(learn({"slow": {"model": "costly_witness", "lift": 2.0}}, cache=tmp_path))) & set(first)
     encoded = content()
@@ -226,7 +226,7 @@ def test_each_arm_has_a_checkpoint_of_its_own_and_quick_members_have_none(tmp_pa
     assert learn().before.members["slow"].checkpoint is None
 
 
-def bands_world(long_want: int) -> tuple[Panel, Stage]:
+def bands_world(long_want: int) -> tuple[MemberPool, HoldOut]:
     """Return short histories that want what "early" says and long ones that want what "late" (0) or "early" (1) says."""
     rng, rows, truth, said = np.random.default_rng(0), [], [], {"early": {}, "late": {}}
     for user in range(400):
@@ -237,15 +237,17 @@ def bands_world(long_want: int) -> tuple[Panel, Stage]:
             said[name][f"u{user}"] = own.tolist()
         wanted = scores["early" if length == 2 or long_want else "late"]
         truth.append([8 + int(np.argmax(wanted[8:]))])
-    return Panel({name: Told(own) for name, own in said.items()}), Stage(histories(rows, 20), histories(truth, 20))
+    return MemberPool({name: Told(own) for name, own in said.items()}), HoldOut(
+        histories(rows, 20), histories(truth, 20)
+    )
 
 
 @pytest.mark.parametrize("long_want", [0, 1])
 def test_bands_are_used_where_long_histories_want_something_else(long_want: int) -> None:
     panel, stage = bands_world(long_want)
-    judge = Judge.sample(stage.histories, stage.truth, 5, 2000, None)
+    judge = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = fitting.Plan(frozenset({BEHAVIOUR}), ("early", "late"))
-    rows, score = fitting._weigh([plan], panel, stage, Config(), judge)
+    rows, score = fitting._weigh([plan], panel, stage, FitConfig(), judge)
     assert score == max(judge(panel, row.weights) for row in rows)
     if long_want:
         assert [row.name for row in rows] == [OURS]

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.classifiers.classifier import View
-from penchant.core.schema import Catalog, Embeddings, Parts
+from penchant.classifiers.classifier import ContentBatch
+from penchant.core.schema import Catalog, Embeddings, SampleSplit
 from penchant.experiment.fit_classifiers import (
-    Config,
-    Fitted,
+    ClassifierFitConfig,
+    FittedClassifiers,
     default_classifiers,
     fit,
     fusion_tables,
@@ -23,12 +23,12 @@ from penchant.experiment.fit_classifiers import (
 
 COUNT = 60
 ROWS = np.random.default_rng(0).permutation(COUNT)
-PARTS = Parts("stratified", np.sort(ROWS[:30]), np.sort(ROWS[30:48]), np.sort(ROWS[48:]))
+PARTS = SampleSplit("stratified", np.sort(ROWS[:30]), np.sort(ROWS[30:48]), np.sort(ROWS[48:]))
 LABELS = np.arange(COUNT) % 2
 CLASSES = ("cross", "glad")
 
 
-def view() -> View:
+def view() -> ContentBatch:
     """Return words and pictures that tell the classes apart now and then, and sound that says nothing."""
     rng = np.random.default_rng(1)
     words = [
@@ -41,17 +41,25 @@ def view() -> View:
         there = rng.random(COUNT) < 0.9
         values[~there] = 0
         channels[name] = Embeddings(name, modality, values, there, name)
-    return View(
+    return ContentBatch(
         Catalog(pl.DataFrame({"item_id": [f"s{n}" for n in range(COUNT)], "text": words}), None, ("text",)), channels
     )
 
 
-def fitted(seen: View, labels: np.ndarray, **settings: Any) -> Fitted:
+def fitted(seen: ContentBatch, labels: np.ndarray, **settings: Any) -> FittedClassifiers:
     settings = {"fusion": ["stacking"], "imbalance": {"weights": "balanced"}, **settings}
-    return fit(default_classifiers(seen), seen, labels, CLASSES, PARTS, Config.read(settings, where="here"), seed=0)
+    return fit(
+        default_classifiers(seen),
+        seen,
+        labels,
+        CLASSES,
+        PARTS,
+        ClassifierFitConfig.read(settings, where="here"),
+        seed=0,
+    )
 
 
-def everything(found: Fitted) -> dict[str, Any]:
+def everything(found: FittedClassifiers) -> dict[str, Any]:
     """Return all that a fit learned, chose, calibrated or set a threshold by."""
     out: dict[str, Any] = {f"{n}/{k}": a for n, m in found.members.items() for k, a in m.arrays().items()}
     out |= {f"{name}/facts": member.facts() for name, member in found.members.items()}
@@ -72,7 +80,7 @@ def test_changing_labels_and_content_of_the_test_changes_nothing(refit: bool) ->
         values, there = one.values.copy(), one.present.copy()
         values[PARTS.test], there[PARTS.test] = 1e6, True
         channels[name] = replace(one, values=values, present=there)
-    poisoned = View(replace(seen.catalog, table=table), channels)
+    poisoned = ContentBatch(replace(seen.catalog, table=table), channels)
     one, other = (everything(fitted(v, y, refit=refit)) for v, y in ((seen, LABELS), (poisoned, labels)))
     assert one.keys() == other.keys()
     for key, value in one.items():
@@ -86,7 +94,7 @@ def test_validation_labels_decide_but_are_not_learned_without_refit() -> None:
     seen, labels = view(), LABELS.copy()
     labels[PARTS.validation] = 1 - labels[PARTS.validation]
     tables = {"look": {"model": "linear", "channels": ["look"], "strength": [1.0]}}
-    config = Config.read({"fusion": [], "refit": False}, where="here")
+    config = ClassifierFitConfig.read({"fusion": [], "refit": False}, where="here")
     one, other = (fit(tables, seen, y, CLASSES, PARTS, config, seed=0) for y in (LABELS, labels))
     for key, array in one.members["look"].arrays().items():
         np.testing.assert_array_equal(array, other.members["look"].arrays()[key])
@@ -141,21 +149,21 @@ def test_scorers_by_hand() -> None:
 def test_presence_is_by_modality() -> None:
     seen = view()
     twin = replace(seen.channels["look"], present=~seen.channels["look"].present)
-    both = View(seen.catalog, {**seen.channels, "twin": twin})
+    both = ContentBatch(seen.catalog, {**seen.channels, "twin": twin})
     found = presence(both)
     assert found.shape == (COUNT, 2)
     assert (found[:, 0] == seen.channels["noise"].present).all()  # audio, image
     assert found[:, 1].all()
-    assert presence(View(seen.catalog, {})).shape == (COUNT, 0)
+    assert presence(ContentBatch(seen.catalog, {})).shape == (COUNT, 0)
 
 
 def test_ways_of_fusion_need_two_modalities() -> None:
-    seen, config = view(), Config()
+    seen, config = view(), ClassifierFitConfig()
     assert set(fusion_tables(seen, config)) == {"concat", "gated", "attention"}
     assert fusion_tables(seen, config)["gated"] == {
         "model": "network",
         "fusion": "gated",
         "branches": {"look": {"channel": "look"}, "noise": {"channel": "noise"}},
     }
-    assert fusion_tables(View(seen.catalog, {"look": seen.channels["look"]}), config) == {}
+    assert fusion_tables(ContentBatch(seen.catalog, {"look": seen.channels["look"]}), config) == {}
     assert list(default_classifiers(seen)) == ["ngrams", "look", "noise"]

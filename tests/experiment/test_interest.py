@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 import hand_made
 from hand_made import Told
 from penchant.core.schema import Histories
-from penchant.experiment.interest import Interest, Pairs, like_rate, make_pairs
-from penchant.experiment.pool import Panel
-from penchant.fusion.late import Weights
+from penchant.experiment.interest import InterestModel, InterestPairs, like_rate, make_pairs
+from penchant.experiment.pool import MemberPool
+from penchant.fusion.late import EnsembleWeights
 
 USERS, ITEMS = 50, 30
 
@@ -81,7 +81,7 @@ SAID = {
     "b": {f"u{u}": np.random.default_rng(90 + u).normal(size=6).tolist() for u in range(8)},
 }
 PAST = hand_made.histories([[u % 6] * (u % 3) for u in range(8)], 6, [[1, -1][: u % 3] for u in range(8)])
-BANDED = Weights({"a": 0.5, "b": 0.5}, (1,), ({"a": 1.0, "b": 0.0}, {"a": 0.25, "b": 0.75}))
+BANDED = EnsembleWeights({"a": 0.5, "b": 0.5}, (1,), ({"a": 1.0, "b": 0.0}, {"a": 0.25, "b": 0.75}))
 
 
 def z(name: str, user: int, item: int) -> float:
@@ -106,7 +106,10 @@ def logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
 def test_probabilities_are_those_of_another_solver(explicit: bool, with_rate: bool) -> None:
     users, items = np.repeat(np.arange(8), 3), np.tile([0, 2, 5], 8)
     label = np.array([z("a", u, i) + 0.5 * z("b", u, i) > 0.2 for u, i in zip(users, items, strict=True)])
-    pairs, panel = Pairs(users, items, label, explicit), Panel({name: Told(own) for name, own in SAID.items()})
+    pairs, panel = (
+        InterestPairs(users, items, label, explicit),
+        MemberPool({name: Told(own) for name, own in SAID.items()}),
+    )
     each = np.array([[z(name, u, i) for name in "ab"] for u, i in zip(users, items, strict=True)])
     long = PAST.lengths()[users] >= 1
     total = np.where(long, 0.25 * each[:, 0] + 0.75 * each[:, 1], each[:, 0])
@@ -115,7 +118,7 @@ def test_probabilities_are_those_of_another_solver(explicit: bool, with_rate: bo
     if with_rate:
         blocks += [like_rate(PAST)[users][:, None], people[users]]
     more = people if with_rate else None
-    model = Interest.fit(panel, BANDED, PAST, pairs, with_rate=with_rate, people=more)
+    model = InterestModel.fit(panel, BANDED, PAST, pairs, with_rate=with_rate, people=more)
     found = model.probability(panel, BANDED, PAST, pairs, people=more)
     np.testing.assert_allclose(found, logistic(np.concatenate(blocks, axis=1), label), atol=2e-3)
     assert found[label].mean() > found[~label].mean()

@@ -10,10 +10,10 @@ import pytest
 
 from hand_made import Told, histories
 from penchant.core.schema import Content
-from penchant.experiment.pool import Panel
-from penchant.fusion.late import FOLDS, Config, Weights
+from penchant.experiment.pool import MemberPool
+from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.models import ensemble
-from penchant.models.ensemble import Stack, batch_users, top_k
+from penchant.models.ensemble import Ensemble, batch_users, top_k
 
 ITEMS = 6
 SAID = {
@@ -24,11 +24,11 @@ SAID = {
 KNOWN = histories([[0], [5, 4], [3, 1, 0], []], ITEMS, [[1], [1, -1], [1, 1, 1], []])
 TRUTH = histories([[2, 4], [3, 5], [2], [5, 5, 1]], ITEMS, [[1, 1], [1, 1], [-1], [1, 1, 1]])
 CANDIDATES = np.array([True, True, True, True, True, False])
-BANDS = Weights({"near": 0.5, "far": 0.5}, (2,), ({"near": 1.0, "far": 0.25}, {"near": 0.0, "far": 1.0}))
+BANDS = EnsembleWeights({"near": 0.5, "far": 0.5}, (2,), ({"near": 1.0, "far": 0.25}, {"near": 0.0, "far": 1.0}))
 
 
-def panel() -> Panel:
-    return Panel({name: Told(scores) for name, scores in SAID.items()})
+def panel() -> MemberPool:
+    return MemberPool({name: Told(scores) for name, scores in SAID.items()})
 
 
 def z(name: str, user: str) -> list[float]:
@@ -57,7 +57,7 @@ def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
 ) -> None:
     monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
     assert batch_users(ITEMS) == batch
-    rows = {"one": Weights({"near": 1.0}), "both": Weights({"near": 0.3, "far": 0.7}), "bands": BANDS}
+    rows = {"one": EnsembleWeights({"near": 1.0}), "both": EnsembleWeights({"near": 0.3, "far": 0.7}), "bands": BANDS}
     lists = panel().rank(rows, KNOWN, 4, candidates=candidates)
     allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
     for name, found in lists.items():
@@ -74,7 +74,7 @@ def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
 
 
 def test_a_list_by_hand() -> None:
-    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
+    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
     assert lists.item_index.tolist() == [[2, 4, 3, 1], [3, 2, 1, 0], [2, 4, -1, -1], [2, 0, 1, 3]]
 
 
@@ -88,16 +88,16 @@ def test_equal_scores_inside_a_list_are_ordered_by_item() -> None:
 
 
 def test_a_list_is_no_longer_than_the_catalog() -> None:
-    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, 9)[""]
+    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 9)[""]
     assert lists.item_index.shape == (4, ITEMS)
     assert (lists.item_index == -1).sum(1).tolist() == [1, 2, 3, 0]
 
 
-@pytest.mark.parametrize("weights", [Weights({"near": 0.3, "far": 0.7}), BANDS])
-def test_the_stack_recommends_what_the_pool_ranks(weights: Weights) -> None:
+@pytest.mark.parametrize("weights", [EnsembleWeights({"near": 0.3, "far": 0.7}), BANDS])
+def test_the_stack_recommends_what_the_pool_ranks(weights: EnsembleWeights) -> None:
     pool = panel()
     one = pool.rank({"": weights}, KNOWN, 4, candidates=CANDIDATES)[""]
-    other = Stack.build(pool.members, weights, Content()).recommend(KNOWN, 4, candidates=CANDIDATES)
+    other = Ensemble.build(pool.members, weights, Content()).recommend(KNOWN, 4, candidates=CANDIDATES)
     assert (one.item_index == other.item_index).all()
     np.testing.assert_allclose(one.score, other.score, atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_moments_are_a_plain_sum_over_open_items(
 ) -> None:
     monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
     names = ["far", "mute", "near"]
-    found = panel().moments(names, KNOWN, TRUTH, Config(), candidates=candidates)
+    found = panel().moments(names, KNOWN, TRUTH, EnsembleConfig(), candidates=candidates)
     allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
     gram, target = plain_moments(names, [0, 1, 2, 3], allowed)
     np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
@@ -149,7 +149,7 @@ def test_moments_are_a_plain_sum_over_open_items(
 
 def test_moments_of_few_users_take_evenly_spaced_ones_that_chose_something() -> None:
     some = histories([[2, 4], [], [2], [5, 5, 1]], ITEMS)
-    found = panel().moments(["near"], KNOWN, some, Config(max_users=2))
+    found = panel().moments(["near"], KNOWN, some, EnsembleConfig(max_users=2))
     gram = sum(plain_moments(["near"], [user], set(range(ITEMS)))[0] for user in (0, 3))
     np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
 
@@ -158,8 +158,8 @@ def test_users_of_each_band_are_summed_apart() -> None:
     count = 240
     rows = [[0] if user % 2 else [0, 1, 2] for user in range(count)]
     scores = {f"u{user}": [0, 1, 2, 3, 5, float(user)] for user in range(count)}
-    pool = Panel({"m": Told(scores)})
-    found = pool.moments(["m"], histories(rows, 6), histories([[5]] * count, 6), Config(bands=2))
+    pool = MemberPool({"m": Told(scores)})
+    found = pool.moments(["m"], histories(rows, 6), histories([[5]] * count, 6), EnsembleConfig(bands=2))
     assert found.starts == (3,)
     for band in range(2):
         for fold in range(FOLDS):
@@ -172,7 +172,7 @@ def test_users_of_each_band_are_summed_apart() -> None:
 
 
 def test_blocked_items_have_no_score() -> None:
-    lists = panel().rank({"": Weights({"near": 1.0})}, KNOWN, ITEMS)[""]
+    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, ITEMS)[""]
     assert [isinf(score) for score in lists.score[2]] == [False] * 3 + [True] * 3
 
 
@@ -181,5 +181,5 @@ def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.Monkey
     ticks = iter(np.arange(0, 99, 0.25))
     monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: float(next(ticks)))
     pool = panel()
-    pool.rank({"": Weights({"near": 1.0})}, KNOWN, 3)
+    pool.rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 3)
     assert pool.seconds == {"near": 0.5}

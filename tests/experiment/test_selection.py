@@ -9,16 +9,16 @@ import pytest
 
 from hand_made import Dial, Told, channel, histories
 from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import Panel
-from penchant.experiment.selection import Config, Judge, choose_fusion, choose_settings
-from penchant.fusion.concat import Concat
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_fusion, choose_settings
+from penchant.fusion.concat import ConcatConfig
 from penchant.fusion.fusion import make_fusion
-from penchant.fusion.late import Weights
+from penchant.fusion.late import EnsembleWeights
 from penchant.models.content import ContentKNN
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 ITEMS = 8
-ONE = Weights({"m": 1.0})
+ONE = EnsembleWeights({"m": 1.0})
 
 
 def plain_ndcg(scores: dict[str, list[float]], known: Histories, truth: Histories, at: int, allowed: set[int]) -> float:
@@ -54,8 +54,8 @@ def test_mutant_a_validation_scorer_that_returns_a_constant_dies(at: int, allowe
     found = set()
     for seed in range(3):
         scores, known, truth = random_world(seed)
-        judge = Judge(known, truth, at, mask)
-        value = judge(Panel({"m": Told(scores)}), ONE)
+        judge = ValidationScorer(known, truth, at, mask)
+        value = judge(MemberPool({"m": Told(scores)}), ONE)
         assert value == pytest.approx(plain_ndcg(scores, known, truth, at, allowed or set(range(ITEMS))), abs=1e-12)
         found.add(value)
     assert len(found) == 3
@@ -63,8 +63,8 @@ def test_mutant_a_validation_scorer_that_returns_a_constant_dies(at: int, allowe
 
 def test_ndcg_by_hand() -> None:
     scores = {"u0": [9, 8, 7, 6, 5, 4, 3, 2.0], "u1": [1, 2, 3, 4, 5, 6, 7, 8.0]}
-    judge = Judge(histories([[0], []], ITEMS), histories([[2, 1], [0]], ITEMS, [[1, -1], [-1]]), 3)
-    assert judge(Panel({"m": Told(scores)}), ONE) == pytest.approx(
+    judge = ValidationScorer(histories([[0], []], ITEMS), histories([[2, 1], [0]], ITEMS, [[1, -1], [-1]]), 3)
+    assert judge(MemberPool({"m": Told(scores)}), ONE) == pytest.approx(
         (1 / log2(3) + 0) / 2
     )  # second place, and nothing liked
 
@@ -72,14 +72,14 @@ def test_ndcg_by_hand() -> None:
 def test_judged_are_evenly_spaced_users_among_those_with_something_to_find() -> None:
     known = histories([[0], [1], [2], [3], [4], [5], [6]], ITEMS)
     truth = histories([[1], [], [3], [4], [], [6], [7]], ITEMS)
-    some = Judge.sample(known, truth, 5, 3, None)
+    some = ValidationScorer.sample(known, truth, 5, 3, None)
     assert some.histories.user_ids == some.truth.user_ids == ["u0", "u3", "u6"]
     assert some.truth.item_index.tolist() == [1, 4, 7]
-    assert Judge.sample(known, truth, 5, 100, None).histories.user_ids == ["u0", "u2", "u3", "u5", "u6"]
+    assert ValidationScorer.sample(known, truth, 5, 100, None).histories.user_ids == ["u0", "u2", "u3", "u5", "u6"]
 
 
-def dial_judge() -> Judge:
-    return Judge(histories([[7], [7]], ITEMS), histories([[0], [0]], ITEMS), ITEMS)
+def dial_judge() -> ValidationScorer:
+    return ValidationScorer(histories([[7], [7]], ITEMS), histories([[0], [0]], ITEMS), ITEMS)
 
 
 GRID = {"model": "dial", "coarse": [0, 2, 1], "fine": [0, 1, 2], "marks": [4, 5]}
@@ -87,7 +87,7 @@ GRID = {"model": "dial", "coarse": [0, 2, 1], "fine": [0, 1, 2], "marks": [4, 5]
 
 def test_the_better_settings_are_chosen_one_at_a_time() -> None:
     train = histories([[7], [7]], ITEMS)
-    chosen = choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config())
+    chosen = choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig())
     assert chosen == {"dial": {"model": "dial", "coarse": 2, "fine": 1, "marks": [4, 5]}}
     # coarse at the first fine, then fine at the best coarse; what was fitted is not fitted again
     assert Dial.tried == [(0, 0), (2, 0), (1, 0), (2, 1), (2, 2)]
@@ -95,21 +95,27 @@ def test_the_better_settings_are_chosen_one_at_a_time() -> None:
 
 def test_of_equal_settings_the_first_is_kept() -> None:
     table = {"model": "dial", "coarse": [3, 1], "fine": [2, 0]}
-    chosen = choose_settings({"dial": table}, histories([[7], [7]], ITEMS), Content(), dial_judge(), Config())
+    chosen = choose_settings({"dial": table}, histories([[7], [7]], ITEMS), Content(), dial_judge(), SelectionConfig())
     assert chosen["dial"] == {"model": "dial", "coarse": 3, "fine": 2}
 
 
 def test_with_too_many_events_the_first_values_are_taken_untried() -> None:
     train = histories([[7], [7]], ITEMS)
     wanted = {"model": "dial", "coarse": 0, "fine": 0, "marks": [4, 5]}
-    assert choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config(max_events=1))["dial"] == wanted
+    assert (
+        choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig(max_events=1))["dial"] == wanted
+    )
     assert Dial.tried == []
-    assert choose_settings({"dial": GRID}, train, Content(), dial_judge(), Config(max_events=2))["dial"] != wanted
+    assert (
+        choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig(max_events=2))["dial"] != wanted
+    )
 
 
 def test_a_table_without_lists_is_not_fitted() -> None:
     table = {"model": "dial", "coarse": 1}
-    assert choose_settings({"d": table}, histories([[7]], ITEMS), Content(), dial_judge(), Config()) == {"d": table}
+    assert choose_settings({"d": table}, histories([[7]], ITEMS), Content(), dial_judge(), SelectionConfig()) == {
+        "d": table
+    }
     assert Dial.tried == []
 
 
@@ -126,20 +132,20 @@ def kinds() -> tuple[Content, Histories, Histories]:
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_better_fusion_is_chosen(turned: bool) -> None:
     content, known, truth = kinds()
-    judge = Judge(known, truth, 3)
+    judge = ValidationScorer(known, truth, 3)
     options = [{"dim": 3, "whiten": False}, {"dim": 3, "whiten": True}, {"dim": 1}]
     found = choose_fusion(content, known, judge, options[::-1] if turned else options)
-    assert found.config == Concat.Config(dim=3, whiten=True)
+    assert found.config == ConcatConfig(dim=3, whiten=True)
     scores = []
     for option in options:
         fused = make_fusion(option, where="the test")(content.channels)
         member = ContentKNN(name="m").fit(known, Content(content.channels, fused))
-        scores.append(judge(Panel({"m": member}), ONE))
+        scores.append(judge(MemberPool({"m": member}), ONE))
     assert scores[1] > 0.6 > 0.1 > max(scores[0], scores[2])
 
 
 def test_one_fusion_is_not_tried() -> None:
     content, known, _ = kinds()
-    assert choose_fusion(content, known, None, [{"dim": 1}]).config == Concat.Config(dim=1)  # type: ignore[arg-type]
+    assert choose_fusion(content, known, None, [{"dim": 1}]).config == ConcatConfig(dim=1)  # type: ignore[arg-type]
     two = [{"dim": 1}, {"dim": 2}]
-    assert choose_fusion(Content(), known, None, two).config == Concat.Config(dim=1)  # type: ignore[arg-type]
+    assert choose_fusion(Content(), known, None, two).config == ConcatConfig(dim=1)  # type: ignore[arg-type]

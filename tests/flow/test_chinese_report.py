@@ -10,9 +10,9 @@ import pytest
 
 from chinese_pages import english
 from labelled_media import words_and_sound, write_samples
-from penchant.pipelines.classification import ClassifyConfig
+from penchant.pipelines.classification import ClassificationConfig
 from penchant.pipelines.classification import run as classify
-from penchant.pipelines.recommendation import RunConfig, run
+from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.world import WorldConfig, make_world
 
 
@@ -20,7 +20,7 @@ def test_a_recommendation_is_told_in_chinese(tmp_path: Path) -> None:
     truth = make_world(tmp_path / "world", WorldConfig(size="tiny"))
     drivers = truth.users.select("user_id", truth.users["driver"].alias("chooses_by"))
     run(
-        RunConfig.read(
+        RecommendationConfig.read(
             {
                 "name": "test",
                 "output": tmp_path / "bundle",
@@ -54,7 +54,7 @@ def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within:
         "split": {"folds": folds},
         "evaluation": {"language": "zh", "within": within, "intervals": {"resamples": 50}},
     }
-    classify(ClassifyConfig.read(config, where="test"))
+    classify(ClassificationConfig.read(config, where="test"))
     own = {"test", "north", "south", "room", "penchant", "words", "sound", "stacking", "stratified", "auc"}
     reports = list((tmp_path / "bundle").rglob("report.html"))
     assert len(reports) == (1 if within is None else 2)

@@ -16,13 +16,13 @@ from labelled_media import write_samples
 from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.core.errors import ArtifactError, ConfigError, DataError
-from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassifyConfig, run
+from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassificationConfig, run
 
 WORDS = {"words": {"model": "ngrams", "strength": [4]}}
 QUICK = {"intervals": {"resamples": 50}}
 
 
-def config(folder: Path, **settings: Any) -> ClassifyConfig:
+def config(folder: Path, **settings: Any) -> ClassificationConfig:
     whole = {
         "name": "mood",
         "output": folder / "bundle",
@@ -33,7 +33,7 @@ def config(folder: Path, **settings: Any) -> ClassifyConfig:
         "evaluation": QUICK,
         **settings,
     }
-    return ClassifyConfig.read(whole, where="test")
+    return ClassificationConfig.read(whole, where="test")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_flow_from_toml_to_an_answer(tmp_path: Path) -> None:
     (tmp_path / "mood.toml").write_text(
         'task = "classification"\nname = "mood"\n[data]\npath = "samples.csv"\ntext = ["text"]\n[content]\n'
     )
-    settings = ClassifyConfig.from_toml(tmp_path / "mood.toml").model_copy(
+    settings = ClassificationConfig.from_toml(tmp_path / "mood.toml").model_copy(
         update={"output": tmp_path / "bundle", "cache": tmp_path / "cache"}
     )
     trained = run(settings)[0]

@@ -18,7 +18,7 @@ from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.prediction import region_line
 from penchant.core.errors import ConfigError, DataError
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
-from penchant.pipelines.moderation import ModerateConfig, run
+from penchant.pipelines.moderation import ModerationConfig, run
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("nudenet", reason="pip install 'penchant[moderation]'", exc_type=ImportError)
@@ -36,8 +36,8 @@ def draw(path: Path, *, seed: int = 0) -> Path:
     return path
 
 
-def config(folder: Path, **settings: Any) -> ModerateConfig:
-    return ModerateConfig.read({"output": folder / "bundle", **settings}, where="test")
+def config(folder: Path, **settings: Any) -> ModerationConfig:
+    return ModerationConfig.read({"output": folder / "bundle", **settings}, where="test")
 
 
 def test_a_harmless_picture_is_allowed_and_comes_back_equal(tmp_path: Path) -> None:
@@ -127,4 +127,4 @@ def test_asking_from_above_the_threshold_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('task = "moderation"\nthreshold = 0.3\nask_from = 0.4\n')
     with pytest.raises(ConfigError, match="A person would be asked from 0"):
-        ModerateConfig.from_toml(file)
+        ModerationConfig.from_toml(file)

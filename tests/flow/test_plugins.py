@@ -27,7 +27,7 @@ from penchant.networks import BACKBONES
 from penchant.pipelines import classification
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 
 TABLES = {
     "encoders": (ENCODERS, "Letters"),
@@ -140,7 +140,7 @@ def bundle(home: Path) -> Recommender:
 
 @pytest.fixture(scope="module")
 def words(home: Path) -> Path:
-    classification.run(classification.ClassifyConfig.from_toml(home / "words.toml"))
+    classification.run(classification.ClassificationConfig.from_toml(home / "words.toml"))
     return home / "words"
 
 
@@ -174,7 +174,7 @@ def test_report_has_the_metric_of_the_package(home: Path, bundle: Recommender) -
 
 def test_service_answers_with_what_the_package_made(bundle: Recommender, words: Path, tmp_path: Path) -> None:
     assert bundle.folder is not None
-    config = Config(bundle=bundle.folder, tasks={"words": words}, folder=tmp_path, watch_seconds=60)
+    config = ServiceConfig(bundle=bundle.folder, tasks={"words": words}, folder=tmp_path, watch_seconds=60)
     with TestClient(create_app(config)) as client:
         for item in ("i0", "i1", "i2"):
             client.post("/v1/events", json={"user_id": "new", "item_id": item})

@@ -15,7 +15,7 @@ from golden_report import golden
 from penchant.cli import app
 from penchant.core.errors import ArtifactError, ConfigError, DataError
 from penchant.core.schema import Histories
-from penchant.pipelines.recommendation import RunConfig, run
+from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.recommender.recommender import Recommender
 from penchant.world import WorldConfig, make_world
 from plain_recommendation import PlainWorld, ease, item_knn, popularity
@@ -66,7 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(home: Path) -> Recommender:
-    return run(RunConfig.from_toml(home / "tiny.toml"))
+    return run(RecommendationConfig.from_toml(home / "tiny.toml"))
 
 
 def test_loaded_bundle_scores_equal_the_run(home: Path, bundle: Recommender):
@@ -75,7 +75,7 @@ def test_loaded_bundle_scores_equal_the_run(home: Path, bundle: Recommender):
 
 
 def test_equal_seeds_give_equal_numbers(home: Path, bundle: Recommender):
-    config = RunConfig.from_toml(home / "tiny.toml").model_copy(update={"output": home / "again"})
+    config = RecommendationConfig.from_toml(home / "tiny.toml").model_copy(update={"output": home / "again"})
     again = run(config)
     assert np.array_equal(again.score(again.histories), bundle.score(bundle.histories))
 
@@ -181,11 +181,11 @@ def test_flipped_byte_is_refused(home: Path, bundle: Recommender, tmp_path: Path
 def test_unknown_setting_names_the_nearest(home: Path):
     (home / "wrong.toml").write_text("[evaluation]\nkss = [5]\n")
     with pytest.raises(ConfigError, match=r"no setting 'kss'.*\n.*\n.*'ks'"):
-        RunConfig.from_toml(home / "wrong.toml")
+        RecommendationConfig.from_toml(home / "wrong.toml")
 
 
 def test_unknown_member_setting_names_the_nearest(home: Path):
-    config = RunConfig.from_toml(home / "tiny.toml")
+    config = RecommendationConfig.from_toml(home / "tiny.toml")
     config = config.model_copy(update={"members": {"ease": {"model": "ease", "regularization": 5}}})
     with pytest.raises(ConfigError, match="'regularisation'"):
         run(config)
@@ -233,5 +233,5 @@ def test_error_is_three_lines_and_exit_code_one(tmp_path: Path):
 def test_settings_have_help_texts():
     from penchant.cli.listing import settings
 
-    bare = [name for name, (_, text) in settings("", RunConfig) if not text]
+    bare = [name for name, (_, text) in settings("", RecommendationConfig) if not text]
     assert bare == []

@@ -5,7 +5,7 @@ import pytest
 
 from penchant.core.schema import Embeddings
 from penchant.fusion import FUSIONS
-from penchant.fusion.concat import Concat
+from penchant.fusion.concat import Concat, ConcatConfig
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_it_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("whiten", [False, True])
 def test_rows_are_unit_and_missing_blocks_are_zero(channels, whiten: bool) -> None:
-    fused = Concat(Concat.Config(dim=6, whiten=whiten))(channels)
+    fused = Concat(ConcatConfig(dim=6, whiten=whiten))(channels)
     assert fused.values.shape == (40, 6 + 5)
     assert fused.values.dtype == np.float32
     norms = np.linalg.norm(fused.values, axis=1)
@@ -37,7 +37,7 @@ def test_rows_are_unit_and_missing_blocks_are_zero(channels, whiten: bool) -> No
 
 
 def test_the_cosine_of_whole_items_is_the_mean_over_channels(channels) -> None:
-    fused = Concat(Concat.Config(dim=64))(channels).values
+    fused = Concat(ConcatConfig(dim=64))(channels).values
     cosines = []
     for e in channels.values():
         rows = e.values - e.values[e.usable].mean(0)
@@ -48,7 +48,7 @@ def test_the_cosine_of_whole_items_is_the_mean_over_channels(channels) -> None:
 
 def test_whitening_gives_every_direction_the_same_spread(channels) -> None:
     words = {"words": channels["words"]}
-    plain, white = (Concat(Concat.Config(dim=6, whiten=w))(words).values for w in (False, True))
+    plain, white = (Concat(ConcatConfig(dim=6, whiten=w))(words).values for w in (False, True))
 
     def ratio(rows: np.ndarray) -> float:
         spread = rows[channels["words"].present].std(0)

@@ -6,9 +6,9 @@ import pytest
 from penchant.fusion.late import (
     FOLDS,
     BandedMoments,
-    Config,
+    EnsembleConfig,
+    EnsembleWeights,
     Moments,
-    Weights,
     band_of,
     band_starts,
     bands_pay,
@@ -48,7 +48,7 @@ def test_standardise_gives_each_user_mean_zero_and_spread_one() -> None:
 
 
 def test_weights_recover_a_planted_mixture() -> None:
-    weights = fit_weights(moments(*planted()), Config())
+    weights = fit_weights(moments(*planted()), EnsembleConfig())
     assert weights.sum() == pytest.approx(1)
     np.testing.assert_allclose(weights, PLANTED, atol=0.08)
 
@@ -56,7 +56,7 @@ def test_weights_recover_a_planted_mixture() -> None:
 def test_a_member_that_misleads_gets_no_weight() -> None:
     values, chosen, blocked = planted()
     values[3] = -values[0]
-    weights = fit_weights(moments(values, chosen, blocked), Config())
+    weights = fit_weights(moments(values, chosen, blocked), EnsembleConfig())
     assert (weights >= 0).all()
     assert weights[3] == 0
 
@@ -64,7 +64,7 @@ def test_a_member_that_misleads_gets_no_weight() -> None:
 def test_batches_do_not_matter() -> None:
     one, many = moments(*planted(), batch=600), moments(*planted(), batch=37)
     np.testing.assert_allclose(one.gram, many.gram, rtol=1e-3, atol=1)
-    np.testing.assert_allclose(fit_weights(one, Config()), fit_weights(many, Config()), atol=1e-3)
+    np.testing.assert_allclose(fit_weights(one, EnsembleConfig()), fit_weights(many, EnsembleConfig()), atol=1e-3)
 
 
 def test_blocked_items_do_not_count() -> None:
@@ -73,12 +73,13 @@ def test_blocked_items_do_not_count() -> None:
     also[:, :10] = True
     spoiled[3, :, :10] = 50 * chosen[:, :10]
     np.testing.assert_allclose(
-        fit_weights(moments(spoiled, chosen, also), Config()), fit_weights(moments(values, chosen, also), Config())
+        fit_weights(moments(spoiled, chosen, also), EnsembleConfig()),
+        fit_weights(moments(values, chosen, also), EnsembleConfig()),
     )
 
 
 def test_members_with_a_tiny_share_are_left_out() -> None:
-    weights = fit_weights(moments(*planted()), Config(min_share=0.2))
+    weights = fit_weights(moments(*planted()), EnsembleConfig(min_share=0.2))
     assert (weights > 0).tolist() == [True, True, False, False]
     assert weights.sum() == pytest.approx(1)
 
@@ -86,19 +87,19 @@ def test_members_with_a_tiny_share_are_left_out() -> None:
 def test_a_member_twice_shares_the_say() -> None:
     values, chosen, blocked = planted()
     values[3] = values[0]
-    weights = fit_weights(moments(values, chosen, blocked), Config())
+    weights = fit_weights(moments(values, chosen, blocked), EnsembleConfig())
     assert weights[0] + weights[3] == pytest.approx(0.6, abs=0.08)
 
 
 def test_where_nobody_helps_all_have_the_same_say() -> None:
     values = np.zeros((3, 5, 6), np.float32)
-    weights = fit_weights(moments(values, np.ones((5, 6), bool), np.zeros((5, 6), bool)), Config())
+    weights = fit_weights(moments(values, np.ones((5, 6), bool), np.zeros((5, 6), bool)), EnsembleConfig())
     np.testing.assert_allclose(weights, 1 / 3)
 
 
 def test_only_some_members() -> None:
     found = moments(*planted())
-    np.testing.assert_allclose(fit_weights(found.only([0, 1]), Config()), [2 / 3, 1 / 3], atol=0.08)
+    np.testing.assert_allclose(fit_weights(found.only([0, 1]), EnsembleConfig()), [2 / 3, 1 / 3], atol=0.08)
 
 
 def banded(values: np.ndarray, chosen: np.ndarray, lengths: np.ndarray, starts: tuple[int, ...]) -> BandedMoments:
@@ -114,15 +115,15 @@ def test_bands_are_kept_where_short_and_long_histories_want_something_else() -> 
     lengths = np.where(np.arange(600) % 3 == 0, 100, 5)
     values[:2, lengths == 100] = values[:2, lengths == 100][::-1]
     found = banded(values, chosen, lengths, (50,))
-    assert bands_pay(found, Config())
-    short, long = fit_bands(found, Config())
+    assert bands_pay(found, EnsembleConfig())
+    short, long = fit_bands(found, EnsembleConfig())
     np.testing.assert_allclose(short, PLANTED, atol=0.08)
     np.testing.assert_allclose(long, PLANTED[[1, 0, 2, 3]], atol=0.08)
 
 
 def test_bands_are_dropped_where_everyone_wants_the_same() -> None:
     values, chosen, _ = planted()
-    assert not bands_pay(banded(values, chosen, np.arange(600), (120, 240, 360, 480)), Config())
+    assert not bands_pay(banded(values, chosen, np.arange(600), (120, 240, 360, 480)), EnsembleConfig())
 
 
 def test_moments_of_all_bands_are_those_of_everyone() -> None:
@@ -141,8 +142,8 @@ def test_bands_hold_about_equally_many_users() -> None:
 
 
 def test_weights_of_a_member_follow_the_length_of_the_history() -> None:
-    weights = Weights({"a": 0.5, "b": 0.5, "c": 0.0}, (10,), ({"a": 1.0}, {"a": 0.2, "b": 0.8})).heard()
+    weights = EnsembleWeights({"a": 0.5, "b": 0.5, "c": 0.0}, (10,), ({"a": 1.0}, {"a": 0.2, "b": 0.8})).heard()
     assert list(weights) == ["a", "b"]
     np.testing.assert_allclose(weights.of("a", np.array([0, 9, 10, 99])), [1, 1, 0.2, 0.2])
     np.testing.assert_allclose(weights.of("b", np.array([0, 9, 10, 99])), [0, 0, 0.8, 0.8])
-    np.testing.assert_allclose(Weights({"a": 0.3}).of("a", np.array([0, 5])), 0.3)
+    np.testing.assert_allclose(EnsembleWeights({"a": 0.3}).of("a", np.array([0, 5])), 0.3)

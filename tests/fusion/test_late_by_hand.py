@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 from penchant.fusion.late import (
     FOLDS,
     BandedMoments,
-    Config,
+    EnsembleConfig,
+    EnsembleWeights,
     Moments,
-    Weights,
     band_of,
     band_starts,
     bands_pay,
@@ -51,7 +51,7 @@ def another_solver(found: Moments, ridge: float, min_share: float) -> np.ndarray
 
 
 def test_weights_by_hand() -> None:
-    plain = Config(ridge=0, min_share=0)
+    plain = EnsembleConfig(ridge=0, min_share=0)
     np.testing.assert_allclose(fit_weights(moments([[4, 0], [0, 4]], [3, 1]), plain), [0.75, 0.25], atol=1e-6)
     np.testing.assert_allclose(fit_weights(moments([[1, 0], [0, 4]], [1, 1]), plain), [0.8, 0.2], atol=1e-6)
     # without the bound the second would be -0.4
@@ -67,27 +67,28 @@ def test_weights_are_those_of_another_solver(seed: int, ridge: float, min_share:
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(6, 40)) + rng.normal(size=40)
     found = Moments(root @ root.T * 7, root @ rng.normal(size=40) + 5)
-    config = Config(ridge=ridge, min_share=min_share)
+    config = EnsembleConfig(ridge=ridge, min_share=min_share)
     np.testing.assert_allclose(fit_weights(found, config), another_solver(found, ridge, min_share), atol=2e-4)
 
 
 def test_a_small_member_goes_and_the_rest_is_fitted_again() -> None:
     found = moments([[1, 0, 0.5], [0, 1, 0], [0.5, 0, 1]], [0.9, 0.5, 0.5])
-    every, kept = fit_weights(found, Config(min_share=0)), fit_weights(found, Config(min_share=0.1))
+    every, kept = fit_weights(found, EnsembleConfig(min_share=0)), fit_weights(found, EnsembleConfig(min_share=0.1))
     assert 0 < every[2] < 0.1
     np.testing.assert_allclose(kept, [0.9 / 1.4, 0.5 / 1.4, 0], atol=1e-5)
     assert (every[:2] / every[:2].sum() - kept[:2])[1] > 0.005  # not only scaled
-    assert (fit_weights(found, Config(min_share=0.99)) == every).all()  # where all are small, all stay
+    assert (fit_weights(found, EnsembleConfig(min_share=0.99)) == every).all()  # where all are small, all stay
 
 
 def test_ridge_shares_between_twins_and_pulls_toward_what_each_says_alone() -> None:
     twins = moments([[1, 1], [1, 1]], [1, 1])
-    np.testing.assert_allclose(fit_weights(twins, Config()), [0.5, 0.5], atol=1e-3)
-    strong = fit_weights(moments([[2, 1.5], [1.5, 2]], [3, 1]), Config(ridge=1e6))
+    np.testing.assert_allclose(fit_weights(twins, EnsembleConfig()), [0.5, 0.5], atol=1e-3)
+    strong = fit_weights(moments([[2, 1.5], [1.5, 2]], [3, 1]), EnsembleConfig(ridge=1e6))
     np.testing.assert_allclose(strong, [0.75, 0.25], atol=1e-4)
     scaled = moments([[2e4, 1.5e4], [1.5e4, 2e4]], [30, 10])
     np.testing.assert_allclose(
-        fit_weights(scaled, Config(ridge=0.2)), fit_weights(moments([[2, 1.5], [1.5, 2]], [3, 1]), Config(ridge=0.2))
+        fit_weights(scaled, EnsembleConfig(ridge=0.2)),
+        fit_weights(moments([[2, 1.5], [1.5, 2]], [3, 1]), EnsembleConfig(ridge=0.2)),
     )
 
 
@@ -125,16 +126,16 @@ FIRST, SECOND = [1.0, 0.0], [0.0, 1.0]
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_bands_pay_only_if_every_left_out_fold_gains(fold: int) -> None:
     short, long = [FIRST] * FOLDS, [SECOND] * FOLDS
-    assert bands_pay(two_bands(short, long), Config())
+    assert bands_pay(two_bands(short, long), EnsembleConfig())
     crossed = two_bands(
         [SECOND if f == fold else FIRST for f in range(FOLDS)], [FIRST if f == fold else SECOND for f in range(FOLDS)]
     )
-    assert not bands_pay(crossed, Config())
+    assert not bands_pay(crossed, EnsembleConfig())
 
 
 def test_bands_that_want_the_same_do_not_pay() -> None:
-    assert not bands_pay(two_bands([FIRST] * FOLDS, [FIRST] * FOLDS), Config())
-    assert not bands_pay(BandedMoments((), (tuple(moments(SHORT, FIRST) for _ in range(FOLDS)),)), Config())
+    assert not bands_pay(two_bands([FIRST] * FOLDS, [FIRST] * FOLDS), EnsembleConfig())
+    assert not bands_pay(BandedMoments((), (tuple(moments(SHORT, FIRST) for _ in range(FOLDS)),)), EnsembleConfig())
 
 
 def test_the_gain_of_a_fold_is_that_of_its_left_out_users() -> None:
@@ -146,7 +147,7 @@ def test_the_gain_of_a_fold_is_that_of_its_left_out_users() -> None:
     np.testing.assert_allclose(found.total().target, [4, 10])
     np.testing.assert_allclose(found.total(without=3).target, [3, 6])
     np.testing.assert_allclose(found.total(without=0).gram, 6 * np.eye(2))
-    own = fit_bands(found, Config())
+    own = fit_bands(found, EnsembleConfig())
     np.testing.assert_allclose(own, [[0.4, 0.6], [0, 1]], atol=1e-6)
     np.testing.assert_allclose(found.only([1]).band(0).target, [6])
 
@@ -187,9 +188,9 @@ def test_standardise_by_hand() -> None:
 
 
 def test_heard_keeps_who_has_a_say_in_any_band() -> None:
-    weights = Weights({"a": 0.0, "b": 1.0, "c": 0.0}, (4,), ({"b": 1.0}, {"c": 1.0})).heard()
+    weights = EnsembleWeights({"a": 0.0, "b": 1.0, "c": 0.0}, (4,), ({"b": 1.0}, {"c": 1.0})).heard()
     assert (dict(weights), len(weights)) == ({"b": 1.0, "c": 0.0}, 2)
     assert weights.bands == ({"b": 1.0, "c": 0.0}, {"b": 0.0, "c": 1.0})
     assert weights.starts == (4,)
     assert weights.of("c", np.array([3, 4])).tolist() == [0, 1]
-    assert dict(Weights({"a": 0.0, "b": 2.0}).heard()) == {"b": 2.0}
+    assert dict(EnsembleWeights({"a": 0.0, "b": 2.0}).heard()) == {"b": 2.0}

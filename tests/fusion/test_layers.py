@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from penchant.fusion import LAYERS
-from penchant.fusion.layers import FusionLayer, GatedSum, drop_modalities
+from penchant.fusion.layers import FusionLayer, GatedLayer, drop_modalities
 
 
 def build(name: str) -> FusionLayer:
@@ -46,7 +46,7 @@ def test_every_modality_that_is_there_has_a_say(name: str) -> None:
 
 def test_gate_shares_sum_to_one_over_what_is_there() -> None:
     layer = build("gated")
-    assert isinstance(layer, GatedSum)
+    assert isinstance(layer, GatedLayer)
     present = torch.tensor([[True, False, True], [False, True, False]])
     shares = layer.weights(torch.randn(2, 3, 8), present)
     torch.testing.assert_close(shares.sum(1), torch.ones(2))

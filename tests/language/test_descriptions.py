@@ -10,7 +10,7 @@ import pytest
 
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Interactions
-from penchant.language.descriptions import DescribeConfig, Writer, describe
+from penchant.language.descriptions import DescribeConfig, DescriptionWriter, describe
 
 PLOTS = ["a long story of robots", "a long story of love", None, "short", "a long story of robots"]
 
@@ -59,15 +59,15 @@ def test_nothing_is_written_twice_and_a_stopped_run_goes_on(
     parrot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    write = Writer.__call__
+    write = DescriptionWriter.__call__
 
-    def counting(self: Writer, contents: list[str]) -> list[str]:
+    def counting(self: DescriptionWriter, contents: list[str]) -> list[str]:
         asked.extend(contents)
         if len(asked) == 2:
             raise KeyboardInterrupt
         return write(self, contents)
 
-    monkeypatch.setattr(Writer, "__call__", counting)
+    monkeypatch.setattr(DescriptionWriter, "__call__", counting)
     with pytest.raises(KeyboardInterrupt):
         describe(dataset(), settings(parrot, batch_size=1), cache=tmp_path)
     describe(dataset(), settings(parrot, batch_size=1), cache=tmp_path)
@@ -81,14 +81,14 @@ def test_nothing_is_written_twice_and_a_stopped_run_goes_on(
 def test_item_that_fails_does_not_stop_the_others(
     parrot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Writer.__call__
+    write = DescriptionWriter.__call__
 
-    def picky(self: Writer, contents: list[str]) -> list[str]:
+    def picky(self: DescriptionWriter, contents: list[str]) -> list[str]:
         if any("love" in content for content in contents):
             raise IndexError("index out of range")
         return write(self, contents)
 
-    monkeypatch.setattr(Writer, "__call__", picky)
+    monkeypatch.setattr(DescriptionWriter, "__call__", picky)
     plots = ["a long story of silence", *PLOTS]
     made = describe(dataset(plots), settings(parrot), cache=tmp_path)
     assert column(made) == [None, "they fight far .", None, None, None, "they fight far ."]
@@ -122,7 +122,9 @@ def test_title_counts_nothing_toward_the_words_an_item_needs(
     parrot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(Writer, "__call__", lambda self, contents: seen.extend(contents) or ["Good." for _ in contents])
+    monkeypatch.setattr(
+        DescriptionWriter, "__call__", lambda self, contents: seen.extend(contents) or ["Good." for _ in contents]
+    )
     describe(dataset(), settings(parrot, columns=["title", "plot", "genres"]), cache=tmp_path)
     assert sorted(seen) == [
         "title: Title 0\nplot: a long story of robots\ngenres: action, drama",

@@ -5,13 +5,13 @@ import pytest
 from penchant.core.messages import Translator
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
 from penchant.metrics.comparison import Cost
-from penchant.metrics.intervals import BETTER, SAME, Config, adjust, paired_difference
-from penchant.metrics.slices import Labels
+from penchant.metrics.intervals import BETTER, SAME, IntervalConfig, adjust, paired_difference
+from penchant.metrics.slices import GroupLabels
 from penchant.reporting.conclusions import ablation_sentences
 
 USERS = 300
 IDS = [f"u{n}" for n in range(USERS)]
-FAST = Config(resamples=400)
+FAST = IntervalConfig(resamples=400)
 WHOLE = frozenset({"behaviour", "text", "image", "sound"})
 
 
@@ -77,7 +77,7 @@ def test_a_channel_pays_for_the_group_that_uses_it():
     readers = np.arange(USERS) < 150
     found = gains_by_group(
         [arm(WHOLE, np.where(readers, 0.1, 0.05)), arm(WHOLE - {"text"}, 0.05)],
-        Labels(("readers", "lookers", "nobody"), np.where(readers, 0, 1)),
+        GroupLabels(("readers", "lookers", "nobody"), np.where(readers, 0, 1)),
         user_ids=IDS,
         metric="ndcg@20",
         config=FAST,
@@ -142,7 +142,7 @@ def test_leaving_behaviour_out_is_a_channel_too_and_a_cost_needs_two_timings():
 def test_group_gains_are_means_over_the_group_and_allow_for_the_number_of_cells():
     given, group = arms(), np.arange(USERS) % 3
     order = np.random.default_rng(1).permutation(USERS)
-    labels = Labels(("a", "b", "c"), group[order])
+    labels = GroupLabels(("a", "b", "c"), group[order])
     found = gains_by_group(given, labels, user_ids=[IDS[n] for n in order], metric="ndcg@20", config=FAST)
     score = {arm.uses: arm.table["ndcg@20"].to_numpy() for arm in given}
     assert [(g.group, g.channel) for g in found] == [(g, c) for g in "abc" for c in ("image", "sound", "text")]

@@ -54,7 +54,7 @@ def test_attribute_vectors_take_words_and_lists():
 
 
 def test_variety_gathers_the_four_numbers():
-    row = variety.variety("x", np.array([[0, 1]], np.int32), 1, popularity=np.array([3, 0]), num_users=3)
+    row = variety.beyond_accuracy("x", np.array([[0, 1]], np.int32), 1, popularity=np.array([3, 0]), num_users=3)
     assert (row.coverage, row.novelty) == (0.5, 0)
     assert np.isnan(row.diversity)
 
@@ -66,7 +66,7 @@ def test_variety_equals_the_plain_formulas():
     popularity = rng.integers(0, 30, 12)
     vectors = rng.normal(size=(12, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = variety.variety("x", ranked, 5, popularity=popularity, num_users=40, vectors=vectors)
+    found = variety.beyond_accuracy("x", ranked, 5, popularity=popularity, num_users=40, vectors=vectors)
     rows = [[i for i in row[:5] if i >= 0] for row in ranked.tolist()]
     times = [sum(item in row for row in rows) for item in range(12)]
     bits = [-np.log2((count + 1) / 41) for count in popularity]
@@ -81,7 +81,9 @@ def test_variety_equals_the_plain_formulas():
 
 def test_nothing_shown_is_zero_and_nothing_known_is_no_number():
     empty = np.full((2, 3), -1, np.int32)
-    found = variety.variety("x", empty, 3, popularity=np.ones(4, int), num_users=5, vectors=np.eye(4, dtype=np.float32))
+    found = variety.beyond_accuracy(
+        "x", empty, 3, popularity=np.ones(4, int), num_users=5, vectors=np.eye(4, dtype=np.float32)
+    )
     assert (found.coverage, found.gini) == (0.0, 0.0)
     assert np.isnan([found.novelty, found.diversity]).all()
     assert variety.coverage(np.zeros(0, int)) == 0.0

@@ -15,13 +15,13 @@ from sklearn.metrics import (
 
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
-from penchant.metrics.classification import from_confusion, judge
-from penchant.metrics.classification_results import Answers, Labelled
+from penchant.metrics.classification import evaluate_classification, from_confusion
+from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
 from penchant.metrics.interest import reliability
-from penchant.metrics.intervals import Config, draw_counts
+from penchant.metrics.intervals import IntervalConfig, draw_counts
 from penchant.metrics.within_folds import average_precision_within, ranks_within
 
-QUICK = Config(resamples=300)
+QUICK = IntervalConfig(resamples=300)
 CLASSES = ("angry", "calm", "glad")
 RNG = np.random.default_rng(0)
 LABELS = RNG.choice(3, 300, p=[0.5, 0.3, 0.2])
@@ -29,16 +29,16 @@ LABELS = RNG.choice(3, 300, p=[0.5, 0.3, 0.2])
 
 def said(
     skill: float, *, seed: int = 1, role: str = "member", uses: tuple[str, ...] = ("text",), k: int = 3
-) -> Answers:
+) -> ClassifierAnswers:
     rng = np.random.default_rng(seed)
     logits = skill * np.eye(k)[LABELS % k] + rng.standard_normal((len(LABELS), k))
     probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     unsure = probability.max(1) < 0.5
-    return Answers(probability[None], probability.argmax(1)[None], unsure[None], uses, role)
+    return ClassifierAnswers(probability[None], probability.argmax(1)[None], unsure[None], uses, role)
 
 
-def judged(**rows: Answers) -> Labelled:
-    return judge(rows, LABELS, CLASSES, ours="ours", config=QUICK)
+def judged(**rows: ClassifierAnswers) -> ClassificationResults:
+    return evaluate_classification(rows, LABELS, CLASSES, ours="ours", config=QUICK)
 
 
 def test_scores_equal_those_of_scikit_learn() -> None:
@@ -81,15 +81,15 @@ def test_fusion_helps_only_where_it_beats_every_modality_alone() -> None:
 def test_units_not_samples_are_drawn_again() -> None:
     ours = said(1.0)
     alike = [str(row // 30) for row in range(300)]
-    narrow = judge({"ours": ours}, LABELS, CLASSES, ours="ours", config=QUICK)
-    wide = judge({"ours": ours}, LABELS, CLASSES, ours="ours", groups=alike, config=QUICK)
+    narrow = evaluate_classification({"ours": ours}, LABELS, CLASSES, ours="ours", config=QUICK)
+    wide = evaluate_classification({"ours": ours}, LABELS, CLASSES, ours="ours", groups=alike, config=QUICK)
     assert (narrow.num_units, wide.num_units) == (300, 10)
     assert wide.ours.scores["accuracy"].mean == narrow.ours.scores["accuracy"].mean
 
 
 def test_repeats_are_averaged() -> None:
     first, second = said(1.0), said(3.0)
-    both = Answers(
+    both = ClassifierAnswers(
         *(np.concatenate([getattr(a, n) for a in (first, second)]) for n in ("probability", "answer", "is_unsure"))
     )
     found = judged(ours=both)
@@ -102,7 +102,7 @@ def test_repeats_are_averaged() -> None:
 def test_costs_at_the_ends_are_those_of_always_and_never() -> None:
     two = said(1.5, k=2)
     labels = LABELS % 2
-    found = judge({"ours": two}, labels, ("no", "yes"), ours="ours", config=QUICK)
+    found = evaluate_classification({"ours": two}, labels, ("no", "yes"), ours="ours", config=QUICK)
     assert found.positive == "yes"
     even, dear_miss, dear_alarm = found.costs
     share = labels.mean()
@@ -117,12 +117,12 @@ def test_costs_at_the_ends_are_those_of_always_and_never() -> None:
 
 def test_one_class_in_test_cannot_be_measured() -> None:
     with pytest.raises(DataError, match="All 300 test samples are 'angry'"):
-        judge({"ours": said(1.0)}, np.zeros(300, np.int64), CLASSES, ours="ours")
+        evaluate_classification({"ours": said(1.0)}, np.zeros(300, np.int64), CLASSES, ours="ours")
 
 
 def test_a_class_that_test_lacks_does_not_count() -> None:
     labels = np.where(LABELS == 2, 0, LABELS)
-    found = judge({"ours": said(1.5)}, labels, CLASSES, ours="ours", config=QUICK)
+    found = evaluate_classification({"ours": said(1.5)}, labels, CLASSES, ours="ours", config=QUICK)
     assert found.by_class[2].support == 0
     assert np.isnan(found.by_class[2].auc)
     assert np.isfinite(found.ours.scores["auc"].mean)
@@ -132,10 +132,10 @@ def test_rankings_are_compared_within_one_fit_only() -> None:
     labels = np.tile([0, 1], 100)
     fold = np.repeat([0, 1], 100)
     score = np.where(labels == 1, 0.4, 0.2) + 0.5 * fold  # each fold ranks perfectly, on a scale of its own
-    ours = Answers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, 200), bool))
+    ours = ClassifierAnswers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, 200), bool))
 
-    def area(folds: np.ndarray | None) -> Labelled:
-        return judge({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=folds, config=QUICK)
+    def area(folds: np.ndarray | None) -> ClassificationResults:
+        return evaluate_classification({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=folds, config=QUICK)
 
     pooled, apart = area(None), area(fold[None])
     assert pooled.ours.scores["auc"].mean == pytest.approx(0.75)
@@ -149,8 +149,8 @@ def test_a_fold_counts_by_its_pairs() -> None:
     score = (
         np.where(fold == 0, labels, 1 - labels) * 0.8 + 0.1
     )  # the second fold is upside down, the third holds no pair
-    ours = Answers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, len(labels)), bool))
-    found = judge({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=fold[None], config=QUICK)
+    ours = ClassifierAnswers(np.stack([1 - score, score], axis=1)[None], labels[None], np.zeros((1, len(labels)), bool))
+    found = evaluate_classification({"ours": ours}, labels, ("no", "yes"), ours="ours", folds=fold[None], config=QUICK)
     assert found.ours.scores["auc"].mean == pytest.approx(45 * 45 / (45 * 45 + 8))
 
 
@@ -158,14 +158,16 @@ def test_intervals_are_those_of_drawn_units_by_scikit_learn() -> None:
     rng = np.random.default_rng(4)
     speakers = rng.integers(0, 20, 300)
     ours, other = said(1.5), said(1.0, seed=2)
-    config = Config(resamples=60, confidence=0.9, seed=3)
+    config = IntervalConfig(resamples=60, confidence=0.9, seed=3)
     groups = [None if s == 0 else str(s) for s in speakers]
-    found = judge({"ours": ours, "other": other}, LABELS, CLASSES, ours="ours", groups=groups, config=config)
+    found = evaluate_classification(
+        {"ours": ours, "other": other}, LABELS, CLASSES, ours="ours", groups=groups, config=config
+    )
     names = [f"sample {row}" if group is None else f"group {group}" for row, group in enumerate(groups)]
     unit = np.unique(names, return_inverse=True)[1]
     counts = draw_counts(generator(3, "bootstrap.labelled"), 60, int(unit.max()) + 1)
 
-    def drawn(one: Answers, metric: str) -> np.ndarray:
+    def drawn(one: ClassifierAnswers, metric: str) -> np.ndarray:
         score = {
             "accuracy": lambda w: accuracy_score(LABELS, one.answer[0], sample_weight=w),
             "macro_f1": lambda w: f1_score(LABELS, one.answer[0], average="macro", sample_weight=w),
@@ -188,7 +190,7 @@ def test_intervals_are_those_of_drawn_units_by_scikit_learn() -> None:
 
 
 def test_rows_stand_by_the_deciding_metric_and_ours_first() -> None:
-    found = judge(
+    found = evaluate_classification(
         {"bad": said(0.3, seed=4), "good": said(3.0, seed=5), "ours": said(1.0)},
         LABELS,
         CLASSES,
@@ -202,7 +204,7 @@ def test_rows_stand_by_the_deciding_metric_and_ours_first() -> None:
     assert (found.metric, found.notes, found.positive, found.costs) == ("auc", ("n",), None, ())
     assert (found.classes, found.num_samples, found.num_repeats) == (CLASSES, 300, 1)
     with pytest.raises(DataError, match="There is no metric 'f1'"):
-        judge({"ours": said(1.0)}, LABELS, CLASSES, ours="ours", metric="f1")
+        evaluate_classification({"ours": said(1.0)}, LABELS, CLASSES, ours="ours", metric="f1")
 
 
 def test_classes_equal_those_of_scikit_learn() -> None:
@@ -221,7 +223,7 @@ def test_classes_equal_those_of_scikit_learn() -> None:
 
 def test_a_positive_class_can_be_named() -> None:
     two, labels = said(1.5, k=2), LABELS % 2
-    found = judge({"ours": two}, labels, ("yes", "no"), ours="ours", positive="yes", config=QUICK)
+    found = evaluate_classification({"ours": two}, labels, ("yes", "no"), ours="ours", positive="yes", config=QUICK)
     score = two.probability[0, :, 0]
     assert found.positive == "yes"
     assert found.ours.scores["auc"].mean == pytest.approx(roc_auc_score(labels == 0, score))
@@ -240,7 +242,7 @@ def test_a_positive_class_can_be_named() -> None:
 def test_few_units_get_no_interval_and_no_verdict() -> None:
     nine = [str(row % 9) for row in range(300)]
     rows = {"ours": said(3.0), "bad": said(0.1, seed=2)}
-    found = judge(rows, LABELS, CLASSES, ours="ours", groups=nine, config=QUICK)
+    found = evaluate_classification(rows, LABELS, CLASSES, ours="ours", groups=nine, config=QUICK)
     gap = found.rows[1].difference
     assert gap is not None
     assert (gap.p, gap.verdict) == (1.0, "not distinguishable")

@@ -4,11 +4,11 @@ import pytest
 
 from penchant.core.errors import DataError
 from penchant.metrics.comparison import Cost, compare
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, paired_difference
+from penchant.metrics.intervals import BETTER, SAME, WORSE, IntervalConfig, paired_difference
 
 USERS = 400
 IDS = [f"u{n}" for n in range(USERS)]
-FAST = Config(resamples=400)
+FAST = IntervalConfig(resamples=400)
 ROLES = {"popularity": "baseline", "EASE": "baseline", "Penchant": "ours", "member": "member"}
 
 
@@ -85,8 +85,10 @@ def test_many_members_of_noise_are_not_told_apart_from_the_baseline():
     noise = {f"m{n}": base + rng.normal(0, 0.1, USERS) for n in range(30)} | {"EASE": base}
     tables = {name: pl.DataFrame({"user_id": IDS, "ndcg@20": values}) for name, values in noise.items()}
     roles = dict.fromkeys(tables, "member") | {"EASE": "baseline"}
-    league = compare(tables, roles, metric="ndcg@20", config=Config(resamples=2000))
-    alone = [paired_difference(noise[name], base, Config(resamples=2000)).verdict for name in noise if name != "EASE"]
+    league = compare(tables, roles, metric="ndcg@20", config=IntervalConfig(resamples=2000))
+    alone = [
+        paired_difference(noise[name], base, IntervalConfig(resamples=2000)).verdict for name in noise if name != "EASE"
+    ]
     assert any(verdict != SAME for verdict in alone)
     assert {row.differences["ndcg@20"].verdict for row in league.rows if row.differences} == {SAME}
 

@@ -7,8 +7,8 @@ from sklearn.svm import LinearSVC
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
 from penchant.metrics import interest
-from penchant.metrics.interest import Config, Platt
-from penchant.metrics.intervals import draw_counts
+from penchant.metrics.interest import Platt
+from penchant.metrics.intervals import IntervalConfig, draw_counts
 
 
 def pairs(count: int = 600, users: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def pairs(count: int = 600, users: int = 60, seed: int = 0) -> tuple[np.ndarray,
 
 def test_scores_equal_those_counted_by_hand():
     label = np.array([True, True, False, False, False])
-    found = interest.classify("x", label, np.array([0.9, 0.4, 0.6, 0.2, 0.1]), np.arange(5), threshold=0.5)
+    found = interest.evaluate_answers("x", label, np.array([0.9, 0.4, 0.6, 0.2, 0.1]), np.arange(5), threshold=0.5)
     assert (found.accuracy, found.precision, found.recall, found.f1) == (0.6, 0.5, 0.5, 0.5)
     assert found.auc.mean == pytest.approx(5 / 6)
     assert found.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
@@ -30,7 +30,7 @@ def test_scores_equal_those_counted_by_hand():
 
 def test_areas_under_the_curves_equal_the_scores():
     label, probability, group = pairs()
-    found = interest.classify("x", label, probability, group, config=Config(resamples=10))
+    found = interest.evaluate_answers("x", label, probability, group, config=IntervalConfig(resamples=10))
     assert auc(found.roc.x, found.roc.y) == pytest.approx(found.auc.mean, abs=1e-9)
     assert list(found.precision_recall.x) == sorted(found.precision_recall.x)
 
@@ -101,7 +101,7 @@ def test_auc_under_drawn_users_equals_scikit_learn_with_weights():
 
 def test_auc_interval_is_wider_when_the_pairs_of_a_user_are_alike():
     label, probability, _ = pairs(400)
-    config = Config(resamples=300)
+    config = IntervalConfig(resamples=300)
     alone = interest.auc_interval(label, probability, np.arange(400), config)
     clustered = interest.auc_interval(
         np.repeat(label, 5), np.repeat(probability, 5), np.repeat(np.arange(400), 5), config
@@ -125,19 +125,19 @@ def test_few_users_get_no_auc_interval():
 )
 def test_pairs_that_cannot_be_judged_are_refused(label, score, message):
     with pytest.raises(DataError, match=message):
-        interest.classify("x", np.array(label), np.array(score), np.zeros(len(score), int))
+        interest.evaluate_answers("x", np.array(label), np.array(score), np.zeros(len(score), int))
 
 
 def test_scores_at_a_threshold_count_equality_as_yes():
     label = np.array([True, False, True, False])
-    found = interest.classify("x", label, np.array([0.5, 0.5, 0.4, 0.1]), np.array([0, 0, 1, 1]), threshold=0.5)
+    found = interest.evaluate_answers("x", label, np.array([0.5, 0.5, 0.4, 0.1]), np.array([0, 0, 1, 1]), threshold=0.5)
     assert (found.name, found.threshold) == ("x", 0.5)
     assert (found.accuracy, found.precision, found.recall, found.f1) == (0.5, 0.5, 0.5, 0.5)
     assert (found.num_groups, found.auc.num_users) == (2, 2)
 
 
 def test_without_a_yes_answer_precision_is_zero():
-    found = interest.classify("x", np.array([True, False]), np.array([0.2, 0.1]), np.arange(2), threshold=0.9)
+    found = interest.evaluate_answers("x", np.array([True, False]), np.array([0.2, 0.1]), np.arange(2), threshold=0.9)
     assert (found.precision, found.recall, found.f1) == (0, 0, 0)
 
 
@@ -177,7 +177,7 @@ def test_of_equally_good_thresholds_the_lowest_is_taken():
 
 def test_auc_interval_is_that_of_drawn_users_by_scikit_learn():
     label, probability, group = pairs(150, 15)
-    found = interest.auc_interval(label, probability, group, Config(resamples=40, confidence=0.8, seed=2))
+    found = interest.auc_interval(label, probability, group, IntervalConfig(resamples=40, confidence=0.8, seed=2))
     counts = draw_counts(generator(2, "bootstrap.auc"), 40, 15)
     areas = [roc_auc_score(label, probability, sample_weight=row[group]) for row in counts]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, [0.1, 0.9])))
@@ -186,9 +186,9 @@ def test_auc_interval_is_that_of_drawn_users_by_scikit_learn():
 
 def test_small_batches_of_draws_keep_the_auc_interval(monkeypatch):
     label, probability, group = pairs(100, 20)
-    whole = interest.auc_interval(label, probability, group, Config(resamples=31))
+    whole = interest.auc_interval(label, probability, group, IntervalConfig(resamples=31))
     monkeypatch.setattr(interest, "BATCH_CELLS", 250)
-    assert interest.auc_interval(label, probability, group, Config(resamples=31)) == whole
+    assert interest.auc_interval(label, probability, group, IntervalConfig(resamples=31)) == whole
 
 
 def test_a_draw_without_both_labels_has_no_area():

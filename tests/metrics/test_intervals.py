@@ -7,7 +7,7 @@ from scipy import stats
 
 from penchant.core.seeds import generator
 from penchant.metrics import intervals
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, Difference
+from penchant.metrics.intervals import BETTER, SAME, WORSE, Difference, IntervalConfig
 
 
 def test_interval_is_that_of_the_normal_approximation():
@@ -21,7 +21,7 @@ def test_interval_is_that_of_the_normal_approximation():
 def test_interval_equals_scipy_bootstrap():
     values = np.random.default_rng(1).normal(size=60)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=9999, method="percentile", random_state=0)
-    ours = intervals.mean_interval(values, Config(resamples=9999))
+    ours = intervals.mean_interval(values, IntervalConfig(resamples=9999))
     interval = theirs.confidence_interval
     assert [ours.low, ours.high] == pytest.approx([interval.low, interval.high], abs=0.02)
 
@@ -30,7 +30,7 @@ def test_interval_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(2)
     held = 0
     for _ in range(200):
-        found = intervals.mean_interval(rng.normal(0.3, 1, 80), Config(resamples=400))
+        found = intervals.mean_interval(rng.normal(0.3, 1, 80), IntervalConfig(resamples=400))
         held += found.low <= 0.3 <= found.high
     assert 175 <= held <= 200
 
@@ -73,7 +73,7 @@ def test_no_user_at_all_gives_no_number():
 def test_the_same_seed_gives_the_same_interval_and_another_another():
     values = np.random.default_rng(5).uniform(size=200)
     assert intervals.mean_interval(values) == intervals.mean_interval(values)
-    assert intervals.mean_interval(values) != intervals.mean_interval(values, Config(seed=1))
+    assert intervals.mean_interval(values) != intervals.mean_interval(values, IntervalConfig(seed=1))
 
 
 def test_many_users_in_groups_keep_the_width(monkeypatch):
@@ -87,9 +87,9 @@ def test_many_users_in_groups_keep_the_width(monkeypatch):
 
 def test_small_batches_of_draws_keep_the_numbers(monkeypatch):
     values = np.random.default_rng(7).normal(size=50)
-    whole = intervals.mean_interval(values, Config(resamples=500))
+    whole = intervals.mean_interval(values, IntervalConfig(resamples=500))
     monkeypatch.setattr(intervals, "BATCH_CELLS", 200)
-    assert intervals.mean_interval(values, Config(resamples=500)) == whole
+    assert intervals.mean_interval(values, IntervalConfig(resamples=500)) == whole
 
 
 def test_holm_equals_the_numbers_of_the_textbook():
@@ -119,7 +119,7 @@ def drawn_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray
 
 def test_interval_is_the_percentiles_of_the_means_of_drawn_users():
     values = np.random.default_rng(9).normal(size=12)
-    found = intervals.mean_interval(values, Config(resamples=300, confidence=0.9, seed=4))
+    found = intervals.mean_interval(values, IntervalConfig(resamples=300, confidence=0.9, seed=4))
     low, high = np.quantile(drawn_means(values, 300, 4), [0.05, 0.95])
     assert (found.mean, found.low, found.high, found.num_users) == pytest.approx((values.mean(), low, high, 12))
 
@@ -127,21 +127,23 @@ def test_interval_is_the_percentiles_of_the_means_of_drawn_users():
 def test_difference_is_that_of_the_differences_and_its_p_counts_the_draws_beyond_zero():
     rng = np.random.default_rng(10)
     first, second = rng.normal(0.4, 1, 30), rng.normal(0, 1, 30)
-    found = intervals.paired_difference(first, second, Config(resamples=500))
+    found = intervals.paired_difference(first, second, IntervalConfig(resamples=500))
     draws = drawn_means(first - second, 500)
     low, high = np.quantile(draws, [0.025, 0.975])
     tail = min((draws <= 0).sum(), (draws >= 0).sum())
     assert tail > 0
     assert (found.mean, found.low, found.high) == pytest.approx(((first - second).mean(), low, high))
     assert found.p == pytest.approx(2 * (tail + 1) / 501)
-    mirrored = intervals.paired_difference(second, first, Config(resamples=500))
+    mirrored = intervals.paired_difference(second, first, IntervalConfig(resamples=500))
     assert (mirrored.mean, mirrored.low, mirrored.high, mirrored.p) == pytest.approx(
         (-found.mean, -high, -low, found.p)
     )
 
 
 def test_the_smallest_p_is_two_over_the_draws_and_one():
-    assert intervals.paired_difference(np.ones(10), np.zeros(10), Config(resamples=99)).p == pytest.approx(2 / 100)
+    assert intervals.paired_difference(np.ones(10), np.zeros(10), IntervalConfig(resamples=99)).p == pytest.approx(
+        2 / 100
+    )
 
 
 def test_ten_users_get_an_interval_and_nine_do_not():
@@ -154,8 +156,8 @@ def test_a_user_missing_in_one_column_leaves_the_others_as_they_are():
     rng = np.random.default_rng(11)
     values = rng.normal(size=(40, 3))
     values[:5, 2] = np.nan
-    table = intervals.Resampled(values, Config(resamples=200))
-    whole = intervals.paired_difference(values[:, 0], values[:, 1], Config(resamples=200))
+    table = intervals.BootstrapMeans(values, IntervalConfig(resamples=200))
+    whole = intervals.paired_difference(values[:, 0], values[:, 1], IntervalConfig(resamples=200))
     assert table.difference(0, 1) == whole
     assert table.difference(1, 2).num_users == 35
     assert table.difference(1, 2).mean == pytest.approx((values[5:, 1] - values[5:, 2]).mean())
@@ -209,7 +211,7 @@ def test_a_draw_in_which_nobody_counts_is_left_out():
     values[:12] = np.arange(12)
     few = np.full(30, np.nan)
     few[0] = 3.0
-    table = intervals.Resampled(np.column_stack([values, few]), Config(resamples=100))
+    table = intervals.BootstrapMeans(np.column_stack([values, few]), IntervalConfig(resamples=100))
     assert np.isnan(table._means[:, 1]).any()
     assert set(table._means[~np.isnan(table._means[:, 1]), 1]) == {3.0}
     assert table.interval(0).low < table.interval(0).mean < table.interval(0).high

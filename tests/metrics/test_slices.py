@@ -4,10 +4,10 @@ import pytest
 
 from penchant.core.schema import Embeddings, Histories
 from penchant.metrics import ranking, slices
-from penchant.metrics.intervals import BETTER, SAME, Config
-from penchant.metrics.slices import Labels
+from penchant.metrics.intervals import BETTER, SAME, IntervalConfig
+from penchant.metrics.slices import GroupLabels
 
-FAST = Config(resamples=200)
+FAST = IntervalConfig(resamples=200)
 
 
 def truth(users: int) -> Histories:
@@ -30,7 +30,7 @@ def test_binned_labels_name_their_spans():
 
 
 def test_labels_of_values_leave_null_out():
-    labels = Labels.of(pl.Series(["b", None, "a", "b"]))
+    labels = GroupLabels.of(pl.Series(["b", None, "a", "b"]))
     assert labels.names == ("a", "b")
     assert labels.code.tolist() == [1, -1, 0, 1]
 
@@ -44,7 +44,7 @@ def test_presence_labels_tell_filled_in_from_missing():
 def test_items_are_sliced_by_what_each_user_found_of_a_group():
     ours = np.tile(np.array([0, 1], np.int32), (20, 1))
     baseline = np.tile(np.array([0, 2], np.int32), (20, 1))
-    labels = {"popularity": Labels(("low", "high", "none"), np.array([1, 0, 2, -1]))}
+    labels = {"popularity": GroupLabels(("low", "high", "none"), np.array([1, 0, 2, -1]))}
     low, high = slices.slice_items(ours, baseline, truth(20), labels, k=2, config=FAST)
     assert (low.group, low.num_users, low.num_pairs, low.metric) == ("low", 20, 20, "recall@2")
     assert (low.ours.mean, low.baseline.mean, low.difference.verdict) == (1, 0, BETTER)
@@ -54,7 +54,9 @@ def test_items_are_sliced_by_what_each_user_found_of_a_group():
 def test_item_slices_of_one_group_for_all_equal_recall():
     rng = np.random.default_rng(0)
     lists = np.array([rng.permutation(4) for _ in range(30)], np.int32)
-    (one,) = slices.slice_items(lists, lists, truth(30), {"all": Labels(("all",), np.zeros(4, int))}, k=2, config=FAST)
+    (one,) = slices.slice_items(
+        lists, lists, truth(30), {"all": GroupLabels(("all",), np.zeros(4, int))}, k=2, config=FAST
+    )
     hits = ranking.hit_matrix(lists, truth(30))
     assert one.ours.mean == pytest.approx(ranking.recall(hits, np.full(30, 2), 2).mean())
 
@@ -63,7 +65,7 @@ def test_users_are_sliced_by_their_own_group():
     ids = [f"u{n}" for n in range(30)]
     ours = pl.DataFrame({"user_id": ids[5:], "recall@2": [1.0] * 10 + [0.5] * 15})
     baseline = pl.DataFrame({"user_id": ids[5:], "recall@2": [0.5] * 25})
-    labels = {"history": Labels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
+    labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
     short, long = slices.slice_users(ours, baseline, labels, user_ids=ids, metric="recall@2", config=FAST)
     assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.verdict) == (10, 1, 0.5, BETTER)
     assert (long.num_users, long.difference.verdict, long.num_pairs) == (15, SAME, None)
@@ -71,7 +73,7 @@ def test_users_are_sliced_by_their_own_group():
 
 def test_history_labels_name_their_spans():
     assert slices.history_labels(np.array([0])).names == ("0", "1-5", "6-20", "21-50", "51-200", ">200")
-    assert Labels.binned(np.array([0, 1, 2]), (1, 2)).names == ("0", "1", ">1")
+    assert GroupLabels.binned(np.array([0, 1, 2]), (1, 2)).names == ("0", "1", ">1")
 
 
 def test_item_slices_equal_the_share_found_counted_user_by_user():
@@ -84,7 +86,7 @@ def test_item_slices_equal_the_share_found_counted_user_by_user():
     later = Histories(ids, offsets, flat, np.arange(len(flat)), np.ones(len(flat), np.float32), items)
     ours, base = (np.array([rng.permutation(items)[:8] for _ in range(users)], np.int32) for _ in range(2))
     code = rng.integers(-1, 2, items)
-    found = slices.slice_items(ours, base, later, {"kind": Labels(("a", "b"), code)}, k=k, config=FAST)
+    found = slices.slice_items(ours, base, later, {"kind": GroupLabels(("a", "b"), code)}, k=k, config=FAST)
     assert [s.group for s in found] == ["a", "b"]
     for number, one in enumerate(found):
         both = [
@@ -103,7 +105,7 @@ def test_user_slices_have_intervals_of_their_own_users():
     rng = np.random.default_rng(7)
     ids = [f"u{n}" for n in range(40)]
     mine, theirs = rng.uniform(size=(2, 40))
-    label = {"age": Labels(("young", "old"), np.arange(40) % 2)}
+    label = {"age": GroupLabels(("young", "old"), np.arange(40) % 2)}
     tables = [pl.DataFrame({"user_id": ids, "recall@5": v}) for v in (mine, theirs)]
     found = slices.slice_users(*tables, label, user_ids=ids, metric="recall@5", config=FAST)
     for number, one in enumerate(found):

@@ -6,7 +6,7 @@ import pytest
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import centred_unit
-from penchant.models.content import ContentKNN, ContentRegression
+from penchant.models.content import ContentKNN, ContentKNNConfig, ContentRegression, ContentRegressionConfig
 
 
 def dense(histories: Histories) -> np.ndarray:
@@ -26,7 +26,7 @@ def content() -> Content:
 
 
 def test_content_knn_keeps_the_nearest_of_each_item(random_histories, content) -> None:
-    member = ContentKNN(ContentKNN.Config(channel="words", neighbours=3, sharpness=2)).fit(random_histories, content)
+    member = ContentKNN(ContentKNNConfig(channel="words", neighbours=3, sharpness=2)).fit(random_histories, content)
     rows = centred_unit(content.channels["words"].values, content.channels["words"].usable)
     similar = np.maximum(rows @ rows.T, 0) ** 2
     np.fill_diagonal(similar, 0)
@@ -35,7 +35,7 @@ def test_content_knn_keeps_the_nearest_of_each_item(random_histories, content) -
 
 
 def test_content_knn_does_not_read_what_is_missing(random_histories, content) -> None:
-    member = ContentKNN(ContentKNN.Config(channel="picture", neighbours=4)).fit(random_histories, content)
+    member = ContentKNN(ContentKNNConfig(channel="picture", neighbours=4)).fit(random_histories, content)
     matrix = member.matrix.toarray()
     assert not matrix[[2, 5]].any()
     assert not matrix[:, [2, 5]].any()
@@ -43,7 +43,7 @@ def test_content_knn_does_not_read_what_is_missing(random_histories, content) ->
 
 def test_content_regression_is_the_dual_kernel_ridge(random_histories, content) -> None:
     weights = {"picture": 0.5}
-    member = ContentRegression(ContentRegression.Config(regularisation=0.7, smoothing=4, weights=weights))
+    member = ContentRegression(ContentRegressionConfig(regularisation=0.7, smoothing=4, weights=weights))
     found = member.fit(random_histories, content).score(random_histories)
     rows = {n: centred_unit(e.values, e.usable) for n, e in content.channels.items()}
     kernel = rows["words"] @ rows["words"].T + 0.5 * rows["picture"] @ rows["picture"].T
@@ -57,8 +57,8 @@ def test_content_regression_is_the_dual_kernel_ridge(random_histories, content) 
 
 
 def test_truncated_smoothing_with_all_directions_is_exact(random_histories, content) -> None:
-    exact = ContentRegression(ContentRegression.Config(smoothing=4)).fit(random_histories, content)
-    truncated = ContentRegression(ContentRegression.Config(smoothing=4, max_items=1, dim=12))
+    exact = ContentRegression(ContentRegressionConfig(smoothing=4)).fit(random_histories, content)
+    truncated = ContentRegression(ContentRegressionConfig(smoothing=4, max_items=1, dim=12))
     truncated.fit(random_histories, content)
     np.testing.assert_allclose(truncated.source, exact.source, rtol=1e-3, atol=1e-4)
 
@@ -71,5 +71,5 @@ def test_no_content_at_all_says_what_to_add(random_histories, cls) -> None:
 
 def test_fused_reads_every_channel(content) -> None:
     assert ContentKNN().channels(content) == ("words", "picture")
-    assert ContentKNN(ContentKNN.Config(channel="words")).channels(content) == ("words",)
-    assert ContentRegression(ContentRegression.Config(channels=["fused"])).channels(content) == ("words", "picture")
+    assert ContentKNN(ContentKNNConfig(channel="words")).channels(content) == ("words",)
+    assert ContentRegression(ContentRegressionConfig(channels=["fused"])).channels(content) == ("words", "picture")

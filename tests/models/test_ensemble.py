@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.fusion.late import Weights, standardise
-from penchant.models.content import ContentKNN
-from penchant.models.ensemble import Stack, blocked_items, top_k
-from penchant.models.linear import EASE
-from penchant.models.neighbours import ItemKNN
+from penchant.fusion.late import EnsembleWeights, standardise
+from penchant.models.content import ContentKNN, ContentKNNConfig
+from penchant.models.ensemble import Ensemble, blocked_items, top_k
+from penchant.models.linear import EASE, EASEConfig
+from penchant.models.neighbours import ItemKNN, ItemKNNConfig
 from penchant.models.popularity import Popularity
 
 
@@ -22,23 +22,23 @@ def content() -> Content:
 def unfitted() -> dict[str, Popularity | ItemKNN | EASE | ContentKNN]:
     return {
         "popularity": Popularity(),
-        "knn": ItemKNN(ItemKNN.Config(half_life=3)),
-        "ease": EASE(EASE.Config(regularisation=5)),
-        "like_words": ContentKNN(ContentKNN.Config(channel="words", neighbours=4)),
+        "knn": ItemKNN(ItemKNNConfig(half_life=3)),
+        "ease": EASE(EASEConfig(regularisation=5)),
+        "like_words": ContentKNN(ContentKNNConfig(channel="words", neighbours=4)),
         "idle": EASE(),
     }
 
 
-WEIGHTS = Weights({"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_words": 0.3, "idle": 0.0})
+WEIGHTS = EnsembleWeights({"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_words": 0.3, "idle": 0.0})
 
 
 @pytest.fixture
-def stack(random_histories, content) -> Stack:
+def stack(random_histories, content) -> Ensemble:
     members = {name: member.fit(random_histories, content) for name, member in unfitted().items()}
-    return Stack.build(members, WEIGHTS, content)
+    return Ensemble.build(members, WEIGHTS, content)
 
 
-def z_scores(stack: Stack, histories: Histories) -> dict[str, np.ndarray]:
+def z_scores(stack: Ensemble, histories: Histories) -> dict[str, np.ndarray]:
     """Return what each member says of every item: mean 0 and deviation 1 for each user."""
     said = {name: member.score(histories).astype(np.float64) for name, member in stack.members.items()}
     return {name: (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for name, s in said.items()}
@@ -59,8 +59,8 @@ def test_the_score_is_the_weighted_sum_of_z_scores(stack, random_histories) -> N
 def test_long_histories_have_weights_of_their_own(stack, random_histories, content) -> None:
     lengths = random_histories.lengths()
     start = int(np.median(lengths)) + 1
-    bands = Weights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
-    banded = Stack.build(dict(stack.members) | {"idle": EASE()}, bands, content)
+    bands = EnsembleWeights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
+    banded = Ensemble.build(dict(stack.members) | {"idle": EASE()}, bands, content)
     parts, score = z_scores(banded, random_histories), banded.score(random_histories)
     assert 0 < (lengths < start).sum() < len(lengths)
     np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-4, atol=1e-5)
@@ -92,7 +92,7 @@ def test_recommend_leaves_out_the_history_and_other_items(stack, random_historie
 
 
 def test_restored_stack_scores_bit_for_bit(stack, random_histories, content) -> None:
-    twin = Stack.build(unfitted(), WEIGHTS, content).restore(stack.arrays())
+    twin = Ensemble.build(unfitted(), WEIGHTS, content).restore(stack.arrays())
     np.testing.assert_array_equal(twin.score(random_histories), stack.score(random_histories))
     assert all(key.partition("/")[0] in stack.members for key in stack.arrays())
 

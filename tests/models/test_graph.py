@@ -4,7 +4,7 @@ import numpy as np
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import centred_unit
-from penchant.models.graph import GraphFilter
+from penchant.models.graph import GraphFilter, GraphFilterConfig
 
 
 def dense(histories: Histories) -> np.ndarray:
@@ -20,7 +20,7 @@ def step(histories: Histories, a: float, b: float) -> np.ndarray:
 
 
 def fit(histories: Histories, content: Content | None = None, **settings: object) -> np.ndarray:
-    matrix = GraphFilter(GraphFilter.Config(**settings)).fit(histories, content or Content()).matrix
+    matrix = GraphFilter(GraphFilterConfig(**settings)).fit(histories, content or Content()).matrix
     return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from penchant.core.schema import Content, Histories
-from penchant.models.graph_network import GraphNetwork
+from penchant.models.graph_network import GraphNetwork, GraphNetworkConfig
 
 ITEMS, EVENTS = 30, 6
 SMALL = {"dim": 8, "epochs": 40, "neighbours": 5, "batch_users": 50, "channels": []}
@@ -23,7 +23,7 @@ def visitors(users: int, groups: int, seed: int = 0) -> Histories:
 
 
 def make(**options: object) -> GraphNetwork:
-    return GraphNetwork(GraphNetwork.Config(**{**SMALL, **options}), name="net")
+    return GraphNetwork(GraphNetworkConfig(**{**SMALL, **options}), name="net")
 
 
 def test_people_get_what_their_group_touches() -> None:

@@ -9,7 +9,7 @@ from scipy import sparse
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import centred_unit
-from penchant.models.linear import EASE, gram_of, solve
+from penchant.models.linear import EASE, EASEConfig, gram_of, solve
 
 
 def dense(histories: Histories) -> np.ndarray:
@@ -32,20 +32,20 @@ def channel(num_items: int, missing: list[int]) -> Embeddings:
 
 
 def test_ease_is_the_textbook_formula(random_histories) -> None:
-    member = EASE(EASE.Config(regularisation=5)).fit(random_histories, Content())
+    member = EASE(EASEConfig(regularisation=5)).fit(random_histories, Content())
     x = dense(random_histories)
     np.testing.assert_allclose(member.matrix, textbook(x.T @ x, 5), rtol=1e-3, atol=1e-5)
 
 
 def test_user_exponent_scales_the_rows(random_histories) -> None:
-    member = EASE(EASE.Config(regularisation=2, user_exponent=0.5)).fit(random_histories, Content())
+    member = EASE(EASEConfig(regularisation=2, user_exponent=0.5)).fit(random_histories, Content())
     x = dense(random_histories)
     x /= np.sqrt(x.sum(1, keepdims=True))
     np.testing.assert_allclose(member.matrix, textbook(x.T @ x, 2), rtol=1e-3, atol=1e-5)
 
 
 def test_dropout_is_a_penalty_on_popular_items(random_histories) -> None:
-    member = EASE(EASE.Config(regularisation=2, dropout=0.5)).fit(random_histories, Content())
+    member = EASE(EASEConfig(regularisation=2, dropout=0.5)).fit(random_histories, Content())
     x = dense(random_histories)
     gram = x.T @ x
     np.testing.assert_allclose(member.matrix, textbook(gram + np.diag(np.diag(gram)), 2), rtol=1e-3, atol=1e-5)
@@ -53,7 +53,7 @@ def test_dropout_is_a_penalty_on_popular_items(random_histories) -> None:
 
 def test_content_is_more_rows_of_interactions(random_histories) -> None:
     words = channel(12, missing=[4])
-    member = EASE(EASE.Config(regularisation=5, content_weight=3))
+    member = EASE(EASEConfig(regularisation=5, content_weight=3))
     member.fit(random_histories, Content({"words": words}))
     features = centred_unit(words.values, words.usable)
     x = np.concatenate([dense(random_histories), np.sqrt(3) * features.T])
@@ -61,7 +61,7 @@ def test_content_is_more_rows_of_interactions(random_histories) -> None:
 
 
 def test_above_max_items_the_most_touched_take_part(random_histories, caplog) -> None:
-    member = EASE(EASE.Config(regularisation=5, max_items=6), name="ease")
+    member = EASE(EASEConfig(regularisation=5, max_items=6), name="ease")
     with caplog.at_level(logging.INFO, "penchant"):
         member.fit(random_histories, Content())
     assert "ease: the 6 most touched of 12 items take part" in caplog.text
@@ -73,7 +73,7 @@ def test_above_max_items_the_most_touched_take_part(random_histories, caplog) ->
 
 def test_a_cold_item_keeps_its_column_when_rare_items_are_favoured(make_histories) -> None:
     given = make_histories([[0, 1], [1, 2], [0, 2]], 4)
-    member = EASE(EASE.Config(regularisation=1, content_weight=1, target_exponent=0.5))
+    member = EASE(EASEConfig(regularisation=1, content_weight=1, target_exponent=0.5))
     member.fit(given, Content({"words": channel(4, missing=[])}))
     assert np.abs(member.matrix[:, 3]).max() > 0
 
@@ -97,6 +97,6 @@ def test_gram_and_inverse_in_blocks_equal_those_at_once(monkeypatch, random_hist
 
 
 def test_an_unknown_channel_names_the_nearest(random_histories) -> None:
-    member = EASE(EASE.Config(content_weight=1, channels=["word"]), name="ease")
+    member = EASE(EASEConfig(content_weight=1, channels=["word"]), name="ease")
     with pytest.raises(ConfigError, match=r"no content channel 'word'(.|\n)*members\.ease(.|\n)*mean 'words'"):
         member.fit(random_histories, Content({"words": channel(12, missing=[])}))

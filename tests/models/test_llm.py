@@ -10,7 +10,7 @@ import torch
 
 from penchant.core.errors import ArtifactError, ConfigError, EncoderError
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.models.llm import LanguageModel, Reader, SoftTokens
+from penchant.models.llm import LanguageModel, LanguageModelConfig, LanguageModelReader, SoftTokens
 from penchant.networks.backbones import BackboneConfig
 from penchant.networks.sequences import recent_windows
 
@@ -68,7 +68,7 @@ def content(*, without_words: int = -1) -> Content:
 
 
 def make(folder: Path, **options: object) -> LanguageModel:
-    return LanguageModel(LanguageModel.Config(**{**SMALL, "language_model": str(folder), **options}), name="llm")
+    return LanguageModel(LanguageModelConfig(**{**SMALL, "language_model": str(folder), **options}), name="llm")
 
 
 def hits(member: LanguageModel) -> float:
@@ -138,7 +138,7 @@ def test_a_missing_channel_is_as_if_its_token_never_stood_there(llama: Path) -> 
     member = make(llama, epochs=1, tokens="modalities").fit(walkers(), content(without_words=3))
     network = member.network
     assert isinstance(network, SoftTokens)
-    reader: Reader = network.backbone
+    reader: LanguageModelReader = network.backbone
     one = recent_windows(walkers(1, 6), np.array([0]), 8)  # items 0 to 5; item 3 has no words
     with torch.no_grad():
         steps, real = network.steps(member.vectors[one.items], one)
@@ -204,5 +204,5 @@ def test_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_reader_of_a_narrow_model_takes_wide_steps(llama: Path) -> None:
     model = make(llama)._backbone().model
-    reader = Reader(model, "mark", [], BackboneConfig(dim=40))
+    reader = LanguageModelReader(model, "mark", [], BackboneConfig(dim=40))
     assert reader(torch.randn(2, 3, 40), torch.tensor([3, 3])).shape == (2, 3, 40)

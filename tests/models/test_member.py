@@ -10,8 +10,8 @@ import pytest
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
-from penchant.fusion.late import Weights, standardise
-from penchant.models.ensemble import Stack
+from penchant.fusion.late import EnsembleWeights, standardise
+from penchant.models.ensemble import Ensemble
 from penchant.models.member import FittedItems, Member
 from penchant.models.popularity import Popularity
 
@@ -21,7 +21,7 @@ ITEMS, NEW = 12, range(12, 14)
 class LastItem(Member[Settings]):
     """Score = item row x weight, summed over the history: a member from another package that reads no content."""
 
-    Config: ClassVar[type[Settings]] = Settings
+    config_class: ClassVar[type[Settings]] = Settings
 
     def fit(self, train: Histories, content: Content) -> Self:
         self.table = np.arange(train.num_items**2, dtype=np.float32).reshape(train.num_items, -1) % 7
@@ -67,10 +67,10 @@ MEMBERS = {"able": WithNewItems, "neutral": LastItem, "failing": Failing, "narro
 
 
 @pytest.fixture
-def stack(random_histories: Histories) -> Stack:
+def stack(random_histories: Histories) -> Ensemble:
     kinds: dict[str, type[Member]] = {**MEMBERS, "popularity": Popularity}
     members = {name: kind(name=name).fit(random_histories, Content()) for name, kind in kinds.items()}
-    return Stack.build(members, Weights(dict.fromkeys(members, 0.2)), Content())
+    return Ensemble.build(members, EnsembleWeights(dict.fromkeys(members, 0.2)), Content())
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def wide(random_histories: Histories) -> Histories:
     return replace(random_histories, item_index=item_index, num_items=NEW.stop)
 
 
-def test_a_member_from_outside_scores_new_items_itself(stack: Stack, random_histories: Histories):
+def test_a_member_from_outside_scores_new_items_itself(stack: Ensemble, random_histories: Histories):
     grown = stack.add_items(Content(), NEW).members["able"]
     scores = grown.score(replace(random_histories, num_items=NEW.stop))
     assert (scores[:, NEW[0] :] == 99 * random_histories.matrix().sum(1)[:, None]).all()
@@ -89,7 +89,7 @@ def test_a_member_from_outside_scores_new_items_itself(stack: Stack, random_hist
 
 @pytest.mark.parametrize("name", ["neutral", "failing", "narrow"])
 def test_a_member_that_cannot_gives_new_items_its_mean_and_passes_over_events_on_them(
-    stack: Stack, wide: Histories, name: str
+    stack: Ensemble, wide: Histories, name: str
 ):
     member, grown = stack.members[name], stack.add_items(Content(), NEW).members[name]
     known = replace(wide.where(wide.item_index < ITEMS), num_items=ITEMS)
@@ -102,7 +102,7 @@ def test_a_member_that_cannot_gives_new_items_its_mean_and_passes_over_events_on
 
 
 def test_a_failing_member_holds_no_other_up_and_is_named(
-    stack: Stack, wide: Histories, caplog: pytest.LogCaptureFixture
+    stack: Ensemble, wide: Histories, caplog: pytest.LogCaptureFixture
 ):
     grown = stack.add_items(Content(), NEW)
     assert {name for name, m in grown.members.items() if isinstance(m, FittedItems)} == {"neutral", "failing", "narrow"}
@@ -113,7 +113,7 @@ def test_a_failing_member_holds_no_other_up_and_is_named(
     np.testing.assert_allclose(terms.sum((0, 1)), grown.score(history)[0], atol=1e-4)
 
 
-def test_an_ensemble_with_added_items_is_restored(stack: Stack, wide: Histories):
+def test_an_ensemble_with_added_items_is_restored(stack: Ensemble, wide: Histories):
     grown = stack.add_items(Content(), NEW)
     kinds: dict[str, type[Member]] = {**MEMBERS, "popularity": Popularity}
     unfitted = replace(grown, members={name: kinds[name](name=name) for name in grown.members})

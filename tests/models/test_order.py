@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Content, Histories
-from penchant.models.sessions import SessionRegression
-from penchant.models.transitions import Transitions
+from penchant.models.sessions import SessionRegression, SessionRegressionConfig
+from penchant.models.transitions import Transitions, TransitionsConfig
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def of_users(histories: Histories):
 
 def test_transitions_count_every_pair_in_the_window(walks) -> None:
     settings = {"window": 3, "decay": 0.5, "source_exponent": 0.6, "target_exponent": 0.2, "backward": 0.25}
-    member = Transitions(Transitions.Config(max_gap_days=2, gap_half_life_days=1, **settings)).fit(walks, Content())
+    member = Transitions(TransitionsConfig(max_gap_days=2, gap_half_life_days=1, **settings)).fit(walks, Content())
     expected, count = np.zeros((7, 7)), np.zeros(7)
     for events in of_users(walks):
         for here, (item, weight, at) in enumerate(events):
@@ -49,7 +49,7 @@ def test_transitions_in_blocks_equal_those_at_once(monkeypatch, walks) -> None:
 def test_session_regression_is_ridge_from_past_to_future(monkeypatch, walks) -> None:
     monkeypatch.setattr("penchant.models.sessions.BLOCK_EVENTS", 11)
     settings = {"past": 3, "future": 2, "past_half_life": 2, "future_half_life": 1}
-    member = SessionRegression(SessionRegression.Config(regularisation=2, target_exponent=0.3, **settings))
+    member = SessionRegression(SessionRegressionConfig(regularisation=2, target_exponent=0.3, **settings))
     past, future, count = [], [], np.zeros(7)
     for events in of_users(walks):
         for here in range(len(events)):
@@ -70,5 +70,5 @@ def test_session_regression_is_ridge_from_past_to_future(monkeypatch, walks) -> 
 
 def test_the_next_step_ranks_first(make_histories) -> None:
     ring = make_histories([[(start + step) % 6 for step in range(5)] for start in range(6)], 6)
-    member = Transitions(Transitions.Config(half_life=1)).fit(ring, Content())
+    member = Transitions(TransitionsConfig(half_life=1)).fit(ring, Content())
     assert member.score(make_histories([[2, 3]], 6))[0].argmax() == 4

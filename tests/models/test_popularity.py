@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Content
-from penchant.models.popularity import Popularity
+from penchant.models.popularity import Popularity, PopularityConfig
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from penchant.models.popularity import Popularity
 def test_it_counts_what_was_welcome(make_histories, settings, counts) -> None:
     # days:                          0  1  0  1  2
     given = make_histories([[1, 0], [2, 2, 1]], 3, [[1, 1], [-1, -1, 1]])
-    member = Popularity(Popularity.Config(**settings)).fit(given, Content())
+    member = Popularity(PopularityConfig(**settings)).fit(given, Content())
     np.testing.assert_allclose(np.expm1(member.score(given)[1]), counts, rtol=1e-5)

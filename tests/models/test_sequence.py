@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from penchant.core.artifacts import write_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
-from penchant.models.sequence import Sequence, batch_of
+from penchant.models.sequence import Sequence, SequenceConfig, batch_of
 
 ITEMS = 12
 SMALL = {
@@ -49,7 +49,7 @@ def content(**channels: np.ndarray) -> Content:
 
 
 def make(**options: object) -> Sequence:
-    return Sequence(Sequence.Config(**{**SMALL, **options}), name="net")
+    return Sequence(SequenceConfig(**{**SMALL, **options}), name="net")
 
 
 def test_it_learns_what_follows() -> None:
@@ -131,7 +131,7 @@ def test_it_starts_from_a_network_of_an_earlier_bundle(tmp_path: Path) -> None:
     after = make(**options).fit(walkers(), Content())
     np.testing.assert_allclose(after.score(walkers(4)), before.score(walkers(4)), rtol=1e-3)
     with pytest.raises(ConfigError, match="The bundle 'bundle' holds no network 'other'"):
-        Sequence(Sequence.Config(**{**SMALL, **options}), name="other").fit(walkers(), Content())
+        Sequence(SequenceConfig(**{**SMALL, **options}), name="other").fit(walkers(), Content())
 
 
 def test_small_sets_get_small_batches_so_that_an_epoch_has_steps_enough() -> None:

@@ -15,7 +15,7 @@ import pytest
 from penchant.core.schema import Catalog, Dataset, Interactions, Split
 from penchant.data.split import interactions as splitting
 from penchant.pipelines import recommendation
-from penchant.pipelines.recommendation import RunConfig
+from penchant.pipelines.recommendation import RecommendationConfig
 
 ITEMS, USERS, LATE = 12, 30, 2
 
@@ -59,7 +59,7 @@ def dataset(guard: Guard) -> Dataset:
     return Dataset(Catalog(items, attribute_columns=("genre",)), GuardedInteractions(table, guard))
 
 
-def settings(folder: Path, **more: Any) -> RunConfig:
+def settings(folder: Path, **more: Any) -> RecommendationConfig:
     table = {
         "output": folder / "bundle",
         "cache": folder / "cache",
@@ -73,10 +73,10 @@ def settings(folder: Path, **more: Any) -> RunConfig:
         "fusion": {"dim": [2], "whiten": [False, True]},
         **more,
     }
-    return RunConfig.read(table, where="the test")
+    return RecommendationConfig.read(table, where="the test")
 
 
-def guarded_run(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> list[str]:
+def guarded_run(monkeypatch: pytest.MonkeyPatch, config: RecommendationConfig) -> list[str]:
     """Run with the test part unreadable between the split and the evaluation; return the steps that were reached."""
     guard, reached = Guard(), []
 
@@ -127,7 +127,7 @@ def test_a_search_for_members_does_not_read_the_test(monkeypatch: pytest.MonkeyP
 def test_the_guard_notices_who_reads_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = recommendation.before_test
 
-    def curious(catalog: Catalog, parts: Split, config: RunConfig) -> Any:
+    def curious(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Any:
         return before(
             catalog, replace(parts, train=Interactions(pl.concat([parts.train.table, parts.test.table]))), config
         )

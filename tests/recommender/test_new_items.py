@@ -13,7 +13,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import Content
 from penchant.models.content import ContentKNN
 from penchant.models.factory import make_member
-from penchant.recommender.new_items import Newcomer, grow, table_row
+from penchant.recommender.new_items import NewItem, grow, table_row
 from penchant.recommender.recommender import Recommender
 
 
@@ -22,7 +22,7 @@ def bundle(shop: Path) -> Recommender:
     return Recommender.load(shop)
 
 
-def newcomers(bundle: Recommender) -> list[Newcomer]:
+def newcomers(bundle: Recommender) -> list[NewItem]:
     """Return twins of i0 and i20, and an item without content."""
     values = bundle.content.channels["sound"].values
     rng = np.random.default_rng(0)
@@ -30,9 +30,9 @@ def newcomers(bundle: Recommender) -> list[Newcomer]:
         values[row] + 0.01 * values.std() * rng.standard_normal(values.shape[1]).astype(np.float32) for row in (0, 20)
     ]
     return [
-        Newcomer("like0", {"title": "a"}, {"sound": near[0]}),
-        Newcomer("like20", {"title": "b"}, {"sound": near[1]}),
-        Newcomer("silent", {"title": "c"}),
+        NewItem("like0", {"title": "a"}, {"sound": near[0]}),
+        NewItem("like20", {"title": "b"}, {"sound": near[1]}),
+        NewItem("silent", {"title": "c"}),
     ]
 
 
@@ -80,7 +80,7 @@ def test_topic_of_a_twin_is_its_twins(bundle: Recommender):
 
 
 def test_vector_of_another_width_counts_as_missing(bundle: Recommender):
-    grown = grow(bundle, [Newcomer("odd", {}, {"sound": np.ones(3, np.float32)})])
+    grown = grow(bundle, [NewItem("odd", {}, {"sound": np.ones(3, np.float32)})])
     assert not grown.content.channels["sound"].present[24]
 
 
@@ -119,6 +119,6 @@ def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle:
 
 def test_vector_that_is_not_finite_counts_as_missing(bundle: Bundle):
     broken = np.full(bundle.content.channels["sound"].dim, np.nan, np.float32)
-    grown = grow(bundle, [Newcomer("broken", {}, {"sound": broken})])
+    grown = grow(bundle, [NewItem("broken", {}, {"sound": broken})])
     assert not grown.content.channels["sound"].present[24]
     assert np.isfinite(grown.stack.score(grown.histories)).all()

@@ -22,14 +22,13 @@ from typer.testing import CliRunner
 from penchant.cli import app as commands
 from penchant.core.errors import NotFoundError
 from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions
-from penchant.data.clean.events import Config as CleanEvents
-from penchant.data.clean.events import clean_events
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.clean.events import EventCleaningConfig, clean_events
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, build_histories
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import Config, Service
+from penchant.service.service import Service, ServiceConfig
 from penchant.studio.pages import add_studio
 
 BASE = 1_700_000_000_000_000
@@ -50,7 +49,7 @@ SETTINGS = st.builds(
 
 @pytest.fixture(scope="module")
 def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(Config(bundle=shop, folder=tmp_path_factory.mktemp("state")))
+    service = Service(ServiceConfig(bundle=shop, folder=tmp_path_factory.mktemp("state")))
     yield service
     service.close()
 
@@ -60,7 +59,7 @@ def whole_run(recommender: Recommender, events: list[Event], users: list[str]) -
     other = Event("somebody", "i1", "like", BASE)  # no event at all would stop the cleaning
     table = pl.DataFrame([asdict(e) for e in (*events, other)], {**INTERACTION_SCHEMA, "at": pl.Int64}, strict=False)
     table = table.with_columns(pl.col("at").cast(INTERACTION_SCHEMA["at"]))
-    cleaned, _ = clean_events(table, recommender.catalog, None, CleanEvents(), now=datetime.now(UTC))
+    cleaned, _ = clean_events(table, recommender.catalog, None, EventCleaningConfig(), now=datetime.now(UTC))
     settings = HistoriesConfig.read(recommender.facts["histories"], where="test")
     items = recommender.lookup.items
     return build_histories(Interactions(cleaned), items, settings, users=users, seed=recommender.facts["seed"])
@@ -111,7 +110,7 @@ def test_run_bundle_and_service_agree(
 
 @pytest.fixture(scope="module")
 def client(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    config = Config(bundle=shop, folder=tmp_path_factory.mktemp("web"), watch_seconds=60)
+    config = ServiceConfig(bundle=shop, folder=tmp_path_factory.mktemp("web"), watch_seconds=60)
     with TestClient(create_app(config, add_pages=add_studio)) as client:
         yield client
 

@@ -13,7 +13,7 @@ NAN = float("nan")
 
 @given(st.lists(st.floats(-1e4, 1e4).filter(lambda v: v == 0 or abs(v) > 1e-6), min_size=1, max_size=5))
 def test_scale_holds_all_values_and_0_between_few_round_ticks(values):
-    scale = plots.Scale.over(values)
+    scale = plots.PlotScale.over(values)
     slack = 1e-6 * scale.step
     assert scale.low - slack <= min(0, *values)
     assert scale.high + slack >= max(0, *values)
@@ -22,13 +22,13 @@ def test_scale_holds_all_values_and_0_between_few_round_ticks(values):
 
 
 def test_scale_labels_have_the_decimals_of_the_step():
-    scale = plots.Scale.over([-0.011, 0.03])
+    scale = plots.PlotScale.over([-0.011, 0.03])
     assert [scale.label(t) for t in scale.ticks()] == ["−0.02", "0.00", "0.02", "0.04"]
-    assert plots.Scale.over([NAN]).ticks()[0] == 0
+    assert plots.PlotScale.over([NAN]).ticks()[0] == 0
 
 
 def test_bar_ends_at_the_mean_and_its_whisker_at_the_interval():
-    svg = ET.fromstring(plots.bar(plots.Scale(0, 1, 0.5), Interval(0.5, 0.25, 0.75, 9), "ours"))
+    svg = ET.fromstring(plots.bar(plots.PlotScale(0, 1, 0.5), Interval(0.5, 0.25, 0.75, 9), "ours"))
     rect = svg.find("rect")
     assert (rect.get("x"), rect.get("width"), rect.get("class")) == ("0.00%", "50.00%", "bar ours")
     whisker = [line for line in svg.findall("line") if line.get("class").startswith("whisker")]
@@ -37,7 +37,7 @@ def test_bar_ends_at_the_mean_and_its_whisker_at_the_interval():
 
 @pytest.mark.parametrize("value", [Interval(0.3, NAN, NAN, 2), Interval(NAN, NAN, NAN, 0)])
 def test_what_is_missing_is_not_drawn(value):
-    for svg in (plots.bar(plots.Scale(0, 1, 1), value, "x"), plots.dots(plots.Scale(0, 1, 1), [(value, "x")])):
+    for svg in (plots.bar(plots.PlotScale(0, 1, 1), value, "x"), plots.dots(plots.PlotScale(0, 1, 1), [(value, "x")])):
         assert "nan" not in svg
         assert "whisker" not in svg
 

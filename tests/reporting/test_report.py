@@ -13,16 +13,24 @@ from PIL import Image
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Finding
 from penchant.metrics.ablation import Arm, ablate, gains_by_group
-from penchant.metrics.beyond_accuracy import Variety
+from penchant.metrics.beyond_accuracy import BeyondAccuracy
 from penchant.metrics.comparison import Cost, compare
-from penchant.metrics.interest import classify
-from penchant.metrics.intervals import Config
-from penchant.metrics.slices import Labels, slice_users
-from penchant.reporting.report import Coverage, Example, ReportData, Shown, Stage, summarise, write_report
+from penchant.metrics.interest import evaluate_answers
+from penchant.metrics.intervals import IntervalConfig
+from penchant.metrics.slices import GroupLabels, slice_users
+from penchant.reporting.report import (
+    ChannelCoverage,
+    ReportData,
+    ShownItem,
+    StepTime,
+    UserExample,
+    summarise,
+    write_report,
+)
 
 USERS = 60
 IDS = [f"u{n}" for n in range(USERS)]
-FAST = Config(resamples=200)
+FAST = IntervalConfig(resamples=200)
 HOSTILE = "<script>alert(1)</script>\u202e|`x`\n# \"'&"
 
 
@@ -49,7 +57,7 @@ def everything() -> ReportData:
         Arm(frozenset({"behaviour"}), table(0)),
         Arm(frozenset({"poster"}), table(-0.02)),
     ]
-    labels = Labels(("short", HOSTILE), np.arange(USERS) % 2)
+    labels = GroupLabels(("short", HOSTILE), np.arange(USERS) % 2)
     rng = np.random.default_rng(0)
     label = rng.uniform(size=300) < 0.4
     probability = np.clip(label * 0.3 + rng.uniform(0, 0.7, 300), 0, 1)
@@ -62,17 +70,21 @@ def everything() -> ReportData:
         protocol=(HOSTILE,),
         sizes={"users": 6040, HOSTILE: 3},
         findings=(Finding("text.empty", 12, 3614, "kept", (HOSTILE,), HOSTILE, "warning"),),
-        coverage=(Coverage("poster", "image", 10, 7, 2),),
+        coverage=(ChannelCoverage("poster", "image", 10, 7, 2),),
         league=compare(tables, roles, metric="ndcg@20", config=FAST, costs={"EASE": Cost(65, 0.2)}),
         ablation=ablate(arms, metric="ndcg@20", config=FAST),
         group_gains=tuple(gains_by_group(arms, labels, user_ids=IDS, metric="ndcg@20", config=FAST)),
         slices=tuple(slice_users(table(0.1), table(0), {HOSTILE: labels}, user_ids=IDS, metric="ndcg@20", config=FAST)),
-        classified=(classify(HOSTILE, label, probability, np.arange(300) % 40, config=FAST),),
-        variety=(Variety("EASE", 20, 0.4, 2.0, float("nan"), 0.8),),
+        classified=(evaluate_answers(HOSTILE, label, probability, np.arange(300) % 40, config=FAST),),
+        variety=(BeyondAccuracy("EASE", 20, 0.4, 2.0, float("nan"), 0.8),),
         weights={HOSTILE: 0.5, "EASE": 0.0},
-        stages=(Stage(HOSTILE, 200.0, 1_900_000_000), Stage("fit", 0.01, None, True)),
+        stages=(StepTime(HOSTILE, 200.0, 1_900_000_000), StepTime("fit", 0.01, None, True)),
         examples=(
-            Example(HOSTILE, (Shown(""),), (Shown(HOSTILE, picture(), None, HOSTILE, 1.5, True), Shown("重庆森林"))),
+            UserExample(
+                HOSTILE,
+                (ShownItem(""),),
+                (ShownItem(HOSTILE, picture(), None, HOSTILE, 1.5, True), ShownItem("重庆森林")),
+            ),
         ),
     )
 

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from penchant.client import Client, ServiceError
 from penchant.service.app import create_app
-from penchant.service.service import Config
-from penchant.service.telemetry import JsonLines
+from penchant.service.service import ServiceConfig
+from penchant.service.telemetry import JsonLogFormatter
 from shop import HIGH, LOW, tone
 
 
@@ -179,7 +179,7 @@ def test_search_by_words_finds_the_text(client: TestClient):
     assert all(is_low(item["item_id"]) for item in found["items"])
 
 
-def test_search_by_sound_finds_what_sounds_so(client: TestClient, tmp_path: Path, config: Config):
+def test_search_by_sound_finds_what_sounds_so(client: TestClient, tmp_path: Path, config: ServiceConfig):
     tone(tmp_path / "query.wav", LOW, 99)
     data = base64.b64encode((tmp_path / "query.wav").read_bytes()).decode()
     found = client.post("/v1/search", json={"audio": {"data": data}, "k": 5}).json()
@@ -243,7 +243,7 @@ def test_malformed_json_is_told(client: TestClient):
     assert answer.json()["title"] == "json"
 
 
-def test_huge_body_is_refused_while_it_comes_in(config: Config):
+def test_huge_body_is_refused_while_it_comes_in(config: ServiceConfig):
     small = config.model_copy(update={"max_body_bytes": 2000})
     with TestClient(create_app(small)) as client:
         answer = client.post("/v1/events", json={"user_id": "a" * 200, "item_id": "b" * 3000})
@@ -279,7 +279,7 @@ def test_metrics_and_logs_hold_no_ids(client: TestClient, caplog: pytest.LogCapt
     metrics = client.get("/metrics").text
     assert 'route="/v1/users/{user_id}/recommendations"' in metrics
     assert "penchant_events_total 1.0" in metrics
-    lines = "".join(JsonLines().format(record) for record in caplog.records)
+    lines = "".join(JsonLogFormatter().format(record) for record in caplog.records)
     assert '"milliseconds"' in lines
     assert "secret-person" not in metrics + lines
 

@@ -12,19 +12,19 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.core.errors import ArtifactError
-from penchant.recommender.new_items import encode_newcomer
+from penchant.recommender.new_items import encode_new_item
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from shop import make_bundle
 
 
 @pytest.fixture
-def shop_config(own_shop: Path, tmp_path: Path) -> Config:
-    return Config(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+def shop_config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
 
 
-def test_new_bundle_takes_over_without_a_failed_request(shop_config: Config):
+def test_new_bundle_takes_over_without_a_failed_request(shop_config: ServiceConfig):
     codes: list[int] = []
     marks: set[str] = set()
     stop = threading.Event()
@@ -50,7 +50,7 @@ def test_new_bundle_takes_over_without_a_failed_request(shop_config: Config):
     assert len(marks) >= 2
 
 
-def test_another_catalogs_bundle_is_refused(shop_config: Config, caplog: pytest.LogCaptureFixture):
+def test_another_catalogs_bundle_is_refused(shop_config: ServiceConfig, caplog: pytest.LogCaptureFixture):
     with TestClient(create_app(shop_config)) as client:
         held = client.get("/readyz").json()["bundle"]
         bundle = Recommender.load(shop_config.bundle)
@@ -63,7 +63,7 @@ def test_another_catalogs_bundle_is_refused(shop_config: Config, caplog: pytest.
         assert client.get("/v1/users/u1/recommendations").json()["items"][0]["item_id"].startswith("i")
 
 
-def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: Config):
+def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         make_bundle(shop_config.bundle, version="second")
         with (shop_config.bundle / "stack.safetensors").open("ab") as file:
@@ -73,13 +73,13 @@ def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: Config):
         assert client.get("/v1/users/u1/recommendations").status_code == 200
 
 
-def test_altered_bundle_does_not_start(shop_config: Config):
+def test_altered_bundle_does_not_start(shop_config: ServiceConfig):
     (shop_config.bundle / "stack.json").write_text("{}")
     with pytest.raises(ArtifactError, match="was altered"), TestClient(create_app(shop_config)):
         pass
 
 
-def test_items_taken_in_stay_when_the_bundle_changes(shop_config: Config):
+def test_items_taken_in_stay_when_the_bundle_changes(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/new", json={"columns": {"title": "t", "genres": ["low"]}})
         client.app.state.caretaker.step()
@@ -90,7 +90,7 @@ def test_items_taken_in_stay_when_the_bundle_changes(shop_config: Config):
         assert client.get("/readyz").json()["items"] == 25
 
 
-def test_undecodable_media_leaves_the_item_without_it(shop_config: Config, caplog: pytest.LogCaptureFixture):
+def test_undecodable_media_leaves_the_item_without_it(shop_config: ServiceConfig, caplog: pytest.LogCaptureFixture):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/new", json={"columns": {"title": "t"}, "audio": {"data": "AAAA"}})
         client.app.state.caretaker.step()
@@ -100,7 +100,7 @@ def test_undecodable_media_leaves_the_item_without_it(shop_config: Config, caplo
         assert np.isfinite(recommender.score(recommender.history("u1"))).all()
 
 
-def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: Config, tmp_path: Path):
+def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: ServiceConfig, tmp_path: Path):
     with TestClient(create_app(shop_config)) as client:
         shutil.move(shop_config.bundle, tmp_path / "aside")
         client.app.state.caretaker.step()
@@ -108,7 +108,7 @@ def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: Con
 
 
 def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
-    shop_config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shop_config: ServiceConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     pytest.importorskip("faiss")
     monkeypatch.setattr("penchant.recommender.search.EXACT_UP_TO", 20)
@@ -131,12 +131,12 @@ def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
 
 
 def test_an_item_that_fails_is_marked_with_its_reason_and_the_others_go_on(
-    shop_config: Config, monkeypatch: pytest.MonkeyPatch
+    shop_config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
 ):
     def encode(bundle: object, encoders: object, row: pl.DataFrame, *others: object) -> object:
         if row["title"][0] == "bad":
             raise MemoryError("a broken encoder")
-        return encode_newcomer(bundle, encoders, row, *others)
+        return encode_new_item(bundle, encoders, row, *others)
 
     monkeypatch.setattr("penchant.service.background.encode_newcomer", encode)
     with TestClient(create_app(shop_config)) as client:
@@ -154,7 +154,7 @@ def test_an_item_that_fails_is_marked_with_its_reason_and_the_others_go_on(
         assert client.get("/readyz").json()["items"] == 26
 
 
-def test_an_item_whose_column_is_gone_fails_alone(shop_config: Config):
+def test_an_item_whose_column_is_gone_fails_alone(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/dear", json={"columns": {"title": "t", "price": 3.0}})
         client.put("/v1/items/plain", json={"columns": {"title": "t"}})

@@ -17,27 +17,27 @@ from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.security import Secret
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
 from shop import TABLES
 
 
 @pytest.fixture
-def shop_config(own_shop: Path, tmp_path: Path) -> Config:
-    return Config(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+def shop_config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
 
 
 @pytest.fixture
-def store(shop_config: Config) -> Store:
+def store(shop_config: ServiceConfig) -> Store:
     return Store.open(shop_config.address)
 
 
 @pytest.fixture
-def secret(shop_config: Config) -> Secret:
+def secret(shop_config: ServiceConfig) -> Secret:
     return Secret.read(shop_config.state_folder / "secret.key")
 
 
-def test_erased_person_is_unknown_at_once(shop_config: Config):
+def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.app.state.caretaker.refit = lambda: None
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "history"
@@ -51,7 +51,7 @@ def test_erased_person_is_unknown_at_once(shop_config: Config):
         assert client.get("/v1/users/u3/recommendations").json()["basis"] == "history"
 
 
-def test_person_who_comes_back_starts_anew(shop_config: Config):
+def test_person_who_comes_back_starts_anew(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.app.state.caretaker.refit = lambda: None
         client.delete("/v1/users/u1")
@@ -124,7 +124,7 @@ def test_verify_finds_what_was_not_forgotten(own_shop: Path, store: Store, secre
     assert verdict.max_difference > 1e-3
 
 
-def test_process_refits_in_the_background_and_the_service_follows(shop_config: Config):
+def test_process_refits_in_the_background_and_the_service_follows(shop_config: ServiceConfig):
     quick = shop_config.model_copy(update={"watch_seconds": 0.1})
     with TestClient(create_app(quick)) as client:
         first = client.get("/readyz").json()["bundle"]

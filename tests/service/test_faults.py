@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from penchant.service import server
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
 from shop import Postgres
 
@@ -57,7 +57,7 @@ def test_disk_that_fills_up_loses_nothing_acknowledged_and_heals(tmp_path: Path)
 def test_database_that_crashes_under_load_loses_nothing_acknowledged(
     shop: Path, tmp_path: Path, postgres_server: Postgres
 ):
-    config = Config(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
     acknowledged, codes, stop = set[str](), set[int](), threading.Event()
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
 
@@ -132,7 +132,9 @@ class Served:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
             await send({"type": "http.response.body", "body": b"ok"})
 
-        config = uvicorn.Config(app, port=0, http=server.Impatient, log_level="critical", lifespan="off")
+        config = uvicorn.config_class(
+            app, port=0, http=server.HeaderTimeoutProtocol, log_level="critical", lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
 
@@ -181,7 +183,7 @@ def test_client_that_never_ends_its_headers_is_given_up_and_a_slow_answer_is_not
     assert [answer.split(b"\r\n")[0] for answer in answers] == 3 * [b"HTTP/1.1 408 Request Timeout"]
 
 
-def test_event_is_stored_whole_or_not_at_all_when_the_sender_hangs_up(config: Config):
+def test_event_is_stored_whole_or_not_at_all_when_the_sender_hangs_up(config: ServiceConfig):
     with TestClient(create_app(config)) as client:
         store: Store = client.app.state.service.store
         store.append([[Event("a", "i1", "click", 0, None, "whole")]])

@@ -11,7 +11,7 @@ import pytest
 from penchant.core.errors import NotFoundError
 from penchant.recommender.lists import RankingOptions, RecommendationList
 from penchant.service.schemas import SessionIn
-from penchant.service.service import Config, Service
+from penchant.service.service import Service, ServiceConfig
 
 ASKED: list[tuple[str | None, RankingOptions]] = [
     ("u1", RankingOptions(k=5)),
@@ -26,7 +26,7 @@ ASKED: list[tuple[str | None, RankingOptions]] = [
 
 @pytest.fixture(scope="module")
 def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(Config(bundle=shop, folder=tmp_path_factory.mktemp("state")))
+    service = Service(ServiceConfig(bundle=shop, folder=tmp_path_factory.mktemp("state")))
     yield service
     service.close()
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 
 CHECKS = (
     schemathesis.checks.not_a_server_error,
@@ -29,7 +29,7 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def app(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     folder = tmp_path_factory.mktemp("state")
-    app = create_app(Config(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60))
+    app = create_app(ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60))
     with TestClient(app):
         app.state.caretaker.refit = lambda: None
         yield app

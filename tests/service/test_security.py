@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ConfigError, MediaError
 from penchant.service.app import create_app
 from penchant.service.fetching import Fetcher, is_public
-from penchant.service.schemas import Media
-from penchant.service.security import Keyring, Secret, make_key
+from penchant.service.schemas import MediaIn
+from penchant.service.security import ApiKeys, Secret, make_key
 from penchant.service.server import serve
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
-from penchant.service.uploads import Uploads
+from penchant.service.uploads import UploadStore
 
 
 def headers(key: str) -> dict[str, str]:
@@ -38,7 +38,7 @@ def test_first_key_closes_the_service(client: TestClient):
     assert client.get("/healthz").status_code == 200
 
 
-def test_every_route_under_v1_asks_for_a_key(config: Config):
+def test_every_route_under_v1_asks_for_a_key(config: ServiceConfig):
     store = Store.open(config.address)
     make_key(store, "k", ["admin"])
     store.close()
@@ -50,7 +50,7 @@ def test_every_route_under_v1_asks_for_a_key(config: Config):
                 assert (answer.status_code == 401) == closed, (method, path, answer.status_code)
 
 
-def test_wrong_keys_are_refused_and_secrets_are_not_kept(client: TestClient, config: Config):
+def test_wrong_keys_are_refused_and_secrets_are_not_kept(client: TestClient, config: ServiceConfig):
     store = client.app.state.service.store
     key = make_key(store, "k", ["admin"])
     client.app.state.caretaker.step()
@@ -76,16 +76,16 @@ def test_unknown_scope_is_told(client: TestClient):
         make_key(client.app.state.service.store, "k", ["raed"])
 
 
-def test_closed_service_refuses_without_keys(config: Config):
+def test_closed_service_refuses_without_keys(config: ServiceConfig):
     store = Store.open(config.address)
-    keyring = Keyring(store, is_open=False)
+    keyring = ApiKeys(store, is_open=False)
     keyring.refresh(store.world_version())
     with pytest.raises(Exception, match="missing or wrong"):
         keyring.check(None, "read")
     store.close()
 
 
-def test_open_service_does_not_start_where_others_reach_it(config: Config):
+def test_open_service_does_not_start_where_others_reach_it(config: ServiceConfig):
     with pytest.raises(ConfigError, match="could read and erase people"):
         serve(config, host="0.0.0.0")
 
@@ -100,7 +100,7 @@ def test_secret_is_made_once_and_private(tmp_path: Path):
         Secret.read(tmp_path / "short")
 
 
-def test_secret_of_another_store_is_refused(config: Config):
+def test_secret_of_another_store_is_refused(config: ServiceConfig):
     with TestClient(create_app(config)):
         pass
     (config.state_folder / "secret.key").write_bytes(b"y" * 32)
@@ -203,18 +203,18 @@ def test_odd_addresses_are_refused(url: str):
 def test_uploads_take_one_source_and_stay_inside(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").write_bytes(b"sound")
-    uploads = Uploads(tmp_path / "kept", tmp_path / "in", Fetcher([]), 100)
-    name = uploads.keep(Media(data="c291bmQ="), where="audio")
+    uploads = UploadStore(tmp_path / "kept", tmp_path / "in", Fetcher([]), 100)
+    name = uploads.keep(MediaIn(data="c291bmQ="), where="audio")
     assert (tmp_path / "kept" / name).read_bytes() == b"sound"
-    assert uploads.keep(Media(file="a.wav"), where="audio") == name
+    assert uploads.keep(MediaIn(file="a.wav"), where="audio") == name
     for media, message in {
-        Media(file="../secret").model_dump_json(): "leads out of the media folder",
-        Media(file="b.wav").model_dump_json(): "no file 'b.wav'",
-        Media(data="!").model_dump_json(): "no base64",
-        Media(data="A" * 400).model_dump_json(): "300 bytes",
-        Media(url="https://a.example/x").model_dump_json(): "not allowed",
-        Media().model_dump_json(): "0 sources",
-        Media(data="AA==", file="a").model_dump_json(): "2 sources",
+        MediaIn(file="../secret").model_dump_json(): "leads out of the media folder",
+        MediaIn(file="b.wav").model_dump_json(): "no file 'b.wav'",
+        MediaIn(data="!").model_dump_json(): "no base64",
+        MediaIn(data="A" * 400).model_dump_json(): "300 bytes",
+        MediaIn(url="https://a.example/x").model_dump_json(): "not allowed",
+        MediaIn().model_dump_json(): "0 sources",
+        MediaIn(data="AA==", file="a").model_dump_json(): "2 sources",
     }.items():
         with pytest.raises(MediaError, match=message):
-            uploads.keep(Media.model_validate_json(media), where="audio")
+            uploads.keep(MediaIn.model_validate_json(media), where="audio")

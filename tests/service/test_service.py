@@ -17,7 +17,7 @@ from penchant.core.schema import Histories
 from penchant.recommender.lists import RankingOptions
 from penchant.service.app import create_app
 from penchant.service.schemas import EditIn, EventIn
-from penchant.service.service import Config, Service
+from penchant.service.service import Service, ServiceConfig
 from penchant.service.store import Event, Store
 from shop import Postgres
 
@@ -33,7 +33,7 @@ ACTS = st.one_of(
 
 @pytest.fixture(scope="module")
 def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(Config(bundle=shop, folder=tmp_path_factory.mktemp("state")))
+    service = Service(ServiceConfig(bundle=shop, folder=tmp_path_factory.mktemp("state")))
     yield service
     service.close()
 
@@ -86,7 +86,7 @@ def test_event_the_bundle_learned_from_counts_once(service: Service):
 
 
 def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, address: str):
-    config = Config(bundle=shop, folder=tmp_path / "state", database=address, watch_seconds=60)
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=address, watch_seconds=60)
     with TestClient(create_app(config)) as one, TestClient(create_app(config)) as two:
         two.app.state.caretaker.refit = one.app.state.caretaker.refit = lambda: None
 
@@ -112,7 +112,7 @@ def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, addre
 
 
 def test_store_that_went_and_came_back_is_found_again(shop: Path, tmp_path: Path, postgres_server: Postgres):
-    config = Config(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
     event = {"user_id": "away", "item_id": "i12", "event_id": "once"}
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         postgres_server.stop()
@@ -126,7 +126,7 @@ def test_store_that_went_and_came_back_is_found_again(shop: Path, tmp_path: Path
         assert client.get("/v1/users/away/recommendations").json()["basis"] == "history"
 
 
-def test_full_disk_is_told_and_stores_nothing(config: Config):
+def test_full_disk_is_told_and_stores_nothing(config: ServiceConfig):
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         store: Store = client.app.state.service.store
         with store._engine.connect() as connection:

@@ -20,11 +20,11 @@ from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.prediction import Prediction
 from penchant.client import Client, ServiceError
 from penchant.core.errors import ArtifactError
-from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassifyConfig, run
+from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassificationConfig, run
 from penchant.service.app import create_app
-from penchant.service.schemas import Predicted
+from penchant.service.schemas import PredictionOut
 from penchant.service.security import make_key
-from penchant.service.service import Config, Service
+from penchant.service.service import Service, ServiceConfig
 
 GLAD = "a lovely room and joyful staff"
 
@@ -35,7 +35,7 @@ def client(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -
     media = folder / "allowed"
     media.mkdir()
     write_sound(media, 1, glad=False, rng=np.random.default_rng(1))
-    config = Config(bundle=shop, tasks={"health": health}, folder=folder, media_folder=media, watch_seconds=60)
+    config = ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, media_folder=media, watch_seconds=60)
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         yield client
 
@@ -55,7 +55,7 @@ def test_answer_is_that_of_the_command_line(client: TestClient, health: Path):
 
 
 def test_every_part_of_a_prediction_is_in_the_answer():
-    assert {field.name for field in fields(Prediction)} <= set(Predicted.model_fields)
+    assert {field.name for field in fields(Prediction)} <= set(PredictionOut.model_fields)
 
 
 def test_sound_is_heard_from_the_body_and_from_the_media_folder(client: TestClient, tmp_path: Path):
@@ -83,7 +83,7 @@ def test_unknown_task_is_told_which_there_are(client: TestClient):
     assert client.get("/readyz").json()["tasks"] == ["health"]
 
 
-def test_service_without_tasks_says_how_to_get_one(config: Config):
+def test_service_without_tasks_says_how_to_get_one(config: ServiceConfig):
     with TestClient(create_app(config)) as bare:
         assert "--task NAME=BUNDLE" in bare.post("/v1/predict/health", json={"text": "x"}).json()["fix"]
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_judged_is_told(client: TestClient, body: dict[str, objec
 
 
 def test_key_needs_the_scope_read(shop: Path, health: Path, tmp_path: Path):
-    app = create_app(Config(bundle=shop, tasks={"health": health}, folder=tmp_path, watch_seconds=60))
+    app = create_app(ServiceConfig(bundle=shop, tasks={"health": health}, folder=tmp_path, watch_seconds=60))
     with TestClient(app) as client:
         service: Service = app.state.service
         keys = {scope: make_key(service.store, scope, [scope]) for scope in ("read", "write")}
@@ -123,7 +123,10 @@ def test_key_needs_the_scope_read(shop: Path, health: Path, tmp_path: Path):
 
 
 def test_folder_without_a_classifier_stops_the_start(shop: Path, tmp_path: Path):
-    with pytest.raises(ArtifactError), TestClient(create_app(Config(bundle=shop, tasks={"x": shop}, folder=tmp_path))):
+    with (
+        pytest.raises(ArtifactError),
+        TestClient(create_app(ServiceConfig(bundle=shop, tasks={"x": shop}, folder=tmp_path))),
+    ):
         pass
 
 
@@ -147,14 +150,14 @@ def test_shape_and_readings_are_known_by_their_ending(shop: Path, tmp_path: Path
         "fit": {"fusion": ["stacking"]},
         "evaluation": {"intervals": {"resamples": 50}},
     }
-    run(ClassifyConfig.read(settings, where="test"))
+    run(ClassificationConfig.read(settings, where="test"))
     box = trimesh.creation.box((3, 1, 0.2)).export(file_type="ply")
     readings = pl.read_csv(tmp_path / "signals" / "1.csv").write_csv().encode()
     given = {
         "mesh": {"data": base64.b64encode(box).decode(), "ending": ".ply"},
         "signal": {"data": base64.b64encode(readings).decode(), "ending": ".csv"},
     }
-    config = Config(
+    config = ServiceConfig(
         bundle=shop, tasks={"things": tmp_path / "bundle"}, folder=tmp_path / "state", media_folder=tmp_path
     )
     with TestClient(create_app(config)) as client:

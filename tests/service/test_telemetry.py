@@ -20,8 +20,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
 from penchant.service.http_errors import handle_problems
-from penchant.service.service import Config
-from penchant.service.telemetry import Guard, Metrics
+from penchant.service.service import ServiceConfig
+from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
 
 
@@ -41,7 +41,7 @@ def small_app() -> FastAPI:
 
 
 def test_body_that_takes_too_long_is_given_up():
-    guard = Guard(small_app(), Metrics(), max_body_bytes=1000, max_seconds=0.05)
+    guard = RequestMiddleware(small_app(), Metrics(), max_body_bytes=1000, max_seconds=0.05)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_body_that_takes_too_long_is_given_up():
 
 
 def test_unexpected_failure_shows_the_request_and_nothing_else(caplog: pytest.LogCaptureFixture):
-    app = Guard(small_app(), Metrics(), max_body_bytes=1000, max_seconds=5)
+    app = RequestMiddleware(small_app(), Metrics(), max_body_bytes=1000, max_seconds=5)
     answer = TestClient(app, raise_server_exceptions=False).get("/break")
     assert answer.status_code == 500
     assert answer.json()["detail"] == "Something went wrong here."
@@ -81,7 +81,8 @@ def test_span_says_which_route_answered_how_and_nothing_of_anybody():
         return user_id
 
     client = TestClient(
-        Guard(app, Metrics(), max_body_bytes=1000, max_seconds=5, tracing=tracing), raise_server_exceptions=False
+        RequestMiddleware(app, Metrics(), max_body_bytes=1000, max_seconds=5, tracing=tracing),
+        raise_server_exceptions=False,
     )
     client.get("/people/secret-person?q=secret-words", headers={"X-Request-ID": "mine-1", **PARENT})
     client.get("/break")
@@ -102,7 +103,7 @@ def test_span_says_which_route_answered_how_and_nothing_of_anybody():
     assert "secret" not in "".join(span.to_json() for span in (first, second, third))
 
 
-def test_nothing_is_traced_unless_asked_for(config: Config, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_traced_unless_asked_for(config: ServiceConfig, monkeypatch: pytest.MonkeyPatch):
     """FastAPI can trace by itself, with whole addresses in its spans; neither the environment nor another library's provider may."""
     kept = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
@@ -115,7 +116,7 @@ def test_nothing_is_traced_unless_asked_for(config: Config, monkeypatch: pytest.
     assert not kept.get_finished_spans()
 
 
-def test_spans_reach_a_collector(config: Config):
+def test_spans_reach_a_collector(config: ServiceConfig):
     """A collector away costs nothing; one that listens gets what was kept, at the latest when the service stops."""
     asked: list[tuple[str, bytes]] = []
 

@@ -12,34 +12,34 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Histories
-from penchant.service.batching import Batched, Grouped
-from penchant.service.user_cache import HotPeople, Marks, Person
+from penchant.service.batching import GroupCommit, MicroBatcher
+from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 
 
-def person(version: int, size: int = 100) -> Person:
-    return Person(Marks(version, 0), Histories.empty(size), (), np.zeros(size, np.float32))
+def person(version: int, size: int = 100) -> UserState:
+    return UserState(StateVersion(version, 0), Histories.empty(size), (), np.zeros(size, np.float32))
 
 
 def test_changed_version_is_not_answered_from_the_cache():
-    hot = HotPeople(10_000)
+    hot = UserStateCache(10_000)
     hot.put("a", person(1))
-    assert hot.get("a", Marks(1, 0)) is not None
-    assert hot.get("a", Marks(2, 0)) is None
-    assert hot.get("a", Marks(1, 1)) is None
+    assert hot.get("a", StateVersion(1, 0)) is not None
+    assert hot.get("a", StateVersion(2, 0)) is None
+    assert hot.get("a", StateVersion(1, 1)) is None
 
 
 def test_the_one_not_asked_for_longest_goes_first():
-    hot = HotPeople(3 * person(1).num_bytes)
+    hot = UserStateCache(3 * person(1).num_bytes)
     for user in "abc":
         hot.put(user, person(1))
-    hot.get("a", Marks(1, 0))
+    hot.get("a", StateVersion(1, 0))
     hot.put("d", person(1))
-    assert [hot.get(user, Marks(1, 0)) is not None for user in "abcd"] == [True, False, True, True]
+    assert [hot.get(user, StateVersion(1, 0)) is not None for user in "abcd"] == [True, False, True, True]
     assert hot.num_bytes <= 3 * person(1).num_bytes
 
 
 def test_somebody_too_large_is_not_held():
-    hot = HotPeople(10)
+    hot = UserStateCache(10)
     hot.put("a", person(1))
     assert (len(hot), hot.num_bytes) == (0, 0)
 
@@ -52,7 +52,7 @@ def test_waiting_calls_share_one_run_and_get_their_own_answers():
         time.sleep(0.02)
         return [task * 2 for task in tasks]
 
-    grouped = Grouped[int, int](run, max_size=8)
+    grouped = GroupCommit[int, int](run, max_size=8)
     with ThreadPoolExecutor(24) as pool:
         assert list(pool.map(grouped, range(48))) == [2 * n for n in range(48)]
     assert sum(sizes) == 48
@@ -68,7 +68,7 @@ def test_failure_reaches_everybody_of_the_group_and_nobody_else():
             raise ValueError("unlucky")
         return list(tasks)
 
-    grouped = Grouped[int, int](run, max_size=1)
+    grouped = GroupCommit[int, int](run, max_size=1)
 
     def call(task: int) -> int:
         barrier.wait()
@@ -90,7 +90,7 @@ def test_calls_of_a_loop_come_in_order_in_bounded_batches():
         return [task * 2 for task in tasks]
 
     async def ask() -> list[int]:
-        batched = Batched[int, int](run, max_size=8)
+        batched = MicroBatcher[int, int](run, max_size=8)
         answers = await asyncio.gather(*[batched(n) for n in range(20)])
         answers.append(await batched(20))  # after a pause
         batched.close()
@@ -107,7 +107,7 @@ def test_error_of_one_call_of_a_batch_is_its_own():
         return [ValueError("unlucky") if task == 13 else task for task in tasks]
 
     async def ask(*tasks: int) -> list[int | BaseException]:
-        batched = Batched[int, int](run, max_size=8)
+        batched = MicroBatcher[int, int](run, max_size=8)
         answers = await asyncio.gather(*[batched(n) for n in tasks], return_exceptions=True)
         batched.close()
         return answers
@@ -127,7 +127,7 @@ def test_batch_goes_on_when_somebody_no_longer_waits():
         return list(tasks)
 
     async def ask() -> int:
-        batched = Batched[int, int](run, max_size=8)
+        batched = MicroBatcher[int, int](run, max_size=8)
         gone, stays = asyncio.ensure_future(batched(1)), asyncio.ensure_future(batched(2))
         await asyncio.to_thread(begun.wait, 5)
         gone.cancel()

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from penchant.studio.pages import add_studio
 
 from .test_studio import gallery  # noqa: F401 (a fixture)
@@ -88,9 +88,9 @@ def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     app = create_app(
-        Config(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60), add_pages=add_studio
+        ServiceConfig(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60), add_pages=add_studio
     )
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    server = uvicorn.Server(uvicorn.config_class(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():

@@ -16,16 +16,14 @@ from scipy.stats import chi2_contingency
 from penchant.core.errors import ArtifactError, ConfigError
 from penchant.core.schema import Content, Dataset, Vocabulary
 from penchant.core.seeds import generator
-from penchant.data.clean.dataset import Config as CleanConfig
-from penchant.data.clean.dataset import clean
+from penchant.data.clean.dataset import CleanConfig, clean
 from penchant.data.clean.normalisation import language
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
-from penchant.data.media import MediaLimits, load_sound
+from penchant.data.media import MediaLimits, load_audio
 from penchant.data.read.sources import DataConfig, read
-from penchant.data.split.interactions import Config as SplitConfig
-from penchant.data.split.interactions import split
-from penchant.models.linear import EASE
+from penchant.data.split.interactions import SplitConfig, split
+from penchant.models.linear import EASE, EASEConfig
 from penchant.models.popularity import Popularity
 from penchant.world import WorldConfig, WorldTruth, make_world
 from penchant.world.choices import FAVOURITE_UTILITY
@@ -266,7 +264,7 @@ def test_media_files_decode_at_their_size_and_rate(tiny: Tiny) -> None:
     table = tiny.dataset.catalog.table
     with Image.open(tiny.truth.folder / table["picture"].drop_nulls()[0]) as cover:
         assert cover.size == (SIDE, SIDE)
-    assert len(load_sound(tiny.truth.folder / table["sound"].drop_nulls()[0], MediaLimits())) == int(RATE * SECONDS)
+    assert len(load_audio(tiny.truth.folder / table["sound"].drop_nulls()[0], MediaLimits())) == int(RATE * SECONDS)
 
 
 def test_a_world_without_media_names_none(tmp_path: Path) -> None:
@@ -301,5 +299,5 @@ def test_behaviour_pays_even_in_the_tiny_world(tiny: Tiny) -> None:
 
     content = Content()
     popular = recall(Popularity().fit(train, content).score(train))
-    ease = recall(EASE(EASE.Config(regularisation=50.0)).fit(train, content).score(train))
+    ease = recall(EASE(EASEConfig(regularisation=50.0)).fit(train, content).score(train))
     assert ease > 1.15 * popular

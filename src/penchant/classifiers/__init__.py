@@ -7,10 +7,10 @@ from penchant.core.registry import Table
 CLASSIFIERS = Table(
     "classifier",
     {
-        "ngrams": "penchant.classifiers.ngrams:NGrams",
-        "linear": "penchant.classifiers.linear:Linear",
-        "detected": "penchant.classifiers.detected:Detected",
-        "network": "penchant.classifiers.network:Network",
+        "ngrams": "penchant.classifiers.ngrams:NGramClassifier",
+        "linear": "penchant.classifiers.linear:LinearClassifier",
+        "detected": "penchant.classifiers.detected:DetectorClassifier",
+        "network": "penchant.classifiers.network:NetworkClassifier",
     },
     group="penchant.classifiers",
     base="penchant.classifiers.classifier:Classifier",
@@ -19,11 +19,11 @@ CLASSIFIERS = Table(
 BRANCHES = Table(
     "branch",
     {
-        "text": "penchant.classifiers.raw:Words",
-        "image": "penchant.classifiers.images:Picture",
-        "audio": "penchant.classifiers.raw:Sound",
-        "mesh": "penchant.classifiers.raw:Points",
-        "signal": "penchant.classifiers.raw:Readings",
+        "text": "penchant.classifiers.raw:WordContent",
+        "image": "penchant.classifiers.images:ImageContent",
+        "audio": "penchant.classifiers.raw:AudioContent",
+        "mesh": "penchant.classifiers.raw:PointCloudContent",
+        "signal": "penchant.classifiers.raw:SignalContent",
     },
     group="penchant.branches",
     base="penchant.classifiers.branches:Branch",

@@ -1,7 +1,7 @@
 """What a network's branches read: frozen vectors, or raw content of one modality.
 
-In: a `View`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content changes a
-little every time it is seen where `AugmentConfig` says so; later content never does.
+In: a `ContentBatch`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content changes a
+little every time it is seen where `BranchAugmentationConfig` says so; later content never does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from penchant.classifiers import BRANCHES
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.paraphrase import ParaphraseConfig
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MediaError, nearest
@@ -30,16 +30,16 @@ Array = np.ndarray
 Prepared = Array | None
 
 
-class AugmentConfig(Settings):
+class BranchAugmentationConfig(Settings):
     """What changes in training; validation, test and later content never do."""
 
-    text: augmentation.TextConfig = augmentation.TextConfig()
+    text: augmentation.TextAugmentationConfig = augmentation.TextAugmentationConfig()
     """Words are left out."""
-    image: augmentation.PictureConfig = augmentation.PictureConfig()
+    image: augmentation.ImageAugmentationConfig = augmentation.ImageAugmentationConfig()
     """Pictures are cropped, mirrored, coloured."""
-    audio: augmentation.SoundConfig = augmentation.SoundConfig()
+    audio: augmentation.AudioAugmentationConfig = augmentation.AudioAugmentationConfig()
     """Bands and stretches of the spectrogram are blanked."""
-    signal: augmentation.SignalConfig = augmentation.SignalConfig()
+    signal: augmentation.SignalAugmentationConfig = augmentation.SignalAugmentationConfig()
     """Readings are jittered, scaled, warped."""
     paraphrase: ParaphraseConfig | None = None
     """Texts are also read in other words that a language model found for them, or translated and back; None asks no model."""
@@ -95,25 +95,25 @@ class Branch(ABC):
         self.facts: dict[str, Any] = facts or {}
 
     @abstractmethod
-    def modality(self, view: View) -> str:
+    def modality(self, view: ContentBatch) -> str:
         """Return what it looks at, for reports."""
 
     @abstractmethod
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         """Return which samples have this content, without opening files."""
 
-    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some have nothing to learn
+    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some have nothing to learn
         """Learn from training content what preparing needs: which words there are, means and spreads."""
 
-    def vary(self, view: View, change: AugmentConfig | None) -> None:  # noqa: B027 - most content is changed as it is seen
+    def vary(self, view: ContentBatch, change: BranchAugmentationConfig | None) -> None:  # noqa: B027 - most content is changed as it is seen
         """Make ready what changing training content needs and takes long to make."""
 
     @abstractmethod
-    def prepare(self, view: View) -> list[Prepared]:
+    def prepare(self, view: ContentBatch) -> list[Prepared]:
         """Return each sample's array; None where it has none or it cannot be read."""
 
     @abstractmethod
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         """Return what the network takes: changed where asked, standardised, what is missing marked."""
 
     @abstractmethod
@@ -128,7 +128,11 @@ class Branch(ABC):
         """Take from stored weights what shape the network had; their values are loaded later."""
 
     def batch(
-        self, prepared: Sequence[Prepared], device: torch.device, change: AugmentConfig | None, rng: np.random.Generator
+        self,
+        prepared: Sequence[Prepared],
+        device: torch.device,
+        change: BranchAugmentationConfig | None,
+        rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor]:
         """Return a padded batch and lengths; absent content is zeros of length 0, which the fusion's mask hides."""
         arrays = [None if array is None else self.ready(array, change, rng) for array in prepared]
@@ -143,26 +147,26 @@ class Branch(ABC):
         return torch.as_tensor(values, device=device), torch.as_tensor(lengths, device=device)
 
 
-class Frozen(Branch):
+class FrozenBranch(Branch):
     """Frozen vectors of one channel, standardised by what training samples say."""
 
-    def modality(self, view: View) -> str:
+    def modality(self, view: ContentBatch) -> str:
         channel = self._channel(view)
         return view.modality(channel)
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return view.channels[self._channel(view)].present
 
-    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         values = view.channels[self._channel(view)].values[rows[self.present(view)[rows]]]
         self.facts = {"width": int(values.shape[1]), **moments(values)}
 
-    def prepare(self, view: View) -> list[Prepared]:
+    def prepare(self, view: ContentBatch) -> list[Prepared]:
         e = view.channels[self._channel(view)]
         values = standardise(e.values, self.facts)
         return [values[row] if e.present[row] else None for row in range(len(view))]
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         return array
 
     def empty(self) -> Array:
@@ -171,7 +175,7 @@ class Frozen(Branch):
     def network(self, dim: int) -> nn.Module:
         return FrozenVectorNet(self.config.size.model_copy(update={"dim": dim}), self.facts["width"])
 
-    def _channel(self, view: View) -> str:
+    def _channel(self, view: ContentBatch) -> str:
         channel = self.config.channel or ""
         if channel not in view.channels:
             raise ConfigError(
@@ -182,21 +186,21 @@ class Frozen(Branch):
         return channel
 
 
-class Media(Branch):
+class MediaBranch(Branch):
     """Raw content from files; what cannot be read is missing."""
 
     kind: ClassVar[str]
 
-    def modality(self, view: View) -> str:
+    def modality(self, view: ContentBatch) -> str:
         return self.kind
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         column = view.catalog.media_columns.get(self.kind)
         if column is None or column not in view.catalog.table.columns:
             return np.zeros(len(view), bool)
         return view.catalog.table[column].is_not_null().to_numpy()
 
-    def prepare(self, view: View) -> list[Prepared]:
+    def prepare(self, view: ContentBatch) -> list[Prepared]:
         if not self.present(view).any():
             return [None] * len(view)
         content = find_content(view.catalog, [], self.kind, view.limits, where=f"branches.{self.name}")
@@ -230,7 +234,7 @@ def make_branch(name: str, config: BranchConfig, facts: dict[str, Any] | None = 
             fix='set channel = "..." or modality = "...", not both',
         )
     if config.modality is None:
-        return Frozen(name, config, facts)
+        return FrozenBranch(name, config, facts)
     made: Branch = BRANCHES.load(config.modality)(name, config, facts)
     return made
 

@@ -17,18 +17,18 @@ import polars as pl
 from jaxtyping import Float64
 from safetensors.numpy import load_file, save_file
 
-from penchant.classifiers.classifier import Classifier, View
-from penchant.classifiers.combined import Combined
+from penchant.classifiers.classifier import Classifier, ContentBatch
+from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
 from penchant.classifiers.factory import make_classifier
-from penchant.classifiers.inputs import Channel, Given, Inputs
+from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
 from penchant.classifiers.prediction import Prediction
 from penchant.core.artifacts import copy_report, open_artifact, write_artifact
 from penchant.core.schema import MODALITIES
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig
-from penchant.encoders.nudity import Region
+from penchant.encoders.nudity import DetectedRegion
 from penchant.encoders.ocr import OcrConfig
 from penchant.encoders.transcript import TranscriptConfig
 from penchant.reporting.written import WrittenReport
@@ -57,8 +57,8 @@ class TrainedClassifier:
     classes: tuple[str, ...]
     members: Mapping[str, Classifier]
     tables: Mapping[str, Mapping[str, Any]]
-    combined: Combined
-    inputs: Inputs
+    combined: CombinedClassifier
+    inputs: ClassifierInputs
     facts: Mapping[str, Any]
     folder: Path | None = field(default=None, compare=False)
 
@@ -84,7 +84,7 @@ class TrainedClassifier:
             tuple(facts["classes"]),
             members,
             {name: about["table"] for name, about in facts["members"].items()},
-            Combined.of(arrays["combined"], facts["combined"]),
+            CombinedClassifier.of(arrays["combined"], facts["combined"]),
             _inputs(facts),
             manifest["facts"],
             folder,
@@ -139,7 +139,7 @@ class TrainedClassifier:
         given = self.inputs.read(table, root, columns or {})
         return [said for part in given.parts(BLOCK) for said in self._judge(part, evidence)]
 
-    def probability(self, view: View) -> Float64[np.ndarray, "samples classes"]:
+    def probability(self, view: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return (samples, classes) of content whose channels are encoded."""
         found = {name: member.log_probability(view) for name, member in self.members.items()}
         return self.combined.probability(found, {name: member.present(view) for name, member in self.members.items()})
@@ -182,7 +182,7 @@ class TrainedClassifier:
             "ocr": None if inputs.ocr is None else inputs.ocr.model_dump(mode="json"),
         }
 
-    def _judge(self, given: Given, evidence: bool) -> list[Prediction]:
+    def _judge(self, given: PreparedContent, evidence: bool) -> list[Prediction]:
         view, unread = self._ready(given.view)
         found = {name: member.log_probability(view) for name, member in self.members.items()}
         present = {name: member.present(view) for name, member in self.members.items()}
@@ -194,7 +194,7 @@ class TrainedClassifier:
         said: list[Prediction] = []
         for row, k in enumerate(answers.tolist()):
             words: Evidence = ()
-            regions: list[Region] = []
+            regions: list[DetectedRegion] = []
             if evidence and not nothing[row]:
                 words = find_evidence(self.members, self.combined.stack, present, view, row, k, self._again)
                 regions = [region for member in self.members.values() for region in member.regions(view, row)]
@@ -214,25 +214,25 @@ class TrainedClassifier:
             )
         return said
 
-    def _ready(self, view: View) -> tuple[View, list[Unread]]:
+    def _ready(self, view: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
         """Return content whose channels are encoded, without the files that cannot be read, and why they cannot."""
         view, unread = self.inputs.encode(view)
         looks = {modality for member in self.members.values() for modality in member.modalities(view)}
         view, more = without_unreadable(view, looks - {channel.modality for channel in view.channels.values()})
         return view, both(unread, more)
 
-    def _again(self, view: View) -> Float64[np.ndarray, "samples classes"]:
+    def _again(self, view: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return probabilities of content nothing of which is encoded yet."""
         return self.probability(self.inputs.encode(view)[0])
 
 
-def _inputs(facts: Mapping[str, Any]) -> Inputs:
+def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
     channels = {
-        name: Channel(ChannelConfig.read(c["config"], where=f"classifier.json: {name}"), c["modality"], c["dim"])
+        name: FrozenChannel(ChannelConfig.read(c["config"], where=f"classifier.json: {name}"), c["modality"], c["dim"])
         for name, c in facts["channels"].items()
     }
     voices, prints = facts.get("transcript"), facts.get("ocr")
-    return Inputs(
+    return ClassifierInputs(
         channels,
         tuple(facts["text_columns"]),
         facts["media_columns"],

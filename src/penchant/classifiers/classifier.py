@@ -1,6 +1,6 @@
 """The contract of a classifier: content in, a logarithm of probability for each class out.
 
-In: a `View` of content that holds no label, and a `Lesson` that does. Out: (samples, classes), and which samples had anything to judge by.
+In: a `ContentBatch` of content that holds no label, and a `TrainingSet` that does. Out: (samples, classes), and which samples had anything to judge by.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import join_text
-from penchant.encoders.nudity import Region
+from penchant.encoders.nudity import DetectedRegion
 
 LogProbability = Float64[np.ndarray, "samples classes"]
 Judge = Callable[[Int64[np.ndarray, " samples"], LogProbability], float]
@@ -29,7 +29,7 @@ NEVER = -14.0
 
 
 @dataclass(frozen=True)
-class View:
+class ContentBatch:
     """Content without labels, as classifiers see it.
 
     Attributes:
@@ -45,13 +45,13 @@ class View:
     def __len__(self) -> int:
         return len(self.catalog)
 
-    def take(self, rows: Int64[np.ndarray, " chosen"]) -> View:
+    def take(self, rows: Int64[np.ndarray, " chosen"]) -> ContentBatch:
         """Return chosen samples in the given order."""
         catalog = replace(self.catalog, table=self.catalog.table[rows])
         channels = {
             name: replace(e, values=e.values[rows], present=e.present[rows]) for name, e in self.channels.items()
         }
-        return View(catalog, channels, self.limits)
+        return ContentBatch(catalog, channels, self.limits)
 
     @cached_property
     def texts(self) -> list[str]:
@@ -65,7 +65,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """Some samples of a view, and what they are.
 
     Attributes:
@@ -84,7 +84,7 @@ class Lesson:
     chance: Float64[np.ndarray, " rows"]
     focus: float = 0.0
 
-    def where(self, chosen: Bool[np.ndarray, " rows"]) -> Lesson:
+    def where(self, chosen: Bool[np.ndarray, " rows"]) -> TrainingSet:
         """Keep some of the rows."""
         return replace(
             self,
@@ -103,30 +103,30 @@ class Classifier(ABC, Generic[SettingsT_co]):
         name: What reports call it.
     """
 
-    Config: ClassVar[type[Settings]]
+    config_class: ClassVar[type[Settings]]
 
     def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
-        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
+        self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
         self.name = name or type(self).__name__.lower()
 
     @abstractmethod
-    def modalities(self, view: View) -> tuple[str, ...]:
+    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
         """Return what it looks at, for reports: ("text",), ("text", "image")."""
 
     @abstractmethod
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         """Return which samples have anything it could judge by."""
 
     @abstractmethod
-    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
         """Learn from `train`, choosing settings, and when to stop, on `validation`."""
 
-    def refit(self, view: View, lesson: Lesson) -> Self:
+    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
         """Learn again from more samples with the settings chosen before; by default stay as it is."""
         return self
 
     @abstractmethod
-    def log_probability(self, view: View) -> LogProbability:
+    def log_probability(self, view: ContentBatch) -> LogProbability:
         """Return the logarithm of each class's probability; rows without content hold no meaning."""
 
     @abstractmethod
@@ -141,11 +141,11 @@ class Classifier(ABC, Generic[SettingsT_co]):
     def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
         """Take back what `arrays` and `facts` gave; probabilities are then equal bit for bit."""
 
-    def evidence(self, view: View, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]] | None:
+    def evidence(self, view: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]] | None:
         """Return the words of a text and what each adds to each class's logit, exactly; None where it is not additive."""
         return None
 
-    def regions(self, view: View, row: int) -> tuple[Region, ...]:
+    def regions(self, view: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
         """Return where in a sample's picture it saw what it judges by; none where it does not look for places."""
         return ()
 

@@ -21,7 +21,7 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Stack:
+class ClassifierEnsemble:
     """Decision-level fusion: a weighted sum of logarithms of probability.
 
     A sample that lacks what some members judge by is judged by the others, whose weights grow so that the sum stays the same; where
@@ -96,7 +96,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Decision:
+class DecisionRule:
     """From probabilities to one class, or to a person.
 
     Attributes:
@@ -129,12 +129,12 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Combined:
+class CombinedClassifier:
     """A row of the report, and what a bundle answers with."""
 
-    stack: Stack
+    stack: ClassifierEnsemble
     calibration: Calibration
-    decision: Decision
+    decision: DecisionRule
 
     def probability(
         self, found: Mapping[str, LogProbability], present: Mapping[str, Bool[np.ndarray, " samples"]]
@@ -156,9 +156,9 @@ class Combined:
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
-        stack = Stack(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
+        stack = ClassifierEnsemble(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
         calibration = Calibration.of(facts["calibration"], facts["temperature"], arrays)
-        return cls(stack, calibration, Decision(arrays["factor"], facts["sure"]))
+        return cls(stack, calibration, DecisionRule(arrays["factor"], facts["sure"]))
 
 
 def shares(

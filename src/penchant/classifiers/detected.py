@@ -11,29 +11,32 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field
 
-from penchant.classifiers.classifier import Classifier, Judge, Lesson, LogProbability, View
+from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.encoders.content import find_content
-from penchant.encoders.nudity import EXPOSED, LABELS, Nudity, Region
+from penchant.encoders.nudity import EXPOSED, LABELS, DetectedRegion, Nudity
 
 TINY = 1e-6
 
 
-class Detected(Classifier["Detected.Config"]):
+class DetectedConfig(Settings):
+    """What is looked for."""
+
+    channel: str = "nudity"
+    """Channel of the encoder nudity."""
+    labels: list[str] = Field(list(EXPOSED), min_length=1)
+    """Kinds that count."""
+    least: float = Field(0.2, ge=0, le=1)
+    """Score from which on a sighting is named as evidence."""
+
+
+class DetectorClassifier(Classifier[DetectedConfig]):
     """The surest sighting of any of some kinds is the probability of the last class, by name; it has not been calibrated."""
 
-    class Config(Settings):
-        """What is looked for."""
+    config_class = DetectedConfig
 
-        channel: str = "nudity"
-        """Channel of the encoder nudity."""
-        labels: list[str] = Field(list(EXPOSED), min_length=1)
-        """Kinds that count."""
-        least: float = Field(0.2, ge=0, le=1)
-        """Score from which on a sighting is named as evidence."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: DetectedConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         for label in self.config.labels:
             if label not in LABELS:
@@ -42,13 +45,13 @@ class Detected(Classifier["Detected.Config"]):
                 )
         self._detector = Nudity()
 
-    def modalities(self, view: View) -> tuple[str, ...]:
+    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
         return ("image",)
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return view.channels[self._channel(view)].present
 
-    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
         if train.num_classes != 2:
             raise ConfigError(
                 f"A detector tells two classes apart, not {train.num_classes}.",
@@ -57,7 +60,7 @@ class Detected(Classifier["Detected.Config"]):
             )
         return self
 
-    def log_probability(self, view: View) -> LogProbability:
+    def log_probability(self, view: ContentBatch) -> LogProbability:
         columns = [LABELS.index(label) for label in self.config.labels]
         seen = view.channels[self._channel(view)].values[:, columns].astype(np.float64).max(axis=1)
         yes = np.clip(seen, TINY, 1 - TINY)
@@ -72,7 +75,7 @@ class Detected(Classifier["Detected.Config"]):
     def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
         return self
 
-    def regions(self, view: View, row: int) -> tuple[Region, ...]:
+    def regions(self, view: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
         content = find_content(view.catalog, [], "image", view.limits, where=self.name)
         if content.keys[row] is None:
             return ()
@@ -81,7 +84,7 @@ class Detected(Classifier["Detected.Config"]):
         except MediaError:
             return ()
 
-    def _channel(self, view: View) -> str:
+    def _channel(self, view: ContentBatch) -> str:
         name: str = self.config.channel
         if name not in view.channels:
             raise ConfigError(

@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float64
 
-from penchant.classifiers.classifier import Classifier, View
-from penchant.classifiers.combined import Stack, log_odds
+from penchant.classifiers.classifier import Classifier, ContentBatch
+from penchant.classifiers.combined import ClassifierEnsemble, log_odds
 
 Evidence = tuple[tuple[str, float], ...]
-Again = Callable[[View], Float64[np.ndarray, "samples classes"]]
+Again = Callable[[ContentBatch], Float64[np.ndarray, "samples classes"]]
 
 MOST = 5
 """Words named."""
@@ -27,9 +27,9 @@ MAX_LEFT_OUT = 40
 
 def find_evidence(
     members: Mapping[str, Classifier],
-    stack: Stack,
+    stack: ClassifierEnsemble,
     present: Mapping[str, Bool[np.ndarray, " samples"]],
-    view: View,
+    view: ContentBatch,
     row: int,
     answer: int,
     again: Again,
@@ -63,7 +63,7 @@ def find_evidence(
     return tuple(sorted(speaking, key=lambda pair: -pair[1])[:MOST])
 
 
-def _left_out(view: View, row: int, answer: int, again: Again) -> dict[str, float]:
+def _left_out(view: ContentBatch, row: int, answer: int, again: Again) -> dict[str, float]:
     """Return how much the answer's log odds fall when all of one word is left out."""
     from penchant.classifiers.ngrams import word_spans  # slow to import, and few services need it
 
@@ -84,5 +84,5 @@ def _left_out(view: View, row: int, answer: int, again: Again) -> dict[str, floa
                 kept = kept[:start] + kept[stop:]
         texts.append(" ".join(kept.split()) or " ")
     table = view.catalog.table[np.full(len(texts), row)].with_columns(pl.Series(column, texts))
-    odds = log_odds(again(View(replace(view.catalog, table=table), {}, view.limits)))[:, answer]
+    odds = log_odds(again(ContentBatch(replace(view.catalog, table=table), {}, view.limits)))[:, answer]
     return {name: float(odds[0] - odds[number]) for number, name in enumerate(names, start=1)}

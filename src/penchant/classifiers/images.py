@@ -12,8 +12,8 @@ from jaxtyping import Int64
 from PIL import Image
 from torch import nn
 
-from penchant.classifiers.branches import Array, AugmentConfig, BranchConfig, Media
-from penchant.classifiers.classifier import View
+from penchant.classifiers.branches import Array, BranchAugmentationConfig, BranchConfig, MediaBranch
+from penchant.classifiers.classifier import ContentBatch
 from penchant.core.errors import ConfigError, nearest
 from penchant.data.media import augmentation
 from penchant.networks.content_nets import SmallImageNet
@@ -31,7 +31,7 @@ SMALL = "picture_cnn"
 NETS = (SMALL, EFFICIENTNET, *FAMILIES)
 
 
-class Picture(Media):
+class ImageContent(MediaBranch):
     """A square picture, read by a small convolutional net or by a vision model."""
 
     kind = "image"
@@ -43,7 +43,7 @@ class Picture(Media):
         self._vision = VisionModel.of(facts["vision"]) if facts and not self._is_small else None
         self._body: Any = None
 
-    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         if self._is_small:
             return
         config, where = self.config, f"branches.{self.name}"
@@ -57,9 +57,9 @@ class Picture(Media):
         side = self._side
         return np.asarray(raw.resize((side, side), Image.Resampling.BILINEAR), np.uint8)
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is not None:
-            array = np.asarray(augmentation.augment_picture(Image.fromarray(array), change.image, rng))
+            array = np.asarray(augmentation.augment_image(Image.fromarray(array), change.image, rng))
         pixels = array.astype(np.float32).transpose(2, 0, 1)
         if self._vision is None:
             return pixels / 127.5 - 1

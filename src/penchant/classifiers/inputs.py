@@ -1,6 +1,6 @@
 """What a trained classifier reads, and how new content takes the form that training content had.
 
-In: words, numbers and files, with any of them missing or unknown. Out: a `View` with its frozen channels, what was heard and read in it,
+In: words, numbers and files, with any of them missing or unknown. Out: a `ContentBatch` with its frozen channels, what was heard and read in it,
 and of every file that could not be read, why.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float32
 
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.media_errors import Unread, both, none_unread, refused, watched, why_wordless
 from penchant.core.errors import DataError
 from penchant.core.schema import Catalog, Embeddings
@@ -25,12 +25,12 @@ from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches, make_encoder
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
-from penchant.encoders.ocr import OcrConfig, Reader, read_pictures
-from penchant.encoders.transcript import Listener, TranscriptConfig, listen
+from penchant.encoders.ocr import OcrConfig, OcrReader, read_pictures
+from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, listen
 
 
 @dataclass(frozen=True)
-class Channel:
+class FrozenChannel:
     """One frozen channel, so that new content is encoded as training content was.
 
     Attributes:
@@ -45,7 +45,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Given:
+class PreparedContent:
     """Content as classifiers see it, and what was noticed on the way.
 
     Attributes:
@@ -55,21 +55,21 @@ class Given:
         unread: (rows,) files that could not be read.
     """
 
-    view: View
+    view: ContentBatch
     heard: Sequence[str | None]
     written: Sequence[str | None]
     unread: Sequence[Unread]
 
-    def parts(self, size: int) -> Iterator[Given]:
+    def parts(self, size: int) -> Iterator[PreparedContent]:
         """Yield the rows in order, at most so many at once."""
         for start in range(0, len(self.view), size):
             part = slice(start, start + size)
             rows = np.arange(len(self.view))[part]
-            yield Given(self.view.take(rows), self.heard[part], self.written[part], self.unread[part])
+            yield PreparedContent(self.view.take(rows), self.heard[part], self.written[part], self.unread[part])
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ClassifierInputs:
     """What a trained classifier reads.
 
     Attributes:
@@ -82,7 +82,7 @@ class Inputs:
         ocr: Who reads what stands written in pictures; None where nobody does.
     """
 
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, FrozenChannel]
     text_columns: tuple[str, ...]
     media_columns: Mapping[str, str]
     attribute_columns: tuple[str, ...]
@@ -138,7 +138,7 @@ class Inputs:
             )
         return row, ignored
 
-    def read(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> Given:
+    def read(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> PreparedContent:
         """Return a table as classifiers see it, words in the form they had in training, nothing encoded yet.
 
         Args:
@@ -162,9 +162,9 @@ class Inputs:
             written, noticed = read_pictures(pictures, self._reader, self.limits, cache=None)
             unread = both(unread, why_wordless(pictures, "image", written, noticed, self.limits))
             table = self._joined(table, written, self.ocr.into, columns)
-        return Given(self._view(table, root, columns), heard, written, unread)
+        return PreparedContent(self._view(table, root, columns), heard, written, unread)
 
-    def encode(self, view: View) -> tuple[View, list[Unread]]:
+    def encode(self, view: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
         """Return the view with its frozen channels; what cannot be read is missing, and why is told for each row."""
         channels, unread = {}, none_unread(len(view))
         for name, channel in self.channels.items():
@@ -178,7 +178,7 @@ class Inputs:
         self,
         values: Float32[np.ndarray, "rows dim"],
         present: Bool[np.ndarray, " rows"],
-        view: View,
+        view: ContentBatch,
         name: str,
         unread: Sequence[Unread],
     ) -> None:
@@ -216,7 +216,7 @@ class Inputs:
         joined = table.select(pl.concat_str(parts, separator="\n", ignore_nulls=True).alias(theirs)).to_series()
         return table.with_columns(joined.set(joined == "", None))
 
-    def _view(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> View:
+    def _view(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> ContentBatch:
         wanted = [*self.text_columns, *self.media_columns.values(), *self.attribute_columns]
         theirs = {name: columns.get(name, name) for name in wanted}
         if not any(name in table.columns for name in theirs.values()):
@@ -238,15 +238,15 @@ class Inputs:
         catalog = Catalog(
             whole, None, self.text_columns, dict(self.media_columns), self.attribute_columns, media_root=root
         )
-        return View(catalog, {}, self.limits)
+        return ContentBatch(catalog, {}, self.limits)
 
     @cached_property
-    def _listener(self) -> Listener:
-        return Listener(self.transcript or TranscriptConfig())
+    def _listener(self) -> SpeechRecogniser:
+        return SpeechRecogniser(self.transcript or TranscriptConfig())
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.ocr or OcrConfig())
+    def _reader(self) -> OcrReader:
+        return OcrReader(self.ocr or OcrConfig())
 
     @cached_property
     def _encoders(self) -> dict[str, Encoder]:
@@ -261,6 +261,6 @@ class Inputs:
         return made
 
 
-def channels_of(embeddings: Mapping[str, Embeddings], configs: Mapping[str, ChannelConfig]) -> dict[str, Channel]:
+def channels_of(embeddings: Mapping[str, Embeddings], configs: Mapping[str, ChannelConfig]) -> dict[str, FrozenChannel]:
     """Return what is needed to encode new content as this was."""
-    return {name: Channel(configs[name], e.modality, e.dim) for name, e in embeddings.items()}
+    return {name: FrozenChannel(configs[name], e.modality, e.dim) for name, e in embeddings.items()}

@@ -19,10 +19,10 @@ from sklearn.svm import LinearSVC
 from penchant.classifiers.classifier import (
     NEVER,
     Classifier,
+    ContentBatch,
     Judge,
-    Lesson,
     LogProbability,
-    View,
+    TrainingSet,
     log_softmax,
 )
 from penchant.core.config import Settings
@@ -32,27 +32,30 @@ Loss = Literal["logistic", "squared_hinge"]
 Coefficients = tuple[Float64[np.ndarray, "classes dim"], Float64[np.ndarray, " classes"]]
 
 
-class Linear(Classifier["Linear.Config"]):
+class LinearConfig(Settings):
+    """What it reads and how it is fitted."""
+
+    channels: list[str] = []
+    """Channels read side by side; empty reads the one that has the classifier's own name."""
+    loss: Loss = "logistic"
+    """logistic, or squared_hinge for a support vector machine; the stack makes probabilities of either."""
+    strength: list[float] = Field([0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1)
+    """C, one over the strength of the pull toward zero; several are tried on validation."""
+
+
+class LinearClassifier(Classifier[LinearConfig]):
     """Logistic regression, or a linear support vector machine, over standardised vectors."""
 
-    class Config(Settings):
-        """What it reads and how it is fitted."""
+    config_class = LinearConfig
 
-        channels: list[str] = []
-        """Channels read side by side; empty reads the one that has the classifier's own name."""
-        loss: Loss = "logistic"
-        """logistic, or squared_hinge for a support vector machine; the stack makes probabilities of either."""
-        strength: list[float] = Field([0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1)
-        """C, one over the strength of the pull toward zero; several are tried on validation."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: LinearConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.strength = float(self.config.strength[0])
         self.mean: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         self.scale: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
 
-    def channels(self, view: View) -> list[str]:
+    def channels(self, view: ContentBatch) -> list[str]:
         wanted = self.config.channels or [self.name]
         for name in wanted:
             if name not in view.channels:
@@ -63,13 +66,13 @@ class Linear(Classifier["Linear.Config"]):
                 )
         return list(wanted)
 
-    def modalities(self, view: View) -> tuple[str, ...]:
+    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
         return tuple(dict.fromkeys(view.modality(name) for name in self.channels(view)))
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return np.any([view.channels[name].present for name in self.channels(view)], axis=0)
 
-    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
         has = self.present(view)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
         values = self._values(view)
@@ -83,14 +86,14 @@ class Linear(Classifier["Linear.Config"]):
         self.coefficients = found[self.strength]
         return self
 
-    def refit(self, view: View, lesson: Lesson) -> Self:
+    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
         lesson = lesson.where(self.present(view)[lesson.rows])
         values = self._values(view)
         self.mean, self.scale = _spread(values[lesson.rows])
         self.coefficients = fit_linear(self._ready(values)[lesson.rows], lesson, self.strength, self.config.loss)
         return self
 
-    def log_probability(self, view: View) -> LogProbability:
+    def log_probability(self, view: ContentBatch) -> LogProbability:
         return log_softmax(apply_linear(self._ready(self._values(view)), self.coefficients))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -109,14 +112,14 @@ class Linear(Classifier["Linear.Config"]):
         self.coefficients = arrays["weight"], arrays["bias"]
         return self
 
-    def _values(self, view: View) -> Float32[np.ndarray, "samples dim"]:
+    def _values(self, view: ContentBatch) -> Float32[np.ndarray, "samples dim"]:
         return np.concatenate([view.channels[name].values for name in self.channels(view)], axis=1)
 
     def _ready(self, values: Float32[np.ndarray, "samples dim"]) -> Float32[np.ndarray, "samples dim"]:
         return (values - self.mean) / self.scale
 
 
-def fit_linear(values: Any, lesson: Lesson, strength: float, loss: Loss) -> Coefficients:
+def fit_linear(values: Any, lesson: TrainingSet, strength: float, loss: Loss) -> Coefficients:
     """Return a weight vector and a bias for each class.
 
     Sparse values are fitted class against rest (liblinear), dense ones together; of two classes each gets half, so that

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.core.errors import MediaError
 from penchant.core.schema import Catalog, Finding
 from penchant.data.media import MediaLimits
@@ -58,7 +58,7 @@ def refused(content: RawContent, row: int, channel: str, failures: Sequence[str]
     )
 
 
-def without_unreadable(view: View, modalities: Collection[str]) -> tuple[View, list[Unread]]:
+def without_unreadable(view: ContentBatch, modalities: Collection[str]) -> tuple[ContentBatch, list[Unread]]:
     """Return a view in which files that cannot be opened are missing, and why they are.
 
     Args:

@@ -1,6 +1,6 @@
 """A network with one branch for each modality, fused, trained from raw content, frozen vectors, or both.
 
-In: a `View`. Out: logarithms of probability. Fusion is at feature level (concat, gated) or model level (attention), with a mask of what is there.
+In: a `ContentBatch`. Out: logarithms of probability. Fusion is at feature level (concat, gated) or model level (attention), with a mask of what is there.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from penchant.classifiers.branches import AugmentConfig, BranchConfig, Prepared, make_branch
-from penchant.classifiers.classifier import Classifier, Judge, Lesson, LogProbability, View
+from penchant.classifiers.branches import BranchAugmentationConfig, BranchConfig, Prepared, make_branch
+from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.seeds import generator
@@ -29,36 +29,39 @@ from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as teach
 
 
-class Network(Classifier["Network.Config"]):
+class NetworkConfig(Settings):
+    """Its branches and how it learns."""
+
+    branches: dict[str, BranchConfig] = {}
+    """What it reads, by name."""
+    fusion: str = "concat"
+    """How several branches become one vector; of no effect with one."""
+    dim: int = Field(64, ge=4)
+    """Width of each branch and of what they become."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Share of the fused vector dropped in training."""
+    modality_dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of modalities hidden in training, so that any can be missing later."""
+    mixup: float = Field(0.0, ge=0)
+    """Above 0, fused vectors of two samples are mixed in training, shares drawn from Beta(mixup, mixup)."""
+    augment: BranchAugmentationConfig | None = None
+    """How raw content changes in training; None leaves it as it is."""
+    batch_size: int = Field(64, ge=2)
+    """Samples of one step."""
+    trainer: TrainerConfig = TrainerConfig(epochs=20, patience=5)
+    """Epochs and rates."""
+    head_epochs: int = Field(5, ge=1)
+    """Where a branch fine-tunes what was trained before: epochs in which only the rest learns; then all of it does."""
+    fine_tune_rate: float = Field(0.1, gt=0, le=1)
+    """Share of the learning rate at which all of it then learns."""
+
+
+class NetworkClassifier(Classifier[NetworkConfig]):
     """Branches, a fusion layer, and a linear map to classes."""
 
-    class Config(Settings):
-        """Its branches and how it learns."""
+    config_class = NetworkConfig
 
-        branches: dict[str, BranchConfig] = {}
-        """What it reads, by name."""
-        fusion: str = "concat"
-        """How several branches become one vector; of no effect with one."""
-        dim: int = Field(64, ge=4)
-        """Width of each branch and of what they become."""
-        dropout: float = Field(0.3, ge=0, lt=1)
-        """Share of the fused vector dropped in training."""
-        modality_dropout: float = Field(0.2, ge=0, lt=1)
-        """Share of modalities hidden in training, so that any can be missing later."""
-        mixup: float = Field(0.0, ge=0)
-        """Above 0, fused vectors of two samples are mixed in training, shares drawn from Beta(mixup, mixup)."""
-        augment: AugmentConfig | None = None
-        """How raw content changes in training; None leaves it as it is."""
-        batch_size: int = Field(64, ge=2)
-        """Samples of one step."""
-        trainer: TrainerConfig = TrainerConfig(epochs=20, patience=5)
-        """Epochs and rates."""
-        head_epochs: int = Field(5, ge=1)
-        """Where a branch fine-tunes what was trained before: epochs in which only the rest learns; then all of it does."""
-        fine_tune_rate: float = Field(0.1, gt=0, le=1)
-        """Share of the learning rate at which all of it then learns."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: NetworkConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         if not self.config.branches:
             raise ConfigError(
@@ -70,13 +73,13 @@ class Network(Classifier["Network.Config"]):
         self.net: _Net | None = None
         self.device = torch.device("cpu")
 
-    def modalities(self, view: View) -> tuple[str, ...]:
+    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
         return tuple(dict.fromkeys(branch.modality(view) for branch in self.branches.values()))
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return np.any([branch.present(view) for branch in self.branches.values()], axis=0)
 
-    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
         has = self.present(view)
         lesson, held = train.where(has[train.rows]), validation.where(has[validation.rows])
         self.device = pick_device(self.config.trainer.device)
@@ -99,7 +102,7 @@ class Network(Classifier["Network.Config"]):
         self._teach(batches, loss, score if len(held.rows) else None, seed)
         return self
 
-    def log_probability(self, view: View) -> LogProbability:
+    def log_probability(self, view: ContentBatch) -> LogProbability:
         prepared = {key: branch.prepare(view) for key, branch in self.branches.items()}
         return self._run(prepared, len(view))
 
@@ -169,7 +172,7 @@ class Network(Classifier["Network.Config"]):
         self,
         prepared: Mapping[str, list[Prepared]],
         rows: Int64[np.ndarray, " batch"],
-        change: AugmentConfig | None,
+        change: BranchAugmentationConfig | None,
         rng: np.random.Generator,
     ) -> _Inputs:
         batch = {key: [values[row] for row in rows] for key, values in prepared.items()}
@@ -180,7 +183,7 @@ class Network(Classifier["Network.Config"]):
     def _loss(
         self,
         net: Any,
-        lesson: Lesson,
+        lesson: TrainingSet,
         prepared: Mapping[str, list[Prepared]],
         rows: Int64[np.ndarray, " batch"],
         rng: np.random.Generator,
@@ -251,7 +254,7 @@ class _Net(nn.Module):
 class _Batches:
     """Batches of places in a lesson, of about equal length, drawn as the lesson says."""
 
-    def __init__(self, lesson: Lesson, prepared: Mapping[str, list[Prepared]], size: int) -> None:
+    def __init__(self, lesson: TrainingSet, prepared: Mapping[str, list[Prepared]], size: int) -> None:
         self.lesson, self.size = lesson, size
         lengths = [[0 if value is None else len(value) for value in values] for values in prepared.values()]
         self._length = np.max(lengths, axis=0)

@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from penchant.classifiers.classifier import Classifier, Judge, Lesson, LogProbability, View, log_softmax
+from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet, log_softmax
 from penchant.classifiers.linear import Coefficients, Loss, apply_linear, choose, fit_linear
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
@@ -31,41 +31,44 @@ _SPACE = re.compile(r"\s+")
 Kind = Literal["word", "char"]
 
 
-class NGrams(Classifier["NGrams.Config"]):
+class NGramsConfig(Settings):
+    """What is counted and how it is fitted."""
+
+    kinds: list[Kind] = Field(["word", "char"], min_length=1)
+    """word: runs of words; char: runs of characters, which forgive spelling and cross the borders of words."""
+    words: tuple[int, int] = (1, 2)
+    """Fewest and most words of a run."""
+    chars: tuple[int, int] = (1, 4)
+    """Fewest and most characters of a run."""
+    min_texts: int = Field(2, ge=1)
+    """Runs that stand in fewer texts are left out."""
+    loss: Loss = "logistic"
+    """logistic, or squared_hinge for a support vector machine."""
+    strength: list[float] = Field([1.0, 4.0, 16.0], min_length=1)
+    """C, one over the strength of the pull toward zero; several are tried on validation."""
+
+
+class NGramClassifier(Classifier[NGramsConfig]):
     """TF-IDF of word and character n-grams, and a logistic regression or support vector machine over it.
 
     Chinese words come from jieba. Seconds for 10,000 short texts. Source: Wang & Manning, Baselines and bigrams, ACL 2012.
     """
 
-    class Config(Settings):
-        """What is counted and how it is fitted."""
+    config_class = NGramsConfig
 
-        kinds: list[Kind] = Field(["word", "char"], min_length=1)
-        """word: runs of words; char: runs of characters, which forgive spelling and cross the borders of words."""
-        words: tuple[int, int] = (1, 2)
-        """Fewest and most words of a run."""
-        chars: tuple[int, int] = (1, 4)
-        """Fewest and most characters of a run."""
-        min_texts: int = Field(2, ge=1)
-        """Runs that stand in fewer texts are left out."""
-        loss: Loss = "logistic"
-        """logistic, or squared_hinge for a support vector machine."""
-        strength: list[float] = Field([1.0, 4.0, 16.0], min_length=1)
-        """C, one over the strength of the pull toward zero; several are tried on validation."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: NGramsConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.strength = float(self.config.strength[0])
         self.counters: list[_Counter] = []
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
 
-    def modalities(self, view: View) -> tuple[str, ...]:
+    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
         return ("text",)
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return np.array([bool(text.strip()) for text in view.texts], bool)
 
-    def fit(self, view: View, train: Lesson, validation: Lesson, judge: Judge, *, seed: int) -> Self:
+    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
         has = self.present(view)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
         learnt = self._count(view, train)
@@ -77,12 +80,12 @@ class NGrams(Classifier["NGrams.Config"]):
         self.coefficients = _slim(found[self.strength])
         return self
 
-    def refit(self, view: View, lesson: Lesson) -> Self:
+    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
         lesson = lesson.where(self.present(view)[lesson.rows])
         self.coefficients = _slim(fit_linear(self._count(view, lesson), lesson, self.strength, self.config.loss))
         return self
 
-    def log_probability(self, view: View) -> LogProbability:
+    def log_probability(self, view: ContentBatch) -> LogProbability:
         texts = view.texts
         parts = [
             apply_linear(self._weigh(texts[start : start + BLOCK]), self.coefficients)
@@ -90,7 +93,7 @@ class NGrams(Classifier["NGrams.Config"]):
         ]
         return log_softmax(np.concatenate(parts)) if parts else np.zeros((0, len(self.coefficients[1])))
 
-    def evidence(self, view: View, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]]:
+    def evidence(self, view: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]]:
         """Return the text's words and what each adds to each class's logit; with the bias they sum to it.
 
         What a run of characters adds is shared among its characters, a run of words among its words.
@@ -130,7 +133,7 @@ class NGrams(Classifier["NGrams.Config"]):
     def _starts(self) -> list[int]:
         return [0, *np.cumsum([len(counter.runs) for counter in self.counters])[:-1].tolist()]
 
-    def _count(self, view: View, lesson: Lesson) -> sparse.csr_array:
+    def _count(self, view: ContentBatch, lesson: TrainingSet) -> sparse.csr_array:
         """Learn which runs there are and return the lesson's texts."""
         texts = [view.texts[row] for row in lesson.rows]
         made = [

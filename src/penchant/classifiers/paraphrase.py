@@ -14,7 +14,7 @@ from pydantic import Field
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ConfigError
 from penchant.core.logs import progress_bar
-from penchant.language.descriptions import DescribeConfig, Writer
+from penchant.language.descriptions import DescribeConfig, DescriptionWriter
 from penchant.language.local import LocalConfig
 from penchant.language.written import WrittenStore
 
@@ -76,12 +76,12 @@ def paraphrase(texts: Sequence[str], config: ParaphraseConfig) -> list[str | Non
     return [new if new and new.strip() != text.strip() else None for text, new in zip(texts, found, strict=True)]
 
 
-def _writers(config: ParaphraseConfig) -> list[Writer]:
+def _writers(config: ParaphraseConfig) -> list[DescriptionWriter]:
     """Return who writes, one after the other."""
     languages = [] if config.through is None else [config.through, config.language]
     prompts = [TRANSLATE.replace("{language}", language) for language in languages] or [config.prompt]
     return [
-        Writer(
+        DescriptionWriter(
             DescribeConfig(
                 columns=[],
                 prompt=prompt,
@@ -96,7 +96,7 @@ def _writers(config: ParaphraseConfig) -> list[Writer]:
     ]
 
 
-def _through(writers: Sequence[Writer], texts: Sequence[str]) -> list[str]:
+def _through(writers: Sequence[DescriptionWriter], texts: Sequence[str]) -> list[str]:
     """Return texts passed from writer to writer; "" where one of them wrote nothing."""
     for writer in writers:
         given = [text for text in texts if text]

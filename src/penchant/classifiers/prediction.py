@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from penchant.encoders.nudity import Region
+from penchant.encoders.nudity import DetectedRegion
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Prediction:
     evidence: tuple[tuple[str, float], ...] = ()
     heard: str = ""
     written: str = ""
-    regions: tuple[Region, ...] = ()
+    regions: tuple[DetectedRegion, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -72,7 +72,7 @@ def word_line(word: str, value: float) -> str:
     return f"{word} {value:+.2f}"
 
 
-def region_line(region: Region) -> str:
+def region_line(region: DetectedRegion) -> str:
     """Return what was seen where, in words."""
     middle = (region.left + region.width / 2, region.top + region.height / 2)
     return f"{region.label} {region.score:.2f} at {middle[0]:.0%} from the left, {middle[1]:.0%} from the top"

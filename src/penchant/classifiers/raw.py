@@ -16,21 +16,21 @@ from torch import nn
 
 from penchant.classifiers.branches import (
     Array,
-    AugmentConfig,
     Branch,
-    Media,
+    BranchAugmentationConfig,
+    MediaBranch,
     Prepared,
     moments,
     standardise,
 )
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.paraphrase import paraphrase
 from penchant.core.errors import DataError
 from penchant.data.clean.normalisation import words
 from penchant.data.media import augmentation
 from penchant.encoders.audio import RATE, mel_filters
-from penchant.encoders.mesh import ShapeStatistics
-from penchant.encoders.signal import SignalStatistics
+from penchant.encoders.mesh import ShapeStatistics, ShapeStatisticsConfig
+from penchant.encoders.signal import SignalStatistics, SignalStatisticsConfig
 from penchant.encoders.word_vectors import TrainingConfig, train_words
 from penchant.networks.content_nets import PointNet, SequenceEncoder, SmallImageNet, WordEmbedding
 
@@ -43,7 +43,7 @@ ENOUGH = 200
 """Sounds or signals whose means and spreads stand for all."""
 
 
-class Words(Branch):
+class WordContent(Branch):
     """Words of a text as rows of a table learned with the network; jieba cuts Chinese."""
 
     is_sequence = True
@@ -53,13 +53,13 @@ class Words(Branch):
         self._start: Array | None = None
         self._other: dict[bytes, Array] = {}
 
-    def modality(self, view: View) -> str:
+    def modality(self, view: ContentBatch) -> str:
         return "text"
 
-    def present(self, view: View) -> Bool[np.ndarray, " samples"]:
+    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
         return np.array([bool(text.strip()) for text in view.texts], bool)
 
-    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         cut = [words(view.texts[row][:MAX_CHARACTERS]) for row in rows]
         count = Counter(word for text in cut for word in text)
         common = (word for word, number in count.items() if number >= self.config.min_count)
@@ -68,7 +68,7 @@ class Words(Branch):
             found = train_words(cut, TrainingConfig(min_count=self.config.min_count))
             self._start = _start(self.facts["words"], found.index, found.values)
 
-    def vary(self, view: View, change: AugmentConfig | None) -> None:
+    def vary(self, view: ContentBatch, change: BranchAugmentationConfig | None) -> None:
         if change is None or change.paraphrase is None:
             return
         index, others = self._index(), paraphrase(view.texts, change.paraphrase)
@@ -77,11 +77,11 @@ class Words(Branch):
             if own is not None and new is not None:
                 self._other[own.tobytes()] = new
 
-    def prepare(self, view: View) -> list[Prepared]:
+    def prepare(self, view: ContentBatch) -> list[Prepared]:
         index = self._index()
         return [self._rows(text, index) for text in view.texts]
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is None:
             return array
         if change.paraphrase is not None and rng.random() < change.paraphrase.chance:
@@ -112,17 +112,17 @@ class Words(Branch):
         return np.array([index.get(word, index[UNKNOWN]) for word in cut], np.int64) if cut else None
 
 
-class Points(Media):
+class PointCloudContent(MediaBranch):
     """Points drawn from a mesh, with the way the surface faces at each."""
 
     kind = "mesh"
 
     def array(self, raw: Any) -> Array:
-        options = ShapeStatistics.Config.read(self.config.options, where=f"branches.{self.name}.options")
+        options = ShapeStatisticsConfig.read(self.config.options, where=f"branches.{self.name}.options")
         cloud = ShapeStatistics(options).prepare(raw)
         return np.concatenate([cloud.points, cloud.normals], axis=1)
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         return array
 
     def empty(self) -> Array:
@@ -132,12 +132,12 @@ class Points(Media):
         return PointNet(self.config.size.model_copy(update={"dim": dim}))
 
 
-class _Steps(Media):
+class _Steps(MediaBranch):
     """Frames or readings one after the other, standardised by what training content says."""
 
     is_sequence = True
 
-    def learn(self, view: View, rows: Int64[np.ndarray, " rows"]) -> None:
+    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         prepared = self.prepare(view.take(rows[:: max(1, len(rows) // ENOUGH)]))
         known = [array for array in prepared if array is not None]
         if not known:
@@ -157,7 +157,7 @@ class _Steps(Media):
         return SequenceEncoder(size, self.config.net or "lstm", nn.Linear(width, dim), self.config.max_length)
 
 
-class Sound(_Steps):
+class AudioContent(_Steps):
     """Log-mel frames of a sound, read as a sequence, or by `picture_cnn` as a picture."""
 
     kind = "audio"
@@ -169,7 +169,7 @@ class Sound(_Steps):
     def array(self, raw: Any) -> Array:
         return coarser(log_mel(raw, self.config.bands), self.config.max_length)
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is not None:
             array = augmentation.mask_spectrogram(array.T, change.audio, rng).T
         frames = self._scaled(array)
@@ -189,16 +189,16 @@ class Sound(_Steps):
         return self._sequence(dim, self.config.bands)
 
 
-class Readings(_Steps):
+class SignalContent(_Steps):
     """Readings of a signal on an even axis of time, each channel beside a mark of whether it is there."""
 
     kind = "signal"
 
     def array(self, raw: Any) -> Array:
-        options = SignalStatistics.Config.read(self.config.options, where=f"branches.{self.name}.options")
+        options = SignalStatisticsConfig.read(self.config.options, where=f"branches.{self.name}.options")
         return coarser(SignalStatistics(options).prepare(raw).values, self.config.max_length)
 
-    def ready(self, array: Array, change: AugmentConfig | None, rng: np.random.Generator) -> Array:
+    def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is not None:
             array = augmentation.augment_signal(array, change.signal, rng)
         scaled = self._scaled(array)

@@ -18,7 +18,7 @@ from penchant.cli.options import AsJson, BundlePath, Items, UserId
 from penchant.cli.printing import columns_table, out, say, told
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
-from penchant.data.media import load_picture
+from penchant.data.media import load_image
 from penchant.data.read.tables import read_table
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.moderation_report import blurred
@@ -59,7 +59,7 @@ def predict(
         content: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
         found = trained.predict(text=text, **content)
         if preview is not None and image is not None:
-            blurred(load_picture(image, trained.inputs.limits, max_side=512)).save(preview)
+            blurred(load_image(image, trained.inputs.limits, max_side=512)).save(preview)
         say(asdict(found) if as_json else prediction_lines(found), as_json)
 
 

@@ -22,7 +22,7 @@ from penchant.metrics import METRICS
 from penchant.models import MODELS
 from penchant.networks import BACKBONES
 from penchant.pipelines import classification, moderation
-from penchant.pipelines.recommendation import RunConfig
+from penchant.pipelines.recommendation import RecommendationConfig
 
 
 def list_names(
@@ -50,14 +50,15 @@ def list_names(
             "layers": LAYERS,
         }
         if kind == "settings":
-            lines = list(settings("", RunConfig))
+            lines = list(settings("", RecommendationConfig))
             lines += [
-                (f"task classification: {name}", about) for name, about in settings("", classification.ClassifyConfig)
+                (f"task classification: {name}", about)
+                for name, about in settings("", classification.ClassificationConfig)
             ]
-            lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerateConfig)]
+            lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
-                    lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).Config))
+                    lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))
             say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
         elif kind in tables:
             say(sorted(tables[kind].names()), as_json)

@@ -129,7 +129,7 @@ def _part(module: str, extra: str) -> Any:
 
 
 def _service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
-    config = _part("service", "serve").Config
+    config = _part("service", "serve").config_class
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 

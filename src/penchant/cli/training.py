@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from penchant import load
-from penchant.classifiers.reviews import judge_reviews
+from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import say, told
 from penchant.cli.results import tell
@@ -21,7 +21,7 @@ from penchant.data.doctor.examination import examine
 from penchant.data.read.sources import DataConfig, read
 from penchant.data.split.interactions import split
 from penchant.pipelines import recommendation, tasks
-from penchant.pipelines.recommendation import RunConfig
+from penchant.pipelines.recommendation import RecommendationConfig
 from penchant.world import WorldConfig, make_world
 
 DEMO_GROUP = "chooses_by"
@@ -53,7 +53,7 @@ def demo(
         }
         # Who chooses by what is known here, and nowhere else: it names the groups of the report and is no input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
-        tell(recommendation.run(RunConfig.read(config, where="the demo"), groups=groups), as_json)
+        tell(recommendation.run(RecommendationConfig.read(config, where="the demo"), groups=groups), as_json)
 
 
 def doctor(
@@ -61,15 +61,15 @@ def doctor(
 ) -> None:
     """Say what the data covers, what leaks, and what would hurt most."""
     with told(as_json):
-        config = RunConfig(data=DataConfig(path=data)) if data.is_dir() else tasks.read_settings(data)
-        if not isinstance(config, RunConfig):
+        config = RecommendationConfig(data=DataConfig(path=data)) if data.is_dir() else tasks.read_settings(data)
+        if not isinstance(config, RecommendationConfig):
             raise ConfigError(
                 "The doctor examines interactions, and this run has none.",
                 where=f"{data.name}: task",
                 fix="run `penchant run`: its report lists what was repaired, dropped or noticed",
             )
         dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
-        dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
+        dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
         diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
         say(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
 

@@ -101,7 +101,7 @@ class Table:
             fix = nearest(str(model), known)
             raise ConfigError(f"There is no {self.kind} {model!r}.", where=f"{where}.model", fix=fix)
         cls = self.load(model)
-        return cls(cls.Config.read(settings, where=where), name=name)
+        return cls(cls.config_class.read(settings, where=where), name=name)
 
     def _import(self, point: EntryPoint) -> Any:
         try:

@@ -434,7 +434,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Parts:
+class SampleSplit:
     """Samples in three parts that share no sample and no group; rows of a `Samples`, ascending.
 
     Attributes:

@@ -32,7 +32,7 @@ KIND_WEIGHTS = {
 """Default weight of each kind of event; any other kind weighs 1."""
 
 
-class Config(Settings):
+class HistoriesConfig(Settings):
     """What an event says about interest."""
 
     kinds: dict[str, float] = {}
@@ -47,7 +47,7 @@ class Config(Settings):
     """Most recent events kept for each user; None keeps all."""
 
 
-def kind_weights(config: Config) -> dict[str, float]:
+def kind_weights(config: HistoriesConfig) -> dict[str, float]:
     """Return the weight of each kind by its name in lower case; a kind that is not named weighs 1."""
     return {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
 
@@ -56,7 +56,7 @@ def event_weights(
     by_kind: Float32[np.ndarray, " events"],
     value: Float32[np.ndarray, " events"],
     is_unhappy: Bool[np.ndarray, " events"],
-    config: Config,
+    config: HistoriesConfig,
 ) -> Float32[np.ndarray, " events"]:
     """Return the weight of each event.
 
@@ -71,7 +71,7 @@ def event_weights(
     return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
 
 
-def table_weights(table: pl.DataFrame, config: Config) -> Float32[np.ndarray, " events"]:
+def table_weights(table: pl.DataFrame, config: HistoriesConfig) -> Float32[np.ndarray, " events"]:
     """Return the weight of each row of an interactions table; kinds without a weight are logged once."""
     weights = kind_weights(config)
     unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))

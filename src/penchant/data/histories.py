@@ -22,14 +22,14 @@ import polars as pl
 from jaxtyping import Int32, Int64, UInt64
 
 from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions, Vocabulary
-from penchant.data.event_weights import Config, event_weights, kind_weights, table_weights
+from penchant.data.event_weights import HistoriesConfig, event_weights, kind_weights, table_weights
 from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 
 def build_histories(
     interactions: Interactions,
     items: Vocabulary,
-    config: Config,
+    config: HistoriesConfig,
     *,
     users: Sequence[str] | None = None,
     seed: int = 0,
@@ -87,7 +87,7 @@ class Event:
 
 
 def add_events(
-    history: Histories, events: Sequence[Event], items: Vocabulary, config: Config, *, seed: int = 0
+    history: Histories, events: Sequence[Event], items: Vocabulary, config: HistoriesConfig, *, seed: int = 0
 ) -> Histories:
     """Return one user's history with events added: what `build_histories` makes of all of them in one table.
 

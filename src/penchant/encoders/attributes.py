@@ -16,7 +16,18 @@ from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
 
 
-class Attributes(Encoder["Attributes.Config"]):
+class AttributesConfig(Settings):
+    """Settings of attributes."""
+
+    bumps: int = 12
+    """Bumps for each number."""
+    min_items: int = 2
+    """Fewest items of a category."""
+    max_categories: int = 2000
+    """Most frequent categories kept of each column."""
+
+
+class Attributes(Encoder[AttributesConfig]):
     """One-hot (or many-hot) categories, and numbers as overlapping bumps over their quantiles.
 
     Learns the categories of the whole catalog; those of fewer than `min_items` items say nothing and are left out.
@@ -27,15 +38,7 @@ class Attributes(Encoder["Attributes.Config"]):
     cost = "light"
     whole_catalog = True
 
-    class Config(Settings):
-        """Settings of attributes."""
-
-        bumps: int = 12
-        """Bumps for each number."""
-        min_items: int = 2
-        """Fewest items of a category."""
-        max_categories: int = 2000
-        """Most frequent categories kept of each column."""
+    config_class = AttributesConfig
 
     def weights(self) -> Any:
         return None

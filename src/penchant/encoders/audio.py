@@ -24,7 +24,16 @@ RATE = 16_000
 SILENCE = 1e-10
 
 
-class Mel(Encoder["Mel.Config"]):
+class MelConfig(Settings):
+    """Mel's settings."""
+
+    bands: int = 64
+    """Mel bands."""
+    cepstra: int = 20
+    """Cepstral coefficients."""
+
+
+class Mel(Encoder[MelConfig]):
     """Mean, spread and movement of log-mel bands, cepstra, chroma and spectral shape; no weights, 4 ms a clip.
 
     Source: Davis & Mermelstein, TASSP 1980 (cepstra); Tzanetakis & Cook, TSAP 2002 (statistics over a clip).
@@ -34,13 +43,7 @@ class Mel(Encoder["Mel.Config"]):
     licence = "none needed"
     cost = "light"
 
-    class Config(Settings):
-        """Mel's settings."""
-
-        bands: int = 64
-        """Mel bands."""
-        cepstra: int = 20
-        """Cepstral coefficients."""
+    config_class = MelConfig
 
     def weights(self) -> Any:
         return None
@@ -52,7 +55,11 @@ class Mel(Encoder["Mel.Config"]):
         return np.stack(prepared)
 
 
-class Whisper(Encoder["Whisper.Config"]):
+class WhisperConfig(Settings):
+    """Whisper has nothing to set."""
+
+
+class Whisper(Encoder[WhisperConfig]):
     """States of Whisper tiny's encoder, mean and spread over the frames that hold sound, 768 numbers; comes as a wheel.
 
     Hears the first 30 seconds.
@@ -66,8 +73,7 @@ class Whisper(Encoder["Whisper.Config"]):
     cost = "heavy"
     batch_size = 4
 
-    class Config(Settings):
-        """Whisper has nothing to set."""
+    config_class = WhisperConfig
 
     @cached_property
     def _model(self) -> Any:
@@ -96,7 +102,16 @@ class Whisper(Encoder["Whisper.Config"]):
         return np.stack(pooled)
 
 
-class TransformersAudio(Pretrained["TransformersAudio.Config"]):
+class TransformersAudioConfig(PretrainedConfig):
+    """Settings of a transformers sound model."""
+
+    max_seconds: float = 30.0
+    """Seconds read of each clip."""
+    window_seconds: float | None = None
+    """Longest piece the model hears at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
+
+
+class TransformersAudio(Pretrained[TransformersAudioConfig]):
     """Any transformers sound model (CLAP, wav2vec 2.0, AST, Whisper's encoder), by hub id or folder.
 
     A clip longer than the model's window is cut into equal windows whose vectors are averaged; the models' own way is to
@@ -109,13 +124,7 @@ class TransformersAudio(Pretrained["TransformersAudio.Config"]):
     batch_size = 4
     extra = "audio"
 
-    class Config(PretrainedConfig):
-        """Settings of a transformers sound model."""
-
-        max_seconds: float = 30.0
-        """Seconds read of each clip."""
-        window_seconds: float | None = None
-        """Longest piece the model hears at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
+    config_class = TransformersAudioConfig
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:

@@ -104,7 +104,7 @@ def encode_catalog(
 def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     """Return the encoder of one channel, its model not yet loaded."""
     cls = ENCODERS.load(config.encoder)
-    encoder: Encoder = cls(cls.Config.read(config.options, where=f"content.{name}.options"))
+    encoder: Encoder = cls(cls.config_class.read(config.options, where=f"content.{name}.options"))
     return encoder
 
 

@@ -79,11 +79,14 @@ class PooledStates(Encoder[PoolingT_co]):
         return np.asarray(pooled.float().numpy(), np.float32)
 
 
-class CausalLM(PooledStates["CausalLM.Config"], Pretrained["CausalLM.Config"]):
+class CausalLMConfig(PretrainedConfig, PoolingConfig):
+    """Settings of a causal language model."""
+
+
+class CausalLM(PooledStates[CausalLMConfig], Pretrained[CausalLMConfig]):
     """Any causal language model of transformers (GPT-2, Llama, Qwen, SmolLM), by hub id or folder."""
 
-    class Config(PretrainedConfig, PoolingConfig):
-        """Settings of a causal language model."""
+    config_class = CausalLMConfig
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
@@ -93,7 +96,14 @@ class CausalLM(PooledStates["CausalLM.Config"], Pretrained["CausalLM.Config"]):
         return _ready(self.part(AutoTokenizer), self.network(AutoModel)[0])
 
 
-class SmolLM2(PooledStates["SmolLM2.Config"]):
+class SmolLM2Config(PoolingConfig):
+    """SmolLM2's settings."""
+
+    cache: Path = Path("runs/cache/models")
+    """Folder of the plain copy; relative to where the command is given."""
+
+
+class SmolLM2(PooledStates[SmolLM2Config]):
     """SmolLM2-135M-Instruct, 576 numbers, English; comes as a wheel, so no hub is needed.
 
     Unpacking its four-bit file takes 20 s, so a plain copy (270 MB) is kept and read from then on.
@@ -104,11 +114,7 @@ class SmolLM2(PooledStates["SmolLM2.Config"]):
     dim = 576
     licence = "Apache-2.0"
 
-    class Config(PoolingConfig):
-        """SmolLM2's settings."""
-
-        cache: Path = Path("runs/cache/models")
-        """Folder of the plain copy; relative to where the command is given."""
+    config_class = SmolLM2Config
 
     def weights(self) -> Any:
         smollm2_wheel()

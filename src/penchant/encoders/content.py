@@ -21,10 +21,10 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog
 from penchant.data.media import (
     MediaLimits,
+    load_audio,
+    load_image,
     load_mesh,
-    load_picture,
     load_signal,
-    load_sound,
     open_video,
     resolve,
     split_key,
@@ -166,14 +166,14 @@ def _file(root: Path, relative: str, modality: str) -> tuple[Path, str | None]:
 def _load(root: Path, relative: str, modality: str, limits: MediaLimits) -> Any:
     path, key = _file(root, relative, modality)
     if modality == "image":
-        return load_picture(path, limits, max_side=PICTURE_SIDE)
+        return load_image(path, limits, max_side=PICTURE_SIDE)
     if modality == "video":
         return open_video(path, limits)
     if modality == "mesh":
         return load_mesh(path, limits)
     if modality == "signal":
         return load_signal(path, key, limits)
-    return load_sound(path, limits, rate=RATE, loudness=LOUDNESS)
+    return load_audio(path, limits, rate=RATE, loudness=LOUDNESS)
 
 
 def _max_bytes(modality: str, limits: MediaLimits) -> int:

@@ -30,7 +30,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
         version: Raised when the code changes so that equal content gives other numbers; old vectors are then not used again.
     """
 
-    Config: ClassVar[type[Settings]]
+    config_class: ClassVar[type[Settings]]
     modality: ClassVar[str]
     dim: ClassVar[int | None] = None
     licence: ClassVar[str]
@@ -40,7 +40,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
     version: ClassVar[int] = 1
 
     def __init__(self, config: SettingsT_co | None = None) -> None:
-        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
+        self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
 
     @abstractmethod
     def weights(self) -> Any:

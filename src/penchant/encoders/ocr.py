@@ -20,9 +20,9 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Samples
-from penchant.data.media import MediaLimits, load_picture, resolve
+from penchant.data.media import MediaLimits, load_image, resolve
 from penchant.encoders.content import find_content
-from penchant.encoders.text_extraction import Scribe, Words, check_free, put_into_words, with_words
+from penchant.encoders.text_extraction import ExtractedText, TextExtractor, check_free, put_into_words, with_words
 from penchant.language.hub import package_folder, unloadable
 
 MODEL = "rapidocr"
@@ -45,7 +45,7 @@ class OcrConfig(Settings):
     """Pixels the shorter side is enlarged to where lines are looked for; fewer is faster and misses small print."""
 
 
-class Reader:
+class OcrReader:
     """A reader that always finds the same words in the same picture."""
 
     def __init__(self, config: OcrConfig) -> None:
@@ -112,7 +112,7 @@ def read_samples_pictures(samples: Samples, config: OcrConfig | None, limits: Me
     if config is None or "image" not in samples.media_columns:
         return samples
     check_free(samples.table.columns, config.into, "ocr")
-    written, findings = read_pictures(samples.catalog(), Reader(config), limits, cache=cache)
+    written, findings = read_pictures(samples.catalog(), OcrReader(config), limits, cache=cache)
     return with_words(samples, config.into, written, findings)
 
 
@@ -126,14 +126,14 @@ def read_items_pictures(dataset: Dataset, config: OcrConfig | None, limits: Medi
     if config is None or "image" not in catalog.media_columns:
         return dataset
     check_free(catalog.table.columns, config.into, "ocr")
-    written, findings = read_pictures(catalog, Reader(config), limits, cache=cache)
+    written, findings = read_pictures(catalog, OcrReader(config), limits, cache=cache)
     table = catalog.table.with_columns(pl.Series(config.into, written, pl.String))
     catalog = replace(catalog, table=table, text_columns=(*catalog.text_columns, config.into))
     return replace(dataset, catalog=catalog, findings=(*dataset.findings, *findings))
 
 
 def read_pictures(
-    catalog: Catalog, reader: Reader, limits: MediaLimits, *, cache: Path | None
+    catalog: Catalog, reader: OcrReader, limits: MediaLimits, *, cache: Path | None
 ) -> tuple[list[str | None], list[Finding]]:
     """Return what stands written in each picture of a catalog, None where nothing does, and what was noticed.
 
@@ -145,7 +145,7 @@ def read_pictures(
     """
     content = find_content(catalog, [], "image", limits, where="ocr")
     content = replace(content, load=lambda row: _larger(catalog, row, reader.config.max_side, limits))
-    scribe = Scribe("read pictures", reader.provenance, reader.load, reader.read)
+    scribe = TextExtractor("read pictures", reader.provenance, reader.load, reader.read)
     words = put_into_words(content, scribe, cache=cache, mark=fingerprint(reader.provenance))
     return words.texts, _findings(words)
 
@@ -153,10 +153,10 @@ def read_pictures(
 def _larger(catalog: Catalog, row: int, max_side: int, limits: MediaLimits) -> Image.Image:
     """Open a picture larger than encoders want it, since print is small."""
     relative = str(catalog.table[catalog.media_columns["image"]][row])
-    return load_picture(resolve(catalog.media_root or Path(), relative), limits, max_side=max_side)
+    return load_image(resolve(catalog.media_root or Path(), relative), limits, max_side=max_side)
 
 
-def _findings(words: Words) -> list[Finding]:
+def _findings(words: ExtractedText) -> list[Finding]:
     shown = tuple(text.replace("\n", " / ") for text in words.first())
     advice = message("what stands written in these pictures is read as words")
     found = [Finding("ocr.read", words.num_worded, words.num_files, "kept", shown, advice)]

@@ -29,7 +29,11 @@ MODALITY_WORDS = {
 ORDER_FIX = "give one row for each item in the catalog's order, or a Parquet file with item_id and vector"
 
 
-class Precomputed(Encoder["Precomputed.Config"]):
+class PrecomputedConfig(Settings):
+    """Nothing to set here: `path` and `modality` stand in the channel itself."""
+
+
+class Precomputed(Encoder[PrecomputedConfig]):
     """Vectors of your own, from a file: `path` of the channel names it, `modality` says what they describe.
 
     As an encoder it hands a vector on as it is; the file of a catalog is read by `read_vectors`.
@@ -39,8 +43,7 @@ class Precomputed(Encoder["Precomputed.Config"]):
     licence = "your own"
     cost = "light"
 
-    class Config(Settings):
-        """Nothing to set here: `path` and `modality` stand in the channel itself."""
+    config_class = PrecomputedConfig
 
     def weights(self) -> Any:
         return None

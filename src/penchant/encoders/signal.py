@@ -15,8 +15,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import EncoderError
-from penchant.data.media.alignment import Config as AlignConfig
-from penchant.data.media.alignment import align
+from penchant.data.media.alignment import AlignmentConfig, align
 from penchant.data.media.signals import Signal
 from penchant.encoders.encoder import Encoder
 
@@ -24,7 +23,7 @@ HOURS = 24
 
 
 @dataclass(frozen=True)
-class Series:
+class RegularSignal:
     """A signal on an even axis of time.
 
     Attributes:
@@ -36,7 +35,26 @@ class Series:
     hour: Int64[np.ndarray, " steps"]
 
 
-class SignalStatistics(Encoder["SignalStatistics.Config"]):
+class SignalStatisticsConfig(Settings):
+    """How signals are resampled and cut."""
+
+    channels: list[str] | None = None
+    """Channels read, by name; None reads all, which must then be the same in every signal."""
+    step_seconds: float = Field(60.0, gt=0)
+    """Seconds between two readings after resampling."""
+    resample: Literal["window", "interpolate", "nearest", "hold"] = "window"
+    """window: mean of the readings in each step, for signals as fast or faster. The others fill in between slower ones."""
+    max_gap_seconds: float | None = Field(300.0, gt=0)
+    """Longer gaps are masked, shorter ones filled (not for `window`, which fills none)."""
+    window_seconds: float = Field(3600.0, gt=0)
+    """Length of the windows over which statistics are taken."""
+    log: bool = False
+    """Take log(1 + x) of channels without negative values first, for counts with rare large ones."""
+    max_steps: int = Field(200_000, ge=2)
+    """Steps kept of each signal."""
+
+
+class SignalStatistics(Encoder[SignalStatisticsConfig]):
     """Level, spread, shape and rhythm of each channel over windows, and its course over the day; no weights, milliseconds a signal.
 
     Statistics of each window come as their mean and spread over the windows. Signals with dates add the mean of each hour and
@@ -50,40 +68,24 @@ class SignalStatistics(Encoder["SignalStatistics.Config"]):
     cost = "light"
     batch_size = 16
 
-    class Config(Settings):
-        """How signals are resampled and cut."""
-
-        channels: list[str] | None = None
-        """Channels read, by name; None reads all, which must then be the same in every signal."""
-        step_seconds: float = Field(60.0, gt=0)
-        """Seconds between two readings after resampling."""
-        resample: Literal["window", "interpolate", "nearest", "hold"] = "window"
-        """window: mean of the readings in each step, for signals as fast or faster. The others fill in between slower ones."""
-        max_gap_seconds: float | None = Field(300.0, gt=0)
-        """Longer gaps are masked, shorter ones filled (not for `window`, which fills none)."""
-        window_seconds: float = Field(3600.0, gt=0)
-        """Length of the windows over which statistics are taken."""
-        log: bool = False
-        """Take log(1 + x) of channels without negative values first, for counts with rare large ones."""
-        max_steps: int = Field(200_000, ge=2)
-        """Steps kept of each signal."""
+    config_class = SignalStatisticsConfig
 
     def weights(self) -> Any:
         return None
 
-    def prepare(self, raw: Signal) -> Series:
+    def prepare(self, raw: Signal) -> RegularSignal:
         raw = self._chosen(raw)
         step = self.config.step_seconds
         first = np.floor(raw.stream.at[0] / step) * step
         count = min(self.config.max_steps, int((raw.stream.at[-1] - first) // step) + 1)
         times = first + step * np.arange(count)
-        how = AlignConfig(method=self.config.resample, max_gap_seconds=self.config.max_gap_seconds)
+        how = AlignmentConfig(method=self.config.resample, max_gap_seconds=self.config.max_gap_seconds)
         values, known = align(raw.stream, times, how)
         if self.config.log:
             positive = np.where(known, values, 0).min(axis=0) >= 0
             values = np.where(positive, np.log1p(np.where(positive, values, 0)), values)
         hour = times // 3600 - first // 86_400 * HOURS if raw.is_dated else np.full(count, -1)
-        return Series(np.where(known, values, np.nan).astype(np.float32), hour.astype(np.int64))
+        return RegularSignal(np.where(known, values, np.nan).astype(np.float32), hour.astype(np.int64))
 
     def _chosen(self, raw: Signal) -> Signal:
         """Return the channels that are read; one the signal lacks is missing throughout."""
@@ -96,7 +98,7 @@ class SignalStatistics(Encoder["SignalStatistics.Config"]):
                 values[:, place] = raw.stream.values[:, raw.channels.index(name)]
         return replace(raw, stream=replace(raw.stream, values=values), channels=tuple(wanted))
 
-    def encode(self, prepared: Sequence[Series]) -> Float32[np.ndarray, "batch dim"]:
+    def encode(self, prepared: Sequence[RegularSignal]) -> Float32[np.ndarray, "batch dim"]:
         widths = sorted({series.values.shape[1] for series in prepared})
         if len(widths) > 1:
             raise EncoderError(
@@ -145,7 +147,7 @@ def _describe(
     return np.stack([mean, spread, low, high, skew, rest, rough, np.clip(memory, -1, 1)], axis=-1)
 
 
-def _by_day(series: Series) -> Float32[np.ndarray, " dim"]:
+def _by_day(series: RegularSignal) -> Float32[np.ndarray, " dim"]:
     """Return each channel's mean by hour, their spread over days, and how stable and how broken the rhythm is; 0 without dates."""
     channels = series.values.shape[1]
     if series.hour[0] < 0:

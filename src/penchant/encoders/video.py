@@ -26,14 +26,29 @@ from penchant.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Clip:
+class VideoClip:
     """A video's frames and sound, each prepared by its own encoder; either may be missing."""
 
     frames: list[Any]
     sound: Any | None
 
 
-class FramesAndSound(Encoder["FramesAndSound.Config"]):
+class FramesAndSoundConfig(Settings):
+    """Who looks, who listens, and how often."""
+
+    picture: str = "efficientnet"
+    """Encoder of frames (`penchant list encoders`)."""
+    picture_options: dict[str, Any] = {}
+    """Its settings."""
+    sound: str = "mel"
+    """Encoder of the sound track."""
+    sound_options: dict[str, Any] = {}
+    """Its settings."""
+    frames: int = Field(8, ge=1)
+    """Frames looked at, evenly spaced."""
+
+
+class FramesAndSound(Encoder[FramesAndSoundConfig]):
     """Mean and spread of its frames' vectors, and its sound's vector, each of length 1; two numbers say which were there.
 
     A video without sound, or without picture, has zeros in that place.
@@ -44,19 +59,7 @@ class FramesAndSound(Encoder["FramesAndSound.Config"]):
     cost = "heavy"
     batch_size = 4
 
-    class Config(Settings):
-        """Who looks, who listens, and how often."""
-
-        picture: str = "efficientnet"
-        """Encoder of frames (`penchant list encoders`)."""
-        picture_options: dict[str, Any] = {}
-        """Its settings."""
-        sound: str = "mel"
-        """Encoder of the sound track."""
-        sound_options: dict[str, Any] = {}
-        """Its settings."""
-        frames: int = Field(8, ge=1)
-        """Frames looked at, evenly spaced."""
+    config_class = FramesAndSoundConfig
 
     @cached_property
     def _picture(self) -> Encoder:
@@ -87,14 +90,16 @@ class FramesAndSound(Encoder["FramesAndSound.Config"]):
         self._sound.load()
         _ = self._widths
 
-    def prepare(self, raw: Video) -> Clip:
+    def prepare(self, raw: Video) -> VideoClip:
         for note in raw.notes():
             logger.info("%s: %s", raw.path.name, note)
         sound = raw.sound(RATE, LOUDNESS)
         frames = raw.frames(self.config.frames, max_side=PICTURE_SIDE)
-        return Clip([self._picture.prepare(f) for f in frames], None if sound is None else self._sound.prepare(sound))
+        return VideoClip(
+            [self._picture.prepare(f) for f in frames], None if sound is None else self._sound.prepare(sound)
+        )
 
-    def encode(self, prepared: Sequence[Clip]) -> Float32[np.ndarray, "batch dim"]:
+    def encode(self, prepared: Sequence[VideoClip]) -> Float32[np.ndarray, "batch dim"]:
         looks, sounds = self._widths
         out = np.zeros((len(prepared), 2 * looks + sounds + 2), np.float32)
         counts = [len(clip.frames) for clip in prepared]
@@ -131,5 +136,5 @@ def _part(name: str, options: dict[str, Any], modality: str, setting: str) -> En
             where=f"the video encoder's {setting}",
             fix="choose another: `penchant list encoders`",
         )
-    encoder: Encoder = cls(cls.Config.read(options, where=f"{setting}_options"))
+    encoder: Encoder = cls(cls.config_class.read(options, where=f"{setting}_options"))
     return encoder

@@ -26,7 +26,14 @@ SIF = 1e-3
 """Words more frequent than this count less the more frequent they are (Arora et al., 2017, section 4)."""
 
 
-class Word2Vec(Encoder["Word2Vec.Config"]):
+class Word2VecConfig(TrainingConfig):
+    """Word2Vec's settings."""
+
+    weighting: Literal["sif", "tfidf", "mean"] = "sif"
+    """sif: frequent words count less, and the common direction is taken out. tfidf: words of few texts count more. mean: all alike."""
+
+
+class Word2Vec(Encoder[Word2VecConfig]):
     """Word2Vec trained on the catalog's own texts, words weighted by how rare they are, the common direction taken out.
 
     For words no general model knows. It reads the texts of all items, of test too, but no label and no event.
@@ -39,11 +46,7 @@ class Word2Vec(Encoder["Word2Vec.Config"]):
     cost = "light"
     whole_catalog = True
 
-    class Config(TrainingConfig):
-        """Word2Vec's settings."""
-
-        weighting: Literal["sif", "tfidf", "mean"] = "sif"
-        """sif: frequent words count less, and the common direction is taken out. tfidf: words of few texts count more. mean: all alike."""
+    config_class = Word2VecConfig
 
     def weights(self) -> Any:
         package_folder("gensim", "words")
@@ -61,7 +64,18 @@ class Word2Vec(Encoder["Word2Vec.Config"]):
         return _without_common(vectors.mean(prepared, _sif(vectors)))
 
 
-class WordFile(Encoder["WordFile.Config"]):
+class WordFileConfig(Settings):
+    """Settings of a file of word vectors."""
+
+    path: Path
+    """Text (.txt, .vec, also .gz), word2vec's .bin, or a folder of saved word vectors."""
+    max_words: int | None = Field(None, ge=1)
+    """Words read from the top of the file, where the frequent ones stand; None reads all."""
+    weighting: Literal["sif", "mean"] = "sif"
+    """sif: frequent words count less; the file's order tells how frequent. mean: all alike."""
+
+
+class WordFile(Encoder[WordFileConfig]):
     """Word vectors from a file: GloVe's text, word2vec's text or binary, or a folder that `WordVectors.save` wrote.
 
     Broken lines are skipped and counted in the log. gensim's own format is refused: it is a pickle.
@@ -74,15 +88,7 @@ class WordFile(Encoder["WordFile.Config"]):
     cost = "light"
     batch_size = 1024
 
-    class Config(Settings):
-        """Settings of a file of word vectors."""
-
-        path: Path
-        """Text (.txt, .vec, also .gz), word2vec's .bin, or a folder of saved word vectors."""
-        max_words: int | None = Field(None, ge=1)
-        """Words read from the top of the file, where the frequent ones stand; None reads all."""
-        weighting: Literal["sif", "mean"] = "sif"
-        """sif: frequent words count less; the file's order tells how frequent. mean: all alike."""
+    config_class = WordFileConfig
 
     def weights(self) -> Any:
         path = self.config.path

@@ -14,7 +14,7 @@ from penchant.models.factory import MemberTables, make_member
 
 
 @dataclass(frozen=True)
-class Plan:
+class AblationArm:
     """A recommender to be fitted: which members, and what they may know.
 
     Attributes:
@@ -27,7 +27,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Variant:
+class PoolMember:
     """A member as one arm needs it.
 
     Attributes:
@@ -39,9 +39,9 @@ class Variant:
     channels: frozenset[str] | None = None
 
 
-def plan_arms(
+def plan_ablation(
     tables: MemberTables, content: Content, *, networks: bool = False
-) -> tuple[list[Plan], dict[str, Variant]]:
+) -> tuple[list[AblationArm], dict[str, PoolMember]]:
     """Return the arms, the one with everything first, and the pool of members they need.
 
     Arms: all; behaviour alone; each modality alone; all but each modality. A member that reads several modalities is fitted
@@ -56,7 +56,7 @@ def plan_arms(
     quick = {name: t for name, t in tables.items() if networks or not make_member(name, t).is_costly}
     asked = [(everything, tables)]
     asked += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]
-    pool: dict[str, Variant] = {}
+    pool: dict[str, PoolMember] = {}
     plans = []
     for uses, taking_part in asked:
         names = []
@@ -67,13 +67,13 @@ def plan_arms(
                 pool[key] = variant
                 names.append(key)
         if names:
-            plans.append(Plan(uses, tuple(names)))
+            plans.append(AblationArm(uses, tuple(names)))
     return plans, pool
 
 
 def _member_for(
     name: str, table: Mapping[str, Any], uses: frozenset[str], modality: Mapping[str, str], content: Content
-) -> tuple[str, Variant] | None:
+) -> tuple[str, PoolMember] | None:
     """Return the member as this arm may have it, None where nothing of it is left."""
     member = make_member(name, table)
     reads = member.channels(content)
@@ -83,8 +83,8 @@ def _member_for(
     if reads and not kept and not member.stands_without_content:
         return None
     if len(kept) == len(reads):
-        return name, Variant(table)
-    return f"{name} [{', '.join(sorted(kept)) or 'no content'}]", Variant(_only(table, kept), kept)
+        return name, PoolMember(table)
+    return f"{name} [{', '.join(sorted(kept)) or 'no content'}]", PoolMember(_only(table, kept), kept)
 
 
 def _only(table: Mapping[str, Any], kept: frozenset[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Classifiers weighed, probabilities calibrated, thresholds and doubts set: all on validation, never on test.
 
-In: validation labels, and logarithms of probability of the members. Out: a `Combined`.
+In: validation labels, and logarithms of probability of the members. Out: a `CombinedClassifier`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from penchant.classifiers.combined import (
     TINY,
     Calibration,
     CalibrationKind,
-    Combined,
-    Decision,
+    ClassifierEnsemble,
+    CombinedClassifier,
+    DecisionRule,
     Probability,
-    Stack,
     log_odds,
     shares,
 )
@@ -43,7 +43,7 @@ LEAST = 0.01
 On a small validation set the fitted slope is negative by chance, and every ranking of that fit would be upside down."""
 
 
-class Config(Settings):
+class CalibrationConfig(Settings):
     """What is tuned on validation."""
 
     calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
@@ -65,8 +65,8 @@ def combine(
     labels: Int64[np.ndarray, " samples"],
     prior: Float64[np.ndarray, " classes"],
     classes: Sequence[str],
-    config: Config,
-) -> Combined:
+    config: CalibrationConfig,
+) -> CombinedClassifier:
     """Return the members as one classifier.
 
     Args:
@@ -84,9 +84,9 @@ def combine(
     probability = calibration.apply(logits)
     costs = np.array([config.costs.get(name, 1.0) for name in classes])
     factor = choose_factors(probability, labels, config.aim, costs)
-    decision = Decision(factor)
+    decision = DecisionRule(factor)
     sure = choose_doubt(decision, probability, labels, config.sure, config.max_asked)
-    return Combined(stack, calibration, Decision(factor, sure))
+    return CombinedClassifier(stack, calibration, DecisionRule(factor, sure))
 
 
 def fit_stack(
@@ -95,7 +95,7 @@ def fit_stack(
     present: Mapping[str, Bool[np.ndarray, " samples"]],
     labels: Int64[np.ndarray, " samples"],
     prior: Float64[np.ndarray, " classes"],
-) -> Stack:
+) -> ClassifierEnsemble:
     """Return non-negative weights and class biases of least cross-entropy, pulled a little toward equal weights."""
     each = np.stack([found[name] for name in members], axis=1)  # (N, M, C)
     there = np.stack([present[name] for name in members], axis=1)
@@ -104,7 +104,7 @@ def fit_stack(
     count, num_members, num_classes = each.shape
     even = np.full(num_members, 1.0 / num_members)
     if not count:
-        return Stack(tuple(members), even, np.zeros(num_classes), prior)
+        return ClassifierEnsemble(tuple(members), even, np.zeros(num_classes), prior)
     truth = np.eye(num_classes)[labels]
 
     def loss(parameters: np.ndarray) -> float:
@@ -117,10 +117,10 @@ def fit_stack(
     bounds = [(0.0, None)] * num_members + [(None, None)] * num_classes
     best = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
     weight = best[:num_members] if best[:num_members].sum() > LEAST else LEAST * even
-    return Stack(tuple(members), weight, best[num_members:], prior)
+    return ClassifierEnsemble(tuple(members), weight, best[num_members:], prior)
 
 
-def is_flat(row: Combined) -> bool:
+def is_flat(row: CombinedClassifier) -> bool:
     """Return whether validation ranks the classes the other way round than training, so that weight or slope was held at `LEAST`."""
     slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
     return bool(row.stack.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
@@ -165,7 +165,11 @@ def choose_factors(
 
 
 def choose_doubt(
-    decision: Decision, probability: Probability, labels: Int64[np.ndarray, " samples"], wanted: float, max_asked: float
+    decision: DecisionRule,
+    probability: Probability,
+    labels: Int64[np.ndarray, " samples"],
+    wanted: float,
+    max_asked: float,
 ) -> float:
     """Return the confidence below which a person is asked: the lowest that makes the rest right often enough.
 

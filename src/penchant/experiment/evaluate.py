@@ -1,6 +1,6 @@
 """From a trained recommender and a test it never saw to a report.
 
-In: `Trained`, the test's histories and truth. Out: `ReportData`: league, ablation, slices, yes-or-no, examples.
+In: `FittedRecommenders`, the test's histories and truth. Out: `ReportData`: league, ablation, slices, yes-or-no, examples.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
-from penchant.experiment.evaluate_interest import ask_interest
-from penchant.experiment.fit import OURS, Row, Stage, Trained
+from penchant.experiment.evaluate_interest import evaluate_interest
+from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.explanation.attribution import attribute
-from penchant.fusion.late import Weights
+from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
-from penchant.metrics.beyond_accuracy import Variety, attribute_vectors, variety
+from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, beyond_accuracy
 from penchant.metrics.comparison import Cost, compare
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import (
-    Labels,
+    GroupLabels,
     Slice,
     history_labels,
     popularity_labels,
@@ -35,12 +35,12 @@ from penchant.metrics.slices import (
     slice_items,
     slice_users,
 )
-from penchant.reporting.report import Band, Coverage, Example, ReportData, Shown
+from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand
 
 VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
 
-class Config(Settings):
+class EvaluationConfig(Settings):
     """What is measured."""
 
     ks: list[int] = [5, 10, 20, 50]
@@ -60,7 +60,7 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Assessed:
+class EvaluationResults:
     """What the test said.
 
     Attributes:
@@ -73,13 +73,13 @@ class Assessed:
 
 
 def assess(
-    trained: Trained,
-    validation: Stage,
-    test: Stage,
+    trained: FittedRecommenders,
+    validation: HoldOut,
+    test: HoldOut,
     dataset: Dataset,
     split: Split,
     content: Content,
-    config: Config,
+    config: EvaluationConfig,
     *,
     name: str,
     seed: int,
@@ -125,7 +125,9 @@ def assess(
         ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
         group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
         slices=tuple(_slices(assessed, league.best_baseline, test, split, catalog, content, config)),
-        classified=tuple(ask_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)),
+        classified=tuple(
+            evaluate_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)
+        ),
         variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
         weights=dict(trained.ours.weights),
         bands=tuple(_bands(trained.ours.weights)),
@@ -133,13 +135,13 @@ def assess(
     )
 
 
-def _bands(weights: Weights) -> Iterator[Band]:
+def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
     ends = (0, *weights.starts, None)
     for first, end, own in zip(ends[:-1], ends[1:], weights.bands, strict=False):
-        yield Band(first or 0, None if end is None else end - 1, own)
+        yield WeightBand(first or 0, None if end is None else end - 1, own)
 
 
-def _chosen(test: Stage, limit: int | None) -> Stage:
+def _chosen(test: HoldOut, limit: int | None) -> HoldOut:
     """Keep users with something to find, evenly spaced where there are too many."""
     users = np.flatnonzero(np.bincount(test.truth.user_index(), test.truth.weight > 0, len(test.truth)) > 0)
     if limit is not None and len(users) > limit:
@@ -147,35 +149,41 @@ def _chosen(test: Stage, limit: int | None) -> Stage:
     return replace(test, histories=test.histories.take(users), truth=test.truth.take(users))
 
 
-def _rank(trained: Trained, test: Stage, config: Config) -> Assessed:
+def _rank(trained: FittedRecommenders, test: HoldOut, config: EvaluationConfig) -> EvaluationResults:
     rows = {row.name: row.weights for row in trained.rows}
     lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
     tables = {name: measure(found, test.truth, ks=config.ks) for name, found in lists.items()}
-    return Assessed(tables, lists)
+    return EvaluationResults(tables, lists)
 
 
-def _cost(row: Row, trained: Trained, num_users: int) -> Cost:
+def _cost(row: LeaderboardEntry, trained: FittedRecommenders, num_users: int) -> Cost:
     fit = sum(trained.seconds[name] for name in row.weights)
     score = sum(trained.pool.seconds.get(name, 0.0) for name in row.weights)
     return Cost(fit, 1000 * score / max(num_users, 1))
 
 
-def _arms(trained: Trained, assessed: Assessed) -> list[Arm]:
+def _arms(trained: FittedRecommenders, assessed: EvaluationResults) -> list[Arm]:
     users = next(iter(assessed.tables.values())).height
     arms = {row.uses: row for row in trained.rows if row.uses}  # of two that use the same, the one without networks
     return [Arm(row.uses, assessed.tables[row.name], _cost(row, trained, users)) for row in arms.values()]
 
 
-def _group_gains(arms: list[Arm], users: Users | None, test: Stage, config: Config) -> list[GroupGain]:
+def _group_gains(arms: list[Arm], users: Users | None, test: HoldOut, config: EvaluationConfig) -> list[GroupGain]:
     if config.group is None or users is None or config.group not in users.table.columns or len(arms) < 3:
         return []
     ids = test.histories.user_ids
     known = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
-    return gains_by_group(arms, Labels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.at}")
+    return gains_by_group(arms, GroupLabels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.at}")
 
 
 def _slices(
-    assessed: Assessed, baseline: str, test: Stage, split: Split, catalog: Catalog, content: Content, config: Config
+    assessed: EvaluationResults,
+    baseline: str,
+    test: HoldOut,
+    split: Split,
+    catalog: Catalog,
+    content: Content,
+    config: EvaluationConfig,
 ) -> list[Slice]:
     ids = test.histories.user_ids
     found = slice_users(
@@ -185,7 +193,9 @@ def _slices(
         user_ids=ids,
         metric=f"recall@{config.at}",
     )
-    labels: dict[str, Labels] = {message("popularity of the true item"): popularity_labels(_popularity(split, catalog))}
+    labels: dict[str, GroupLabels] = {
+        message("popularity of the true item"): popularity_labels(_popularity(split, catalog))
+    }
     labels |= {
         message("{channels} of the true item", channels=channel_names([name])): presence_labels(e)
         for name, e in content.channels.items()
@@ -202,8 +212,13 @@ def _popularity(split: Split, catalog: Catalog) -> np.ndarray:
 
 
 def _variety(
-    trained: Trained, assessed: Assessed, split: Split, catalog: Catalog, content: Content, config: Config
-) -> list[Variety]:
+    trained: FittedRecommenders,
+    assessed: EvaluationResults,
+    split: Split,
+    catalog: Catalog,
+    content: Content,
+    config: EvaluationConfig,
+) -> list[BeyondAccuracy]:
     categories = [c for c in catalog.attribute_columns if not catalog.table[c].dtype.is_numeric()]
     vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
     if vectors is None and content.fused is not None:
@@ -211,12 +226,14 @@ def _variety(
     popularity, users = _popularity(split, catalog), split.train.table["user_id"].n_unique()
     names = [OURS, *(row.name for row in trained.rows if row.role == "baseline")]
     return [
-        variety(n, assessed.lists[n].item_index, config.at, popularity=popularity, num_users=users, vectors=vectors)
+        beyond_accuracy(
+            n, assessed.lists[n].item_index, config.at, popularity=popularity, num_users=users, vectors=vectors
+        )
         for n in names
     ]
 
 
-def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:
+def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[str, ...]:
     pool = (
         message("the whole catalog")
         if test.candidates is None
@@ -239,7 +256,7 @@ def _protocol(split: Split, test: Stage, config: Config) -> tuple[str, ...]:
     )
 
 
-def _sizes(dataset: Dataset, split: Split, test: Stage) -> dict[str, int]:
+def _sizes(dataset: Dataset, split: Split, test: HoldOut) -> dict[str, int]:
     return {
         "users": dataset.interactions.table["user_id"].n_unique(),
         "items": len(dataset.catalog),
@@ -251,16 +268,21 @@ def _sizes(dataset: Dataset, split: Split, test: Stage) -> dict[str, int]:
     }
 
 
-def _coverage(content: Content) -> list[Coverage]:
+def _coverage(content: Content) -> list[ChannelCoverage]:
     return [
-        Coverage(name, e.modality, len(e.present), int(e.present.sum()), int((e.usable & ~e.present).sum()))
+        ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum()), int((e.usable & ~e.present).sum()))
         for name, e in content.channels.items()
     ]
 
 
 def _examples(
-    trained: Trained, lists: Recommendations, test: Stage, catalog: Catalog, content: Content, config: Config
-) -> list[Example]:
+    trained: FittedRecommenders,
+    lists: Recommendations,
+    test: HoldOut,
+    catalog: Catalog,
+    content: Content,
+    config: EvaluationConfig,
+) -> list[UserExample]:
     """Show a few users with middling histories, chosen by their place in the list, not by how well they did."""
     lengths = test.histories.lengths()
     middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
@@ -278,14 +300,14 @@ def _examples(
             replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
             for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)
         ]
-        found.append(Example(history.user_ids[0], past, tuple(best)))
+        found.append(UserExample(history.user_ids[0], past, tuple(best)))
     return found
 
 
-def _shown(catalog: Catalog, titles: list[str], row: int) -> Shown:
+def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:
     def media(modality: str) -> Path | None:
         column = catalog.media_columns.get(modality)
         path = catalog.table[column][row] if column and catalog.media_root else None
         return catalog.media_root / path if path and catalog.media_root else None
 
-    return Shown(titles[row], picture=media("image"), sound=media("audio"))
+    return ShownItem(titles[row], picture=media("image"), sound=media("audio"))

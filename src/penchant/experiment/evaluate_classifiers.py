@@ -1,6 +1,6 @@
 """A trained classifier meets the test: who says what of samples that nobody learned from.
 
-In: what was fitted on train and validation, and the division into parts or folds. Out: `Labelled`, and the report around it.
+In: what was fitted on train and validation, and the division into parts or folds. Out: `ClassificationResults`, and the report around it.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Parts, Samples
-from penchant.data.split.samples import Config as SplitConfig
-from penchant.data.split.samples import fold_samples
+from penchant.core.schema import Finding, Samples, SampleSplit
+from penchant.data.split.samples import SampleSplitConfig, fold_samples
 from penchant.experiment.calibration import LEAST, is_flat
-from penchant.experiment.fit_classifiers import Config as FitConfig
-from penchant.experiment.fit_classifiers import Fitted, fit, look
-from penchant.metrics.classification import judge
-from penchant.metrics.classification_results import Answers, Labelled
-from penchant.metrics.intervals import Config as IntervalConfig
+from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit, look
+from penchant.metrics.classification import evaluate_classification
+from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
+from penchant.metrics.intervals import IntervalConfig
 from penchant.metrics.within_folds import FoldOrder
-from penchant.reporting.report import Coverage, ReportData
+from penchant.reporting.report import ChannelCoverage, ReportData
 
 OURS = "penchant"
 COMMONEST = message("the commonest class")
@@ -36,7 +34,7 @@ Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Row to probabilities, answers and doubts."""
 
 
-class Config(Settings):
+class ClassifierEvaluationConfig(Settings):
     """What is measured."""
 
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
@@ -53,19 +51,19 @@ class Config(Settings):
 
 
 def assess(
-    fitted: Fitted,
+    fitted: FittedClassifiers,
     tables: Mapping[str, Mapping[str, Any]],
-    view: View,
+    view: ContentBatch,
     samples: Samples,
-    parts: Parts,
-    split: SplitConfig,
-    fit_config: FitConfig,
-    config: Config,
+    parts: SampleSplit,
+    split: SampleSplitConfig,
+    fit_config: ClassifierFitConfig,
+    config: ClassifierEvaluationConfig,
     *,
     name: str,
     seed: int,
     notes: Sequence[str] = (),
-) -> tuple[ReportData, Labelled]:
+) -> tuple[ReportData, ClassificationResults]:
     """Return everything measured on the test, for the report, and the scores in it.
 
     Args:
@@ -82,7 +80,7 @@ def assess(
         notes: What a reader must know.
     """
     answers, rows, folds, flat = _tested(samples, view, tables, fitted, parts, split, fit_config, seed)
-    judged = judge(
+    judged = evaluate_classification(
         answers,
         samples.labels()[rows],
         samples.classes,
@@ -106,7 +104,7 @@ def assess(
         sizes={"samples": len(samples), **learnt, "test_samples": judged.num_samples},
         findings=(*samples.findings, *flat, *parts.checks),
         coverage=tuple(
-            Coverage(name, e.modality, len(e.present), int(e.present.sum())) for name, e in view.channels.items()
+            ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum())) for name, e in view.channels.items()
         ),
         labelled=judged,
     )
@@ -140,14 +138,14 @@ def _area_of(samples: Samples, column: str) -> float:
 
 def _tested(
     samples: Samples,
-    view: View,
+    view: ContentBatch,
     tables: Mapping[str, Mapping[str, Any]],
-    fitted: Fitted,
-    parts: Parts,
-    split: SplitConfig,
-    fit_config: FitConfig,
+    fitted: FittedClassifiers,
+    parts: SampleSplit,
+    split: SampleSplitConfig,
+    fit_config: ClassifierFitConfig,
     seed: int,
-) -> tuple[dict[str, Answers], np.ndarray, np.ndarray | None, list[Finding]]:
+) -> tuple[dict[str, ClassifierAnswers], np.ndarray, np.ndarray | None, list[Finding]]:
     """Return what every row says of samples it did not learn from, which these are, and by which fit (None: one fit judged all).
 
     With folds, everything is chosen and fitted anew in each of them, and each sample is judged once a repeat by what has not seen it.
@@ -181,7 +179,7 @@ def _flat(fits: list[bool]) -> list[Finding]:
     )
 
 
-def _said(fitted: Fitted, view: View) -> Said:
+def _said(fitted: FittedClassifiers, view: ContentBatch) -> Said:
     found, there = look(fitted.members, view)
     said: Said = {}
     for name, row in fitted.rows.items():
@@ -196,8 +194,8 @@ def _said(fitted: Fitted, view: View) -> Said:
 
 
 def _answers(
-    done: list[tuple[Said, np.ndarray]], fitted: Fitted, count: int, num_classes: int, repeats: int
-) -> dict[str, Answers]:
+    done: list[tuple[Said, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
+) -> dict[str, ClassifierAnswers]:
     """Put the parts of one repeat side by side."""
     each = len(done) // repeats
     answers = {}
@@ -214,12 +212,14 @@ def _answers(
         for number, (said, rows) in enumerate(done):
             repeat = number // each
             probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = said[name]
-        answers[name] = Answers(probability, answer, unsure, uses[name], roles.get(name, "member"))
+        answers[name] = ClassifierAnswers(probability, answer, unsure, uses[name], roles.get(name, "member"))
     ours = answers[OURS].probability  # the row it was chosen as would only be compared with itself
     return {name: said for name, said in answers.items() if name == OURS or not np.array_equal(said.probability, ours)}
 
 
-def _protocol(parts: Parts, fitted: Fitted, split: SplitConfig, fit_config: FitConfig) -> tuple[str, ...]:
+def _protocol(
+    parts: SampleSplit, fitted: FittedClassifiers, split: SampleSplitConfig, fit_config: ClassifierFitConfig
+) -> tuple[str, ...]:
     """Return how it was measured, in words."""
     divided = (
         message(

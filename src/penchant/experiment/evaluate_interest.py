@@ -13,17 +13,17 @@ import polars as pl
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import BEHAVIOUR, Histories, Users
 from penchant.encoders.attributes import Attributes
-from penchant.experiment.fit import OURS, Stage, Trained
-from penchant.experiment.interest import Interest, Pairs, make_pairs
-from penchant.fusion.late import Weights
-from penchant.metrics.interest import Classified, best_threshold, classify
+from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut
+from penchant.experiment.interest import InterestModel, InterestPairs, make_pairs
+from penchant.fusion.late import EnsembleWeights
+from penchant.metrics.interest import InterestResults, best_threshold, evaluate_answers
 
 OWN_RATE = message("the person's own rate of likes")
 PROFILE = message("the person's attributes alone")
 
 
 @dataclass(frozen=True)
-class Asked:
+class InterestQuestion:
     """Who answers yes or no, from what.
 
     Attributes:
@@ -34,7 +34,7 @@ class Asked:
     """
 
     name: str
-    weights: Weights
+    weights: EnsembleWeights
     with_rate: bool = False
     users: Users | None = None
 
@@ -49,9 +49,9 @@ class Asked:
         return np.vstack([encoded, np.zeros_like(encoded[:1])])[rows.to_numpy()]
 
 
-def ask_interest(
-    trained: Trained, before: Stage, test: Stage, users: Users | None, *, max_pairs: int, seed: int
-) -> list[Classified]:
+def evaluate_interest(
+    trained: FittedRecommenders, before: HoldOut, test: HoldOut, users: Users | None, *, max_pairs: int, seed: int
+) -> list[InterestResults]:
     """Return how well ours, baselines, content alone, and what is known of the person alone answer yes or no.
 
     Args:
@@ -66,28 +66,32 @@ def ask_interest(
     judge = make_pairs(test.histories, test.truth, seed=seed, max_pairs=max_pairs, candidates=test.candidates)
     if len(set(learn.label)) < 2 or len(set(judge.label)) < 2 or learn.is_explicit != judge.is_explicit:
         return []
-    asked = [Asked(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
+    asked = [InterestQuestion(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
     if learn.is_explicit:
-        asked.append(Asked(OWN_RATE, Weights({}), with_rate=True))
+        asked.append(InterestQuestion(OWN_RATE, EnsembleWeights({}), with_rate=True))
         if users is not None and users.attribute_columns:
-            asked.append(Asked(PROFILE, Weights({}), users=users))
+            asked.append(InterestQuestion(PROFILE, EnsembleWeights({}), users=users))
     content = [row for row in trained.rows if row.role == "ablation" and BEHAVIOUR not in row.uses]
     asked += [
-        Asked(message("{channels} alone", channels=channel_names(row.name.split(", "))), row.weights) for row in content
+        InterestQuestion(message("{channels} alone", channels=channel_names(row.name.split(", "))), row.weights)
+        for row in content
     ]
-    asked += [Asked(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
+    asked += [InterestQuestion(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
     return [_classified(one, trained, (before, learn), (test, judge)) for one in asked]
 
 
 def _classified(
-    asked: Asked, trained: Trained, validation: tuple[Stage, Pairs], test: tuple[Stage, Pairs]
-) -> Classified:
+    asked: InterestQuestion,
+    trained: FittedRecommenders,
+    validation: tuple[HoldOut, InterestPairs],
+    test: tuple[HoldOut, InterestPairs],
+) -> InterestResults:
     (before, learn), (after, judge) = validation, test
     panel, known = trained.before, asked.people(before.histories)
-    model = Interest.fit(panel, asked.weights, before.histories, learn, with_rate=asked.with_rate, people=known)
+    model = InterestModel.fit(panel, asked.weights, before.histories, learn, with_rate=asked.with_rate, people=known)
     own = model.probability(panel, asked.weights, before.histories, learn, people=known)
     threshold = best_threshold(learn.label, own)
     probability = model.probability(
         trained.pool, asked.weights, after.histories, judge, people=asked.people(after.histories)
     )
-    return classify(asked.name, judge.label, probability, judge.user_index, threshold=threshold)
+    return evaluate_answers(asked.name, judge.label, probability, judge.user_index, threshold=threshold)

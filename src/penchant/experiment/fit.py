@@ -1,6 +1,6 @@
 """Everything that is learned, in order.
 
-In: histories before and in validation, content, and tables of members. Out: `Trained`: a pool of fitted members and, over it,
+In: histories before and in validation, content, and tables of members. Out: `FittedRecommenders`: a pool of fitted members and, over it,
 one row of weights for each recommender that will be judged.
 """
 
@@ -20,14 +20,13 @@ from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
-from penchant.experiment.ablation_plan import Plan, Variant, plan_arms
+from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import BASELINES
-from penchant.experiment.pool import Panel
-from penchant.experiment.selection import Config as ChoiceConfig
-from penchant.experiment.selection import Judge, choose_settings
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
-from penchant.models.ensemble import Stack
+from penchant.models.ensemble import Ensemble
 from penchant.models.factory import MemberTables, make_member
 from penchant.models.member import Member
 
@@ -36,12 +35,12 @@ WITHOUT_NETWORKS = message("Penchant without networks")
 WITHOUT_BANDS = message("Penchant, the same weights for everyone")
 
 
-class Config(Settings):
+class FitConfig(Settings):
     """How the recommender is fitted."""
 
-    choice: ChoiceConfig = ChoiceConfig()
+    choice: SelectionConfig = SelectionConfig()
     """What is tried on validation."""
-    stack: late.Config = late.Config()
+    stack: late.EnsembleConfig = late.EnsembleConfig()
     """How the members' weights are found."""
     refit: bool = True
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
@@ -52,7 +51,7 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardEntry:
     """One recommender over the pool.
 
     Attributes:
@@ -65,12 +64,12 @@ class Row:
 
     name: str
     role: str
-    weights: late.Weights
+    weights: late.EnsembleWeights
     uses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Trained:
+class FittedRecommenders:
     """What was learned.
 
     Attributes:
@@ -82,24 +81,24 @@ class Trained:
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
     """
 
-    pool: Panel
-    rows: tuple[Row, ...]
+    pool: MemberPool
+    rows: tuple[LeaderboardEntry, ...]
     tables: Mapping[str, Mapping[str, Any]]
     validation: Mapping[str, float]
     seconds: Mapping[str, float]
-    before: Panel
+    before: MemberPool
 
     @property
-    def ours(self) -> Row:
+    def ours(self) -> LeaderboardEntry:
         return self.rows[0]
 
-    def stack(self, content: Content) -> Stack:
+    def stack(self, content: Content) -> Ensemble:
         """Return our recommender, ready to serve."""
-        return Stack.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+        return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
 
 
 @dataclass(frozen=True)
-class Stage:
+class HoldOut:
     """Histories and truth of one moment: before validation, or before the test.
 
     Attributes:
@@ -115,15 +114,15 @@ class Stage:
 
 def fit(
     tables: MemberTables,
-    validation: Stage,
+    validation: HoldOut,
     final: Histories,
     content: Content,
     fusion: Fusion,
-    config: Config,
+    config: FitConfig,
     *,
     at: int,
     cache: Path | None = None,
-) -> Trained:
+) -> FittedRecommenders:
     """Choose settings and weights on validation, then fit on all that came before the test.
 
     Args:
@@ -137,34 +136,34 @@ def fit(
         cache: Folder where networks keep each epoch, so that a run that is stopped goes on there; None keeps nothing.
     """
     train = validation.histories
-    judge = Judge.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
+    judge = ValidationScorer.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
     baselines = choose_settings(BASELINES, train, content, judge, config.choice)
     chosen = choose_settings(tables, train, content, judge, config.choice)
-    plans, pool = plan_arms(chosen, content, networks=config.ablate_networks)
+    plans, pool = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
-        plans, pool = plans[:1], {name: Variant(chosen[name]) for name in plans[0].members}
-    pool |= {name: Variant(table) for name, table in baselines.items()}
+        plans, pool = plans[:1], {name: PoolMember(chosen[name]) for name in plans[0].members}
+    pool |= {name: PoolMember(table) for name, table in baselines.items()}
     panel, seconds = _fit_pool(pool, train, content, fusion, cache)
     rows, ours = _weigh(plans, panel, validation, config, judge)
-    rows += [Row(name, "baseline", late.Weights({name: 1.0})) for name in baselines]
-    rows += [Row(name, "member", late.Weights({name: 1.0})) for name in rows[0].weights]
-    scores = {name: judge(panel, late.Weights({name: 1.0})) for name in baselines}
+    rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
+    rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
+    scores = {name: judge(panel, late.EnsembleWeights({name: 1.0})) for name in baselines}
     scores[OURS] = ours
     before = panel
     if config.refit:
         used = {name for row in rows for name in row.weights}
         panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion, cache, before)
-    return Trained(panel, tuple(rows), chosen, scores, seconds, before)
+    return FittedRecommenders(panel, tuple(rows), chosen, scores, seconds, before)
 
 
 def _fit_pool(
-    pool: Mapping[str, Variant],
+    pool: Mapping[str, PoolMember],
     histories: Histories,
     content: Content,
     fusion: Fusion,
     cache: Path | None,
-    before: Panel | None = None,
-) -> tuple[Panel, dict[str, float]]:
+    before: MemberPool | None = None,
+) -> tuple[MemberPool, dict[str, float]]:
     """Fit every member, from what it was before where there is a before."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
@@ -182,17 +181,19 @@ def _fit_pool(
         )
         seconds[name] = perf_counter() - began
         logger.info("  fitted %s: %.1f s", name, seconds[name])
-    return Panel(members), seconds
+    return MemberPool(members), seconds
 
 
-def _key(variant: Variant, histories: Histories, content: Content, again: bool) -> str:
+def _key(variant: PoolMember, histories: Histories, content: Content, again: bool) -> str:
     """Return what a network's epochs are kept under: they are good for these events, this content and these settings only."""
     events = [getattr(histories, part).tobytes() for part in ("offsets", "item_index", "at", "weight")]
     encoders = {name: e.encoder for name, e in content.channels.items()}
     return fingerprint(dict(variant.table), encoders, histories.num_items, again, *events)
 
 
-def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, judge: Judge) -> tuple[list[Row], float]:
+def _weigh(
+    plans: list[AblationArm], panel: MemberPool, validation: HoldOut, config: FitConfig, judge: ValidationScorer
+) -> tuple[list[LeaderboardEntry], float]:
     """Return every arm, its weights fitted from the same sums, and how ours does on validation."""
     names = sorted({name for plan in plans for name in plan.members})
     moments = panel.moments(
@@ -206,24 +207,26 @@ def _weigh(plans: list[Plan], panel: Panel, validation: Stage, config: Config, j
         # where cold items are wanted, squared error and NDCG can disagree
         banded = judge(panel, _weights(members, ours, config.stack, with_bands=True))
         score, with_bands = max(score, banded), banded > score
-    rows: list[Row] = []
+    rows: list[LeaderboardEntry] = []
     for plan in plans:
         own = moments.only([names.index(name) for name in plan.members])
         weights = _weights(list(plan.members), own, config.stack, with_bands=with_bands)
         name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
         if rows and plan.uses == rows[0].uses:
             name, role = WITHOUT_NETWORKS, "member"
-        rows.append(Row(name, role, weights, plan.uses))
+        rows.append(LeaderboardEntry(name, role, weights, plan.uses))
     said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
     logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))
     if with_bands:
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
-        rows.append(Row(WITHOUT_BANDS, "member", plain))
+        rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", plain))
     return rows, score
 
 
-def _weights(members: list[str], moments: late.BandedMoments, config: late.Config, *, with_bands: bool) -> late.Weights:
+def _weights(
+    members: list[str], moments: late.BandedMoments, config: late.EnsembleConfig, *, with_bands: bool
+) -> late.EnsembleWeights:
     found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
     overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
-    return late.Weights(overall, moments.starts if with_bands else (), tuple(bands)).heard()
+    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).heard()

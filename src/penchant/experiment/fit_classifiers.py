@@ -1,6 +1,6 @@
 """Classifiers fitted, fused and chosen.
 
-In: a `View`, labels and `Parts`. Out: `Fitted`: every classifier, every row of the report, and which fusion validation likes best.
+In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and which fusion validation likes best.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from sklearn.metrics import roc_auc_score
 
-from penchant.classifiers.classifier import Classifier, Judge, LogProbability, View
-from penchant.classifiers.combined import Combined
+from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability
+from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.factory import ClassifierTables, make_classifier
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
-from penchant.core.schema import Parts
-from penchant.experiment.calibration import Config as TuneConfig
-from penchant.experiment.calibration import combine, cross_entropy, score_answers
-from penchant.experiment.imbalance import Config as ImbalanceConfig
-from penchant.experiment.imbalance import lesson, plain
+from penchant.core.schema import SampleSplit
+from penchant.experiment.calibration import CalibrationConfig, combine, cross_entropy, score_answers
+from penchant.experiment.imbalance import ImbalanceConfig, lesson, plain
 
 STACKING = "stacking"
 
 
-class Config(Settings):
+class ClassifierFitConfig(Settings):
     """How classifiers are fitted and fused."""
 
     choose_by: Literal["auc", "accuracy", "macro_f1", "cross_entropy"] = "auc"
@@ -40,12 +38,12 @@ class Config(Settings):
     """Once everything is chosen, classifiers without epochs learn from validation too; weights and thresholds stay."""
     imbalance: ImbalanceConfig = ImbalanceConfig()
     """What is done for rare classes and combinations."""
-    tune: TuneConfig = TuneConfig()
+    tune: CalibrationConfig = CalibrationConfig()
     """Calibration, thresholds and doubts."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedClassifiers:
     """What came of one fit.
 
     Attributes:
@@ -60,7 +58,7 @@ class Fitted:
     """
 
     members: Mapping[str, Classifier]
-    rows: Mapping[str, Combined]
+    rows: Mapping[str, CombinedClassifier]
     uses: Mapping[str, tuple[str, ...]]
     ours: str
     alone: tuple[str, ...]
@@ -68,21 +66,21 @@ class Fitted:
     scores: Mapping[str, float]
     seconds: Mapping[str, float]
 
-    def look(self, view: View) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
+    def look(self, view: ContentBatch) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
         """Return each classifier's logarithms of probability, and where it had anything to judge by."""
         return look(self.members, view)
 
 
 def fit(
     tables: ClassifierTables,
-    view: View,
+    view: ContentBatch,
     labels: Int64[np.ndarray, " samples"],
     classes: Sequence[str],
-    parts: Parts,
-    config: Config,
+    parts: SampleSplit,
+    config: ClassifierFitConfig,
     *,
     seed: int,
-) -> Fitted:
+) -> FittedClassifiers:
     """Fit every classifier on train, choose and weigh on validation; rows of the test are cut off first.
 
     Args:
@@ -127,18 +125,18 @@ def fit(
     if config.refit:
         more = lesson(np.arange(len(both)), labels, count, present, config.imbalance)
         members = {name: member.refit(view, more) for name, member in members.items()}
-    return Fitted(members, rows, uses, ours, alone, fused, scores, seconds)
+    return FittedClassifiers(members, rows, uses, ours, alone, fused, scores, seconds)
 
 
 def look(
-    members: Mapping[str, Classifier], view: View
+    members: Mapping[str, Classifier], view: ContentBatch
 ) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
     """Return each classifier's logarithms of probability, and where it had anything to judge by."""
     found = {name: member.log_probability(view) for name, member in members.items()}
     return found, {name: member.present(view) for name, member in members.items()}
 
 
-def default_classifiers(view: View) -> dict[str, dict[str, Any]]:
+def default_classifiers(view: ContentBatch) -> dict[str, dict[str, Any]]:
     """Return n-grams where there are words, and a hyperplane over each channel's frozen vectors."""
     tables: dict[str, dict[str, Any]] = {}
     if view.catalog.text_columns:
@@ -147,7 +145,7 @@ def default_classifiers(view: View) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def fusion_tables(view: View, config: Config) -> dict[str, dict[str, Any]]:
+def fusion_tables(view: ContentBatch, config: ClassifierFitConfig) -> dict[str, dict[str, Any]]:
     """Return a network over all frozen vectors for each way of fusion that is one; none where one modality is all there is."""
     if len({e.modality for e in view.channels.values()}) < 2:
         return {}
@@ -155,7 +153,7 @@ def fusion_tables(view: View, config: Config) -> dict[str, dict[str, Any]]:
     return {way: {"model": "network", "fusion": way, "branches": branches} for way in config.fusion if way != STACKING}
 
 
-def presence(view: View) -> Bool[np.ndarray, "samples modalities"]:
+def presence(view: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
     """Return which modality each sample has."""
     modalities = sorted({e.modality for e in view.channels.values()})
     columns = [
@@ -179,7 +177,7 @@ def make_judge(kind: str) -> Judge:
 
 
 def _teams(
-    members: Mapping[str, Classifier], view: View, config: Config
+    members: Mapping[str, Classifier], view: ContentBatch, config: ClassifierFitConfig
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], tuple[str, ...]]:
     """Return who works together in each row: each classifier, all of one modality, all of them; and which are alone, which fused."""
     by_modality: dict[str, list[str]] = {}

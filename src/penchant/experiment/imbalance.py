@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from pydantic import Field
 
-from penchant.classifiers.classifier import Lesson
+from penchant.classifiers.classifier import TrainingSet
 from penchant.core.config import Settings
 
 MAX_FACTOR = 20.0
 """No sample counts or is drawn more than this many times as often as the mean one."""
 
 
-class Config(Settings):
+class ImbalanceConfig(Settings):
     """What is done for the rare, in training only."""
 
     weights: Literal["none", "root", "balanced"] = "none"
@@ -36,8 +36,8 @@ def lesson(
     labels: Int64[np.ndarray, " rows"],
     num_classes: int,
     present: Bool[np.ndarray, "rows modalities"],
-    config: Config,
-) -> Lesson:
+    config: ImbalanceConfig,
+) -> TrainingSet:
     """Return training samples with what each counts and how likely each is drawn.
 
     Args:
@@ -52,13 +52,13 @@ def lesson(
     if config.rare_combinations and present.shape[1]:
         _, combination = np.unique(present, axis=0, return_inverse=True)
         chance = chance * _by_share(combination.ravel(), 0.5)
-    return Lesson(rows, labels, num_classes, weight, chance / chance.mean(), config.focus)
+    return TrainingSet(rows, labels, num_classes, weight, chance / chance.mean(), config.focus)
 
 
-def plain(rows: Int64[np.ndarray, " rows"], labels: Int64[np.ndarray, " rows"], num_classes: int) -> Lesson:
+def plain(rows: Int64[np.ndarray, " rows"], labels: Int64[np.ndarray, " rows"], num_classes: int) -> TrainingSet:
     """Return samples that all count the same: validation and test are as they are."""
     ones = np.ones(len(rows))
-    return Lesson(rows, labels, num_classes, ones, ones)
+    return TrainingSet(rows, labels, num_classes, ones, ones)
 
 
 def _by_share(groups: Int64[np.ndarray, " rows"], power: float) -> Float64[np.ndarray, " rows"]:

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from penchant.core.schema import Histories
 from penchant.core.seeds import generator
-from penchant.experiment.pool import Panel
-from penchant.fusion.late import Weights
+from penchant.experiment.pool import MemberPool
+from penchant.fusion.late import EnsembleWeights
 
 PRIOR_EVENTS = 2.0
 """Pseudo-events at the average like-rate added to every user."""
@@ -26,7 +26,7 @@ MIN_DISLIKED = 0.15
 
 
 @dataclass(frozen=True)
-class Pairs:
+class InterestPairs:
     """Users and items with an answer.
 
     Attributes:
@@ -49,7 +49,7 @@ def make_pairs(
     seed: int,
     max_pairs: int,
     candidates: Bool[np.ndarray, " items"] | None = None,
-) -> Pairs:
+) -> InterestPairs:
     """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random.
 
     Where there are too many choices, whole users are drawn, since every user costs a score of the whole catalog.
@@ -57,7 +57,7 @@ def make_pairs(
     users, items = truth.user_index(), truth.item_index.astype(np.int64)
     liked = truth.weight > 0
     if (~liked).mean() >= MIN_DISLIKED:
-        return Pairs(users, items, liked, True)
+        return InterestPairs(users, items, liked, True)
     rng = generator(seed, "interest.pairs")
     users, items = users[liked], items[liked]
     if len(users) > max_pairs // 2:
@@ -70,11 +70,11 @@ def make_pairs(
     touched = np.concatenate([_keys(histories, histories.user_index()), _keys(truth, truth.user_index())])
     free = ~np.isin(users * truth.num_items + drawn, touched)
     label = np.concatenate([np.ones(len(users), bool), np.zeros(int(free.sum()), bool)])
-    return Pairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
+    return InterestPairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
 
 
 @dataclass(frozen=True)
-class Interest:
+class InterestModel:
     """A logistic regression from members' scores to "wants it".
 
     Attributes:
@@ -88,14 +88,14 @@ class Interest:
     @classmethod
     def fit(
         cls,
-        panel: Panel,
-        weights: Weights,
+        panel: MemberPool,
+        weights: EnsembleWeights,
         histories: Histories,
-        pairs: Pairs,
+        pairs: InterestPairs,
         *,
         with_rate: bool = False,
         people: Float32[np.ndarray, "users features"] | None = None,
-    ) -> Interest:
+    ) -> InterestModel:
         """Learn on validation pairs.
 
         Args:
@@ -112,10 +112,10 @@ class Interest:
 
     def probability(
         self,
-        panel: Panel,
-        weights: Weights,
+        panel: MemberPool,
+        weights: EnsembleWeights,
         histories: Histories,
-        pairs: Pairs,
+        pairs: InterestPairs,
         *,
         people: Float32[np.ndarray, "users features"] | None = None,
     ) -> Float64[np.ndarray, " pairs"]:
@@ -134,10 +134,10 @@ def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
 
 
 def _features(
-    panel: Panel,
-    weights: Weights,
+    panel: MemberPool,
+    weights: EnsembleWeights,
     histories: Histories,
-    pairs: Pairs,
+    pairs: InterestPairs,
     with_rate: bool,
     people: Float32[np.ndarray, "users features"] | None,
 ) -> Float32[np.ndarray, "pairs features"]:

@@ -22,7 +22,7 @@ from penchant.models.member import Member
 
 
 @dataclass
-class Panel:
+class MemberPool:
     """A pool of fitted members.
 
     Attributes:
@@ -35,7 +35,7 @@ class Panel:
 
     def rank(
         self,
-        rows: Mapping[str, late.Weights],
+        rows: Mapping[str, late.EnsembleWeights],
         histories: Histories,
         k: int,
         *,
@@ -85,7 +85,7 @@ class Panel:
         names: list[str],
         histories: Histories,
         truth: Histories,
-        config: late.Config,
+        config: late.EnsembleConfig,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
     ) -> late.BandedMoments:
@@ -127,7 +127,7 @@ class Panel:
 
 
 def weighted_sum(
-    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: late.Weights, histories: Histories
+    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: late.EnsembleWeights, histories: Histories
 ) -> Float32[np.ndarray, "users items"]:
     """Return the sum of the members' scores, each times its weight for each user."""
     total = np.zeros_like(next(iter(scores.values())))

@@ -21,9 +21,9 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.defaults import default_members
-from penchant.experiment.pool import Panel
-from penchant.experiment.selection import Judge
-from penchant.fusion.late import Weights
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import ValidationScorer
+from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
 from penchant.models.factory import make_member
 
@@ -39,7 +39,7 @@ MIN_EVENTS, MIN_LENGTH = 2_000, 4.0
 """A network is not tried on fewer events, or shorter histories: there is no order to learn."""
 
 
-class Config(Settings):
+class SearchConfig(Settings):
     """How much may be spent on finding a good recommender."""
 
     budget_minutes: float = Field(10.0, gt=0)
@@ -53,7 +53,7 @@ class Config(Settings):
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What was chosen.
 
     Attributes:
@@ -70,7 +70,9 @@ class Found:
         logger.info("  auto: %s", reason)
 
 
-def search(train: Histories, content: Content, judge: Judge, config: Config, *, has_time: bool) -> Found:
+def search(
+    train: Histories, content: Content, judge: ValidationScorer, config: SearchConfig, *, has_time: bool
+) -> SearchResult:
     """Return members that fit the budget, and the network that did best on validation within it.
 
     Members in closed form are added in order of what they cost, each fitted once to know it. Networks follow where there is
@@ -79,7 +81,7 @@ def search(train: Histories, content: Content, judge: Judge, config: Config, *, 
     Raises:
         ConfigError: Not even the cheapest member fits the time or the memory; the smallest that works is named.
     """
-    found = Found()
+    found = SearchResult()
     lengths = train.lengths()
     found.say(
         message(
@@ -102,7 +104,7 @@ def search(train: Histories, content: Content, judge: Judge, config: Config, *, 
 
 
 def _add_closed(
-    found: Found, train: Histories, content: Content, config: Config, seconds: float, *, has_time: bool
+    found: SearchResult, train: Histories, content: Content, config: SearchConfig, seconds: float, *, has_time: bool
 ) -> float:
     """Add members in closed form until their share is spent; return what all fits to come will take."""
     spent = 0.0
@@ -154,7 +156,14 @@ def _add_closed(
 
 
 def _add_network(
-    found: Found, train: Histories, content: Content, judge: Judge, config: Config, seconds: float, *, has_time: bool
+    found: SearchResult,
+    train: Histories,
+    content: Content,
+    judge: ValidationScorer,
+    config: SearchConfig,
+    seconds: float,
+    *,
+    has_time: bool,
 ) -> None:
     """Compare networks and add the best, trained for as long as the budget allows."""
     if train.num_events < MIN_EVENTS or train.lengths().mean() < MIN_LENGTH:
@@ -168,7 +177,7 @@ def _add_network(
     if not has_time:
         return _add_graph_network(found, train, content, judge, seconds)
     try:
-        trials = Trials(train, content, judge, config)
+        trials = NetworkTrials(train, content, judge, config)
         epoch = trials.seconds_for_an_epoch()
     except (MissingExtraError, ModuleNotFoundError) as error:
         why = f"{str(error).splitlines()[0]} (pip install 'penchant[auto]')"
@@ -194,7 +203,9 @@ def _add_network(
     return _final(found, table, seconds - for_search, trials.epoch_seconds(table, epoch))
 
 
-def _add_graph_network(found: Found, train: Histories, content: Content, judge: Judge, seconds: float) -> None:
+def _add_graph_network(
+    found: SearchResult, train: Histories, content: Content, judge: ValidationScorer, seconds: float
+) -> None:
     """Compare networks that need no order of events; those that are compared and those to come get equal shares of the time."""
     limit = seconds / (len(HOPS) + 2)
     some = _tenth(train)
@@ -212,14 +223,14 @@ def _add_graph_network(found: Found, train: Histories, content: Content, judge: 
     for hops in HOPS:
         table = {"model": "graph_network", "hops": hops, "minutes": limit / 60}
         member = make_member("network", table).fit(train, content)
-        scores[hops] = judge(Panel({"network": member}), Weights({"network": 1.0}))
+        scores[hops] = judge(MemberPool({"network": member}), EnsembleWeights({"network": 1.0}))
     best = max(scores, key=lambda hops: scores[hops])
     found.tables["network"] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
     told = ", ".join(f"{hops} hops {score:.4f}" for hops, score in scores.items())
     return found.say(message("a graph network, since the events have no order; validation NDCG: {told}", told=told))
 
 
-def _final(found: Found, table: dict[str, Any], seconds: float, epoch: float) -> None:
+def _final(found: SearchResult, table: dict[str, Any], seconds: float, epoch: float) -> None:
     """Add the chosen network with as many epochs as there is time for: once on train, a few more on everything."""
     refit = 2
     epochs = int(np.clip(seconds / epoch - refit, MIN_EPOCHS, MAX_EPOCHS))
@@ -227,10 +238,10 @@ def _final(found: Found, table: dict[str, Any], seconds: float, epoch: float) ->
     found.say(message("network: {epochs} epochs of about {seconds} s", epochs=epochs, seconds=f"{epoch:.1f}"))
 
 
-class Trials:
+class NetworkTrials:
     """Networks tried on validation."""
 
-    def __init__(self, train: Histories, content: Content, judge: Judge, config: Config) -> None:
+    def __init__(self, train: Histories, content: Content, judge: ValidationScorer, config: SearchConfig) -> None:
         self.train, self.content, self.judge, self.config = train, content, judge, config
         self.measured: dict[str, float] = {}
 
@@ -306,7 +317,7 @@ class Trials:
         member.report = report
         member.fit(self.train, self.content)
         self.measured[repr(sorted(table.items()))] = float(np.median(member.course.seconds))
-        return self.judge(Panel({"network": member}), Weights({"network": 1.0}))
+        return self.judge(MemberPool({"network": member}), EnsembleWeights({"network": 1.0}))
 
     def epoch_seconds(self, table: Mapping[str, Any], light: float) -> float:
         """Return the measured time of one epoch of a network that was tried."""
@@ -327,11 +338,11 @@ def _order(table: Mapping[str, Any]) -> int:
 
 def _bytes(table: Mapping[str, Any], num_items: int) -> float:
     """Return about how much a member takes while it is fitted: dense ones a few squares of the items they use."""
-    limit = getattr(MODELS.load(str(table["model"])).Config(), "max_items", None)
+    limit = getattr(MODELS.load(str(table["model"])).config_class(), "max_items", None)
     return 3 * 4.0 * min(num_items, limit) ** 2 if limit else 4 * 4.0 * num_items * 1024
 
 
-def _memory(config: Config) -> float:
+def _memory(config: SearchConfig) -> float:
     if config.budget_gb is not None:
         return config.budget_gb * GB
     try:

@@ -15,16 +15,16 @@ from jaxtyping import Bool
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import Panel
+from penchant.experiment.pool import MemberPool
 from penchant.fusion.fusion import Fusion, make_fusion
-from penchant.fusion.late import Weights
+from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
 from penchant.models.factory import MemberTables, make_member
 
 
-class Config(Settings):
+class SelectionConfig(Settings):
     """What may be tried on validation."""
 
     max_events: int = 2_000_000
@@ -34,7 +34,7 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Judge:
+class ValidationScorer:
     """Scores one fitted member by NDCG on validation users.
 
     Attributes:
@@ -57,20 +57,20 @@ class Judge:
         at: int,
         max_users: int,
         candidates: Bool[np.ndarray, " items"] | None,
-    ) -> Judge:
+    ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
         return cls(histories.take(users), truth.take(users), at, candidates)
 
-    def __call__(self, panel: Panel, weights: Weights) -> float:
+    def __call__(self, panel: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of one weighting; a user who liked nothing counts as 0."""
         ranked = panel.rank({"": weights}, self.histories, self.at, candidates=self.candidates)[""].item_index
         return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.at).mean())
 
 
 def choose_settings(
-    tables: MemberTables, train: Histories, content: Content, judge: Judge, config: Config
+    tables: MemberTables, train: Histories, content: Content, judge: ValidationScorer, config: SelectionConfig
 ) -> dict[str, dict[str, Any]]:
     """Return tables without lists: for each list in turn the value that does best on validation.
 
@@ -87,7 +87,9 @@ def choose_settings(
     return chosen
 
 
-def choose_fusion(content: Content, train: Histories, judge: Judge, tables: Sequence[Mapping[str, Any]]) -> Fusion:
+def choose_fusion(
+    content: Content, train: Histories, judge: ValidationScorer, tables: Sequence[Mapping[str, Any]]
+) -> Fusion:
     """Return the fusion whose nearest neighbours recommend best on validation.
 
     Args:
@@ -102,14 +104,19 @@ def choose_fusion(content: Content, train: Histories, judge: Judge, tables: Sequ
     scored = []
     for table, fusion in zip(tables, fusions, strict=True):
         member = ContentKNN(name="fused").fit(train, Content(content.channels, fusion(content.channels)))
-        scored.append(judge(Panel({"fused": member}), Weights({"fused": 1.0})))
+        scored.append(judge(MemberPool({"fused": member}), EnsembleWeights({"fused": 1.0})))
         settings = ", ".join(f"{name} {value}" for name, value in table.items())
         logger.info("  fusion %s: validation NDCG %.4f", settings, scored[-1])
     return fusions[int(np.argmax(scored))]
 
 
 def _best(
-    name: str, fixed: dict[str, Any], grid: dict[str, list[Any]], train: Histories, content: Content, judge: Judge
+    name: str,
+    fixed: dict[str, Any],
+    grid: dict[str, list[Any]],
+    train: Histories,
+    content: Content,
+    judge: ValidationScorer,
 ) -> dict[str, Any]:
     seen: dict[str, float] = {}
 
@@ -117,7 +124,7 @@ def _best(
         key = repr(sorted(table.items()))
         if key not in seen:
             member = make_member(name, table).fit(train, content)
-            seen[key] = judge(Panel({name: member}), Weights({name: 1.0}))
+            seen[key] = judge(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
         return seen[key]
 
     for setting, values in grid.items():
@@ -136,6 +143,6 @@ def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return the settings given as a list where the model wants one value; an empty list is no choice."""
     if "model" not in table:  # refused with its name when the member is made
         return {}
-    fields = MODELS.load(str(table["model"])).Config.model_fields
+    fields = MODELS.load(str(table["model"])).config_class.model_fields
     wanted = {key for key, field in fields.items() if "list" in str(field.annotation)}
     return {key: list(value) for key, value in table.items() if isinstance(value, list) and value and key not in wanted}

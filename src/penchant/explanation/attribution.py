@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, Int64
 from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.explanation.reasons import MAX_NAMED, Reason
-from penchant.models.ensemble import Stack
+from penchant.models.ensemble import Ensemble
 
 MIXED = "mixed content"
 """Channel of a member that reads several channels and cannot tell them apart."""
@@ -111,7 +111,7 @@ class Explanation:
         return table_html(caption, ("part", "contribution"), [(name, f"{value:+.4f}") for name, value in parts])
 
 
-def attribute(stack: Stack, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
+def attribute(stack: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
     """Return the summands of some scores; they add up to `stack.score` up to float32 rounding.
 
     Args:
@@ -123,7 +123,7 @@ def attribute(stack: Stack, history: Histories, item_index: Int64[np.ndarray, " 
     return Attribution(history, stack.contributions(history, item_index), tuple(stack.members), channels)
 
 
-def explain(stack: Stack, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
+def explain(stack: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
     """Return everything about one score.
 
     Args:

@@ -84,7 +84,7 @@ class Profile:
         )
 
 
-class Profiler:
+class ProfileBuilder:
     """Compares one person's events with everyone's.
 
     Args:

@@ -13,9 +13,9 @@ FUSIONS = Table(
 LAYERS = Table(
     "fusion layer",
     {
-        "concat": "penchant.fusion.layers:SideBySide",
-        "gated": "penchant.fusion.layers:GatedSum",
-        "attention": "penchant.fusion.layers:CrossModal",
+        "concat": "penchant.fusion.layers:ConcatLayer",
+        "gated": "penchant.fusion.layers:GatedLayer",
+        "attention": "penchant.fusion.layers:AttentionLayer",
     },
     group="penchant.fusion_layers",
     base="penchant.fusion.layers:FusionLayer",

@@ -18,19 +18,22 @@ MIN_SHARE = 1e-3
 """Directions with less than this share of the strongest one's spread are noise; whitening would blow them up."""
 
 
-class Concat(Fusion["Concat.Config"]):
+class ConcatConfig(Settings):
+    """Concatenation's settings."""
+
+    dim: int = 64
+    """Directions kept of each channel."""
+    whiten: bool = False
+    """Give every kept direction the same spread, so that what most items share does not decide what is alike."""
+
+
+class Concat(Fusion[ConcatConfig]):
     """PCA of each channel, optional whitening, unit rows, side by side.
 
     Source: whitening as in Zhang et al., Are ID embeddings necessary? Whitening pre-trained text embeddings, ICDE 2024.
     """
 
-    class Config(Settings):
-        """Concatenation's settings."""
-
-        dim: int = 64
-        """Directions kept of each channel."""
-        whiten: bool = False
-        """Give every kept direction the same spread, so that what most items share does not decide what is alike."""
+    config_class = ConcatConfig
 
     def __call__(self, channels: Mapping[str, Embeddings]) -> Embeddings | None:
         """Return the fused vectors, of unit length; None where there is no channel.

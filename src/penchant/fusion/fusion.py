@@ -22,10 +22,10 @@ class Fusion(ABC, Generic[SettingsT_co]):
         kind: Its name in `FUSIONS`.
     """
 
-    Config: ClassVar[type[Settings]]
+    config_class: ClassVar[type[Settings]]
 
     def __init__(self, config: SettingsT_co | None = None, *, kind: str = "") -> None:
-        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
+        self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
         self.kind = kind or type(self).__name__.lower()
 
     @abstractmethod
@@ -46,5 +46,5 @@ def make_fusion(table: Mapping[str, Any], *, where: str) -> Fusion:
     settings = dict(table)
     kind = str(settings.pop("kind", "concat"))
     cls = FUSIONS.load(kind)
-    made: Fusion = cls(cls.Config.read(settings, where=where), kind=kind)
+    made: Fusion = cls(cls.config_class.read(settings, where=where), kind=kind)
     return made

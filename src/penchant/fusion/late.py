@@ -23,7 +23,7 @@ FOLDS = 4
 """Parts of the validation users on which bands have to prove themselves, each left out once."""
 
 
-class Config(Settings):
+class EnsembleConfig(Settings):
     """How the weights of the stack are found."""
 
     max_users: int = 3000
@@ -37,7 +37,7 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Weights(Mapping[str, float]):
+class EnsembleWeights(Mapping[str, float]):
     """One weight >= 0 for each member; with bands, another one for each band of history length.
 
     Read as a mapping it is what everyone would get.
@@ -61,11 +61,11 @@ class Weights(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self.overall)
 
-    def heard(self) -> Weights:
+    def heard(self) -> EnsembleWeights:
         """Return the same without the members that nobody listens to."""
         kept = [m for m in self.overall if any(one.get(m, 0.0) > 0 for one in (self.overall, *self.bands))]
         overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))
-        return Weights(overall, self.starts, tuple(bands))
+        return EnsembleWeights(overall, self.starts, tuple(bands))
 
     def of(self, member: str, lengths: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, " users"]:
         """Return the member's weight for users with histories of these lengths."""
@@ -92,7 +92,7 @@ def band_starts(lengths: Int64[np.ndarray, " users"], bands: int) -> tuple[int, 
 
 
 @dataclass(frozen=True)
-class Standardised:
+class StandardisedScores:
     """Scores on one scale, and what was done to them: `values = (scores - mean) / std`."""
 
     values: Float32[np.ndarray, "users items"]
@@ -176,7 +176,7 @@ class BandedMoments:
         return sum(bands[1:], bands[0])
 
 
-def standardise(scores: Float32[np.ndarray, "users items"]) -> Standardised:
+def standardise(scores: Float32[np.ndarray, "users items"]) -> StandardisedScores:
     """Return per-user z-scores over all items; a member that says nothing (all scores equal) gives zeros.
 
     A shift and a scale per user keep a sum of contributions a sum of contributions.
@@ -185,10 +185,10 @@ def standardise(scores: Float32[np.ndarray, "users items"]) -> Standardised:
     std = scores.std(1, keepdims=True, dtype=np.float64).astype(np.float32)
     flat = std <= MIN_STD * np.maximum(np.abs(mean), 1)
     std[flat] = np.inf
-    return Standardised((scores - mean) / std, mean, std)
+    return StandardisedScores((scores - mean) / std, mean, std)
 
 
-def fit_weights(moments: Moments, config: Config) -> Float64[np.ndarray, " members"]:
+def fit_weights(moments: Moments, config: EnsembleConfig) -> Float64[np.ndarray, " members"]:
     """Return one weight >= 0 for each member, summing to 1.
 
     Non-negative least squares of "chosen next" on the members' z-scores. A softmax likelihood was tried and is worse here:
@@ -213,7 +213,7 @@ def fit_weights(moments: Moments, config: Config) -> Float64[np.ndarray, " membe
     return weights
 
 
-def fit_bands(moments: BandedMoments, config: Config) -> list[Float64[np.ndarray, " members"]]:
+def fit_bands(moments: BandedMoments, config: EnsembleConfig) -> list[Float64[np.ndarray, " members"]]:
     """Return the weights of each band, each fitted on its own users.
 
     Args:
@@ -223,7 +223,7 @@ def fit_bands(moments: BandedMoments, config: Config) -> list[Float64[np.ndarray
     return [fit_weights(moments.band(band), config) for band in range(len(moments.cells))]
 
 
-def bands_pay(moments: BandedMoments, config: Config) -> bool:
+def bands_pay(moments: BandedMoments, config: EnsembleConfig) -> bool:
     """Return whether users who were left out are explained better by their band's weights than by everyone's, in every fold."""
     if not moments.starts:
         return False

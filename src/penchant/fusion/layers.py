@@ -28,7 +28,7 @@ class FusionLayer(nn.Module):
         raise NotImplementedError
 
 
-class SideBySide(FusionLayer):
+class ConcatLayer(FusionLayer):
     """Feature level: all modalities in a row, mapped to one width; a learned stand-in where one is missing."""
 
     def __init__(self, modalities: int, dim: int) -> None:
@@ -41,7 +41,7 @@ class SideBySide(FusionLayer):
         return self.map(filled.flatten(1)) * present.any(1, keepdim=True)
 
 
-class GatedSum(FusionLayer):
+class GatedLayer(FusionLayer):
     """Feature level: a weighted sum whose weights depend on what the modalities say.
 
     Source: gated multimodal units (Arevalo et al. 2017), with a softmax over the modalities that are there.
@@ -61,7 +61,7 @@ class GatedSum(FusionLayer):
         return torch.softmax(logits.masked_fill(~present, -1e9), dim=1) * present
 
 
-class CrossModal(FusionLayer):
+class AttentionLayer(FusionLayer):
     """Model level: modality tokens attend to each other, and a learned query reads them.
 
     Source: the fusion token of multimodal bottleneck transformers (Nagrani et al. 2021), one block.

@@ -71,7 +71,7 @@ def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) ->
     if config is None:
         return dataset
     contents = _contents(dataset.catalog, config)
-    writer = Writer(config)
+    writer = DescriptionWriter(config)
     written, failures = _written(contents, writer, cache, dataset.catalog.item_ids)
     texts = [None if content is None else written.get(content) for content in contents]
     if not config.keep_ungrounded:
@@ -82,7 +82,7 @@ def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) ->
 
 
 @dataclass(frozen=True)
-class Writer:
+class DescriptionWriter:
     """A language model that answers the same prompt about one content after the other, greedily: nothing is drawn."""
 
     config: DescribeConfig
@@ -194,7 +194,7 @@ def _words(value: Any) -> str:
 
 
 def _written(
-    contents: Sequence[str | None], writer: Writer, cache: Path, item_ids: Sequence[str]
+    contents: Sequence[str | None], writer: DescriptionWriter, cache: Path, item_ids: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """Return content to description, and which items failed."""
     store = WrittenStore(cache, fingerprint(writer.provenance))
@@ -228,7 +228,7 @@ def _written(
     return written, failures
 
 
-def _bearable(writer: Writer, batch: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def _bearable(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Write a batch; where the model refuses it, find the items at fault by halving."""
     try:
         answers = dict(zip(batch, writer(batch), strict=True))

@@ -15,8 +15,8 @@ from jaxtyping import Int64
 from penchant.core.messages import message
 from penchant.core.schema import BEHAVIOUR
 from penchant.metrics.comparison import Cost, per_user, shared_metrics
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Config, Difference, Interval, Resampled, adjust
-from penchant.metrics.slices import Labels
+from penchant.metrics.intervals import BETTER, SAME, WORSE, BootstrapMeans, Difference, Interval, IntervalConfig, adjust
+from penchant.metrics.slices import GroupLabels
 
 PAYS = message("pays")
 DOES_NOT_PAY = message("does not pay")
@@ -61,7 +61,7 @@ class AblationRow:
 
 
 @dataclass(frozen=True)
-class Payoff:
+class ModalityValue:
     """Whether one channel is worth having once everything else is there.
 
     Attributes:
@@ -90,10 +90,10 @@ class Ablation:
 
     metric: str
     rows: tuple[AblationRow, ...]
-    payoffs: tuple[Payoff, ...]
+    payoffs: tuple[ModalityValue, ...]
 
 
-def ablate(arms: Sequence[Arm], *, metric: str, config: Config | None = None) -> Ablation:
+def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = None) -> Ablation:
     """Return the ablation by modality; the arm that uses most is "everything".
 
     A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
@@ -104,7 +104,7 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: Config | None = None) ->
     """
     tables = {_name(arm.uses): arm.table for arm in arms}
     shared_metrics(tables, metric)
-    means = Resampled(np.hstack([per_user(tables, name, (metric,)) for name in tables]), config)
+    means = BootstrapMeans(np.hstack([per_user(tables, name, (metric,)) for name in tables]), config)
     by_use = {arm.uses: number for number, arm in enumerate(arms)}
     everything = max(by_use, key=len)
     alone = by_use.get(frozenset({BEHAVIOUR}))
@@ -135,7 +135,12 @@ class GroupGain:
 
 
 def gains_by_group(
-    arms: Sequence[Arm], groups: Labels, *, user_ids: Sequence[str], metric: str, config: Config | None = None
+    arms: Sequence[Arm],
+    groups: GroupLabels,
+    *,
+    user_ids: Sequence[str],
+    metric: str,
+    config: IntervalConfig | None = None,
 ) -> list[GroupGain]:
     """Return, for each group of users and each channel, what the channel is worth to them.
 
@@ -158,31 +163,31 @@ def gains_by_group(
     for number, group in enumerate(groups.names):
         if not (code == number).any():
             continue
-        means = Resampled(values[code == number], config)
+        means = BootstrapMeans(values[code == number], config)
         for channel in _ordered(everything):
             if (left_out := by_use.get(everything - {channel})) is not None:
                 cells.append((group, channel))
                 gains.append(means.difference(by_use[everything], left_out))
-    adjusted = adjust(gains, (config or Config()).confidence)
+    adjusted = adjust(gains, (config or IntervalConfig()).confidence)
     return [GroupGain(group, channel, gain) for (group, channel), gain in zip(cells, adjusted, strict=True)]
 
 
 def _payoffs(
-    arms: Sequence[Arm], by_use: Mapping[frozenset[str], int], everything: frozenset[str], means: Resampled
-) -> tuple[Payoff, ...]:
+    arms: Sequence[Arm], by_use: Mapping[frozenset[str], int], everything: frozenset[str], means: BootstrapMeans
+) -> tuple[ModalityValue, ...]:
     whole = by_use[everything]
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
     gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
     verdicts: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
     costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
-        Payoff(channel, gain, cost, verdicts.get(gain.verdict, SAME))
+        ModalityValue(channel, gain, cost, verdicts.get(gain.verdict, SAME))
         for channel, gain, cost in zip(left_out, gains, costs, strict=True)
     ]
     return tuple(sorted(payoffs, key=lambda p: -p.gain.mean))
 
 
-def _differences(means: Resampled, count: int, base: int | None) -> list[Difference | None]:
+def _differences(means: BootstrapMeans, count: int, base: int | None) -> list[Difference | None]:
     """Return each arm minus the base arm, verdicts adjusted together; None for the base itself."""
     if base is None:
         return [None] * count
@@ -240,6 +245,6 @@ def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     ]
 
 
-def _codes(groups: Labels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:
+def _codes(groups: GroupLabels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:
     row = {user: index for index, user in enumerate(user_ids)}
     return groups.code[np.array([row[user] for user in wanted], np.int64)]

@@ -1,6 +1,6 @@
 """What the lists do besides being right: how many items they show, how unknown, how different, how evenly.
 
-In: ranked item rows (users, K), training popularity, item vectors. Out: `Variety`, four numbers for one recommender.
+In: ranked item rows (users, K), training popularity, item vectors. Out: `BeyondAccuracy`, four numbers for one recommender.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCH_USERS = 4_096
 
 
 @dataclass(frozen=True)
-class Variety:
+class BeyondAccuracy:
     """How one recommender spreads its suggestions.
 
     Attributes:
@@ -38,7 +38,7 @@ class Variety:
     gini: float
 
 
-def variety(
+def beyond_accuracy(
     name: str,
     ranked: Int32[np.ndarray, "users K"],
     k: int,
@@ -46,7 +46,7 @@ def variety(
     popularity: Int64[np.ndarray, " items"],
     num_users: int,
     vectors: Float32[np.ndarray, "items dim"] | sparse.csr_array | None = None,
-) -> Variety:
+) -> BeyondAccuracy:
     """Return the four numbers of one recommender.
 
     Args:
@@ -60,7 +60,7 @@ def variety(
     top = ranked[:, :k]
     shown = exposure(top, len(popularity))
     spread = float("nan") if vectors is None else _mean(diversity(top, vectors))
-    return Variety(name, k, coverage(shown), _mean(novelty(top, popularity, num_users)), spread, gini(shown))
+    return BeyondAccuracy(name, k, coverage(shown), _mean(novelty(top, popularity, num_users)), spread, gini(shown))
 
 
 def exposure(ranked: Int32[np.ndarray, "users K"], num_items: int) -> Int64[np.ndarray, " items"]:

@@ -1,6 +1,6 @@
 """How well classes are told apart.
 
-In: labels, and each row's probabilities and answers on samples nobody learned from. Out: `Labelled`. Units (speakers, patients), not
+In: labels, and each row's probabilities and answers on samples nobody learned from. Out: `ClassificationResults`. Units (speakers, patients), not
 samples, are drawn again for intervals.
 """
 
@@ -16,12 +16,12 @@ from penchant.core.errors import DataError
 from penchant.core.seeds import generator
 from penchant.metrics.classification_results import (
     METRICS,
-    Answers,
-    Asked,
+    ClassificationResults,
+    ClassificationRow,
+    ClassifierAnswers,
     ClassScores,
     CostCurve,
-    Labelled,
-    LabelledRow,
+    ReviewLoad,
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
@@ -29,9 +29,9 @@ from penchant.metrics.intervals import (
     MIN_USERS,
     SAME,
     WORSE,
-    Config,
     Difference,
     Interval,
+    IntervalConfig,
     adjust,
     draw_counts,
 )
@@ -43,8 +43,8 @@ COSTS = ((1.0, 1.0), (5.0, 1.0), (1.0, 5.0))
 NUM_THRESHOLDS = 101
 
 
-def judge(
-    answers: Mapping[str, Answers],
+def evaluate_classification(
+    answers: Mapping[str, ClassifierAnswers],
     labels: Int64[np.ndarray, " samples"],
     classes: Sequence[str],
     *,
@@ -53,9 +53,9 @@ def judge(
     positive: str | None = None,
     groups: Sequence[str | None] | None = None,
     folds: Int64[np.ndarray, "repeats samples"] | None = None,
-    config: Config | None = None,
+    config: IntervalConfig | None = None,
     notes: Sequence[str] = (),
-) -> Labelled:
+) -> ClassificationResults:
     """Return every score of a classification.
 
     Args:
@@ -83,7 +83,7 @@ def judge(
         raise DataError(
             f"There is no metric {metric!r}.", where="evaluation.metric", fix=f"one of {', '.join(METRICS)}"
         )
-    config = config or Config()
+    config = config or IntervalConfig()
     picked = _positive(classes, positive)
     unit = _units(groups, len(labels))
     shown = list(range(len(classes))) if picked is None else [picked]
@@ -92,7 +92,7 @@ def judge(
     draws = _draw(drawn, int(unit.max()) + 1, config)
     rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
     best = answers[ours]
-    return Labelled(
+    return ClassificationResults(
         tuple(classes),
         None if picked is None else classes[picked],
         metric,
@@ -114,7 +114,7 @@ class _Drawn:
 
     def __init__(
         self,
-        said: Answers,
+        said: ClassifierAnswers,
         labels: Int64[np.ndarray, " samples"],
         unit: np.ndarray,
         folds: np.ndarray,
@@ -173,7 +173,7 @@ def from_confusion(confusion: Float64[np.ndarray, "draws classes classes"]) -> d
 
 
 def _draw(
-    drawn: Mapping[str, _Drawn], num_units: int, config: Config
+    drawn: Mapping[str, _Drawn], num_units: int, config: IntervalConfig
 ) -> dict[str, dict[str, Float64[np.ndarray, " draws"]]]:
     """Return every row's scores under the same draws of units."""
     rng = generator(config.seed, "bootstrap.labelled")
@@ -188,14 +188,14 @@ def _draw(
 
 
 def _rows(
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, ClassifierAnswers],
     drawn: Mapping[str, _Drawn],
     draws: Mapping[str, Mapping[str, np.ndarray]],
     ours: str,
     metric: str,
     num_units: int,
-    config: Config,
-) -> tuple[LabelledRow, ...]:
+    config: IntervalConfig,
+) -> tuple[ClassificationRow, ...]:
     once = np.ones((1, num_units))
     points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
     others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
@@ -208,7 +208,7 @@ def _rows(
     gaps = adjust(gaps, config.confidence) if gaps else []
     found: list[tuple[str, Difference | None]] = [(ours, None), *zip(others, gaps, strict=True)]
     return tuple(
-        LabelledRow(
+        ClassificationRow(
             name,
             answers[name].role,
             answers[name].uses,
@@ -219,7 +219,7 @@ def _rows(
     )
 
 
-def _ends(draws: np.ndarray, num_units: int, config: Config) -> tuple[float, float]:
+def _ends(draws: np.ndarray, num_units: int, config: IntervalConfig) -> tuple[float, float]:
     if num_units < MIN_USERS or np.isnan(draws).all():
         return float("nan"), float("nan")
     tail = (1.0 - config.confidence) / 2
@@ -227,11 +227,11 @@ def _ends(draws: np.ndarray, num_units: int, config: Config) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _interval(point: float, draws: np.ndarray, num_units: int, config: Config) -> Interval:
+def _interval(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Interval:
     return Interval(point, *_ends(draws, num_units, config), num_units)
 
 
-def _difference(point: float, draws: np.ndarray, num_units: int, config: Config) -> Difference:
+def _difference(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Difference:
     low, high = _ends(draws, num_units, config)
     known = draws[~np.isnan(draws)]
     tail = min((known <= 0).sum(), (known >= 0).sum())
@@ -253,7 +253,9 @@ def _units(groups: Sequence[str | None] | None, count: int) -> Int64[np.ndarray,
     return np.unique(named, return_inverse=True)[1]
 
 
-def _by_class(best: Answers, labels: np.ndarray, folds: np.ndarray, classes: Sequence[str]) -> list[ClassScores]:
+def _by_class(
+    best: ClassifierAnswers, labels: np.ndarray, folds: np.ndarray, classes: Sequence[str]
+) -> list[ClassScores]:
     numbers = np.arange(len(classes))
     each = [
         precision_recall_fscore_support(labels, answer, labels=numbers, average=None, zero_division=0.0)[:3]
@@ -296,7 +298,7 @@ def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Floa
     return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes) / len(answer)
 
 
-def _trust(best: Answers, labels: np.ndarray, picked: int | None) -> Reliability:
+def _trust(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> Reliability:
     truth = np.tile(labels, len(best.answer))
     probability = best.probability.reshape(len(truth), -1)
     if picked is not None:
@@ -305,7 +307,7 @@ def _trust(best: Answers, labels: np.ndarray, picked: int | None) -> Reliability
     return reliability(truth == answer, probability[np.arange(len(truth)), answer])
 
 
-def _costs(best: Answers, labels: np.ndarray, picked: int | None) -> tuple[CostCurve, ...]:
+def _costs(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> tuple[CostCurve, ...]:
     if picked is None:
         return ()
     truth = np.tile(labels, len(best.answer)) == picked
@@ -322,8 +324,8 @@ def _costs(best: Answers, labels: np.ndarray, picked: int | None) -> tuple[CostC
     return tuple(found)
 
 
-def _asked(best: Answers, labels: np.ndarray) -> Asked:
+def _asked(best: ClassifierAnswers, labels: np.ndarray) -> ReviewLoad:
     right = best.answer == labels
     kept = ~best.is_unsure
     accuracy = float(right[kept].mean()) if kept.any() else float("nan")
-    return Asked(float(best.is_unsure.mean()), accuracy, float(right.mean()))
+    return ReviewLoad(float(best.is_unsure.mean()), accuracy, float(right.mean()))

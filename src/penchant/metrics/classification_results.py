@@ -1,6 +1,6 @@
 """What is known of how well classes are told apart, by one modality and by several.
 
-In: what each row said of samples nobody learned from (`Answers`). Out, from `judging`: `Labelled`: scores with paired intervals, the
+In: what each row said of samples nobody learned from (`ClassifierAnswers`). Out, from `judging`: `ClassificationResults`: scores with paired intervals, the
 confusion matrix, curves, calibration, costs, and what is left to a person.
 """
 
@@ -19,7 +19,7 @@ METRICS = ("accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_reca
 
 
 @dataclass(frozen=True)
-class Answers:
+class ClassifierAnswers:
     """What one row said of the test samples.
 
     Attributes:
@@ -38,12 +38,12 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class LabelledRow:
+class ClassificationRow:
     """One row of the comparison.
 
     Attributes:
         name: The row.
-        role: As in `Answers`.
+        role: As in `ClassifierAnswers`.
         uses: Modalities.
         scores: Metric to mean and interval.
         difference: Ours minus this row in the deciding metric; None for ours.
@@ -101,7 +101,7 @@ class CostCurve:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReviewLoad:
     """What is left to a person.
 
     Attributes:
@@ -116,7 +116,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class ClassificationResults:
     """Everything a report shows of one classification.
 
     Attributes:
@@ -141,16 +141,16 @@ class Labelled:
     num_samples: int
     num_units: int
     num_repeats: int
-    rows: tuple[LabelledRow, ...]
+    rows: tuple[ClassificationRow, ...]
     by_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[float, ...], ...]
     reliability: Reliability
     costs: tuple[CostCurve, ...]
-    asked: Asked
+    asked: ReviewLoad
     notes: tuple[str, ...] = field(default=())
 
     @property
-    def ours(self) -> LabelledRow:
+    def ours(self) -> ClassificationRow:
         return self.rows[0]
 
     def verdict(self) -> str:

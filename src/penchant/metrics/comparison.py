@@ -1,6 +1,6 @@
 """Who is ahead, and by how much.
 
-In: one table of per-user metrics for each recommender, its role, its cost. Out: a `League`: intervals, and differences from the best baseline.
+In: one table of per-user metrics for each recommender, its role, its cost. Out: a `Leaderboard`: intervals, and differences from the best baseline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import polars as pl
 from jaxtyping import Float64
 
 from penchant.core.errors import DataError
-from penchant.metrics.intervals import Config, Difference, Interval, Resampled, adjust
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig, adjust
 
 ROLES = ("ours", "member", "ablation", "baseline")
 
@@ -32,7 +32,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class LeagueRow:
+class LeaderboardRow:
     """One recommender.
 
     Attributes:
@@ -51,7 +51,7 @@ class LeagueRow:
 
 
 @dataclass(frozen=True)
-class League:
+class Leaderboard:
     """All recommenders on the same users, best first.
 
     Attributes:
@@ -68,14 +68,14 @@ class League:
     best_baseline: str
     chosen_on: str
     num_users: int
-    rows: tuple[LeagueRow, ...]
+    rows: tuple[LeaderboardRow, ...]
 
     @property
-    def ours(self) -> LeagueRow | None:
+    def ours(self) -> LeaderboardRow | None:
         """The first row whose role is "ours"."""
         return next((row for row in self.rows if row.role == "ours"), None)
 
-    def row(self, name: str) -> LeagueRow:
+    def row(self, name: str) -> LeaderboardRow:
         """Return one row by name."""
         return next(row for row in self.rows if row.name == name)
 
@@ -87,8 +87,8 @@ def compare(
     metric: str,
     validation: Mapping[str, float] | None = None,
     costs: Mapping[str, Cost] | None = None,
-    config: Config | None = None,
-) -> League:
+    config: IntervalConfig | None = None,
+) -> Leaderboard:
     """Return the league.
 
     Verdicts of one metric allow for the number of recommenders compared (Holm).
@@ -112,7 +112,7 @@ def compare(
             where="evaluation, comparison",
             fix="evaluate at least popularity beside your recommenders",
         )
-    means = Resampled(np.hstack([per_user(results, name, metrics) for name in names]), config)
+    means = BootstrapMeans(np.hstack([per_user(results, name, metrics) for name in names]), config)
     column = {(name, m): i for i, (name, m) in enumerate((n, m) for n in names for m in metrics)}
     scores = {name: {m: means.interval(column[name, m]) for m in metrics} for name in names}
     known = {name: validation[name] for name in baselines if name in validation} if validation else {}
@@ -124,9 +124,9 @@ def compare(
         raw = [means.difference(column[name, m], column[best, m]) for name in others]
         for name, difference in zip(others, adjust(raw, means.config.confidence), strict=True):
             differences[name][m] = difference
-    rows = [LeagueRow(n, roles[n], scores[n], differences[n], (costs or {}).get(n)) for n in names]
+    rows = [LeaderboardRow(n, roles[n], scores[n], differences[n], (costs or {}).get(n)) for n in names]
     rows.sort(key=lambda row: -row.scores[metric].mean)
-    return League(metric, metrics, best, chosen_on, results[best].height, tuple(rows))
+    return Leaderboard(metric, metrics, best, chosen_on, results[best].height, tuple(rows))
 
 
 def shared_metrics(tables: Mapping[str, pl.DataFrame], metric: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """How well "is this user interested in this item?" is answered.
 
-In: a label, a probability and a group (the user) for each pair. Out: `Classified`: scores, curves, calibration, an AUC with its interval.
+In: a label, a probability and a group (the user) for each pair. Out: `InterestResults`: scores, curves, calibration, an AUC with its interval.
 The threshold and the calibration are fitted on validation pairs and only applied to test pairs.
 """
 
@@ -22,7 +22,7 @@ from sklearn.metrics import (
 
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
-from penchant.metrics.intervals import MIN_USERS, Config, Interval, draw_counts
+from penchant.metrics.intervals import MIN_USERS, Interval, IntervalConfig, draw_counts
 
 BATCH_CELLS = 1_000_000
 """Weights of pairs held at once: 8 MB, which a processor's cache nearly holds."""
@@ -57,7 +57,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Classified:
+class InterestResults:
     """Everything the report shows of one recommender's yes and no.
 
     Attributes:
@@ -93,15 +93,15 @@ class Classified:
     reliability: Reliability
 
 
-def classify(
+def evaluate_answers(
     name: str,
     label: Bool[np.ndarray, " pairs"],
     probability: Float[np.ndarray, " scores"],
     group: Int64[np.ndarray, " scores"],
     *,
     threshold: float = 0.5,
-    config: Config | None = None,
-) -> Classified:
+    config: IntervalConfig | None = None,
+) -> InterestResults:
     """Return every score of one recommender on test pairs.
 
     Args:
@@ -118,7 +118,7 @@ def classify(
     _check(label, probability)
     answer = probability >= threshold
     precision, recall, f1, _ = precision_recall_fscore_support(label, answer, average="binary", zero_division=0.0)
-    return Classified(
+    return InterestResults(
         name,
         len(label),
         int(np.unique(group).size),
@@ -230,7 +230,7 @@ def auc_interval(
     label: Bool[np.ndarray, " pairs"],
     probability: Float[np.ndarray, " pairs"],
     group: Int64[np.ndarray, " pairs"],
-    config: Config | None = None,
+    config: IntervalConfig | None = None,
 ) -> Interval:
     """Return the area under the ROC curve; users, not pairs, are drawn again, since one user's pairs are alike.
 
@@ -240,7 +240,7 @@ def auc_interval(
         DataError: Lengths differ, a probability is no number, or all labels are the same.
     """
     _check(label, probability)
-    config = config or Config()
+    config = config or IntervalConfig()
     groups, member = np.unique(group, return_inverse=True)
     area = float(roc_auc_score(label, probability))
     if groups.size < MIN_USERS:

@@ -30,7 +30,7 @@ BATCH_CELLS = 4_000_000
 """Draws held at once: 32 MB."""
 
 
-class Config(Settings):
+class IntervalConfig(Settings):
     """How intervals are made."""
 
     resamples: int = 2000
@@ -74,7 +74,7 @@ class Difference:
     num_users: int
 
 
-class Resampled:
+class BootstrapMeans:
     """Means of several columns under the same draws of users.
 
     Args:
@@ -82,8 +82,8 @@ class Resampled:
         config: Number of draws, confidence, seed.
     """
 
-    def __init__(self, values: Float64[np.ndarray, "users columns"], config: Config | None = None) -> None:
-        self.config = config or Config()
+    def __init__(self, values: Float64[np.ndarray, "users columns"], config: IntervalConfig | None = None) -> None:
+        self.config = config or IntervalConfig()
         self._values = np.asarray(values, np.float64)
         self._means = _resampled_means(self._values, self.config)  # (resamples, columns)
 
@@ -101,7 +101,7 @@ class Resampled:
         count = int(both.sum())
         if (np.isnan(self._values[:, first]) != np.isnan(self._values[:, second])).any():
             pair = np.where(both[:, None], self._values[:, [first, second]], np.nan)
-            return Resampled(pair, self.config).difference(0, 1)
+            return BootstrapMeans(pair, self.config).difference(0, 1)
         mean = float((self._values[both, first] - self._values[both, second]).mean()) if count else float("nan")
         draws = self._means[:, first] - self._means[:, second]
         low, high = self._ends(draws, count)
@@ -116,16 +116,16 @@ class Resampled:
         return float(low), float(high)
 
 
-def mean_interval(values: Float64[np.ndarray, " users"], config: Config | None = None) -> Interval:
+def mean_interval(values: Float64[np.ndarray, " users"], config: IntervalConfig | None = None) -> Interval:
     """Return the mean of one number for each user, with its interval; NaN users do not count."""
-    return Resampled(np.asarray(values)[:, None], config).interval(0)
+    return BootstrapMeans(np.asarray(values)[:, None], config).interval(0)
 
 
 def paired_difference(
-    first: Float64[np.ndarray, " users"], second: Float64[np.ndarray, " users"], config: Config | None = None
+    first: Float64[np.ndarray, " users"], second: Float64[np.ndarray, " users"], config: IntervalConfig | None = None
 ) -> Difference:
     """Return how much larger the first is on the same users, with its interval and verdict."""
-    return Resampled(np.column_stack([first, second]), config).difference(0, 1)
+    return BootstrapMeans(np.column_stack([first, second]), config).difference(0, 1)
 
 
 def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[Difference]:
@@ -160,7 +160,7 @@ def draw_counts(rng: np.random.Generator, draws: int, units: int) -> Float64[np.
 
 
 def _resampled_means(
-    values: Float64[np.ndarray, "users columns"], config: Config
+    values: Float64[np.ndarray, "users columns"], config: IntervalConfig
 ) -> Float64[np.ndarray, "draws columns"]:
     """Return each column's mean in each resample: drawn sums over drawn counts, a batch of resamples at a time."""
     rng = generator(config.seed, "bootstrap")

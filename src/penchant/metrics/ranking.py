@@ -59,7 +59,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class Relevant:
+class RelevantPairs:
     """The distinct true pairs, sorted by user and then item.
 
     Attributes:
@@ -83,12 +83,12 @@ class Relevant:
         return np.bincount(self.user_index, minlength=self.num_users)
 
 
-def relevant(truth: Histories) -> Relevant:
+def relevant(truth: Histories) -> RelevantPairs:
     """Return the true pairs: distinct, and of positive weight (a dislike is not a wish)."""
     liked = truth.weight > 0
     keys = np.unique(truth.user_index()[liked] * truth.num_items + truth.item_index[liked])
     users, items = np.divmod(keys, max(truth.num_items, 1))
-    return Relevant(users, items, len(truth), truth.num_items)
+    return RelevantPairs(users, items, len(truth), truth.num_items)
 
 
 def hit_matrix(ranked: Int32[np.ndarray, "users K"], truth: Histories) -> Bool[np.ndarray, "users K"]:
@@ -104,7 +104,7 @@ def hit_matrix(ranked: Int32[np.ndarray, "users K"], truth: Histories) -> Bool[n
     return hits
 
 
-def found(ranked: Int32[np.ndarray, "users K"], truth: Relevant, k: int) -> Bool[np.ndarray, " pairs"]:
+def found(ranked: Int32[np.ndarray, "users K"], truth: RelevantPairs, k: int) -> Bool[np.ndarray, " pairs"]:
     """Return whether each true pair is among the first k of its user's list."""
     answer = np.zeros(truth.user_index.size, bool)
     keys = truth.keys()

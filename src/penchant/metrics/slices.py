@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from penchant.core.messages import message
 from penchant.core.schema import Embeddings, Histories
-from penchant.metrics.intervals import Config, Difference, Interval, Resampled, adjust
-from penchant.metrics.ranking import Relevant, found, relevant
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig, adjust
+from penchant.metrics.ranking import RelevantPairs, found, relevant
 
 POPULARITY_EDGES = (1, 4, 11, 51)
 """Training counts 0, 1-3, 4-10, 11-50, over 50."""
@@ -26,7 +26,7 @@ HISTORY_EDGES = (1, 6, 21, 51, 201)
 
 
 @dataclass(frozen=True)
-class Labels:
+class GroupLabels:
     """One group, or none, for each user or item.
 
     Attributes:
@@ -38,7 +38,7 @@ class Labels:
     code: Int64[np.ndarray, " rows"]
 
     @classmethod
-    def of(cls, values: pl.Series) -> Labels:
+    def of(cls, values: pl.Series) -> GroupLabels:
         """Return one group for each distinct value, sorted; null belongs to none."""
         text = values.cast(pl.String)
         names = tuple(sorted(text.drop_nulls().unique().to_list()))
@@ -47,7 +47,7 @@ class Labels:
         return cls(names, table["code"].fill_null(-1).to_numpy())
 
     @classmethod
-    def binned(cls, counts: Int64[np.ndarray, " rows"], edges: Sequence[int]) -> Labels:
+    def binned(cls, counts: Int64[np.ndarray, " rows"], edges: Sequence[int]) -> GroupLabels:
         """Return groups of counts: below the first edge, from each edge to the next, from the last edge up."""
         starts = [0, *edges]
         spans = [_span(first, after - 1) for first, after in zip(starts, edges, strict=False)]
@@ -82,11 +82,11 @@ class Slice:
 def slice_users(
     ours: pl.DataFrame,
     baseline: pl.DataFrame,
-    labels: Mapping[str, Labels],
+    labels: Mapping[str, GroupLabels],
     *,
     user_ids: Sequence[str],
     metric: str,
-    config: Config | None = None,
+    config: IntervalConfig | None = None,
 ) -> list[Slice]:
     """Return a metric by kind of user.
 
@@ -116,10 +116,10 @@ def slice_items(
     ours: Int32[np.ndarray, "users K"],
     baseline: Int32[np.ndarray, "users K"],
     truth: Histories,
-    labels: Mapping[str, Labels],
+    labels: Mapping[str, GroupLabels],
     *,
     k: int,
-    config: Config | None = None,
+    config: IntervalConfig | None = None,
 ) -> list[Slice]:
     """Return recall by kind of true item: each user's share found among the true items of the group.
 
@@ -143,27 +143,27 @@ def slice_items(
     return slices
 
 
-def popularity_labels(counts: Int64[np.ndarray, " items"]) -> Labels:
+def popularity_labels(counts: Int64[np.ndarray, " items"]) -> GroupLabels:
     """Return 0 / 1-3 / 4-10 / 11-50 / >50 from how often each item stands in training; 0 is a cold item."""
-    return Labels.binned(counts, POPULARITY_EDGES)
+    return GroupLabels.binned(counts, POPULARITY_EDGES)
 
 
-def history_labels(lengths: Int64[np.ndarray, " users"]) -> Labels:
+def history_labels(lengths: Int64[np.ndarray, " users"]) -> GroupLabels:
     """Return 0 / 1-5 / 6-20 / 21-50 / 51-200 / >200 from how many events each user had before the test."""
-    return Labels.binned(lengths, HISTORY_EDGES)
+    return GroupLabels.binned(lengths, HISTORY_EDGES)
 
 
-def presence_labels(channel: Embeddings) -> Labels:
+def presence_labels(channel: Embeddings) -> GroupLabels:
     """Return "present", "filled in" (from its neighbours) or "missing" for each item."""
     filled = channel.usable & ~channel.present
-    return Labels(
+    return GroupLabels(
         (message("present"), message("filled in"), message("missing")),
         np.where(channel.present, 0, np.where(filled, 1, 2)),
     )
 
 
 def _recall_by_group(
-    pairs: Relevant, hit: Bool[np.ndarray, " pairs"], label: Labels
+    pairs: RelevantPairs, hit: Bool[np.ndarray, " pairs"], label: GroupLabels
 ) -> Float64[np.ndarray, "users groups"]:
     """Return each user's recall within each group, NaN where the user has no true item of it."""
     group, width = label.code[pairs.item_index], len(label.names)
@@ -177,16 +177,16 @@ def _recall_by_group(
 
 def _slices(
     dimension: str,
-    label: Labels,
+    label: GroupLabels,
     metric: str,
     values: Float64[np.ndarray, "users twice_groups"],
     *,
     counted: Int64[np.ndarray, " groups"] | None = None,
-    config: Config | None = None,
+    config: IntervalConfig | None = None,
 ) -> list[Slice]:
     """Return the rows of one dimension from our groups and then the baseline's; groups nobody is in are left out."""
     width = len(label.names)
-    means = Resampled(values, config)
+    means = BootstrapMeans(values, config)
     shown = [g for g in range(width) if not np.isnan(values[:, g]).all()]
     differences = adjust([means.difference(g, width + g) for g in shown], means.config.confidence)
     return [

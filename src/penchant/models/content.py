@@ -28,30 +28,33 @@ from penchant.models.item_to_item import (
 from penchant.models.linear import gram_of, most_touched
 
 
-class ContentKNN(ItemToItem["ContentKNN.Config"]):
+class ContentKNNConfig(ItemToItemConfig):
+    """ContentKNN's settings."""
+
+    channel: str = FUSED
+    """Which channel to compare in; "fused" is the feature-level fusion of all."""
+    neighbours: int = Field(100, ge=0)
+    """Nearest items each item of the history speaks for; 0 keeps every pair (memory 4 bytes x items^2)."""
+    per_candidate: bool = False
+    """Choose the nearest for each scored item instead, so that every item is somebody's neighbour."""
+    sharpness: float = 1.0
+    """Similarities are raised to this power; above 1 near twins count more."""
+    whiten_dim: int = Field(0, ge=0)
+    """Compare in this many main directions, each given the same spread; 0 compares as encoded."""
+
+
+class ContentKNN(ItemToItem[ContentKNNConfig]):
     """Similarity to the items of the history in one channel.
 
     Each item of the history speaks for its `neighbours` nearest. An item without this content is neither near nor far: it gets
     the mean of those that have some. Similarity is the cosine after the channel's mean is taken off.
     """
 
-    class Config(ItemToItemConfig):
-        """ContentKNN's settings."""
-
-        channel: str = FUSED
-        """Which channel to compare in; "fused" is the feature-level fusion of all."""
-        neighbours: int = Field(100, ge=0)
-        """Nearest items each item of the history speaks for; 0 keeps every pair (memory 4 bytes x items^2)."""
-        per_candidate: bool = False
-        """Choose the nearest for each scored item instead, so that every item is somebody's neighbour."""
-        sharpness: float = 1.0
-        """Similarities are raised to this power; above 1 near twins count more."""
-        whiten_dim: int = Field(0, ge=0)
-        """Compare in this many main directions, each given the same spread; 0 compares as encoded."""
+    config_class = ContentKNNConfig
 
     learns_from_behaviour = False
 
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: ContentKNNConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
@@ -149,7 +152,24 @@ class ContentKNN(ItemToItem["ContentKNN.Config"]):
         return self
 
 
-class ContentRegression(ItemToItem["ContentRegression.Config"]):
+class ContentRegressionConfig(ItemToItemConfig):
+    """The settings of content regression."""
+
+    channels: list[str] | None = None
+    """Channels to read; None reads all."""
+    weights: dict[str, float] = {}
+    """Weight of a channel's similarity; 1 where not named."""
+    regularisation: float = Field(10.0, gt=0)
+    """lambda: penalty of the map from content; larger trusts content less."""
+    smoothing: float = Field(2000.0, ge=0)
+    """mu: penalty of the smoothing over behaviour; larger smooths more, 0 not at all."""
+    max_items: int = 15_000
+    """With more touched items, the smoothing keeps only its `dim` strongest directions."""
+    dim: int = 256
+    """Directions of smoothing in a larger catalog."""
+
+
+class ContentRegression(ItemToItem[ContentRegressionConfig]):
     """Who would touch an item, predicted from its content.
 
     Kernel ridge regression over the items somebody touched: with X the interactions, Z the channels' centred unit rows side by
@@ -163,23 +183,9 @@ class ContentRegression(ItemToItem["ContentRegression.Config"]):
     primal: (K_ww + lambda I)^-1 Z_w = Z_w (Z_w^T Z_w + lambda I)^-1.
     """
 
-    class Config(ItemToItemConfig):
-        """The settings of content regression."""
+    config_class = ContentRegressionConfig
 
-        channels: list[str] | None = None
-        """Channels to read; None reads all."""
-        weights: dict[str, float] = {}
-        """Weight of a channel's similarity; 1 where not named."""
-        regularisation: float = Field(10.0, gt=0)
-        """lambda: penalty of the map from content; larger trusts content less."""
-        smoothing: float = Field(2000.0, ge=0)
-        """mu: penalty of the smoothing over behaviour; larger smooths more, 0 not at all."""
-        max_items: int = 15_000
-        """With more touched items, the smoothing keeps only its `dim` strongest directions."""
-        dim: int = 256
-        """Directions of smoothing in a larger catalog."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: ContentRegressionConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
         self._whole: Float32[np.ndarray, "items items"] | None = None

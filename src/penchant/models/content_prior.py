@@ -19,7 +19,18 @@ from penchant.models.channels import centred_unit, named, pick
 from penchant.models.member import Member
 
 
-class Appeal(Member["Appeal.Config"]):
+class AppealConfig(Settings):
+    """The settings of appeal."""
+
+    channels: list[str] | None = None
+    """Channels to read; None reads all."""
+    regularisation: float = Field(10.0, gt=0)
+    """Penalty, in events: an item with so many events is trusted half."""
+    max_items: int = 15_000
+    """With more touched items, the most touched teach."""
+
+
+class ContentPrior(Member[AppealConfig]):
     """Kernel ridge regression from content to an item's mean weight of events, items with more events counting more.
 
     Where nobody dislikes anything, the mean says nothing and log(1 + events) is predicted instead.
@@ -28,19 +39,11 @@ class Appeal(Member["Appeal.Config"]):
     Source: weighted kernel ridge regression (Saunders et al., ICML 1998).
     """
 
-    class Config(Settings):
-        """The settings of appeal."""
-
-        channels: list[str] | None = None
-        """Channels to read; None reads all."""
-        regularisation: float = Field(10.0, gt=0)
-        """Penalty, in events: an item with so many events is trusted half."""
-        max_items: int = 15_000
-        """With more touched items, the most touched teach."""
+    config_class = AppealConfig
 
     learns_from_behaviour = False
 
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: AppealConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
         self.slope: Float64[np.ndarray, " dim"] = np.zeros(0)

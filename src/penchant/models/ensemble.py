@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
-from penchant.fusion.late import Weights, standardise
+from penchant.fusion.late import EnsembleWeights, standardise
 from penchant.models.member import FittedItems, Member
 
 BATCH_CELLS = 8_000_000
@@ -21,7 +21,7 @@ BATCH_CELLS = 8_000_000
 
 
 @dataclass(frozen=True)
-class Stack:
+class Ensemble:
     """score = sum over members of weight x z-score.
 
     Attributes:
@@ -31,11 +31,11 @@ class Stack:
     """
 
     members: Mapping[str, Member]
-    weights: Weights
+    weights: EnsembleWeights
     channels: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def build(cls, members: Mapping[str, Member], weights: Weights, content: Content) -> Stack:
+    def build(cls, members: Mapping[str, Member], weights: EnsembleWeights, content: Content) -> Ensemble:
         """Keep the members that have a say."""
         weights = weights.heard()
         kept = {name: members[name] for name in members if name in weights}
@@ -90,7 +90,7 @@ class Stack:
             f"{name}/{key}": array for name, member in self.members.items() for key, array in member.arrays().items()
         }
 
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> Stack:
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> Ensemble:
         """Give members made from the same settings back what `arrays` gave; scores are then equal bit for bit."""
         members = {}
         for name, member in self.members.items():
@@ -99,7 +99,7 @@ class Stack:
             members[name] = (FittedItems(member, 0) if FittedItems.SIZE in own else member).restore(own)
         return replace(self, members=members)
 
-    def add_items(self, content: Content, new: range) -> Stack:
+    def add_items(self, content: Content, new: range) -> Ensemble:
         """Return the ensemble over a grown catalog; weights stay as they are.
 
         A member that fails to take the new items in scores them by its mean, and the others are not held up.

@@ -28,7 +28,38 @@ from penchant.models.item_to_item import (
 from penchant.models.linear import gram_of
 
 
-class GraphFilter(ItemToItem["GraphFilter.Config"]):
+class GraphFilterConfig(ItemToItemConfig):
+    """The graph filter's settings."""
+
+    user_exponent: float = 0.5
+    """a: how much heavy users are held back."""
+    item_exponent: float = 0.5
+    """b: how much popular items are held back, as source and as target."""
+    shift: float = 0.0
+    """c: moves weight from target popularity to source popularity."""
+    hops: int = 1
+    """Steps of the walk, 1 to 3."""
+    ideal_weight: float = 0.0
+    """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
+    ideal_dim: int = 64
+    """Directions the ideal filter lets through."""
+    content_weight: float = 0.0
+    """w: share of the content graph in each step, 0 to 1."""
+    channels: list[str] | None = None
+    """Channels to read; None reads all, "fused" is their feature-level fusion."""
+    weights: dict[str, float] = {}
+    """Weight of a channel's similarity; 1 where not named."""
+    neighbours: int = 20
+    """Items joined to each item in a channel's content graph."""
+    max_weight: float = 1.0
+    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
+    max_dense_items: int = 15_000
+    """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
+    max_entries: int = 400
+    """Entries kept for each row of a sparse matrix."""
+
+
+class GraphFilter(ItemToItem[GraphFilterConfig]):
     """Walks of `hops` steps over items that share users, and over items alike in content.
 
     With R~ = D_u^-a R D_i^-b and P = R~^T R~: matrix = D_i^c ((1 - w) P / |P| + w C)^hops D_i^-c, where C is the mean of the
@@ -40,35 +71,7 @@ class GraphFilter(ItemToItem["GraphFilter.Config"]):
     items of the history speak louder and holds popular targets back.
     """
 
-    class Config(ItemToItemConfig):
-        """The graph filter's settings."""
-
-        user_exponent: float = 0.5
-        """a: how much heavy users are held back."""
-        item_exponent: float = 0.5
-        """b: how much popular items are held back, as source and as target."""
-        shift: float = 0.0
-        """c: moves weight from target popularity to source popularity."""
-        hops: int = 1
-        """Steps of the walk, 1 to 3."""
-        ideal_weight: float = 0.0
-        """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
-        ideal_dim: int = 64
-        """Directions the ideal filter lets through."""
-        content_weight: float = 0.0
-        """w: share of the content graph in each step, 0 to 1."""
-        channels: list[str] | None = None
-        """Channels to read; None reads all, "fused" is their feature-level fusion."""
-        weights: dict[str, float] = {}
-        """Weight of a channel's similarity; 1 where not named."""
-        neighbours: int = 20
-        """Items joined to each item in a channel's content graph."""
-        max_weight: float = 1.0
-        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
-        max_dense_items: int = 15_000
-        """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
-        max_entries: int = 400
-        """Entries kept for each row of a sparse matrix."""
+    config_class = GraphFilterConfig
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels) if self.config.content_weight > 0 else ()

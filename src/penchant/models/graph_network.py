@@ -85,7 +85,7 @@ class GraphNetworkConfig(TrainerConfig):
     """Of initial weights, batches and dropout."""
 
 
-class Smoothed(nn.Module):
+class SmoothedItems(nn.Module):
     """Item vectors after walks over both graphs.
 
     Args:
@@ -129,7 +129,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
     Shen, MM 2023: frozen item-item graph, pruned edges); ours walks item-to-item and has no user table.
     """
 
-    Config = GraphNetworkConfig
+    config_class = GraphNetworkConfig
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 
@@ -149,10 +149,10 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         network = self._build(train, rows, folds, content).to(device)
         popular = torch.from_numpy(np.asarray(rows.sum(0), np.float32).ravel()).to(device)
         held_back = popular.clamp(min=1).rsqrt()
-        held_out = Half(rows[folds[0]], self.config, 0, generator(self.config.seed, "train.hidden"))
-        halves = Halves(rows, folds, self.config)
+        held_out = SplitHistories(rows[folds[0]], self.config, 0, generator(self.config.seed, "train.hidden"))
+        halves = SplitHistoryBatches(rows, folds, self.config)
 
-        def loss(graph: nn.Module, half: Half) -> Tensor:
+        def loss(graph: nn.Module, half: SplitHistories) -> Tensor:
             vectors = graph(half.fold)
             states = _people(half, vectors * held_back[:, None], self.config.user_exponent)
             states, chosen = states[half.target_user.to(device)], half.target_item.to(device)
@@ -188,7 +188,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
 
     def _build(
         self, train: Histories, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " _"]], content: Content
-    ) -> Smoothed:
+    ) -> SmoothedItems:
         config = self.config
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
         bases = {name: ChannelBasis.of(e, config.channel_dim) for name, e in channels.items()}
@@ -208,10 +208,10 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         if channels and config.content_weight:
             graphs = [neighbour_graph(centred_unit(e.values, e.usable), config.neighbours) for e in channels.values()]
             alike = _tensor(row_normalised(sparse.csr_array(sum(graphs[1:], graphs[0]))))
-        return Smoothed(items, behaviours, alike, config.hops, config.content_weight)
+        return SmoothedItems(items, behaviours, alike, config.hops, config.content_weight)
 
     @torch.no_grad()
-    def _foretold(self, network: Smoothed, half: Half, held_back: Tensor) -> float:
+    def _foretold(self, network: SmoothedItems, half: SplitHistories, held_back: Tensor) -> float:
         """Return everybody's mean gain of hidden events, 1 / log2(1 + rank) down to rank 20, among the items not read."""
         vectors = network(half.fold)
         scores = _people(half, vectors * held_back[:, None], self.config.user_exponent) @ vectors.T
@@ -265,7 +265,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         return self
 
 
-class Half:
+class SplitHistories:
     """Some users: what is read of them, and what is to be foretold.
 
     Attributes:
@@ -290,7 +290,7 @@ class Half:
         self.target_user, self.target_item = _longs(user[hidden]), _longs(item[hidden])
 
 
-class Halves:
+class SplitHistoryBatches:
     """Histories cut in two at random, anew each epoch; a batch is of one fold. Fold 0 is not learned from."""
 
     def __init__(
@@ -298,7 +298,7 @@ class Halves:
     ) -> None:
         self.rows, self.folds, self.config = rows, folds, config
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[Half]:
+    def epoch(self, rng: np.random.Generator) -> Iterator[SplitHistories]:
         """Yield batches of users in random order."""
         batches = [
             (fold, batch)
@@ -307,7 +307,7 @@ class Halves:
         ]
         for place in rng.permutation(len(batches)):
             fold, users = batches[place]
-            half = Half(self.rows[users], self.config, fold, rng)
+            half = SplitHistories(self.rows[users], self.config, fold, rng)
             if len(half.target_user):
                 yield half
 
@@ -319,7 +319,7 @@ class Halves:
         return max(1, -(-len(users) // self.config.batch_users))
 
 
-def _people(half: Half, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:
+def _people(half: SplitHistories, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:
     """Return each user as the sum of what is read of them."""
     device = sources.device
     user, item, weight = half.read_user.to(device), half.read_item.to(device), half.weight.to(device)

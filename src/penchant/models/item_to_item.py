@@ -45,7 +45,7 @@ class ItemToItem(Member[ItemToItemT_co]):
     matrix.
     """
 
-    Config = ItemToItemConfig
+    config_class = ItemToItemConfig
 
     def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)

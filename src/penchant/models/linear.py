@@ -18,7 +18,30 @@ from penchant.models.channels import centred_unit, named, nearest_fitted, read
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, liked, power
 
 
-class EASE(ItemToItem["EASE.Config"]):
+class EASEConfig(ItemToItemConfig):
+    """EASE's settings."""
+
+    regularisation: float = 400.0
+    """Ridge penalty; larger leans on popular items. Rises with the number of users."""
+    user_exponent: float = 0.0
+    """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
+    target_exponent: float = 0.0
+    """Columns are divided by (users of the item) ** this when scoring; above 0 favours rarer items."""
+    max_weight: float = 1.0
+    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
+    content_weight: float = 0.0
+    """Weight of content beside behaviour; 0 leaves content out."""
+    channels: list[str] | None = None
+    """Channels to read; None reads all, "fused" is their feature-level fusion."""
+    weights: dict[str, float] = {}
+    """Weight of a channel's similarity; 1 where not named."""
+    dropout: float = Field(0, ge=0, lt=1)
+    """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items are held to a stronger penalty."""
+    max_items: int = 20_000
+    """Above this many items only the most touched take part (memory 4 bytes x max_items^2)."""
+
+
+class EASE(ItemToItem[EASEConfig]):
     """Ridge regression of every item on all others, diagonal forbidden.
 
     With `content_weight`, every content dimension is one more "user" who touched the items by their value in it, so that
@@ -31,27 +54,7 @@ class EASE(ItemToItem["EASE.Config"]):
     towards the identity, NeurIPS 2020 (`dropout`). We add `user_exponent`, which divides a user's row by their number of events to that power.
     """
 
-    class Config(ItemToItemConfig):
-        """EASE's settings."""
-
-        regularisation: float = 400.0
-        """Ridge penalty; larger leans on popular items. Rises with the number of users."""
-        user_exponent: float = 0.0
-        """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
-        target_exponent: float = 0.0
-        """Columns are divided by (users of the item) ** this when scoring; above 0 favours rarer items."""
-        max_weight: float = 1.0
-        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
-        content_weight: float = 0.0
-        """Weight of content beside behaviour; 0 leaves content out."""
-        channels: list[str] | None = None
-        """Channels to read; None reads all, "fused" is their feature-level fusion."""
-        weights: dict[str, float] = {}
-        """Weight of a channel's similarity; 1 where not named."""
-        dropout: float = Field(0, ge=0, lt=1)
-        """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items are held to a stronger penalty."""
-        max_items: int = 20_000
-        """Above this many items only the most touched take part (memory 4 bytes x max_items^2)."""
+    config_class = EASEConfig
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels) if self.config.content_weight > 0 else ()

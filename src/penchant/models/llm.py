@@ -82,7 +82,7 @@ class LanguageModelConfig(SequenceConfig):
         return LocalModel(LocalConfig(model=self.language_model, revision=self.revision, cache=self.models))
 
 
-class Reader(Backbone):
+class LanguageModelReader(Backbone):
     """A causal language model between two linear maps.
 
     There is a residual way around it, so that the last step speaks for itself; what the language model adds begins small.
@@ -178,7 +178,7 @@ class SoftTokens(NextItem):
     known: tuple[Tensor, Tensor] | None = None
     """What is read of every item, once nothing is trained any more."""
 
-    def __init__(self, items: ItemTokens, backbone: Reader, config: LanguageModelConfig) -> None:
+    def __init__(self, items: ItemTokens, backbone: LanguageModelReader, config: LanguageModelConfig) -> None:
         super().__init__(items, backbone, config)
         self.config = config
         self.kind = nn.Parameter(torch.randn(len(items.widths) + 1, config.dim) * 0.02)
@@ -226,7 +226,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
     over the catalog instead of text; LoRA as in Hu et al., ICLR 2022.
     """
 
-    Config = LanguageModelConfig
+    config_class = LanguageModelConfig
     is_costly: ClassVar[bool] = True
 
     def _learn(self, train_on: Histories, content: Content, config: SequenceConfig, before: Sequence | None) -> Self:
@@ -248,7 +248,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
     def _build(self, num_items: int) -> NextItem:
         network = super()._build(num_items)
         reader = network.backbone
-        assert isinstance(reader, Reader)
+        assert isinstance(reader, LanguageModelReader)
         if self.config.tokens == "modalities":
             network = SoftTokens(network.items, reader, self.config)
         self._check_length(reader)
@@ -263,9 +263,11 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         if config.lora_rank:
             model = _with_lora(model, config)
         prompt = local.tokenizer()(config.prompt)["input_ids"] if config.prompt else []
-        return Reader(model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout))
+        return LanguageModelReader(
+            model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout)
+        )
 
-    def _check_length(self, reader: Reader) -> None:
+    def _check_length(self, reader: LanguageModelReader) -> None:
         config = self.config
         most = getattr(reader.model.config, "max_position_embeddings", None)
         longest = len(reader.prompt) + self._num_tokens(config.max_length)
@@ -359,12 +361,12 @@ def _with_lora(model: Any, config: LanguageModelConfig) -> Any:
     return model
 
 
-def _leave_out_frozen(module: Reader, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _leave_out_frozen(module: LanguageModelReader, state: dict[str, Any], prefix: str, *_: Any) -> None:
     for name in module._frozen:
         state.pop(f"{prefix}{name}", None)
 
 
-def _frozen_are_there(module: Reader, keys: Any) -> None:
+def _frozen_are_there(module: LanguageModelReader, keys: Any) -> None:
     keys.missing_keys[:] = [k for k in keys.missing_keys if not any(k.endswith(f) for f in module._frozen)]
 
 

@@ -29,7 +29,7 @@ class Member(ABC, Generic[SettingsT_co]):
         name: What reports call it; one kind may stand in a stack more than once.
     """
 
-    Config: ClassVar[type[Settings]]
+    config_class: ClassVar[type[Settings]]
     additive: ClassVar[bool] = True
     """Whether a score is exactly a prior plus one term per past event."""
     learns_from_behaviour: ClassVar[bool] = True
@@ -44,7 +44,7 @@ class Member(ABC, Generic[SettingsT_co]):
     """Told each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
 
     def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
-        self.config: SettingsT_co = cast(SettingsT_co, self.Config()) if config is None else config
+        self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
         self.name = name or type(self).__name__.lower()
 
     def channels(self, content: Content) -> tuple[str, ...]:

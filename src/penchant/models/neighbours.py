@@ -14,7 +14,20 @@ from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, product_top_k
 
 
-class ItemKNN(ItemToItem["ItemKNN.Config"]):
+class ItemKNNConfig(ItemToItemConfig):
+    """ItemKNN's settings."""
+
+    neighbours: int = 200
+    """Most similar items kept for each item."""
+    shrinkage: float = 10.0
+    """Users who met both items at which their similarity is halved; larger trusts rare pairs less."""
+    source_exponent: float = 0.5
+    """a: division by the number of users of the item in the history to this power."""
+    target_exponent: float = 0.5
+    """b: the same of the scored item; larger recommends rarer items."""
+
+
+class ItemKNN(ItemToItem[ItemKNNConfig]):
     """Cosine similarity of item columns, shrunk where few people met both.
 
     similarity(i, j) = both / (i's users ** a x j's users ** b); a = b = 0.5 is the cosine. The nearest are chosen by it, then
@@ -24,17 +37,7 @@ class ItemKNN(ItemToItem["ItemKNN.Config"]):
     Source: Deshpande & Karypis, Item-based top-N recommendation algorithms, TOIS 2004.
     """
 
-    class Config(ItemToItemConfig):
-        """ItemKNN's settings."""
-
-        neighbours: int = 200
-        """Most similar items kept for each item."""
-        shrinkage: float = 10.0
-        """Users who met both items at which their similarity is halved; larger trusts rare pairs less."""
-        source_exponent: float = 0.5
-        """a: division by the number of users of the item in the history to this power."""
-        target_exponent: float = 0.5
-        """b: the same of the scored item; larger recommends rarer items."""
+    config_class = ItemKNNConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train)
@@ -56,23 +59,26 @@ class ItemKNN(ItemToItem["ItemKNN.Config"]):
         return self
 
 
-class RP3beta(ItemToItem["RP3beta.Config"]):
+class RP3betaConfig(ItemToItemConfig):
+    """RP3beta's settings."""
+
+    alpha: float = 1.0
+    """Exponent of the transition probabilities."""
+    beta: float = 0.4
+    """Exponent of the reached item's popularity, divided out; larger recommends rarer items."""
+    neighbours: int = 300
+    """Reached items kept for each item."""
+    max_weight: float = 1.0
+    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
+
+
+class RP3beta(ItemToItem[RP3betaConfig]):
     """Random walk item -> user -> item, popularity held back by beta.
 
     Source: Paudel et al., Updatable, accurate, diverse, and scalable recommendations, TiiS 2017.
     """
 
-    class Config(ItemToItemConfig):
-        """RP3beta's settings."""
-
-        alpha: float = 1.0
-        """Exponent of the transition probabilities."""
-        beta: float = 0.4
-        """Exponent of the reached item's popularity, divided out; larger recommends rarer items."""
-        neighbours: int = 300
-        """Reached items kept for each item."""
-        max_weight: float = 1.0
-        """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
+    config_class = RP3betaConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train, self.config.max_weight)

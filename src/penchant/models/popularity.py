@@ -19,21 +19,24 @@ from penchant.models.member import Member
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-class Popularity(Member["Popularity.Config"]):
+class PopularityConfig(Settings):
+    """Popularity's settings."""
+
+    half_life_days: float = Field(0, ge=0)
+    """Days before the newest event at which an event counts half; 0 lets all count the same."""
+    user_exponent: float = 0.0
+    """An event counts 1 / (events of its user) ** this; above 0 heavy users count less."""
+
+
+class Popularity(Member[PopularityConfig]):
     """log(1 + welcome events of the item), newer events counting more where a half-life is given.
 
     Dislikes are left out, so an item many people argue about is not held back.
     """
 
-    class Config(Settings):
-        """Popularity's settings."""
+    config_class = PopularityConfig
 
-        half_life_days: float = Field(0, ge=0)
-        """Days before the newest event at which an event counts half; 0 lets all count the same."""
-        user_exponent: float = 0.0
-        """An event counts 1 / (events of its user) ** this; above 0 heavy users count less."""
-
-    def __init__(self, config: Config | None = None, *, name: str = "") -> None:
+    def __init__(self, config: PopularityConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
 

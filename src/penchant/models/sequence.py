@@ -132,7 +132,7 @@ class Sequence(Member[SequenceT_co]):
     Vasilev, RecSys 2023; content in the token as in FDSA and UniSRec, with an id that can be dropped.
     """
 
-    Config = SequenceConfig
+    config_class = SequenceConfig
     additive: ClassVar[bool] = True
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
@@ -377,7 +377,7 @@ class Sequence(Member[SequenceT_co]):
                 where=f"members.{self.name}: pretrained",
                 fix="name this member as it was named there, or leave pretrained out",
             )
-        config = self.Config.read(table, where=f"{folder.name}: members.{self.name}")
+        config = self.config_class.read(table, where=f"{folder.name}: members.{self.name}")
         return type(self)(cast(SequenceT_co, config), name=self.name).restore(arrays)
 
     def _take_over(self, network: NextItem, before: Sequence) -> None:

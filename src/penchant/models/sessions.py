@@ -19,7 +19,28 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_row
 BLOCK_EVENTS = 200_000
 
 
-class SessionRegression(ItemToItem["SessionRegression.Config"]):
+class SessionRegressionConfig(ItemToItemConfig):
+    """The settings of session regression."""
+
+    half_life: float = Field(4, ge=0)
+    """Events until a past event counts half when scoring; 0 lets all count the same."""
+    past: int = Field(20, ge=1)
+    """Earlier events that explain a position."""
+    future: int = Field(10, ge=1)
+    """Events from a position on that are explained."""
+    past_half_life: float = Field(4.0, gt=0)
+    """Events until an earlier event counts half in fitting."""
+    future_half_life: float = Field(3.0, gt=0)
+    """Events until a later event counts half in fitting."""
+    regularisation: float = Field(300.0, gt=0)
+    """Ridge penalty."""
+    target_exponent: float = 0.1
+    """Division by the target's count to this power; above 0 favours rarer items."""
+    max_items: int = 12_000
+    """Above this many items only the most touched take part (memory 8 bytes x max_items^2)."""
+
+
+class SessionRegression(ItemToItem[SessionRegressionConfig]):
     """Ridge regression from the decayed past of every event to the decayed future.
 
     For the event at position p, x_p = sum of past_decay^(d-1) e(item p-d) and y_p = sum of future_decay^d e(item p+d);
@@ -30,25 +51,7 @@ class SessionRegression(ItemToItem["SessionRegression.Config"]):
     Source: Choi et al., Session-aware linear item-item models, WWW 2021 (SLIT); we decay both sides by position.
     """
 
-    class Config(ItemToItemConfig):
-        """The settings of session regression."""
-
-        half_life: float = Field(4, ge=0)
-        """Events until a past event counts half when scoring; 0 lets all count the same."""
-        past: int = Field(20, ge=1)
-        """Earlier events that explain a position."""
-        future: int = Field(10, ge=1)
-        """Events from a position on that are explained."""
-        past_half_life: float = Field(4.0, gt=0)
-        """Events until an earlier event counts half in fitting."""
-        future_half_life: float = Field(3.0, gt=0)
-        """Events until a later event counts half in fitting."""
-        regularisation: float = Field(300.0, gt=0)
-        """Ridge penalty."""
-        target_exponent: float = 0.1
-        """Division by the target's count to this power; above 0 favours rarer items."""
-        max_items: int = 12_000
-        """Above this many items only the most touched take part (memory 8 bytes x max_items^2)."""
+    config_class = SessionRegressionConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)

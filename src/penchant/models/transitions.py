@@ -18,33 +18,36 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_row
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
-class Transitions(ItemToItem["Transitions.Config"]):
+class TransitionsConfig(ItemToItemConfig):
+    """The settings of transitions."""
+
+    half_life: float = Field(3, ge=0)
+    """Events until a past event counts half when scoring; 0 lets all count the same."""
+    window: int = 20
+    """How many later events follow an event."""
+    decay: float = 0.9
+    """An event d steps later counts decay ** (d - 1)."""
+    source_exponent: float = 0.7
+    """Division by the earlier item's count to this power."""
+    target_exponent: float = 0.3
+    """Division by the later item's count to this power."""
+    backward: float = 0.0
+    """Share of the reversed direction that is added: what came before may also come after."""
+    max_gap_days: float = Field(0, ge=0)
+    """Pairs further apart in time do not count; 0 sets no bound."""
+    gap_half_life_days: float = Field(0, ge=0)
+    """Days between two events at which their pair counts half; 0 lets all count the same."""
+    neighbours: int = 1000
+    """Following items kept for each item."""
+
+
+class Transitions(ItemToItem[TransitionsConfig]):
     """Counts of "then", within a window, nearer steps counting more; divided by both items' counts to given powers.
 
     Pairs with a disliked event do not count. Cost: events x window; memory: two dense blocks of rows.
     """
 
-    class Config(ItemToItemConfig):
-        """The settings of transitions."""
-
-        half_life: float = Field(3, ge=0)
-        """Events until a past event counts half when scoring; 0 lets all count the same."""
-        window: int = 20
-        """How many later events follow an event."""
-        decay: float = 0.9
-        """An event d steps later counts decay ** (d - 1)."""
-        source_exponent: float = 0.7
-        """Division by the earlier item's count to this power."""
-        target_exponent: float = 0.3
-        """Division by the later item's count to this power."""
-        backward: float = 0.0
-        """Share of the reversed direction that is added: what came before may also come after."""
-        max_gap_days: float = Field(0, ge=0)
-        """Pairs further apart in time do not count; 0 sets no bound."""
-        gap_half_life_days: float = Field(0, ge=0)
-        """Days between two events at which their pair counts half; 0 lets all count the same."""
-        neighbours: int = 1000
-        """Following items kept for each item."""
+    config_class = TransitionsConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)

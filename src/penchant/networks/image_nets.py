@@ -15,7 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from penchant.core.errors import ConfigError
-from penchant.encoders.image import EfficientNet, TransformersImage, new_efficientnet
+from penchant.encoders.image import (
+    EfficientNet,
+    EfficientNetConfig,
+    TransformersImage,
+    TransformersImageConfig,
+    new_efficientnet,
+)
 from penchant.language.hub import package_folder
 from penchant.networks.content_nets import ContentNetConfig
 
@@ -122,9 +128,9 @@ def pretrained(
     """
     if model is None:
         mean, spread = (127 / 255,) * 3, (128 / 255,) * 3
-        found = VisionModel(EFFICIENTNET, {}, side or EfficientNet.Config().side, mean, spread, is_pretrained=True)
+        found = VisionModel(EFFICIENTNET, {}, side or EfficientNetConfig().side, mean, spread, is_pretrained=True)
         return found, EfficientNet().network
-    processor, whole, has_pooler = TransformersImage(TransformersImage.Config(model=model, revision=revision)).parts
+    processor, whole, has_pooler = TransformersImage(TransformersImageConfig(model=model, revision=revision)).parts
     body = getattr(whole, "vision_model", whole)
     family = body.config.model_type
     wanted = FAMILIES[net][0] if net in FAMILIES else net
@@ -208,4 +214,4 @@ def _side_of(processor: Any, config: Any) -> int:
             value = getattr(size, name, None) if not isinstance(size, dict) else size.get(name)
             if value:
                 return int(value)
-    return EfficientNet.Config().side
+    return EfficientNetConfig().side

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.classifier import View
+from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.factory import make_classifier
-from penchant.classifiers.inputs import Inputs, channels_of
+from penchant.classifiers.inputs import ClassifierInputs, channels_of
 from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import logger
@@ -23,21 +23,24 @@ from penchant.core.messages import message
 from penchant.core.schema import Samples
 from penchant.data.clean.samples import clean_samples
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
-from penchant.data.split.samples import Config as SplitConfig
-from penchant.data.split.samples import split_samples
+from penchant.data.split.samples import SampleSplitConfig, split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
-from penchant.experiment.evaluate_classifiers import PACKAGES, assess, notes_within
-from penchant.experiment.evaluate_classifiers import Config as EvaluationConfig
-from penchant.experiment.fit_classifiers import Config as FitConfig
-from penchant.experiment.fit_classifiers import Fitted, default_classifiers, fit, fusion_tables
-from penchant.metrics.classification_results import Labelled
+from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
+from penchant.experiment.fit_classifiers import (
+    ClassifierFitConfig,
+    FittedClassifiers,
+    default_classifiers,
+    fit,
+    fusion_tables,
+)
+from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
-    Clock,
     LearningSettings,
+    StepTimer,
     Task,
     check_channels,
     check_known,
@@ -45,15 +48,14 @@ from penchant.pipelines.frame import (
     persist,
     stop_on_errors,
 )
-from penchant.reporting.report import Stage as Timed
-from penchant.reporting.report import write_report
+from penchant.reporting.report import StepTime, write_report
 
 NOT_A_DIAGNOSIS = message(
     "This is not a diagnosis: it says how alike this is to recordings of others, and a physician must judge."
 )
 
 
-class ClassifyConfig(LearningSettings):
+class ClassificationConfig(LearningSettings):
     """Settings of a labelled task: the whole TOML file."""
 
     task: Literal["classification"] = "classification"
@@ -64,16 +66,16 @@ class ClassifyConfig(LearningSettings):
     """health adds to every answer that it is no diagnosis; moderation that doubtful posts go to a person."""
     data: SamplesConfig = SamplesConfig()
     """Where the data is."""
-    split: SplitConfig = SplitConfig()
+    split: SampleSplitConfig = SampleSplitConfig()
     """Train, validation, test; or folds, for small sets."""
     transcript: TranscriptConfig | None = None
     """Who writes down what is said in sound, so that it joins the words; None leaves sound a sound. An empty table takes what comes as a
     wheel, and a classifier of words alone then answers to a voice note too."""
     classifiers: dict[str, dict[str, Any]] | None = None
     """Classifiers by name; None takes n-grams of words and a hyperplane over each channel."""
-    fit: FitConfig = FitConfig()
+    fit: ClassifierFitConfig = ClassifierFitConfig()
     """How they are fitted, fused, calibrated."""
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
     """What is measured."""
 
     @property
@@ -82,7 +84,7 @@ class ClassifyConfig(LearningSettings):
         return {"health": (NOT_A_DIAGNOSIS,)}.get(self.kind, ())
 
 
-def run(config: ClassifyConfig, data: Samples | None = None) -> list[TrainedClassifier]:
+def run(config: ClassificationConfig, data: Samples | None = None) -> list[TrainedClassifier]:
     """Run every step; one classifier, or with `evaluation.within` one for each value of that column.
 
     Args:
@@ -92,7 +94,7 @@ def run(config: ClassifyConfig, data: Samples | None = None) -> list[TrainedClas
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
     """
-    clock = Clock()
+    clock = StepTimer()
     with clock("read"):
         samples = read_samples(config.data) if data is None else data
     with clock("clean"):
@@ -117,15 +119,15 @@ def run(config: ClassifyConfig, data: Samples | None = None) -> list[TrainedClas
 
 
 def run_one(
-    config: ClassifyConfig,
+    config: ClassificationConfig,
     samples: Samples,
-    view: View,
+    view: ContentBatch,
     channels: Mapping[str, ChannelConfig],
-    before: list[Timed],
+    before: list[StepTime],
     told: tuple[str, ...],
 ) -> TrainedClassifier:
     """Split, fit, evaluate and write, once content is encoded."""
-    clock = Clock()
+    clock = StepTimer()
     with clock("split"):
         parts = split_samples(samples, config.split, config.seed)
         tables = default_classifiers(view) if config.classifiers is None else config.classifiers
@@ -150,10 +152,10 @@ def run_one(
     return persist(trained, config.folder, lambda folder: write_report(timed, folder))
 
 
-TASK = Task(ClassifyConfig, run, ("samples",), lambda config, samples: samples_from(samples, config.data))
+TASK = Task(ClassificationConfig, run, ("samples",), lambda config, samples: samples_from(samples, config.data))
 
 
-def check_names(samples: Samples, config: ClassifyConfig) -> None:
+def check_names(samples: Samples, config: ClassificationConfig) -> None:
     """Check what the settings name, before anything is encoded or fitted.
 
     Raises:
@@ -169,7 +171,7 @@ def check_names(samples: Samples, config: ClassifyConfig) -> None:
         make_classifier(name, table)
 
 
-def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dict[str, ChannelConfig]]:
+def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:
     """Return every frozen channel; what could not be read is among the samples' findings.
 
     Raises:
@@ -188,12 +190,12 @@ def encode(samples: Samples, config: ClassifyConfig) -> tuple[Samples, View, dic
     embeddings, noticed = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return (
         replace(samples, findings=(*samples.findings, *noticed)),
-        View(catalog, embeddings, config.media),
+        ContentBatch(catalog, embeddings, config.media),
         dict(channels),
     )
 
 
-def apart(samples: Samples, config: ClassifyConfig) -> list[tuple[ClassifyConfig, Samples]]:
+def apart(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
     """Return the samples whole, or one part for each value of `evaluation.within`, with the settings of each.
 
     Raises:
@@ -220,13 +222,13 @@ def apart(samples: Samples, config: ClassifyConfig) -> list[tuple[ClassifyConfig
 
 
 def bundle(
-    config: ClassifyConfig,
+    config: ClassificationConfig,
     samples: Samples,
-    view: View,
+    view: ContentBatch,
     channels: Mapping[str, ChannelConfig],
     tables: Mapping[str, Mapping[str, Any]],
-    fitted: Fitted,
-    judged: Labelled,
+    fitted: FittedClassifiers,
+    judged: ClassificationResults,
 ) -> TrainedClassifier:
     """Return the row that validation likes best, with what it needs."""
     ours = fitted.rows[fitted.ours]
@@ -245,7 +247,7 @@ def bundle(
         {name: fitted.members[name] for name in ours.stack.members},
         {name: every[name] for name in ours.stack.members},
         ours,
-        Inputs(
+        ClassifierInputs(
             channels_of(view.channels, channels),
             samples.text_columns,
             samples.media_columns,

@@ -19,13 +19,13 @@ from penchant.core.environment import peak_bytes
 from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.logs import step
 from penchant.core.schema import Dataset, Samples
-from penchant.data.clean.dataset import Config as CleanConfig
+from penchant.data.clean.dataset import CleanConfig
 from penchant.data.media import MediaLimits
 from penchant.data.read.samples import SamplesConfig
 from penchant.data.read.sources import DataConfig
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.ocr import OcrConfig
-from penchant.reporting.report import Stage as Timed
+from penchant.reporting.report import StepTime
 
 Checked = TypeVar("Checked", Dataset, Samples)
 
@@ -187,15 +187,15 @@ def persist(trained: Result, folder: Path, write_report: Callable[[Path], object
         return trained.save(folder, report=Path(scratch))
 
 
-class Clock:
+class StepTimer:
     """Times the steps of a run for its report."""
 
     def __init__(self) -> None:
-        self.stages: list[Timed] = []
+        self.stages: list[StepTime] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         began = perf_counter()
         with step(name):
             yield
-        self.stages.append(Timed(name, perf_counter() - began, peak_bytes()))
+        self.stages.append(StepTime(name, perf_counter() - began, peak_bytes()))

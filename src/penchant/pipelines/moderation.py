@@ -14,25 +14,31 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.combined import Calibration, Combined, Decision, Stack
-from penchant.classifiers.detected import Detected
-from penchant.classifiers.inputs import Channel, Inputs
+from penchant.classifiers.combined import Calibration, ClassifierEnsemble, CombinedClassifier, DecisionRule
+from penchant.classifiers.detected import DetectedConfig, DetectorClassifier
+from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel
 from penchant.core.errors import ConfigError, DataError, MediaError, nearest
 from penchant.core.logs import step
-from penchant.data.media import load_picture, resolve
+from penchant.data.media import load_image, resolve
 from penchant.data.read.folders import MEDIA_ENDINGS
 from penchant.data.read.tables import RawTable, as_raw, read_table
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
 from penchant.pipelines.frame import RunSettings, Task, facts_of, persist
-from penchant.reporting.moderation_report import MOST, Screened, Screening, preview_address, write_screening
+from penchant.reporting.moderation_report import (
+    MOST,
+    ModerationResults,
+    ScreenedImage,
+    preview_address,
+    write_screening,
+)
 
 ALLOWED = "allowed"
 DETECTOR = "nudity"
 UNMEASURED = "No labelled data was at hand: neither the threshold nor the scores were measured or calibrated here. Try them on your own."
 
 
-class ModerateConfig(RunSettings):
+class ModerationConfig(RunSettings):
     """Settings of a moderation run: the whole TOML file."""
 
     task: Literal["moderation"] = "moderation"
@@ -69,7 +75,7 @@ class ModerateConfig(RunSettings):
         return self.model_copy(update={"path": folder})
 
 
-def run(config: ModerateConfig, data: RawTable | None = None) -> TrainedClassifier:
+def run(config: ModerationConfig, data: RawTable | None = None) -> TrainedClassifier:
     """Write the classifier, with a page of what it says of the pictures given.
 
     Args:
@@ -91,22 +97,22 @@ def run(config: ModerateConfig, data: RawTable | None = None) -> TrainedClassifi
     return persist(trained, config.folder, write)
 
 
-TASK = Task(ModerateConfig, run, ("samples",), lambda _, samples: as_raw(samples, "samples"))
+TASK = Task(ModerationConfig, run, ("samples",), lambda _, samples: as_raw(samples, "samples"))
 
 
-def fixed(config: ModerateConfig) -> TrainedClassifier:
+def fixed(config: ModerationConfig) -> TrainedClassifier:
     """Return a classifier that says what the detector says: no weight in it was learned here."""
     odds = config.threshold / (1 - config.threshold) * (1 - config.ask_from) / config.ask_from
-    decision = Decision(np.array([config.threshold, 1 - config.threshold]), sure=odds / (1 + odds))
-    settings = Detected.Config(channel=DETECTOR, labels=config.labels, least=min(0.2, config.ask_from))
-    stack = Stack((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
-    channels = {DETECTOR: Channel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))}
+    decision = DecisionRule(np.array([config.threshold, 1 - config.threshold]), sure=odds / (1 + odds))
+    settings = DetectedConfig(channel=DETECTOR, labels=config.labels, least=min(0.2, config.ask_from))
+    stack = ClassifierEnsemble((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
+    channels = {DETECTOR: FrozenChannel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))}
     return TrainedClassifier(
         (ALLOWED, config.category),
-        {DETECTOR: Detected(settings, name=DETECTOR)},
+        {DETECTOR: DetectorClassifier(settings, name=DETECTOR)},
         {DETECTOR: {"model": "detected", **settings.model_dump()}},
-        Combined(stack, Calibration(), decision),
-        Inputs(channels, (), {"image": "image"}, (), config.media),
+        CombinedClassifier(stack, Calibration(), decision),
+        ClassifierInputs(channels, (), {"image": "image"}, (), config.media),
         {
             **facts_of(config, {package: version(package) for package in ("penchant", "nudenet", "onnxruntime")}),
             "task": config.task,
@@ -119,8 +125,8 @@ def fixed(config: ModerateConfig) -> TrainedClassifier:
 
 
 def screen(
-    trained: TrainedClassifier, config: ModerateConfig, data: RawTable | None = None
-) -> tuple[Screening, pl.DataFrame]:
+    trained: TrainedClassifier, config: ModerationConfig, data: RawTable | None = None
+) -> tuple[ModerationResults, pl.DataFrame]:
     """Judge the pictures given; return what the page shows, and what was said of each picture.
 
     Raises:
@@ -131,31 +137,33 @@ def screen(
     scores = [one.probabilities[config.category] for one in found]
     labels, unsure = [one.label for one in found], [one.is_unsure for one in found]
     judged = pl.DataFrame({"image": names, "score": scores, "predicted": labels, "is_unsure": unsure})
-    held: list[Screened] = []
-    doubtful: list[Screened] = []
+    held: list[ScreenedImage] = []
+    doubtful: list[ScreenedImage] = []
     for row in sorted(range(len(names)), key=lambda row: (-scores[row], names[row])):
         if found[row].is_unsure or found[row].label == config.category:
             part = doubtful if found[row].is_unsure else held
             part.append(_shown(names[row], root, scores[row], trained, config, full=len(part) < MOST))
-    return Screening(config.name, config.category, len(names), tuple(held), tuple(doubtful), _how(config)), judged
+    return ModerationResults(
+        config.name, config.category, len(names), tuple(held), tuple(doubtful), _how(config)
+    ), judged
 
 
 def _shown(
-    name: str, root: Path, score: float, trained: TrainedClassifier, config: ModerateConfig, *, full: bool
-) -> Screened:
+    name: str, root: Path, score: float, trained: TrainedClassifier, config: ModerationConfig, *, full: bool
+) -> ScreenedImage:
     """Return one picture's row; evidence and preview only where the page has room for it."""
     try:
         path = resolve(root, name)
-        picture = load_picture(path, config.media, max_side=512)
+        picture = load_image(path, config.media, max_side=512)
     except MediaError:
-        return Screened(name, score, config.threshold, is_readable=False)
+        return ScreenedImage(name, score, config.threshold, is_readable=False)
     if not full:
-        return Screened(name, score, config.threshold)
+        return ScreenedImage(name, score, config.threshold)
     places = tuple((region.label, region.score) for region in trained.predict(image=path).regions[:3])
-    return Screened(name, score, config.threshold, places=places, preview=preview_address(picture))
+    return ScreenedImage(name, score, config.threshold, places=places, preview=preview_address(picture))
 
 
-def _pictures(config: ModerateConfig, data: RawTable | None) -> tuple[list[str], Path]:
+def _pictures(config: ModerationConfig, data: RawTable | None) -> tuple[list[str], Path]:
     """Return paths and the folder they are below; none where nothing shall be judged now."""
     path = config.path or Path()
     if data is not None:
@@ -183,7 +191,7 @@ def _named(raw: RawTable, column: str) -> list[str]:
     return raw.table[column].cast(pl.String).drop_nulls().to_list()
 
 
-def _how(config: ModerateConfig) -> tuple[str, ...]:
+def _how(config: ModerationConfig) -> tuple[str, ...]:
     labels = ", ".join(config.labels)
     return (
         f"NudeNet's detector looks for {labels}; the score is its surest sighting. Nothing was learned here.",

@@ -14,28 +14,24 @@ import numpy as np
 import polars as pl
 from pydantic import model_validator
 
-from penchant.classifiers.reviews import ReviewsConfig, judge_reviews
+from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
 from penchant.data.clean.dataset import clean
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
-from penchant.data.split.interactions import Config as SplitConfig
-from penchant.data.split.interactions import split
+from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
-from penchant.experiment.evaluate import Config as EvaluationConfig
-from penchant.experiment.evaluate import assess
-from penchant.experiment.fit import Config as FitConfig
-from penchant.experiment.fit import Stage, fit
-from penchant.experiment.search import Config as SearchConfig
-from penchant.experiment.search import search
-from penchant.experiment.selection import Judge, choose_fusion, without_grid
+from penchant.experiment.evaluate import EvaluationConfig, assess
+from penchant.experiment.fit import FitConfig, HoldOut, fit
+from penchant.experiment.search import SearchConfig, search
+from penchant.experiment.selection import ValidationScorer, choose_fusion, without_grid
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
@@ -43,8 +39,8 @@ from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models.channels import FUSED
 from penchant.models.factory import MemberTables, make_member
 from penchant.pipelines.frame import (
-    Clock,
     LearningSettings,
+    StepTimer,
     Task,
     check_channels,
     check_known,
@@ -89,7 +85,7 @@ class FusionConfig(Settings):
         return [{"kind": self.kind, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
 
 
-class RunConfig(LearningSettings):
+class RecommendationConfig(LearningSettings):
     """Settings of a recommendation run: the whole TOML file."""
 
     task: Literal["recommendation"] = "recommendation"
@@ -131,7 +127,9 @@ class RunConfig(LearningSettings):
         return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
-def run(config: RunConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None) -> Recommender:
+def run(
+    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
+) -> Recommender:
     """Run every step; finished steps are taken from the cache.
 
     Args:
@@ -142,7 +140,7 @@ def run(config: RunConfig, data: Dataset | None = None, *, groups: pl.DataFrame 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
     """
-    clock = Clock()
+    clock = StepTimer()
     with clock("read"):
         raw = read(config.data) if data is None else data
     with clock("clean"):
@@ -155,7 +153,7 @@ def run(config: RunConfig, data: Dataset | None = None, *, groups: pl.DataFrame 
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
         check_names(dataset, config, groups)
-        dataset = judge_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
+        dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
         validation, known = before_test(dataset.catalog, parts, config)
@@ -215,14 +213,14 @@ def run(config: RunConfig, data: Dataset | None = None, *, groups: pl.DataFrame 
 
 
 TASK = Task(
-    RunConfig,
+    RecommendationConfig,
     run,
     ("interactions", "items", "users"),
     lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
 )
 
 
-def check_names(dataset: Dataset, config: RunConfig, groups: pl.DataFrame | None = None) -> None:
+def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
     """Check what the settings name, before anything is encoded or fitted.
 
     Raises:
@@ -235,20 +233,20 @@ def check_names(dataset: Dataset, config: RunConfig, groups: pl.DataFrame | None
         make_member(name, without_grid(table))
 
 
-def before_test(catalog: Catalog, parts: Split, config: RunConfig) -> tuple[Stage, Histories]:
+def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
     train = _histories(items, users, config, parts.train)
     truth = _histories(items, users, config, parts.validation)
     known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
-    return Stage(train, truth, _among(items, parts.cold_validation_items)), known
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
 
 
-def at_test(catalog: Catalog, parts: Split, config: RunConfig) -> Stage:
+def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
     """Return the histories before the test, and the test; users who come with the test have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
-    return Stage(
+    return HoldOut(
         _histories(items, users, config, *before),
         _histories(items, users, config, parts.test),
         _among(items, parts.cold_items),
@@ -259,25 +257,27 @@ def _users(*pieces: Interactions) -> list[str]:
     return sorted(set().union(*(piece.table["user_id"].unique() for piece in pieces)))
 
 
-def _histories(items: Vocabulary, users: list[str], config: RunConfig, *pieces: Interactions) -> Histories:
+def _histories(items: Vocabulary, users: list[str], config: RecommendationConfig, *pieces: Interactions) -> Histories:
     joined = Interactions(pl.concat([piece.table for piece in pieces]))
     return build_histories(joined, items, config.histories, users=users, seed=config.seed)
 
 
-def fuse(content: Content, validation: Stage, config: RunConfig) -> tuple[Content, Fusion]:
+def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) -> tuple[Content, Fusion]:
     """Fill missing content in, and put the channels side by side as validation likes best."""
     channels = dict(content.channels)
     if config.fusion.impute and any(not e.present.all() for e in channels.values()):
         graph = item_graph(validation.histories.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
-    judge = Judge.sample(validation.histories, validation.truth, config.evaluation.at, 1000, validation.candidates)
+    judge = ValidationScorer.sample(
+        validation.histories, validation.truth, config.evaluation.at, 1000, validation.candidates
+    )
     filled = Content(channels)
     fusion = choose_fusion(filled, validation.histories, judge, config.fusion.tables())
     return Content(channels, fusion(channels)), fusion
 
 
 def choose_members(
-    parts: Split, content: Content, validation: Stage, config: RunConfig
+    parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig
 ) -> tuple[MemberTables, tuple[Finding, ...]]:
     """Return the members the settings name, the defaults, or what a search under a budget finds, with its reasons.
 
@@ -294,7 +294,7 @@ def choose_members(
             fix="leave one of them out",
         )
     choice = config.fit.choice
-    judge = Judge.sample(
+    judge = ValidationScorer.sample(
         validation.histories, validation.truth, config.evaluation.at, choice.max_users, validation.candidates
     )
     found = search(validation.histories, content, judge, config.search, has_time=has_time)
@@ -304,7 +304,7 @@ def choose_members(
     )
 
 
-def everything(dataset: Dataset, config: RunConfig) -> Histories:
+def everything(dataset: Dataset, config: RecommendationConfig) -> Histories:
     """Return all that is known of every user: what is served must not suggest what they already have."""
     return build_histories(
         dataset.interactions, Vocabulary(dataset.catalog.item_ids), config.histories, seed=config.seed

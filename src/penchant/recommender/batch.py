@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
-from penchant.models.ensemble import Stack, batch_users
+from penchant.models.ensemble import Ensemble, batch_users
 
 
-def recommend_all(stack: Stack, histories: Histories, item_ids: Sequence[str], path: Path, k: int) -> int:
+def recommend_all(stack: Ensemble, histories: Histories, item_ids: Sequence[str], path: Path, k: int) -> int:
     """Write the k best items of every user, items of their history left out; return the rows.
 
     The file is there only once it is whole. Memory: one batch of users, whatever their number.

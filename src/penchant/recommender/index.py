@@ -34,7 +34,7 @@ BLOCK = 65_536
 
 
 @dataclass(frozen=True)
-class Kind:
+class IndexKind:
     """How an approximate index is searched.
 
     Attributes:
@@ -50,11 +50,11 @@ class Kind:
     width: int
 
 
-GRAPH = Kind("HNSW", "efSearch", (32, 64, 128, 256, 512), 2)
-CODES = Kind("IVF-PQ", "nprobe", (4, 8, 16, 32, 64, 128, 256), 20)
+GRAPH = IndexKind("HNSW", "efSearch", (32, 64, 128, 256, 512), 2)
+CODES = IndexKind("IVF-PQ", "nprobe", (4, 8, 16, 32, 64, 128, 256), 20)
 
 
-class Index:
+class VectorIndex:
     """Unit rows that can be searched; exact, until `build` has made something faster for a large number of them.
 
     Args:
@@ -118,7 +118,7 @@ class Index:
             min(SAMPLE, len(self.rows)),
         )
 
-    def adopt(self, before: Index) -> None:
+    def adopt(self, before: VectorIndex) -> None:
         """Go on with the approximate index of an earlier catalog, if these are its rows and a few more."""
         num, indexed = len(before.rows), len(before.rows) - len(before._tail)
         is_little_more = num <= len(self.rows) <= (1 + MAX_TAIL) * indexed

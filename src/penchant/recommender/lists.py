@@ -101,7 +101,7 @@ class ListRequest:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class RecommendedItem:
     """One item of a list."""
 
     __pydantic_config__ = DOCUMENTED
@@ -136,16 +136,16 @@ class RecommendationList:
     """Named items that are not in the catalog."""
     bundle: str
     """Which model answered."""
-    items: tuple[Suggestion, ...]
+    items: tuple[RecommendedItem, ...]
     """Best first."""
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __iter__(self) -> Iterator[Suggestion]:
+    def __iter__(self) -> Iterator[RecommendedItem]:
         return iter(self.items)
 
-    def __getitem__(self, place: int) -> Suggestion:
+    def __getitem__(self, place: int) -> RecommendedItem:
         return self.items[place]
 
     def _repr_html_(self) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Newcomer:
+class NewItem:
     """An item that is new, or changed.
 
     Attributes:
@@ -47,7 +47,7 @@ class Newcomer:
     vectors: Mapping[str, Float32[np.ndarray, " dim"]] = field(default_factory=dict)
 
 
-class Encoders:
+class ChannelEncoders:
     """The frozen encoders of a bundle's channels, each loaded when first used."""
 
     def __init__(self) -> None:
@@ -93,9 +93,9 @@ def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.
         raise DataError("A value does not fit its column.", where="columns", fix=f"the catalog holds {said}") from error
 
 
-def encode_newcomer(
+def encode_new_item(
     bundle: Recommender,
-    encoders: Encoders,
+    encoders: ChannelEncoders,
     row: pl.DataFrame,
     media: Mapping[str, str],
     root: Path,
@@ -128,7 +128,7 @@ def encode_newcomer(
     return vectors, failures
 
 
-def grow(bundle: Recommender, items: Sequence[Newcomer]) -> Recommender:
+def grow(bundle: Recommender, items: Sequence[NewItem]) -> Recommender:
     """Return the bundle with more items; scores of the old ones keep their order.
 
     Items already in the catalog get their new columns. Dense matrices are shared, not copied.
@@ -150,7 +150,7 @@ def grow(bundle: Recommender, items: Sequence[Newcomer]) -> Recommender:
     )
 
 
-def _grown_table(catalog: Catalog, items: Sequence[Newcomer], known: Vocabulary) -> pl.DataFrame:
+def _grown_table(catalog: Catalog, items: Sequence[NewItem], known: Vocabulary) -> pl.DataFrame:
     rows = {i.item_id: table_row(catalog, i.item_id, i.columns) for i in items}
     changed = [row for item_id, row in rows.items() if item_id in known]
     table = catalog.table
@@ -160,7 +160,7 @@ def _grown_table(catalog: Catalog, items: Sequence[Newcomer], known: Vocabulary)
     return pl.concat([table, *new]) if new else table
 
 
-def _grown_content(bundle: Recommender, new: Sequence[Newcomer]) -> Content:
+def _grown_content(bundle: Recommender, new: Sequence[NewItem]) -> Content:
     channels = {name: _with_rows(e, [i.vectors.get(name) for i in new]) for name, e in bundle.content.channels.items()}
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:

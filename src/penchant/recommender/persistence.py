@@ -17,9 +17,9 @@ from safetensors.numpy import load_file, save_file
 from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, write_artifact
 from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.explanation.topics import Topics
-from penchant.fusion.late import Weights
+from penchant.fusion.late import EnsembleWeights
 from penchant.models.channels import FUSED
-from penchant.models.ensemble import Stack
+from penchant.models.ensemble import Ensemble
 from penchant.models.factory import make_member
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def read_bundle(folder: Path) -> dict[str, Any]:
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
     bands = facts.get("bands", {"starts": (), "weights": ()})
-    weights = Weights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
-    stack = Stack(members, weights, channels).restore(load_file(folder / "stack.safetensors"))
+    weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
+    stack = Ensemble(members, weights, channels).restore(load_file(folder / "stack.safetensors"))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
     table = pl.read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")

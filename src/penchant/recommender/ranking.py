@@ -26,7 +26,7 @@ PINNED_INTEREST = 2.0
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedList:
     """A list.
 
     Attributes:
@@ -48,7 +48,7 @@ def rank(
     edits: Sequence[Edit],
     options: RankingOptions,
     available: Bool[np.ndarray, " items"],
-) -> Ranked:
+) -> RankedList:
     """Return the k best items that may be shown.
 
     Args:
@@ -75,7 +75,7 @@ def rank(
     adjusted = scores + _shifts(lookup, scores, edits, options)
     chosen = _choose(lookup, content, np.where(open_items, adjusted, -np.inf), options.k - len(pins), options.diversity)
     rows = np.concatenate([pins, chosen])
-    return Ranked(rows, adjusted[rows].astype(np.float32), len(pins))
+    return RankedList(rows, adjusted[rows].astype(np.float32), len(pins))
 
 
 def _never(lookup: CatalogLookup, edits: Sequence[Edit]) -> Bool[np.ndarray, " items"]:

@@ -18,21 +18,21 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import NotFoundError, nearest
 from penchant.core.schema import Catalog, Content, Histories
-from penchant.data.event_weights import Config as HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.explanation.attribution import Explanation, attribute, explain
-from penchant.explanation.profile import Profile, Profiler
+from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
-from penchant.models.ensemble import Stack
+from penchant.models.ensemble import Ensemble
 from penchant.recommender import batch
-from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, Suggestion
+from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import MAX_COMPARED, CatalogLookup
-from penchant.recommender.new_items import Encoders, Newcomer, grow
+from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import rank
-from penchant.recommender.search import Finder, FoundList
+from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
 BEST = 10
@@ -60,7 +60,7 @@ class Recommender:
 
     catalog: Catalog
     histories: Histories
-    stack: Stack
+    stack: Ensemble
     tables: Mapping[str, Mapping[str, Any]]
     topics: Topics
     facts: Mapping[str, Any]
@@ -69,7 +69,7 @@ class Recommender:
     fitted: Histories | None = None
     mark: str = ""
     added: frozenset[str] = frozenset()
-    encoders: Encoders = field(default_factory=Encoders, compare=False)
+    encoders: ChannelEncoders = field(default_factory=ChannelEncoders, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -115,13 +115,13 @@ class Recommender:
         return {user: row for row, user in enumerate(self.histories.user_ids)}
 
     @cached_property
-    def finder(self) -> Finder:
+    def finder(self) -> ItemSearch:
         """Search among the items."""
-        return Finder(self.lookup, self.content, self.facts, self.encoders, self.score)
+        return ItemSearch(self.lookup, self.content, self.facts, self.encoders, self.score)
 
     @cached_property
-    def _profiler(self) -> Profiler:
-        return Profiler(self.catalog, self.histories, self.topics)
+    def _profiler(self) -> ProfileBuilder:
+        return ProfileBuilder(self.catalog, self.histories, self.topics)
 
     @cached_property
     def _event_settings(self) -> HistoriesConfig:
@@ -263,7 +263,7 @@ class Recommender:
 
     def similar(
         self, item_id: str, k: int = 10, *, by: str | None = None, available: Bool[np.ndarray, " items"] | None = None
-    ) -> FoundList:
+    ) -> SearchResults:
         """Return the items most like one; `by` names a channel, "fused" or "behaviour".
 
         Raises:
@@ -272,7 +272,7 @@ class Recommender:
         """
         return self.finder.similar(item_id, k, by, self._shown(available))
 
-    def search(self, words: str, k: int = 10, *, available: Bool[np.ndarray, " items"] | None = None) -> FoundList:
+    def search(self, words: str, k: int = 10, *, available: Bool[np.ndarray, " items"] | None = None) -> SearchResults:
         """Return the items nearest to words."""
         return self.finder.by_words(words, k, self._shown(available))
 
@@ -284,7 +284,7 @@ class Recommender:
         *,
         limits: MediaLimits | None = None,
         available: Bool[np.ndarray, " items"] | None = None,
-    ) -> FoundList:
+    ) -> SearchResults:
         """Return the items nearest to a picture ("image") or a sound ("audio").
 
         Raises:
@@ -293,7 +293,7 @@ class Recommender:
         """
         return self.finder.by_media(modality, file, limits or MediaLimits(), k, self._shown(available))
 
-    def add_items(self, items: Sequence[Newcomer]) -> Recommender:
+    def add_items(self, items: Sequence[NewItem]) -> Recommender:
         """Return the same with more items; items already in the catalog get their new columns."""
         new = {item.item_id for item in items if item.item_id not in self.lookup.items}
         return replace(grow(self, items), added=self.added | new)
@@ -324,12 +324,12 @@ class Recommender:
 
     def _ranked(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
-    ) -> tuple[Suggestion, ...]:
+    ) -> tuple[RecommendedItem, ...]:
         found = rank(self.lookup, self.content, scores, history, request.edits, request.options, available)
         ids, titles = self.lookup.items.ids, self.lookup.titles
         why = self.reasons(history, found.rows) if request.options.reasons else None
         return tuple(
-            Suggestion(
+            RecommendedItem(
                 item_id=ids[row],
                 title=titles[row],
                 score=float(found.scores[place]),

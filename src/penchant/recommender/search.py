@@ -23,16 +23,16 @@ from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.content import find_content, join_text
 from penchant.encoders.encoder import encode_one
 from penchant.models.channels import FUSED, centred_unit
-from penchant.recommender.index import EXACT_UP_TO, Index
+from penchant.recommender.index import EXACT_UP_TO, VectorIndex
 from penchant.recommender.lists import DOCUMENTED
 from penchant.recommender.lookup import CatalogLookup
-from penchant.recommender.new_items import Encoders, table_row
+from penchant.recommender.new_items import ChannelEncoders, table_row
 
 WORDS = "words"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundItem:
     """One item that is alike."""
 
     item_id: str
@@ -41,18 +41,18 @@ class Found:
 
 
 @dataclass(frozen=True)
-class FoundList:
+class SearchResults:
     """Items that are alike, and in what."""
 
     __pydantic_config__ = DOCUMENTED
 
     by: str
     """The channel compared, "fused", "words" or "behaviour"."""
-    items: tuple[Found, ...]
+    items: tuple[FoundItem, ...]
     """Most alike first."""
 
 
-class Finder:
+class ItemSearch:
     """Searches one catalog, exactly until `build` has made an index of large channels.
 
     Args:
@@ -68,7 +68,7 @@ class Finder:
         lookup: CatalogLookup,
         content: Content,
         facts: Mapping[str, Any],
-        encoders: Encoders,
+        encoders: ChannelEncoders,
         score: Callable[[Histories], Float32[np.ndarray, "users items"]],
     ) -> None:
         self._lookup = lookup
@@ -77,12 +77,12 @@ class Finder:
         self._encoders = encoders
         self._score = score
         self._lock = threading.Lock()
-        self._indexes: dict[str, Index] = {}
+        self._indexes: dict[str, VectorIndex] = {}
         self._words: tuple[Any, Any] | None = None
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
             self._index(self.names()[0])  # the one most asked for is built before somebody asks
 
-    def adopt(self, before: Finder) -> None:
+    def adopt(self, before: ItemSearch) -> None:
         """Go on with the indexes of an earlier version of the model where only a few items were added."""
         for name, index in list(before._indexes.items()):
             if name in self.names():
@@ -102,7 +102,7 @@ class Finder:
         """Return what items can be compared by."""
         return [*([FUSED] if self._content.fused is not None else []), *self._content.channels, BEHAVIOUR]
 
-    def similar(self, item_id: str, k: int, by: str | None, available: Bool[np.ndarray, " items"]) -> FoundList:
+    def similar(self, item_id: str, k: int, by: str | None, available: Bool[np.ndarray, " items"]) -> SearchResults:
         """Return the items most like one.
 
         Args:
@@ -123,7 +123,7 @@ class Finder:
         index = self._index(by)
         return self._found(by, *index.search(index.rows[row], k, allowed))
 
-    def by_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> FoundList:
+    def by_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> SearchResults:
         """Return the items whose text is nearest in meaning, or in words where no frozen text encoder is in the bundle."""
         config = self._channel("text")
         if config is None:
@@ -133,7 +133,7 @@ class Finder:
 
     def by_media(
         self, modality: str, file: Path, limits: MediaLimits, k: int, available: Bool[np.ndarray, " items"]
-    ) -> FoundList:
+    ) -> SearchResults:
         """Return the items whose picture or sound is nearest to a file.
 
         Raises:
@@ -163,13 +163,13 @@ class Finder:
 
     def _by_vector(
         self, name: str, vector: Float32[np.ndarray, " dim"], k: int, available: Bool[np.ndarray, " items"]
-    ) -> FoundList:
+    ) -> SearchResults:
         e = self._content.channels[name]
         centred = vector - e.values[e.usable].mean(0)
         unit = (centred / max(float(np.linalg.norm(centred)), 1e-12)).astype(np.float32)
         return self._found(name, *self._index(name).search(unit, k, available))
 
-    def _by_behaviour(self, row: int, k: int, allowed: Bool[np.ndarray, " items"]) -> FoundList:
+    def _by_behaviour(self, row: int, k: int, allowed: Bool[np.ndarray, " items"]) -> SearchResults:
         """Return what the stack says to somebody who touched this item alone."""
         one = Histories.of_one(
             "", np.array([row], np.int32), np.zeros(1, np.int64), np.ones(1, np.float32), len(allowed)
@@ -178,7 +178,7 @@ class Finder:
         rows = np.argsort(-scores, kind="stable")[: min(k, int(allowed.sum()))]
         return self._found(BEHAVIOUR, rows, scores[rows])
 
-    def _by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> FoundList:
+    def _by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> SearchResults:
         catalog = self._lookup.catalog
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:
@@ -194,10 +194,10 @@ class Finder:
         best = best[similar[best] > 0]
         return self._found(WORDS, best, similar[best])
 
-    def _index(self, name: str) -> Index:
+    def _index(self, name: str) -> VectorIndex:
         with self._lock:
             if name not in self._indexes:
-                self._indexes[name] = Index(_rows(self._embeddings(name)), exact_up_to=EXACT_UP_TO)
+                self._indexes[name] = VectorIndex(_rows(self._embeddings(name)), exact_up_to=EXACT_UP_TO)
             return self._indexes[name]
 
     def _embeddings(self, name: str) -> Embeddings:
@@ -207,9 +207,11 @@ class Finder:
             return self._content.channels[name]
         raise ConfigError(f"There is no channel {name!r}.", where="by", fix=nearest(name, self.names()))
 
-    def _found(self, by: str, rows: Any, similar: Any) -> FoundList:
+    def _found(self, by: str, rows: Any, similar: Any) -> SearchResults:
         ids, titles = self._lookup.items.ids, self._lookup.titles
-        return FoundList(by, tuple(Found(ids[r], titles[r], float(s)) for r, s in zip(rows, similar, strict=True)))
+        return SearchResults(
+            by, tuple(FoundItem(ids[r], titles[r], float(s)) for r, s in zip(rows, similar, strict=True))
+        )
 
 
 def _rows(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 
 from penchant.core.messages import Translator
-from penchant.metrics.ablation import DOES_NOT_PAY, Ablation, AblationRow, Payoff
-from penchant.metrics.classification_results import Labelled, LabelledRow
-from penchant.metrics.comparison import Cost, League, LeagueRow
-from penchant.metrics.interest import Classified
+from penchant.metrics.ablation import DOES_NOT_PAY, Ablation, AblationRow, ModalityValue
+from penchant.metrics.classification_results import ClassificationResults, ClassificationRow
+from penchant.metrics.comparison import Cost, Leaderboard, LeaderboardRow
+from penchant.metrics.interest import InterestResults
 from penchant.metrics.intervals import SAME, Interval
 from penchant.reporting import number_format
 from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
 
-def league_sentences(league: League, translate: Translator) -> list[str]:
+def leaderboard_sentences(league: Leaderboard, translate: Translator) -> list[str]:
     """Return how ours stands against the best baseline: first what people found, then the deciding metric if it is another."""
     ours = league.ours or next((row for row in league.rows if row.differences), None)
     if ours is None:  # a baseline alone has nothing to stand against
@@ -27,7 +27,7 @@ def league_sentences(league: League, translate: Translator) -> list[str]:
     return [_headline(league, ours, metric, translate) for metric in dict.fromkeys(metrics)]
 
 
-def payoff_sentence(payoff: Payoff, metric: str, translate: Translator) -> str:
+def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
     """Return whether one channel pays, what it brings and what it costs."""
     gain, sign = payoff.gain, -1 if payoff.verdict == DOES_NOT_PAY else 1
     low, high = sorted((sign * gain.low, sign * gain.high))
@@ -51,7 +51,7 @@ def ablation_sentences(ablation: Ablation, translate: Translator) -> list[str]:
     return [payoff_sentence(payoff, ablation.metric, translate) for payoff in ablation.payoffs]
 
 
-def classified_sentence(classified: Classified, translate: Translator) -> str:
+def classified_sentence(classified: InterestResults, translate: Translator) -> str:
     """Return what an AUC means."""
     auc = classified.auc
     interval = "" if math.isnan(auc.low) else f" [{number_format.percent(auc.low)}, {number_format.percent(auc.high)}]"
@@ -63,7 +63,7 @@ def classified_sentence(classified: Classified, translate: Translator) -> str:
     )
 
 
-def labelled_sentences(labelled: Labelled, translate: Translator) -> list[str]:
+def labelled_sentences(labelled: ClassificationResults, translate: Translator) -> list[str]:
     """Return how often the answer is right, whether fusion helps, what is left to a person, and what a reader must know."""
     ours, asked = labelled.ours.scores, labelled.asked
     said = [
@@ -93,7 +93,7 @@ def labelled_sentences(labelled: Labelled, translate: Translator) -> list[str]:
     return [*said, *map(translate.said, labelled.notes)]
 
 
-def labelled_role(row: LabelledRow, translate: Translator) -> str:
+def labelled_role(row: ClassificationRow, translate: Translator) -> str:
     """Return what kind of row it is, and what it looks at."""
     uses = " + ".join(translate.channel(name) for name in row.uses)
     return translate(row.role) + translate(": ") + uses if uses else translate(row.role)
@@ -115,7 +115,7 @@ def _cost_sentence(cost: Cost, translate: Translator) -> str:
     return translate("It costs {seconds} once and {milliseconds} per user.", seconds=once, milliseconds=each)
 
 
-def _against_each(labelled: Labelled, translate: Translator) -> str:
+def _against_each(labelled: ClassificationResults, translate: Translator) -> str:
     """Return ours minus each modality alone."""
     gaps = [(row, row.difference) for row in labelled.rows if row.role == "alone" and row.difference is not None]
     parts = [
@@ -128,7 +128,7 @@ def _against_each(labelled: Labelled, translate: Translator) -> str:
     )
 
 
-def _headline(league: League, ours: LeagueRow, metric: str, translate: Translator) -> str:
+def _headline(league: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator) -> str:
     gain, base = ours.differences[metric], league.row(league.best_baseline).scores[metric]
     facts = {"name": translate.said(ours.name), "baseline": league.best_baseline, "verdict": translate(gain.verdict)}
     if not metric.startswith("recall@"):

@@ -25,7 +25,7 @@ MOST = 60
 
 
 @dataclass(frozen=True)
-class Screened:
+class ScreenedImage:
     """One picture that was held back or is doubtful.
 
     Attributes:
@@ -46,7 +46,7 @@ class Screened:
 
 
 @dataclass(frozen=True)
-class Screening:
+class ModerationResults:
     """A whole run.
 
     Attributes:
@@ -61,8 +61,8 @@ class Screening:
     name: str
     category: str
     num_pictures: int
-    held: tuple[Screened, ...]
-    doubtful: tuple[Screened, ...]
+    held: tuple[ScreenedImage, ...]
+    doubtful: tuple[ScreenedImage, ...]
     how: tuple[str, ...]
 
     @property
@@ -97,7 +97,7 @@ def preview_address(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def write_screening(data: Screening, folder: Path) -> None:
+def write_screening(data: ModerationResults, folder: Path) -> None:
     """Write report.html, report.md and report.json into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     page = page_templates().get_template("screening.html.jinja").render(data=data, most=MOST)
@@ -108,7 +108,7 @@ def write_screening(data: Screening, folder: Path) -> None:
     (folder / "report.json").write_text(text, encoding="utf-8")
 
 
-def _plain(data: Screening) -> dict[str, Any]:
+def _plain(data: ModerationResults) -> dict[str, Any]:
     """Return the numbers without previews."""
     return {
         "category": data.category,

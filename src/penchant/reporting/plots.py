@@ -30,7 +30,7 @@ LEFT, BELOW, REST = 48, 40, 12
 
 
 @dataclass(frozen=True)
-class Scale:
+class PlotScale:
     """A number line from `low` to `high` with round ticks."""
 
     low: float
@@ -38,7 +38,7 @@ class Scale:
     step: float
 
     @classmethod
-    def over(cls, values: Iterable[float], *, num_ticks: int = 4) -> Scale:
+    def over(cls, values: Iterable[float], *, num_ticks: int = 4) -> PlotScale:
         """Return the scale that holds all values and 0, its ends on round numbers."""
         known = [v for v in values if math.isfinite(v)]
         low, high = min([0.0, *known]), max([0.0, *known])
@@ -61,7 +61,7 @@ class Scale:
         return number(value, digits)
 
 
-def bar(scale: Scale, value: Interval, kind: str) -> Markup:
+def bar(scale: PlotScale, value: Interval, kind: str) -> Markup:
     """Return one row: a bar to the mean and a whisker over the interval. `kind` is a class: "ours", "baseline", ..."""
     if math.isnan(value.mean):
         return _track(scale, Markup(""))
@@ -70,7 +70,7 @@ def bar(scale: Scale, value: Interval, kind: str) -> Markup:
     return _track(scale, body + _whisker(scale, value, "over"))
 
 
-def dots(scale: Scale, values: Sequence[tuple[Interval | Difference, str]]) -> Markup:
+def dots(scale: PlotScale, values: Sequence[tuple[Interval | Difference, str]]) -> Markup:
     """Return one row: for each value a whisker and a dot; the last is drawn on top."""
     marks = Markup("")
     values = [(value, kind) for value, kind in values if not math.isnan(value.mean)]
@@ -83,7 +83,7 @@ def dots(scale: Scale, values: Sequence[tuple[Interval | Difference, str]]) -> M
     return _track(scale, marks)
 
 
-def axis(scale: Scale) -> Markup:
+def axis(scale: PlotScale) -> Markup:
     """Return the numbers under a row plot."""
     labels = Markup("").join(
         _tag("text", escape(scale.label(t)), x=_pc(scale.at(t)), y=14, text_anchor="middle", class_="tick")
@@ -136,7 +136,7 @@ def calibration(lines: Sequence[tuple[Reliability, str]], *, x: str, y: str, alt
     return _square(marks, alt)
 
 
-def _track(scale: Scale, marks: Markup) -> Markup:
+def _track(scale: PlotScale, marks: Markup) -> Markup:
     """Return one row with its grid; the line of 0 is stronger."""
     grid = Markup("").join(
         _line(_pc(scale.at(t)), -GAP, _pc(scale.at(t)), ROW + GAP, "zero" if abs(t) < scale.step * 1e-6 else "grid")
@@ -145,7 +145,7 @@ def _track(scale: Scale, marks: Markup) -> Markup:
     return _svg(grid + marks, height=ROW)
 
 
-def _whisker(scale: Scale, value: Interval | Difference, kind: str) -> Markup:
+def _whisker(scale: PlotScale, value: Interval | Difference, kind: str) -> Markup:
     if math.isnan(value.low) or math.isnan(value.high):
         return Markup("")
     low, high, middle = _pc(scale.at(value.low)), _pc(scale.at(value.high)), ROW / 2

@@ -21,10 +21,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from penchant.core.messages import Translator, packed
 from penchant.core.schema import Finding
 from penchant.metrics.ablation import Ablation, GroupGain
-from penchant.metrics.beyond_accuracy import Variety
-from penchant.metrics.classification_results import Labelled
-from penchant.metrics.comparison import League
-from penchant.metrics.interest import Classified
+from penchant.metrics.beyond_accuracy import BeyondAccuracy
+from penchant.metrics.classification_results import ClassificationResults
+from penchant.metrics.comparison import Leaderboard
+from penchant.metrics.interest import InterestResults
 from penchant.metrics.slices import Slice
 from penchant.reporting import conclusions, number_format, plots
 from penchant.reporting.labels import CHOSEN_ON, metric_label, size_label, stage_label
@@ -41,7 +41,7 @@ UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 
 
 @dataclass(frozen=True)
-class Coverage:
+class ChannelCoverage:
     """How much of the catalog one channel reaches.
 
     Attributes:
@@ -60,7 +60,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StepTime:
     """What one step of the run took.
 
     Attributes:
@@ -77,7 +77,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """One item as a person sees it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Example:
+class UserExample:
     """One user: what they did, and what they would be shown.
 
     Attributes:
@@ -108,12 +108,12 @@ class Example:
     """
 
     user: str
-    history: tuple[Shown, ...]
-    recommended: tuple[Shown, ...]
+    history: tuple[ShownItem, ...]
+    recommended: tuple[ShownItem, ...]
 
 
 @dataclass(frozen=True)
-class Band:
+class WeightBand:
     """What the stack listens to where histories are about equally long.
 
     Attributes:
@@ -164,18 +164,18 @@ class ReportData:
     protocol: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    coverage: tuple[Coverage, ...] = ()
-    league: League | None = None
+    coverage: tuple[ChannelCoverage, ...] = ()
+    league: Leaderboard | None = None
     ablation: Ablation | None = None
     group_gains: tuple[GroupGain, ...] = ()
     slices: tuple[Slice, ...] = ()
-    classified: tuple[Classified, ...] = ()
-    labelled: Labelled | None = None
-    variety: tuple[Variety, ...] = ()
+    classified: tuple[InterestResults, ...] = ()
+    labelled: ClassificationResults | None = None
+    variety: tuple[BeyondAccuracy, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
-    bands: tuple[Band, ...] = ()
-    stages: tuple[Stage, ...] = ()
-    examples: tuple[Example, ...] = ()
+    bands: tuple[WeightBand, ...] = ()
+    stages: tuple[StepTime, ...] = ()
+    examples: tuple[UserExample, ...] = ()
 
 
 def write_report(data: ReportData, folder: Path) -> None:
@@ -204,7 +204,7 @@ def write_report(data: ReportData, folder: Path) -> None:
 def summarise(data: ReportData) -> list[str]:
     """Return the run's results as plain sentences in its language; the command line prints them too."""
     translate = Translator(data.language)
-    sentences = conclusions.league_sentences(data.league, translate) if data.league else []
+    sentences = conclusions.leaderboard_sentences(data.league, translate) if data.league else []
     sentences += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
     sentences += conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
     sentences += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []
@@ -239,7 +239,7 @@ def page_templates() -> Environment:
 def _environment(translate: Translator) -> Environment:
     environment = page_templates()
     environment.globals.update(
-        plots=plots, conclusions=conclusions, Scale=plots.Scale, thumbnail=thumbnail, clip=clip, CHOSEN_ON=CHOSEN_ON
+        plots=plots, conclusions=conclusions, Scale=plots.PlotScale, thumbnail=thumbnail, clip=clip, CHOSEN_ON=CHOSEN_ON
     )
     environment.filters.update(
         {

@@ -17,13 +17,13 @@ from pydantic import TypeAdapter
 
 from penchant.core.errors import PenchantError
 from penchant.recommender.lists import Id, RankingOptions, RecommendationList
-from penchant.recommender.search import FoundList
+from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
-from penchant.service.background import Caretaker
-from penchant.service.batching import Batched
+from penchant.service.background import BackgroundWorker
+from penchant.service.batching import MicroBatcher
 from penchant.service.http_errors import MEDIA_TYPE, handle_problems
 from penchant.service.schemas import (
-    Erased,
+    ErasureReceipt,
     EventBatch,
     EventIn,
     EventsStored,
@@ -31,15 +31,15 @@ from penchant.service.schemas import (
     ItemState,
     ListIn,
     Name,
-    Predicted,
     PredictIn,
+    PredictionOut,
     Problem,
     ProfilePatch,
     SearchIn,
     SessionIn,
 )
-from penchant.service.service import Config, Service
-from penchant.service.telemetry import Guard, Metrics
+from penchant.service.service import Service, ServiceConfig
+from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configur
 """FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
 
 
-def create_app(config: Config, *, add_pages: Callable[[FastAPI], None] | None = None) -> FastAPI:
+def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | None = None) -> FastAPI:
     """Return the application; it opens the bundle and the store when it starts.
 
     Args:
@@ -87,10 +87,10 @@ def create_app(config: Config, *, add_pages: Callable[[FastAPI], None] | None = 
         except PenchantError as error:
             app.state.failure = error
             raise
-        caretaker = Caretaker(service)
+        caretaker = BackgroundWorker(service)
         caretaker.start()
         app.state.service, app.state.caretaker = service, caretaker
-        app.state.batched = Batched(service.recommend_together, max_size=MAX_BATCH)
+        app.state.batched = MicroBatcher(service.recommend_together, max_size=MAX_BATCH)
         yield
         app.state.batched.close()
         caretaker.close()
@@ -110,7 +110,7 @@ def create_app(config: Config, *, add_pages: Callable[[FastAPI], None] | None = 
     )
     handle_problems(app)
     app.add_middleware(
-        Guard,
+        RequestMiddleware,
         metrics=metrics,
         max_body_bytes=config.max_body_bytes,
         max_seconds=config.max_seconds,
@@ -188,12 +188,12 @@ def _add_lists(app: FastAPI) -> None:
         item_id: Item,
         k: Annotated[int, Query(ge=1, le=500)] = 10,
         by: Annotated[str | None, Query(max_length=64, description='A channel, "fused" or "behaviour".')] = None,
-    ) -> FoundList:
+    ) -> SearchResults:
         """Return the items most like one."""
         return service_of(request).similar(item_id, k, by)
 
     @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
-    def search(request: Request, wanted: SearchIn) -> FoundList:
+    def search(request: Request, wanted: SearchIn) -> SearchResults:
         """Find items by words, a picture or a sound."""
         return service_of(request).search(wanted)
 
@@ -232,12 +232,12 @@ def _add_people(app: FastAPI, metrics: Metrics) -> None:
         return service_of(request).export(user_id)
 
     @app.delete("/v1/users/{user_id:path}", tags=["people"], dependencies=[allowed("personal")])
-    def erase(request: Request, user_id: User) -> Erased:
+    def erase(request: Request, user_id: User) -> ErasureReceipt:
         """Forget a person: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
         metrics.erasures.inc()
         request.app.state.caretaker.wake()
-        return Erased(receipt=receipt)
+        return ErasureReceipt(receipt=receipt)
 
 
 def _add_items(app: FastAPI) -> None:
@@ -263,7 +263,7 @@ def _add_tasks(app: FastAPI) -> None:
     @app.post("/v1/predict/{task}", tags=["tasks"], dependencies=[allowed("read")])
     def predict(
         request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
-    ) -> Predicted:
+    ) -> PredictionOut:
         """Say which class content belongs to, why, and whether a person should be asked; nothing is stored."""
         return service_of(request).predict(task, given)
 

@@ -19,9 +19,9 @@ from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import PenchantError
-from penchant.recommender.new_items import Newcomer, encode_newcomer, table_row
+from penchant.recommender.new_items import NewItem, encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.search import Finder
+from penchant.recommender.search import ItemSearch
 from penchant.service import erasure
 from penchant.service.security import Secret
 from penchant.service.service import Service
@@ -32,7 +32,7 @@ MIN_SHARED = 0.5
 """A bundle that knows fewer of the present items is another catalog's, and refused."""
 
 
-class Caretaker:
+class BackgroundWorker:
     """Looks after one service.
 
     Args:
@@ -86,7 +86,7 @@ class Caretaker:
             self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
             self._indexing.start()
 
-    def _build(self, finder: Finder) -> None:
+    def _build(self, finder: ItemSearch) -> None:
         try:
             finder.build()
         except Exception as error:  # search goes on, exactly
@@ -117,7 +117,7 @@ class Caretaker:
             body = json.loads(item.body)
             try:
                 row = table_row(self._base.catalog, item.item_id, body["columns"])
-                vectors, failures = encode_newcomer(
+                vectors, failures = encode_new_item(
                     self._base, self._base.encoders, row, body["media"], service.uploads.folder, service.config.media
                 )
             except Exception as error:  # whatever an encoder raises, the other items go on
@@ -140,7 +140,7 @@ class Caretaker:
             try:
                 columns = json.loads(item.body)["columns"]
                 table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
-                newcomers.append(Newcomer(item.item_id, columns, read_arrays(item.vectors or b"")))
+                newcomers.append(NewItem(item.item_id, columns, read_arrays(item.vectors or b"")))
             except Exception as error:
                 self._fail(item, error)
         try:

@@ -24,7 +24,7 @@ class _Waiting(Generic[Task, Answer]):
     error: BaseException | None = None
 
 
-class Grouped(Generic[Task, Answer]):
+class GroupCommit(Generic[Task, Answer]):
     """One commit for many writers, one matrix product for many readers.
 
     Whoever gets the turn works for everybody who waits; nobody waits for company that may not come.
@@ -68,7 +68,7 @@ class Grouped(Generic[Task, Answer]):
                 one.is_done = True
 
 
-class Batched(Generic[Task, Answer]):
+class MicroBatcher(Generic[Task, Answer]):
     """The same for the calls of one event loop: what comes in while the thread works is its next batch, in the order it came.
 
     With a thread for each call, calls fight for the interpreter and the unlucky wait many times longer than the lucky. Here

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from penchant.core.errors import ArtifactError
-from penchant.models.ensemble import Stack
+from penchant.models.ensemble import Ensemble
 from penchant.models.factory import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service.security import Secret
@@ -94,7 +94,7 @@ def refit(bundle: Recommender) -> Recommender:
                 fix="run `penchant run` again without the person in its data",
             )
         members[name] = make_member(name, bundle.tables[name]).fit(events, bundle.content)
-    return replace(bundle, stack=Stack(members, bundle.stack.weights, bundle.stack.channels))
+    return replace(bundle, stack=Ensemble(members, bundle.stack.weights, bundle.stack.channels))
 
 
 def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:
@@ -105,7 +105,7 @@ def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ErasureCheck:
     """Whether everybody who was erased is gone.
 
     Attributes:
@@ -141,7 +141,7 @@ class Verdict:
         ]
 
 
-def verify(folder: Path, store: Store, secret: Secret) -> Verdict:
+def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
     """Look for everybody who was erased, and compare the model with one fitted without them."""
     bundle, erasures = Recommender.load(folder), store.erasures()
     in_bundle = erased_users(bundle, store, secret)
@@ -151,7 +151,7 @@ def verify(folder: Path, store: Store, secret: Secret) -> Verdict:
         u for u in store.user_ids() if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)
     ]
     signatures = [is_genuine(secret, json.loads(e.receipt)) for e in erasures if e.receipt]
-    return Verdict(
+    return ErasureCheck(
         len(erasures),
         sum(e.finished_at is None for e in erasures),
         len(in_bundle),

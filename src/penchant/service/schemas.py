@@ -18,13 +18,13 @@ Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 
 
-class Message(BaseModel):
+class ApiModel(BaseModel):
     """Base of everything on the wire: unknown keys are refused, a field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class EventIn(Message):
+class EventIn(ApiModel):
     """Something a person did."""
 
     user_id: Id
@@ -41,13 +41,13 @@ class EventIn(Message):
     """The same id of the same person is stored once, however often it is sent."""
 
 
-class EventBatch(Message):
+class EventBatch(ApiModel):
     """Several events; all are stored, or none."""
 
     events: Annotated[list[EventIn], Field(min_length=1, max_length=10_000)]
 
 
-class EventsStored(Message):
+class EventsStored(ApiModel):
     """The events are on disk."""
 
     stored: int
@@ -72,7 +72,7 @@ class SessionIn(ListIn):
     """Item ids, oldest first."""
 
 
-class EditIn(Message):
+class EditIn(ApiModel):
     """What a person says about one of their interests."""
 
     name: Name
@@ -85,13 +85,13 @@ class EditIn(Message):
     """How much more or less, in standard deviations of a score."""
 
 
-class ProfilePatch(Message):
+class ProfilePatch(ApiModel):
     """A person's own edits."""
 
     edits: Annotated[list[EditIn], Field(min_length=1, max_length=200)]
 
 
-class Media(Message):
+class MediaIn(ApiModel):
     """A picture or a sound: exactly one of the three."""
 
     data: Annotated[str, Field(max_length=64_000_000)] | None = None
@@ -102,39 +102,39 @@ class Media(Message):
     """An https address on a host of the allow-list."""
 
 
-class SearchIn(Message):
+class SearchIn(ApiModel):
     """What to look for: words, a picture, or a sound."""
 
     words: Words | None = None
-    image: Media | None = None
-    audio: Media | None = None
+    image: MediaIn | None = None
+    audio: MediaIn | None = None
     k: Annotated[int, Field(ge=1, le=500)] = 10
 
 
-class Ended(Media):
+class FileIn(MediaIn):
     """A file whose ending says what it is."""
 
     ending: Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,8}$", examples=[".csv"])] | None = None
     """.obj, .ply, .stl, .off, .glb of a shape; .csv, .tsv, .parquet, .jsonl, .npy of readings. A path or address may show it instead."""
 
 
-class PredictIn(Message):
+class PredictIn(ApiModel):
     """Content to be judged: what the task learned from, or a part of it."""
 
     text: Prose | Annotated[dict[Name, Prose], Field(min_length=1, max_length=50)] | None = None
     """Words; where the task reads several columns of them, column to words."""
-    image: Media | None = None
-    audio: Media | None = None
-    video: Media | None = None
-    mesh: Ended | None = None
+    image: MediaIn | None = None
+    audio: MediaIn | None = None
+    video: MediaIn | None = None
+    mesh: FileIn | None = None
     """A 3-D shape."""
-    signal: Ended | None = None
+    signal: FileIn | None = None
     """Sensor readings."""
     evidence: bool = True
     """Name the words that speak for the answer."""
 
 
-class Seen(Message):
+class RegionOut(ApiModel):
     """Where in a picture something was seen; places are shares of its width or height."""
 
     label: str
@@ -146,7 +146,7 @@ class Seen(Message):
     height: float
 
 
-class Predicted(Message):
+class PredictionOut(ApiModel):
     """What is said of the content."""
 
     task: str
@@ -166,22 +166,22 @@ class Predicted(Message):
     """What is said in the sound, where the task listens."""
     written: str = ""
     """What stands written in the picture, where the task reads it."""
-    regions: list[Seen] = []
+    regions: list[RegionOut] = []
     """What a detector saw in the picture, the surest first."""
     notes: list[str] = []
     """What was not used, and what the answer is not: of a health task, no diagnosis."""
 
 
-class ItemIn(Message):
+class ItemIn(ApiModel):
     """A new or changed item."""
 
     columns: dict[Name, str | float | bool | list[str] | None] = {}
     """Values by column of the catalog: title, text, category, price."""
-    image: Media | None = None
-    audio: Media | None = None
+    image: MediaIn | None = None
+    audio: MediaIn | None = None
 
 
-class ItemState(Message):
+class ItemState(ApiModel):
     """Where an item stands."""
 
     item_id: str
@@ -191,7 +191,7 @@ class ItemState(Message):
     """Why it failed; it is tried again when it is sent again, and after a start or with a new bundle."""
 
 
-class Erased(Message):
+class ErasureReceipt(ApiModel):
     """A signed receipt without personal data; keep it to prove the erasure."""
 
     receipt: dict[str, Any]

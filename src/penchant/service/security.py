@@ -45,7 +45,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class Keyring:
+class ApiKeys:
     """The keys of a store, read again whenever the store's world changes.
 
     Args:

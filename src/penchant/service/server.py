@@ -23,7 +23,7 @@ from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
 from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
-from penchant.service.service import Config
+from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
@@ -45,7 +45,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 _Protocol: Any = AutoHTTPProtocol
 
 
-class Impatient(_Protocol):  # type: ignore[misc]
+class HeaderTimeoutProtocol(_Protocol):  # type: ignore[misc]
     """uvicorn's protocol, but a client that does not get its headers out is given up."""
 
     _timer: asyncio.TimerHandle | None = None
@@ -88,7 +88,7 @@ class Impatient(_Protocol):  # type: ignore[misc]
 
 
 def serve(
-    config: Config, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
+    config: ServiceConfig, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
 ) -> None:
     """Answer until SIGTERM or SIGINT; requests under way are finished first, for at most `GRACE_SECONDS`.
 
@@ -134,10 +134,10 @@ def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
     _share_free_memory()
-    return _application(Config.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
+    return _application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
 
 
-def _application(config: Config, pages: str | None) -> FastAPI:
+def _application(config: ServiceConfig, pages: str | None) -> FastAPI:
     if not pages:
         return create_app(config)
     module, _, function = pages.partition(":")
@@ -159,7 +159,7 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         port=port,
         workers=workers,
         factory=isinstance(app, str),
-        http=Impatient,
+        http=HeaderTimeoutProtocol,
         access_log=False,  # it would write ids into the log
         log_level="warning",
         server_header=False,

@@ -28,9 +28,9 @@ from penchant.recommender.lists import Edit, ListRequest, RankingOptions, Recomm
 from penchant.recommender.lookup import ITEM
 from penchant.recommender.new_items import table_row
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.search import FoundList
+from penchant.recommender.search import SearchResults
 from penchant.service import erasure
-from penchant.service.batching import Grouped
+from penchant.service.batching import GroupCommit
 from penchant.service.fetching import Fetcher
 from penchant.service.schemas import (
     EditIn,
@@ -38,21 +38,21 @@ from penchant.service.schemas import (
     EventsStored,
     ItemIn,
     ItemState,
-    Predicted,
     PredictIn,
+    PredictionOut,
     SearchIn,
     SessionIn,
 )
-from penchant.service.security import Keyring, Secret
+from penchant.service.security import ApiKeys, Secret
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
-from penchant.service.tasks import Tasks
-from penchant.service.uploads import Uploads
-from penchant.service.user_cache import HotPeople, Marks, Person
+from penchant.service.tasks import ClassifierTasks
+from penchant.service.uploads import UploadStore
+from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 
 logger = logging.getLogger("penchant.service")
 
 
-class Config(Settings):
+class ServiceConfig(Settings):
     """How the service runs."""
 
     bundle: Path
@@ -96,7 +96,7 @@ class Config(Settings):
 
 
 @dataclass(frozen=True)
-class Now:
+class ServingSnapshot:
     """What answers at this moment; replaced as a whole, never changed.
 
     Attributes:
@@ -122,7 +122,7 @@ class Service:
         ArtifactError: The bundle is missing or altered.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.store = Store.open(config.address)
         self.secret = Secret.read(config.state_folder / "secret.key")
@@ -133,16 +133,16 @@ class Service:
                 where=str(config.state_folder / "secret.key"),
                 fix="give every process that shares a database the same folder",
             )
-        self.keyring = Keyring(self.store, is_open=config.is_open)
+        self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
-        self.uploads = Uploads(config.state_folder / "media", config.media_folder, fetcher, limit)
-        self.hot = HotPeople(config.hot_bytes)
+        self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
+        self.hot = UserStateCache(config.hot_bytes)
         self._changing = threading.Lock()
-        self._append = Grouped[Sequence[Event], int](self.store.append, max_size=64)
-        self.tasks = Tasks(config.tasks)
+        self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
+        self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
-        self.now = Now(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
+        self.now = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
 
     # events
@@ -169,25 +169,25 @@ class Service:
 
     # people
 
-    def person(self, user_id: str) -> tuple[Now, Person]:
+    def person(self, user_id: str) -> tuple[ServingSnapshot, UserState]:
         """Return somebody as of the last change any process made."""
         moment, (person,) = self._people([user_id])
         return moment, person
 
-    def _people(self, user_ids: Sequence[str]) -> tuple[Now, list[Person]]:
+    def _people(self, user_ids: Sequence[str]) -> tuple[ServingSnapshot, list[UserState]]:
         """Return some people as of one moment: their versions from one query, and missing scores from one pass."""
         if not user_ids:
             return self.now, []
         versions, world = self.store.versions(user_ids)
         self.sync(world)
         moment = self.now
-        marks = [Marks(version, moment.generation) for version in versions]
+        marks = [StateVersion(version, moment.generation) for version in versions]
         held = [self.hot.get(user_id, mark) for user_id, mark in zip(user_ids, marks, strict=True)]
         missing = {user_ids[n]: marks[n] for n, person in enumerate(held) if person is None}
         loaded = self._load(moment, missing)
         return moment, [person or loaded[user_id] for user_id, person in zip(user_ids, held, strict=True)]
 
-    def _load(self, moment: Now, marks: Mapping[str, Marks]) -> dict[str, Person]:
+    def _load(self, moment: ServingSnapshot, marks: Mapping[str, StateVersion]) -> dict[str, UserState]:
         if not marks:
             return {}
         histories, edits = [], []
@@ -199,7 +199,7 @@ class Service:
             histories.append(moment.recommender.history(user_id, events, use_own=base))
         # copied: a row kept in the cache must not keep the scores of the whole group in memory
         scores = [row.copy() for row in moment.recommender.score(Histories.joined(histories))]
-        people = map(Person, marks.values(), histories, edits, scores)
+        people = map(UserState, marks.values(), histories, edits, scores)
         loaded = dict(zip(marks, people, strict=True))
         for user_id, person in loaded.items():
             self.hot.put(user_id, person)
@@ -284,13 +284,13 @@ class Service:
 
     # items
 
-    def similar(self, item_id: str, k: int, by: str | None) -> FoundList:
+    def similar(self, item_id: str, k: int, by: str | None) -> SearchResults:
         """Return the items most like one."""
         self.sync(self.store.world_version())
         moment = self.now
         return moment.recommender.similar(item_id, k, by=by, available=moment.available)
 
-    def search(self, wanted: SearchIn) -> FoundList:
+    def search(self, wanted: SearchIn) -> SearchResults:
         """Return the items nearest to words, a picture or a sound.
 
         Raises:
@@ -313,7 +313,7 @@ class Service:
                 modality, uploads.folder / name, wanted.k, limits=self.config.media, available=moment.available
             )
 
-    def predict(self, task: str, given: PredictIn) -> Predicted:
+    def predict(self, task: str, given: PredictIn) -> PredictionOut:
         """Return what a labelled task says of content; nothing of it is kept."""
         return self.tasks.predict(task, given, self.uploads)
 
@@ -386,7 +386,7 @@ class Service:
         if is_new:
             recommender.finder.adopt(before.recommender.finder)
         lookup = recommender.lookup
-        self.now = Now(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
+        self.now = ServingSnapshot(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
         if generation != before.generation:
             self.hot.clear()
 
@@ -395,7 +395,7 @@ class Service:
         self.store.close()
 
 
-def _request(options: RankingOptions, user_id: str | None, person: Person | None) -> ListRequest:
+def _request(options: RankingOptions, user_id: str | None, person: UserState | None) -> ListRequest:
     items = options.history if isinstance(options, SessionIn) else ()
     if person is None:
         return ListRequest(options, user_id, items=items)

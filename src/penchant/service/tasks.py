@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.core.errors import NotFoundError, nearest
-from penchant.service.schemas import Ended, Media, Predicted, PredictIn
-from penchant.service.uploads import Uploads
+from penchant.service.schemas import FileIn, MediaIn, PredictIn, PredictionOut
+from penchant.service.uploads import UploadStore
 
 
-class Tasks:
+class ClassifierTasks:
     """Trained classifiers by name, read when the service starts.
 
     Args:
@@ -35,7 +35,7 @@ class Tasks:
     def names(self) -> list[str]:
         return sorted(self._trained)
 
-    def predict(self, task: str, given: PredictIn, uploads: Uploads) -> Predicted:
+    def predict(self, task: str, given: PredictIn, uploads: UploadStore) -> PredictionOut:
         """Return what one classifier says of one piece of content; requests to one classifier take turns.
 
         Raises:
@@ -55,7 +55,7 @@ class Tasks:
                 found = trained.predict(text=given.text, evidence=given.evidence, **files)
             hidden = f"{Path(scratch).resolve()}/"
         notes = tuple(note.replace(hidden, "") for note in found.notes)
-        return Predicted(task=task, **asdict(replace(found, notes=notes)))
+        return PredictionOut(task=task, **asdict(replace(found, notes=notes)))
 
     def _named(self, task: str) -> tuple[TrainedClassifier, threading.Lock]:
         if task not in self._trained:
@@ -64,9 +64,9 @@ class Tasks:
         return self._trained[task]
 
 
-def _ending(media: Media) -> str:
+def _ending(media: MediaIn) -> str:
     """Return the ending of a file, by which shapes and readings are told apart; other kinds are known by their content."""
-    if not isinstance(media, Ended):
+    if not isinstance(media, FileIn):
         return ""
     named = PurePosixPath(media.file or urlsplit(media.url or "").path).suffix.lower()
     return media.ending or (named if named.isascii() and named[1:].isalnum() else "")

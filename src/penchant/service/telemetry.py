@@ -69,7 +69,7 @@ class Metrics:
         return generate_latest(everyone)
 
 
-class Guard:
+class RequestMiddleware:
     """ASGI middleware around the whole application.
 
     Args:
@@ -160,7 +160,7 @@ def _set_headers(message: Message, scope: Scope) -> None:
     headers["X-Request-ID"] = scope["request_id"]
 
 
-class JsonLines(logging.Formatter):
+class JsonLogFormatter(logging.Formatter):
     """One JSON object a line: time, level, message, and what a record adds."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -182,7 +182,7 @@ _EXTRAS = ("request_id", "route", "method", "status", "milliseconds")
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Send the service's log to stderr, a JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLogFormatter())
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False

@@ -1,6 +1,6 @@
 """Pictures and sounds that come with a request.
 
-In: `Media`: bytes in base64, a file below an allowed folder, or an address on an allowed host. Out: a file named by its content.
+In: `MediaIn`: bytes in base64, a file below an allowed folder, or an address on an allowed host. Out: a file named by its content.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from penchant.core.errors import MediaError
 from penchant.data.media.limits import check_file, resolve
 from penchant.service.fetching import Fetcher
-from penchant.service.schemas import Media
+from penchant.service.schemas import MediaIn
 
 
 @dataclass(frozen=True)
-class Uploads:
+class UploadStore:
     """Where media of requests are kept.
 
     Attributes:
@@ -34,7 +34,7 @@ class Uploads:
     fetcher: Fetcher
     max_bytes: int
 
-    def keep(self, media: Media, *, where: str, ending: str = "") -> str:
+    def keep(self, media: MediaIn, *, where: str, ending: str = "") -> str:
         """Store one file and return its name below `folder`; equal files are stored once.
 
         Args:
@@ -59,7 +59,7 @@ class Uploads:
         """Forget a file."""
         (self.folder / name).unlink(missing_ok=True)
 
-    def _read(self, media: Media, where: str) -> bytes:
+    def _read(self, media: MediaIn, where: str) -> bytes:
         given = [value for value in (media.data, media.file, media.url) if value is not None]
         if len(given) != 1:
             raise MediaError(f"{len(given)} sources were given.", where=where, fix="give one of data, file, url")

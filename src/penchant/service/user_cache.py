@@ -18,7 +18,7 @@ from penchant.recommender.lists import Edit
 
 
 @dataclass(frozen=True)
-class Marks:
+class StateVersion:
     """What a cached answer depends on; two are equal only if nothing changed.
 
     Attributes:
@@ -31,7 +31,7 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class Person:
+class UserState:
     """One person, as of some moment.
 
     Attributes:
@@ -41,7 +41,7 @@ class Person:
         scores: Of every item, before edits and options.
     """
 
-    marks: Marks
+    marks: StateVersion
     history: Histories
     edits: tuple[Edit, ...]
     scores: Float32[np.ndarray, " items"]
@@ -51,7 +51,7 @@ class Person:
         return self.scores.nbytes + 16 * self.history.num_events + 200 * len(self.edits) + 1000
 
 
-class HotPeople:
+class UserStateCache:
     """The people asked for last.
 
     Args:
@@ -61,13 +61,13 @@ class HotPeople:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._people: OrderedDict[str, Person] = OrderedDict()
+        self._people: OrderedDict[str, UserState] = OrderedDict()
         self.num_bytes = 0
 
     def __len__(self) -> int:
         return len(self._people)
 
-    def get(self, user_id: str, marks: Marks) -> Person | None:
+    def get(self, user_id: str, marks: StateVersion) -> UserState | None:
         """Return a person if what is held is as of these marks."""
         with self._lock:
             person = self._people.get(user_id)
@@ -76,7 +76,7 @@ class HotPeople:
             self._people.move_to_end(user_id)
             return person
 
-    def put(self, user_id: str, person: Person) -> None:
+    def put(self, user_id: str, person: UserState) -> None:
         """Hold a person, and let others go until there is room."""
         with self._lock:
             self._remove(user_id)

@@ -17,7 +17,7 @@ MAX_FACTS = 2
 
 
 @dataclass(frozen=True)
-class Card:
+class ItemCard:
     """One item.
 
     Attributes:
@@ -35,17 +35,17 @@ class Card:
     facts: tuple[str, ...] = ()
 
 
-def cards(recommender: Recommender, rows: Iterable[int]) -> list[Card]:
+def cards(recommender: Recommender, rows: Iterable[int]) -> list[ItemCard]:
     """Return the cards of some rows; an item that came later may have media that only asking for it tells."""
     return [card(recommender, int(row)) for row in rows]
 
 
-def card(recommender: Recommender, row: int) -> Card:
+def card(recommender: Recommender, row: int) -> ItemCard:
     """Return one item's card."""
     item_id = recommender.lookup.items.ids[row]
     is_grown = item_id in recommender.added
     columns = recommender.catalog.media_columns
-    return Card(
+    return ItemCard(
         item_id,
         recommender.lookup.titles[row],
         "image" in columns and (is_grown or media_name(recommender, row, "image") is not None),

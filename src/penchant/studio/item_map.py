@@ -22,7 +22,7 @@ ROUNDS = 400
 
 
 @dataclass(frozen=True)
-class Atlas:
+class ItemMap:
     """Where everything lies.
 
     Attributes:
@@ -36,14 +36,14 @@ class Atlas:
     names: tuple[tuple[float, float, str], ...]
 
 
-class Atlases:
+class ItemMapCache:
     """Draws the map of each model once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._drawn: tuple[Recommender | None, Atlas | None] = (None, None)
+        self._drawn: tuple[Recommender | None, ItemMap | None] = (None, None)
 
-    def of(self, recommender: Recommender) -> Atlas | None:
+    def of(self, recommender: Recommender) -> ItemMap | None:
         """Return the map; None where the bundle kept no vectors."""
         with self._lock:
             if self._drawn[0] is not recommender:
@@ -51,7 +51,7 @@ class Atlases:
             return self._drawn[1]
 
 
-def draw(recommender: Recommender) -> Atlas | None:
+def draw(recommender: Recommender) -> ItemMap | None:
     """Return the map of a model; None where it has no vectors."""
     fused, topics = recommender.content.fused, recommender.topics
     if fused is None or fused.usable.sum() < 3:
@@ -71,7 +71,7 @@ def draw(recommender: Recommender) -> Atlas | None:
     known = np.flatnonzero(labels >= 0)
     shown = known[np.unique(np.linspace(0, len(known) - 1, min(MAX_POINTS, len(known))).astype(int))]
     tops = (centres + np.stack([np.zeros_like(radii), radii + GAP / 3], 1) - middle) / reach
-    return Atlas(((points - middle) / reach).astype(np.float32), shown, _names(topics, kept, tops))
+    return ItemMap(((points - middle) / reach).astype(np.float32), shown, _names(topics, kept, tops))
 
 
 def _directions(centred: np.ndarray) -> Float64[np.ndarray, "dim 2"]:

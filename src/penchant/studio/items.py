@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64
 
 from penchant.core.schema import Histories
 from penchant.recommender.recommender import Recommender
-from penchant.service.service import Now, Service
+from penchant.service.service import Service, ServingSnapshot
 from penchant.studio.cards import say
 from penchant.studio.users import is_known
 
@@ -23,7 +23,7 @@ FEWEST = 3
 MAX_GROUPS, MAX_NAMED = 8, 12
 
 
-class Likeness:
+class ItemSimilarity:
     """Compares items by channel; the mean of each channel is computed once for each model."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def facts_of(recommender: Recommender, row: int) -> tuple[list[tuple[str, str]],
     return [pair for pair in texts if pair[1]], [pair for pair in attributes if pair[1]] + topic
 
 
-def likers(service: Service, moment: Now, row: int, *, named: bool) -> dict[str, Any]:
+def likers(service: Service, moment: ServingSnapshot, row: int, *, named: bool) -> dict[str, Any]:
     """Return how many people of the bundle like an item, by the topic they like best.
 
     Args:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from penchant.core.errors import NotFoundError
-from penchant.data.media import load_picture
+from penchant.data.media import load_image
 from penchant.data.media.limits import check_file, resolve
 from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service
@@ -33,7 +33,7 @@ SOUND_TYPES = {
 CACHED_BYTES = 32_000_000
 
 
-class Gallery:
+class MediaGallery:
     """The media of one service; remembers shrunk pictures."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Gallery:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
         out = io.BytesIO()
-        load_picture(path, service.config.media, max_side=SIDES[size]).save(out, "JPEG", quality=84, optimize=True)
+        load_image(path, service.config.media, max_side=SIDES[size]).save(out, "JPEG", quality=84, optimize=True)
         self._keep(key, out.getvalue())
         return out.getvalue()
 

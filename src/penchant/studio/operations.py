@@ -26,7 +26,7 @@ DRIFT_SECONDS = 30.0
 
 
 @dataclass
-class Times:
+class RouteLatency:
     """How long one route took: requests, and how many were answered within each bound."""
 
     count: float = 0
@@ -46,7 +46,7 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ServiceCounters:
     """What was counted since the start, by all workers together."""
 
     at: float
@@ -55,7 +55,7 @@ class Figures:
     erasures: float
     hot_people: float
     hot_bytes: float
-    routes: dict[str, Times]
+    routes: dict[str, RouteLatency]
     errors: float
 
     @property
@@ -63,12 +63,12 @@ class Figures:
         return sum(times.count for times in self.routes.values())
 
 
-def count(service: Service, metrics: Metrics) -> Figures:
+def count(service: Service, metrics: Metrics) -> ServiceCounters:
     """Return the counters now; the page's own looking is left out."""
     metrics.hot.set(len(service.hot))
     metrics.hot_bytes.set(service.hot.num_bytes)
     totals: dict[str, float] = defaultdict(float)
-    routes: dict[str, Times] = defaultdict(Times)
+    routes: dict[str, RouteLatency] = defaultdict(RouteLatency)
     errors = 0.0
     for family in text_string_to_metric_families(metrics.text().decode()):
         for name, labels, value, *_ in family.samples:
@@ -77,7 +77,7 @@ def count(service: Service, metrics: Metrics) -> Figures:
                 totals[name] += value
             elif not route.startswith("/studio/static") and route not in _OWN:
                 errors += _add(routes[f"{labels['method']} {route}"], name, labels, value)
-    return Figures(
+    return ServiceCounters(
         time.time(),
         totals["penchant_events_total"],
         totals["penchant_duplicate_events_total"],
@@ -102,7 +102,7 @@ _OWN = (
 """Looking at the service is no use of it."""
 
 
-def _add(times: Times, name: str, labels: dict[str, str], value: float) -> float:
+def _add(times: RouteLatency, name: str, labels: dict[str, str], value: float) -> float:
     """Add one sample; return how many failed requests it stands for."""
     if name.endswith("_bucket"):
         times.within[float(labels["le"])] += value
@@ -140,7 +140,7 @@ class Drift:
         return "moving" if self.stability < 0.25 else "moved"
 
 
-class Watch:
+class DriftMonitor:
     """Measures the drift now and then."""
 
     def __init__(self) -> None:
@@ -189,6 +189,6 @@ def _shares(labels: np.ndarray, num_topics: int) -> tuple[np.ndarray, int] | Non
     return ((counts + 0.5) / (total + 0.5 * num_topics), total) if total else None
 
 
-def as_tiles(figures: Figures) -> dict[str, Any]:
+def as_tiles(figures: ServiceCounters) -> dict[str, Any]:
     """Return what the live chart needs to draw its next point."""
     return {"at": round(figures.at * 1000), "events": figures.events, "requests": figures.requests}

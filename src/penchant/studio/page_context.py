@@ -1,6 +1,6 @@
 """Who looks at the page: their language, their theme, what their key allows.
 
-In: a request with its cookies. Out: a `Visitor`; or a refusal, with the same scopes as the API. A change is taken only from the page itself.
+In: a request with its cookies. Out: a `PageContext`; or a refusal, with the same scopes as the API. A change is taken only from the page itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True)
-class Visitor:
+class PageContext:
     """One request's person at the screen.
 
     Attributes:
@@ -77,19 +77,19 @@ def visitor(
     request: Request,
     lang: Annotated[Literal["en", "zh"] | None, Query()] = None,
     theme: Annotated[Literal["auto", "light", "dark"] | None, Query()] = None,
-) -> Visitor:
+) -> PageContext:
     """Return who asks."""
     return visitor_of(request, lang, theme)
 
 
-def visitor_of(request: Request, lang: str | None = None, theme: str | None = None) -> Visitor:
+def visitor_of(request: Request, lang: str | None = None, theme: str | None = None) -> PageContext:
     """Return who asks: what they chose now, chose before, or what their browser says."""
     language = lang or request.cookies.get(LANGUAGE, "")
     if language not in LANGUAGES:
         language = preferred(request.headers.get("accept-language", ""))
     theme = theme or request.cookies.get(THEME, "")
     service: Service = request.app.state.service
-    return Visitor(request, service, PageTranslator(language), theme if theme in THEMES else "auto")
+    return PageContext(request, service, PageTranslator(language), theme if theme in THEMES else "auto")
 
 
 def from_page(request: Request) -> None:
@@ -131,4 +131,4 @@ def set_cookie(request: Request, response: Response, name: str, value: str, seco
     )
 
 
-Asking = Annotated[Visitor, Depends(visitor)]
+Asking = Annotated[PageContext, Depends(visitor)]

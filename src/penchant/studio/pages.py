@@ -28,13 +28,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
 from penchant.service.http_errors import STATUS, RefusedError
-from penchant.service.schemas import EditIn, EventIn, Media, Name, SearchIn
+from penchant.service.schemas import EditIn, EventIn, MediaIn, Name, SearchIn
 from penchant.service.service import Service
 from penchant.studio import charts, items, model, operations, users
 from penchant.studio.cards import card, cards
-from penchant.studio.item_map import Atlases
-from penchant.studio.media import SIDES, Gallery
-from penchant.studio.page_context import KEY, Asking, Visitor, from_page, set_cookie, visitor_of
+from penchant.studio.item_map import ItemMapCache
+from penchant.studio.media import SIDES, MediaGallery
+from penchant.studio.page_context import KEY, Asking, PageContext, from_page, set_cookie, visitor_of
 
 HERE = Path(__file__).parent
 SUGGESTED_PEOPLE, FOUND_PEOPLE, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
@@ -80,10 +80,10 @@ class Studio:
     """What the pages share: drawings and shrunk pictures of the model that answers."""
 
     def __init__(self) -> None:
-        self.atlases = Atlases()
-        self.gallery = Gallery()
-        self.likeness = items.Likeness()
-        self.watch = operations.Watch()
+        self.atlases = ItemMapCache()
+        self.gallery = MediaGallery()
+        self.likeness = items.ItemSimilarity()
+        self.watch = operations.DriftMonitor()
 
 
 def add_studio(app: FastAPI) -> None:
@@ -232,7 +232,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
     def search_media(asking: Asking, file: Annotated[UploadFile, File()]) -> Response:
         """What was dropped is looked at and forgotten."""
         asking.require("read")
-        media = Media(data=base64.b64encode(file.file.read()).decode())
+        media = MediaIn(data=base64.b64encode(file.file.read()).decode())
         modality = (file.content_type or "").partition("/")[0]
         if modality not in ("image", "audio"):
             raise MediaError(
@@ -326,7 +326,9 @@ def _add_door(router: APIRouter) -> None:
         return response
 
 
-def _person(asking: Visitor, studio: Studio, user_id: str, template: str, before: list[str] | None = None) -> Response:
+def _person(
+    asking: PageContext, studio: Studio, user_id: str, template: str, before: list[str] | None = None
+) -> Response:
     asking.require("read", "personal")
     atlas = studio.atlases.of(asking.service.now.recommender)
     shown = users.portrait(asking.service, atlas, user_id, before or ())
@@ -335,7 +337,7 @@ def _person(asking: Visitor, studio: Studio, user_id: str, template: str, before
     return _render(asking, template, person=shown, chart=chart, may_write=asking.may("write"))
 
 
-def _changed(asking: Visitor, studio: Studio, user_id: str, before: str) -> Response:
+def _changed(asking: PageContext, studio: Studio, user_id: str, before: str) -> Response:
     """Answer a change: htmx takes the piece that changed, a browser without scripts is sent back to the page."""
     if "hx-request" not in asking.request.headers:
         return RedirectResponse(f"/studio/person?id={quote(user_id, safe='')}", 303)
@@ -358,7 +360,7 @@ def _pair(text: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _found(asking: Visitor, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
+def _found(asking: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
     found = asking.service.search(wanted)
     recommender = asking.service.now.recommender
     known = [item for item in found.items if item.item_id in recommender.lookup.items]
@@ -367,7 +369,7 @@ def _found(asking: Visitor, wanted: SearchIn, text: str = "", looked_for: str = 
     return _render(asking, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
 
 
-def _now(asking: Visitor) -> dict[str, Any]:
+def _now(asking: PageContext) -> dict[str, Any]:
     recommender = asking.service.now.recommender
     figures = operations.count(asking.service, asking.request.app.state.metrics)
     return {
@@ -425,7 +427,7 @@ def _failed(request: Request, error: Exception) -> Response:
     return response
 
 
-def _render(asking: Visitor, template: str, status: int = 200, **values: Any) -> Response:
+def _render(asking: PageContext, template: str, status: int = 200, **values: Any) -> Response:
     text = _templates.get_template(f"{template}.html.jinja").render(
         _=asking.translate, theme=asking.theme, asking=asking, path=asking.request.url.path, sides=SIDES, **values
     )

@@ -19,9 +19,9 @@ from penchant.recommender.lists import RankingOptions
 from penchant.recommender.lookup import ITEM
 from penchant.recommender.recommender import Recommender
 from penchant.service.schemas import EditIn
-from penchant.service.service import Now, Service
-from penchant.studio.cards import Card, card, cards
-from penchant.studio.item_map import Atlas
+from penchant.service.service import Service, ServingSnapshot
+from penchant.studio.cards import ItemCard, card, cards
+from penchant.studio.item_map import ItemMap
 
 LIST, RECENT = 12, 24
 OFFERED = 40
@@ -31,7 +31,7 @@ LEVELS = {-2: "never", -1: "less", 0: "reset", 1: "more", 2: "pin"}
 
 
 @dataclass(frozen=True)
-class Suggested:
+class ListRow:
     """One row of the list.
 
     Attributes:
@@ -44,9 +44,9 @@ class Suggested:
         is_new: Was not in the list before.
     """
 
-    item: Card
+    item: ItemCard
     rank: int
-    because: tuple[Card, ...]
+    because: tuple[ItemCard, ...]
     is_popular: bool
     is_pinned: bool
     moved: int | None
@@ -54,29 +54,29 @@ class Suggested:
 
 
 @dataclass(frozen=True)
-class Happened:
+class TimelineEvent:
     """One event of the timeline."""
 
-    item: Card
+    item: ItemCard
     kind: str | None
     day: str
     weight: float
 
 
 @dataclass(frozen=True)
-class Portrait:
+class UserView:
     """All of it."""
 
     user_id: str
     basis: str
     num_events: int
-    suggested: list[Suggested]
+    suggested: list[ListRow]
     before: list[str]
     interests: list[dict[str, Any]]
     said: list[dict[str, Any]]
     offers: dict[str, list[str]]
     modalities: dict[str, float]
-    recent: list[Happened]
+    recent: list[TimelineEvent]
     map_rows: list[dict[str, Any]] | None
 
     @property
@@ -85,8 +85,8 @@ class Portrait:
 
 
 def portrait(
-    service: Service, atlas: Atlas | None, user_id: str, before: Sequence[str] = (), k: int = LIST
-) -> Portrait:
+    service: Service, atlas: ItemMap | None, user_id: str, before: Sequence[str] = (), k: int = LIST
+) -> UserView:
     """Return one person as of their last event and edit.
 
     Args:
@@ -105,7 +105,7 @@ def portrait(
     reasons = recommender.reasons(person.history, rows)
     places = {item_id: place for place, item_id in enumerate(before, start=1)}
     suggested = [
-        Suggested(
+        ListRow(
             card(recommender, int(row)),
             item.rank,
             tuple(cards(recommender, reason.items)),
@@ -116,7 +116,7 @@ def portrait(
         )
         for row, item, reason in zip(rows, known, reasons, strict=True)
     ]
-    return Portrait(
+    return UserView(
         user_id,
         listed.basis,
         listed.events,
@@ -131,19 +131,19 @@ def portrait(
     )
 
 
-def timeline(service: Service, recommender: Recommender, history: Histories) -> list[Happened]:
+def timeline(service: Service, recommender: Recommender, history: Histories) -> list[TimelineEvent]:
     """Return the latest events, newest first; the kind of an event is known if it came to the service itself."""
     kinds = {(e.item_id, e.at): e.kind for e in service.store.events(history.user_ids[0], limit=4 * RECENT)}
     found = []
     for event in range(history.num_events - 1, max(history.num_events - 1 - RECENT, -1), -1):
         item = card(recommender, int(history.item_index[event]))
         at = int(history.at[event])
-        found.append(Happened(item, kinds.get((item.item_id, at)), _day(at), float(history.weight[event])))
+        found.append(TimelineEvent(item, kinds.get((item.item_id, at)), _day(at), float(history.weight[event])))
     return found
 
 
 def map_rows(
-    recommender: Recommender, atlas: Atlas, history: Histories, scores: np.ndarray, rows: np.ndarray
+    recommender: Recommender, atlas: ItemMap, history: Histories, scores: np.ndarray, rows: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the points of the map: the catalog warmed by the scores, the latest events, the list."""
     warmth = (scores - scores.mean()) / (scores.std() or 1.0)
@@ -169,7 +169,7 @@ def edit_of(name: str, value: str, level: int, strength: float = 1.0) -> EditIn:
     return EditIn.model_validate({"name": name, "value": value, "action": LEVELS[level], "strength": strength})
 
 
-def some_people(service: Service, moment: Now, count: int) -> list[tuple[str, int, list[Card]]]:
+def some_people(service: Service, moment: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
     """Return people the bundle knows well, evenly taken: id, number of events, their latest items."""
     histories = moment.recommender.histories
     lengths = histories.lengths()
@@ -187,7 +187,7 @@ def some_people(service: Service, moment: Now, count: int) -> list[tuple[str, in
     return found
 
 
-def find_people(service: Service, moment: Now, text: str, count: int) -> list[str]:
+def find_people(service: Service, moment: ServingSnapshot, text: str, count: int) -> list[str]:
     """Return ids that hold a text, those that begin with it first; of people the bundle never met, only the very id."""
     low = text.casefold()
     users = moment.recommender.users
@@ -197,12 +197,12 @@ def find_people(service: Service, moment: Now, text: str, count: int) -> list[st
     return [*exact, *islice(_known(service, moment, (*islice(starting, 4 * count), *islice(inside, count))), count)]
 
 
-def is_known(service: Service, moment: Now, user_id: str) -> bool:
+def is_known(service: Service, moment: ServingSnapshot, user_id: str) -> bool:
     """Return whether a person of the bundle was not erased since."""
     return not moment.subjects or service.secret.subject(user_id) not in moment.subjects
 
 
-def _known(service: Service, moment: Now, user_ids: Iterable[str]) -> Iterable[str]:
+def _known(service: Service, moment: ServingSnapshot, user_ids: Iterable[str]) -> Iterable[str]:
     return (user for user in user_ids if is_known(service, moment, user))
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from penchant.core.errors import DataError
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data.clean import media_facts as facts
-from penchant.data.clean.dataset import Config, clean
+from penchant.data.clean.dataset import CleanConfig, clean
 from penchant.data.clean.duplicates import difference_hash, group_duplicates, near_pairs, thumbnail
-from penchant.data.clean.events import Config as EventsConfig
+from penchant.data.clean.events import EventCleaningConfig
 from penchant.data.media import MediaLimits
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -35,8 +35,8 @@ def shop(items: dict, table: pl.DataFrame | None = None, users: Users | None = N
     return Dataset(catalog, Interactions(events(("u", "1", 1)) if table is None else table), users)
 
 
-def cleaned(dataset: Dataset, config: Config | None = None, **settings) -> tuple[Dataset, dict[str, Finding]]:
-    result = clean(dataset, config or Config(), LIMITS, now=NOW, **settings)
+def cleaned(dataset: Dataset, config: CleanConfig | None = None, **settings) -> tuple[Dataset, dict[str, Finding]]:
+    result = clean(dataset, config or CleanConfig(), LIMITS, now=NOW, **settings)
     found = {finding.check: finding for finding in result.findings}
     assert len(found) == len(result.findings)
     return result, found
@@ -69,7 +69,7 @@ def test_clean_text_is_mended_and_counted() -> None:
 def test_clean_again_finds_nothing_to_repair() -> None:
     items = {"item_id": ["1", "2"], "plot": ["<i>x</i>\x00", "caf\u00c3\u00a9"]}
     once, _ = cleaned(shop(items, text_columns=("plot",)))
-    twice = clean(once, Config(), LIMITS, now=NOW)
+    twice = clean(once, CleanConfig(), LIMITS, now=NOW)
     assert twice.findings == once.findings
     assert twice.catalog.table.equals(once.catalog.table)
 
@@ -164,7 +164,7 @@ def test_clean_inhuman_users_are_dropped_and_can_be_kept() -> None:
     assert found["events.inhuman_user"].examples == ("user fast: 363 events", "user bot: 60 events")
     assert not result.interactions.table["user_id"].is_in(["bot", "fast"]).any()
     assert result.interactions.table.filter(pl.col("user_id") == "import").height == 40
-    kept, found = cleaned(dataset, Config(events=EventsConfig(inhuman_users="keep")))
+    kept, found = cleaned(dataset, CleanConfig(events=EventCleaningConfig(inhuman_users="keep")))
     assert len(kept.interactions) == len(dataset.interactions)
     assert found["events.inhuman_user"].action == "kept"
 
@@ -303,7 +303,7 @@ def test_clean_sounds_silent_clipped_short_long(tmp_path: Path) -> None:
     dataset = shop(
         {"item_id": [str(n) for n in range(8)], "clip": names}, media_columns={"audio": "clip"}, media_root=tmp_path
     )
-    result = clean(dataset, Config(), MediaLimits(max_seconds=2), now=NOW)
+    result = clean(dataset, CleanConfig(), MediaLimits(max_seconds=2), now=NOW)
     found = {finding.check: (finding.count, finding.action) for finding in result.findings}
     assert found == {
         "audio.silent": (1, "masked"),
@@ -324,7 +324,7 @@ def test_clean_event_words_and_pictures(gallery: Path) -> None:
     assert result.interactions.table["image"].to_list() == [None, "other.png"]
     assert sorted(found) == ["events.image.unreadable", "events.text.html"]
     assert found["events.text.html"].examples == ("user u on item 1, text: '<b>很好</b>' became '很好'",)
-    unopened, found = cleaned(dataset, Config(max_event_media=1))
+    unopened, found = cleaned(dataset, CleanConfig(max_event_media=1))
     assert unopened.interactions.table["image"].to_list() == ["text.png", "other.png"]
 
 

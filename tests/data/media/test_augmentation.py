@@ -8,10 +8,10 @@ from PIL import Image
 
 from penchant.data.media.augmentation import (
     OPERATIONS,
-    PictureConfig,
-    SignalConfig,
-    SoundConfig,
-    augment_picture,
+    AudioAugmentationConfig,
+    ImageAugmentationConfig,
+    SignalAugmentationConfig,
+    augment_image,
     augment_signal,
     draw_mixup,
     drop_modalities,
@@ -30,20 +30,20 @@ def picture() -> Image.Image:
 
 def test_picture_keeps_its_size_and_changes() -> None:
     before = picture()
-    after = augment_picture(before, PictureConfig(), rng(3))
+    after = augment_image(before, ImageAugmentationConfig(), rng(3))
     assert after.size == before.size
     assert after.mode == "RGB"
     assert np.abs(np.asarray(after, float) - np.asarray(before, float)).mean() > 5
 
 
 def test_picture_without_any_change_allowed_stays() -> None:
-    config = PictureConfig(min_area=1, flip=0, operations=0)
-    np.testing.assert_array_equal(np.asarray(augment_picture(picture(), config, rng())), np.asarray(picture()))
+    config = ImageAugmentationConfig(min_area=1, flip=0, operations=0)
+    np.testing.assert_array_equal(np.asarray(augment_image(picture(), config, rng())), np.asarray(picture()))
 
 
 def test_picture_is_mirrored_for_certain() -> None:
-    config = PictureConfig(min_area=1, flip=1, operations=0)
-    found = np.asarray(augment_picture(picture(), config, rng()))
+    config = ImageAugmentationConfig(min_area=1, flip=1, operations=0)
+    found = np.asarray(augment_image(picture(), config, rng()))
     np.testing.assert_array_equal(found, np.asarray(picture())[:, ::-1])
 
 
@@ -55,7 +55,7 @@ def test_operation_of_no_strength_changes_nothing(number: int) -> None:
 
 def test_spectrogram_is_masked_in_bands_and_stretches() -> None:
     mel = rng().random((40, 100)).astype(np.float32)
-    out = mask_spectrogram(mel, SoundConfig(masks=1, mask_share=0.5), rng(1))
+    out = mask_spectrogram(mel, AudioAugmentationConfig(masks=1, mask_share=0.5), rng(1))
     changed = out != mel
     assert changed.any()
     bands, frames = changed.all(1), changed.all(0)
@@ -65,7 +65,7 @@ def test_spectrogram_is_masked_in_bands_and_stretches() -> None:
 def test_signal_keeps_its_shape_its_gaps_and_its_ends() -> None:
     values = np.stack([np.sin(np.arange(200) / 9), np.arange(200) / 50], axis=1).astype(np.float32)
     values[50:60, 0] = np.nan
-    out = augment_signal(values, SignalConfig(), rng())
+    out = augment_signal(values, SignalAugmentationConfig(), rng())
     assert out.dtype == np.float32
     assert out.shape == values.shape
     assert 5 <= np.isnan(out[:, 0]).sum() <= 18
@@ -75,12 +75,14 @@ def test_signal_keeps_its_shape_its_gaps_and_its_ends() -> None:
 
 def test_signal_without_any_change_allowed_stays() -> None:
     values = rng().random((30, 2)).astype(np.float32)
-    np.testing.assert_array_equal(augment_signal(values, SignalConfig(jitter=0, scale=0, warp=0), rng()), values)
+    np.testing.assert_array_equal(
+        augment_signal(values, SignalAugmentationConfig(jitter=0, scale=0, warp=0), rng()), values
+    )
 
 
 def test_warp_moves_time_forward_only() -> None:
     ramp = np.arange(300, dtype=np.float32)[:, None]
-    out = augment_signal(ramp, SignalConfig(jitter=0, scale=0, warp=0.8), rng(5))[:, 0]
+    out = augment_signal(ramp, SignalAugmentationConfig(jitter=0, scale=0, warp=0.8), rng(5))[:, 0]
     assert (np.diff(out) > 0).all()
     assert out[[0, -1]] == pytest.approx([0, 299])
     assert np.abs(out - ramp[:, 0]).max() > 5
@@ -108,8 +110,8 @@ def test_mixup_mixes_values_and_labels_alike() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda r: augment_picture(picture(), PictureConfig(), r).tobytes(),
-        lambda r: augment_signal(np.ones((50, 2), np.float32), SignalConfig(), r).tobytes(),
+        lambda r: augment_image(picture(), ImageAugmentationConfig(), r).tobytes(),
+        lambda r: augment_signal(np.ones((50, 2), np.float32), SignalAugmentationConfig(), r).tobytes(),
     ],
 )
 def test_equal_seeds_give_equal_samples(change) -> None:

@@ -14,9 +14,9 @@ from penchant.core.errors import MediaError, MissingExtraError
 from penchant.data.media import (
     MediaLimits,
     UnusableMediaError,
-    decode_sound,
-    load_picture,
-    load_sound,
+    decode_audio,
+    load_audio,
+    load_image,
     normalise_loudness,
     resolve,
 )
@@ -82,34 +82,34 @@ def test_resolve_inside_is_kept(tmp_path: Path) -> None:
 def test_load_picture_missing_text_folder_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("<html>404 not found</html>")
-    refused(load_picture, text, LIMITS, check="unreadable", text="not a picture")
-    refused(load_picture, tmp_path / "none.png", LIMITS, check="missing", text="no file 'none.png'")
-    refused(load_picture, tmp_path, LIMITS, check="missing", text="no file")
+    refused(load_image, text, LIMITS, check="unreadable", text="not a picture")
+    refused(load_image, tmp_path / "none.png", LIMITS, check="missing", text="no file 'none.png'")
+    refused(load_image, tmp_path, LIMITS, check="missing", text="no file")
 
 
 def test_load_picture_postscript_is_never_started(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
-    refused(load_picture, path, LIMITS, check="unreadable", text="not a picture")
+    refused(load_image, path, LIMITS, check="unreadable", text="not a picture")
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (10_001, 9_999), (60_000, 60_000)])
 def test_load_picture_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(*size))
-    refused(load_picture, path, LIMITS, check="bomb", text="pixels, the most is 50000000")
+    refused(load_image, path, LIMITS, check="bomb", text="pixels, the most is 50000000")
 
 
 def test_load_picture_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     noise().save(path)
-    refused(load_picture, path, MediaLimits(max_bytes=100), check="bomb", text="the most is 100")
+    refused(load_image, path, MediaLimits(max_bytes=100), check="bomb", text="the most is 100")
 
 
 def test_load_picture_one_pixel_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     Image.new("RGB", (1, 1)).save(path)
-    refused(load_picture, path, LIMITS, check="small", text="only 1 x 1")
+    refused(load_image, path, LIMITS, check="small", text="only 1 x 1")
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.bmp", "a.tiff"])
@@ -119,7 +119,7 @@ def test_load_picture_truncated_is_refused(tmp_path: Path, name: str, max_side: 
     noise().save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     with pytest.raises(MediaError, match=r"cut short|not a picture") as caught:
-        load_picture(path, LIMITS, max_side=max_side)
+        load_image(path, LIMITS, max_side=max_side)
     assert str(path) in str(caught.value)
 
 
@@ -130,7 +130,7 @@ def test_load_picture_orientation_is_applied(tmp_path: Path) -> None:
     exif = picture.getexif()
     exif[0x0112] = 6  # shown turned by 90 degrees to the right
     picture.save(path, exif=exif, quality=95)
-    upright = load_picture(path, LIMITS)
+    upright = load_image(path, LIMITS)
     assert upright.size == (40, 80)
     assert upright.getpixel((35, 40)) == (255, 255, 255)
     assert upright.getpixel((5, 40)) == (0, 0, 0)
@@ -142,7 +142,7 @@ def test_load_picture_alpha_stands_on_white(tmp_path: Path, mode: str) -> None:
     picture = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     picture.paste((0, 0, 0, 255), (0, 0, 4, 8))
     picture.convert(mode).save(tmp_path / "a.png")
-    flat = load_picture(tmp_path / "a.png", LIMITS)
+    flat = load_image(tmp_path / "a.png", LIMITS)
     assert flat.mode == "RGB"
     assert (flat.getpixel((1, 1)), flat.getpixel((6, 6))) == ((0, 0, 0), (255, 255, 255))
 
@@ -152,20 +152,20 @@ def test_load_picture_other_modes_become_rgb(tmp_path: Path) -> None:
     red.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
     red.quantize(4).save(tmp_path / "palette.gif")
     Image.new("1", (16, 16), 1).save(tmp_path / "bits.png")
-    assert np.abs(np.asarray(load_picture(tmp_path / "cmyk.jpg", LIMITS), int) - [200, 30, 30]).max() < 12
-    assert np.abs(np.asarray(load_picture(tmp_path / "palette.gif", LIMITS), int) - [200, 30, 30]).max() < 30
-    assert np.asarray(load_picture(tmp_path / "bits.png", LIMITS)).min() == 255
+    assert np.abs(np.asarray(load_image(tmp_path / "cmyk.jpg", LIMITS), int) - [200, 30, 30]).max() < 12
+    assert np.abs(np.asarray(load_image(tmp_path / "palette.gif", LIMITS), int) - [200, 30, 30]).max() < 30
+    assert np.asarray(load_image(tmp_path / "bits.png", LIMITS)).min() == 255
 
 
 def test_load_picture_sixteen_bits_keep_their_greys(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 32768, np.uint16)).save(tmp_path / "a.png")
-    assert np.asarray(load_picture(tmp_path / "a.png", LIMITS)).mean() == pytest.approx(128, abs=1)
+    assert np.asarray(load_image(tmp_path / "a.png", LIMITS)).mean() == pytest.approx(128, abs=1)
 
 
 def test_load_picture_animation_gives_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("lime", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert load_picture(tmp_path / "a.gif", LIMITS).getpixel((4, 4)) == (0, 255, 0)
+    assert load_image(tmp_path / "a.gif", LIMITS).getpixel((4, 4)) == (0, 255, 0)
 
 
 def test_load_picture_colour_profile_is_applied_and_a_broken_one_passed_over(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_load_picture_colour_profile_is_applied_and_a_broken_one_passed_over(tmp
     picture = Image.new("RGB", (8, 8), (200, 30, 60))
     for name, profile in (("swapped", swapped), ("srgb", srgb), ("broken", b"nothing of the sort")):
         picture.save(tmp_path / f"{name}.png", icc_profile=profile)
-    found = {path.stem: np.asarray(load_picture(path, LIMITS), int)[0, 0] for path in tmp_path.iterdir()}
+    found = {path.stem: np.asarray(load_image(path, LIMITS), int)[0, 0] for path in tmp_path.iterdir()}
     assert np.abs(found["swapped"] - [30, 200, 60]).max() <= 3
     assert np.abs(found["srgb"] - [200, 30, 60]).max() <= 1
     assert found["broken"].tolist() == [200, 30, 60]
@@ -183,8 +183,8 @@ def test_load_picture_colour_profile_is_applied_and_a_broken_one_passed_over(tmp
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
 def test_load_picture_max_side_shrinks_and_never_enlarges(tmp_path: Path, name: str) -> None:
     noise(300, 900).save(tmp_path / name)
-    assert load_picture(tmp_path / name, LIMITS, max_side=90).size == (90, 30)
-    assert load_picture(tmp_path / name, LIMITS, max_side=5000).size == (900, 300)
+    assert load_image(tmp_path / name, LIMITS, max_side=90).size == (90, 30)
+    assert load_image(tmp_path / name, LIMITS, max_side=5000).size == (900, 300)
 
 
 def test_quiet_decoders_restores_the_filters_of_overlapping_threads() -> None:
@@ -227,7 +227,7 @@ def loudest(samples: np.ndarray, rate: int) -> float:
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
 def test_load_sound_stereo_becomes_mono_at_one_rate(write_sound, name: str) -> None:
     path = write_sound(name, np.stack([tone(44100), tone(44100)], axis=1), 44100)
-    samples = load_sound(path, LIMITS)
+    samples = load_audio(path, LIMITS)
     assert samples.dtype == np.float32
     assert samples.ndim == 1
     assert len(samples) == pytest.approx(16000, abs=1500)
@@ -247,10 +247,10 @@ def test_load_sound_ffmpeg_reads_what_soundfile_cannot(tmp_path: Path, name: str
         frame.sample_rate = rate
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
-    samples = load_sound(path, LIMITS)
+    samples = load_audio(path, LIMITS)
     assert len(samples) == pytest.approx(32000, abs=1500)
     assert loudest(samples, 16000) == pytest.approx(440, abs=3)
-    cut = decode_sound(path, MediaLimits(max_seconds=0.5))
+    cut = decode_audio(path, MediaLimits(max_seconds=0.5))
     assert (len(cut.samples), round(cut.seconds)) == (rate // 2, 2)
 
 
@@ -259,25 +259,25 @@ def test_load_sound_playlist_in_disguise_opens_nothing(tmp_path: Path, write_sou
     secret = write_sound("secret.mp3", tone(16000))
     playlist = tmp_path / "a.m4a"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n")
-    refused(load_sound, playlist, LIMITS, check="unreadable", text="not sound in a known format")
+    refused(load_audio, playlist, LIMITS, check="unreadable", text="not sound in a known format")
 
 
 def test_load_sound_zero_samples_not_numbers_text_are_refused(tmp_path: Path, write_sound) -> None:
     pytest.importorskip("av")
-    refused(load_sound, write_sound("zero.wav", np.zeros(0, np.float32)), LIMITS, check="short", text="lasts 0.000 s")
-    refused(load_sound, write_sound("click.wav", tone(16000, 0.05)), LIMITS, check="short", text="lasts 0.050 s")
+    refused(load_audio, write_sound("zero.wav", np.zeros(0, np.float32)), LIMITS, check="short", text="lasts 0.000 s")
+    refused(load_audio, write_sound("click.wav", tone(16000, 0.05)), LIMITS, check="short", text="lasts 0.050 s")
     broken = tone(16000)
     broken[5] = np.nan
     nan = write_sound("nan.wav", broken, subtype="FLOAT")
-    refused(load_sound, nan, LIMITS, check="unreadable", text="not numbers")
+    refused(load_audio, nan, LIMITS, check="unreadable", text="not numbers")
     (tmp_path / "text.wav").write_text("not a sound at all")
-    refused(load_sound, tmp_path / "text.wav", LIMITS, check="unreadable", text="not sound")
-    refused(load_sound, tmp_path / "none.wav", LIMITS, check="missing", text="no file")
-    refused(load_sound, nan, MediaLimits(max_audio_bytes=10), check="bomb", text="the most is 10")
+    refused(load_audio, tmp_path / "text.wav", LIMITS, check="unreadable", text="not sound")
+    refused(load_audio, tmp_path / "none.wav", LIMITS, check="missing", text="no file")
+    refused(load_audio, nan, MediaLimits(max_audio_bytes=10), check="bomb", text="the most is 10")
 
 
 def test_decode_sound_long_is_cut_and_its_length_told(write_sound) -> None:
-    sound = decode_sound(write_sound("a.wav", tone(16000, 3.0)), MediaLimits(max_seconds=1.0))
+    sound = decode_audio(write_sound("a.wav", tone(16000, 3.0)), MediaLimits(max_seconds=1.0))
     assert (len(sound.samples), sound.seconds) == (16000, 3.0)
 
 
@@ -289,7 +289,7 @@ def test_load_sound_without_the_extra_says_how_to_install_it(monkeypatch, write_
 
     monkeypatch.setattr(sounds.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'penchant\[audio\]'"):
-        load_sound(path, LIMITS)
+        load_audio(path, LIMITS)
 
 
 def test_normalise_loudness_brings_quiet_and_loud_together() -> None:
@@ -312,7 +312,7 @@ def test_normalise_loudness_pauses_do_not_count_and_peaks_hold() -> None:
 
 def test_real_posters_and_clips_load(shared_data: Path) -> None:
     posters = sorted((shared_data / "ml1m_mm" / "images").glob("*.jpg"))[:50]
-    assert {load_picture(path, LIMITS, max_side=96).mode for path in posters} == {"RGB"}
+    assert {load_image(path, LIMITS, max_side=96).mode for path in posters} == {"RGB"}
     pytest.importorskip("soundfile")
-    clip = load_sound(shared_data / "emotify_audio" / "audio" / "001.ogg", LIMITS, loudness=-23.0)
+    clip = load_audio(shared_data / "emotify_audio" / "audio" / "001.ogg", LIMITS, loudness=-23.0)
     assert len(clip) == 15 * 16000

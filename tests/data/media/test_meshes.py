@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import trimesh
 
-from penchant.data.clean.inspection import Config, Inspector, inspect_column
+from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_column
 from penchant.data.media import MediaLimits, UnusableMediaError, load_mesh
 
 LIMITS = MediaLimits()
@@ -81,6 +81,6 @@ def test_inspection_masks_meshes_that_cannot_be_used(tmp_path: Path) -> None:
     trimesh.creation.box().export(tmp_path / "box.ply")
     trimesh.PointCloud([[0, 0, 0], [1, 0, 0]]).export(tmp_path / "cloud.ply")
     cells = pl.Series("mesh", ["box.ply", "cloud.ply", "gone.ply"])
-    kept, findings = inspect_column(cells, str, "mesh", tmp_path, Inspector(LIMITS, Config()))
+    kept, findings = inspect_column(cells, str, "mesh", tmp_path, Inspector(LIMITS, InspectionConfig()))
     assert kept.to_list() == ["box.ply", None, None]
     assert {f.check for f in findings} == {"mesh.unreadable", "mesh.missing"}

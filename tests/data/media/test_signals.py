@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.data.clean.inspection import Config, Inspector, inspect_column
+from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_column
 from penchant.data.media import MediaLimits, Signal, UnusableMediaError, load_signal, split_key
 
 LIMITS = MediaLimits()
@@ -97,7 +97,7 @@ def test_inspection_masks_what_is_unusable_and_adds_counts_up(tmp_path: Path) ->
     table = pl.DataFrame({"id": ["a", "a", "b", "b"], "t": [0.0, 0.0, 1.0, 1.0], "x": [1.0, 2, 3, 4]})
     table.write_csv(tmp_path / "all.csv")
     cells = pl.Series("signal", ["all.csv#a", "all.csv#b", "all.csv#c", "../all.csv#a", None])
-    kept, findings = inspect_column(cells, str, "signal", tmp_path, Inspector(LIMITS, Config()))
+    kept, findings = inspect_column(cells, str, "signal", tmp_path, Inspector(LIMITS, InspectionConfig()))
     assert kept.to_list() == ["all.csv#a", "all.csv#b", None, None, None]
     assert {f.check: f.count for f in findings} == {
         "signal.outside": 1,

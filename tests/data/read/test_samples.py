@@ -12,7 +12,7 @@ from PIL import Image
 
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Finding, Samples
-from penchant.data.clean.dataset import Config as CleanConfig
+from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import MediaLimits
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from

@@ -12,7 +12,7 @@ import pytest
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Finding, Interactions, Split
 from penchant.data.read.sources import from_tables
-from penchant.data.split.interactions import Config, split
+from penchant.data.split.interactions import SplitConfig, split
 
 KINDS = ("user_time", "last_out", "global_time", "random", "cold_items")
 
@@ -49,7 +49,7 @@ def check(found: Split, name: str) -> Finding:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_row_is_lost_or_in_two_parts(kind: str) -> None:
     table = events()
-    found = split(table, Config(kind=kind), 0)
+    found = split(table, SplitConfig(kind=kind), 0)
     assert sorted(chain(*parts(found)), key=repr) == rows(table)
     assert found.kind == kind
 
@@ -60,15 +60,15 @@ def test_file_order_does_not_matter(kind: str, seed: int) -> None:
     table = events()
     shuffled = Interactions(table.table.sample(fraction=1, shuffle=True, seed=3))
     backwards = Interactions(table.table.reverse())
-    expected = parts(split(table, Config(kind=kind), seed))
-    assert parts(split(shuffled, Config(kind=kind), seed)) == expected
-    assert parts(split(backwards, Config(kind=kind), seed)) == expected
+    expected = parts(split(table, SplitConfig(kind=kind), seed))
+    assert parts(split(shuffled, SplitConfig(kind=kind), seed)) == expected
+    assert parts(split(backwards, SplitConfig(kind=kind), seed)) == expected
 
 
 @pytest.mark.parametrize("kind", ["user_time", "last_out", "random", "cold_items"])
 def test_another_seed_breaks_ties_otherwise(kind: str) -> None:
     table = events()
-    assert parts(split(table, Config(kind=kind), 0)) != parts(split(table, Config(kind=kind), 1))
+    assert parts(split(table, SplitConfig(kind=kind), 0)) != parts(split(table, SplitConfig(kind=kind), 1))
 
 
 def test_ties_follow_neither_file_order_nor_item_id() -> None:
@@ -76,7 +76,7 @@ def test_ties_follow_neither_file_order_nor_item_id() -> None:
     ids = [(f"u{u}", f"i{i}", 1_700_000_000) for u in range(100) for i in range(10)]
     ids += [(f"u{u}", "old", 1_600_000_000) for u in range(100)]
     table = from_tables(pl.DataFrame(ids, schema=["user_id", "item_id", "at"], orient="row")).interactions
-    found = split(table, Config(kind="last_out"), 0)
+    found = split(table, SplitConfig(kind="last_out"), 0)
     counts = found.test.table["item_id"].value_counts()["count"]
     assert counts.len() == 10
     assert counts.max() < 25  # 10 expected, standard deviation 3
@@ -89,7 +89,7 @@ def test_last_tenth_of_each_user_is_test_and_the_one_before_validation() -> None
         item_id=[f"i{n}" for n in range(20)] + ["i0", "i1", "i2"] + ["i3", "i4"],
         at=[1_700_000_000 + n for n in range(25)],
     )
-    found = split(table, Config(kind="user_time"), 0)
+    found = split(table, SplitConfig(kind="user_time"), 0)
     assert sorted(found.test.table["item_id"]) == ["i18", "i19", "i2"]
     assert sorted(found.validation.table["item_id"]) == ["i1", "i16", "i17"]
     assert "w" not in found.test.table["user_id"].to_list()
@@ -99,7 +99,7 @@ def test_last_tenth_of_each_user_is_test_and_the_one_before_validation() -> None
 
 
 def test_last_out_takes_one_event_each() -> None:
-    found = split(events(), Config(kind="last_out"), 0)
+    found = split(events(), SplitConfig(kind="last_out"), 0)
     for part in (found.validation, found.test):
         assert part.table["user_id"].is_unique().all()
     assert check(found, "split.backward").count == 0
@@ -107,7 +107,7 @@ def test_last_out_takes_one_event_each() -> None:
 
 def test_global_time_cuts_at_two_instants() -> None:
     table = events(step=61)
-    found = split(table, Config(kind="global_time", test_share=0.2, validation_share=0.2), 0)
+    found = split(table, SplitConfig(kind="global_time", test_share=0.2, validation_share=0.2), 0)
     spans = [(p.table["at"].min(), p.table["at"].max()) for p in (found.train, found.validation, found.test)]
     assert spans[0][1] < spans[1][0]  # type: ignore[operator]
     assert spans[1][1] < spans[2][0]  # type: ignore[operator]
@@ -116,14 +116,14 @@ def test_global_time_cuts_at_two_instants() -> None:
 
 
 def test_cold_items_leave_training_for_good() -> None:
-    found = split(events(), Config(kind="cold_items", test_share=0.25, validation_share=0.1), 0)
+    found = split(events(), SplitConfig(kind="cold_items", test_share=0.25, validation_share=0.1), 0)
     assert len(found.cold_items) == 10
     assert len(found.cold_validation_items) == 4
     assert set(found.test.table["item_id"]) == set(found.cold_items)
     assert set(found.validation.table["item_id"]) == set(found.cold_validation_items)
     assert not set(found.train.table["item_id"]) & {*found.cold_items, *found.cold_validation_items}
     with pytest.raises(DataError, match="0 items have 1000 events or more: too few to draw from"):
-        split(events(), Config(kind="cold_items", min_item_events=1000), 0)
+        split(events(), SplitConfig(kind="cold_items", min_item_events=1000), 0)
 
 
 def test_published_parts_are_kept_and_repeats_counted() -> None:
@@ -133,7 +133,7 @@ def test_published_parts_are_kept_and_repeats_counted() -> None:
         at=[1_700_000_000, 1_700_000_001, 1_700_000_000, 1_700_000_002],
         part=["train", "valid", "test", "test"],
     )
-    found = split(table, Config(), 0)
+    found = split(table, SplitConfig(), 0)
     assert found.kind == "published"
     assert [len(p) for p in (found.train, found.validation, found.test)] == [1, 1, 2]
     assert "part" not in found.test.table.columns
@@ -141,22 +141,22 @@ def test_published_parts_are_kept_and_repeats_counted() -> None:
     assert check(found, "split.repeated_pair").count == 1
     assert check(found, "split.unknown_user").count == 1
     with pytest.raises(DataError, match="The validation part is empty"):
-        split(table.where(pl.col("part") != "validation"), Config(), 0)
+        split(table.where(pl.col("part") != "validation"), SplitConfig(), 0)
 
 
 def test_auto_takes_what_the_data_allow() -> None:
     table = events()
-    assert split(table, Config(), 0).kind == "user_time"
+    assert split(table, SplitConfig(), 0).kind == "user_time"
     for at in (None, 1_700_000_000_000_000):
         flat = Interactions(table.table.with_columns(at=pl.lit(at).cast(pl.Datetime("us", "UTC"))))
-        assert split(flat, Config(), 0).kind == "random"
+        assert split(flat, SplitConfig(), 0).kind == "random"
 
 
 def test_events_without_a_time_count_as_the_oldest() -> None:
     table = events().table
     some = Interactions(table.with_columns(at=pl.when(pl.int_range(pl.len()) % 9 != 0).then("at")))
     for kind in ("user_time", "global_time"):
-        found = split(some, Config(kind=kind), 0)
+        found = split(some, SplitConfig(kind=kind), 0)
         assert found.test.table["at"].null_count() == 0
         assert check(found, "split.no_time").count == some.table["at"].null_count()
 
@@ -166,17 +166,17 @@ def test_a_split_by_time_needs_times_that_differ(kind: str) -> None:
     table = events().table
     at = pl.lit(1_700_000_000_000_000).cast(pl.Datetime("us", "UTC"))
     with pytest.raises(DataError, match="all have the time 2023-11-14 22:13:20") as caught:
-        split(Interactions(table.with_columns(at=at)), Config(kind=kind), 0)
+        split(Interactions(table.with_columns(at=at)), SplitConfig(kind=kind), 0)
     assert 'split.kind = "random"' in caught.value.fix
     with pytest.raises(DataError, match=f"have no time; a {kind} split needs times"):
-        split(Interactions(table.with_columns(at=pl.lit(None, table.schema["at"]))), Config(kind=kind), 0)
+        split(Interactions(table.with_columns(at=pl.lit(None, table.schema["at"]))), SplitConfig(kind=kind), 0)
 
 
 def test_impossible_wishes_are_refused() -> None:
     with pytest.raises(DataError, match="There is no `part` column"):
-        split(events(), Config(kind="published"), 0)
+        split(events(), SplitConfig(kind="published"), 0)
     two = one_user(user_id=["u", "v"], item_id=["a", "b"], at=[1_700_000_000, 1_700_000_001])
     with pytest.raises(DataError, match="2 events of 2 users are too few to divide"):
-        split(two, Config(kind="user_time"), 0)
+        split(two, SplitConfig(kind="user_time"), 0)
     with pytest.raises(ConfigError, match="leave nothing to train on"):
-        Config.read({"test_share": 0.5, "validation_share": 0.5}, where="run.toml [split]")
+        SplitConfig.read({"test_share": 0.5, "validation_share": 0.5}, where="run.toml [split]")

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from penchant.core.errors import ConfigError, DataError
-from penchant.core.schema import Parts, Samples
+from penchant.core.schema import Samples, SampleSplit
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
-from penchant.data.split.samples import Config, fold_samples, split_samples
+from penchant.data.split.samples import SampleSplitConfig, fold_samples, split_samples
 
 
 def made(num: int = 300, *, groups: int | None = None, part: list[str] | None = None) -> Samples:
@@ -25,13 +25,13 @@ def made(num: int = 300, *, groups: int | None = None, part: list[str] | None = 
     return samples_from(pl.DataFrame(columns), SamplesConfig(text=["text"]))
 
 
-def rows(parts: Parts) -> list[np.ndarray]:
+def rows(parts: SampleSplit) -> list[np.ndarray]:
     return [parts.train, parts.validation, parts.test]
 
 
 def test_parts_share_no_row_and_keep_the_shares_of_classes() -> None:
     samples = made(1000)
-    parts = split_samples(samples, Config(test_share=0.2, validation_share=0.1), 0)
+    parts = split_samples(samples, SampleSplitConfig(test_share=0.2, validation_share=0.1), 0)
     assert sorted(np.concatenate(rows(parts))) == list(range(1000))
     assert [len(r) for r in rows(parts)] == pytest.approx([700, 100, 200], abs=3)
     whole = np.bincount(samples.labels()) / 1000
@@ -45,13 +45,13 @@ def test_three_samples_of_a_class_stand_in_three_parts(seed: int) -> None:
     labels = ["a"] * 40 + ["b"] * 3
     frame = pl.DataFrame({"label": labels, "text": [f"text {n}" for n in range(43)]})
     samples = samples_from(frame, SamplesConfig(text=["text"]))
-    parts = split_samples(samples, Config(), seed)
+    parts = split_samples(samples, SampleSplitConfig(), seed)
     assert [int(samples.labels()[chosen].sum()) for chosen in rows(parts)] == [1, 1, 1]
 
 
 def test_no_group_stands_in_two_parts() -> None:
     samples = made(300, groups=30)
-    parts = split_samples(samples, Config(), 0)
+    parts = split_samples(samples, SampleSplitConfig(), 0)
     group = samples.table["group"]
     seen = [set(group[chosen].to_list()) for chosen in rows(parts)]
     assert not seen[0] & seen[1]
@@ -61,7 +61,7 @@ def test_no_group_stands_in_two_parts() -> None:
 
 def test_equal_content_stays_together_without_groups() -> None:
     frame = pl.DataFrame({"label": ["a", "b"] * 50, "text": [f"text {n // 10}" for n in range(100)]})
-    parts = split_samples(samples_from(frame, SamplesConfig(text=["text"])), Config(), 0)
+    parts = split_samples(samples_from(frame, SamplesConfig(text=["text"])), SampleSplitConfig(), 0)
     seen = [{n // 10 for n in chosen} for chosen in rows(parts)]
     assert not seen[0] & seen[2]
     assert not seen[1] & seen[2]
@@ -71,27 +71,27 @@ def test_split_depends_on_the_seed_and_not_on_the_order_of_rows() -> None:
     samples = made(200)
     order = np.random.default_rng(1).permutation(200)
     shuffled = samples.take(order)
-    one, two = split_samples(samples, Config(), 3), split_samples(shuffled, Config(), 3)
+    one, two = split_samples(samples, SampleSplitConfig(), 3), split_samples(shuffled, SampleSplitConfig(), 3)
     assert {samples.sample_ids[r] for r in one.test} == {shuffled.sample_ids[r] for r in two.test}
-    assert set(one.test) != set(split_samples(samples, Config(), 4).test)
+    assert set(one.test) != set(split_samples(samples, SampleSplitConfig(), 4).test)
 
 
 def test_published_parts_are_kept_and_validation_drawn_from_train() -> None:
     samples = made(300, part=(["train"] * 200 + ["test"] * 100))
-    parts = split_samples(samples, Config(validation_share=0.25), 0)
+    parts = split_samples(samples, SampleSplitConfig(validation_share=0.25), 0)
     assert parts.kind == "published"
     assert parts.test.tolist() == list(range(200, 300))
     assert sorted([*parts.train, *parts.validation]) == list(range(200))
     assert len(parts.validation) == pytest.approx(50, abs=2)
     full = made(300, part=(["train"] * 100 + ["dev"] * 100 + ["test"] * 100))
-    assert split_samples(full, Config(), 0).validation.tolist() == list(range(100, 200))
-    assert split_samples(full, Config(kind="stratified"), 0).kind == "stratified"
+    assert split_samples(full, SampleSplitConfig(), 0).validation.tolist() == list(range(100, 200))
+    assert split_samples(full, SampleSplitConfig(kind="stratified"), 0).kind == "stratified"
 
 
 def test_published_split_that_leaks_is_honoured_and_told() -> None:
     part = ["train"] * 100 + ["validation"] * 50 + ["test"] * 50
     samples = made(200, groups=20, part=part)
-    checks = {check.check: check for check in split_samples(samples, Config(), 0).checks}
+    checks = {check.check: check for check in split_samples(samples, SampleSplitConfig(), 0).checks}
     assert checks["split.shared_group"].count == 100
     assert checks["split.shared_group"].severity == "warning"
 
@@ -104,7 +104,7 @@ def test_class_absent_from_validation_is_told() -> None:
             "part": ["train"] * 30 + ["validation"] * 10 + ["test"] * 15,
         }
     )
-    checks = split_samples(samples_from(frame, SamplesConfig(text=["text"])), Config(), 0).checks
+    checks = split_samples(samples_from(frame, SamplesConfig(text=["text"])), SampleSplitConfig(), 0).checks
     absent = {check.check: check for check in checks}["split.absent_class.validation"]
     assert absent.examples == ("c",)
     assert "classes without a sample in validation" in absent.advice
@@ -115,16 +115,16 @@ def test_part_without_two_classes_is_refused() -> None:
         {"label": ["a", "b"] * 4, "text": [f"t{n}" for n in range(8)], "part": ["train"] * 6 + ["test", "validation"]}
     )
     with pytest.raises(DataError, match=r"The validation part has 1 samples of 1 class\(es\)"):
-        split_samples(samples_from(frame, SamplesConfig(text=["text"])), Config(), 0)
+        split_samples(samples_from(frame, SamplesConfig(text=["text"])), SampleSplitConfig(), 0)
     with pytest.raises(DataError, match="There is no `part` column"):
-        split_samples(made(), Config(kind="published"), 0)
+        split_samples(made(), SampleSplitConfig(kind="published"), 0)
     with pytest.raises(ConfigError, match="leave nothing to train on"):
-        Config.read({"test_share": 0.6, "validation_share": 0.5}, where="split")
+        SampleSplitConfig.read({"test_share": 0.6, "validation_share": 0.5}, where="split")
 
 
 def test_every_sample_is_tested_once_in_each_repeat() -> None:
     samples = made(60, groups=20)
-    folds = list(fold_samples(samples, Config(folds=4, repeats=3), 0))
+    folds = list(fold_samples(samples, SampleSplitConfig(folds=4, repeats=3), 0))
     assert len(folds) == 12
     for start in (0, 4, 8):
         assert sorted(np.concatenate([f.test for f in folds[start : start + 4]])) == list(range(60))
@@ -137,11 +137,11 @@ def test_every_sample_is_tested_once_in_each_repeat() -> None:
 def test_more_folds_than_groups_of_a_class_are_refused() -> None:
     frame = pl.DataFrame({"label": ["a"] * 9 + ["b"] * 3, "text": [f"t{n}" for n in range(12)]})
     with pytest.raises(DataError, match="The class 'b' has 3 independent samples, too few for 5 folds"):
-        list(fold_samples(samples_from(frame, SamplesConfig(text=["text"])), Config(folds=5), 0))
+        list(fold_samples(samples_from(frame, SamplesConfig(text=["text"])), SampleSplitConfig(folds=5), 0))
 
 
 def test_people_of_depresjon_are_each_tested_once(shared_data: Path) -> None:
     samples = read_samples(SamplesConfig(format="depresjon", path=shared_data / "health_depresjon"))
-    folds = list(fold_samples(samples, Config(folds=5), 0))
+    folds = list(fold_samples(samples, SampleSplitConfig(folds=5), 0))
     assert sorted(np.concatenate([f.test for f in folds])) == list(range(55))
     assert all(4 <= samples.labels()[f.test].sum() <= 8 for f in folds)

@@ -60,7 +60,7 @@ def first_hit(hits, num_relevant, k):
     return hits[:, 0].astype(float)
 
 
-class Letters(Encoder["Letters.Config"]):
+class Letters(Encoder["Letters.config_class"]):
     """Counts two letters."""
 
     modality, licence, cost = "text", "none needed", "light"
@@ -81,7 +81,7 @@ class Letters(Encoder["Letters.Config"]):
         return np.array([[text.count(letter) for letter in self.config.letters] for text in prepared], np.float32)
 
 
-class Scaled(Fusion["Scaled.Config"]):
+class Scaled(Fusion["Scaled.config_class"]):
     """The first channel, scaled."""
 
     class Config(Settings):
@@ -97,7 +97,7 @@ class Scaled(Fusion["Scaled.Config"]):
         return Embeddings("fused", "fused", first.values * np.float32(self.config.scale), first.present, first.encoder)
 
 
-class Together(Member["Together.Config"]):
+class Together(Member["Together.config_class"]):
     """How often two items were touched by one user."""
 
     class Config(Settings):
@@ -152,7 +152,7 @@ class Largest(FusionLayer):
         return values.masked_fill(~present[..., None], 0).amax(1) * self.scale
 
 
-class FirstLetter(Classifier["FirstLetter.Config"]):
+class FirstLetter(Classifier["FirstLetter.config_class"]):
     """The class whose texts begin with the same letter."""
 
     class Config(Settings):

@@ -14,10 +14,8 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
-from penchant.data.clean.events import Config as EventsConfig
-from penchant.data.clean.events import clean_events
-from penchant.data.clean.inspection import Config as InspectionConfig
-from penchant.data.clean.inspection import Inspector, inspect_media
+from penchant.data.clean.events import EventCleaningConfig, clean_events
+from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
 from penchant.data.findings import found
@@ -26,10 +24,10 @@ from penchant.data.media import MediaLimits
 EVENT_MEDIA = ("image", "audio")
 
 
-class Config(Settings):
+class CleanConfig(Settings):
     """What is repaired or dropped before anything is learned."""
 
-    events: EventsConfig = EventsConfig()
+    events: EventCleaningConfig = EventCleaningConfig()
     """Which events are dropped."""
     min_text_length: int = 20
     """Shorter texts are not compared with each other: two items may well share a short title."""
@@ -41,7 +39,7 @@ class Config(Settings):
 
 def clean(
     dataset: Dataset,
-    config: Config,
+    config: CleanConfig,
     limits: MediaLimits,
     *,
     cache: Path | None = None,
@@ -73,7 +71,7 @@ def clean(
     return Dataset(catalog, Interactions(table), users, findings)
 
 
-def _clean_catalog(catalog: Catalog, config: Config, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
+def _clean_catalog(catalog: Catalog, config: CleanConfig, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
     """Mend words, then open every file."""
     table, findings = _one_row_each(catalog.table, "item")
     ids = table["item_id"]
@@ -114,7 +112,7 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
 
 
 def _clean_event_content(
-    table: pl.DataFrame, catalog: Catalog, config: Config, inspector: Inspector
+    table: pl.DataFrame, catalog: Catalog, config: CleanConfig, inspector: Inspector
 ) -> tuple[pl.DataFrame, list[Finding]]:
     """Mend the users' own words, and open their pictures and voice notes when there are not too many."""
     findings: list[Finding] = []

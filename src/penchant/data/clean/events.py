@@ -17,7 +17,7 @@ from penchant.core.schema import Catalog, Finding, Users
 from penchant.data.findings import MAX_EXAMPLES, found
 
 
-class Config(Settings):
+class EventCleaningConfig(Settings):
     """Which events are dropped, and which only lose their time."""
 
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
@@ -34,7 +34,7 @@ class Config(Settings):
 
 
 def clean_events(
-    events: pl.DataFrame, catalog: Catalog, users: Users | None, config: Config, *, now: datetime
+    events: pl.DataFrame, catalog: Catalog, users: Users | None, config: EventCleaningConfig, *, now: datetime
 ) -> tuple[pl.DataFrame, list[Finding]]:
     """Drop what no one did; keep, with its time unknown, what was done at no time.
 
@@ -101,7 +101,9 @@ def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
     return events.with_columns(value=pl.when(~wrong).then("value")), findings
 
 
-def _impossible_times(events: pl.DataFrame, config: Config, latest: datetime) -> tuple[pl.DataFrame, list[Finding]]:
+def _impossible_times(
+    events: pl.DataFrame, config: EventCleaningConfig, latest: datetime
+) -> tuple[pl.DataFrame, list[Finding]]:
     """Mask times no clock showed: the event happened, so dropping it would lose what it says."""
     wrong = ((events["at"] < config.earliest) | (events["at"] > latest)).fill_null(False)
     most = 2 * wrong.sum() > events.height
@@ -119,7 +121,7 @@ def _impossible_times(events: pl.DataFrame, config: Config, latest: datetime) ->
     return events.with_columns(at=pl.when(~wrong).then("at")), findings
 
 
-def _duplicate_events(events: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, list[Finding]]:
+def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[pl.DataFrame, list[Finding]]:
     """Two events at one moment are one; without times nobody can tell, so those are only counted."""
     key = ["user_id", "item_id", "at", "kind", *(["part"] if "part" in events.columns else [])]
     again = ~events.select(first=pl.struct(key).is_last_distinct())["first"]
@@ -145,7 +147,7 @@ def _duplicate_events(events: pl.DataFrame, config: Config) -> tuple[pl.DataFram
     return events.filter(~timed) if drop else events, findings
 
 
-def _inhuman_users(events: pl.DataFrame, config: Config) -> tuple[pl.DataFrame, list[Finding]]:
+def _inhuman_users(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[pl.DataFrame, list[Finding]]:
     counts = events.group_by("user_id").len("events")
     if counts.height == 0:
         return events, []

@@ -21,7 +21,7 @@ from penchant.data.findings import Owner, found
 from penchant.data.media import MediaLimits
 
 
-class Config(Settings):
+class InspectionConfig(Settings):
     """What counts as empty, and how many files are opened at once."""
 
     blank_deviation: float = 2.0
@@ -46,7 +46,7 @@ class Inspector:
     """
 
     limits: MediaLimits
-    config: Config
+    config: InspectionConfig
     cache: Path | None = None
     pictures: PictureReader | None = None
 
@@ -105,7 +105,7 @@ def inspect_column(
     return kept.alias(cells.name), findings
 
 
-def _verdict(config: Config) -> pl.Expr:
+def _verdict(config: InspectionConfig) -> pl.Expr:
     """Add to what cannot be opened what can, but holds nothing."""
     return (
         pl.when(pl.col("check").is_not_null())
@@ -155,7 +155,7 @@ _ADVICE = {
 }
 
 
-def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config: Config) -> list[Finding]:
+def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config: InspectionConfig) -> list[Finding]:
     """Count sounds that are used although something is odd about them."""
     clipped = usable.filter(pl.col("clipped") > config.max_clipped)
     long = usable.filter(pl.col("seconds") > limits.max_seconds)

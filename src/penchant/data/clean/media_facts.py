@@ -31,8 +31,8 @@ from penchant.data.findings import MAX_EXAMPLES
 from penchant.data.media import (
     MediaLimits,
     UnusableMediaError,
+    decode_audio,
     decode_picture,
-    decode_sound,
     load_mesh,
     load_signal,
     open_video,
@@ -256,7 +256,7 @@ def _look(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact
 
 def _listen(path: Path, limits: MediaLimits) -> Fact:
     """Return the facts of a sound."""
-    sound = decode_sound(path, limits)
+    sound = decode_audio(path, limits)
     power = float(np.square(sound.samples, dtype=np.float64).mean())
     clipped = float((np.abs(sound.samples) >= 0.999).mean())
     return {"seconds": sound.seconds, "loudness": 10 * np.log10(max(power, 1e-20)), "clipped": clipped}

@@ -13,7 +13,7 @@ import polars as pl
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
-from penchant.data.clean.dataset import Config
+from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.inspection import Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, normalise_categories
@@ -25,7 +25,7 @@ CONTENT_KEY = "content"
 
 def clean_samples(
     samples: Samples,
-    config: Config,
+    config: CleanConfig,
     limits: MediaLimits,
     *,
     cache: Path | None = None,

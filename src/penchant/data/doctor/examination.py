@@ -11,9 +11,9 @@ from typing import Any
 
 from penchant.core.schema import Dataset, Finding, Split
 from penchant.data.doctor.survey import (
-    Coverage,
-    Popularity,
-    Sizes,
+    ContentCoverage,
+    DatasetSizes,
+    PopularityProfile,
     concentrate,
     count_by_item,
     cover,
@@ -21,23 +21,23 @@ from penchant.data.doctor.survey import (
     measure,
     note_languages,
 )
-from penchant.data.doctor.warnings import Concern, rank_concerns
-from penchant.data.split.leakage import Leaks, Outcome, Ties, find_leaks, find_outcomes, find_ties
+from penchant.data.doctor.warnings import DataWarning, rank_warnings
+from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies, find_leaks, find_outcomes, find_ties
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """Everything `penchant doctor` says."""
 
-    sizes: Sizes
-    coverage: tuple[Coverage, ...]
-    popularity: Popularity
+    sizes: DatasetSizes
+    coverage: tuple[ContentCoverage, ...]
+    popularity: PopularityProfile
     languages: Mapping[str, float]
-    ties: Ties
-    outcomes: tuple[Outcome, ...]
-    leaks: Leaks | None
+    ties: TimeTies
+    outcomes: tuple[LeakingColumn, ...]
+    leaks: LeakageReport | None
     findings: tuple[Finding, ...]
-    concerns: tuple[Concern, ...]
+    concerns: tuple[DataWarning, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, for `--json`."""
@@ -61,7 +61,7 @@ def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
     outcomes = tuple(find_outcomes(dataset))
     leaks = None if split is None else find_leaks(split)
     findings = dataset.findings + (() if split is None else split.checks)
-    concerns = rank_concerns(
+    concerns = rank_warnings(
         sizes=sizes,
         coverage=coverage,
         popularity=popularity,
@@ -111,7 +111,7 @@ def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
         )
 
 
-def _print_gaps(covered: Coverage) -> Iterator[str]:
+def _print_gaps(covered: ContentCoverage) -> Iterator[str]:
     """Name the categories where the modality is rarer than elsewhere."""
     for attribute, values in covered.by_category.items():
         gaps = sorted((share, value) for value, (number, share) in values.items() if number >= 10)

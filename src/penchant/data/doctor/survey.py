@@ -23,7 +23,7 @@ _SAMPLE_TEXTS = 2000
 
 
 @dataclass(frozen=True)
-class Sizes:
+class DatasetSizes:
     """Counts and spans. Quantiles are the 0, 25, 50, 75, 95 and 100 per cent points."""
 
     users: int
@@ -38,7 +38,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class ContentCoverage:
     """How many items one modality reaches.
 
     Attributes:
@@ -57,7 +57,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Popularity:
+class PopularityProfile:
     """How unequally events fall on items.
 
     Attributes:
@@ -80,13 +80,13 @@ def count_by_item(catalog: Catalog, events: pl.DataFrame) -> Float64[np.ndarray,
     return rows["len"].fill_null(0).to_numpy().astype(np.float64)
 
 
-def measure(dataset: Dataset, counts: Float64[np.ndarray, " items"]) -> Sizes:
+def measure(dataset: Dataset, counts: Float64[np.ndarray, " items"]) -> DatasetSizes:
     """Return the sizes; `counts` is from `count_by_item`."""
     events = dataset.interactions.table
     per_user = events.group_by("user_id").len()["len"].to_numpy()
     users, items = len(per_user), len(dataset.catalog)
     first, last = events["at"].min(), events["at"].max()
-    return Sizes(
+    return DatasetSizes(
         users=users,
         items=items,
         events=events.height,
@@ -128,7 +128,7 @@ def cover(
     modality: str,
     columns: tuple[str, ...],
     has: Bool[np.ndarray, " items"],
-) -> Coverage:
+) -> ContentCoverage:
     """Return whom one modality reaches: of all items, of all events, of each frequent category."""
     table = catalog.table.with_columns(pl.Series("?has", has))
     by_category = {}
@@ -146,10 +146,10 @@ def cover(
         if 1 < values.height <= _MAX_CATEGORIES:
             by_category[name] = {value: (number, share) for value, number, share in values.head(MAX_VALUES).iter_rows()}
     items = float(has.mean()) if len(has) else 0.0
-    return Coverage(modality, columns, items, float(counts[has].sum() / max(counts.sum(), 1)), by_category)
+    return ContentCoverage(modality, columns, items, float(counts[has].sum() / max(counts.sum(), 1)), by_category)
 
 
-def concentrate(counts: Float64[np.ndarray, " items"], has: list[Bool[np.ndarray, " items"]]) -> Popularity:
+def concentrate(counts: Float64[np.ndarray, " items"], has: list[Bool[np.ndarray, " items"]]) -> PopularityProfile:
     """Return the Gini coefficient and who else stands at the ends."""
     ordered = np.sort(counts)
     total, number = max(ordered.sum(), 1.0), max(len(ordered), 1)
@@ -157,7 +157,7 @@ def concentrate(counts: Float64[np.ndarray, " items"], has: list[Bool[np.ndarray
     top = float(ordered[::-1][: max(1, round(number / 100))].sum() / total)
     untouched = counts == 0
     bare = untouched & ~np.any(has, axis=0) if has else untouched
-    return Popularity(gini, top, int(untouched.sum()), int(bare.sum()))
+    return PopularityProfile(gini, top, int(untouched.sum()), int(bare.sum()))
 
 
 def note_languages(catalog: Catalog) -> dict[str, float]:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penchant.core.schema import Finding
-from penchant.data.doctor.survey import Coverage, Popularity, Sizes
-from penchant.data.split.leakage import Leaks, Outcome, Ties
+from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, PopularityProfile
+from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
 
 MAX_CONCERNS = 5
 
 
 @dataclass(frozen=True)
-class Concern:
+class DataWarning:
     """One thing that would hurt.
 
     Attributes:
@@ -30,17 +30,17 @@ class Concern:
     fix: str
 
 
-def rank_concerns(
+def rank_warnings(
     *,
-    sizes: Sizes,
-    coverage: Sequence[Coverage],
-    popularity: Popularity,
+    sizes: DatasetSizes,
+    coverage: Sequence[ContentCoverage],
+    popularity: PopularityProfile,
     languages: Mapping[str, float],
-    ties: Ties,
-    outcomes: Sequence[Outcome],
-    leaks: Leaks | None,
+    ties: TimeTies,
+    outcomes: Sequence[LeakingColumn],
+    leaks: LeakageReport | None,
     findings: Sequence[Finding],
-) -> list[Concern]:
+) -> list[DataWarning]:
     """Return at most `MAX_CONCERNS`, the worst first."""
     concerns = [
         *_about_outcomes(outcomes),
@@ -54,9 +54,9 @@ def rank_concerns(
     return sorted((c for c in concerns if c.weight >= 0.05), key=lambda concern: -concern.weight)[:MAX_CONCERNS]
 
 
-def _about_outcomes(outcomes: Sequence[Outcome]) -> Iterator[Concern]:
+def _about_outcomes(outcomes: Sequence[LeakingColumn]) -> Iterator[DataWarning]:
     for outcome in outcomes:
-        yield Concern(
+        yield DataWarning(
             abs(outcome.correlation),
             f"The column {outcome.column!r} of {outcome.table} follows the {outcome.statistic} "
             f"(rank correlation {outcome.correlation:.2f}): it was probably computed from all events, test included.",
@@ -64,68 +64,68 @@ def _about_outcomes(outcomes: Sequence[Outcome]) -> Iterator[Concern]:
         )
 
 
-def _about_split(leaks: Leaks | None) -> Iterator[Concern]:
+def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
     if leaks is None:
         return
     if leaks.early:
-        yield Concern(
+        yield DataWarning(
             1.0,
             f"{leaks.early:.1%} of the test events lie before the end of training, which this split promises they do not.",
             "make the split again from the events",
         )
     if leaks.ahead > 0.05:
-        yield Concern(
+        yield DataWarning(
             0.2 * leaks.ahead,
             f"{leaks.ahead:.0%} of the test events lie before the last training event: others' later choices are known.",
             'expect lower numbers in service; set split.kind = "global_time" to see them',
         )
     if leaks.same_rows:
-        yield Concern(
+        yield DataWarning(
             0.9, f"{leaks.same_rows:,} events stand in two parts of the split.", "drop duplicate events first"
         )
 
 
-def _about_time(ties: Ties) -> Iterator[Concern]:
+def _about_time(ties: TimeTies) -> Iterator[DataWarning]:
     if ties.untimed > 0.05:
-        yield Concern(
+        yield DataWarning(
             0.4 * ties.untimed,
             f"{ties.untimed:.0%} of the events have no time: what came last cannot be known.",
             "map a time column; until then events without a time count as the oldest",
         )
     if ties.last_two * ties.file_order > 0.01:
-        yield Concern(
+        yield DataWarning(
             ties.last_two * ties.file_order,
             f"The last two events of {ties.last_two:.0%} of users share a time, and the rows of {ties.file_order:.0%} of "
             "users are sorted by item id: file order would reveal what comes last.",
             "keep the seeded random order of ties (the default), and do not compare with results that used file order",
         )
     elif ties.last_two > 0.3:
-        yield Concern(
+        yield DataWarning(
             0.3 * ties.last_two,
             f"The last two events of {ties.last_two:.0%} of users share a time: which came last is left to chance.",
             "log finer times, or predict several events at once (split.kind = 'user_time') instead of the last one",
         )
 
 
-def _about_size(sizes: Sizes) -> Iterator[Concern]:
+def _about_size(sizes: DatasetSizes) -> Iterator[DataWarning]:
     if sizes.users < 200:
-        yield Concern(
+        yield DataWarning(
             0.6,
             f"There are only {sizes.users:,} users: most differences between models will lie within chance.",
             "bring more users, and read the intervals rather than the numbers",
         )
     if sizes.events_per_user and sizes.events_per_user[2] < 5:
-        yield Concern(
+        yield DataWarning(
             0.5,
             f"Half of the users have {sizes.events_per_user[2]:.0f} events or fewer.",
             "count more kinds of events (views, carts), and lean on content channels",
         )
 
 
-def _about_items(popularity: Popularity, sizes: Sizes) -> Iterator[Concern]:
+def _about_items(popularity: PopularityProfile, sizes: DatasetSizes) -> Iterator[DataWarning]:
     if popularity.untouched:
         share = popularity.untouched / sizes.items
-        yield Concern(
+        yield DataWarning(
             0.5 * share,
             f"{popularity.untouched:,} items ({share:.0%}) were never touched; only content can recommend them.",
             "give them text or pictures and turn on content channels"
@@ -133,21 +133,21 @@ def _about_items(popularity: Popularity, sizes: Sizes) -> Iterator[Concern]:
             else "turn on content channels; all of these items have content",
         )
     if popularity.top_percent > 0.2:
-        yield Concern(
+        yield DataWarning(
             0.4 * popularity.top_percent,
             f"The top 1 % of items hold {popularity.top_percent:.0%} of the events: popularity alone will look good.",
             "compare with the Popularity row, and read the slices by item popularity",
         )
 
 
-def _about_content(coverage: Sequence[Coverage], languages: Mapping[str, float]) -> Iterator[Concern]:
+def _about_content(coverage: Sequence[ContentCoverage], languages: Mapping[str, float]) -> Iterator[DataWarning]:
     if not coverage:
-        yield Concern(
+        yield DataWarning(
             0.4, "The items have no text, picture or sound: new items cannot be recommended.", "map content columns"
         )
     for cover in coverage:
         if cover.items < 0.98:
-            yield Concern(
+            yield DataWarning(
                 0.5 * (1 - cover.items),
                 f"{1 - cover.items:.0%} of the items, which draw {1 - cover.events:.0%} of the events, have no {cover.modality}.",
                 f"add the missing ones ({', '.join(cover.columns)}); until then they are filled in from related items",
@@ -155,14 +155,14 @@ def _about_content(coverage: Sequence[Coverage], languages: Mapping[str, float])
     other = 1 - languages.get("en", 0.0)
     if languages and other > 0.05:
         top = next(name for name in languages if name != "en")
-        yield Concern(
+        yield DataWarning(
             0.4 * other,
             f"{other:.0%} of the texts are not English (mostly {top!r}).",
             'take a text encoder of many languages: encoder = "e5"',
         )
 
 
-def _about_findings(findings: Sequence[Finding]) -> Iterator[Concern]:
+def _about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
     """Pass on what cleaning found, by how much of the data it touched."""
     for finding in findings:
         share = finding.count / max(finding.total, 1)
@@ -172,7 +172,7 @@ def _about_findings(findings: Sequence[Finding]) -> Iterator[Concern]:
             weight = 0.5 * share
         else:
             continue
-        yield Concern(
+        yield DataWarning(
             weight,
             f"{finding.check}: {finding.count:,} of {finding.total:,} ({share:.1%}) {finding.action}.",
             finding.advice or "see the examples",

@@ -6,8 +6,8 @@ or a `MediaError` that names the file.
 
 from __future__ import annotations
 
-from penchant.data.media.audio import Sound, decode_sound, load_sound, normalise_loudness
-from penchant.data.media.images import decode_picture, load_picture, read_picture_file
+from penchant.data.media.audio import AudioClip, decode_audio, load_audio, normalise_loudness
+from penchant.data.media.images import decode_picture, load_image, read_picture_file
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, resolve
 from penchant.data.media.meshes import load_mesh
 from penchant.data.media.signals import Signal, load_signal, split_key
@@ -16,15 +16,15 @@ from penchant.data.media.video import Video, open_video
 __all__ = [
     "MediaLimits",
     "Signal",
-    "Sound",
+    "AudioClip",
     "UnusableMediaError",
     "Video",
     "decode_picture",
-    "decode_sound",
+    "decode_audio",
     "load_mesh",
-    "load_picture",
+    "load_image",
     "load_signal",
-    "load_sound",
+    "load_audio",
     "normalise_loudness",
     "open_video",
     "read_picture_file",

@@ -23,7 +23,7 @@ Times: TypeAlias = Float64[np.ndarray, " times"]
 Readings: TypeAlias = Float32[np.ndarray, "times channels"]
 
 
-class Config(Settings):
+class AlignmentConfig(Settings):
     """How one stream is brought to the axis."""
 
     method: Method = "interpolate"
@@ -78,7 +78,7 @@ def regular(values: Readings, rate: float, *, start: float = 0.0) -> Stream:
     return Stream(start + np.arange(len(values)) / rate, values)
 
 
-def align(stream: Stream, times: Times, config: Config) -> tuple[Readings, Bool[np.ndarray, "times channels"]]:
+def align(stream: Stream, times: Times, config: AlignmentConfig) -> tuple[Readings, Bool[np.ndarray, "times channels"]]:
     """Return the stream at the times of an axis, 0 where nothing is known, and where something is.
 
     Args:
@@ -135,7 +135,7 @@ def _mean_of_runs(values: Readings, start: np.ndarray) -> Readings:
 
 
 def _at_points(
-    stream: Stream, channel: int, times: Times, config: Config
+    stream: Stream, channel: int, times: Times, config: AlignmentConfig
 ) -> tuple[Float64[np.ndarray, " times"], Bool[np.ndarray, " times"]]:
     """Read one channel at points of time; its missing values are gaps like any other."""
     known = np.isfinite(stream.values[:, channel])

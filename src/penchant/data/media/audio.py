@@ -25,7 +25,7 @@ SOUND_CONTAINERS = (
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioClip:
     """What a file holds, mixed to mono at its own rate.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sound:
     seconds: float
 
 
-def decode_sound(path: Path, limits: MediaLimits) -> Sound:
+def decode_audio(path: Path, limits: MediaLimits) -> AudioClip:
     """Return the samples of a sound file, or of the first sound track of a video.
 
     Raises:
@@ -68,7 +68,7 @@ def decode_sound(path: Path, limits: MediaLimits) -> Sound:
     return sound
 
 
-def load_sound(
+def load_audio(
     path: Path, limits: MediaLimits, *, rate: int = 16000, loudness: float | None = None
 ) -> Float32[np.ndarray, " samples"]:
     """Return mono samples in [-1, 1] or a little beyond, at one rate, at most `max_seconds` of them.
@@ -80,10 +80,10 @@ def load_sound(
         loudness: Decibels (0 is full scale) to bring it to, see `normalise_loudness`; None leaves it as loud as it is.
 
     Raises:
-        MediaError: As `decode_sound`.
+        MediaError: As `decode_audio`.
         MissingExtraError: The extra `audio` is not installed.
     """
-    sound = decode_sound(path, limits)
+    sound = decode_audio(path, limits)
     samples = sound.samples
     if sound.rate != rate:
         samples = np.asarray(_extra("soxr").resample(samples, sound.rate, rate), np.float32)
@@ -127,7 +127,7 @@ def _extra(name: str) -> Any:
         raise MissingExtraError(name, "audio") from error
 
 
-def _decode_by_soundfile(path: Path, max_seconds: float) -> Sound | None:
+def _decode_by_soundfile(path: Path, max_seconds: float) -> AudioClip | None:
     """Read WAV, FLAC, Ogg, Opus, MP3, AIFF block by block; None when the format is not one of them."""
     soundfile = _extra("soundfile")
     blocks: list[np.ndarray] = []
@@ -143,10 +143,10 @@ def _decode_by_soundfile(path: Path, max_seconds: float) -> Sound | None:
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     # A stream may not know its length: it then says a number near 2**63, or fewer frames than it gave.
     cut = wanted <= 0 and len(samples) < total < 1 << 40
-    return Sound(samples, rate, (total if cut else len(samples)) / rate)
+    return AudioClip(samples, rate, (total if cut else len(samples)) / rate)
 
 
-def _decode_by_ffmpeg(path: Path, max_seconds: float) -> Sound:
+def _decode_by_ffmpeg(path: Path, max_seconds: float) -> AudioClip:
     """Read M4A, WebM and the sound track of videos."""
     av = _extra("av")
     blocks: list[np.ndarray] = []
@@ -174,7 +174,7 @@ def _decode_by_ffmpeg(path: Path, max_seconds: float) -> Sound:
             check="unreadable",
         ) from error
     samples = np.concatenate([_NONE, *blocks]).astype(np.float32)
-    return Sound(samples, rate, max(seconds, len(samples) / rate) if wanted <= 0 else len(samples) / rate)
+    return AudioClip(samples, rate, max(seconds, len(samples) / rate) if wanted <= 0 else len(samples) / rate)
 
 
 _NONE = np.zeros(0, np.float32)

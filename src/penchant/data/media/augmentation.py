@@ -16,14 +16,14 @@ from pydantic import Field
 from penchant.core.config import Settings
 
 
-class TextConfig(Settings):
+class TextAugmentationConfig(Settings):
     """How words change."""
 
     deletion: float = Field(0.1, ge=0, lt=1)
     """Chance of each word to be left out; one word always stays."""
 
 
-class PictureConfig(Settings):
+class ImageAugmentationConfig(Settings):
     """How pictures change."""
 
     min_area: float = Field(0.6, gt=0, le=1)
@@ -36,7 +36,7 @@ class PictureConfig(Settings):
     """How strong they are at most."""
 
 
-class SoundConfig(Settings):
+class AudioAugmentationConfig(Settings):
     """How the spectrogram of a sound changes."""
 
     masks: int = Field(2, ge=0)
@@ -45,7 +45,7 @@ class SoundConfig(Settings):
     """The widest of them, as a part of the whole."""
 
 
-class SignalConfig(Settings):
+class SignalAugmentationConfig(Settings):
     """How sensor readings change."""
 
     jitter: float = Field(0.05, ge=0)
@@ -56,7 +56,7 @@ class SignalConfig(Settings):
     """How much faster or slower time runs in places."""
 
 
-def augment_picture(picture: Image.Image, config: PictureConfig, rng: np.random.Generator) -> Image.Image:
+def augment_image(picture: Image.Image, config: ImageAugmentationConfig, rng: np.random.Generator) -> Image.Image:
     """Return a picture of the same size: a crop, perhaps mirrored, with some operations of RandAugment.
 
     Source: Cubuk et al., RandAugment, NeurIPS 2020; strengths are drawn up to ours instead of fixed.
@@ -74,7 +74,7 @@ def augment_picture(picture: Image.Image, config: PictureConfig, rng: np.random.
 
 
 def mask_spectrogram(
-    mel: Float32[np.ndarray, "bands frames"], config: SoundConfig, rng: np.random.Generator
+    mel: Float32[np.ndarray, "bands frames"], config: AudioAugmentationConfig, rng: np.random.Generator
 ) -> Float32[np.ndarray, "bands frames"]:
     """Return the spectrogram with bands and stretches set to its mean.
 
@@ -90,7 +90,7 @@ def mask_spectrogram(
 
 
 def augment_signal(
-    values: Float32[np.ndarray, "times channels"], config: SignalConfig, rng: np.random.Generator
+    values: Float32[np.ndarray, "times channels"], config: SignalAugmentationConfig, rng: np.random.Generator
 ) -> Float32[np.ndarray, "times channels"]:
     """Return readings with noise, other amplitudes, and time that runs unevenly; missing ones (NaN) stay missing.
 

@@ -25,7 +25,7 @@ PICTURE_SIDE = 512
 """Longer side, in pixels, that pictures are decoded at for inspection and for encoders, all of which look at fewer pixels."""
 
 
-def load_picture(path: Path, limits: MediaLimits, *, max_side: int | None = None) -> Image.Image:
+def load_image(path: Path, limits: MediaLimits, *, max_side: int | None = None) -> Image.Image:
     """Return the picture of a file, as `decode_picture` does.
 
     Raises:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from penchant.core.errors import MissingExtraError
 from penchant.core.messages import message
-from penchant.data.media.audio import SOUND_CONTAINERS, load_sound
+from penchant.data.media.audio import SOUND_CONTAINERS, load_audio
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 SEEK_SECONDS = 10.0
@@ -59,11 +59,11 @@ class Video:
         )
 
     def sound(self, rate: int, loudness: float | None) -> Float32[np.ndarray, " samples"] | None:
-        """Return mono samples as `load_sound` does; None where there is no sound, or less than counts as one."""
+        """Return mono samples as `load_audio` does; None where there is no sound, or less than counts as one."""
         if not self.has_sound:
             return None
         try:
-            return load_sound(self.path, self.limits, rate=rate, loudness=loudness)
+            return load_audio(self.path, self.limits, rate=rate, loudness=loudness)
         except UnusableMediaError:
             return None
 

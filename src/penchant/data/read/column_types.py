@@ -25,7 +25,7 @@ FEW_ROWS = 20
 
 
 @dataclass(frozen=True)
-class Roles:
+class ColumnTypes:
     """Columns by what they are for; a column may have none."""
 
     text: tuple[str, ...] = ()
@@ -34,13 +34,13 @@ class Roles:
     findings: tuple[Finding, ...] = ()
 
 
-def find_roles(
+def infer_column_types(
     table: pl.DataFrame,
     text: Sequence[str] | None,
     media: dict[str, str] | None,
     attributes: Sequence[str] | None,
     title: str | None,
-) -> Roles:
+) -> ColumnTypes:
     """Return the roles that were given, and a guess of those that are None."""
     pictures = dict(media) if media is not None else _media_columns(table)
     named = {"item_id", *pictures.values(), *(text or ()), *(attributes or ())}
@@ -57,12 +57,12 @@ def find_roles(
     )
     told = tuple(guess for guess in guesses if guess.values["columns"])
     if not told:
-        return Roles(words, pictures, categories)
+        return ColumnTypes(words, pictures, categories)
     advice = message(
         "columns took these roles by what they hold; name them in [data] text, media and attributes to be sure"
     )
     finding = Finding("items.roles", len(told), len(table.columns), "kept", told, advice)
-    return Roles(words, pictures, categories, (finding,))
+    return ColumnTypes(words, pictures, categories, (finding,))
 
 
 def as_attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:

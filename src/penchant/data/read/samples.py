@@ -18,7 +18,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
 from penchant.data import LABELLED
 from penchant.data.findings import found
-from penchant.data.read.column_types import as_attributes, find_roles
+from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
 from penchant.data.read.folders import MEDIA_ENDINGS, read_class_folders
 from penchant.data.read.labels import check_classes, read_labels
@@ -135,7 +135,7 @@ def _bind(
     media = config.media
     if config.signals is not None:
         media = {**(media or {}), "signal": "signal"}
-    roles = find_roles(table.drop(OURS, strict=False), config.text, media, config.attributes, None)
+    roles = infer_column_types(table.drop(OURS, strict=False), config.text, media, config.attributes, None)
     if not (roles.text or roles.media or roles.attributes):
         raise DataError(
             "No column holds words, media or attributes to learn from.",

@@ -17,7 +17,7 @@ from penchant.core.messages import message
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data import SOURCES
 from penchant.data.findings import found
-from penchant.data.read.column_types import as_attributes, find_roles, split_lists
+from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
 
@@ -234,7 +234,7 @@ def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tupl
         raise DataError("No item has an id.", where=raw.name, fix="map it: [data.item_columns] item_id")
     table = split_lists(table, config.lists)
     title = "title" if "title" in table.columns else None
-    roles = find_roles(table, config.text, config.media, config.attributes, title)
+    roles = infer_column_types(table, config.text, config.media, config.attributes, title)
     table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
     catalog = Catalog(
         table.select("item_id", pl.exclude("item_id")), title, roles.text, roles.media, roles.attributes, media_root

@@ -21,7 +21,7 @@ PARTS = ("train", "validation", "test")
 BY_TIME = ("user_time", "last_out", "global_time")
 
 
-class Config(Settings):
+class SplitConfig(Settings):
     """How the events are divided."""
 
     kind: Literal["auto", "user_time", "last_out", "global_time", "random", "cold_items", "published"] = "auto"
@@ -44,7 +44,7 @@ class Config(Settings):
         return self
 
 
-def split(interactions: Interactions, config: Config, seed: int) -> Split:
+def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
     """Divide the events; the result depends on the events and the seed, not on the order of rows.
 
     Events of one user at one instant are divided in a seeded random order. An event without a time counts as its user's oldest.
@@ -96,7 +96,7 @@ def _resolve(table: pl.DataFrame, kind: str) -> str:
     return kind
 
 
-def _part_by_rank(config: Config, *, one: bool) -> pl.Expr:
+def _part_by_rank(config: SplitConfig, *, one: bool) -> pl.Expr:
     """Count each user's events from the last, and cut; the rows are in order."""
     count = pl.len().over("user_id")
     num_test = pl.lit(1) if one else (count * config.test_share).round().clip(1)
@@ -113,7 +113,7 @@ def _part_by_rank(config: Config, *, one: bool) -> pl.Expr:
     )
 
 
-def _part_by_instant(table: pl.DataFrame, config: Config) -> pl.Expr:
+def _part_by_instant(table: pl.DataFrame, config: SplitConfig) -> pl.Expr:
     """Cut at two instants, so that the shares are about as asked; events of one instant stay together."""
     at = table["at"].drop_nulls().dt.epoch("us")
     test_after = at.quantile(1 - config.test_share, "nearest")
@@ -128,7 +128,7 @@ def _part_by_instant(table: pl.DataFrame, config: Config) -> pl.Expr:
     )
 
 
-def _draw_items(table: pl.DataFrame, config: Config, seed: int) -> dict[str, tuple[str, ...]]:
+def _draw_items(table: pl.DataFrame, config: SplitConfig, seed: int) -> dict[str, tuple[str, ...]]:
     """Draw the items of validation and test among those that have enough events."""
     often = table.group_by("item_id").len().filter(pl.col("len") >= config.min_item_events)
     drawn = often.with_columns(draw=pl.col("item_id").hash(seed)).sort("draw", "item_id")["item_id"].to_list()

@@ -19,7 +19,7 @@ _MAX_KINDS = 6
 
 
 @dataclass(frozen=True)
-class Ties:
+class TimeTies:
     """What time cannot order.
 
     Attributes:
@@ -35,7 +35,7 @@ class Ties:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LeakingColumn:
     """A column that nearly repeats what shall be predicted.
 
     Attributes:
@@ -52,7 +52,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Leaks:
+class LeakageReport:
     """What a split lets through.
 
     Attributes:
@@ -70,7 +70,7 @@ class Leaks:
     same_pairs: int
 
 
-def find_ties(events: pl.DataFrame) -> Ties:
+def find_ties(events: pl.DataFrame) -> TimeTies:
     """Say how much the order of events is left to chance or to the file."""
     timed = events.select("user_id", "at").drop_nulls()
     last = timed.group_by("user_id").agg(pl.col("at").top_k(2)).filter(pl.col("at").list.len() == 2)
@@ -80,7 +80,7 @@ def find_ties(events: pl.DataFrame) -> Ties:
     rows = pl.DataFrame({"user_id": events["user_id"], "key": key})
     sizes = rows.group_by("user_id").agg(size=pl.len(), ascending=(pl.col("key") >= pl.col("key").shift()).all())
     ordered = _share(sizes.filter(pl.col("size") >= 5)["ascending"])
-    return Ties(events["at"].null_count() / max(events.height, 1), tied, ordered)
+    return TimeTies(events["at"].null_count() / max(events.height, 1), tied, ordered)
 
 
 def _share(condition: pl.Series) -> float:
@@ -88,7 +88,7 @@ def _share(condition: pl.Series) -> float:
     return int(condition.sum() or 0) / max(len(condition), 1)
 
 
-def find_leaks(split: Split) -> Leaks:
+def find_leaks(split: Split) -> LeakageReport:
     """Compare the parts of a split."""
     test = split.test.table
     before = pl.concat([split.train.table, split.validation.table], how="diagonal_relaxed")
@@ -98,7 +98,7 @@ def find_leaks(split: Split) -> Leaks:
     ahead = _share(test["at"] < split.train.table["at"].max())
     promised = {"user_time": _share(own["at"] < own["end"]), "global_time": ahead}
     promised["last_out"] = promised["user_time"]
-    return Leaks(
+    return LeakageReport(
         promised.get(split.kind, 0.0),
         ahead,
         test.drop_nulls("at").join(before, on=[*pair, "at", "kind"], how="semi").height,
@@ -106,14 +106,14 @@ def find_leaks(split: Split) -> Leaks:
     )
 
 
-def find_outcomes(dataset: Dataset) -> list[Outcome]:
+def find_outcomes(dataset: Dataset) -> list[LeakingColumn]:
     """Name number columns of items and users that seem computed from the interactions, test included."""
     events = dataset.interactions.table
     found = _repeats(dataset.catalog.table, events, "item")
     return found + ([] if dataset.users is None else _repeats(dataset.users.table, events, "user"))
 
 
-def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[Outcome]:
+def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[LeakingColumn]:
     """Hold every number column against every statistic of the interactions; keep the closest of each."""
     key = f"{noun}_id"
     columns = [name for name, kind in table.schema.items() if kind.is_numeric()]
@@ -128,7 +128,7 @@ def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[Outco
         scores = {name: _correlation(both[column], both[f"?{name}"]) for name in names}
         best = max(scores, key=lambda name: abs(scores[name]))
         if abs(scores[best]) > OUTCOME_CORRELATION:
-            found.append(Outcome(f"{noun}s", column, best, scores[best]))
+            found.append(LeakingColumn(f"{noun}s", column, best, scores[best]))
     return found
 
 

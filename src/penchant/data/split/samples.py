@@ -1,6 +1,6 @@
 """Train, validation and test of labelled samples: every class in every part, no group in two.
 
-In: `Samples`. Out: `Parts`; for small sets, a run of them in which each sample is tested once a repeat.
+In: `Samples`. Out: `SampleSplit`; for small sets, a run of them in which each sample is tested once a repeat.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import Field, model_validator
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Parts, Samples
+from penchant.core.schema import Finding, Samples, SampleSplit
 from penchant.core.seeds import generator
 from penchant.data.clean.samples import content_keys
 
 PARTS = (message("train"), message("validation"), message("test"))
 
 
-class Config(Settings):
+class SampleSplitConfig(Settings):
     """How samples are divided."""
 
     kind: Literal["auto", "published", "stratified"] = "auto"
@@ -47,7 +47,7 @@ class Config(Settings):
         return self
 
 
-def split_samples(samples: Samples, config: Config, seed: int) -> Parts:
+def split_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> SampleSplit:
     """Divide the samples once; the result depends on ids, labels, groups and the seed, not on the order of rows.
 
     A group is never divided, and without groups, samples of equal content are not.
@@ -68,7 +68,7 @@ def split_samples(samples: Samples, config: Config, seed: int) -> Parts:
     return _checked(samples, "stratified", _draw(_units(samples), shares, generator(seed, "samples.split")))
 
 
-def fold_samples(samples: Samples, config: Config, seed: int) -> Iterator[Parts]:
+def fold_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> Iterator[SampleSplit]:
     """Yield `folds` times `repeats` divisions; within a repeat every sample is in test once.
 
     A published split is not looked at: its test part stays a test part only in `split_samples`.
@@ -138,7 +138,7 @@ def _rows(units: pl.DataFrame) -> Int64[np.ndarray, " rows"]:
     return np.sort(units["row"].explode(empty_as_null=True).drop_nulls().to_numpy().astype(np.int64))
 
 
-def _published(samples: Samples, config: Config, seed: int) -> list[Int64[np.ndarray, " rows"]]:
+def _published(samples: Samples, config: SampleSplitConfig, seed: int) -> list[Int64[np.ndarray, " rows"]]:
     part = samples.table["part"]
     rows = [np.flatnonzero((part == name).to_numpy()) for name in PARTS]
     if len(rows[1]) == 0:
@@ -148,7 +148,7 @@ def _published(samples: Samples, config: Config, seed: int) -> list[Int64[np.nda
     return rows
 
 
-def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]) -> Parts:
+def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]) -> SampleSplit:
     """Refuse what cannot be learned or tested, and verify what a sceptic would ask."""
     labels = samples.labels()
     for name, chosen in zip(PARTS, rows, strict=True):
@@ -166,7 +166,7 @@ def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]
         checks.append(_shared("split.shared_group", samples.table["group"], rows, advice))
     advice = message("samples of test or validation whose content stands in train too, so they were seen")
     checks.append(_shared("split.shared_content", content_keys(samples), rows, advice))
-    return Parts(kind, rows[0], rows[1], rows[2], tuple(checks))
+    return SampleSplit(kind, rows[0], rows[1], rows[2], tuple(checks))
 
 
 def _absent(samples: Samples, part: str, labels: np.ndarray, rows: np.ndarray) -> Finding:
