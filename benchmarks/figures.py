@@ -108,14 +108,14 @@ def demo(block: str, reports: dict[str, Report]) -> str:
 
 
 def demo_lines(report: Report) -> Iterator[str]:
-    best = report["league"]["best_baseline"]
+    best = report["leaderboard"]["best_baseline"]
     yield f"| recommender | Recall@20 | NDCG@20 | NDCG@20 against {best} |"
     yield "|---|---|---|---|"
     for name in ROWS.values():
-        found = next(row for row in report["league"]["rows"] if row["name"] == name)
+        found = next(row for row in report["leaderboard"]["rows"] if row["name"] == name)
         gain = found["differences"].get("ndcg@20")
         scores = " | ".join(interval(found["scores"][metric]) for metric in ("recall@20", "ndcg@20"))
-        yield f"| {name} | {scores} | {interval(gain, sign='+') if gain else 'chosen on ' + report['league']['chosen_on']} |"
+        yield f"| {name} | {scores} | {interval(gain, sign='+') if gain else 'chosen on ' + report['leaderboard']['chosen_on']} |"
     gains = [g for g in report["group_gains"] if g["gain"]["verdict"] != "not distinguishable"]
     said = (f"{g['channel']} for {g['group']} {interval(g['gain'], sign='+')}" for g in gains)
     yield ""
@@ -124,7 +124,7 @@ def demo_lines(report: Report) -> Iterator[str]:
 
 
 def score(report: Report, name: str, metric: str) -> dict[str, float]:
-    return next(row["scores"][metric] for row in report["league"]["rows"] if row["name"] == name)
+    return next(row["scores"][metric] for row in report["leaderboard"]["rows"] if row["name"] == name)
 
 
 def interval(value: dict[str, float], bold: str = "", sign: str = "") -> str:

@@ -88,11 +88,11 @@ def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
         num_items,
     )
     members = {"popularity": Popularity().fit(people, Content()), "item_knn": sparse_neighbours(num_items, rng)}
-    stack = Ensemble.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
+    ensemble = Ensemble.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
     seconds = []
     for row in range(100):
         began = time.perf_counter()
-        top_k(stack.score(people.rows(row, row + 1)), 10, [""])
+        top_k(ensemble.score(people.rows(row, row + 1)), 10, [""])
         seconds.append(time.perf_counter() - began)
     return np.array(seconds)
 

@@ -89,7 +89,7 @@ def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: Recommenda
     )
     content, fusion = fuse(Content(embeddings), validation, config)
     tables, _ = choose_members(parts, content, validation, config)
-    trained = fit(tables, validation, known, content, fusion, config.fit, at=20)
+    trained = fit(tables, validation, known, content, fusion, config.fit, cutoff=20)
     test = at_test(data.catalog, parts, config)
     liked = parts.test.where(~pl.col("reason").is_in(DISLIKED))
     items, users = Vocabulary(data.catalog.item_ids), test.histories.user_ids

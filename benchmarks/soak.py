@@ -29,7 +29,7 @@ CHUNKS = 100
 """Memory is read so many times."""
 WARM_UP = 0.2
 """Share of the run that fills the cache and the allocator's pools; the slope is of what comes after."""
-HOT_BYTES = 32_000_000
+USER_CACHE_BYTES = 32_000_000
 """A small cache, so that it is full when the warm-up ends and people go in and out of it from then on."""
 CONNECTIONS, BATCH = 8, 20
 
@@ -109,7 +109,7 @@ def main() -> None:
     bundle = Recommender.load(told.bundle)
     shop = Shop(bundle.histories.user_ids, bundle.catalog.item_ids)
     with tempfile.TemporaryDirectory() as scratch:
-        server = Server(told.bundle, Path(scratch), "", 1, told.port, hot_bytes=HOT_BYTES)
+        server = Server(told.bundle, Path(scratch), "", 1, told.port, user_cache_bytes=USER_CACHE_BYTES)
         try:
             server.wait()
             began, start = time.monotonic(), sum(server.megabytes())

@@ -18,7 +18,7 @@ METRICS = ("recall@5", "recall@20", "precision@20", "hit_rate@20", "ndcg@20", "m
 
 def golden(report: dict[str, Any]) -> dict[str, Any]:
     """Return what is compared: lists of numbers with a tolerance, everything else exactly."""
-    board, ablation = report["league"], report["ablation"]
+    board, ablation = report["leaderboard"], report["ablation"]
     found: dict[str, Any] = {
         "sizes": report["sizes"],
         "findings": {f["check"]: f["count"] for f in report["findings"] if f["count"]},

@@ -79,8 +79,10 @@ def make_bundle(folder: Path, *, version: str = "first") -> Recommender:
         "fusion": {"dim": 8},
     }
     topics = Topics(np.array([0] * EACH + [1] * EACH, np.int32), ["bright", "deep"])
-    stack = Ensemble.build(members, weights, content)
-    return Recommender(catalog, histories, stack, TABLES, topics, facts, content=content, fitted=histories).save(folder)
+    ensemble = Ensemble.build(members, weights, content)
+    return Recommender(catalog, histories, ensemble, TABLES, topics, facts, content=content, fitted=histories).save(
+        folder
+    )
 
 
 def fused(sound: Embeddings) -> Embeddings:

@@ -37,7 +37,7 @@ def _fit_and_rank(config: RecommendationConfig, split: Split, clock: Clock) -> O
     if config.model == "auto":
         tables = _searched(config, validation, content, split, clock)
     fitting = config.fit.model_copy(update={"refit": bool(split.facts["refit"])})
-    trained = fit(tables, validation, known, content, fusion, fitting, at=config.evaluation.at)
+    trained = fit(tables, validation, known, content, fusion, fitting, cutoff=config.evaluation.cutoff)
     fit_seconds = clock.seconds
     lists, seconds = timed(lambda: _lists(trained, known, split.asked, K, split.candidates))
     settings = {"members": trained.tables, "weights": dict(trained.ours.weights)}
@@ -53,7 +53,7 @@ def _searched(
 ) -> MemberTables:
     """Return what the search finds in the minutes of the leaderboard."""
     minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
-    at, users = config.evaluation.at, config.fit.choice.max_users
+    at, users = config.evaluation.cutoff, config.fit.selection.max_users
     judge = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
     asked = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
     return search(validation.histories, content, judge, asked, has_time=bool(split.facts["has_time"])).tables

@@ -44,7 +44,7 @@ def report() -> dict[str, Any]:
     ]
     gains = [{"channel": "image", "group": "motif", "gain": interval(0.02)}]
     board = {"best_baseline": "EASE", "chosen_on": "validation", "rows": rows}
-    return {"league": board, "group_gains": gains}
+    return {"leaderboard": board, "group_gains": gains}
 
 
 def test_blocks_take_the_numbers_of_their_runs_and_nothing_else_changes() -> None:

@@ -36,7 +36,7 @@ NETWORK = {
 }
 LANGUAGE_MODEL = {**{k: v for k, v in NETWORK.items() if k != "layers"}, "language_model": "written by a fixture"}
 SAMPLES: dict[str, dict[str, Any]] = {
-    "appeal": {},
+    "content_prior": {},
     "popularity": {},
     "item_knn": {"neighbours": 20},
     "rp3beta": {"neighbours": 20},
@@ -100,7 +100,7 @@ READS_CONTENT = (
     "language_model",
     "language_model: every channel, LoRA",
 )
-IMPERSONAL = ("appeal", "popularity", "popularity of late")
+IMPERSONAL = ("content_prior", "popularity", "popularity of late")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -348,7 +348,7 @@ def test_an_added_item_is_scored_from_its_content(fitted: Member, world: World, 
     liked, unlike, unknown = grown.score(replace(histories(np.array([[12, LIKED, 16, 19]])), num_items=NEW.stop))[
         0, ITEMS:
     ]
-    if fitted.name == "appeal":
+    if fitted.name == "content_prior":
         everyone = fitted.score(world.train)[0]
         np.testing.assert_allclose([liked, unlike], everyone[[LIKED, UNLIKE]], rtol=1e-4, atol=1e-6)
     elif fitted.name in READS_CONTENT or fitted.name.startswith(("content_knn", "graph_network")):

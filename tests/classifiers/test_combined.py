@@ -11,13 +11,13 @@ OTHER = np.log(np.array([[0.5, 0.5], [0.9, 0.1]]))
 PRIOR = np.log(np.array([0.7, 0.3]))
 
 
-def stack() -> ClassifierEnsemble:
+def ensemble() -> ClassifierEnsemble:
     return ClassifierEnsemble(("a", "b"), np.array([0.75, 0.25]), np.zeros(2), PRIOR)
 
 
 def test_weights_of_missing_members_go_to_the_others() -> None:
     present = {"a": np.array([True, False, False]), "b": np.array([True, True, False])}
-    np.testing.assert_allclose(stack().shares(present), [[0.75, 0.25], [0, 1], [0, 0]])
+    np.testing.assert_allclose(ensemble().shares(present), [[0.75, 0.25], [0, 1], [0, 0]])
 
 
 def test_a_member_without_weight_speaks_where_it_is_all_there_is() -> None:
@@ -28,9 +28,9 @@ def test_a_member_without_weight_speaks_where_it_is_all_there_is() -> None:
 
 def test_where_nothing_is_there_the_answer_is_how_often_classes_occur() -> None:
     here, gone = np.ones(2, bool), np.zeros(2, bool)
-    logits = stack().logits({"a": LOG, "b": OTHER}, {"a": here, "b": here})
+    logits = ensemble().logits({"a": LOG, "b": OTHER}, {"a": here, "b": here})
     np.testing.assert_allclose(logits, 0.75 * LOG + 0.25 * OTHER)
-    np.testing.assert_allclose(stack().logits({"a": LOG, "b": OTHER}, {"a": gone, "b": gone}), [PRIOR, PRIOR])
+    np.testing.assert_allclose(ensemble().logits({"a": LOG, "b": OTHER}, {"a": gone, "b": gone}), [PRIOR, PRIOR])
 
 
 def test_calibrations_sum_to_one_and_do_what_they_say() -> None:
@@ -72,11 +72,13 @@ def test_at_its_threshold_a_class_of_three_is_just_the_answer() -> None:
 def test_it_comes_back_equal() -> None:
     steps = np.array([[0.0, 1.0], [0.1, 0.9]])
     made = CombinedClassifier(
-        stack(), Calibration("isotonic", steps=(steps, steps)), DecisionRule(np.array([0.4, 0.6]), sure=0.7)
+        ensemble(),
+        Calibration("isotonic", steps=(steps, steps)),
+        DecisionRule(np.array([0.4, 0.6]), confidence_threshold=0.7),
     )
     again = CombinedClassifier.of(made.arrays(), made.facts())
     here = {"a": np.ones(2, bool), "b": np.ones(2, bool)}
     np.testing.assert_array_equal(
         again.probability({"a": LOG, "b": OTHER}, here), made.probability({"a": LOG, "b": OTHER}, here)
     )
-    assert again.decision.sure == 0.7
+    assert again.decision.confidence_threshold == 0.7

@@ -24,8 +24,8 @@ def test_the_word_without_which_the_answer_falls_is_named(make: Callable[..., Ma
 
     row = next(row for row, text in enumerate(view.texts) if "lovely" in text)
     present = {"none": np.ones(len(view), bool)}
-    stack = ClassifierEnsemble(("none",), np.ones(1), np.zeros(2), np.zeros(2))
-    found = find_evidence({"none": Silent()}, stack, present, view, row, 1, again)  # type: ignore[dict-item]
+    ensemble = ClassifierEnsemble(("none",), np.ones(1), np.zeros(2), np.zeros(2))
+    found = find_evidence({"none": Silent()}, ensemble, present, view, row, 1, again)  # type: ignore[dict-item]
     assert [word for word, _ in found] == ["lovely"]
     assert len(asked) <= MAX_LEFT_OUT + 1
 

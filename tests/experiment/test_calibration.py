@@ -36,11 +36,11 @@ def said(skill: float, seed: int) -> np.ndarray:
 
 def test_the_stack_listens_to_who_knows() -> None:
     found = {"knows": said(2.0, 1), "guesses": said(0.0, 2)}
-    stack = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
-    assert stack.weight[0] > 0.5
-    assert stack.weight[1] < 0.1
+    ensemble = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
+    assert ensemble.weight[0] > 0.5
+    assert ensemble.weight[1] < 0.1
     alone = cross_entropy(np.exp(found["knows"]), LABELS)
-    assert cross_entropy(np.exp(log_softmax(stack.logits(found, {"knows": HERE, "guesses": HERE}))), LABELS) < alone
+    assert cross_entropy(np.exp(log_softmax(ensemble.logits(found, {"knows": HERE, "guesses": HERE}))), LABELS) < alone
 
 
 @pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic", "auto"])
@@ -105,13 +105,13 @@ def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
     probability = np.stack([1 - confidence, confidence], axis=1)
     labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
     decision = DecisionRule(np.ones(2))
-    sure = choose_doubt(decision, probability, labels, wanted=0.95, max_asked=0.5)
+    sure = choose_doubt(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
     asked = confidence < sure
     assert asked.sum() == 16  # 80 right of 84
-    assert choose_doubt(decision, probability, labels, wanted=1.0, max_asked=0.1) == pytest.approx(
+    assert choose_doubt(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
         confidence[9:11].mean()
     )
-    assert choose_doubt(decision, probability, labels, wanted=0.8, max_asked=0.5) == 0.0
+    assert choose_doubt(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
 
 
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
@@ -146,7 +146,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         CalibrationConfig(calibration="platt"),
     )
     assert is_flat(made)
-    assert made.stack.weight.sum() > 0
+    assert made.ensemble.weight.sum() > 0
     right_way = combine(
         ("m",),
         {"m": -upside_down},
@@ -184,7 +184,7 @@ def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
 def test_weights_of_the_stack_are_those_of_another_solver() -> None:
     found, half = {"m": said(1.0, 5), "n": said(0.7, 6)}, np.arange(len(LABELS)) % 2 == 0
     here = {"m": HERE, "n": half}
-    stack = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
+    ensemble = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
 
     def loss(w: np.ndarray) -> float:
         total = w[0] + w[1]
@@ -196,7 +196,7 @@ def test_weights_of_the_stack_are_those_of_another_solver() -> None:
     best = minimize(
         loss, np.array([0.4, 0.4, 0, 0, 0]), method="Powell", options={"xtol": 1e-8, "ftol": 1e-12, "maxiter": 20000}
     )
-    np.testing.assert_allclose(np.concatenate([stack.weight, stack.bias]), best.x, atol=5e-3)
+    np.testing.assert_allclose(np.concatenate([ensemble.weight, ensemble.bias]), best.x, atol=5e-3)
 
 
 def test_cost_and_answers_of_combine_by_hand() -> None:
@@ -216,4 +216,4 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
         ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), CalibrationConfig(aim="none")
     )
     np.testing.assert_allclose(none.decision.factor, [1, 1])
-    assert none.decision.sure == 0  # all right: nobody is asked
+    assert none.decision.confidence_threshold == 0  # all right: nobody is asked

@@ -56,7 +56,14 @@ def learn(
 ) -> FittedRecommenders:
     stage = HoldOut(TRAIN, TRUTH) if validation is None else validation
     return fit(
-        tables, stage, final, known or content(), Concat(ConcatConfig(dim=2)), FitConfig(**settings), at=3, cache=cache
+        tables,
+        stage,
+        final,
+        known or content(),
+        Concat(ConcatConfig(dim=2)),
+        FitConfig(**settings),
+        cutoff=3,
+        cache=cache,
     )
 
 

@@ -131,7 +131,9 @@ def test_the_prior_is_the_share_of_each_class_in_train() -> None:
     labels = np.where(np.arange(COUNT) < 45, 0, 1)
     found = fitted(view(), labels)
     ones = int(labels[PARTS.train].sum())
-    np.testing.assert_allclose(np.exp(found.rows["stacking"].stack.prior), [(30 - ones + 0.5) / 31, (ones + 0.5) / 31])
+    np.testing.assert_allclose(
+        np.exp(found.rows["stacking"].ensemble.prior), [(30 - ones + 0.5) / 31, (ones + 0.5) / 31]
+    )
 
 
 def test_scorers_by_hand() -> None:

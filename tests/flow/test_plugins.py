@@ -75,7 +75,7 @@ held_out_users = 0
 ablation = false
 [evaluation]
 ks = [5]
-at = 5
+cutoff = 5
 """
 WORDS = """
 task = "classification"
@@ -160,14 +160,14 @@ def test_reloaded_bundle_has_what_the_package_made(bundle: Recommender) -> None:
     assert np.array_equal(fused.values, counts.values * np.float32(bundle.facts["fusion"]["scale"]))
     assert bundle.facts["fusion"]["scale"] in (3.0, 5.0)
     assert {"toy", "network"} <= set(bundle.tables)
-    assert bundle.stack.weights["toy"] > 0
+    assert bundle.ensemble.weights["toy"] > 0
 
 
 def test_report_has_the_metric_of_the_package(home: Path, bundle: Recommender) -> None:
-    league = json.loads((home / "bundle" / "report" / "report.json").read_text())["league"]
+    leaderboard = json.loads((home / "bundle" / "report" / "report.json").read_text())["leaderboard"]
     built_in = ["recall", "precision", "hit_rate", "ndcg", "mrr", "map"]
-    assert league["metrics"] == [f"{name}@5" for name in (*built_in, "toy")]
-    ours = league["rows"][0]["scores"]
+    assert leaderboard["metrics"] == [f"{name}@5" for name in (*built_in, "toy")]
+    ours = leaderboard["rows"][0]["scores"]
     assert 0 < ours["toy@5"]["mean"] <= ours["hit_rate@5"]["mean"]
     assert "toy@5" in (home / "bundle" / "report" / "report.html").read_text()
 

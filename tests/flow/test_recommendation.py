@@ -94,7 +94,7 @@ def test_report_equals_the_stored_one(home: Path, bundle: Recommender):
 def test_headline_numbers_equal_those_of_a_plain_second_implementation(home: Path, bundle: Recommender):
     report = json.loads((home / "bundle" / "report" / "report.json").read_text())
     plain = PlainWorld(home / "world")
-    rows = {row["name"]: row["scores"] for row in report["league"]["rows"]}
+    rows = {row["name"]: row["scores"] for row in report["leaderboard"]["rows"]}
     expected = {
         "Popularity": plain.best([popularity]),
         "EASE": plain.best([partial(ease, regularisation=value) for value in (200, 50, 500, 1000)]),
@@ -170,7 +170,7 @@ def test_unknown_user_names_the_mend(bundle: Recommender):
 def test_flipped_byte_is_refused(home: Path, bundle: Recommender, tmp_path: Path):
     copy = bundle.save(tmp_path / "copy").folder
     assert copy is not None
-    file = copy / "stack.safetensors"
+    file = copy / "ensemble.safetensors"
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(bytes(raw))

@@ -23,16 +23,20 @@ def results() -> dict[str, pl.DataFrame]:
 
 
 def test_league_is_ordered_and_compared_with_the_best_baseline():
-    league = compare(results(), ROLES, metric="ndcg@20", config=FAST, costs={"EASE": Cost(2.0, 0.1)})
-    assert league.rows[0].name == "Penchant"
-    assert league.rows[-1].name == "popularity"
-    assert (league.best_baseline, league.num_users, league.metrics) == ("EASE", USERS, ("ndcg@20", "recall@20"))
-    assert league.ours is not None
-    assert league.ours.differences["ndcg@20"].mean == pytest.approx(0.02, abs=0.004)
-    verdicts = {row.name: row.differences["ndcg@20"].verdict for row in league.rows if row.differences}
+    leaderboard = compare(results(), ROLES, metric="ndcg@20", config=FAST, costs={"EASE": Cost(2.0, 0.1)})
+    assert leaderboard.rows[0].name == "Penchant"
+    assert leaderboard.rows[-1].name == "popularity"
+    assert (leaderboard.best_baseline, leaderboard.num_users, leaderboard.metrics) == (
+        "EASE",
+        USERS,
+        ("ndcg@20", "recall@20"),
+    )
+    assert leaderboard.ours is not None
+    assert leaderboard.ours.differences["ndcg@20"].mean == pytest.approx(0.02, abs=0.004)
+    verdicts = {row.name: row.differences["ndcg@20"].verdict for row in leaderboard.rows if row.differences}
     assert verdicts == {"Penchant": BETTER, "member": SAME, "popularity": WORSE}
-    assert league.row("EASE").differences == {}
-    assert league.row("EASE").cost == Cost(2.0, 0.1)
+    assert leaderboard.row("EASE").differences == {}
+    assert leaderboard.row("EASE").cost == Cost(2.0, 0.1)
 
 
 def test_best_baseline_is_chosen_on_validation_when_it_can_be():
@@ -59,8 +63,8 @@ def test_tables_of_other_users_are_refused():
 
 def test_scores_and_differences_are_paired_means_of_each_metric():
     given = results()
-    league = compare(given, ROLES, metric="ndcg@20", config=FAST)
-    for row in league.rows:
+    leaderboard = compare(given, ROLES, metric="ndcg@20", config=FAST)
+    for row in leaderboard.rows:
         assert row.role == ROLES[row.name]
         for metric in ("ndcg@20", "recall@20"):
             values, base = given[row.name][metric].to_numpy(), given["EASE"][metric].to_numpy()
@@ -73,10 +77,10 @@ def test_scores_and_differences_are_paired_means_of_each_metric():
 
 def test_validation_decides_the_baseline_even_where_the_test_contradicts():
     scores = {"popularity": 0.2, "EASE": 0.1, "Penchant": 0.9}
-    league = compare(results(), ROLES, metric="ndcg@20", validation=scores, config=FAST)
-    assert league.best_baseline == "popularity"
-    assert league.row("popularity").differences == {}
-    assert league.row("EASE").differences["ndcg@20"].mean > 0
+    leaderboard = compare(results(), ROLES, metric="ndcg@20", validation=scores, config=FAST)
+    assert leaderboard.best_baseline == "popularity"
+    assert leaderboard.row("popularity").differences == {}
+    assert leaderboard.row("EASE").differences["ndcg@20"].mean > 0
 
 
 def test_many_members_of_noise_are_not_told_apart_from_the_baseline():
@@ -85,12 +89,12 @@ def test_many_members_of_noise_are_not_told_apart_from_the_baseline():
     noise = {f"m{n}": base + rng.normal(0, 0.1, USERS) for n in range(30)} | {"EASE": base}
     tables = {name: pl.DataFrame({"user_id": IDS, "ndcg@20": values}) for name, values in noise.items()}
     roles = dict.fromkeys(tables, "member") | {"EASE": "baseline"}
-    league = compare(tables, roles, metric="ndcg@20", config=IntervalConfig(resamples=2000))
+    leaderboard = compare(tables, roles, metric="ndcg@20", config=IntervalConfig(resamples=2000))
     alone = [
         paired_difference(noise[name], base, IntervalConfig(resamples=2000)).verdict for name in noise if name != "EASE"
     ]
     assert any(verdict != SAME for verdict in alone)
-    assert {row.differences["ndcg@20"].verdict for row in league.rows if row.differences} == {SAME}
+    assert {row.differences["ndcg@20"].verdict for row in leaderboard.rows if row.differences} == {SAME}
 
 
 def test_only_columns_that_every_table_has_are_compared():

@@ -33,34 +33,34 @@ WEIGHTS = EnsembleWeights({"popularity": 0.2, "knn": 0.1, "ease": 0.4, "like_wor
 
 
 @pytest.fixture
-def stack(random_histories, content) -> Ensemble:
+def ensemble(random_histories, content) -> Ensemble:
     members = {name: member.fit(random_histories, content) for name, member in unfitted().items()}
     return Ensemble.build(members, WEIGHTS, content)
 
 
-def z_scores(stack: Ensemble, histories: Histories) -> dict[str, np.ndarray]:
+def z_scores(ensemble: Ensemble, histories: Histories) -> dict[str, np.ndarray]:
     """Return what each member says of every item: mean 0 and deviation 1 for each user."""
-    said = {name: member.score(histories).astype(np.float64) for name, member in stack.members.items()}
+    said = {name: member.score(histories).astype(np.float64) for name, member in ensemble.members.items()}
     return {name: (s - s.mean(1, keepdims=True)) / s.std(1, keepdims=True) for name, s in said.items()}
 
 
-def test_members_without_a_say_are_left_out(stack) -> None:
-    assert list(stack.members) == ["popularity", "knn", "ease", "like_words"]
-    assert stack.channels["like_words"] == ("words",)
-    assert stack.channels["ease"] == ("behaviour",)
+def test_members_without_a_say_are_left_out(ensemble) -> None:
+    assert list(ensemble.members) == ["popularity", "knn", "ease", "like_words"]
+    assert ensemble.channels["like_words"] == ("words",)
+    assert ensemble.channels["ease"] == ("behaviour",)
 
 
-def test_the_score_is_the_weighted_sum_of_z_scores(stack, random_histories) -> None:
-    parts = z_scores(stack, random_histories)
+def test_the_score_is_the_weighted_sum_of_z_scores(ensemble, random_histories) -> None:
+    parts = z_scores(ensemble, random_histories)
     expected = sum(WEIGHTS[name] * z for name, z in parts.items())
-    np.testing.assert_allclose(stack.score(random_histories), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ensemble.score(random_histories), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_long_histories_have_weights_of_their_own(stack, random_histories, content) -> None:
+def test_long_histories_have_weights_of_their_own(ensemble, random_histories, content) -> None:
     lengths = random_histories.lengths()
     start = int(np.median(lengths)) + 1
     bands = EnsembleWeights(WEIGHTS.overall, (start,), ({"popularity": 1.0}, {"ease": 1.0}))
-    banded = Ensemble.build(dict(stack.members) | {"idle": EASE()}, bands, content)
+    banded = Ensemble.build(dict(ensemble.members) | {"idle": EASE()}, bands, content)
     parts, score = z_scores(banded, random_histories), banded.score(random_histories)
     assert 0 < (lengths < start).sum() < len(lengths)
     np.testing.assert_allclose(score[lengths < start], parts["popularity"][lengths < start], rtol=1e-4, atol=1e-5)
@@ -70,19 +70,19 @@ def test_long_histories_have_weights_of_their_own(stack, random_histories, conte
         assert parts.sum() == pytest.approx(score[user, 3], abs=1e-4)
 
 
-def test_contributions_of_members_and_events_sum_to_the_score(stack, random_histories) -> None:
+def test_contributions_of_members_and_events_sum_to_the_score(ensemble, random_histories) -> None:
     chosen = np.array([0, 3, 7, 11])
     for user in range(8):
         one = random_histories.rows(user, user + 1)
-        parts = stack.contributions(one, chosen)
+        parts = ensemble.contributions(one, chosen)
         assert parts.shape == (4, one.num_events + 1, 4)
-        np.testing.assert_allclose(parts.sum((0, 1)), stack.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(parts.sum((0, 1)), ensemble.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
         assert not parts[0, 1:].any()  # popularity hears nobody
 
 
-def test_recommend_leaves_out_the_history_and_other_items(stack, random_histories) -> None:
+def test_recommend_leaves_out_the_history_and_other_items(ensemble, random_histories) -> None:
     candidates = np.arange(12) < 6
-    lists = stack.recommend(random_histories, 4, candidates=candidates)
+    lists = ensemble.recommend(random_histories, 4, candidates=candidates)
     for user, row in enumerate(lists.item_index):
         seen = set(random_histories.rows(user, user + 1).item_index.tolist())
         shown = [item for item in row.tolist() if item >= 0]
@@ -91,10 +91,10 @@ def test_recommend_leaves_out_the_history_and_other_items(stack, random_historie
     assert lists.item_index.shape == (40, 4)
 
 
-def test_restored_stack_scores_bit_for_bit(stack, random_histories, content) -> None:
-    twin = Ensemble.build(unfitted(), WEIGHTS, content).restore(stack.arrays())
-    np.testing.assert_array_equal(twin.score(random_histories), stack.score(random_histories))
-    assert all(key.partition("/")[0] in stack.members for key in stack.arrays())
+def test_restored_stack_scores_bit_for_bit(ensemble, random_histories, content) -> None:
+    twin = Ensemble.build(unfitted(), WEIGHTS, content).restore(ensemble.arrays())
+    np.testing.assert_array_equal(twin.score(random_histories), ensemble.score(random_histories))
+    assert all(key.partition("/")[0] in ensemble.members for key in ensemble.arrays())
 
 
 def test_top_k_orders_and_pads() -> None:

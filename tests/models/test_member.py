@@ -67,7 +67,7 @@ MEMBERS = {"able": WithNewItems, "neutral": LastItem, "failing": Failing, "narro
 
 
 @pytest.fixture
-def stack(random_histories: Histories) -> Ensemble:
+def ensemble(random_histories: Histories) -> Ensemble:
     kinds: dict[str, type[Member]] = {**MEMBERS, "popularity": Popularity}
     members = {name: kind(name=name).fit(random_histories, Content()) for name, kind in kinds.items()}
     return Ensemble.build(members, EnsembleWeights(dict.fromkeys(members, 0.2)), Content())
@@ -81,17 +81,17 @@ def wide(random_histories: Histories) -> Histories:
     return replace(random_histories, item_index=item_index, num_items=NEW.stop)
 
 
-def test_a_member_from_outside_scores_new_items_itself(stack: Ensemble, random_histories: Histories):
-    grown = stack.add_items(Content(), NEW).members["able"]
+def test_a_member_from_outside_scores_new_items_itself(ensemble: Ensemble, random_histories: Histories):
+    grown = ensemble.add_items(Content(), NEW).members["able"]
     scores = grown.score(replace(random_histories, num_items=NEW.stop))
     assert (scores[:, NEW[0] :] == 99 * random_histories.matrix().sum(1)[:, None]).all()
 
 
 @pytest.mark.parametrize("name", ["neutral", "failing", "narrow"])
 def test_a_member_that_cannot_gives_new_items_its_mean_and_passes_over_events_on_them(
-    stack: Ensemble, wide: Histories, name: str
+    ensemble: Ensemble, wide: Histories, name: str
 ):
-    member, grown = stack.members[name], stack.add_items(Content(), NEW).members[name]
+    member, grown = ensemble.members[name], ensemble.add_items(Content(), NEW).members[name]
     known = replace(wide.where(wide.item_index < ITEMS), num_items=ITEMS)
     scores = grown.score(wide)
     np.testing.assert_array_equal(scores[:, :ITEMS], member.score(known))
@@ -102,9 +102,9 @@ def test_a_member_that_cannot_gives_new_items_its_mean_and_passes_over_events_on
 
 
 def test_a_failing_member_holds_no_other_up_and_is_named(
-    stack: Ensemble, wide: Histories, caplog: pytest.LogCaptureFixture
+    ensemble: Ensemble, wide: Histories, caplog: pytest.LogCaptureFixture
 ):
-    grown = stack.add_items(Content(), NEW)
+    grown = ensemble.add_items(Content(), NEW)
     assert {name for name, m in grown.members.items() if isinstance(m, FittedItems)} == {"neutral", "failing", "narrow"}
     assert "the member failing scores new items by its mean: no room for more" in caplog.text
     assert "the member narrow scores new items by its mean: scores of shape (1, 12)" in caplog.text
@@ -113,8 +113,8 @@ def test_a_failing_member_holds_no_other_up_and_is_named(
     np.testing.assert_allclose(terms.sum((0, 1)), grown.score(history)[0], atol=1e-4)
 
 
-def test_an_ensemble_with_added_items_is_restored(stack: Ensemble, wide: Histories):
-    grown = stack.add_items(Content(), NEW)
+def test_an_ensemble_with_added_items_is_restored(ensemble: Ensemble, wide: Histories):
+    grown = ensemble.add_items(Content(), NEW)
     kinds: dict[str, type[Member]] = {**MEMBERS, "popularity": Popularity}
     unfitted = replace(grown, members={name: kinds[name](name=name) for name in grown.members})
     np.testing.assert_array_equal(unfitted.restore(grown.arrays()).score(wide), grown.score(wide))

@@ -122,9 +122,9 @@ def test_it_starts_from_a_network_of_an_earlier_bundle(tmp_path: Path) -> None:
     before = make(channels=[]).fit(walkers(), Content())
 
     def write(folder: Path) -> None:
-        save_file({f"net/{key}": array for key, array in before.arrays().items()}, folder / "stack.safetensors")
+        save_file({f"net/{key}": array for key, array in before.arrays().items()}, folder / "ensemble.safetensors")
         table = {"model": "sequence", **before.config.model_dump(mode="json", exclude_defaults=True)}
-        (folder / "stack.json").write_text(json.dumps({"members": {"net": table}}))
+        (folder / "ensemble.json").write_text(json.dumps({"members": {"net": table}}))
 
     write_artifact(tmp_path / "bundle", write, kind="bundle")
     options = {"channels": [], "epochs": 1, "learning_rate": 1e-9, "pretrained": tmp_path / "bundle"}

@@ -38,9 +38,9 @@ def newcomers(bundle: Recommender) -> list[NewItem]:
 
 def test_old_items_keep_their_order(bundle: Recommender):
     grown = grow(bundle, newcomers(bundle))
-    for name, member in bundle.stack.members.items():
+    for name, member in bundle.ensemble.members.items():
         before = member.score(bundle.histories)
-        after = grown.stack.members[name].score(grown.histories)[:, :24]
+        after = grown.ensemble.members[name].score(grown.histories)[:, :24]
         if name != "like_sound":
             assert np.allclose(before, after), name
     assert len(grown.catalog) == grown.histories.num_items == 27
@@ -50,9 +50,9 @@ def test_old_items_keep_their_order(bundle: Recommender):
 def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Recommender, options: dict[str, object]):
     table = {"model": "content_knn", "channel": "sound", "neighbours": 8, **options}
     old = make_member("like_sound", table).fit(bundle.histories, bundle.content)
-    only = replace(bundle, tables={"like_sound": table}, stack=replace(bundle.stack, members={"like_sound": old}))
+    only = replace(bundle, tables={"like_sound": table}, ensemble=replace(bundle.ensemble, members={"like_sound": old}))
     grown = grow(only, newcomers(bundle))
-    member = grown.stack.members["like_sound"]
+    member = grown.ensemble.members["like_sound"]
     assert isinstance(member, ContentKNN)
     sound = grown.content.channels["sound"]
     whole = make_member("x", table).fit(replace(bundle.histories, num_items=27), Content({"sound": sound}))
@@ -69,7 +69,7 @@ def test_grown_neighbours_are_those_of_a_fit_with_all_items(bundle: Recommender,
 
 def test_regression_places_a_twin_beside_its_twin(bundle: Recommender):
     grown = grow(bundle, newcomers(bundle))
-    scores = grown.stack.members["content"].score(grown.histories)
+    scores = grown.ensemble.members["content"].score(grown.histories)
     assert np.corrcoef(scores[:, 24], scores[:, 0])[0, 1] > 0.99
     assert np.allclose(scores[:, 26], scores[:, :24].mean(1), atol=1e-4)
 
@@ -106,12 +106,12 @@ def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle:
     }
     tables = {**bundle.tables, "network": network, "graph": {"model": "graph_network", "dim": 8, "epochs": 30}}
     fitted = {n: make_member(n, tables[n]).fit(bundle.histories, bundle.content) for n in ("network", "graph")}
-    stack = replace(bundle.stack, members={**bundle.stack.members, **fitted})
-    grown = grow(replace(bundle, tables=tables, stack=stack), newcomers(bundle))
-    assert list(grown.stack.members) == [*bundle.stack.members, "network", "graph"]
+    ensemble = replace(bundle.ensemble, members={**bundle.ensemble.members, **fitted})
+    grown = grow(replace(bundle, tables=tables, ensemble=ensemble), newcomers(bundle))
+    assert list(grown.ensemble.members) == [*bundle.ensemble.members, "network", "graph"]
     for name in fitted:
         # the first likes high sounds, the second low ones
-        scores = grown.stack.members[name].score(grown.histories.rows(0, 2))
+        scores = grown.ensemble.members[name].score(grown.histories.rows(0, 2))
         assert scores.shape == (2, 27)
         assert scores[0, 24] > scores[0, 25], name
         assert scores[1, 24] < scores[1, 25], name
@@ -121,4 +121,4 @@ def test_vector_that_is_not_finite_counts_as_missing(bundle: Bundle):
     broken = np.full(bundle.content.channels["sound"].dim, np.nan, np.float32)
     grown = grow(bundle, [NewItem("broken", {}, {"sound": broken})])
     assert not grown.content.channels["sound"].present[24]
-    assert np.isfinite(grown.stack.score(grown.histories)).all()
+    assert np.isfinite(grown.ensemble.score(grown.histories)).all()

@@ -71,7 +71,7 @@ def everything() -> ReportData:
         sizes={"users": 6040, HOSTILE: 3},
         findings=(Finding("text.empty", 12, 3614, "kept", (HOSTILE,), HOSTILE, "warning"),),
         coverage=(ChannelCoverage("poster", "image", 10, 7, 2),),
-        league=compare(tables, roles, metric="ndcg@20", config=FAST, costs={"EASE": Cost(65, 0.2)}),
+        leaderboard=compare(tables, roles, metric="ndcg@20", config=FAST, costs={"EASE": Cost(65, 0.2)}),
         ablation=ablate(arms, metric="ndcg@20", config=FAST),
         group_gains=tuple(gains_by_group(arms, labels, user_ids=IDS, metric="ndcg@20", config=FAST)),
         slices=tuple(slice_users(table(0.1), table(0), {HOSTILE: labels}, user_ids=IDS, metric="ndcg@20", config=FAST)),
@@ -167,8 +167,8 @@ def test_json_is_strict_and_holds_no_picture(folder):
 
     plain = json.loads((folder / "report.json").read_text("utf-8"), parse_constant=refuse)
     assert plain["variety"][0]["diversity"] is None
-    assert plain["league"]["best_baseline"] == "EASE"
-    assert plain["league"]["rows"][0]["scores"]["ndcg@20"]["num_users"] == USERS
+    assert plain["leaderboard"]["best_baseline"] == "EASE"
+    assert plain["leaderboard"]["rows"][0]["scores"]["ndcg@20"]["num_users"] == USERS
     assert set(plain["examples"][0]["recommended"][0]) == {"title", "reason", "score", "is_hit"}
 
 
@@ -204,8 +204,8 @@ def test_an_empty_run_still_makes_a_page(tmp_path):
 
 
 def test_a_lone_baseline_makes_a_page_without_a_verdict(tmp_path):
-    league = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
-    data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, league=league)
+    leaderboard = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
+    data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard)
     write_report(data, tmp_path)
     assert summarise(data) == []
 

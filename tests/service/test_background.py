@@ -66,7 +66,7 @@ def test_another_catalogs_bundle_is_refused(shop_config: ServiceConfig, caplog: 
 def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         make_bundle(shop_config.bundle, version="second")
-        with (shop_config.bundle / "stack.safetensors").open("ab") as file:
+        with (shop_config.bundle / "ensemble.safetensors").open("ab") as file:
             file.write(b"x")
         with pytest.raises(ArtifactError, match="was altered"):
             client.app.state.caretaker.step()
@@ -74,7 +74,7 @@ def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: ServiceC
 
 
 def test_altered_bundle_does_not_start(shop_config: ServiceConfig):
-    (shop_config.bundle / "stack.json").write_text("{}")
+    (shop_config.bundle / "ensemble.json").write_text("{}")
     with pytest.raises(ArtifactError, match="was altered"), TestClient(create_app(shop_config)):
         pass
 

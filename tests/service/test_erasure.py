@@ -68,12 +68,12 @@ def test_refit_equals_a_fit_of_everybody_else(own_shop: Path, store: Store, secr
     people = before.histories.matrix()  # an own way of leaving somebody out: rows of a matrix, not of histories
     kept = np.array([user != "u1" for user in before.histories.user_ids])
     counts = np.asarray(people[kept].sum(0)).ravel()
-    assert np.allclose(after.stack.members["popularity"].arrays()["prior"], np.log1p(counts))
+    assert np.allclose(after.ensemble.members["popularity"].arrays()["prior"], np.log1p(counts))
     gram = (people[kept].T @ people[kept]).toarray().astype(np.float64) + 5.0 * np.eye(24)
     inverse = np.linalg.inv(gram)
     ease = -inverse / np.diag(inverse)
     np.fill_diagonal(ease, 0)
-    assert np.allclose(after.stack.members["ease"].arrays()["matrix"], ease, atol=1e-4)
+    assert np.allclose(after.ensemble.members["ease"].arrays()["matrix"], ease, atol=1e-4)
     assert "u1" not in after.histories.user_ids
     assert after.fitted is not None
     assert "u1" not in after.fitted.user_ids
@@ -114,11 +114,11 @@ def test_verify_finds_what_was_not_forgotten(own_shop: Path, store: Store, secre
     erasure.erase(store, secret, bundle, "u1")
     erasure.finish(own_shop, store, secret)
     members = {
-        **Recommender.load(own_shop).stack.members,
+        **Recommender.load(own_shop).ensemble.members,
         "ease": make_member("ease", TABLES["ease"]).fit(bundle.histories, bundle.content),
     }
     clean = Recommender.load(own_shop)
-    replace(clean, stack=replace(clean.stack, members=members)).save(own_shop)
+    replace(clean, ensemble=replace(clean.ensemble, members=members)).save(own_shop)
     verdict = erasure.verify(own_shop, store, secret)
     assert not verdict.is_clean
     assert verdict.max_difference > 1e-3

@@ -54,7 +54,7 @@ def scored(mean: float) -> dict[str, float]:
 
 
 REPORT = {
-    "league": {
+    "leaderboard": {
         "metric": "ndcg@20",
         "best_baseline": "EASE",
         "rows": [

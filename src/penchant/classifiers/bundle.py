@@ -196,7 +196,7 @@ class TrainedClassifier:
             words: Evidence = ()
             regions: list[DetectedRegion] = []
             if evidence and not nothing[row]:
-                words = find_evidence(self.members, self.combined.stack, present, view, row, k, self._again)
+                words = find_evidence(self.members, self.combined.ensemble, present, view, row, k, self._again)
                 regions = [region for member in self.members.values() for region in member.regions(view, row)]
             said.append(
                 Prediction(

@@ -105,7 +105,7 @@ class DecisionRule:
     """
 
     factor: Float64[np.ndarray, " classes"]
-    sure: float = 0.0
+    confidence_threshold: float = 0.0
 
     def answers(self, probability: Probability) -> Int64[np.ndarray, " samples"]:
         """Return the number of each sample's class."""
@@ -117,7 +117,7 @@ class DecisionRule:
         return product.max(axis=1) / np.maximum(product.sum(axis=1), TINY)
 
     def is_unsure(self, probability: Probability) -> Bool[np.ndarray, " samples"]:
-        return self.confidence(probability) < self.sure
+        return self.confidence(probability) < self.confidence_threshold
 
     def thresholds(self, probability: Probability) -> Probability:
         """Return from which probability on each class would be the answer, the others keeping their proportions."""
@@ -132,7 +132,7 @@ class DecisionRule:
 class CombinedClassifier:
     """A row of the report, and what a bundle answers with."""
 
-    stack: ClassifierEnsemble
+    ensemble: ClassifierEnsemble
     calibration: Calibration
     decision: DecisionRule
 
@@ -140,25 +140,25 @@ class CombinedClassifier:
         self, found: Mapping[str, LogProbability], present: Mapping[str, Bool[np.ndarray, " samples"]]
     ) -> Probability:
         """Return (samples, classes), each row summing to 1."""
-        return self.calibration.apply(self.stack.logits(found, present))
+        return self.calibration.apply(self.ensemble.logits(found, present))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        stack = {name: getattr(self.stack, name) for name in ("weight", "bias", "prior")}
-        return {**stack, **self.calibration.arrays(), "factor": self.decision.factor}
+        ensemble = {name: getattr(self.ensemble, name) for name in ("weight", "bias", "prior")}
+        return {**ensemble, **self.calibration.arrays(), "factor": self.decision.factor}
 
     def facts(self) -> dict[str, Any]:
         return {
-            "members": list(self.stack.members),
+            "members": list(self.ensemble.members),
             "calibration": self.calibration.kind,
             "temperature": self.calibration.temperature,
-            "sure": self.decision.sure,
+            "confidence_threshold": self.decision.confidence_threshold,
         }
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
-        stack = ClassifierEnsemble(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
+        ensemble = ClassifierEnsemble(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
         calibration = Calibration.of(facts["calibration"], facts["temperature"], arrays)
-        return cls(stack, calibration, DecisionRule(arrays["factor"], facts["sure"]))
+        return cls(ensemble, calibration, DecisionRule(arrays["factor"], facts["confidence_threshold"]))
 
 
 def shares(

@@ -27,7 +27,7 @@ MAX_LEFT_OUT = 40
 
 def find_evidence(
     members: Mapping[str, Classifier],
-    stack: ClassifierEnsemble,
+    ensemble: ClassifierEnsemble,
     present: Mapping[str, Bool[np.ndarray, " samples"]],
     view: ContentBatch,
     row: int,
@@ -47,9 +47,9 @@ def find_evidence(
     """
     if not view.catalog.text_columns or not view.texts[row].strip():
         return ()
-    share = stack.shares(present)[row]
+    share = ensemble.shares(present)[row]
     total: dict[str, float] = {}
-    for weight, name in zip(share, stack.members, strict=True):
+    for weight, name in zip(share, ensemble.members, strict=True):
         found = members[name].evidence(view, row)
         if found is not None and weight > 0:
             words, added = found

@@ -33,7 +33,7 @@ class ReviewsConfig(Settings):
     file; empty reads no words."""
     unhappy: list[str] = ["negative", "unhappy"]
     """Classes that mean the user did not like the item."""
-    sure: float = Field(0.7, gt=0.5, le=1)
+    confidence_threshold: float = Field(0.7, gt=0.5, le=1)
     """Probability of these classes from which on an event is unhappy; where it is above one minus this, the event keeps its weight."""
     transcript: TranscriptConfig | None = None
     """Who writes down voice notes (the events' `audio`), so that they are read too; None leaves them unheard."""
@@ -71,7 +71,7 @@ def classify_reviews(dataset: Dataset, config: ReviewsConfig, limits: MediaLimit
     chance = pl.DataFrame({"text": words}).join(
         _read(words.drop_nulls().unique().sort(), config), on="text", how="left", maintain_order="left"
     )["unhappy"]
-    events = dataset.interactions.table.with_columns(mood=_mood(chance, config.sure))
+    events = dataset.interactions.table.with_columns(mood=_mood(chance, config.confidence_threshold))
     findings += _findings(events["mood"], chance, words)
     return replace(dataset, interactions=Interactions(events), findings=(*dataset.findings, *findings))
 
@@ -116,9 +116,9 @@ def _read(texts: pl.Series, config: ReviewsConfig) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def _mood(chance: pl.Series, sure: float) -> pl.Series:
-    unhappy = pl.when(pl.col("chance") >= sure).then(pl.lit("unhappy"))
-    mood = unhappy.when(pl.col("chance") <= 1 - sure).then(pl.lit("happy"))
+def _mood(chance: pl.Series, confidence_threshold: float) -> pl.Series:
+    unhappy = pl.when(pl.col("chance") >= confidence_threshold).then(pl.lit("unhappy"))
+    mood = unhappy.when(pl.col("chance") <= 1 - confidence_threshold).then(pl.lit("happy"))
     return pl.DataFrame({"chance": chance}).select(mood.alias("mood")).to_series()
 
 

@@ -16,7 +16,7 @@ def tell(finished: Any, as_json: bool) -> None:
     for one in finished if isinstance(finished, list) else [finished]:
         report = one.report.read()
         part = next(name for name in SUMMARIES if report.get(name))
-        results = report if part == "league" else report[part]
+        results = report if part == "leaderboard" else report[part]
         told.append({"bundle": str(one.folder), "report": str(one.report.html), "results": results})
         if not as_json:
             command = SUMMARIES[part](one, report[part])
@@ -25,11 +25,11 @@ def tell(finished: Any, as_json: bool) -> None:
         say(told if isinstance(finished, list) else told[0], as_json)
 
 
-def _recommender(trained: Any, league: dict[str, Any]) -> str:
+def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
     """Print a recommender's scores beside the baselines', and return a command to try."""
     table = columns_table("recommender", "recall", "NDCG", "against the best baseline")
-    at = league["metric"].partition("@")[2]
-    for row in league["rows"]:
+    at = leaderboard["metric"].partition("@")[2]
+    for row in leaderboard["rows"]:
         if row["role"] in ("ours", "baseline"):
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
@@ -39,7 +39,7 @@ def _recommender(trained: Any, league: dict[str, Any]) -> str:
                 else "is it"
             )
             table.add_row(row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], said)
-    out.print(f"At {at} items, {league['num_users']:,} test users:", markup=False)
+    out.print(f"At {at} items, {leaderboard['num_users']:,} test users:", markup=False)
     out.print(table)
     return f"recommend {trained.folder} --user {trained.histories.user_ids[0]}"
 
@@ -74,5 +74,5 @@ def _cell(score: dict[str, Any]) -> str:
     return f"{score['mean']:.3f}{ends}"
 
 
-SUMMARIES = {"league": _recommender, "labelled": _classifier, "screening": _screening}
+SUMMARIES = {"leaderboard": _recommender, "labelled": _classifier, "screening": _screening}
 """Part of a report to what prints it."""

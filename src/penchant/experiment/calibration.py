@@ -52,9 +52,9 @@ class CalibrationConfig(Settings):
     """What thresholds are chosen for; "cost" takes `costs`, "none" leaves the most probable class the answer."""
     costs: dict[str, float] = {}
     """What missing a sample of each class costs; a class not named costs 1."""
-    sure: float = Field(0.95, gt=0, le=1)
+    confidence_threshold: float = Field(0.95, gt=0, le=1)
     """Wanted accuracy of the answers given without asking a person."""
-    max_asked: float = Field(0.3, ge=0, lt=1)
+    max_review_rate: float = Field(0.3, ge=0, lt=1)
     """Largest share of samples that a person is asked about; 0 never asks."""
 
 
@@ -78,15 +78,17 @@ def combine(
         classes: Names.
         config: What is tuned.
     """
-    stack = fit_stack(members, found, present, labels, prior)
-    logits = stack.logits(found, present)
+    ensemble = fit_stack(members, found, present, labels, prior)
+    logits = ensemble.logits(found, present)
     calibration = calibrate(logits, labels, config.calibration)
     probability = calibration.apply(logits)
     costs = np.array([config.costs.get(name, 1.0) for name in classes])
     factor = choose_factors(probability, labels, config.aim, costs)
     decision = DecisionRule(factor)
-    sure = choose_doubt(decision, probability, labels, config.sure, config.max_asked)
-    return CombinedClassifier(stack, calibration, DecisionRule(factor, sure))
+    confidence_threshold = choose_doubt(
+        decision, probability, labels, config.confidence_threshold, config.max_review_rate
+    )
+    return CombinedClassifier(ensemble, calibration, DecisionRule(factor, confidence_threshold))
 
 
 def fit_stack(
@@ -123,7 +125,7 @@ def fit_stack(
 def is_flat(row: CombinedClassifier) -> bool:
     """Return whether validation ranks the classes the other way round than training, so that weight or slope was held at `LEAST`."""
     slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
-    return bool(row.stack.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
+    return bool(row.ensemble.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
 
 
 def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
@@ -169,7 +171,7 @@ def choose_doubt(
     probability: Probability,
     labels: Int64[np.ndarray, " samples"],
     wanted: float,
-    max_asked: float,
+    max_review_rate: float,
 ) -> float:
     """Return the confidence below which a person is asked: the lowest that makes the rest right often enough.
 
@@ -179,7 +181,7 @@ def choose_doubt(
     order = np.argsort(-confidence, kind="stable")
     right = (decision.answers(probability) == labels)[order]
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
-    least = max(1, int(np.ceil((1 - max_asked) * len(right))))
+    least = max(1, int(np.ceil((1 - max_review_rate) * len(right))))
     enough = np.flatnonzero(accuracy[least - 1 :] >= wanted)
     kept = least + int(enough[-1]) if len(enough) else least
     if kept >= len(right):

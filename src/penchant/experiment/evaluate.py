@@ -45,7 +45,7 @@ class EvaluationConfig(Settings):
 
     ks: list[int] = [5, 10, 20, 50]
     """Lengths of lists."""
-    at: int = 20
+    cutoff: int = 20
     """The length that decides."""
     max_users: int | None = None
     """Test users, evenly spaced; None takes all."""
@@ -100,9 +100,9 @@ def assess(
     test = _chosen(test, config.max_users)
     assessed = _rank(trained, test, config)
     arms = _arms(trained, assessed)
-    shown_metric = f"ndcg@{config.at}"
+    shown_metric = f"ndcg@{config.cutoff}"
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
-    league = compare(
+    leaderboard = compare(
         {n: assessed.tables[n] for n in roles},
         roles,
         metric=shown_metric,
@@ -121,10 +121,10 @@ def assess(
         sizes=_sizes(dataset, split, test),
         findings=(*dataset.findings, *split.checks),
         coverage=tuple(_coverage(content)),
-        league=league,
+        leaderboard=leaderboard,
         ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
         group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
-        slices=tuple(_slices(assessed, league.best_baseline, test, split, catalog, content, config)),
+        slices=tuple(_slices(assessed, leaderboard.best_baseline, test, split, catalog, content, config)),
         classified=tuple(
             evaluate_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)
         ),
@@ -173,7 +173,7 @@ def _group_gains(arms: list[Arm], users: Users | None, test: HoldOut, config: Ev
         return []
     ids = test.histories.user_ids
     known = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
-    return gains_by_group(arms, GroupLabels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.at}")
+    return gains_by_group(arms, GroupLabels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.cutoff}")
 
 
 def _slices(
@@ -191,7 +191,7 @@ def _slices(
         assessed.tables[baseline],
         {message("history length"): history_labels(test.histories.lengths())},
         user_ids=ids,
-        metric=f"recall@{config.at}",
+        metric=f"recall@{config.cutoff}",
     )
     labels: dict[str, GroupLabels] = {
         message("popularity of the true item"): popularity_labels(_popularity(split, catalog))
@@ -202,7 +202,7 @@ def _slices(
         if not e.present.all()
     }
     ours, other = (assessed.lists[n].item_index for n in (OURS, baseline))
-    return found + slice_items(ours, other, test.truth, labels, k=config.at)
+    return found + slice_items(ours, other, test.truth, labels, k=config.cutoff)
 
 
 def _popularity(split: Split, catalog: Catalog) -> np.ndarray:
@@ -227,7 +227,7 @@ def _variety(
     names = [OURS, *(row.name for row in trained.rows if row.role == "baseline")]
     return [
         beyond_accuracy(
-            n, assessed.lists[n].item_index, config.at, popularity=popularity, num_users=users, vectors=vectors
+            n, assessed.lists[n].item_index, config.cutoff, popularity=popularity, num_users=users, vectors=vectors
         )
         for n in names
     ]
@@ -250,7 +250,7 @@ def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[st
         ),
         message(
             "Baselines were tuned on the same validation users. Intervals are 95 % paired bootstraps over users; {k} items decide.",
-            k=config.at,
+            k=config.cutoff,
         ),
         message("An ablation arm is fitted without the modalities it lacks."),
     )
@@ -287,7 +287,7 @@ def _examples(
     lengths = test.histories.lengths()
     middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
     users = middling[np.linspace(0, len(middling) - 1, min(config.examples, len(middling))).astype(np.int64)]
-    stack, titles = trained.stack(content), catalog.titles()
+    ensemble, titles = trained.ensemble(content), catalog.titles()
     found = []
     for user in users:
         history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
@@ -295,7 +295,7 @@ def _examples(
         past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
         rows = lists.item_index[user][:8]
         rows = rows[rows >= 0]
-        reasons = [reason.text(titles) for reason in attribute(stack, history, rows).reasons()]
+        reasons = [reason.text(titles) for reason in attribute(ensemble, history, rows).reasons()]
         best = [
             replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
             for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)

@@ -185,8 +185,8 @@ def _said(fitted: FittedClassifiers, view: ContentBatch) -> Said:
     for name, row in fitted.rows.items():
         probability = row.probability(found, there)
         said[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
-    count = len(fitted.rows[fitted.ours].stack.prior)
-    commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].stack.prior)))
+    count = len(fitted.rows[fitted.ours].ensemble.prior)
+    commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
     even = np.full(
         (len(view), count), 1 / count
     )  # its share moves against test's from fold to fold: no ranking is meant

@@ -38,9 +38,9 @@ WITHOUT_BANDS = message("Penchant, the same weights for everyone")
 class FitConfig(Settings):
     """How the recommender is fitted."""
 
-    choice: SelectionConfig = SelectionConfig()
+    selection: SelectionConfig = SelectionConfig()
     """What is tried on validation."""
-    stack: late.EnsembleConfig = late.EnsembleConfig()
+    ensemble: late.EnsembleConfig = late.EnsembleConfig()
     """How the members' weights are found."""
     refit: bool = True
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
@@ -92,7 +92,7 @@ class FittedRecommenders:
     def ours(self) -> LeaderboardEntry:
         return self.rows[0]
 
-    def stack(self, content: Content) -> Ensemble:
+    def ensemble(self, content: Content) -> Ensemble:
         """Return our recommender, ready to serve."""
         return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
 
@@ -120,7 +120,7 @@ def fit(
     fusion: Fusion,
     config: FitConfig,
     *,
-    at: int,
+    cutoff: int,
     cache: Path | None = None,
 ) -> FittedRecommenders:
     """Choose settings and weights on validation, then fit on all that came before the test.
@@ -136,9 +136,9 @@ def fit(
         cache: Folder where networks keep each epoch, so that a run that is stopped goes on there; None keeps nothing.
     """
     train = validation.histories
-    judge = ValidationScorer.sample(train, validation.truth, at, config.choice.max_users, validation.candidates)
-    baselines = choose_settings(BASELINES, train, content, judge, config.choice)
-    chosen = choose_settings(tables, train, content, judge, config.choice)
+    judge = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
+    baselines = choose_settings(BASELINES, train, content, judge, config.selection)
+    chosen = choose_settings(tables, train, content, judge, config.selection)
     plans, pool = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         plans, pool = plans[:1], {name: PoolMember(chosen[name]) for name in plans[0].members}
@@ -197,20 +197,20 @@ def _weigh(
     """Return every arm, its weights fitted from the same sums, and how ours does on validation."""
     names = sorted({name for plan in plans for name in plan.members})
     moments = panel.moments(
-        names, validation.histories, validation.truth, config.stack, candidates=validation.candidates
+        names, validation.histories, validation.truth, config.ensemble, candidates=validation.candidates
     )
     members = list(plans[0].members)
     ours = moments.only([names.index(name) for name in members])
-    plain = _weights(members, ours, config.stack, with_bands=False)
+    plain = _weights(members, ours, config.ensemble, with_bands=False)
     score, with_bands = judge(panel, plain), False
-    if late.bands_pay(ours, config.stack):
+    if late.bands_pay(ours, config.ensemble):
         # where cold items are wanted, squared error and NDCG can disagree
-        banded = judge(panel, _weights(members, ours, config.stack, with_bands=True))
+        banded = judge(panel, _weights(members, ours, config.ensemble, with_bands=True))
         score, with_bands = max(score, banded), banded > score
     rows: list[LeaderboardEntry] = []
     for plan in plans:
         own = moments.only([names.index(name) for name in plan.members])
-        weights = _weights(list(plan.members), own, config.stack, with_bands=with_bands)
+        weights = _weights(list(plan.members), own, config.ensemble, with_bands=with_bands)
         name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
         if rows and plan.uses == rows[0].uses:
             name, role = WITHOUT_NETWORKS, "member"

@@ -46,7 +46,7 @@ class ValidationScorer:
 
     histories: Histories
     truth: Histories
-    at: int
+    cutoff: int
     candidates: Bool[np.ndarray, " items"] | None = None
 
     @classmethod
@@ -54,19 +54,19 @@ class ValidationScorer:
         cls,
         histories: Histories,
         truth: Histories,
-        at: int,
+        cutoff: int,
         max_users: int,
         candidates: Bool[np.ndarray, " items"] | None,
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
-        return cls(histories.take(users), truth.take(users), at, candidates)
+        return cls(histories.take(users), truth.take(users), cutoff, candidates)
 
     def __call__(self, panel: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of one weighting; a user who liked nothing counts as 0."""
-        ranked = panel.rank({"": weights}, self.histories, self.at, candidates=self.candidates)[""].item_index
-        return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.at).mean())
+        ranked = panel.rank({"": weights}, self.histories, self.cutoff, candidates=self.candidates)[""].item_index
+        return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.cutoff).mean())
 
 
 def choose_settings(

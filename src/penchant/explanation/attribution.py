@@ -111,7 +111,7 @@ class Explanation:
         return table_html(caption, ("part", "contribution"), [(name, f"{value:+.4f}") for name, value in parts])
 
 
-def attribute(stack: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
+def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
     """Return the summands of some scores; they add up to `stack.score` up to float32 rounding.
 
     Args:
@@ -119,11 +119,11 @@ def attribute(stack: Ensemble, history: Histories, item_index: Int64[np.ndarray,
         history: Exactly one user.
         item_index: The items in question.
     """
-    channels = tuple(c[0] if len(c) == 1 else MIXED for c in (stack.channels[name] for name in stack.members))
-    return Attribution(history, stack.contributions(history, item_index), tuple(stack.members), channels)
+    channels = tuple(c[0] if len(c) == 1 else MIXED for c in (ensemble.channels[name] for name in ensemble.members))
+    return Attribution(history, ensemble.contributions(history, item_index), tuple(ensemble.members), channels)
 
 
-def explain(stack: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
+def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
     """Return everything about one score.
 
     Args:
@@ -132,7 +132,7 @@ def explain(stack: Ensemble, catalog: Catalog, history: Histories, item_index: i
         history: Exactly one user.
         item_index: The item in question.
     """
-    found = attribute(stack, history, np.array([item_index]))
+    found = attribute(ensemble, history, np.array([item_index]))
     titles, ids = catalog.titles(), catalog.item_ids
     prior, *events = found.by_event()[:, 0].tolist()
     ordered = sorted(zip(history.item_index.tolist(), events, strict=True), key=lambda pair: -pair[1])

@@ -7,7 +7,7 @@ from penchant.core.registry import Table
 MODELS = Table(
     "model",
     {
-        "appeal": "penchant.models.content_prior:ContentPrior",
+        "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
         "item_knn": "penchant.models.neighbours:ItemKNN",
         "rp3beta": "penchant.models.neighbours:RP3beta",

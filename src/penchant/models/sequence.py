@@ -366,10 +366,12 @@ class Sequence(Member[SequenceT_co]):
             ConfigError: It holds no such network.
         """
         open_artifact(folder, kind="bundle")
-        table = json.loads((folder / "stack.json").read_text(encoding="utf-8"))["members"].get(self.name, {})
+        table = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))["members"].get(self.name, {})
         start = f"{self.name}/"
         arrays = {
-            k.removeprefix(start): a for k, a in load_file(folder / "stack.safetensors").items() if k.startswith(start)
+            k.removeprefix(start): a
+            for k, a in load_file(folder / "ensemble.safetensors").items()
+            if k.startswith(start)
         }
         if table.pop("model", None) != "sequence" or not arrays:
             raise ConfigError(

@@ -244,8 +244,8 @@ def bundle(
     }
     return TrainedClassifier(
         samples.classes,
-        {name: fitted.members[name] for name in ours.stack.members},
-        {name: every[name] for name in ours.stack.members},
+        {name: fitted.members[name] for name in ours.ensemble.members},
+        {name: every[name] for name in ours.ensemble.members},
         ours,
         ClassifierInputs(
             channels_of(view.channels, channels),

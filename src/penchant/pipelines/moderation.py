@@ -103,15 +103,15 @@ TASK = Task(ModerationConfig, run, ("samples",), lambda _, samples: as_raw(sampl
 def fixed(config: ModerationConfig) -> TrainedClassifier:
     """Return a classifier that says what the detector says: no weight in it was learned here."""
     odds = config.threshold / (1 - config.threshold) * (1 - config.ask_from) / config.ask_from
-    decision = DecisionRule(np.array([config.threshold, 1 - config.threshold]), sure=odds / (1 + odds))
+    decision = DecisionRule(np.array([config.threshold, 1 - config.threshold]), confidence_threshold=odds / (1 + odds))
     settings = DetectedConfig(channel=DETECTOR, labels=config.labels, least=min(0.2, config.ask_from))
-    stack = ClassifierEnsemble((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
+    ensemble = ClassifierEnsemble((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
     channels = {DETECTOR: FrozenChannel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))}
     return TrainedClassifier(
         (ALLOWED, config.category),
         {DETECTOR: DetectorClassifier(settings, name=DETECTOR)},
         {DETECTOR: {"model": "detected", **settings.model_dump()}},
-        CombinedClassifier(stack, Calibration(), decision),
+        CombinedClassifier(ensemble, Calibration(), decision),
         ClassifierInputs(channels, (), {"image": "image"}, (), config.media),
         {
             **facts_of(config, {package: version(package) for package in ("penchant", "nudenet", "onnxruntime")}),

@@ -115,11 +115,11 @@ class RecommendationConfig(LearningSettings):
 
     @model_validator(mode="after")
     def _evaluated_length_is_measured(self) -> Self:
-        if self.evaluation.at not in self.evaluation.ks:
+        if self.evaluation.cutoff not in self.evaluation.ks:
             raise ConfigError(
-                f"evaluation.at = {self.evaluation.at} is not among evaluation.ks = {self.evaluation.ks}.",
-                where="evaluation.at",
-                fix="add it to evaluation.ks, or set evaluation.at to one of them",
+                f"evaluation.cutoff = {self.evaluation.cutoff} is not among evaluation.ks = {self.evaluation.ks}.",
+                where="evaluation.cutoff",
+                fix="add it to evaluation.ks, or set evaluation.cutoff to one of them",
             )
         return self
 
@@ -180,7 +180,7 @@ def run(
             content,
             fusion,
             config.fit,
-            at=config.evaluation.at,
+            cutoff=config.evaluation.cutoff,
             cache=config.cache / "networks",
         )
     with clock("evaluate"):
@@ -204,9 +204,9 @@ def run(
         "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
         "fusion": fusion.table(),
     }
-    every, stack = everything(dataset, config), trained.stack(content)
+    every, ensemble = everything(dataset, config), trained.ensemble(content)
     recommender = Recommender(
-        dataset.catalog, every, stack, trained.tables, topics, facts, content=content, fitted=known
+        dataset.catalog, every, ensemble, trained.tables, topics, facts, content=content, fitted=known
     )
     timed = replace(report, stages=tuple(clock.stages))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
@@ -269,7 +269,7 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
         graph = item_graph(validation.histories.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
     judge = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.at, 1000, validation.candidates
+        validation.histories, validation.truth, config.evaluation.cutoff, 1000, validation.candidates
     )
     filled = Content(channels)
     fusion = choose_fusion(filled, validation.histories, judge, config.fusion.tables())
@@ -293,9 +293,9 @@ def choose_members(
             where="the settings: model, members",
             fix="leave one of them out",
         )
-    choice = config.fit.choice
+    choice = config.fit.selection
     judge = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.at, choice.max_users, validation.candidates
+        validation.histories, validation.truth, config.evaluation.cutoff, choice.max_users, validation.candidates
     )
     found = search(validation.histories, content, judge, config.search, has_time=has_time)
     count = len(found.reasons)

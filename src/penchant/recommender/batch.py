@@ -18,7 +18,7 @@ from penchant.core.schema import Histories, Recommendations
 from penchant.models.ensemble import Ensemble, batch_users
 
 
-def recommend_all(stack: Ensemble, histories: Histories, item_ids: Sequence[str], path: Path, k: int) -> int:
+def recommend_all(ensemble: Ensemble, histories: Histories, item_ids: Sequence[str], path: Path, k: int) -> int:
     """Write the k best items of every user, items of their history left out; return the rows.
 
     The file is there only once it is whole. Memory: one batch of users, whatever their number.
@@ -32,7 +32,7 @@ def recommend_all(stack: Ensemble, histories: Histories, item_ids: Sequence[str]
     try:
         with pq.ParquetWriter(part, schema) as writer, progress_bar("recommend", len(histories)) as bar:
             for users in histories.batches(batch_users(len(ids))):
-                table = _table(stack.recommend(users, k), ids)
+                table = _table(ensemble.recommend(users, k), ids)
                 writer.write_table(table.to_arrow().cast(schema))
                 rows += table.height
                 bar.advance(len(users))

@@ -144,7 +144,7 @@ def grow(bundle: Recommender, items: Sequence[NewItem]) -> Recommender:
         bundle,
         catalog=catalog,
         histories=replace(bundle.histories, num_items=size),
-        stack=bundle.stack.add_items(content, range(len(bundle.catalog), size)),
+        ensemble=bundle.ensemble.add_items(content, range(len(bundle.catalog), size)),
         topics=_grown_topics(bundle.topics, content, size),
         content=content,
     )

@@ -39,19 +39,19 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
         if recommender.fitted is not None:
             _save_histories(recommender.fitted, staging, *FITTED_FILES)
         _save_content(recommender.content, staging)
-        save_file(_contiguous(recommender.stack.arrays()), staging / "stack.safetensors")
+        save_file(_contiguous(recommender.ensemble.arrays()), staging / "ensemble.safetensors")
         save_file({"labels": recommender.topics.labels}, staging / "topics.safetensors")
         facts = {
-            "weights": dict(recommender.stack.weights),
+            "weights": dict(recommender.ensemble.weights),
             "bands": {
-                "starts": recommender.stack.weights.starts,
-                "weights": [dict(w) for w in recommender.stack.weights.bands],
+                "starts": recommender.ensemble.weights.starts,
+                "weights": [dict(w) for w in recommender.ensemble.weights.bands],
             },
-            "channels": {name: list(c) for name, c in recommender.stack.channels.items()},
-            "members": {name: dict(recommender.tables[name]) for name in recommender.stack.weights},
+            "channels": {name: list(c) for name, c in recommender.ensemble.channels.items()},
+            "members": {name: dict(recommender.tables[name]) for name in recommender.ensemble.weights},
             "topics": recommender.topics.names,
         }
-        (staging / "stack.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
+        (staging / "ensemble.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
         copy_report(report, staging)
 
     write_artifact(folder, write, kind=KIND, facts=dict(recommender.facts))
@@ -64,12 +64,12 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         ArtifactError: It is missing, half-written or altered.
     """
     manifest = open_artifact(folder, kind=KIND)
-    facts = json.loads((folder / "stack.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
     bands = facts.get("bands", {"starts": (), "weights": ()})
     weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
-    stack = Ensemble(members, weights, channels).restore(load_file(folder / "stack.safetensors"))
+    ensemble = Ensemble(members, weights, channels).restore(load_file(folder / "ensemble.safetensors"))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
     table = pl.read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")
@@ -88,7 +88,7 @@ def read_bundle(folder: Path) -> dict[str, Any]:
     return {
         "catalog": catalog,
         "histories": histories,
-        "stack": stack,
+        "stack": ensemble,
         "tables": facts["members"],
         "topics": topics,
         "facts": manifest["facts"],

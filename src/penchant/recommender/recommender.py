@@ -60,7 +60,7 @@ class Recommender:
 
     catalog: Catalog
     histories: Histories
-    stack: Ensemble
+    ensemble: Ensemble
     tables: Mapping[str, Mapping[str, Any]]
     topics: Topics
     facts: Mapping[str, Any]
@@ -171,7 +171,7 @@ class Recommender:
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return a score of every user for every item; a user's do not depend on who else is scored."""
-        return self.stack.score(histories)
+        return self.ensemble.score(histories)
 
     def recommend(
         self,
@@ -229,11 +229,11 @@ class Recommender:
 
     def recommend_all(self, path: Path, k: int = 10) -> int:
         """Write the k best items of every user to a Parquet file; see `recommender/batch.py`."""
-        return batch.recommend_all(self.stack, self.histories, self.catalog.item_ids, path, k)
+        return batch.recommend_all(self.ensemble, self.histories, self.catalog.item_ids, path, k)
 
     def reasons(self, who: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
         """Return, for each item, the past items that speak for it."""
-        return attribute(self.stack, self._history(who), item_index).reasons() if len(item_index) else []
+        return attribute(self.ensemble, self._history(who), item_index).reasons() if len(item_index) else []
 
     def explain(self, who: str | Histories, item_id: str) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
@@ -241,7 +241,7 @@ class Recommender:
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return explain(self.stack, self.catalog, self._history(who), self.lookup.row(item_id))
+        return explain(self.ensemble, self.catalog, self._history(who), self.lookup.row(item_id))
 
     def profile(
         self, who: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
@@ -256,7 +256,7 @@ class Recommender:
         history = self._history(who)
         scores = self.score(history)[0] if scores is None else scores
         found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
-        shares = attribute(self.stack, history, found.rows).channel_shares()
+        shares = attribute(self.ensemble, history, found.rows).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     # items

@@ -1,6 +1,6 @@
 """The report's findings as plain sentences.
 
-In: a league, an ablation, a judged yes-or-no, and a language. Out: sentences with their intervals.
+In: a leaderboard, an ablation, a judged yes-or-no, and a language. Out: sentences with their intervals.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from penchant.reporting import number_format
 from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
 
-def leaderboard_sentences(league: Leaderboard, translate: Translator) -> list[str]:
+def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> list[str]:
     """Return how ours stands against the best baseline: first what people found, then the deciding metric if it is another."""
-    ours = league.ours or next((row for row in league.rows if row.differences), None)
+    ours = leaderboard.ours or next((row for row in leaderboard.rows if row.differences), None)
     if ours is None:  # a baseline alone has nothing to stand against
         return []
-    plain = f"recall@{league.metric.partition('@')[2]}"
-    metrics = [m for m in (plain, league.metric) if m in league.metrics]
-    return [_headline(league, ours, metric, translate) for metric in dict.fromkeys(metrics)]
+    plain = f"recall@{leaderboard.metric.partition('@')[2]}"
+    metrics = [m for m in (plain, leaderboard.metric) if m in leaderboard.metrics]
+    return [_headline(leaderboard, ours, metric, translate) for metric in dict.fromkeys(metrics)]
 
 
 def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
@@ -128,9 +128,13 @@ def _against_each(labelled: ClassificationResults, translate: Translator) -> str
     )
 
 
-def _headline(league: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator) -> str:
-    gain, base = ours.differences[metric], league.row(league.best_baseline).scores[metric]
-    facts = {"name": translate.said(ours.name), "baseline": league.best_baseline, "verdict": translate(gain.verdict)}
+def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator) -> str:
+    gain, base = ours.differences[metric], leaderboard.row(leaderboard.best_baseline).scores[metric]
+    facts = {
+        "name": translate.said(ours.name),
+        "baseline": leaderboard.best_baseline,
+        "verdict": translate(gain.verdict),
+    }
     if not metric.startswith("recall@"):
         digits_ = number_format.decimals(gain)
         mine, theirs = (number_format.number(v.mean, digits_) for v in (ours.scores[metric], base))

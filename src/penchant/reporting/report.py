@@ -165,7 +165,7 @@ class ReportData:
     sizes: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     coverage: tuple[ChannelCoverage, ...] = ()
-    league: Leaderboard | None = None
+    leaderboard: Leaderboard | None = None
     ablation: Ablation | None = None
     group_gains: tuple[GroupGain, ...] = ()
     slices: tuple[Slice, ...] = ()
@@ -204,7 +204,7 @@ def write_report(data: ReportData, folder: Path) -> None:
 def summarise(data: ReportData) -> list[str]:
     """Return the run's results as plain sentences in its language; the command line prints them too."""
     translate = Translator(data.language)
-    sentences = conclusions.leaderboard_sentences(data.league, translate) if data.league else []
+    sentences = conclusions.leaderboard_sentences(data.leaderboard, translate) if data.leaderboard else []
     sentences += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
     sentences += conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
     sentences += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []

@@ -293,7 +293,7 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         """Counters and times for Prometheus."""
         hot = service_of(request).hot
         metrics.hot.set(len(hot))
-        metrics.hot_bytes.set(hot.num_bytes)
+        metrics.user_cache_bytes.set(hot.num_bytes)
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -82,11 +82,11 @@ def refit(bundle: Recommender) -> Recommender:
     """
     events = bundle.histories if bundle.fitted is None else bundle.fitted
     members = {}
-    for name, member in bundle.stack.members.items():
+    for name, member in bundle.ensemble.members.items():
         if member.is_costly:
             members[name] = member
             continue
-        needs = [c for c in bundle.stack.channels[name] if c != "behaviour" and c not in bundle.content.channels]
+        needs = [c for c in bundle.ensemble.channels[name] if c != "behaviour" and c not in bundle.content.channels]
         if needs:
             raise ArtifactError(
                 f"The bundle was written without the channel {needs[0]!r}, which {name!r} reads.",
@@ -94,7 +94,7 @@ def refit(bundle: Recommender) -> Recommender:
                 fix="run `penchant run` again without the person in its data",
             )
         members[name] = make_member(name, bundle.tables[name]).fit(events, bundle.content)
-    return replace(bundle, stack=Ensemble(members, bundle.stack.weights, bundle.stack.channels))
+    return replace(bundle, ensemble=Ensemble(members, bundle.ensemble.weights, bundle.ensemble.channels))
 
 
 def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:
@@ -145,7 +145,7 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
     """Look for everybody who was erased, and compare the model with one fitted without them."""
     bundle, erasures = Recommender.load(folder), store.erasures()
     in_bundle = erased_users(bundle, store, secret)
-    held, fresh = bundle.stack.arrays(), refit(bundle.without(in_bundle)).stack.arrays()
+    held, fresh = bundle.ensemble.arrays(), refit(bundle.without(in_bundle)).ensemble.arrays()
     last = {e.subject: e.erased_at for e in erasures}
     in_store = [
         u for u in store.user_ids() if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)
@@ -168,7 +168,7 @@ def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
 
 
 def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Recommender) -> dict[str, Any]:
-    members = bundle.stack.members
+    members = bundle.ensemble.members
     networks = sorted(name for name, member in members.items() if member.is_costly)
     body = {
         "receipt_id": receipt_id,

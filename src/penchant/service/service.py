@@ -65,7 +65,7 @@ class ServiceConfig(Settings):
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
     """Answer everybody as long as there are no API keys."""
-    hot_bytes: int = Field(256_000_000, ge=0)
+    user_cache_bytes: int = Field(256_000_000, ge=0)
     """Memory of each process for the people asked for last."""
     max_body_bytes: int = Field(32_000_000, ge=1000)
     """A larger request is refused while it comes in."""
@@ -137,7 +137,7 @@ class Service:
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
         self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
-        self.hot = UserStateCache(config.hot_bytes)
+        self.hot = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
         self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)

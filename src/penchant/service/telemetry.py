@@ -56,7 +56,7 @@ class Metrics:
         self.hot = Gauge(
             "penchant_hot_people", "People in the cache", registry=self.registry, multiprocess_mode="livesum"
         )
-        self.hot_bytes = Gauge(
+        self.user_cache_bytes = Gauge(
             "penchant_hot_bytes", "Memory of the cache", registry=self.registry, multiprocess_mode="livesum"
         )
 

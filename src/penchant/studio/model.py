@@ -55,7 +55,7 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     """Return the rows and charts of a report; a part that was not measured is None."""
     return {
         "sizes": report.get("sizes") or {},
-        "league": _league(report.get("league")),
+        "leaderboard": _league(report.get("leaderboard")),
         "payoffs": _payoffs(report.get("ablation"), translate),
         "slices": _slices(report, messages, translate),
         "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
@@ -63,11 +63,11 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     }
 
 
-def _league(league: dict[str, Any] | None) -> dict[str, Any] | None:
-    if league is None:
+def _league(leaderboard: dict[str, Any] | None) -> dict[str, Any] | None:
+    if leaderboard is None:
         return None
-    metric = league["metric"]
-    found = (_range(row["name"], row["role"], row["scores"].get(metric)) for row in league["rows"])
+    metric = leaderboard["metric"]
+    found = (_range(row["name"], row["role"], row["scores"].get(metric)) for row in leaderboard["rows"])
     rows = [row for row in found if row is not None]
     return {"metric": metric, "rows": rows, "chart": charts.ranges(rows, metric, zero=False)}
 
@@ -88,7 +88,7 @@ def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: Page
     slices = (report.get("slices") or [])[:MAX_SLICES]
     if not slices:
         return None
-    baseline = (report.get("league") or {}).get("best_baseline") or translate("baseline")
+    baseline = (report.get("leaderboard") or {}).get("best_baseline") or translate("baseline")
     rows, points = [], []
 
     def said(text: str) -> str:

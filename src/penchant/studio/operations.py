@@ -54,7 +54,7 @@ class ServiceCounters:
     duplicates: float
     erasures: float
     hot_people: float
-    hot_bytes: float
+    user_cache_bytes: float
     routes: dict[str, RouteLatency]
     errors: float
 
@@ -66,7 +66,7 @@ class ServiceCounters:
 def count(service: Service, metrics: Metrics) -> ServiceCounters:
     """Return the counters now; the page's own looking is left out."""
     metrics.hot.set(len(service.hot))
-    metrics.hot_bytes.set(service.hot.num_bytes)
+    metrics.user_cache_bytes.set(service.hot.num_bytes)
     totals: dict[str, float] = defaultdict(float)
     routes: dict[str, RouteLatency] = defaultdict(RouteLatency)
     errors = 0.0
