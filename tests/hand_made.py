@@ -69,7 +69,7 @@ class WitnessConfig(Settings):
 class Witness(Member[WitnessConfig]):
     """A member that remembers what it was given; each channel it saw lifts the items where the channel's first column is 1."""
 
-    Config = WitnessConfig
+    config_class = WitnessConfig
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.reads is None else tuple(self.config.reads)
@@ -123,7 +123,7 @@ class DialConfig(Settings):
 class Dial(Member[DialConfig]):
     """A member whose first item is the better the nearer its settings are to coarse 2 and fine 1; `tried` lists every fit."""
 
-    Config = DialConfig
+    config_class = DialConfig
     tried: ClassVar[list[tuple[int, int]]] = []
 
     def fit(self, train: Histories, content: Content) -> Self:

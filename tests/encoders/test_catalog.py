@@ -29,6 +29,10 @@ from penchant.fusion.imputation import coverage
 LIMITS = MediaLimits()
 
 
+class LengthsConfig(Settings):
+    """Nothing to set."""
+
+
 class Lengths(Encoder):
     """An encoder whose right answer is plain: the length of the text, and what happens to odd words."""
 
@@ -37,8 +41,7 @@ class Lengths(Encoder):
     cost = "light"
     batch_size = 3
 
-    class Config(Settings):
-        """Nothing to set."""
+    config_class = LengthsConfig
 
     seen: list[list[str]] = []
 

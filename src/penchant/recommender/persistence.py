@@ -88,7 +88,7 @@ def read_bundle(folder: Path) -> dict[str, Any]:
     return {
         "catalog": catalog,
         "histories": histories,
-        "stack": ensemble,
+        "ensemble": ensemble,
         "tables": facts["members"],
         "topics": topics,
         "facts": manifest["facts"],

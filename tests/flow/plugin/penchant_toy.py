@@ -60,16 +60,19 @@ def first_hit(hits, num_relevant, k):
     return hits[:, 0].astype(float)
 
 
+class LettersConfig(Settings):
+    """Which letters."""
+
+    letters: str = "ab"
+    """Counted."""
+
+
 class Letters(Encoder["Letters.config_class"]):
     """Counts two letters."""
 
     modality, licence, cost = "text", "none needed", "light"
 
-    class Config(Settings):
-        """Which letters."""
-
-        letters: str = "ab"
-        """Counted."""
+    config_class = LettersConfig
 
     def weights(self) -> Any:
         return None
@@ -81,14 +84,17 @@ class Letters(Encoder["Letters.config_class"]):
         return np.array([[text.count(letter) for letter in self.config.letters] for text in prepared], np.float32)
 
 
+class ScaledConfig(Settings):
+    """How much."""
+
+    scale: float = 1.0
+    """Factor."""
+
+
 class Scaled(Fusion["Scaled.config_class"]):
     """The first channel, scaled."""
 
-    class Config(Settings):
-        """How much."""
-
-        scale: float = 1.0
-        """Factor."""
+    config_class = ScaledConfig
 
     def __call__(self, channels):
         first = next(iter(channels.values()), None)
@@ -97,14 +103,17 @@ class Scaled(Fusion["Scaled.config_class"]):
         return Embeddings("fused", "fused", first.values * np.float32(self.config.scale), first.present, first.encoder)
 
 
+class TogetherConfig(Settings):
+    """How strong."""
+
+    strength: float = 1.0
+    """Factor."""
+
+
 class Together(Member["Together.config_class"]):
     """How often two items were touched by one user."""
 
-    class Config(Settings):
-        """How strong."""
-
-        strength: float = 1.0
-        """Factor."""
+    config_class = TogetherConfig
 
     def __init__(self, config=None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -152,14 +161,17 @@ class Largest(FusionLayer):
         return values.masked_fill(~present[..., None], 0).amax(1) * self.scale
 
 
+class FirstLetterConfig(Settings):
+    """How certain."""
+
+    certainty: float = 0.9
+    """Probability of the class it names."""
+
+
 class FirstLetter(Classifier["FirstLetter.config_class"]):
     """The class whose texts begin with the same letter."""
 
-    class Config(Settings):
-        """How certain."""
-
-        certainty: float = 0.9
-        """Probability of the class it names."""
+    config_class = FirstLetterConfig
 
     letters: dict[str, int] = {}
     num_classes = 0
