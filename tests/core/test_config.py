@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import Field
 
 from penchant.core.config import Settings, read_toml
 from penchant.core.errors import ConfigError
@@ -13,7 +15,8 @@ class Inner(Settings):
 
 class Outer(Settings):
     inner: Inner = Inner()
-    k: int = 10
+    k: int = Field(10, ge=1)
+    kind: Literal["a", "b"] = "a"
 
 
 def test_unknown_setting_names_the_nearest():
@@ -24,6 +27,20 @@ def test_unknown_setting_names_the_nearest():
 def test_wrong_type_names_value_and_place():
     with pytest.raises(ConfigError, match=r"k = 'ten' does not fit"):
         Outer.read({"k": "ten"}, where="shop.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "fix"),
+    [
+        ({"k": "ten"}, "set it to a valid integer"),
+        ({"k": 0}, "set it to a value greater than or equal to 1"),
+        ({"kind": "c"}, "set it to 'a' or 'b'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_what_fits(values, fix):
+    with pytest.raises(ConfigError) as error:
+        Outer.read(values, where="shop.toml")
+    assert error.value.fix.startswith(fix)
 
 
 def test_docstring_is_the_help_text():

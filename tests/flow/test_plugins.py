@@ -186,7 +186,7 @@ def test_service_answers_with_what_the_package_made(bundle: Recommender, words: 
 
 def test_reloaded_classifier_has_the_members_of_the_package(words: Path) -> None:
     loaded = TrainedClassifier.load(words)
-    assert {type(m).__name__ for m in loaded.members.values()} == {"FirstLetter", "Network"}
+    assert {type(m).__name__ for m in loaded.members.values()} == {"FirstLetter", "NetworkClassifier"}
     network = loaded.members["net"]
     assert type(network.branches["counts"]).__name__ == "Counts"
     assert type(network.net.fusion).__name__ == "Largest"

@@ -72,7 +72,11 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> Config
     if first["type"] == "missing":
         return ConfigError(f"The setting {path!r} is missing.", where=place, fix=f"add {path} = ...")
     message = first["msg"].rstrip(".")
-    return ConfigError(f"{path} = {first['input']!r} does not fit: {message}.", where=place, fix="change the value")
+    wanted = message.removeprefix("Input should be ")
+    fix = "change the value" if wanted == message else f"set it to {wanted}"  # "a valid integer", "'a' or 'b'"
+    if wanted.startswith(("greater", "less")):
+        fix = f"set it to a value {wanted}"
+    return ConfigError(f"{path} = {first['input']!r} does not fit: {message}.", where=place, fix=fix)
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -36,6 +36,7 @@ from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
+from penchant.models import MODELS
 from penchant.models.channels import FUSED
 from penchant.models.factory import MemberTables, make_member
 from penchant.pipelines.frame import (
@@ -230,6 +231,9 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
     group = () if config.evaluation.group is None else (config.evaluation.group,)
     check_known("column of users", group, [c for c in users.columns if c != "user_id"], where="evaluation.group")
     for name, table in (config.members or {}).items():
+        check_known(
+            "model", [table["model"]] if "model" in table else [], MODELS.names(), where=f"members.{name}.model"
+        )
         make_member(name, without_grid(table))
 
 
