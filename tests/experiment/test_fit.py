@@ -253,7 +253,7 @@ def bands_world(long_want: int) -> tuple[MemberPool, HoldOut]:
 def test_bands_are_used_where_long_histories_want_something_else(long_want: int) -> None:
     panel, stage = bands_world(long_want)
     judge = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
-    plan = fitting.Plan(frozenset({BEHAVIOUR}), ("early", "late"))
+    plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
     rows, score = fitting._weigh([plan], panel, stage, FitConfig(), judge)
     assert score == max(judge(panel, row.weights) for row in rows)
     if long_want:

@@ -193,7 +193,7 @@ def put_sound(client: TestClient, folder: Path, item_id: str, hertz: float, genr
     data = base64.b64encode((folder / "new.wav").read_bytes()).decode()
     columns = {"title": f"new {genre}", "genres": [genre], "price": 1.5}
     answer = client.put(f"/v1/items/{item_id}", json={"columns": columns, "audio": {"data": data}})
-    assert answer.json() == {"item_id": item_id, "status": "waiting"}
+    assert answer.json() == {"item_id": item_id, "status": "waiting", "reason": None}
 
 
 def test_new_item_is_recommended_without_a_refit(client: TestClient, tmp_path: Path):

@@ -138,7 +138,7 @@ def test_an_item_that_fails_is_marked_with_its_reason_and_the_others_go_on(
             raise MemoryError("a broken encoder")
         return encode_new_item(bundle, encoders, row, *others)
 
-    monkeypatch.setattr("penchant.service.background.encode_newcomer", encode)
+    monkeypatch.setattr("penchant.service.background.encode_new_item", encode)
     with TestClient(create_app(shop_config)) as client:
         for name in ("bad", "good"):
             client.put(f"/v1/items/{name}", json={"columns": {"title": name}})

@@ -90,7 +90,7 @@ def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     app = create_app(
         ServiceConfig(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60), add_pages=add_studio
     )
-    server = uvicorn.Server(uvicorn.config_class(app, port=port, log_level="error", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():
