@@ -199,7 +199,7 @@ def put_sound(client: TestClient, folder: Path, item_id: str, hertz: float, genr
 def test_new_item_is_recommended_without_a_refit(client: TestClient, tmp_path: Path):
     put_sound(client, tmp_path, "deep", LOW, "low")
     put_sound(client, tmp_path, "shrill", HIGH, "high")
-    client.app.state.caretaker.step()
+    client.app.state.worker.step()
     assert client.get("/v1/items/deep").json()["status"] == "ready"
     found = client.get("/v1/items/i12/similar", params={"by": "sound", "k": 12}).json()["items"]
     assert "deep" in [item["item_id"] for item in found]
@@ -215,7 +215,7 @@ def test_new_item_is_recommended_without_a_refit(client: TestClient, tmp_path: P
 
 def test_changed_item_gets_its_new_columns(client: TestClient):
     client.put("/v1/items/i3", json={"columns": {"title": "renamed", "price": 99.0}})
-    client.app.state.caretaker.step()
+    client.app.state.worker.step()
     found = client.get("/v1/users/u1/recommendations", params={"at_least": "price:50", "seen": True}).json()["items"]
     assert [(item["item_id"], item["title"]) for item in found] == [("i3", "renamed")]
 

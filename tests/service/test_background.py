@@ -41,7 +41,7 @@ def test_new_bundle_takes_over_without_a_failed_request(shop_config: ServiceConf
             thread.start()
         for version in ("second", "third"):
             make_bundle(shop_config.bundle, version=version)
-            client.app.state.caretaker.step()
+            client.app.state.worker.step()
         stop.set()
         for thread in threads:
             thread.join()
@@ -57,7 +57,7 @@ def test_another_catalogs_bundle_is_refused(shop_config: ServiceConfig, caplog: 
         renamed = bundle.catalog.table.with_columns(item_id="other-" + pl.col("item_id"))
         object.__setattr__(bundle.catalog, "table", renamed)
         bundle.save(shop_config.bundle)
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert "another catalog's" in caplog.text
         assert client.get("/readyz").json()["bundle"] == held
         assert client.get("/v1/users/u1/recommendations").json()["items"][0]["item_id"].startswith("i")
@@ -69,7 +69,7 @@ def test_altered_bundle_is_refused_and_the_old_one_answers(shop_config: ServiceC
         with (shop_config.bundle / "ensemble.safetensors").open("ab") as file:
             file.write(b"x")
         with pytest.raises(ArtifactError, match="was altered"):
-            client.app.state.caretaker.step()
+            client.app.state.worker.step()
         assert client.get("/v1/users/u1/recommendations").status_code == 200
 
 
@@ -82,9 +82,9 @@ def test_altered_bundle_does_not_start(shop_config: ServiceConfig):
 def test_items_taken_in_stay_when_the_bundle_changes(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/new", json={"columns": {"title": "t", "genres": ["low"]}})
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         make_bundle(shop_config.bundle, version="second")
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/readyz").json()["items"] == 25
     with TestClient(create_app(shop_config)) as client:
         assert client.get("/readyz").json()["items"] == 25
@@ -93,7 +93,7 @@ def test_items_taken_in_stay_when_the_bundle_changes(shop_config: ServiceConfig)
 def test_undecodable_media_leaves_the_item_without_it(shop_config: ServiceConfig, caplog: pytest.LogCaptureFixture):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/new", json={"columns": {"title": "t"}, "audio": {"data": "AAAA"}})
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/v1/items/new").json()["status"] == "ready"
         assert "goes on without some content" in caplog.text
         recommender = client.app.state.service.now.recommender
@@ -103,7 +103,7 @@ def test_undecodable_media_leaves_the_item_without_it(shop_config: ServiceConfig
 def test_bundle_in_the_moment_between_old_and_new_is_waited_for(shop_config: ServiceConfig, tmp_path: Path):
     with TestClient(create_app(shop_config)) as client:
         shutil.move(shop_config.bundle, tmp_path / "aside")
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/v1/users/u1/recommendations").status_code == 200
 
 
@@ -115,7 +115,7 @@ def test_large_catalogs_index_is_built_beside_and_stays_when_an_item_comes(
     monkeypatch.setattr("penchant.recommender.index.MAX_TAIL", 0.5)
     monkeypatch.setattr("penchant.recommender.index.MAX_SHIFT", 10.0)
     with caplog.at_level("INFO", logger="penchant.service"), TestClient(create_app(shop_config)) as client:
-        caretaker, service = client.app.state.caretaker, client.app.state.service
+        caretaker, service = client.app.state.worker, client.app.state.service
         before = client.get("/v1/items/i1/similar").json()
         caretaker._indexing.join(60)
         assert "index of 24 rows: HNSW" in caplog.text
@@ -142,14 +142,14 @@ def test_an_item_that_fails_is_marked_with_its_reason_and_the_others_go_on(
     with TestClient(create_app(shop_config)) as client:
         for name in ("bad", "good"):
             client.put(f"/v1/items/{name}", json={"columns": {"title": name}})
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/v1/items/good").json() == {"item_id": "good", "status": "ready", "reason": None}
         bad = client.get("/v1/items/bad").json()
         assert (bad["status"], bad["reason"]) == ("failed", "MemoryError: see the log of the service.")
         assert client.get("/readyz").json()["items"] == 25
         monkeypatch.undo()
         make_bundle(shop_config.bundle, version="second")
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/v1/items/bad").json()["status"] == "ready", "a new bundle tries again"
         assert client.get("/readyz").json()["items"] == 26
 
@@ -158,13 +158,13 @@ def test_an_item_whose_column_is_gone_fails_alone(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
         client.put("/v1/items/dear", json={"columns": {"title": "t", "price": 3.0}})
         client.put("/v1/items/plain", json={"columns": {"title": "t"}})
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/readyz").json()["items"] == 26
         bundle = Recommender.load(shop_config.bundle)
         object.__setattr__(bundle.catalog, "table", bundle.catalog.table.drop("price"))
         object.__setattr__(bundle.catalog, "attribute_columns", ("genres",))
         bundle.save(shop_config.bundle)
-        client.app.state.caretaker.step()
+        client.app.state.worker.step()
         assert client.get("/v1/items/plain").json()["status"] == "ready"
         dear = client.get("/v1/items/dear").json()
         assert dear["status"] == "failed"

@@ -39,7 +39,7 @@ def secret(shop_config: ServiceConfig) -> Secret:
 
 def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
-        client.app.state.caretaker.refit = lambda: None
+        client.app.state.worker.refit = lambda: None
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "history"
         client.post("/v1/events", json={"user_id": "u1", "item_id": "i3"})
         receipt = client.delete("/v1/users/u1").json()["receipt"]
@@ -53,7 +53,7 @@ def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
 
 def test_person_who_comes_back_starts_anew(shop_config: ServiceConfig):
     with TestClient(create_app(shop_config)) as client:
-        client.app.state.caretaker.refit = lambda: None
+        client.app.state.worker.refit = lambda: None
         client.delete("/v1/users/u1")
         client.post("/v1/events", json={"user_id": "u1", "item_id": "i3"})
         assert client.get("/v1/users/u1/recommendations").json()["events"] == 1
@@ -129,7 +129,7 @@ def test_process_refits_in_the_background_and_the_service_follows(shop_config: S
     with TestClient(create_app(quick)) as client:
         first = client.get("/readyz").json()["bundle"]
         client.delete("/v1/users/u1")
-        client.app.state.caretaker.wake()
+        client.app.state.worker.wake()
         for _ in range(300):
             time.sleep(0.1)
             if client.get("/readyz").json()["bundle"] != first:

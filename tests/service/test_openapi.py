@@ -31,7 +31,7 @@ def app(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("state")
     app = create_app(ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60))
     with TestClient(app):
-        app.state.caretaker.refit = lambda: None
+        app.state.worker.refit = lambda: None
         yield app
 
 

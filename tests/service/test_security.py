@@ -29,7 +29,7 @@ def test_first_key_closes_the_service(client: TestClient):
     store = client.app.state.service.store
     assert client.get("/v1/users/u1/recommendations").status_code == 200
     key = make_key(store, "shop", ["read"])
-    client.app.state.caretaker.step()
+    client.app.state.worker.step()
     assert client.get("/v1/users/u1/recommendations").status_code == 401
     assert client.get("/v1/users/u1/recommendations", headers=headers(key)).status_code == 200
     refused = client.get("/v1/users/u1/profile", headers=headers(key))
@@ -53,7 +53,7 @@ def test_every_route_under_v1_asks_for_a_key(config: ServiceConfig):
 def test_wrong_keys_are_refused_and_secrets_are_not_kept(client: TestClient, config: ServiceConfig):
     store = client.app.state.service.store
     key = make_key(store, "k", ["admin"])
-    client.app.state.caretaker.step()
+    client.app.state.worker.step()
     wrong = [key[:-1] + ("a" if key[-1] != "a" else "b"), key.replace("pk_", "xx_"), "pk_none_none", "", "pk_"]
     for attempt in wrong:
         answer = client.get("/v1/items/i1", headers=headers(attempt))
@@ -65,7 +65,7 @@ def test_wrong_keys_are_refused_and_secrets_are_not_kept(client: TestClient, con
 
 def test_rate_limit_refuses_and_says_when_to_come_back(client: TestClient):
     key = make_key(client.app.state.service.store, "slow", ["read"], per_minute=3)
-    client.app.state.caretaker.step()
+    client.app.state.worker.step()
     codes = [client.get("/v1/items/i1", headers=headers(key)).status_code for _ in range(5)]
     assert codes == [200, 200, 200, 429, 429]
     assert 1 <= int(client.get("/v1/items/i1", headers=headers(key)).headers["retry-after"]) <= 21

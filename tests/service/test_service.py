@@ -88,7 +88,7 @@ def test_event_the_bundle_learned_from_counts_once(service: Service):
 def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, address: str):
     config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=address, watch_seconds=60)
     with TestClient(create_app(config)) as one, TestClient(create_app(config)) as two:
-        two.app.state.caretaker.refit = one.app.state.caretaker.refit = lambda: None
+        two.app.state.worker.refit = one.app.state.worker.refit = lambda: None
 
         def basis(user: str) -> str:
             return str(two.get(f"/v1/users/{user}/recommendations").json()["basis"])

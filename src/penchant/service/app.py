@@ -87,13 +87,13 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         except PenchantError as error:
             app.state.failure = error
             raise
-        caretaker = BackgroundWorker(service)
-        caretaker.start()
-        app.state.service, app.state.caretaker = service, caretaker
+        worker = BackgroundWorker(service)
+        worker.start()
+        app.state.service, app.state.worker = service, worker
         app.state.batched = MicroBatcher(service.recommend_together, max_size=MAX_BATCH)
         yield
         app.state.batched.close()
-        caretaker.close()
+        worker.close()
         service.close()
         if tracing is not None:
             tracing.close()
@@ -236,7 +236,7 @@ def _add_people(app: FastAPI, metrics: Metrics) -> None:
         """Forget a person: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
         metrics.erasures.inc()
-        request.app.state.caretaker.wake()
+        request.app.state.worker.wake()
         return ErasureReceipt(receipt=receipt)
 
 
@@ -245,7 +245,7 @@ def _add_items(app: FastAPI) -> None:
     def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
         state = service_of(request).put_item(item_id, item)
-        request.app.state.caretaker.wake()
+        request.app.state.worker.wake()
         return state
 
     @app.get("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("read")])

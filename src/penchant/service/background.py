@@ -48,7 +48,7 @@ class BackgroundWorker:
         self._indexing: threading.Thread | None = None
         self._refused: tuple[str, ...] | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
 
     def start(self) -> None:
         """Do what is due now, then go on in the background; items that failed are tried again."""
@@ -196,7 +196,7 @@ class BackgroundWorker:
             except PenchantError as error:
                 logger.error("%s where: %s fix: %s", error.message, error.where, error.fix)
             except Exception as error:  # the database may be gone for a while: look again in a second
-                logger.error("the caretaker met %s", type(error).__name__, exc_info=error)
+                logger.error("background worker: %s", type(error).__name__, exc_info=error)
 
 
 def finish_erasures(folder: Path, address: str, secret: Path) -> None:
