@@ -1,4 +1,4 @@
-"""A thin client of the service.
+"""A client of the service.
 
 In: an address and a key. Out: the service's answers as dictionaries; its problems as `ServiceError` with what, where, fix.
 

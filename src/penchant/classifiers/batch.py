@@ -1,4 +1,4 @@
-"""A whole table judged and written.
+"""Classify a whole table and write the predictions.
 
 In: a trained classifier and a table with columns as in training. Out: a Parquet or CSV file, the table with the answers beside it.
 """

@@ -1,4 +1,4 @@
-"""What a network's branches read: frozen vectors, or raw content of one modality.
+"""Branches of a network classifier: frozen embeddings, or raw content of one modality.
 
 In: a `ContentBatch`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content changes a
 little every time it is seen where `BranchAugmentationConfig` says so; later content never does.
@@ -31,7 +31,7 @@ Prepared = Array | None
 
 
 class BranchAugmentationConfig(Settings):
-    """What changes in training; validation, test and later content never do."""
+    """Augmentation of a branch in training; other content is never augmented."""
 
     text: augmentation.TextAugmentationConfig = augmentation.TextAugmentationConfig()
     """Words are left out."""
@@ -79,7 +79,7 @@ class BranchConfig(Settings):
 
 
 class Branch(ABC):
-    """What one branch reads, and how.
+    """One branch: its content and network.
 
     Args:
         name: Of the branch.
@@ -148,7 +148,7 @@ class Branch(ABC):
 
 
 class FrozenBranch(Branch):
-    """Frozen vectors of one channel, standardised by what training samples say."""
+    """Frozen embeddings of one channel, standardised on the training samples."""
 
     def modality(self, view: ContentBatch) -> str:
         channel = self._channel(view)
@@ -187,7 +187,7 @@ class FrozenBranch(Branch):
 
 
 class MediaBranch(Branch):
-    """Raw content from files; what cannot be read is missing."""
+    """Raw content from files; unreadable files count as missing."""
 
     kind: ClassVar[str]
 

@@ -1,4 +1,4 @@
-"""A trained classifier on disk, and what can be asked of it.
+"""The trained classifier and its bundle on disk.
 
 In: a folder written by `penchant run`. Out: for any content, with modalities missing or unknown: class, probability, threshold, the words that
 speak for it, and whether a person should be asked.

@@ -1,4 +1,4 @@
-"""The contract of a classifier: content in, a logarithm of probability for each class out.
+"""The contract of a classifier: content in, log-probabilities of the classes out.
 
 In: a `ContentBatch` of content that holds no label, and a `TrainingSet` that does. Out: (samples, classes), and which samples had anything to judge by.
 """
@@ -66,7 +66,7 @@ class ContentBatch:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Some samples of a view, and what they are.
+    """Some samples of a content batch with their labels and weights.
 
     Attributes:
         rows: Rows of the view.
@@ -96,7 +96,7 @@ class TrainingSet:
 
 
 class Classifier(ABC, Generic[SettingsT_co]):
-    """One way to tell classes apart.
+    """Base class of classifiers.
 
     Args:
         config: Its settings.

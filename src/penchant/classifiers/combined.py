@@ -1,4 +1,4 @@
-"""Several classifiers as one, its probabilities made to come true, and the class that follows from them.
+"""An ensemble of classifiers with calibrated probabilities and a decision rule.
 
 In: logarithms of probability of each classifier, and where each had anything to judge by. Out: (samples, classes) probabilities and answers.
 Fitted in `training.calibration`; what is here is only applied.
@@ -22,7 +22,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class ClassifierEnsemble:
-    """Decision-level fusion: a weighted sum of logarithms of probability.
+    """Decision-level fusion: a weighted sum of log-probabilities.
 
     A sample that lacks what some members judge by is judged by the others, whose weights grow so that the sum stays the same; where
     nothing is there, the answer is how often each class occurs.
@@ -55,7 +55,7 @@ class ClassifierEnsemble:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities moved to where they come true.
+    """Calibration of probabilities.
 
     Attributes:
         kind: temperature divides logits by one number; platt fits a line for each class to its log odds; isotonic a rising staircase.
@@ -97,7 +97,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """From probabilities to one class, or to a person.
+    """From probabilities to one class, or to human review.
 
     Attributes:
         factor: (classes,) the class with the largest factor times probability is the answer; of two classes it is a threshold.

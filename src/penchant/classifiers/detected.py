@@ -1,4 +1,4 @@
-"""A category that a detector knows already: nothing is learned.
+"""A classifier from the scores of a bundled detector; nothing is trained.
 
 In: the scores a detector gave as a frozen channel. Out: logarithms of probability of two classes, and where in the picture it was seen.
 """

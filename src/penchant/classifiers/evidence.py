@@ -1,4 +1,4 @@
-"""Which words speak for an answer.
+"""Words that contribute to a prediction.
 
 In: the members of a stack and one sample. Out: words and what each adds to the answer's logit: exactly where n-grams take part,
 else by leaving each word out.

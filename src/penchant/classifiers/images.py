@@ -1,4 +1,4 @@
-"""Pictures as a network trains on them: small ones for a small net, or as a vision model wants them.
+"""Images as training input: small ones for a small CNN, or in the format of a vision model.
 
 In: opened pictures. Out: pixels, changed a little in training; and a network from scratch, or one that learned before and learns on.
 """

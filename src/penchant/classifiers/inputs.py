@@ -1,4 +1,4 @@
-"""What a trained classifier reads, and how new content takes the form that training content had.
+"""Inputs of a trained classifier, and new content in the form of the training content.
 
 In: words, numbers and files, with any of them missing or unknown. Out: a `ContentBatch` with its frozen channels, what was heard and read in it,
 and of every file that could not be read, why.

@@ -1,4 +1,4 @@
-"""A hyperplane for each class, over frozen vectors.
+"""Linear classifiers over frozen embeddings.
 
 In: vectors of one or several channels. Out: logarithms of probability. The strength of the regularisation is chosen on validation.
 """

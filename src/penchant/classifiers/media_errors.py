@@ -1,4 +1,4 @@
-"""Files that cannot be read, and why.
+"""Media files that cannot be read, with the reason.
 
 In: content and who tried to read it. Out: for each row the error of each modality whose file is no good, so that an answer can name it.
 """

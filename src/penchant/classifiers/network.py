@@ -1,4 +1,4 @@
-"""A network with one branch for each modality, fused, trained from raw content, frozen vectors, or both.
+"""A network classifier with one branch per modality, a fusion layer and a linear head.
 
 In: a `ContentBatch`. Out: logarithms of probability. Fusion is at feature level (concat, gated) or model level (attention), with a mask of what is there.
 """

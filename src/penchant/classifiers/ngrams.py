@@ -1,4 +1,4 @@
-"""Words and pieces of words, weighted by how rare they are, and a hyperplane over them.
+"""TF-IDF of word and character n-grams with a linear classifier.
 
 In: text. Out: logarithms of probability, and exactly what each word of a text adds to each class.
 """

@@ -1,4 +1,4 @@
-"""Training texts said in other words by a language model: more to learn from where there is little.
+"""Augmentation of training texts by paraphrases of a language model.
 
 In: texts. Out: each in other words, or none where the model wrote nothing new. Written batch by batch and kept with its provenance, so that
 a killed run goes on and no text is asked about twice.

@@ -1,4 +1,4 @@
-"""What a trained classifier says of one piece of content.
+"""The prediction for one piece of content.
 
 In: numbers, words and places. Out: a `Prediction`, and the same on lines that a person reads.
 """

@@ -1,4 +1,4 @@
-"""Raw content of each modality, in the form a network trains on.
+"""Raw content of each modality as training input.
 
 In: texts, and opened sounds, meshes, signals. Out: rows of words, log-mel frames, points, readings; pictures are in `pictures`.
 """

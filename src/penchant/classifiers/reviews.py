@@ -1,4 +1,4 @@
-"""What users say of items, as happy or unhappy.
+"""Sentiment of users' reviews, written as the column `mood` of events.
 
 In: interactions with the users' own words or voice notes, and trained classifiers of sentiment by language. Out: the same interactions
 with a `mood`, by which an unhappy event counts against its item whatever its kind says.

@@ -1,4 +1,4 @@
-"""`python -m penchant.cli`, where the entry point `penchant` is not on the path.
+"""Run the command line as `python -m penchant.cli`.
 
 In: words a person types. Out: as `penchant`.
 """

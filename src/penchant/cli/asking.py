@@ -1,4 +1,4 @@
-"""Commands that ask a bundle.
+"""Commands that query a bundle.
 
 In: a folder written by `penchant run`, and a person's id, a history or content. Out: lists, interests, reasons, classes.
 """

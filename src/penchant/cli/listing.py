@@ -1,4 +1,4 @@
-"""What there is by name, and every setting with its help text.
+"""Commands that list names and settings.
 
 In: the name of a list. Out: names; or settings as lines, or as the page docs/configuration.md.
 """

@@ -1,4 +1,4 @@
-"""How answers and errors look.
+"""Formatting of answers and errors.
 
 In: answers as lines, tables or JSON values. Out: text on stdout; progress and errors on stderr.
 """

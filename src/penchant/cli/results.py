@@ -1,4 +1,4 @@
-"""What a run came to.
+"""The summary printed after a run.
 
 In: the recommender or classifiers that were written. Out: their scores beside others, where they are, and what to try next, printed.
 """

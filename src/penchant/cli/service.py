@@ -1,4 +1,4 @@
-"""Commands of the service: start it, give and take keys, forget a person.
+"""Commands of the service: start it, manage keys, erase a user.
 
 In: a bundle, and where the service keeps its state. Out: answers over HTTP, keys, receipts.
 """

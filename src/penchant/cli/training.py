@@ -1,4 +1,4 @@
-"""Commands that make something from data, or say what it is like.
+"""Commands that train on data or examine it.
 
 In: a TOML file or a folder of tables. Out: a bundle with its report, or a diagnosis.
 """

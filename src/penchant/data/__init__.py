@@ -1,4 +1,4 @@
-"""Read, check, clean, normalise, split."""
+"""Read, clean, split and examine data."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ KIND_WEIGHTS = {
 
 
 class HistoriesConfig(Settings):
-    """What an event says about interest."""
+    """Event weights."""
 
     kinds: dict[str, float] = {}
     """Weight by kind of event, beside the built-in ones; negative means dislike, 0 leaves the kind out. Unknown kinds weigh 1."""

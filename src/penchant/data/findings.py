@@ -1,4 +1,4 @@
-"""What was noticed, counted, with its first examples.
+"""Findings: counted observations with their first examples.
 
 In: a count, and places in any number. Out: one `Finding`, or none where nothing was found.
 """

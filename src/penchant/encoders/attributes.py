@@ -1,4 +1,4 @@
-"""Categories and numbers to vectors.
+"""Embeddings of categories and numbers.
 
 In: a row of attributes, as JSON. Out: one unit block for each column, side by side: alike means the same category, or a near number.
 """

@@ -1,4 +1,4 @@
-"""Sound to vectors.
+"""Audio embeddings.
 
 In: mono samples at 16 kHz. Out: statistics of spectra, or pooled states of a speech or sound model.
 """

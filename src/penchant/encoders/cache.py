@@ -1,4 +1,4 @@
-"""Vectors that were computed once.
+"""Cache of embeddings.
 
 In: content hashes and vectors, batch by batch. Out: the same vectors, bit for bit, in any later run.
 """

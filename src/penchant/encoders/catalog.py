@@ -1,4 +1,4 @@
-"""A whole catalog becomes vectors.
+"""Encode a whole catalog.
 
 In: items with text and media, and which encoder reads what. Out: `Embeddings` by channel, and what could not be read.
 """

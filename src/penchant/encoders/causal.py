@@ -1,4 +1,4 @@
-"""States of causal language models (GPT) to text vectors.
+"""Text embeddings from causal language models.
 
 In: normalised text. Out: the states of one layer, pooled over the tokens.
 """

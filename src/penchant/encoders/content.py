@@ -1,4 +1,4 @@
-"""What an encoder will read, before it is read.
+"""The raw content that a channel encodes, located but not loaded.
 
 In: a catalog and the columns of one channel. Out: a hash of each item's content, and the means to load it.
 """

@@ -1,4 +1,4 @@
-"""The contract of an encoder: content in, one vector out.
+"""The contract of an encoder: content in, one embedding out.
 
 In: raw content of one modality (a string, a picture, samples). Out: (batch, dim) float32.
 """

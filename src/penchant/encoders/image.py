@@ -1,4 +1,4 @@
-"""Pictures to vectors.
+"""Image embeddings.
 
 In: RGB pictures of any size. Out: pooled features.
 """

@@ -1,4 +1,4 @@
-"""Encode pictures while inspection has them decoded, so that each file is decoded once.
+"""Encode images during inspection, so that each file is decoded once.
 
 In: the channels of a run, and every picture that inspection decodes. Out: embeddings in the cache, where `encode_catalog` finds them.
 """

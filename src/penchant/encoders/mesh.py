@@ -1,4 +1,4 @@
-"""3-D shapes to vectors.
+"""Embeddings of 3-D meshes.
 
 In: a mesh. Out: statistics of its shape that do not change when it is turned, moved or scaled; `prepare` gives points a network can train on.
 """

@@ -1,4 +1,4 @@
-"""Which parts of bodies a picture shows, for moderation.
+"""Detection of exposed body parts, for moderation.
 
 In: RGB pictures. Out: for each kind of part the surest sighting, 0 to 1; and where each was seen.
 """

@@ -1,4 +1,4 @@
-"""What stands written in a picture, as words.
+"""Optical character recognition: text printed in images.
 
 In: samples or items with pictures, and who reads. Out: the same with one more column of text, which joins the others.
 """

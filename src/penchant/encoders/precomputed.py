@@ -1,4 +1,4 @@
-"""Vectors somebody else computed.
+"""Embeddings computed elsewhere.
 
 In: `.npy`, Parquet or safetensors. Out: the same rows, checked and brought into the catalog's order.
 """

@@ -1,4 +1,4 @@
-"""Models by hub id or folder.
+"""Pretrained models by hub id or folder.
 
 In: a hub id and revision, or a folder. Out: loaded parts whose weights are known and all there; or an `EncoderError` that says why not.
 

@@ -1,4 +1,4 @@
-"""Sensor signals to vectors.
+"""Embeddings of sensor signals.
 
 In: multichannel readings at any rate, with gaps. Out: statistics by window and by hour of day; `prepare` gives series a network can train on.
 """

@@ -1,4 +1,4 @@
-"""Words to vectors.
+"""Text embeddings.
 
 In: normalised text, Chinese or English. Out: sentence vectors.
 """

@@ -1,4 +1,4 @@
-"""Media put into words, whoever reads or hears them.
+"""Extract text from media with a cached model.
 
 In: the pictures or sounds of a catalog, and a model that writes. Out: one text for each, for a column that joins the others.
 

@@ -1,4 +1,4 @@
-"""What is said in a sound, as words.
+"""Transcribe speech.
 
 In: samples with sound, and which speech model listens. Out: the same samples with one more column of text, which joins the others.
 """

@@ -1,4 +1,4 @@
-"""Videos to vectors.
+"""Video embeddings.
 
 In: a video file. Out: what its frames look like through a picture encoder, how they change, and its sound through a sound encoder.
 """

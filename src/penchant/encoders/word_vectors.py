@@ -1,4 +1,4 @@
-"""Vectors of single words: trained on texts, read from a file, kept in a folder.
+"""Word vectors: trained on texts, read from a file, stored in a folder.
 
 In: texts cut into words, or a GloVe or word2vec file nobody vouches for. Out: `WordVectors`, the most frequent word first.
 """

@@ -1,4 +1,4 @@
-"""Word vectors to text vectors.
+"""Text embeddings from word vectors.
 
 In: normalised text, Chinese or English. Out: the weighted mean of its words' vectors; a text without a known word is zero.
 """

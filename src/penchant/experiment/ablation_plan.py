@@ -1,4 +1,4 @@
-"""What the ablation compares.
+"""The arms of the ablation and the pool of members they need.
 
 In: members and the channels they read. Out: one arm for each set of modalities, fitted without the others.
 """
@@ -15,7 +15,7 @@ from penchant.models.factory import MemberTables, make_member
 
 @dataclass(frozen=True)
 class AblationArm:
-    """A recommender to be fitted: which members, and what they may know.
+    """An ablation arm: its members and the modalities they may use.
 
     Attributes:
         uses: Modalities, and "behaviour".
@@ -28,7 +28,7 @@ class AblationArm:
 
 @dataclass(frozen=True)
 class PoolMember:
-    """A member as one arm needs it.
+    """A member of the pool with the channels it may use.
 
     Attributes:
         table: Its settings.

@@ -1,4 +1,4 @@
-"""Classifiers weighed, probabilities calibrated, thresholds and doubts set: all on validation, never on test.
+"""Weigh classifiers, calibrate probabilities, choose thresholds: on validation, never on test.
 
 In: validation labels, and logarithms of probability of the members. Out: a `CombinedClassifier`.
 """
@@ -44,7 +44,7 @@ On a small validation set the fitted slope is negative by chance, and every rank
 
 
 class CalibrationConfig(Settings):
-    """What is tuned on validation."""
+    """Settings of calibration and thresholds."""
 
     calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
     """auto takes what does best on held-out parts of validation; isotonic only where validation is large."""

@@ -1,4 +1,4 @@
-"""The members and baselines used where the settings name none.
+"""Members and baselines used if the settings name none.
 
 In: the channels there are, and whether events have times. Out: tables of members; a list of values is tried on validation.
 """

@@ -1,4 +1,4 @@
-"""From a trained recommender and a test it never saw to a report.
+"""Evaluate recommenders on the test, once.
 
 In: `FittedRecommenders`, the test's histories and truth. Out: `ReportData`: league, ablation, slices, yes-or-no, examples.
 """
@@ -41,7 +41,7 @@ VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
 
 class EvaluationConfig(Settings):
-    """What is measured."""
+    """Evaluation settings."""
 
     ks: list[int] = [5, 10, 20, 50]
     """Lengths of lists."""
@@ -61,7 +61,7 @@ class EvaluationConfig(Settings):
 
 @dataclass(frozen=True)
 class EvaluationResults:
-    """What the test said.
+    """Per-user metrics and lists on the test.
 
     Attributes:
         tables: Row name to per-user metrics.

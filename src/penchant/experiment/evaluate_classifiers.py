@@ -1,4 +1,4 @@
-"""A trained classifier meets the test: who says what of samples that nobody learned from.
+"""Evaluate classifiers on the test, once.
 
 In: what was fitted on train and validation, and the division into parts or folds. Out: `ClassificationResults`, and the report around it.
 """
@@ -35,7 +35,7 @@ Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class ClassifierEvaluationConfig(Settings):
-    """What is measured."""
+    """Evaluation settings of labelled tasks."""
 
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
     """Decides verdicts and the order of rows."""

@@ -1,4 +1,4 @@
-"""Yes or no, on the test: does this person want this item?
+"""Evaluate yes-or-no interest on the test.
 
 In: a trained recommender, validation to learn from and the test. Out: how well each row answers, and what is known of the person alone.
 """
@@ -24,7 +24,7 @@ PROFILE = message("the person's attributes alone")
 
 @dataclass(frozen=True)
 class InterestQuestion:
-    """Who answers yes or no, from what.
+    """One model that answers yes or no.
 
     Attributes:
         name: In the report.

@@ -1,4 +1,4 @@
-"""Everything that is learned, in order.
+"""Select settings and weights on validation, then fit everything that is evaluated.
 
 In: histories before and in validation, content, and tables of members. Out: `FittedRecommenders`: a pool of fitted members and, over it,
 one row of weights for each recommender that will be judged.
@@ -36,7 +36,7 @@ WITHOUT_BANDS = message("Penchant, the same weights for everyone")
 
 
 class FitConfig(Settings):
-    """How the recommender is fitted."""
+    """Fit settings."""
 
     selection: SelectionConfig = SelectionConfig()
     """What is tried on validation."""
@@ -52,7 +52,7 @@ class FitConfig(Settings):
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """One recommender over the pool.
+    """One recommender over the member pool.
 
     Attributes:
         name: What reports call it.
@@ -70,7 +70,7 @@ class LeaderboardEntry:
 
 @dataclass(frozen=True)
 class FittedRecommenders:
-    """What was learned.
+    """The fitted members and the entries over them.
 
     Attributes:
         pool: Fitted members, those of baselines and arms included.
@@ -99,7 +99,7 @@ class FittedRecommenders:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Histories and truth of one moment: before validation, or before the test.
+    """Histories and truth of one moment: validation or test.
 
     Attributes:
         histories: What is known of every user.

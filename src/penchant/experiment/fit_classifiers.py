@@ -1,4 +1,4 @@
-"""Classifiers fitted, fused and chosen.
+"""Fit, fuse and select classifiers.
 
 In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and which fusion validation likes best.
 """
@@ -28,7 +28,7 @@ STACKING = "stacking"
 
 
 class ClassifierFitConfig(Settings):
-    """How classifiers are fitted and fused."""
+    """Fit settings of labelled tasks."""
 
     choose_by: Literal["auc", "accuracy", "macro_f1", "cross_entropy"] = "auc"
     """What settings, and the way of fusion, are chosen by on validation; auc needs no threshold."""
@@ -44,7 +44,7 @@ class ClassifierFitConfig(Settings):
 
 @dataclass(frozen=True)
 class FittedClassifiers:
-    """What came of one fit.
+    """The fitted classifiers.
 
     Attributes:
         members: Every classifier.

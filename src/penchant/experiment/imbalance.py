@@ -1,4 +1,4 @@
-"""Classes, and combinations of modalities, that are rare.
+"""Sample weights for rare classes and rare combinations of modalities.
 
 In: labels and presence of training samples. Out: how much each counts and how likely each is drawn.
 """
@@ -19,7 +19,7 @@ MAX_FACTOR = 20.0
 
 
 class ImbalanceConfig(Settings):
-    """What is done for the rare, in training only."""
+    """Settings for rare classes, in training only."""
 
     weights: Literal["none", "root", "balanced"] = "none"
     """How much a class counts: by its share; by one over the square root of it; all the same."""

@@ -1,4 +1,4 @@
-"""Is this person interested in this item, yes or no.
+"""A yes-or-no model of interest over member scores.
 
 In: members' scores of (user, item) pairs and which were wanted. Out: probabilities for pairs, learned on validation alone.
 """
@@ -27,7 +27,7 @@ MIN_DISLIKED = 0.15
 
 @dataclass(frozen=True)
 class InterestPairs:
-    """Users and items with an answer.
+    """Pairs of user and item with an answer.
 
     Attributes:
         user_index: (pairs,) row in the histories.

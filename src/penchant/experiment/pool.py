@@ -1,4 +1,4 @@
-"""Many weightings of the same members, ranked in one pass.
+"""The member pool: rank many weightings of the same members in one pass.
 
 In: fitted members, histories, and rows of weights. Out: one ranked list for each row and user, and scores of chosen pairs.
 Baselines, single members, ablations and the stack itself are all rows over one pool, so each member scores each user once.
@@ -23,7 +23,7 @@ from penchant.models.member import Member
 
 @dataclass
 class MemberPool:
-    """A pool of fitted members.
+    """The pool of fitted members.
 
     Attributes:
         members: Name to fitted member.

@@ -1,4 +1,4 @@
-"""Which members and which network, under a budget of time and memory.
+"""Search for members and a network under a budget of time and memory.
 
 In: train histories, content, a judge on validation, and the budget. Out: member tables and the reasons for them.
 The test is never seen here.
@@ -40,7 +40,7 @@ MIN_EVENTS, MIN_LENGTH = 2_000, 4.0
 
 
 class SearchConfig(Settings):
-    """How much may be spent on finding a good recommender."""
+    """Budget of the search."""
 
     budget_minutes: float = Field(10.0, gt=0)
     """Wall time for choosing and training, about; reading, encoding and measuring come on top."""
@@ -54,7 +54,7 @@ class SearchConfig(Settings):
 
 @dataclass
 class SearchResult:
-    """What was chosen.
+    """The members found, with the reasons.
 
     Attributes:
         tables: Members, lists to be tried on validation as everywhere.
@@ -239,7 +239,7 @@ def _final(found: SearchResult, table: dict[str, Any], seconds: float, epoch: fl
 
 
 class NetworkTrials:
-    """Networks tried on validation."""
+    """Trials of networks on validation."""
 
     def __init__(self, train: Histories, content: Content, judge: ValidationScorer, config: SearchConfig) -> None:
         self.train, self.content, self.judge, self.config = train, content, judge, config

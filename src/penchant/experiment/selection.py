@@ -1,4 +1,4 @@
-"""Settings chosen on validation.
+"""Select settings on validation.
 
 In: tables of members in which a list means "one of these". Out: the same tables with one value each, and the reasons.
 """
@@ -25,7 +25,7 @@ from penchant.models.factory import MemberTables, make_member
 
 
 class SelectionConfig(Settings):
-    """What may be tried on validation."""
+    """Limits of selection on validation."""
 
     max_events: int = 2_000_000
     """With more training events nothing is tried: the first value of every list is taken."""
@@ -35,7 +35,7 @@ class SelectionConfig(Settings):
 
 @dataclass(frozen=True)
 class ValidationScorer:
-    """Scores one fitted member by NDCG on validation users.
+    """NDCG of a weighting on validation users.
 
     Attributes:
         histories: Validation users before validation.

@@ -1,4 +1,4 @@
-"""Why an item has its score: exact contributions, the past events that speak for it, the share of each channel.
+"""Exact contributions to a score by event, channel and member.
 
 In: the stack's contributions to some scores of one user. Out: their sums by event, channel and member, and reasons. Python, the command
 line, the service, the studio and the report all ask `attribute`.

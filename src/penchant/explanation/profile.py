@@ -1,4 +1,4 @@
-"""What one person cares about, with the events that say so.
+"""User profiles: interests with the events behind them.
 
 In: a history, the catalog's attributes and topics, and the stack's contributions. Out: a `Profile` a person can read.
 """

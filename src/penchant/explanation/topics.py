@@ -1,4 +1,4 @@
-"""Groups of items that are alike in content, named by their own words.
+"""Topics: groups of items with similar content, named by their terms.
 
 In: fused item vectors and the catalog's text. Out: a topic for each item and a few words for each topic.
 """

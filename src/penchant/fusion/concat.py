@@ -1,4 +1,4 @@
-"""Fusion at the level of features: the channels side by side.
+"""Feature-level fusion by concatenation.
 
 In: embeddings of every channel. Out: one vector for each item; a missing channel gets no weight.
 """

@@ -1,4 +1,4 @@
-"""The contract of feature-level fusion: the embeddings of every channel in, one vector for each item out.
+"""The contract of feature-level fusion: embeddings of all channels in, one vector per item out.
 
 In: a `[fusion]` table. Out: the fusion it names, with checked settings.
 """

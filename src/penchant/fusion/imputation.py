@@ -1,4 +1,4 @@
-"""Missing content, filled in from neighbours.
+"""Impute missing content from neighbouring items.
 
 In: embeddings with holes, and a graph of items that share users or look alike. Out: the same embeddings, holes marked as filled.
 """

@@ -1,4 +1,4 @@
-"""Fusion at the level of decisions: many scores of one item become one.
+"""Decision-level fusion: the weighted sum of standardised scores.
 
 In: scores of several members for the same users. Out: z-scores on one scale, and non-negative weights fitted on validation, for
 everyone or for each band of history length.
@@ -24,7 +24,7 @@ FOLDS = 4
 
 
 class EnsembleConfig(Settings):
-    """How the weights of the stack are found."""
+    """Settings of the ensemble weights."""
 
     max_users: int = 3000
     """Validation users to fit on, evenly spaced; a dozen weights need no more."""
@@ -102,7 +102,7 @@ class StandardisedScores:
 
 @dataclass
 class Moments:
-    """All that the weights depend on, summed over users; its size does not grow with them.
+    """Sufficient statistics of the weights, summed over users; the size does not depend on their number.
 
     Attributes:
         gram: (members, members) sum of products of members' z-scores over open items.

@@ -1,4 +1,4 @@
-"""Fusion that is learned with the network it feeds.
+"""Fusion layers trained within a network.
 
 In: (items, modalities, dim), each modality already projected to one width, and which are there. Out: one vector an item.
 A modality that is missing gets no weight; it is never zeros taken for data.

@@ -1,1 +1,1 @@
-"""Language models on this machine: loading them, and what they write."""
+"""Language models on this machine: loading and generated text."""

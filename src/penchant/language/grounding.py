@@ -1,4 +1,4 @@
-"""What a language model wrote, held against what it was given.
+"""Check generated text against its source.
 
 In: a text and its source. Out: the sentences whose names and numbers stand in the source.
 """

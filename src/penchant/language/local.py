@@ -1,4 +1,4 @@
-"""Causal language models that run here.
+"""Causal language models on this machine.
 
 In: "smollm2", a hub id, or a folder. Out: a tokenizer and a network whose weights are all there, and a fingerprint of them.
 """

@@ -1,4 +1,4 @@
-"""Texts a model wrote once.
+"""Cache of generated texts.
 
 In: content hashes, texts and where they came from, batch by batch. Out: the same texts in any later run.
 """

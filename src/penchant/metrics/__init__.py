@@ -1,4 +1,4 @@
-"""Ranked lists and truth in, numbers with intervals out; no model is ever seen here."""
+"""Metrics with intervals from ranked lists and truth; never from a model."""
 
 from __future__ import annotations
 

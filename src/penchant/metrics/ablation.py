@@ -1,4 +1,4 @@
-"""Which modality pays for itself.
+"""Value of each modality from an ablation.
 
 In: one arm for each set of channels (per-user metrics, cost), each fitted without the others. Out: `Ablation`, and gains by group of users.
 """

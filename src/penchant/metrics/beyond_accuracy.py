@@ -1,4 +1,4 @@
-"""What the lists do besides being right: how many items they show, how unknown, how different, how evenly.
+"""Metrics beyond accuracy: coverage, novelty, diversity, inequality.
 
 In: ranked item rows (users, K), training popularity, item vectors. Out: `BeyondAccuracy`, four numbers for one recommender.
 """

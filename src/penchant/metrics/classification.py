@@ -1,4 +1,4 @@
-"""How well classes are told apart.
+"""Classification metrics with intervals.
 
 In: labels, and each row's probabilities and answers on samples nobody learned from. Out: `ClassificationResults`. Units (speakers, patients), not
 samples, are drawn again for intervals.

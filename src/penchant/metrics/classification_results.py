@@ -1,4 +1,4 @@
-"""What is known of how well classes are told apart, by one modality and by several.
+"""Results of a classification: per row, per class, costs, review load.
 
 In: what each row said of samples nobody learned from (`ClassifierAnswers`). Out, from `judging`: `ClassificationResults`: scores with paired intervals, the
 confusion matrix, curves, calibration, costs, and what is left to a person.
@@ -20,7 +20,7 @@ METRICS = ("accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_reca
 
 @dataclass(frozen=True)
 class ClassifierAnswers:
-    """What one row said of the test samples.
+    """Answers of one row on the test samples.
 
     Attributes:
         probability: (repeats, samples, classes); more than one repeat where folds were drawn anew.
@@ -102,7 +102,7 @@ class CostCurve:
 
 @dataclass(frozen=True)
 class ReviewLoad:
-    """What is left to a person.
+    """Share and accuracy of the answers left to human review.
 
     Attributes:
         share: Samples a person is asked about.
@@ -117,7 +117,7 @@ class ReviewLoad:
 
 @dataclass(frozen=True)
 class ClassificationResults:
-    """Everything a report shows of one classification.
+    """All results of one classification.
 
     Attributes:
         classes: Names; of two, the last is the positive one unless `positive` says otherwise.

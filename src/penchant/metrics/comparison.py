@@ -1,4 +1,4 @@
-"""Who is ahead, and by how much.
+"""The leaderboard: recommenders compared with paired intervals.
 
 In: one table of per-user metrics for each recommender, its role, its cost. Out: a `Leaderboard`: intervals, and differences from the best baseline.
 """
@@ -20,7 +20,7 @@ ROLES = ("ours", "member", "ablation", "baseline")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one recommender costs.
+    """Cost of one recommender.
 
     Attributes:
         seconds: To encode and learn, once.
@@ -33,7 +33,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One recommender.
+    """One recommender of the leaderboard.
 
     Attributes:
         name: The recommender.

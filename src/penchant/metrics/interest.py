@@ -1,4 +1,4 @@
-"""How well "is this user interested in this item?" is answered.
+"""Binary metrics of yes-or-no interest.
 
 In: a label, a probability and a group (the user) for each pair. Out: `InterestResults`: scores, curves, calibration, an AUC with its interval.
 The threshold and the calibration are fitted on validation pairs and only applied to test pairs.
@@ -41,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether a probability of .7 comes true 7 times in 10.
+    """Reliability of probabilities: predicted against observed rate.
 
     Attributes:
         probability: Mean probability of each bin.
@@ -58,7 +58,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class InterestResults:
-    """Everything the report shows of one recommender's yes and no.
+    """Results of one recommender on the yes-or-no question.
 
     Attributes:
         name: The recommender.

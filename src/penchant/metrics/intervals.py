@@ -1,4 +1,4 @@
-"""How sure a number is, and whether two numbers differ.
+"""Bootstrap intervals and paired differences.
 
 In: one number for each user and recommender. Out: means, paired differences, 95 % intervals, and the words for them.
 Users are drawn again with replacement; the same draws serve every column, so all comparisons are paired.
@@ -31,7 +31,7 @@ BATCH_CELLS = 4_000_000
 
 
 class IntervalConfig(Settings):
-    """How intervals are made."""
+    """Settings of intervals."""
 
     resamples: int = 2000
     """How often the users are drawn again."""

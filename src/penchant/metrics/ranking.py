@@ -1,4 +1,4 @@
-"""How much of what people chose was in their lists, and how high.
+"""Ranking metrics.
 
 In: ranked item rows (users, K) and the true items of each user. Out: one number for each user, metric and k; means come later.
 A true item is any with a positive weight; it counts once, however often it was touched.

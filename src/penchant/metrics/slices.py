@@ -1,4 +1,4 @@
-"""Where the number comes from: the same metric over kinds of users and kinds of true items.
+"""Metrics over groups of users and of true items.
 
 In: one number for each user, or ranked lists and truth, and labels. Out: rows with a count, a mean, and the paired difference to the baseline.
 Labels are computed by the caller from training data only.

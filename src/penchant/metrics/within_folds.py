@@ -1,4 +1,4 @@
-"""Rankings that are only compared within one fit.
+"""Ranking metrics compared within one fit only.
 
 In: labels, scores, and which fit gave each score. Out: areas over the pairs of one fit, and ranks that can be laid side by side.
 

@@ -1,4 +1,4 @@
-"""Recommenders: histories in, scores out."""
+"""Recommendation models, the members of an ensemble: histories in, scores out."""
 
 from __future__ import annotations
 

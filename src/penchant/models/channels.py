@@ -1,4 +1,4 @@
-"""Content channels as the members read them.
+"""Content channels as members read them.
 
 In: `Content`. Out: one channel by name, centred unit rows, and graphs of nearest items.
 """

@@ -1,4 +1,4 @@
-"""What items are, whoever touched them.
+"""Members that read content: nearest neighbours and kernel regression.
 
 In: histories and embeddings. Out: members that score an item nobody has touched yet.
 """
@@ -170,7 +170,7 @@ class ContentRegressionConfig(ItemToItemConfig):
 
 
 class ContentRegression(ItemToItem[ContentRegressionConfig]):
-    """Who would touch an item, predicted from its content.
+    """Kernel ridge regression from content to the users of an item.
 
     Kernel ridge regression over the items somebody touched: with X the interactions, Z the channels' centred unit rows side by
     side (K = Z Z^T is the weighted sum of their cosines), matrix = (X^T X + mu I)^-1 X^T X (K_ww + lambda I)^-1 K_w. The left

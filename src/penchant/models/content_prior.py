@@ -1,4 +1,4 @@
-"""How an item is taken by people in general, predicted from its content.
+"""An item's general popularity, predicted from its content.
 
 In: likes and dislikes of all users, and content. Out: the same score of an item for everyone, also of one nobody has met.
 """

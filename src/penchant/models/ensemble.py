@@ -1,4 +1,4 @@
-"""Members that vote: decision-level fusion with exact evidence.
+"""The ensemble: weighted sum of members with exact contributions.
 
 In: fitted members and one non-negative weight each. Out: scores, ranked lists, and the terms every score is the sum of.
 """

@@ -1,4 +1,4 @@
-"""A network over two graphs: items that share users, and items alike in content.
+"""A graph network over items that share users and items with similar content.
 
 In: histories and content. Out: item vectors smoothed over both graphs; a person is the sum of what they touched.
 """

@@ -42,7 +42,7 @@ class EASEConfig(ItemToItemConfig):
 
 
 class EASE(ItemToItem[EASEConfig]):
-    """Ridge regression of every item on all others, diagonal forbidden.
+    """Ridge regression of every item on all others with zero diagonal.
 
     With `content_weight`, every content dimension is one more "user" who touched the items by their value in it, so that
     items alike in content support each other and an item nobody touched still has a column.

@@ -1,4 +1,4 @@
-"""The contract of a recommender: histories in, scores out.
+"""The contract of a member: histories in, scores out.
 
 In: `Histories` and `Content` to learn from. Out: a score for every item, for any history, seen in training or not.
 """
@@ -19,7 +19,7 @@ from penchant.core.schema import Content, Histories
 
 
 class Member(ABC, Generic[SettingsT_co]):
-    """One recommender of the stack.
+    """Base class of ensemble members.
 
     A member never sees a user id, so a person it has never met is scored from what they did. A member that reads content
     scores items nobody has touched. `arrays` and `restore` are its whole state: no pickle.

@@ -1,4 +1,4 @@
-"""Items touched by the same people.
+"""Neighbourhood models over items that share users.
 
 In: histories. Out: top-k item-to-item matrices, sparse, so they fit any catalog.
 """
@@ -28,7 +28,7 @@ class ItemKNNConfig(ItemToItemConfig):
 
 
 class ItemKNN(ItemToItem[ItemKNNConfig]):
-    """Cosine similarity of item columns, shrunk where few people met both.
+    """Cosine similarity of item columns, shrunk where few users have both.
 
     similarity(i, j) = both / (i's users ** a x j's users ** b); a = b = 0.5 is the cosine. The nearest are chosen by it, then
     each is multiplied by both / (both + shrinkage): shrinking first chose worse neighbours (MovieLens-1M).
@@ -73,7 +73,7 @@ class RP3betaConfig(ItemToItemConfig):
 
 
 class RP3beta(ItemToItem[RP3betaConfig]):
-    """Random walk item -> user -> item, popularity held back by beta.
+    """Random walk item -> user -> item, popularity damped by beta.
 
     Source: Paudel et al., Updatable, accurate, diverse, and scalable recommendations, TiiS 2017.
     """

@@ -1,4 +1,4 @@
-"""What everybody likes, lately.
+"""Popularity, optionally with a half-life.
 
 In: histories. Out: the same score of an item for every user, a prior with no terms.
 """
@@ -29,7 +29,7 @@ class PopularityConfig(Settings):
 
 
 class Popularity(Member[PopularityConfig]):
-    """log(1 + welcome events of the item), newer events counting more where a half-life is given.
+    """log(1 + positive events of the item), newer events with more weight if a half-life is given.
 
     Dislikes are left out, so an item many people argue about is not held back.
     """

@@ -1,4 +1,4 @@
-"""Networks that read a history in order: what comes next?
+"""Networks over ordered histories: next-item prediction.
 
 In: histories and content. Out: a member whose item tokens are fused content plus a droppable id part, read by any backbone.
 """

@@ -1,4 +1,4 @@
-"""What comes next, by regression on what came before.
+"""Regression from the decayed past to the decayed future of each event.
 
 In: histories in order. Out: a dense items x items matrix that maps the recent past to the near future.
 """

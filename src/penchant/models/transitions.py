@@ -1,4 +1,4 @@
-"""What people do next.
+"""Item-to-item transitions within a window.
 
 In: histories in order. Out: a directed item-to-item matrix, read mostly from the end of a history.
 """

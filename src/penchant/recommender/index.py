@@ -1,4 +1,4 @@
-"""Nearest vectors, exact as long as that is fast.
+"""Nearest-neighbour index: exact for small catalogs, approximate for large ones.
 
 In: unit rows. Out: the k nearest of a query; beyond `EXACT_UP_TO` rows by FAISS, with its recall against exact search measured.
 """

@@ -1,4 +1,4 @@
-"""What can be asked of a list of recommendations, and what it holds.
+"""Requests for recommendation lists, and the lists.
 
 In: options and edits, checked. Out: `ListRequest` for `Recommender.recommend_many`, `RecommendationList` as its answer.
 """

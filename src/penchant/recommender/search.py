@@ -1,4 +1,4 @@
-"""Items that are alike, and items that match words, a picture or a sound.
+"""Similar items, and items that match text, an image or audio.
 
 In: a catalog with its channels. Out: items, nearest first, with their cosines; without channels, by behaviour.
 """

@@ -1,4 +1,4 @@
-"""The report's findings as plain sentences.
+"""Conclusions of a report in plain sentences.
 
 In: a leaderboard, an ablation, a judged yes-or-no, and a language. Out: sentences with their intervals.
 """

@@ -1,4 +1,4 @@
-"""What the report calls metrics, counts, steps and arms.
+"""Names of metrics, counts, steps and arms in the report.
 
 In: an internal name ("macro_f1"). Out: its label in the reader's language. A name that is not here is the reader's own and stays as it is.
 """

@@ -1,4 +1,4 @@
-"""What was held back and what a person must judge, as one page on which no picture is shown as it is.
+"""The page of held-back and doubtful images; no image is shown unblurred.
 
 In: judged pictures, each already blurred. Out: report.html (one file, no network, no script), report.md and report.json.
 """

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: as many digits as are known, an interval always beside its mean.
+"""Number formats: digits by precision, intervals beside means.
 
 In: numbers, intervals, differences. Out: short text; a missing number is an en dash.
 """

@@ -1,4 +1,4 @@
-"""Plots as inline SVG, drawn without a plotting library.
+"""Plots as inline SVG.
 
 In: means, intervals, shares, curves. Out: safe markup; colours come from the page's style sheet by class name.
 Row plots place marks in per cent of the width, so text keeps its size on a narrow screen.

@@ -1,4 +1,4 @@
-"""One page that a sceptic can read offline.
+"""The report: one page that works offline.
 
 In: `ReportData`, everything measured in one run. Out: report.html (one file, no network, no script), report.json and report.md.
 Titles and names may be hostile: all text is escaped, and the page's own policy forbids scripts and outside addresses.

@@ -1,4 +1,4 @@
-"""Pictures and sounds small enough to live inside a page.
+"""Images and sounds reduced to fit inside a page.
 
 In: a path or bytes, which may be anything. Out: a `data:` address, or none where the content is unreadable or too large.
 """

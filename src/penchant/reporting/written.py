@@ -1,4 +1,4 @@
-"""A report on disk, as Python and a notebook show it.
+"""A written report, for Python and notebooks.
 
 In: the folder of a result written by `penchant run`. Out: the paths of its report, the values in it, and the page inside a notebook.
 """

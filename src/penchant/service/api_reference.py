@@ -1,4 +1,4 @@
-"""The API's reference as one plain page.
+"""The API reference as one HTML page.
 
 In: the OpenAPI description. Out: HTML without a script, readable offline and under the page's own security policy.
 """

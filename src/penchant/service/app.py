@@ -1,4 +1,4 @@
-"""The service over HTTP.
+"""The HTTP application.
 
 In: requests under `/v1`. Out: JSON, or a problem with what, where, fix; `/docs` shows all of it.
 """

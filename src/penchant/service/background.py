@@ -1,4 +1,4 @@
-"""What goes on behind the answers: new items, a new bundle, refits after erasures.
+"""The background worker: new items, new bundles, refits after erasures.
 
 In: the store's waiting items and due erasures, the bundle's folder. Out: a newer model in the service, swapped in whole.
 """
@@ -33,7 +33,7 @@ MIN_SHARED = 0.5
 
 
 class BackgroundWorker:
-    """Looks after one service.
+    """The background worker of one service.
 
     Args:
         service: Whose model it renews.

@@ -1,4 +1,4 @@
-"""Calls that arrive while one is being answered are answered together.
+"""Group commit of writes and micro-batching of reads.
 
 In: calls from many threads, or of one event loop. Out: each call's own answer, from one run over all that waited.
 """

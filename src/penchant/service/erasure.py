@@ -1,4 +1,4 @@
-"""Forgetting a person, and proving it.
+"""Erase a user, and verify the erasure.
 
 In: an id. Out: at once nothing of them in store, caches and histories; after a refit nothing in the model either; a signed receipt.
 
@@ -106,7 +106,7 @@ def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]
 
 @dataclass(frozen=True)
 class ErasureCheck:
-    """Whether everybody who was erased is gone.
+    """Whether every erased user is gone.
 
     Attributes:
         num_erased: Erasures on record.

@@ -1,4 +1,4 @@
-"""Fetching a file from an address somebody else chose.
+"""Fetch a file from an address given in a request.
 
 In: an address, and the hosts that are allowed. Out: bytes; private networks are never reached, whatever a name resolves to.
 """

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json with our three parts.
+"""Errors as RFC 9457 problem+json.
 
 In: whatever an endpoint raised. Out: a status and what is wrong, where, how to mend it; never a trace, never another's data.
 """

@@ -1,4 +1,4 @@
-"""What goes over the wire.
+"""Request and response schemas of the API.
 
 In: JSON and query strings. Out: checked requests; and the shapes of the answers, which OpenAPI shows.
 """
@@ -25,7 +25,7 @@ class ApiModel(BaseModel):
 
 
 class EventIn(ApiModel):
-    """Something a person did."""
+    """One event."""
 
     user_id: Id
     """Who."""
@@ -73,7 +73,7 @@ class SessionIn(ListIn):
 
 
 class EditIn(ApiModel):
-    """What a person says about one of their interests."""
+    """A user's edit of one interest."""
 
     name: Name
     """"item", or the name of an interest as the profile shows it (an attribute, "topic")."""
@@ -86,7 +86,7 @@ class EditIn(ApiModel):
 
 
 class ProfilePatch(ApiModel):
-    """A person's own edits."""
+    """A user's edits."""
 
     edits: Annotated[list[EditIn], Field(min_length=1, max_length=200)]
 
@@ -119,7 +119,7 @@ class FileIn(MediaIn):
 
 
 class PredictIn(ApiModel):
-    """Content to be judged: what the task learned from, or a part of it."""
+    """Content to classify: the inputs of the task, or a part of them."""
 
     text: Prose | Annotated[dict[Name, Prose], Field(min_length=1, max_length=50)] | None = None
     """Words; where the task reads several columns of them, column to words."""
@@ -182,7 +182,7 @@ class ItemIn(ApiModel):
 
 
 class ItemState(ApiModel):
-    """Where an item stands."""
+    """Status of an item."""
 
     item_id: str
     status: Literal["waiting", "ready", "failed", "withdrawn"]

@@ -1,4 +1,4 @@
-"""Who may ask for what, and how often.
+"""API keys, scopes, rate limits and the service secret.
 
 In: `Authorization: Bearer KEY`. Out: the key's scopes, or a refusal. Secrets are kept as hashes alone and compared in constant time.
 """
@@ -46,7 +46,7 @@ def _digest(secret: str) -> str:
 
 
 class ApiKeys:
-    """The keys of a store, read again whenever the store's world changes.
+    """The API keys of a store, read again when the store changes.
 
     Args:
         store: Where the keys are.

@@ -1,4 +1,4 @@
-"""The service as a process, or several.
+"""Start the service in one or several processes.
 
 In: a bundle and where to listen. Out: a server that runs until it is told to stop, and then finishes what it began.
 """

@@ -1,4 +1,4 @@
-"""Everything the service can do, without HTTP.
+"""The service without HTTP.
 
 In: requests that were checked. Out: answers; what was changed is in the store before the answer is given.
 """
@@ -53,7 +53,7 @@ logger = logging.getLogger("penchant.service")
 
 
 class ServiceConfig(Settings):
-    """How the service runs."""
+    """Service settings."""
 
     bundle: Path
     """Folder written by `penchant run`; a new bundle moved to this place is taken over without a stop."""
@@ -97,7 +97,7 @@ class ServiceConfig(Settings):
 
 @dataclass(frozen=True)
 class ServingSnapshot:
-    """What answers at this moment; replaced as a whole, never changed.
+    """The serving snapshot: immutable, replaced as a whole.
 
     Attributes:
         recommender: The model.
@@ -115,7 +115,7 @@ class ServingSnapshot:
 
 
 class Service:
-    """A bundle, a store, and what lies between them.
+    """A recommender, a store, and what connects them.
 
     Raises:
         ConfigError: The store cannot be opened, or its secret is another's.

@@ -1,4 +1,4 @@
-"""What must not be lost: events, people's own edits, items, erasures and keys.
+"""The durable store: events, edits, items, erasures and keys.
 
 In: an address, `sqlite:///file` or `postgresql://...`. Out: a `Store` that several processes may share. What a method changed
 is on disk when it returns.
@@ -34,7 +34,7 @@ FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 
 
 class ConflictError(PenchantError):
-    """Somebody else changed it in the meantime."""
+    """The record was changed in the meantime."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class StoredKey:
 
 
 class Store:
-    """The truth behind every cache.
+    """The durable store behind every cache.
 
     SQLite syncs each commit to disk (`synchronous=FULL`) and overwrites what is deleted (`secure_delete`).
     """

@@ -1,4 +1,4 @@
-"""The tables of the store.
+"""Tables of the store.
 
 In: nothing. Out: SQLAlchemy tables that SQLite and PostgreSQL both hold; `migrations/` makes them.
 """

@@ -1,4 +1,4 @@
-"""Labelled tasks beside the interest bundle: mood, moderation, health.
+"""Classifiers of labelled tasks beside the recommender.
 
 In: content that comes with a request. Out: what `penchant predict` says of it; the content is looked at and forgotten.
 """

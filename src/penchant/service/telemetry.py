@@ -1,4 +1,4 @@
-"""What the operator sees, and what guards every request.
+"""Metrics, logs, and the middleware around every request.
 
 In: requests passing by. Out: Prometheus metrics, one JSON line for each request, limits kept, security headers. Neither metrics nor
 logs hold an id of a person or item: the route's pattern stands for its path, so there is nothing to erase.

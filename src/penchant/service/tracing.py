@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, where somebody asked for them.
+"""OpenTelemetry spans.
 
 In: requests passing by, and the address of a collector. Out: a span for each request with its id, route, method and status; never its path,
 query, headers or body, which hold ids of people.

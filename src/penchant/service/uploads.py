@@ -1,4 +1,4 @@
-"""Pictures and sounds that come with a request.
+"""Images and sounds uploaded with a request.
 
 In: `MediaIn`: bytes in base64, a file below an allowed folder, or an address on an allowed host. Out: a file named by its content.
 """

@@ -1,4 +1,4 @@
-"""Hot people: a bounded cache in front of the store, never the truth.
+"""The user state cache: bounded, in front of the store.
 
 In: a person's id, and the versions the store gives for it. Out: their history, edits and scores, computed anew whenever a
 version changed, by whichever process.
@@ -19,7 +19,7 @@ from penchant.recommender.lists import Edit
 
 @dataclass(frozen=True)
 class StateVersion:
-    """What a cached answer depends on; two are equal only if nothing changed.
+    """Version of a cached state; equal only if nothing changed.
 
     Attributes:
         person: The store's version of the person's events and edits; None where it holds nothing.
@@ -32,7 +32,7 @@ class StateVersion:
 
 @dataclass(frozen=True)
 class UserState:
-    """One person, as of some moment.
+    """State of one user as of one moment.
 
     Attributes:
         marks: Which moment.
@@ -52,7 +52,7 @@ class UserState:
 
 
 class UserStateCache:
-    """The people asked for last.
+    """The most recently requested users.
 
     Args:
         max_bytes: Memory they may take; the one not asked for longest goes first.

@@ -1,1 +1,1 @@
-"""The studio: a page over the service for people who want to see what it knows and why."""
+"""The studio: web pages over the service."""

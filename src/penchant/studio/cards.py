@@ -1,4 +1,4 @@
-"""An item as the page shows it.
+"""Item cards.
 
 In: rows of a recommender. Out: cards with a title, whether there is a picture and a sound, and one line of facts.
 """

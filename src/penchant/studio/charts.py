@@ -1,4 +1,4 @@
-"""Every chart of the page, as Vega-Lite.
+"""Charts as Vega-Lite specifications.
 
 In: plain rows and words. Out: specifications without colours of their own: "@accent" and the like are read from the style sheet when a chart
 is drawn, so that a chart follows the theme.

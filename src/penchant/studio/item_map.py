@@ -1,4 +1,4 @@
-"""The catalog as a map: each topic is an island, items that are alike lie near each other on it, islands that are alike near each other.
+"""The item map: topics as islands, similar items near each other.
 
 In: the fused vectors and topics of a recommender. Out: two coordinates for each item, and a sample small enough to draw. Seconds for a
 million items, once for each model.

@@ -1,4 +1,4 @@
-"""One item as the page shows it.
+"""The item page.
 
 In: an item's row. Out: its own words and facts, how alike its neighbours are in each modality, and who likes it: counts by kind of person,
 and nobody's id.

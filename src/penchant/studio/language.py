@@ -1,4 +1,4 @@
-"""What the studio calls modalities, columns, kinds of events and the places of a slider.
+"""Translated names of modalities, columns, event kinds and slider positions.
 
 In: names that the bundle and the events give. Out: their labels in the reader's language; a name of the reader's own stays as it is.
 """

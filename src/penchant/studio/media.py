@@ -1,4 +1,4 @@
-"""Pictures and sounds of the catalog, for the page.
+"""Images and sounds of the catalog for the pages.
 
 In: an item and a modality. Out: a file below the catalog's media folder (or below the uploads, for an item that came later); pictures
 shrunk and written anew, so that nothing of the original file but its pixels reaches a browser.

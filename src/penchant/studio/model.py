@@ -1,4 +1,4 @@
-"""What the run measured, as the page shows it.
+"""The model page: leaderboard, modality values, slices.
 
 In: `report/report.json` of the bundle. Out: rows of the league, of what each modality is worth, and of the slices; and the report itself.
 """

@@ -1,4 +1,4 @@
-"""How the service does right now, and whether the world is still the one it learned from.
+"""The operations page: load, latency, drift.
 
 In: the service's own counters, and the latest events of some people. Out: totals, times by route, and the drift of what people choose.
 """
@@ -116,7 +116,7 @@ def _add(times: RouteLatency, name: str, labels: dict[str, str], value: float) -
 
 @dataclass(frozen=True)
 class Drift:
-    """How far what people choose now is from what the model learned from.
+    """Distance between recent events and the training events.
 
     Attributes:
         stability: Population stability index over the topics; 0 is no change.
@@ -141,7 +141,7 @@ class Drift:
 
 
 class DriftMonitor:
-    """Measures the drift now and then."""
+    """Measures drift periodically."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Who looks at the page: their language, their theme, what their key allows.
+"""The page context: language, theme and scopes of a request.
 
 In: a request with its cookies. Out: a `PageContext`; or a refusal, with the same scopes as the API. A change is taken only from the page itself.
 """
@@ -25,7 +25,7 @@ YEAR_SECONDS = 31_536_000
 
 @dataclass(frozen=True)
 class PageContext:
-    """One request's person at the screen.
+    """Language, theme and scopes of one request.
 
     Attributes:
         request: What they asked for.

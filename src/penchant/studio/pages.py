@@ -1,4 +1,4 @@
-"""The studio's addresses.
+"""Routes of the studio.
 
 In: a browser's requests. Out: pages, pieces of them for htmx, pictures and sounds. All answers come from the `Service` with the scopes of the
 API; a change is taken only from the page itself.

@@ -1,4 +1,4 @@
-"""One person as the page shows them.
+"""The user page.
 
 In: a user id and what was on the screen before. Out: their list with reasons and what moved in it, their interests with the place of each
 slider, their latest events, and their map.
@@ -32,7 +32,7 @@ LEVELS = {-2: "never", -1: "less", 0: "reset", 1: "more", 2: "pin"}
 
 @dataclass(frozen=True)
 class ListRow:
-    """One row of the list.
+    """One row of a list.
 
     Attributes:
         item: What.

@@ -1,4 +1,4 @@
-"""Tables without damage, and a count of everything that was mended, masked, dropped or only noticed.
+"""Clean the tables of a dataset, and count everything repaired, masked, dropped or observed.
 
 In: a `Dataset` as it was read. Out: the same `Dataset`, clean, with one `Finding` for each check that found something.
 """
@@ -25,7 +25,7 @@ EVENT_MEDIA = ("image", "audio")
 
 
 class CleanConfig(Settings):
-    """What is repaired or dropped before anything is learned."""
+    """Cleaning settings."""
 
     events: EventCleaningConfig = EventCleaningConfig()
     """Which events are dropped."""

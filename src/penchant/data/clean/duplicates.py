@@ -1,4 +1,4 @@
-"""Pictures that show the same thing.
+"""Duplicate and near-duplicate images.
 
 In: 64-bit perceptual hashes and tiny thumbnails. Out: a group number for each picture; alone in its group means unique.
 """

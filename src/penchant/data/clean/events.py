@@ -1,4 +1,4 @@
-"""Events that somebody did, at a time a clock could show.
+"""Clean events: duplicates, impossible times, automated users.
 
 In: the table of events and the catalog. Out: the events worth learning from, and what the others were.
 """
@@ -18,7 +18,7 @@ from penchant.data.findings import MAX_EXAMPLES, found
 
 
 class EventCleaningConfig(Settings):
-    """Which events are dropped, and which only lose their time."""
+    """Cleaning settings of events."""
 
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
     """An event before this has no believable time: its time becomes unknown."""

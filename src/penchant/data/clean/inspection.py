@@ -1,4 +1,4 @@
-"""Every media file opened once before anything is learned from it.
+"""Inspect every media file once before training.
 
 In: a column of media paths. Out: the same column with unusable files made null, and what was wrong with which.
 """

@@ -1,4 +1,4 @@
-"""What can be measured of a media file without learning anything; pictures and sounds are measured once, then remembered.
+"""Facts measured on media files; measured once and cached.
 
 In: paths below a folder. Out: one row of `FACTS` for each, read from a cache where the file has not changed, and what was noticed.
 """

@@ -1,4 +1,4 @@
-"""Text in one form.
+"""Normalise text.
 
 In: raw text columns. Out: NFKC text without markup or damage, and where each kind of damage was.
 """

@@ -1,4 +1,4 @@
-"""Labelled content without damage.
+"""Clean labelled samples.
 
 In: `Samples` as they were read. Out: the same, words in one form, every file opened once, labels untouched, and what was found.
 """

@@ -1,4 +1,4 @@
-"""Text columns without damage.
+"""Clean text columns.
 
 In: a table and the names of its text columns. Out: the table with every text in one form, and what was mended, emptied or said twice.
 """

@@ -1,1 +1,1 @@
-"""Known layouts, each brought to the three tables."""
+"""Converters of known data formats to the three tables."""

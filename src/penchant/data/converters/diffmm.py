@@ -1,4 +1,4 @@
-"""Published splits with vectors beside them (DiffMM's TikTok and Amazon Baby).
+"""Published splits with precomputed features (DiffMM's TikTok and Amazon Baby).
 
 In: interactions.csv.gz with a `split` column, and `.npy` rows in item order. Out: a `Dataset` whose catalog has every row.
 """

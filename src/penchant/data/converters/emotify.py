@@ -1,4 +1,4 @@
-"""Emotify: clips of music and how listeners took them.
+"""Emotify: music clips and listener reactions.
 
 In: interactions.csv, items.csv and a folder of clips. Out: a `Dataset` of likes, dislikes and neither, without times.
 """

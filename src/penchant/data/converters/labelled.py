@@ -1,4 +1,4 @@
-"""Public labelled data sets, each as it is published.
+"""Public labelled data sets in their published formats.
 
 In: the folder of one data set. Out: `Samples`; columns that give the label away are not among the content.
 """

@@ -1,4 +1,4 @@
-"""MMRec's folders.
+"""Folders in the format of MMRec.
 
 In: one `.inter` with `x_label`, and `.npy` rows in item order. Out: a `Dataset` whose catalog has every row.
 """

@@ -1,4 +1,4 @@
-"""MovieLens in its official layouts, and with plots and posters beside it.
+"""MovieLens in its official formats, and with plots and posters.
 
 In: a folder as GroupLens publishes it. Out: a `Dataset`.
 """

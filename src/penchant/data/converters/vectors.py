@@ -1,4 +1,4 @@
-"""Arrays beside a data set whose row i belongs to item i.
+"""Arrays whose row i belongs to item i.
 
 In: a folder with `.npy` files. Out: how many rows each has, and a catalog that has every row.
 """

@@ -1,4 +1,4 @@
-"""What a data set is like, and what in it would hurt most.
+"""Examine a data set: its statistics and its most harmful problems.
 
 In: a `Dataset` and, if there is one, its `Split`. Out: a `Diagnosis` to print or to write as JSON.
 """

@@ -1,4 +1,4 @@
-"""How large a data set is, whom its content reaches, and how its events are spread.
+"""Statistics of a data set: size, content coverage, distribution of events.
 
 In: a `Dataset`. Out: counts, spans and shares, for the doctor to print and to judge.
 """
@@ -39,7 +39,7 @@ class DatasetSizes:
 
 @dataclass(frozen=True)
 class ContentCoverage:
-    """How many items one modality reaches.
+    """Number of items with one modality.
 
     Attributes:
         modality: "text", "image", ...
@@ -58,7 +58,7 @@ class ContentCoverage:
 
 @dataclass(frozen=True)
 class PopularityProfile:
-    """How unequally events fall on items.
+    """Distribution of events over items.
 
     Attributes:
         gini: 0 when every item of the catalog has the same number, near 1 when one has them all.

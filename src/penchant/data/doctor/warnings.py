@@ -1,4 +1,4 @@
-"""What in a data set would hurt most, in a few sentences.
+"""Data warnings: the most harmful problems of a data set, worded.
 
 In: the facts of a diagnosis. Out: at most five concerns, worst first, each with its number and its mend.
 """
@@ -17,7 +17,7 @@ MAX_CONCERNS = 5
 
 @dataclass(frozen=True)
 class DataWarning:
-    """One thing that would hurt.
+    """One data warning.
 
     Attributes:
         weight: How much, 0 to 1: 1 makes every number wrong, .5 costs much of what could be gained, below .05 is left out.

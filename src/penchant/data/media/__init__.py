@@ -1,4 +1,4 @@
-"""The one door to media files: paths that stay inside, pictures, sound, video, meshes and signals in one known form.
+"""The only access to media files: paths stay inside their folder; images, audio, video, meshes and signals come in one known form.
 
 In: a folder, a path below it, and limits. Out: an sRGB picture, mono samples at one rate, an opened video, a mesh, a signal;
 or a `MediaError` that names the file.

@@ -1,4 +1,4 @@
-"""Readings of any rate on an even time axis.
+"""Resample readings of any rate to a regular time axis.
 
 In: readings with their times. Out: one row for each time of the axis, and which are known.
 """
@@ -24,7 +24,7 @@ Readings: TypeAlias = Float32[np.ndarray, "times channels"]
 
 
 class AlignmentConfig(Settings):
-    """How one stream is brought to the axis."""
+    """Resampling of one stream."""
 
     method: Method = "interpolate"
     """interpolate: a line between neighbours (sensors). window: mean of what falls into one step (fast streams made slow).

@@ -1,4 +1,4 @@
-"""A sound nobody vouches for, decoded.
+"""Decode untrusted audio.
 
 In: a path and limits. Out: mono samples at one rate, cut at a longest length; or a `MediaError` that names the file.
 """
@@ -26,7 +26,7 @@ SOUND_CONTAINERS = (
 
 @dataclass(frozen=True)
 class AudioClip:
-    """What a file holds, mixed to mono at its own rate.
+    """Decoded audio, mixed to mono at its own rate.
 
     Attributes:
         samples: (samples,) float32, as stored: not resampled, not made louder; cut at `max_seconds`.

@@ -1,4 +1,4 @@
-"""Training samples made a little different each time they are seen; validation and test never come here.
+"""Augmentation of training samples; validation and test are never augmented.
 
 In: one sample's picture, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
 """
@@ -17,14 +17,14 @@ from penchant.core.config import Settings
 
 
 class TextAugmentationConfig(Settings):
-    """How words change."""
+    """Text augmentation."""
 
     deletion: float = Field(0.1, ge=0, lt=1)
     """Chance of each word to be left out; one word always stays."""
 
 
 class ImageAugmentationConfig(Settings):
-    """How pictures change."""
+    """Image augmentation."""
 
     min_area: float = Field(0.6, gt=0, le=1)
     """The least part of the picture a crop shows."""
@@ -46,7 +46,7 @@ class AudioAugmentationConfig(Settings):
 
 
 class SignalAugmentationConfig(Settings):
-    """How sensor readings change."""
+    """Signal augmentation."""
 
     jitter: float = Field(0.05, ge=0)
     """Noise, in standard deviations of each channel."""

@@ -1,4 +1,4 @@
-"""Decode untrusted pictures.
+"""Decode untrusted images.
 
 In: a path and limits. Out: RGB in sRGB, upright, on white; or a `MediaError` that names the file.
 """

@@ -1,4 +1,4 @@
-"""What a media file may be before anyone decodes it.
+"""Limits for media files, checked before decoding.
 
 In: a folder, a path below it, and limits. Out: a path that stays inside and a file of bearable size; or the error that says why not.
 """
@@ -23,7 +23,7 @@ SIGNAL_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".npy")
 
 
 class MediaLimits(Settings):
-    """How big and how long one file may be."""
+    """Limits of one media file."""
 
     max_pixels: int = Field(50_000_000, ge=1)
     """A picture with more pixels is refused from its header alone, before any memory is taken."""

@@ -1,4 +1,4 @@
-"""A 3-D shape nobody vouches for, loaded.
+"""Load untrusted 3-D meshes.
 
 In: a path and limits. Out: vertices and triangles, bounded in size; or a `MediaError` that names the file.
 """

@@ -1,4 +1,4 @@
-"""Sensor readings nobody vouches for.
+"""Load untrusted sensor signals.
 
 In: a file of one signal, or one table of many and the key of one. Out: readings in order of time by channel; or a `MediaError` that names the file.
 """

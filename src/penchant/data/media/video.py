@@ -1,4 +1,4 @@
-"""A video nobody vouches for, opened.
+"""Open untrusted videos.
 
 In: a path and limits. Out: some of its frames as pictures, and its sound; either may be absent, which is noted and no error.
 """

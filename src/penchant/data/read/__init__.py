@@ -1,1 +1,1 @@
-"""Read tables, labelled samples and folders as they stand."""
+"""Read tables, labelled samples and folders."""

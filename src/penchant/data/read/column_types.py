@@ -1,4 +1,4 @@
-"""What each column of the items is for, where nobody said.
+"""Infer the type of each column: text, media or attribute.
 
 In: a table of items and what the settings name. Out: its columns of words, media and attributes, and a `Finding` that tells the guesses.
 """
@@ -26,7 +26,7 @@ FEW_ROWS = 20
 
 @dataclass(frozen=True)
 class ColumnTypes:
-    """Columns by what they are for; a column may have none."""
+    """Columns by type; a column may have no type."""
 
     text: tuple[str, ...] = ()
     media: dict[str, str] = field(default_factory=dict)

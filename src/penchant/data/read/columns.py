@@ -1,4 +1,4 @@
-"""The columns every table needs, from whatever stood in the file.
+"""Required columns in standard names and types.
 
 In: a `RawTable`. Out: its columns under our names; ids as str, times in UTC, values as float32, parts of a published split.
 """

@@ -1,4 +1,4 @@
-"""A folder of media sorted by class.
+"""Read a folder of media with one subfolder per class.
 
 In: FOLDER/happy/1.jpg, FOLDER/sad/2.txt, or the same below train/ and test/. Out: a `RawTable` with label, part and one column a modality.
 """

@@ -1,4 +1,4 @@
-"""What a sample is called, in one spelling.
+"""Normalise labels.
 
 In: a column of labels. Out: class names, and what was mended, looks misspelled or is too rare to learn.
 """

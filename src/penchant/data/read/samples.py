@@ -1,4 +1,4 @@
-"""Labelled content from whatever a person has: a table, a table beside media, or one folder for each class.
+"""Read labelled samples: a table, a table with media, or one folder per class.
 
 In: a path and what its columns mean, or a known layout. Out: `Samples`, not yet cleaned, with what was noticed about labels.
 """

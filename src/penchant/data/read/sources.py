@@ -1,4 +1,4 @@
-"""From whatever a platform has to the three tables.
+"""Read a dataset from any source: events, items, users.
 
 In: a folder of files, a known format, or tables from Python. Out: a `Dataset`, not yet cleaned.
 """

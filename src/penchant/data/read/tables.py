@@ -1,4 +1,4 @@
-"""One file, or one table from Python, as it stands.
+"""Read one file, or one table in memory.
 
 In: CSV, TSV, Parquet, JSON lines (gzipped too), a folder of these, pandas, Polars or Arrow. Out: a `RawTable`, its columns not yet ours.
 """

@@ -1,4 +1,4 @@
-"""Train, validation and test, without a look ahead.
+"""Split events into train, validation and test without look-ahead.
 
 In: interactions. Out: a `Split` whose parts share no row, with what was checked.
 """
@@ -22,7 +22,7 @@ BY_TIME = ("user_time", "last_out", "global_time")
 
 
 class SplitConfig(Settings):
-    """How the events are divided."""
+    """Split settings."""
 
     kind: Literal["auto", "user_time", "last_out", "global_time", "random", "cold_items", "published"] = "auto"
     """user_time: the last part of each user. last_out: each user's last event. global_time: two instants for everyone.

@@ -1,4 +1,4 @@
-"""Ways in which an answer could already stand in the question.
+"""Detect leakage: columns, ties and rows that reveal the test.
 
 In: tables and a split. Out: shares and names: events out of order, rows in two parts, columns computed from the outcome, ties decided by file order.
 """
@@ -20,7 +20,7 @@ _MAX_KINDS = 6
 
 @dataclass(frozen=True)
 class TimeTies:
-    """What time cannot order.
+    """Events that time does not order.
 
     Attributes:
         untimed: Share of events without a time.
@@ -36,7 +36,7 @@ class TimeTies:
 
 @dataclass(frozen=True)
 class LeakingColumn:
-    """A column that nearly repeats what shall be predicted.
+    """A column that nearly determines the target.
 
     Attributes:
         table: "items" or "users".
@@ -53,7 +53,7 @@ class LeakingColumn:
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What a split lets through.
+    """Leakage found in a split.
 
     Attributes:
         early: Share of test events before the end of training, where the kind of split promises that there is none: before

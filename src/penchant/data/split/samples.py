@@ -1,4 +1,4 @@
-"""Train, validation and test of labelled samples: every class in every part, no group in two.
+"""Split labelled samples: every class in every part, no group in two parts.
 
 In: `Samples`. Out: `SampleSplit`; for small sets, a run of them in which each sample is tested once a repeat.
 """
@@ -24,7 +24,7 @@ PARTS = (message("train"), message("validation"), message("test"))
 
 
 class SampleSplitConfig(Settings):
-    """How samples are divided."""
+    """Split settings of labelled samples."""
 
     kind: Literal["auto", "published", "stratified"] = "auto"
     """published: the data's own `part`; without validation in it, some of train. stratified: drawn, each class by its share.
