@@ -58,7 +58,7 @@ def main() -> None:
         began = time.perf_counter()
         member = cls(cls.config_class(**options), name=title).fit(some, content)
         seconds = time.perf_counter() - began
-        epochs = len(member.course.losses) if hasattr(member, "course") else 0
+        epochs = len(member.training_history.losses) if hasattr(member, "training_history") else 0
         print(
             f"| {title} | {judge(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |", flush=True
         )

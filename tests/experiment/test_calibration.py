@@ -17,7 +17,7 @@ from penchant.experiment.calibration import (
     choose_factors,
     combine,
     cross_entropy,
-    fit_stack,
+    fit_ensemble,
     is_flat,
     targets,
 )
@@ -36,7 +36,7 @@ def said(skill: float, seed: int) -> np.ndarray:
 
 def test_the_stack_listens_to_who_knows() -> None:
     found = {"knows": said(2.0, 1), "guesses": said(0.0, 2)}
-    ensemble = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
+    ensemble = fit_ensemble(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
     assert ensemble.weight[0] > 0.5
     assert ensemble.weight[1] < 0.1
     alone = cross_entropy(np.exp(found["knows"]), LABELS)
@@ -184,7 +184,7 @@ def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
 def test_weights_of_the_stack_are_those_of_another_solver() -> None:
     found, half = {"m": said(1.0, 5), "n": said(0.7, 6)}, np.arange(len(LABELS)) % 2 == 0
     here = {"m": HERE, "n": half}
-    ensemble = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
+    ensemble = fit_ensemble(("m", "n"), found, here, LABELS, PRIOR)
 
     def loss(w: np.ndarray) -> float:
         total = w[0] + w[1]

@@ -78,7 +78,7 @@ def combine(
         classes: Names.
         config: What is tuned.
     """
-    ensemble = fit_stack(members, found, present, labels, prior)
+    ensemble = fit_ensemble(members, found, present, labels, prior)
     logits = ensemble.logits(found, present)
     calibration = calibrate(logits, labels, config.calibration)
     probability = calibration.apply(logits)
@@ -91,7 +91,7 @@ def combine(
     return CombinedClassifier(ensemble, calibration, DecisionRule(factor, confidence_threshold))
 
 
-def fit_stack(
+def fit_ensemble(
     members: Sequence[str],
     found: Mapping[str, LogProbability],
     present: Mapping[str, Bool[np.ndarray, " samples"]],

@@ -229,4 +229,4 @@ def _weights(
 ) -> late.EnsembleWeights:
     found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
     overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
-    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).heard()
+    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).nonzero()

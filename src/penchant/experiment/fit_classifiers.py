@@ -22,7 +22,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import SampleSplit
 from penchant.experiment.calibration import CalibrationConfig, combine, cross_entropy, score_answers
-from penchant.experiment.imbalance import ImbalanceConfig, lesson, plain
+from penchant.experiment.imbalance import ImbalanceConfig, training_set, plain
 
 STACKING = "stacking"
 
@@ -96,9 +96,9 @@ def fit(
     view, labels = view.take(both), labels[both]
     train_rows, validation_rows = np.searchsorted(both, parts.train), np.searchsorted(both, parts.validation)
     count, present = len(classes), presence(view)
-    train = lesson(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
+    train = training_set(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
     validation = plain(validation_rows, labels[validation_rows], count)
-    judge = make_judge(config.choose_by)
+    judge = make_score_function(config.choose_by)
     members: dict[str, Classifier] = {}
     seconds: dict[str, float] = {}
     for name, table in {**tables, **fusion_tables(view, config)}.items():
@@ -123,7 +123,7 @@ def fit(
     }
     ours = max(fused or alone or tuple(rows), key=lambda name: scores[name])
     if config.refit:
-        more = lesson(np.arange(len(both)), labels, count, present, config.imbalance)
+        more = training_set(np.arange(len(both)), labels, count, present, config.imbalance)
         members = {name: member.refit(view, more) for name, member in members.items()}
     return FittedClassifiers(members, rows, uses, ours, alone, fused, scores, seconds)
 
@@ -162,7 +162,7 @@ def presence(view: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
     return np.stack(columns, axis=1) if columns else np.zeros((len(view), 0), bool)
 
 
-def make_judge(kind: str) -> Judge:
+def make_score_function(kind: str) -> Judge:
     """Return how good logarithms of probability are; higher is better."""
 
     def judge(labels: Int64[np.ndarray, " samples"], found: LogProbability) -> float:

@@ -31,7 +31,7 @@ class ImbalanceConfig(Settings):
     """Networks draw combinations of modalities (no picture, words alone, ...) as often as the square root of their share says."""
 
 
-def lesson(
+def training_set(
     rows: Int64[np.ndarray, " rows"],
     labels: Int64[np.ndarray, " rows"],
     num_classes: int,

@@ -210,7 +210,7 @@ def _add_graph_network(
     limit = seconds / (len(HOPS) + 2)
     some = _tenth(train)
     trial: Any = make_member("network", {"model": "graph_network", "epochs": 1}).fit(some, content)
-    epoch = sum(trial.course.seconds) * len(train) / len(some)
+    epoch = sum(trial.training_history.seconds) * len(train) / len(some)
     if epoch * MIN_EPOCHS > limit:
         needed = epoch * MIN_EPOCHS * (len(HOPS) + 2) / (1 - CLOSED_SHARE) / 60
         return found.say(
@@ -254,7 +254,7 @@ class NetworkTrials:
         light["batch_events"] = batch_of(self.train.num_events)
         member = make_member("network", light)
         member.fit(some, self.content)
-        course: Any = vars(member)["course"]
+        course: Any = vars(member)["training_history"]
         return float(course.seconds[-1]) * self.train.num_events / max(some.num_events, 1)
 
     def best(self, seconds: float, epochs: int) -> tuple[dict[str, Any], list[str]]:
@@ -316,7 +316,7 @@ class NetworkTrials:
 
         member.report = report
         member.fit(self.train, self.content)
-        self.measured[repr(sorted(table.items()))] = float(np.median(member.course.seconds))
+        self.measured[repr(sorted(table.items()))] = float(np.median(member.training_history.seconds))
         return self.judge(MemberPool({"network": member}), EnsembleWeights({"network": 1.0}))
 
     def epoch_seconds(self, table: Mapping[str, Any], light: float) -> float:

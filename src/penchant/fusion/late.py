@@ -61,7 +61,7 @@ class EnsembleWeights(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self.overall)
 
-    def heard(self) -> EnsembleWeights:
+    def nonzero(self) -> EnsembleWeights:
         """Return the same without the members that nobody listens to."""
         kept = [m for m in self.overall if any(one.get(m, 0.0) > 0 for one in (self.overall, *self.bands))]
         overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))

@@ -19,7 +19,7 @@ from penchant.models.channels import centred_unit, named, pick
 from penchant.models.member import Member
 
 
-class AppealConfig(Settings):
+class ContentPriorConfig(Settings):
     """The settings of appeal."""
 
     channels: list[str] | None = None
@@ -30,7 +30,7 @@ class AppealConfig(Settings):
     """With more touched items, the most touched teach."""
 
 
-class ContentPrior(Member[AppealConfig]):
+class ContentPrior(Member[ContentPriorConfig]):
     """Kernel ridge regression from content to an item's mean weight of events, items with more events counting more.
 
     Where nobody dislikes anything, the mean says nothing and log(1 + events) is predicted instead.
@@ -39,11 +39,11 @@ class ContentPrior(Member[AppealConfig]):
     Source: weighted kernel ridge regression (Saunders et al., ICML 1998).
     """
 
-    config_class = AppealConfig
+    config_class = ContentPriorConfig
 
     learns_from_behaviour = False
 
-    def __init__(self, config: AppealConfig | None = None, *, name: str = "") -> None:
+    def __init__(self, config: ContentPriorConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.prior = np.zeros(0, np.float32)
         self.slope: Float64[np.ndarray, " dim"] = np.zeros(0)

@@ -37,7 +37,7 @@ class Ensemble:
     @classmethod
     def build(cls, members: Mapping[str, Member], weights: EnsembleWeights, content: Content) -> Ensemble:
         """Keep the members that have a say."""
-        weights = weights.heard()
+        weights = weights.nonzero()
         kept = {name: members[name] for name in members if name in weights}
         channels = {name: member.channels(content) or (BEHAVIOUR,) for name, member in kept.items()}
         return cls(kept, weights, channels)

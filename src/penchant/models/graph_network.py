@@ -136,7 +136,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
     def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
@@ -163,7 +163,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
             return losses.bpr((states * vectors[chosen]).sum(-1), wrong)
 
         if rows.nnz:
-            self.course = teach(
+            self.training_history = teach(
                 network,
                 halves,
                 loss,

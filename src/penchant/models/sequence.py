@@ -142,7 +142,7 @@ class Sequence(Member[SequenceT_co]):
         self.network: NextItem | None = None
         self.bases: dict[str, ChannelBasis] = {}
         self.vectors = torch.zeros(0, self.config.dim)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
         if self.config.dim % self.config.heads:
             raise ConfigError(
                 f"dim = {self.config.dim} is not a multiple of heads = {self.config.heads}.",
@@ -184,12 +184,12 @@ class Sequence(Member[SequenceT_co]):
         if before is not None:
             self._take_over(network, before)
         self.network = network.to(device)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
         if left.num_events:
             windows = Windows(left, config.max_length, config.batch_events or batch_of(left.num_events), config)
             teacher = self._teacher(left, config, device)
             score = (lambda: self._held_out(held, truth)) if len(truth) else None
-            self.course = train(
+            self.training_history = train(
                 network,
                 windows,
                 teacher,
@@ -235,7 +235,7 @@ class Sequence(Member[SequenceT_co]):
         chance = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
         chance = chance / max(chance.sum(), 1e-12) if chance.sum() else np.full(len(count), 1 / len(count))
         draw = torch.from_numpy(chance).float().to(device)
-        log_chance = torch.log(draw.clamp(min=1e-12))
+        log_probability = torch.log(draw.clamp(min=1e-12))
 
         def loss(network: nn.Module, batch: WindowBatch) -> Tensor:
             batch = batch.to(device)
@@ -252,7 +252,7 @@ class Sequence(Member[SequenceT_co]):
                 vectors = items(rows)
                 past, own, other = place.split([batch.items.numel(), len(chosen), len(sampled)])
                 states = network(vectors[past].view(*batch.items.shape, -1), batch)[asked]
-                value = _sampled_loss(config.loss, states, vectors[own], vectors[other], chosen, sampled, log_chance)
+                value = _sampled_loss(config.loss, states, vectors[own], vectors[other], chosen, sampled, log_probability)
             if config.align and len(self.bases) > 1:
                 value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])
             return value
@@ -400,10 +400,10 @@ def _sampled_loss(
     other: Float[Tensor, "S D"],
     chosen: Tensor,
     sampled: Tensor,
-    log_chance: Tensor,
+    log_probability: Tensor,
 ) -> Tensor:
     if name == "sampled_softmax":
-        return losses.sampled_softmax(states, own, other, chosen, sampled, log_chance)
+        return losses.sampled_softmax(states, own, other, chosen, sampled, log_probability)
     right, wrong = (states * own).sum(-1), states @ other.T
     wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], -1e4)  # never against what was chosen
     return losses.bce(right, wrong) if name == "bce" else losses.bpr(right, wrong)
