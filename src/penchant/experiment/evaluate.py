@@ -18,7 +18,7 @@ from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
-from penchant.experiment.evaluate_interest import evaluate_interest
+from penchant.experiment.interest import evaluate_interest
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.explanation.attribution import attribute
 from penchant.fusion.late import EnsembleWeights
