@@ -28,7 +28,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.comparison import per_user
 from penchant.metrics.intervals import BootstrapMeans, adjust
 from penchant.metrics.ranking import measure
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.pipelines.recommendation import (
     RecommendationConfig,
     at_test,

@@ -19,7 +19,7 @@ from penchant.experiment.defaults import default_members
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, fit
 from penchant.experiment.search import search
 from penchant.experiment.selection import ValidationScorer
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 from penchant.pipelines.recommendation import RecommendationConfig, fuse
 
 
@@ -54,9 +54,9 @@ def _searched(
     """Return what the search finds in the minutes of the leaderboard."""
     minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
     at, users = config.evaluation.cutoff, config.fit.selection.max_users
-    judge = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
+    scorer = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
     asked = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
-    return search(validation.histories, content, judge, asked, has_time=bool(split.facts["has_time"])).tables
+    return search(validation.histories, content, scorer, asked, has_time=bool(split.facts["has_time"])).tables
 
 
 def _lists(
@@ -68,8 +68,8 @@ def _lists(
     *,
     validation: bool = False,
 ) -> np.ndarray:
-    panel = trained.before if validation else trained.pool
-    ranked = panel.rank({OURS: trained.ours.weights}, histories.take(users), k, candidates=candidates)[OURS].item_index
+    pool = trained.before if validation else trained.pool
+    ranked = pool.rank({OURS: trained.ours.weights}, histories.take(users), k, candidates=candidates)[OURS].item_index
     return np.pad(ranked, ((0, 0), (0, k - ranked.shape[1])), constant_values=PAD)
 
 

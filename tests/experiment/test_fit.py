@@ -17,7 +17,7 @@ from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion import late
 from penchant.fusion.concat import Concat, ConcatConfig
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 ITEMS = 6

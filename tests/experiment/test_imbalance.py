@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penchant.experiment.imbalance import MAX_FACTOR, ImbalanceConfig, training_set, plain
+from penchant.experiment.imbalance import MAX_FACTOR, ImbalanceConfig, plain, training_set
 
 LABELS = np.array([0] * 90 + [1] * 10)
 ROWS = np.arange(100)

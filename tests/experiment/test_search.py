@@ -15,8 +15,7 @@ from penchant.experiment.pool import MemberPool
 from penchant.experiment.search import MemberSearch, SearchConfig, search
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion.late import EnsembleWeights
-from penchant.models.factory import make_member
-from penchant.models.member import Member
+from penchant.models.member import Member, make_member
 
 ITEMS, USERS, EVENTS = 40, 260, 10
 

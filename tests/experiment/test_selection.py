@@ -103,11 +103,13 @@ def test_with_too_many_events_the_first_values_are_taken_untried() -> None:
     train = histories([[7], [7]], ITEMS)
     wanted = {"model": "dial", "coarse": 0, "fine": 0, "marks": [4, 5]}
     assert (
-        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=1))["dial"] == wanted
+        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=1))["dial"]
+        == wanted
     )
     assert Dial.tried == []
     assert (
-        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=2))["dial"] != wanted
+        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=2))["dial"]
+        != wanted
     )
 
 

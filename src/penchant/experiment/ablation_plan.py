@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penchant.core.schema import BEHAVIOUR, Content
-from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import MemberTables, make_member
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from penchant.core.schema import Content
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 
 BASELINES: MemberTables = {
     "Popularity": {"model": "popularity"},

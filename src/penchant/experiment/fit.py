@@ -27,8 +27,7 @@ from penchant.experiment.selection import SelectionConfig, ValidationScorer, cho
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
 from penchant.models.ensemble import Ensemble
-from penchant.models.factory import MemberTables, make_member
-from penchant.models.member import Member
+from penchant.models.member import Member, MemberTables, make_member
 
 OURS = "Penchant"
 WITHOUT_NETWORKS = message("Penchant without networks")

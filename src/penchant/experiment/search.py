@@ -25,8 +25,7 @@ from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer, without_grid
 from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
-from penchant.models.factory import make_member
-from penchant.models.member import Member
+from penchant.models.member import Member, make_member
 
 GB = 1024**3
 CLOSED_SHARE = 0.3
@@ -130,9 +129,7 @@ class MemberSearch:
         for name, table in sorted(defaults.items(), key=lambda pair: _order(pair[1])):
             need = _bytes(table, self.train.num_items)
             if need > self.memory:
-                result.note(
-                    message("left out {name}: it would take {memory} GB", name=name, memory=f"{need / GB:.1f}")
-                )
+                result.note(message("left out {name}: it would take {memory} GB", name=name, memory=f"{need / GB:.1f}"))
                 continue
             began = perf_counter()
             member = make_member(name, without_grid(table)).fit(self.train, self.content)
@@ -259,9 +256,7 @@ class MemberSearch:
         )
         for backbone in ("transformer", "gru", "cnn"):  # each family is seen once before anything is inferred
             study.enqueue_trial({"backbone": backbone, "dim": 64, "layers": 2, "learning_rate": 2e-3, "dropout": 0.2})
-        study.optimize(
-            lambda trial: self._objective(trial, epochs), n_trials=self.config.max_trials, timeout=seconds
-        )
+        study.optimize(lambda trial: self._objective(trial, epochs), n_trials=self.config.max_trials, timeout=seconds)
         done = [t for t in study.trials if t.state.name == "COMPLETE"]
         if not done:
             self.result.note(message("a GRU: no comparison was finished in time"))

@@ -21,7 +21,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
-from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import MemberTables, make_member
 
 
 class SelectionConfig(Settings):

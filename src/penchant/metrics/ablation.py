@@ -24,7 +24,7 @@ DOES_NOT_PAY = message("does not pay")
 
 @dataclass(frozen=True)
 class Arm:
-    """One recommender of the ablation: what it may use, how it did.
+    """One recommender of the ablation: the modalities it uses and its results.
 
     Attributes:
         uses: Channels, and "behaviour" where it learns from interactions.
@@ -44,7 +44,7 @@ class AblationRow:
     Attributes:
         kind: "all", "behaviour" (only), "only" (one channel alone), "without" (all but one) or "some".
         uses: What it used, sorted, behaviour first.
-        channel: The one channel that "only" and "without" speak of; else "".
+        channel: The one channel of "only" and "without"; else "".
         score: Mean with interval.
         to_all: This arm minus the arm with everything; None for that arm itself.
         to_behaviour: This arm minus behaviour only; None for that arm itself or where it was not measured.
@@ -80,7 +80,7 @@ class ModalityValue:
 
 @dataclass(frozen=True)
 class Ablation:
-    """By modality: what each is worth.
+    """Value of each modality.
 
     Attributes:
         metric: For example "ndcg@20".
@@ -121,7 +121,7 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
 
 @dataclass(frozen=True)
 class GroupGain:
-    """What one channel is worth to one group of users.
+    """Value of one channel to one group of users.
 
     Attributes:
         group: The users ("choose by colour").
@@ -149,7 +149,7 @@ def gains_by_group(
     Args:
         arms: As for `ablate`.
         groups: A group for each of `user_ids`.
-        user_ids: Whom the groups are of.
+        user_ids: The users of the groups.
         metric: For example "ndcg@20".
         config: How intervals are made.
     """
@@ -245,6 +245,6 @@ def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     ]
 
 
-def _codes(groups: GroupLabels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:
+def _codes(groups: GroupLabels, user_ids: Sequence[str], of_table: pl.Series) -> Int64[np.ndarray, " users"]:
     row = {user: index for index, user in enumerate(user_ids)}
-    return groups.code[np.array([row[user] for user in wanted], np.int64)]
+    return groups.code[np.array([row[user] for user in of_table], np.int64)]

@@ -22,7 +22,7 @@ from sklearn.metrics import (
 
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
-from penchant.metrics.intervals import MIN_USERS, Interval, IntervalConfig, draw_counts
+from penchant.metrics.intervals import MIN_USERS, Interval, IntervalConfig, draw_counts, interval_ends
 
 BATCH_CELLS = 1_000_000
 """Weights of pairs held at once: 8 MB, which a processor's cache nearly holds."""
@@ -62,9 +62,9 @@ class InterestResults:
 
     Attributes:
         name: The recommender.
-        num_pairs: Pairs judged.
+        num_pairs: Pairs evaluated.
         num_groups: Users they come from.
-        share_positive: Share of pairs whose label is yes: what always saying yes would get right.
+        share_positive: Share of pairs whose label is yes: the accuracy of always answering yes.
         threshold: At or above it the answer is yes; chosen on validation pairs.
         accuracy: Share of right answers.
         precision: Share of yes answers that were right.
@@ -106,7 +106,7 @@ def evaluate_answers(
 
     Args:
         name: What the report calls it.
-        label: Whether the user was truly interested.
+        label: Whether the user was interested.
         probability: 0 to 1; as many as there are labels.
         group: Row of the user, the unit that is drawn again for the interval.
         threshold: From `best_threshold` on validation pairs.
@@ -170,7 +170,7 @@ def best_threshold(
     """Return the threshold that does best on validation pairs; the lowest of equals.
 
     Args:
-        label: Whether the user was truly interested.
+        label: Whether the user was interested.
         probability: 0 to 1.
         aim: "accuracy", "f1", or "balanced" (true positive rate minus false positive rate).
 
@@ -204,8 +204,8 @@ class Platt:
     def fit(cls, label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> Platt:
         """Fit on validation pairs.
 
-        Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so few pairs cannot
-        make it certain.
+        Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so that few pairs do
+        not give certainty.
 
         Raises:
             DataError: Lengths differ, a score is no number, or all labels are the same.
@@ -252,9 +252,7 @@ def auc_interval(
     for start in range(0, config.resamples, size):
         counts = draw_counts(rng, min(size, config.resamples - start), groups.size)
         areas.append(order.areas(counts))
-    tail = (1.0 - config.confidence) / 2
-    low, high = np.nanquantile(np.concatenate(areas), [tail, 1.0 - tail])
-    return Interval(area, float(low), float(high), int(groups.size))
+    return Interval(area, *interval_ends(np.concatenate(areas), int(groups.size), config), int(groups.size))
 
 
 @dataclass(frozen=True)

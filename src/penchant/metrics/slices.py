@@ -94,7 +94,7 @@ def slice_users(
         ours: `user_id` and metric columns, from `measure`.
         baseline: The same users.
         labels: Dimension ("history length", "age") to a group for each of `user_ids`.
-        user_ids: Whom the labels are of; may hold users without a true item.
+        user_ids: The users of the labels; may hold users without a true item.
         metric: Column, for example "recall@20".
         config: How intervals are made.
     """
@@ -184,7 +184,7 @@ def _slices(
     counted: Int64[np.ndarray, " groups"] | None = None,
     config: IntervalConfig | None = None,
 ) -> list[Slice]:
-    """Return the rows of one dimension from our groups and then the baseline's; groups nobody is in are left out."""
+    """Return the rows of one dimension from our groups and then the baseline's; empty groups are left out."""
     width = len(label.names)
     means = BootstrapMeans(values, config)
     shown = [g for g in range(width) if not np.isnan(values[:, g]).all()]

@@ -65,7 +65,7 @@ def classified_sentence(classified: InterestResults, translate: Translator) -> s
 
 def labelled_sentences(labelled: ClassificationResults, translate: Translator) -> list[str]:
     """Return how often the answer is right, whether fusion helps, what is left to a person, and what a reader must know."""
-    ours, asked = labelled.ours.scores, labelled.asked
+    ours, asked = labelled.ours.scores, labelled.review_load
     said = [
         translate(
             "Of {samples} test samples, accuracy is {accuracy}, macro F1 {f1}, AUC {auc}.",
