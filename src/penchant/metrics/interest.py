@@ -164,15 +164,12 @@ def reliability(
     return Reliability(tuple(mean.tolist()), tuple(share.tolist()), tuple(count[used].tolist()), error)
 
 
-def best_threshold(
-    label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"], *, aim: str = "accuracy"
-) -> float:
-    """Return the threshold that does best on validation pairs; the lowest of equals.
+def best_threshold(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"]) -> float:
+    """Return the threshold of the highest accuracy on validation pairs; the lowest of equals.
 
     Args:
         label: Whether the user was interested.
         probability: 0 to 1.
-        aim: "accuracy", "f1", or "balanced" (true positive rate minus false positive rate).
 
     Raises:
         DataError: Lengths differ, a probability is no number, or all labels are the same.
@@ -181,49 +178,30 @@ def best_threshold(
     order = np.argsort(-probability, kind="stable")
     score, hit = probability[order], label[order].astype(np.float64)
     last = np.append(score[1:] != score[:-1], True)  # pairs of equal score get the same answer
-    yes = np.arange(1, len(hit) + 1)[last]
-    right, positives, negatives = np.cumsum(hit)[last], hit.sum(), len(hit) - hit.sum()
-    wrong = yes - right
-    value = {
-        "accuracy": right - wrong,
-        "f1": 2 * right / (yes + positives),
-        "balanced": right / positives - wrong / negatives,
-    }[aim]
-    best = len(value) - 1 - int(np.argmax(value[::-1]))
-    return float(score[last][best])
+    right = np.cumsum(hit)[last]
+    value = right - (np.arange(1, len(hit) + 1)[last] - right)
+    return float(score[last][len(value) - 1 - int(np.argmax(value[::-1]))])
 
 
-@dataclass(frozen=True)
-class Platt:
-    """Scores of any scale to probabilities: 1 / (1 + exp(-(slope * score + intercept)))."""
+def fit_platt(label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> tuple[float, float]:
+    """Return slope and intercept of the map from scores of any scale to log odds, fitted on validation pairs.
 
-    slope: float
-    intercept: float
+    Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so that few pairs do not give
+    certainty.
 
-    @classmethod
-    def fit(cls, label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> Platt:
-        """Fit on validation pairs.
-
-        Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so that few pairs do
-        not give certainty.
-
-        Raises:
-            DataError: Lengths differ, a score is no number, or all labels are the same.
-        """
-        _check(label, score)
-        centre, scale = float(np.mean(score)), float(np.std(score)) or 1.0
-        x = ((score - centre) / scale)[:, None]
-        positives, negatives = label.sum(), (~label).sum()
-        target = np.where(label, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-        model = LogisticRegression(C=1e6, max_iter=1000)
-        yes_and_no = np.repeat([True, False], len(label))
-        model.fit(np.vstack([x, x]), yes_and_no, sample_weight=np.concatenate([target, 1 - target]))
-        slope = float(model.coef_[0, 0]) / scale
-        return cls(slope, float(model.intercept_[0]) - slope * centre)
-
-    def apply(self, score: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-        """Return probabilities, 0 to 1."""
-        return 0.5 * (1.0 + np.tanh(0.5 * (self.slope * np.asarray(score, np.float64) + self.intercept)))
+    Raises:
+        DataError: Lengths differ, a score is no number, or all labels are the same.
+    """
+    _check(label, score)
+    centre, scale = float(np.mean(score)), float(np.std(score)) or 1.0
+    x = ((score - centre) / scale)[:, None]
+    positives, negatives = label.sum(), (~label).sum()
+    target = np.where(label, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    yes_and_no = np.repeat([True, False], len(label))
+    model.fit(np.vstack([x, x]), yes_and_no, sample_weight=np.concatenate([target, 1 - target]))
+    slope = float(model.coef_[0, 0]) / scale
+    return slope, float(model.intercept_[0]) - slope * centre
 
 
 def auc_interval(

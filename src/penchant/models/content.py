@@ -67,7 +67,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         embeddings = pick(content, self.config.channel, self.name)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
-        self.matrix = self._graph(rows) if self.config.neighbours else self._every_pair(rows)
+        if self.config.neighbours:
+            graph = neighbour_graph(rows, self.config.neighbours)
+            graph.data **= np.float32(self.config.sharpness)
+            self.matrix = sparse.csr_array(graph.T) if self.config.per_candidate else graph
+        else:
+            similar = rows @ rows.T
+            np.fill_diagonal(similar, 0)
+            self.matrix = self._sharpened(similar)
         self.typical = self._row_means(self.matrix)
         return self
 
@@ -89,7 +96,11 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         similar[np.arange(len(new)), np.array(new)] = 0
         grown = copy.copy(self)
         grown.known = np.concatenate([self.known, embeddings.usable[new.start :]])
-        grown.matrix = self._grown_graph(similar) if self.config.neighbours else self._grown_square(similar)
+        if self.config.neighbours:
+            grown.matrix = self._grown_graph(similar)
+        else:
+            sharp = self._sharpened(similar)
+            grown.matrix = np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
         grown.typical = np.concatenate([self.typical, grown._row_means(grown.matrix[new.start :])])
         return grown
 
@@ -108,20 +119,6 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         top = sparse.hstack([graph, sparse.csr_array(toward)], format="csr")
         grown = sparse.csr_array(sparse.vstack([top, bottom], format="csr"))
         return sparse.csr_array(grown.T) if config.per_candidate else grown
-
-    def _grown_square(self, similar: Float32[np.ndarray, "new items"]) -> Float32[np.ndarray, "items items"]:
-        sharp = self._sharpened(similar)
-        return np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
-
-    def _graph(self, rows: Float32[np.ndarray, "items dim"]) -> sparse.csr_array:
-        graph = neighbour_graph(rows, self.config.neighbours)
-        graph.data **= np.float32(self.config.sharpness)
-        return sparse.csr_array(graph.T) if self.config.per_candidate else graph
-
-    def _every_pair(self, rows: Float32[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items items"]:
-        similar = rows @ rows.T
-        np.fill_diagonal(similar, 0)
-        return self._sharpened(similar)
 
     def _sharpened(self, similar: Float32[np.ndarray, "rows items"]) -> Float32[np.ndarray, "rows items"]:
         if self.config.sharpness != 1:

@@ -251,7 +251,15 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         assert isinstance(reader, LanguageModelReader)
         if self.config.tokens == "modalities":
             network = SoftTokens(network.items, reader, self.config)
-        self._check_length(reader)
+        config = self.config
+        most = getattr(reader.model.config, "max_position_embeddings", None)
+        longest = len(reader.prompt) + self._num_tokens(config.max_length)
+        if most is not None and longest > most:
+            raise ConfigError(
+                f"A history of {config.max_length} events takes {longest} tokens, the language model reads {most}.",
+                where=f"members.{self.name}: max_length",
+                fix='lower max_length, shorten the prompt, or set tokens = "fused"',
+            )
         return network
 
     def _backbone(self) -> Backbone:
@@ -266,17 +274,6 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         return LanguageModelReader(
             model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout)
         )
-
-    def _check_length(self, reader: LanguageModelReader) -> None:
-        config = self.config
-        most = getattr(reader.model.config, "max_position_embeddings", None)
-        longest = len(reader.prompt) + self._num_tokens(config.max_length)
-        if most is not None and longest > most:
-            raise ConfigError(
-                f"A history of {config.max_length} events takes {longest} tokens, the language model reads {most}.",
-                where=f"members.{self.name}: max_length",
-                fix='lower max_length, shorten the prompt, or set tokens = "fused"',
-            )
 
     def _num_tokens(self, events: int) -> int:
         each = len(self.bases) + 1 if self.config.tokens == "modalities" else 1
