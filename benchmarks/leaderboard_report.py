@@ -84,7 +84,7 @@ def write(folder: Path, titles: Mapping[str, str], results: Path) -> None:
 
 
 def _truth(folder: Path) -> Histories:
-    """Return what the asked users chose, in the order of their lists."""
+    """Return the choices of the test users, in the order of their lists."""
     users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
     test = pl.read_parquet(folder / "test.parquet").sort("user", "order")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(test["user"].to_numpy(), minlength=users.height))])
@@ -96,17 +96,17 @@ def _truth(folder: Path) -> Histories:
         test["weight"].to_numpy(),
         items.height,
     )
-    return every.take(np.flatnonzero(users["is_asked"].to_numpy()))
+    return every.take(np.flatnonzero(users["is_test_user"].to_numpy()))
 
 
 def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
     users = pl.read_parquet(folder / "users.parquet")
-    asked = np.flatnonzero(users["is_asked"].to_numpy())
+    test_users = np.flatnonzero(users["is_test_user"].to_numpy())
     row = np.full(users.height, -1)
-    row[asked] = np.arange(len(asked))
+    row[test_users] = np.arange(len(test_users))
     lists = pl.read_parquet(folder / "rows" / key / "lists.parquet")
     width = max(50, int(lists["rank"].max() or 0) + 1)  # type: ignore[arg-type]
-    ranked = np.full((len(asked), width), -1, np.int32)
+    ranked = np.full((len(test_users), width), -1, np.int32)
     ranked[row[lists["user"].to_numpy()], lists["rank"].to_numpy()] = lists["item"].to_numpy()
     score = np.where(ranked < 0, -np.inf, -np.arange(width, dtype=np.float32)).astype(np.float32)
     found = Recommendations(truth.user_ids, ranked, score)
@@ -177,7 +177,7 @@ def _section(
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}, seed {split['seed']}. {split['users']:,} users, "
         f"{split['items']:,} items, {split['events']:,} events (train {split['train']:,}, validation "
-        f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} users asked. Protocol {split['protocol']}, ties in a "
+        f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} test users. Protocol {split['protocol']}, ties in a "
         f"seeded random order, {ranked} ranked without known items. "
         "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, outcomes after Holm.",
         "",
@@ -277,6 +277,6 @@ HEADER = """# Leaderboard
 
 Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make leaderboard` runs one section;
 `python benchmarks/leaderboard.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
-a shared machine favours nobody. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
+other load on the machine favours no row. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
 good the model is.
 """

@@ -23,10 +23,10 @@ def truth(users: int) -> Histories:
 
 
 def test_binned_labels_name_their_spans():
-    labels = slices.popularity_labels(np.array([0, 1, 3, 4, 10, 11, 50, 51, 900]))
+    labels = slices.GroupLabels.binned(np.array([0, 1, 3, 4, 10, 11, 50, 51, 900]), slices.POPULARITY_EDGES)
     assert labels.names == ("0", "1-3", "4-10", "11-50", ">50")
     assert labels.code.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert slices.history_labels(np.array([0, 5, 6, 201])).code.tolist() == [0, 1, 2, 5]
+    assert slices.GroupLabels.binned(np.array([0, 5, 6, 201]), slices.HISTORY_EDGES).code.tolist() == [0, 1, 2, 5]
 
 
 def test_labels_of_values_leave_null_out():
@@ -72,7 +72,14 @@ def test_users_are_sliced_by_their_own_group():
 
 
 def test_history_labels_name_their_spans():
-    assert slices.history_labels(np.array([0])).names == ("0", "1-5", "6-20", "21-50", "51-200", ">200")
+    assert slices.GroupLabels.binned(np.array([0]), slices.HISTORY_EDGES).names == (
+        "0",
+        "1-5",
+        "6-20",
+        "21-50",
+        "51-200",
+        ">200",
+    )
     assert GroupLabels.binned(np.array([0, 1, 2]), (1, 2)).names == ("0", "1", ">1")
 
 

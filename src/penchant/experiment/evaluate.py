@@ -27,10 +27,10 @@ from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, 
 from penchant.metrics.comparison import Cost, compare
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import (
+    HISTORY_EDGES,
+    POPULARITY_EDGES,
     GroupLabels,
     Slice,
-    history_labels,
-    popularity_labels,
     presence_labels,
     slice_items,
     slice_users,
@@ -191,12 +191,12 @@ class _TestResults:
         of_users = slice_users(
             self.tables[OURS],
             self.tables[baseline],
-            {message("history length"): history_labels(histories.lengths())},
+            {message("history length"): GroupLabels.binned(histories.lengths(), HISTORY_EDGES)},
             user_ids=histories.user_ids,
             metric=f"recall@{cutoff}",
         )
         labels: dict[str, GroupLabels] = {
-            message("popularity of the true item"): popularity_labels(self.popularity),
+            message("popularity of the true item"): GroupLabels.binned(self.popularity, POPULARITY_EDGES),
             **{
                 message("{channels} of the true item", channels=channel_names([name])): presence_labels(e)
                 for name, e in self.content.channels.items()

@@ -234,7 +234,7 @@ def _protocol(
     )
     chosen = message(
         "Strengths, epochs, the way of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
-        "and the border of doubt are chosen on validation; nothing is chosen on test.",
+        "and the confidence below which a reviewer decides are chosen on validation; nothing is chosen on test.",
         metric=fit_config.choose_by,
         aim=fit_config.tune.aim,
     )

@@ -28,7 +28,7 @@ class ImbalanceConfig(Settings):
     balanced_batches: bool = False
     """Networks draw each class as often as any other."""
     rare_combinations: bool = False
-    """Networks draw combinations of modalities (no picture, words alone, ...) as often as the square root of their share says."""
+    """Networks draw combinations of modalities (no picture, words alone, ...) in proportion to the square root of their share."""
 
 
 def training_set(

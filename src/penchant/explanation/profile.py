@@ -17,7 +17,7 @@ from penchant.core.schema import Catalog, Histories
 from penchant.explanation.topics import Topics
 
 PRIOR_EVENTS = 5.0
-"""Pseudo-events of the average user added to everyone, so that two events do not make a strong interest."""
+"""Pseudo-events of the average user added to every user, so that two events do not make a strong interest."""
 EVIDENCE = 3
 
 

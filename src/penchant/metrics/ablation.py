@@ -230,7 +230,7 @@ def _minus(whole: Cost | None, part: Cost | None) -> Cost | None:
 def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     """Return costs with 0 for what timings cannot tell.
 
-    Leaving a channel out cannot take longer, so the most negative difference says how far two timings of equal work lie apart.
+    Leaving a channel out cannot take longer, so the most negative difference is the noise of two timings of equal work.
     """
     known = [cost for cost in costs if cost is not None]
     once = max((-cost.seconds for cost in known), default=0.0)

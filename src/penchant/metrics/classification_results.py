@@ -23,7 +23,7 @@ class ClassifierAnswers:
     """Answers of one row on the test samples.
 
     Attributes:
-        probability: (repeats, samples, classes); more than one repeat where folds were drawn anew.
+        probability: (repeats, samples, classes); more than one repeat where folds were drawn again.
         answer: (repeats, samples) number of a class.
         is_unsure: (repeats, samples) whether a reviewer decides.
         uses: Modalities.
@@ -120,12 +120,12 @@ class ClassificationResults:
     """All results of one classification.
 
     Attributes:
-        classes: Names; of two, the last is the positive one unless `positive` says otherwise.
+        classes: Names; of two, the last is the positive one unless `positive` names another.
         positive: Class whose curves are shown for two classes; None for more.
         metric: The deciding one.
         num_samples: Test samples.
         num_units: Speakers, patients, ... they come from; samples where there are no groups.
-        num_repeats: How often the division was drawn anew.
+        num_repeats: How often the division was drawn again.
         rows: Ours first, then by the deciding metric.
         by_class: Of ours.
         confusion: Of ours, true class by answer, mean over repeats.

@@ -3,7 +3,7 @@
 In: labels, scores, and which fit gave each score. Out: areas over the pairs of one fit, and ranks that can be laid side by side.
 
 Two fits have scales of their own: the same score may mean more in one fold than in another, and a fold that trains on fewer of a
-class has more of it to score. Pooled, such scores rank worse than any fold does, below chance where little is learned.
+class has more of it to score. Pooled, such scores rank worse than any fold does, below random where little is learned.
 Source: Forman & Scholz, SIGKDD Explorations 2010, "Apples-to-apples in cross-validation studies".
 """
 

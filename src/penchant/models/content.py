@@ -197,10 +197,10 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         rows = features[usable].astype(np.float64)
         gram = rows.T @ rows
         gram[np.diag_indices_from(gram)] += self.config.regularisation
-        answers = np.zeros(features.shape, np.float32)
-        answers[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
+        solution = np.zeros(features.shape, np.float32)
+        solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(users_items[:, touched], answers[touched])
+        self.source[touched] = self._smooth(users_items[:, touched], solution[touched])
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -229,22 +229,22 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
 
     def _smooth(
-        self, users_items: sparse.csr_array, answers: Float32[np.ndarray, "touched dim"]
+        self, users_items: sparse.csr_array, solution: Float32[np.ndarray, "touched dim"]
     ) -> Float32[np.ndarray, "touched dim"]:
-        """Return (X^T X + mu I)^-1 X^T X @ answers."""
+        """Return (X^T X + mu I)^-1 X^T X @ solution."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
-            return answers
+            return solution
         if users_items.shape[1] <= self.config.max_items:
             gram = gram_of(users_items)
-            target = gram @ answers
+            target = gram @ solution
             gram[np.diag_indices_from(gram)] += np.float32(self.config.smoothing)
             found = linalg.solve(gram.T, target, assume_a="pos", overwrite_a=True, check_finite=False)
             return np.asarray(found, np.float32)
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
-        return np.asarray((right.T * kept) @ (right @ answers), np.float32)
+        return np.asarray((right.T * kept) @ (right @ solution), np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         events = recent(histories, self.config).matrix()

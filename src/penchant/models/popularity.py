@@ -29,7 +29,7 @@ class PopularityConfig(Settings):
 
 
 class PriorMember(Member[SettingsT_co]):
-    """Base class of members with one score for each item, `prior`, whoever the user is."""
+    """Base class of members with one score for each item, `prior`, the same for every user."""
 
     def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
