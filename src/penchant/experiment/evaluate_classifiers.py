@@ -187,9 +187,8 @@ def _row_answers(fitted: FittedClassifiers, view: ContentBatch) -> RowAnswers:
         rows[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
     count = len(fitted.rows[fitted.ours].ensemble.prior)
     commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
-    even = np.full(
-        (len(view), count), 1 / count
-    )  # its share moves against test's from fold to fold: no ranking is meant
+    # even, since the shares of a fold's train and test move against each other: no ranking is meant
+    even = np.full((len(view), count), 1 / count)
     return {OURS: rows[fitted.ours], **rows, COMMONEST: (even, commonest, np.zeros(len(view), bool))}
 
 

@@ -144,9 +144,5 @@ def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     if "model" not in table:  # refused with its name when the member is made
         return {}
     fields = MODELS.load(str(table["model"])).config_class.model_fields
-    list_settings = {key for key, field in fields.items() if "list" in str(field.annotation)}
-    return {
-        key: list(value)
-        for key, value in table.items()
-        if isinstance(value, list) and value and key not in list_settings
-    }
+    lists = {key for key, field in fields.items() if "list" in str(field.annotation)}
+    return {key: list(value) for key, value in table.items() if isinstance(value, list) and value and key not in lists}
