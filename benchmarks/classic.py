@@ -1,6 +1,6 @@
-"""Generated content for configs/classic.toml: what a person with a taste in pictures, words and sounds likes.
+"""Generated content for configs/classic.toml: the likes of a user with a taste in pictures, words and sounds.
 
-In: a folder. Out: samples.csv and its media. The person likes half of all motifs, half of all topics and half of all timbres, and an
+In: a folder. Out: samples.csv and its media. The user likes half of all motifs, half of all topics and half of all timbres, and an
 item that has two of the three; so no modality alone can know, and the best that one alone can reach is three in four.
 
     python benchmarks/classic.py runs/classic-data && penchant run configs/classic.toml

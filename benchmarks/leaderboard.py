@@ -5,7 +5,7 @@ In: a data set, a protocol, a seed. Out: a section of `benchmarks/RESULTS.md`, a
     python benchmarks/leaderboard.py --set ml1m --protocol last_out --seed 0 --minutes 10
 
 Each peer runs alone, one after the other, in `.venv-peers`; what is finished is not run again unless `--again` names it.
-Every row gets one thread, and times and limits are CPU time, so that whatever else the machine does favours nobody.
+Every row gets one thread, and times and limits are CPU time, so that other load on the machine favours no row.
 """
 
 from __future__ import annotations
@@ -70,24 +70,24 @@ PEERS = {
 
 
 def main() -> None:
-    asked = _arguments()
-    name = f"{asked.set}-{asked.protocol}-{asked.seed}" + (f"-users{asked.max_users}" if asked.max_users else "")
+    given = _arguments()
+    name = f"{given.set}-{given.protocol}-{given.seed}" + (f"-users{given.max_users}" if given.max_users else "")
     folder = RUNS / name
     try:
-        prepare(asked.set, asked.protocol, asked.seed, folder, max_users=asked.max_users, content=not asked.no_content)
+        prepare(given.set, given.protocol, given.seed, folder, max_users=given.max_users, content=not given.no_content)
     except PenchantError as error:
         sys.exit(str(error))
-    ours, titles = _ours(asked), {key: peer.title for key, peer in PEERS.items()}
+    ours, titles = _ours(given), {key: peer.title for key, peer in PEERS.items()}
     for key, (title, command) in ours.items():
         titles[key] = title
-        if asked.ours is None or key in asked.ours:
-            _run(key, command, folder, asked)
-    everyone = [key for key, peer in PEERS.items() if not (asked.quick and peer.is_slow)]
-    for key in everyone if asked.peers is None else asked.peers:
+        if given.ours is None or key in given.ours:
+            _run(key, command, folder, given)
+    all_peers = [key for key, peer in PEERS.items() if not (given.quick and peer.is_slow)]
+    for key in all_peers if given.peers is None else given.peers:
         peer = PEERS[key]
-        python = Path(asked.python) if asked.python else PEER_PYTHON
-        _run(key, [str(python), str(HERE / "peers" / peer.script), peer.model], folder, asked)
-    leaderboard_report.write(folder, titles, asked.results)
+        python = Path(given.python) if given.python else PEER_PYTHON
+        _run(key, [str(python), str(HERE / "peers" / peer.script), peer.model], folder, given)
+    leaderboard_report.write(folder, titles, given.results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -109,11 +109,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _ours(asked: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
-    """Return title and command of each row of ours: the set's own TOML, the default members, and each TOML asked for."""
-    own = own_config(asked.set, asked.protocol)
+def _ours(given: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
+    """Return title and command of each row of ours: the set's own TOML, the default members, and each TOML given."""
+    own = own_config(given.set, given.protocol)
     paths = {OURS: own, f"{OURS}_default": None} if own else {OURS: None}
-    paths |= {f"{OURS}_{path.stem}": path for path in asked.config}
+    paths |= {f"{OURS}_{path.stem}": path for path in given.config}
     command = [sys.executable, str(HERE / "peers" / "penchant_models.py"), "default"]
     return {
         key: (f"Penchant, {path.name}", [*command, "--config", str(path)])
@@ -123,15 +123,15 @@ def _ours(asked: argparse.Namespace) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def _run(key: str, command: list[str], folder: Path, asked: argparse.Namespace) -> None:
+def _run(key: str, command: list[str], folder: Path, given: argparse.Namespace) -> None:
     """Run one row unless it is finished; a row that fails keeps its reason."""
     out = folder / "rows" / key
-    if (out / "facts.json").exists() and key not in asked.again:
+    if (out / "facts.json").exists() and key not in given.again:
         print(f"{key}: finished before", flush=True)
         return
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    options = ["--split", str(folder), "--out", str(out), "--minutes", str(asked.minutes), "--seed", str(asked.seed)]
+    options = ["--split", str(folder), "--out", str(out), "--minutes", str(given.minutes), "--seed", str(given.seed)]
     print(f"{key} ...", flush=True)
     began = time.perf_counter()
     with (out / "log.txt").open("w", encoding="utf-8") as log:

@@ -84,7 +84,7 @@ def write(folder: Path, titles: Mapping[str, str], results: Path) -> None:
 
 
 def _truth(folder: Path) -> Histories:
-    """Return what the asked users chose, in the order of their lists."""
+    """Return the choices of the test users, in the order of their lists."""
     users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
     test = pl.read_parquet(folder / "test.parquet").sort("user", "order")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(test["user"].to_numpy(), minlength=users.height))])
@@ -96,17 +96,17 @@ def _truth(folder: Path) -> Histories:
         test["weight"].to_numpy(),
         items.height,
     )
-    return every.take(np.flatnonzero(users["is_asked"].to_numpy()))
+    return every.take(np.flatnonzero(users["is_test_user"].to_numpy()))
 
 
 def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
     users = pl.read_parquet(folder / "users.parquet")
-    asked = np.flatnonzero(users["is_asked"].to_numpy())
+    test_users = np.flatnonzero(users["is_test_user"].to_numpy())
     row = np.full(users.height, -1)
-    row[asked] = np.arange(len(asked))
+    row[test_users] = np.arange(len(test_users))
     lists = pl.read_parquet(folder / "rows" / key / "lists.parquet")
     width = max(50, int(lists["rank"].max() or 0) + 1)  # type: ignore[arg-type]
-    ranked = np.full((len(asked), width), -1, np.int32)
+    ranked = np.full((len(test_users), width), -1, np.int32)
     ranked[row[lists["user"].to_numpy()], lists["rank"].to_numpy()] = lists["item"].to_numpy()
     score = np.where(ranked < 0, -np.inf, -np.arange(width, dtype=np.float32)).astype(np.float32)
     found = Recommendations(truth.user_ids, ranked, score)
@@ -114,7 +114,7 @@ def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
 
 
 def _compare(tables: Mapping[str, pl.DataFrame], facts: Mapping[str, Any], titles: Mapping[str, str]) -> list[Scored]:
-    """Return the rows, best first; verdicts of one metric allow for the number of peers (Holm)."""
+    """Return the rows, best first; outcomes of one metric allow for the number of peers (Holm)."""
     keys = list(tables)
     means = BootstrapMeans(np.hstack([per_user(tables, key, METRICS) for key in keys]))
     column = {(key, m): i for i, (key, m) in enumerate((key, m) for key in keys for m in METRICS)}
@@ -177,9 +177,9 @@ def _section(
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}, seed {split['seed']}. {split['users']:,} users, "
         f"{split['items']:,} items, {split['events']:,} events (train {split['train']:,}, validation "
-        f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} users asked. Protocol {split['protocol']}, ties in a "
+        f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} test users. Protocol {split['protocol']}, ties in a "
         f"seeded random order, {ranked} ranked without known items. "
-        "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, verdicts after Holm.",
+        "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, outcomes after Holm.",
         "",
         "| recommender | NDCG@10 | HR@10 / Recall@10 | NDCG@20 | Recall@20 | ours ahead, NDCG@10 | validation NDCG@10 |"
         " tune s | fit s | recommend s | CPU s | peak GB | epochs | ended by |",
@@ -209,7 +209,7 @@ def _against_best(scored: list[Scored]) -> list[str]:
         best = max(peers, key=lambda one: one.scores[metric].mean)
         ahead = best.ahead[metric]
         gain = ours.scores[metric].mean / max(best.scores[metric].mean, 1e-12) - 1
-        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best.title}: {ahead.verdict}")
+        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best.title}: {ahead.outcome}")
     return [*lines, ""]
 
 
@@ -224,7 +224,7 @@ def _by_gap(slices: list[Slice], scored: list[Scored]) -> list[str]:
         "|---|---|---|---|---|---|",
         *(
             f"| {s.dimension} | {s.group} | {s.num_users:,} | {s.ours.mean:.4f} | {s.baseline.mean:.4f} | "
-            f"{_signed(s.difference)} {s.difference.verdict} |"
+            f"{_signed(s.difference)} {s.difference.outcome} |"
             for s in slices
             if s.num_users >= FEWEST
         ),
@@ -239,7 +239,7 @@ def _row(one: Scored) -> str:
     cells += [f"{one.scores[m].mean:.4f}" for m in METRICS[1:]]
     ahead = one.ahead.get(DECIDES)
     cells += [
-        f"{_signed(ahead)} {ahead.verdict}" if ahead else "",
+        f"{_signed(ahead)} {ahead.outcome}" if ahead else "",
         f"{facts['validation']:.4f}" if facts["validation"] >= 0 else "not looked at",
     ]
     cells += [f"{facts[name]:.1f}" for name in ("tune_seconds", "fit_seconds", "recommend_seconds", "cpu_seconds")]
@@ -277,6 +277,6 @@ HEADER = """# Leaderboard
 
 Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make leaderboard` runs one section;
 `python benchmarks/leaderboard.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
-a shared machine favours nobody. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
+other load on the machine favours no row. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
 good the model is.
 """

@@ -82,7 +82,7 @@ def prepare(name: str, protocol: str, seed: int, folder: Path, *, max_users: int
         seed: Decides ties, and which items are cold.
         folder: Of this set, protocol and seed.
         max_users: Only so many users, evenly spaced, for a trial.
-        content: Whether to encode content; without it, models that need it say so.
+        content: Whether to encode content; without it, models that need it report so.
     """
     has_tables, has_content = (folder / "split.json").exists(), (folder / "content").exists()
     if has_tables and (has_content or not content):
@@ -124,7 +124,7 @@ def _settings(name: str, seed: int, runs: Path) -> RecommendationConfig:
 
 
 def _liked(dataset: Dataset) -> Dataset:
-    """Leave out what says no: few peers can learn from it, and all shall have the same."""
+    """Leave out negative events: few peers can learn from it, and all shall have the same."""
     says_no = [kind for kind, weight in KIND_WEIGHTS.items() if weight <= 0]
     table = dataset.interactions.where(~pl.col("kind").is_in(says_no))
     return Dataset(dataset.catalog, table, dataset.users, dataset.findings)
@@ -140,7 +140,7 @@ def _fewer(dataset: Dataset, max_users: int | None) -> Dataset:
 
 
 def _touched(dataset: Dataset, protocol: str) -> Catalog:
-    """Keep the items somebody touched; a published catalog stays as it is, its rows being its vectors' rows."""
+    """Keep the items with events; a published catalog stays as it is, its rows being its vectors' rows."""
     catalog = dataset.catalog
     if protocol == "published":
         return catalog
@@ -183,8 +183,8 @@ def _write_tables(dataset: Dataset, parts: Split, facts: Mapping[str, Any], fold
         )
         table.write_parquet(folder / f"{name}.parquet")
         if name == "test":
-            asked = np.bincount(events.user_index(), events.weight > 0, len(users)) > 0
-    pl.DataFrame({"user_id": users, "is_asked": asked}).write_parquet(folder / "users.parquet")
+            is_test_user = np.bincount(events.user_index(), events.weight > 0, len(users)) > 0
+    pl.DataFrame({"user_id": users, "is_test_user": is_test_user}).write_parquet(folder / "users.parquet")
     among = facts["protocol"] == "cold_among"
     _with_candidates(items, parts, among=among).write_parquet(folder / "items.parquet")
     (folder / "split.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")

@@ -40,12 +40,12 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=600)
     parser.add_argument("--events", type=int, default=15)
     parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--judged", type=int, default=1000)
+    parser.add_argument("--validation-users", type=int, default=1000)
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     given = parser.parse_args()
     show_logs()
     stage, _, content = prepared(RecommendationConfig.from_toml(given.config))
-    judge = ValidationScorer.sample(stage.histories, stage.truth, 10, given.judged, stage.candidates)
+    scorer = ValidationScorer.sample(stage.histories, stage.truth, 10, given.validation_users, stage.candidates)
     some = few(stage.histories, given.users, given.events)
     print(
         f"| learned from {len(some):,} users' last {given.events} events | NDCG@10 | fit, s | epochs |\n|---|---|---|---|"
@@ -58,9 +58,10 @@ def main() -> None:
         began = time.perf_counter()
         member = cls(cls.config_class(**options), name=title).fit(some, content)
         seconds = time.perf_counter() - began
-        epochs = len(member.course.losses) if hasattr(member, "course") else 0
+        epochs = len(member.training_history.losses) if hasattr(member, "training_history") else 0
         print(
-            f"| {title} | {judge(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |", flush=True
+            f"| {title} | {scorer(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |",
+            flush=True,
         )
 
 

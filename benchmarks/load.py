@@ -54,7 +54,7 @@ class Connection:
     async def open(self) -> None:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
 
-    async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = await self._reader.readuntil(b"\r\n\r\n")
@@ -84,7 +84,7 @@ async def drive(port: int, connections: int, count: int, act: Act) -> tuple[floa
     return count / (time.perf_counter() - began), seconds
 
 
-def say(what: str, value: str) -> None:
+def report(what: str, value: str) -> None:
     print(f"{what:<58} {value:<44} load {os.getloadavg()[0]:.1f}", flush=True)
 
 
@@ -115,7 +115,7 @@ class Server:
     async def _ready(self) -> None:
         connection = Connection(self.port)
         await connection.open()
-        await connection.ask("GET", "/readyz")
+        await connection.request("GET", "/readyz")
         connection.close()
 
     def cpu_seconds(self) -> float:
@@ -137,17 +137,19 @@ class Server:
 
 
 def recommendations(server: Server, users: Sequence[str], count: int) -> None:
-    async def ask(connection: Connection, place: int) -> float:
+    async def recommend(connection: Connection, place: int) -> float:
         began = time.perf_counter()
-        status, _ = await connection.ask("GET", f"/v1/users/{quote(users[place % len(users)])}/recommendations?k=10")
+        status, _ = await connection.request(
+            "GET", f"/v1/users/{quote(users[place % len(users)])}/recommendations?k=10"
+        )
         assert status == 200, status
         return time.perf_counter() - began
 
-    for title, total in (("each person once (nobody in the cache)", min(len(users), count)), ("again", count)):
+    for title, total in (("each user once (none in the cache)", min(len(users), count)), ("again", count)):
         before = server.cpu_seconds()
-        rate, seconds = asyncio.run(drive(server.port, 16, total, ask))
+        rate, seconds = asyncio.run(drive(server.port, 16, total, recommend))
         cost = 1000 * (server.cpu_seconds() - before) / total
-        say(f"recommendations, 16 connections, {title}", f"{rate:,.0f}/s, {spread(seconds)}, {cost:.2f} ms CPU")
+        report(f"recommendations, 16 connections, {title}", f"{rate:,.0f}/s, {spread(seconds)}, {cost:.2f} ms CPU")
 
 
 def events(server: Server, users: Sequence[str], items: Sequence[str], batches: int) -> None:
@@ -159,12 +161,12 @@ def events(server: Server, users: Sequence[str], items: Sequence[str], batches: 
             for n in range(100)
         ]
         began = time.perf_counter()
-        status, answer = await connection.ask("POST", "/v1/events", json.dumps({"events": batch}).encode())
+        status, answer = await connection.request("POST", "/v1/events", json.dumps({"events": batch}).encode())
         assert (status, json.loads(answer)["stored"]) == (200, 100), answer
         return time.perf_counter() - began
 
     rate, seconds = asyncio.run(drive(server.port, 4, batches, send))
-    say("durable events over HTTP, batches of 100, 4 connections", f"{100 * rate:,.0f}/s, {spread(seconds)}")
+    report("durable events over HTTP, batches of 100, 4 connections", f"{100 * rate:,.0f}/s, {spread(seconds)}")
 
 
 def visible(server: Server, items: Sequence[str], count: int) -> None:
@@ -173,16 +175,16 @@ def visible(server: Server, items: Sequence[str], count: int) -> None:
     async def click(connection: Connection, place: int) -> float:
         user = f"visitor-{place % 200}"
         path = f"/v1/users/{user}/recommendations?k=10"
-        before = json.loads((await connection.ask("GET", path))[1])["events"]
+        before = json.loads((await connection.request("GET", path))[1])["events"]
         body = {"user_id": user, "item_id": items[place % len(items)]}
-        await connection.ask("POST", "/v1/events", json.dumps(body).encode())
+        await connection.request("POST", "/v1/events", json.dumps(body).encode())
         began = time.perf_counter()
-        after = json.loads((await connection.ask("GET", path))[1])["events"]
+        after = json.loads((await connection.request("GET", path))[1])["events"]
         assert after > before, (before, after)
         return time.perf_counter() - began
 
     _, seconds = asyncio.run(drive(server.port, 4, count, click))
-    say("acknowledged event to an answer that knows it, 4 connections", spread(seconds))
+    report("acknowledged event to an answer with it, 4 connections", spread(seconds))
 
 
 def inside(bundle: Path, count: int) -> None:
@@ -194,7 +196,7 @@ def inside(bundle: Path, count: int) -> None:
         recommender.score(history)
         seconds.append(time.perf_counter() - began)
     cost = 1000 * (time.process_time() - computed) / len(seconds)
-    say("inside the model, one person at a time", f"{spread(seconds)}, {cost:.2f} ms CPU")
+    report("inside the model, one user at a time", f"{spread(seconds)}, {cost:.2f} ms CPU")
 
 
 def kills(address: str, times: int) -> None:
@@ -222,7 +224,9 @@ def kills(address: str, times: int) -> None:
             store.erase(f"u{u}", f"{turn}", f"{turn}-{u}")
     store.close()
     kind = address.partition(":")[0]
-    say(f"kill -9 of a writer, {times} times, {kind}", f"{acknowledged:,} acknowledged, {lost} lost, {doubled} doubled")
+    report(
+        f"kill -9 of a writer, {times} times, {kind}", f"{acknowledged:,} acknowledged, {lost} lost, {doubled} doubled"
+    )
 
 
 def append_alone(address: str) -> None:
@@ -230,7 +234,7 @@ def append_alone(address: str) -> None:
     began = time.perf_counter()
     for n in range(100):
         store.append([[Event(f"u{(7 * n + m) % 5000}", f"i{m}", "click", n, None, f"{n}-{m}") for m in range(100)]])
-    say("durable events into the store, batches of 100, no HTTP", f"{10_000 / (time.perf_counter() - began):,.0f}/s")
+    report("durable events into the store, batches of 100, no HTTP", f"{10_000 / (time.perf_counter() - began):,.0f}/s")
     store.close()
 
 
@@ -250,11 +254,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         server = Server(told.bundle, Path(scratch) / "state", told.database, told.workers, told.port)
         try:
-            say("start to ready", f"{server.wait():.1f} s")
+            report("start to ready", f"{server.wait():.1f} s")
             recommendations(server, users, told.requests)
             events(server, users, items, told.requests // 30)
             visible(server, items, told.requests // 6)
-            say("memory of each process", ", ".join(f"{size:.0f} MB" for size in server.megabytes()))
+            report("memory of each process", ", ".join(f"{size:.0f} MB" for size in server.megabytes()))
         finally:
             server.stop()
         inside(told.bundle, 1000)

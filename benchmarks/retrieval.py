@@ -1,7 +1,7 @@
 """How fast and how right the search for similar items is in a large catalog, against FAISS alone on the same index.
 
 In: how many vectors. Out: recall@10 against exact search, times for one query, build time and memory; and what a whole
-recommendation costs, which scores every item and asks no index.
+recommendation costs, which scores every item and uses no index.
 
     python benchmarks/retrieval.py --rows 1000000
     python benchmarks/retrieval.py --rows 1000000 --graph-bytes 0
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from penchant.core.schema import Content, Histories
+from penchant.fusion.late import EnsembleWeights
 from penchant.models.ensemble import Ensemble, top_k
 from penchant.models.neighbours import ItemKNN
 from penchant.models.popularity import Popularity
@@ -74,12 +75,12 @@ def spread(seconds: np.ndarray) -> str:
 
 
 def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
-    """Return the seconds one person's list of 10 takes from two members, a history of 100, every item scored."""
+    """Return the seconds one user's list of 10 takes from two members, a history of 100, every item scored."""
     rng = np.random.default_rng(seed)
     users, each = num_items // 50, 100
     items = (rng.random(users * each) ** 2 * num_items).astype(np.int32)
     offsets = np.arange(0, len(items) + 1, each)
-    people = Histories(
+    histories = Histories(
         [f"u{n}" for n in range(users)],
         offsets,
         items,
@@ -87,12 +88,12 @@ def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
         np.ones(len(items), np.float32),
         num_items,
     )
-    members = {"popularity": Popularity().fit(people, Content()), "item_knn": sparse_neighbours(num_items, rng)}
-    ensemble = Ensemble.build(members, {"popularity": 0.2, "item_knn": 0.8}, Content())
+    members = {"popularity": Popularity().fit(histories, Content()), "item_knn": sparse_neighbours(num_items, rng)}
+    ensemble = Ensemble.build(members, EnsembleWeights({"popularity": 0.2, "item_knn": 0.8}), Content())
     seconds = []
     for row in range(100):
         began = time.perf_counter()
-        top_k(ensemble.score(people.rows(row, row + 1)), 10, [""])
+        top_k(ensemble.score(histories.rows(row, row + 1)), 10, [""])
         seconds.append(time.perf_counter() - began)
     return np.array(seconds)
 

@@ -46,9 +46,9 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
         where="benchmark",
     )
     dataset = clean(read(config.data), config.clean, config.media)
-    judged = classify_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
+    classified = classify_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
     reasons = truth.events().with_columns(pl.col("at").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")))
-    events = judged.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
+    events = classified.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
     true_mood = pl.when(pl.col("text").is_not_null()).then(
         pl.when(pl.col("reason").is_in(DISLIKED)).then(pl.lit("unhappy")).otherwise(pl.lit("happy"))
     )
@@ -61,7 +61,7 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
     scores = {name: _score(name, table, dataset, config) for name, table in arms.items()}
     for name in ("with", "true moods"):
         gap = paired_difference(scores[name], scores["without"])
-        print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.verdict}")
+        print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.outcome}")
 
 
 def _accuracy(events: pl.DataFrame) -> None:

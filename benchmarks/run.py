@@ -37,11 +37,9 @@ def main() -> None:
         for row in report["leaderboard"]["rows"]:
             if row["role"] in ("ours", "baseline"):
                 print(line(name, row, seconds, peak), flush=True)
-        for judged in report["classified"]:
-            auc = judged["auc"]
-            print(
-                f"| {name} | {judged['name']} | AUC {auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}] | | | | |"
-            )
+        for row in report["classified"]:
+            auc = row["auc"]
+            print(f"| {name} | {row['name']} | AUC {auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}] | | | | |")
 
 
 def line(name: str, row: dict, seconds: float, peak: float) -> str:

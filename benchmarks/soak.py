@@ -30,31 +30,31 @@ CHUNKS = 100
 WARM_UP = 0.2
 """Share of the run that fills the cache and the allocator's pools; the slope is of what comes after."""
 USER_CACHE_BYTES = 32_000_000
-"""A small cache, so that it is full when the warm-up ends and people go in and out of it from then on."""
+"""A small cache, so that it is full when the warm-up ends and users are evicted from then on."""
 CONNECTIONS, BATCH = 8, 20
 
 
 class Shop:
-    """People who come back, people who are new, and what they do."""
+    """Requests of known and unknown users."""
 
     def __init__(self, users: Sequence[str], items: Sequence[str]) -> None:
         self._rng = random.Random(0)
         self._users, self._items = users, items
         self.done: Counter[str] = Counter()
 
-    def person(self) -> str:
-        """Return somebody; one in five is new to the model, of some thousands."""
+    def user(self) -> str:
+        """Return a user; one in five is unknown to the model, of some thousands."""
         if self._rng.random() < 0.2:
             return f"visitor-{self._rng.randrange(5000)}"
         return self._users[int(len(self._users) * self._rng.random() ** 2)]
 
     async def events(self, connection: Connection) -> None:
-        batch = [{"user_id": self.person(), "item_id": self._rng.choice(self._items)} for _ in range(BATCH)]
-        await self._ask(connection, "events", "POST", "/v1/events", json.dumps({"events": batch}).encode())
+        batch = [{"user_id": self.user(), "item_id": self._rng.choice(self._items)} for _ in range(BATCH)]
+        await self._send(connection, "events", "POST", "/v1/events", json.dumps({"events": batch}).encode())
 
     async def request(self, connection: Connection) -> None:
-        """Ask for a list; one request in twenty is for a profile, an explanation or similar items instead."""
-        user, item = quote(self.person()), quote(self._rng.choice(self._items))
+        """Request a list; one request in twenty is for a profile, an explanation or similar items instead."""
+        user, item = quote(self.user()), quote(self._rng.choice(self._items))
         kind = self._rng.choice(("profile", "explanation", "similar")) if self._rng.random() < 0.05 else "list"
         path = {
             "list": f"/v1/users/{user}/recommendations?k=10",
@@ -62,10 +62,10 @@ class Shop:
             "explanation": f"/v1/users/{user}/explanations/{item}",
             "similar": f"/v1/items/{item}/similar?k=10",
         }[kind]
-        await self._ask(connection, kind, "GET", path)
+        await self._send(connection, kind, "GET", path)
 
-    async def _ask(self, connection: Connection, kind: str, method: str, path: str, body: bytes = b"") -> None:
-        status, answer = await connection.ask(method, path, body)
+    async def _send(self, connection: Connection, kind: str, method: str, path: str, body: bytes = b"") -> None:
+        status, answer = await connection.request(method, path, body)
         assert status == 200, (status, path, answer)
         self.done[kind] += 1
 

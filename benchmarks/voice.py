@@ -2,7 +2,7 @@
 
 In: a trained classifier of English words with `[transcript]`, and how many sentences. Out: word error rate, and accuracy on the same
 sentences as text and as speech. The sentences are tweets of the test part of configs/sentiment.toml, which it never learned from, read
-aloud by espeak-ng: a machine's voice, which a speech model may find easier or harder than a person's.
+aloud by espeak-ng: a machine's voice, which a speech model may find easier or harder than a human voice.
 
     python benchmarks/voice.py runs/sentiment 100
 """
@@ -47,13 +47,13 @@ def main(folder: Path, count: int) -> None:
         found = mean_interval(values.astype(float))
         print(f"{name}: accuracy {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
     gap = paired_difference(right[1].astype(float), right[0].astype(float))
-    print(f"speech minus text: {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {gap.verdict}")
+    print(f"speech minus text: {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {gap.outcome}")
     same = np.mean([a.label == b.label for a, b in zip(written, spoken, strict=True)])
     print(f"the same answer to both: {same:.3f}")
 
 
 def sentences(count: int, column: str) -> tuple[list[str], np.ndarray]:
-    """Return test tweets of some words without addresses, names and signs nobody would read aloud, drawn with seed 0."""
+    """Return test tweets of some words without addresses, names and signs that are not read aloud, drawn with seed 0."""
     config = ClassificationConfig.from_toml(CONFIG)
     samples = clean_samples(read_samples(config.data), config.clean, config.media)
     test = samples.take(split_samples(samples, config.split, config.seed).test)

@@ -24,7 +24,7 @@ from penchant.explanation.topics import Topics
 from penchant.fusion.concat import ConcatConfig
 from penchant.fusion.late import EnsembleWeights
 from penchant.models.ensemble import Ensemble
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.pipelines import classification
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app

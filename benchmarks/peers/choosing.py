@@ -36,7 +36,7 @@ def tuned(
         fit: Settings and events to a recommender.
         epochs: Setting that counts passes over the data.
     """
-    users, scores, longest = split.judged(), {}, 0.0
+    users, scores, longest = split.validation_users(), {}, 0.0
 
     def score(settings: Settings) -> float:
         nonlocal longest
@@ -61,7 +61,7 @@ def tuned(
     tune_seconds = clock.seconds
     edges = [name for name, values in grid.items() if len(values) > 2 and best[name] in (min(values), max(values))]
     recommender, fit_seconds = timed(lambda: fit(best, split.known))
-    lists, recommend_seconds = timed(lambda: recommender(split.asked, K, split.candidates))
+    lists, recommend_seconds = timed(lambda: recommender(split.test_users, K, split.candidates))
     return Outcome(
         lists,
         best,

@@ -23,8 +23,8 @@ from exchange import CannotRunError, Clock, Events, K, Outcome, Recommender, Set
 
 MAX_EPOCHS = 200
 PATIENCE = 10
-MAX_ASKED_DMRL = 100
-"""DMRL scores one user against the whole catalog through its attention; its validation asks only so many."""
+MAX_USERS_DMRL = 100
+"""DMRL scores one user against the whole catalog through its attention; its validation uses only so many users."""
 MAX_WAIT = 3
 """Lists may take so many times the minutes of the fit, or the row says that they would take longer."""
 
@@ -51,7 +51,7 @@ def vbpr(split: Split, clock: Clock) -> Outcome:
         )
         return model
 
-    return _stopped_early(split, clock, settings, epoch, _by_user, split.judged())
+    return _stopped_early(split, clock, settings, epoch, _by_user, split.validation_users())
 
 
 def dmrl(split: Split, clock: Clock) -> Outcome:
@@ -64,21 +64,21 @@ def dmrl(split: Split, clock: Clock) -> Outcome:
     data.add_modalities(item_text=text, item_image=_built(FeatureModality(features=pictures, ids=ids), data))
     settings = {"embedding_dim": 100, "num_neg": 4, "num_factors": 4, "learning_rate": 1e-4, "batch_size": 1024}
     torch.manual_seed(split.seed)
-    model = _Watched(
+    model = _TimedDMRL(
         split, clock, settings, epochs=MAX_EPOCHS, bert_text_dim=words.shape[1], image_dim=pictures.shape[1]
     )
     with contextlib.suppress(_EnoughError), contextlib.redirect_stdout(io.StringIO()):
         model.fit(data)
     model.model.load_state_dict(model.state)
     fit_seconds = clock.seconds
-    wait = model.judge_seconds / len(model.users) * len(split.asked)
+    wait = model.evaluation_seconds / len(model.users) * len(split.test_users)
     if wait > MAX_WAIT * clock.limit:
         raise CannotRunError(
-            f"lists of {len(split.asked):,} users would take {wait / 60:.0f} minutes, one user at a time"
+            f"lists of {len(split.test_users):,} users would take {wait / 60:.0f} minutes, one user at a time"
         )
     recommend = _by_user(model, split.known)
-    lists, recommend_seconds = timed(lambda: recommend(split.asked, K, split.candidates))
-    notes = [f"best was epoch {model.best_epoch:.3g}", f"judged by {MAX_ASKED_DMRL} validation users"]
+    lists, recommend_seconds = timed(lambda: recommend(split.test_users, K, split.candidates))
+    notes = [f"best was epoch {model.best_epoch:.3g}", f"scored on {MAX_USERS_DMRL} validation users"]
     return Outcome(
         lists, settings, model.best, fit_seconds, recommend_seconds, 0.0, round(model.epoch, 3), model.stopped, notes
     )
@@ -88,17 +88,17 @@ class _EnoughError(Exception):
     """Ends the fit."""
 
 
-class _Watched(DMRL):
-    """DMRL that looks at the clock with every batch and at validation with every epoch."""
+class _TimedDMRL(DMRL):
+    """DMRL that checks the time with every batch and validation with every epoch."""
 
     def __init__(self, split: Split, clock: Clock, settings: Settings, **more: Any) -> None:
         super().__init__(**settings, **more)
         self.split, self.clock = split, clock
-        users = split.judged()
-        self.users = users[np.linspace(0, len(users) - 1, min(MAX_ASKED_DMRL, len(users))).astype(np.int64)]
+        users = split.validation_users()
+        self.users = users[np.linspace(0, len(users) - 1, min(MAX_USERS_DMRL, len(users))).astype(np.int64)]
         self.per_epoch = -(-len(split.train) // self.batch_size)
         self.batches, self.best, self.best_epoch, self.stopped, self.state = 0, -1.0, 0.0, "epochs", {}
-        self.judge_seconds = 0.0
+        self.evaluation_seconds = 0.0
 
     @property
     def epoch(self) -> float:
@@ -109,23 +109,23 @@ class _Watched(DMRL):
         self.item_text, self.item_image = trainset.item_text, trainset.item_image
 
     def get_modality_embeddings(self, batch: Any) -> Any:
-        is_up = self.clock.is_up(self.judge_seconds)
+        is_up = self.clock.is_up(self.evaluation_seconds)
         if self.batches and (is_up or self.batches % self.per_epoch == 0):
-            self._judge()
+            self._evaluate()
             if is_up or self.epoch - self.best_epoch >= PATIENCE:
                 self.stopped = "clock" if is_up else "validation"
                 raise _EnoughError
         self.batches += 1
         return super().get_modality_embeddings(batch)
 
-    def _judge(self) -> None:
+    def _evaluate(self) -> None:
         began = time.perf_counter()
         negatives = self.model.num_neg
         lists = _by_user(self, self.split.train)(self.users, AT, self.split.validation_candidates)
         self.model.num_neg = negatives  # `score` sets it to 0
         self.model.train()
         value = ndcg(lists, self.users, self.split.validation, AT)
-        self.judge_seconds = time.perf_counter() - began
+        self.evaluation_seconds = time.perf_counter() - began
         if value > self.best:
             self.best, self.best_epoch, self.state = value, self.epoch, copy.deepcopy(self.model.state_dict())
 
@@ -152,7 +152,7 @@ def _stopped_early(
             stopped = "validation" if number - best_epoch >= PATIENCE else "clock"
             break
     fit_seconds = clock.seconds
-    lists, seconds = timed(lambda: recommender(kept, split.known)(split.asked, K, split.candidates))
+    lists, seconds = timed(lambda: recommender(kept, split.known)(split.test_users, K, split.candidates))
     notes = [f"best was epoch {best_epoch}", "learned from the training part, leaves out all that is known"]
     return Outcome(lists, settings, best, fit_seconds, seconds, 0.0, number, stopped, notes)
 

@@ -23,15 +23,15 @@ from scipy import sparse
 
 K = 50
 """Length of every list."""
-MAX_JUDGED = 3_000
-"""Validation users by whom a setting is judged, evenly spaced."""
+MAX_VALIDATION_USERS = 3_000
+"""Validation users on whom a setting is scored, evenly spaced."""
 PAD = -1
 
 Settings = dict[str, Any]
 
 
 class CannotRunError(Exception):
-    """This peer has nothing to say about this split; the message is what the table prints."""
+    """This peer cannot run on this split; the table prints the message."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Split:
         train: To learn from.
         validation: To choose by.
         known: All that is known before the test: train, and validation where the protocol fits again.
-        asked: Users to recommend to.
+        test_users: Users to recommend to.
         candidates: Items that may be recommended in the test, None for all.
         validation_candidates: The same for validation.
         facts: How the split was made.
@@ -91,7 +91,7 @@ class Split:
     train: Events
     validation: Events
     known: Events
-    asked: np.ndarray
+    test_users: np.ndarray
     candidates: np.ndarray | None
     validation_candidates: np.ndarray | None
     facts: Mapping[str, Any]
@@ -109,7 +109,7 @@ class Split:
             parts["train"],
             parts["validation"],
             known,
-            np.flatnonzero(users["is_asked"].to_numpy()),
+            np.flatnonzero(users["is_test_user"].to_numpy()),
             _mask(items["is_candidate"].to_numpy()),
             _mask(items["is_validation_candidate"].to_numpy()),
             facts,
@@ -124,10 +124,10 @@ class Split:
     def num_items(self) -> int:
         return self.train.num_items
 
-    def judged(self) -> np.ndarray:
-        """Return the validation users by whom settings are chosen."""
+    def validation_users(self) -> np.ndarray:
+        """Return the validation users on whom settings are chosen."""
         users = np.unique(self.validation.user)
-        return users[np.linspace(0, len(users) - 1, min(MAX_JUDGED, len(users))).astype(np.int64)]
+        return users[np.linspace(0, len(users) - 1, min(MAX_VALIDATION_USERS, len(users))).astype(np.int64)]
 
     def channels(self) -> dict[str, dict[str, str]]:
         """Return each channel's modality and encoder; empty where nothing was encoded."""
@@ -161,7 +161,7 @@ class Outcome:
     """What a peer gives back.
 
     Attributes:
-        lists: (asked, K) item rows.
+        lists: (test users, K) item rows.
         settings: Those it ended with.
         validation: NDCG@10 on validation.
         epochs: Passes over the data, None where there are none.
@@ -234,7 +234,7 @@ def write(out: Path, split: Split, outcome: Outcome, versions: tuple[str, ...]) 
     rows, ranks = np.nonzero(outcome.lists != PAD)
     table = pa.table(
         {
-            "user": split.asked[rows].astype(np.int32),
+            "user": split.test_users[rows].astype(np.int32),
             "rank": ranks.astype(np.int32),
             "item": outcome.lists[rows, ranks].astype(np.int32),
         }

@@ -19,7 +19,7 @@ from penchant.experiment.defaults import default_members
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, fit
 from penchant.experiment.search import search
 from penchant.experiment.selection import ValidationScorer
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 from penchant.pipelines.recommendation import RecommendationConfig, fuse
 
 
@@ -39,12 +39,12 @@ def _fit_and_rank(config: RecommendationConfig, split: Split, clock: Clock) -> O
     fitting = config.fit.model_copy(update={"refit": bool(split.facts["refit"])})
     trained = fit(tables, validation, known, content, fusion, fitting, cutoff=config.evaluation.cutoff)
     fit_seconds = clock.seconds
-    lists, seconds = timed(lambda: _lists(trained, known, split.asked, K, split.candidates))
+    lists, seconds = timed(lambda: _lists(trained, known, split.test_users, K, split.candidates))
     settings = {"members": trained.tables, "weights": dict(trained.ours.weights)}
-    judged = split.judged()
-    before = _lists(trained, validation.histories, judged, AT, split.validation_candidates, validation=True)
+    scored = split.validation_users()
+    before = _lists(trained, validation.histories, scored, AT, split.validation_candidates, validation=True)
     return Outcome(
-        lists, settings, ndcg(before, judged, split.validation, AT), fit_seconds, seconds, stopped="validation"
+        lists, settings, ndcg(before, scored, split.validation, AT), fit_seconds, seconds, stopped="validation"
     )
 
 
@@ -54,9 +54,9 @@ def _searched(
     """Return what the search finds in the minutes of the leaderboard."""
     minutes = config.search.budget_minutes if clock.limit == float("inf") else clock.limit / 60
     at, users = config.evaluation.cutoff, config.fit.selection.max_users
-    judge = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
-    asked = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
-    return search(validation.histories, content, judge, asked, has_time=bool(split.facts["has_time"])).tables
+    scorer = ValidationScorer.sample(validation.histories, validation.truth, at, users, validation.candidates)
+    limited = config.search.model_copy(update={"budget_minutes": minutes, "seed": split.seed})
+    return search(validation.histories, content, scorer, limited, has_time=bool(split.facts["has_time"])).tables
 
 
 def _lists(
@@ -68,8 +68,8 @@ def _lists(
     *,
     validation: bool = False,
 ) -> np.ndarray:
-    panel = trained.before if validation else trained.pool
-    ranked = panel.rank({OURS: trained.ours.weights}, histories.take(users), k, candidates=candidates)[OURS].item_index
+    pool = trained.before if validation else trained.pool
+    ranked = pool.rank({OURS: trained.ours.weights}, histories.take(users), k, candidates=candidates)[OURS].item_index
     return np.pad(ranked, ((0, 0), (0, k - ranked.shape[1])), constant_values=PAD)
 
 

@@ -79,7 +79,7 @@ def _trained(
         config, dataset, loader = _loaded(split, kind.__name__, settings, Path(folder))
     model = kind(config, loader.dataset).to(config["device"])
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])
-    users, best, best_epoch, epochs, state = split.judged(), -1.0, 0.0, 0.0, {}
+    users, best, best_epoch, epochs, state = split.validation_users(), -1.0, 0.0, 0.0, {}
     stopped = "epochs"
     for epoch in range(1, MAX_EPOCHS + 1):
         model.train()
@@ -107,7 +107,7 @@ def _trained(
     model.load_state_dict(state)
     fit_seconds = clock.seconds
     final = recommender(model, dataset, split.known)
-    lists, recommend_seconds = timed(lambda: final(split.asked, K, split.candidates))
+    lists, recommend_seconds = timed(lambda: final(split.test_users, K, split.candidates))
     notes = [f"best was epoch {best_epoch:.3g}", "learned from the training part, recommends from all that is known"]
     return Outcome(lists, settings, best, fit_seconds, recommend_seconds, 0.0, round(epochs, 3), stopped, notes)
 

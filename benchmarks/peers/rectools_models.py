@@ -82,7 +82,7 @@ def _sasrec(split: Split, clock: Clock, settings: Settings) -> Outcome:
     model = _sasrec_model(split, settings, epochs)
     model.fit(dataset)
     fit_seconds = clock.seconds - tune_seconds
-    lists, recommend_seconds = timed(lambda: _recommender(model, dataset)(split.asked, K, split.candidates))
+    lists, recommend_seconds = timed(lambda: _recommender(model, dataset)(split.test_users, K, split.candidates))
     return Outcome(lists, settings, before, fit_seconds, recommend_seconds, tune_seconds, epochs, stopped, notes)
 
 
@@ -123,7 +123,7 @@ class _Looks(Callback):
     """
 
     def __init__(self, split: Split) -> None:
-        self.split, self.users = split, split.judged()
+        self.split, self.users = split, split.validation_users()
         self.seen: dict[int, float] = {}
         self.recommend: Recommender
         self.model: SASRecModel

@@ -50,7 +50,7 @@ def test_peers_read_everything_but_the_test(folder: Path) -> None:
     assert {items[row] for row in split.validation.item} == {"c"}
     assert len(split.known) == len(split.train) + len(split.validation) == 70
     (folder / "test.parquet").unlink()
-    assert len(exchange.Split.read(folder, seed=0).asked) == 20
+    assert len(exchange.Split.read(folder, seed=0).test_users) == 20
 
 
 def test_known_keeps_each_users_order(folder: Path) -> None:

@@ -11,11 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.linear import LinearClassifier, LinearConfig
 from penchant.core.errors import ConfigError
-from penchant.experiment.fit_classifiers import make_judge
+from penchant.experiment.fit_classifiers import make_score_function
 
 from .conftest import Made, channel, lesson
 
-AUC = make_judge("auc")
+AUC = make_score_function("auc")
 
 
 def test_probabilities_equal_those_of_scikit_learn(make: Callable[..., Made]) -> None:

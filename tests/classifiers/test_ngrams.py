@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.ngrams import NGramClassifier, NGramsConfig, flat, pack_words, unpack_words
 from penchant.core.errors import DataError
-from penchant.experiment.fit_classifiers import make_judge
+from penchant.experiment.fit_classifiers import make_score_function
 
 from .conftest import Made, lesson
 
-AUC = make_judge("auc")
+AUC = make_score_function("auc")
 
 
 def fitted(made: Made, **settings: object) -> NGramClassifier:

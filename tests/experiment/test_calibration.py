@@ -13,18 +13,19 @@ from penchant.experiment.calibration import (
     LEAST,
     CalibrationConfig,
     calibrate,
-    choose_doubt,
+    choose_confidence,
     choose_factors,
     combine,
     cross_entropy,
-    fit_stack,
-    is_flat,
+    fit_ensemble,
+    is_reversed,
     targets,
 )
 
 CLASSES = ("a", "b", "c")
 RNG = np.random.default_rng(0)
 LABELS = RNG.choice(3, 400, p=[0.7, 0.2, 0.1])
+TRUTH = np.eye(3)[LABELS]
 PRIOR = np.log(np.bincount(LABELS) / len(LABELS))
 HERE = np.ones(len(LABELS), bool)
 
@@ -36,11 +37,11 @@ def said(skill: float, seed: int) -> np.ndarray:
 
 def test_the_stack_listens_to_who_knows() -> None:
     found = {"knows": said(2.0, 1), "guesses": said(0.0, 2)}
-    ensemble = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
+    ensemble = fit_ensemble(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
     assert ensemble.weight[0] > 0.5
     assert ensemble.weight[1] < 0.1
-    alone = cross_entropy(np.exp(found["knows"]), LABELS)
-    assert cross_entropy(np.exp(log_softmax(ensemble.logits(found, {"knows": HERE, "guesses": HERE}))), LABELS) < alone
+    alone = cross_entropy(np.exp(found["knows"]), TRUTH)
+    assert cross_entropy(np.exp(log_softmax(ensemble.logits(found, {"knows": HERE, "guesses": HERE}))), TRUTH) < alone
 
 
 @pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic", "auto"])
@@ -48,8 +49,8 @@ def test_overconfident_probabilities_are_calibrated_on_others(kind: str) -> None
     logits = 4 * said(1.0, 3)
     half = np.arange(len(LABELS)) < 200
     found = calibrate(logits[half], LABELS[half], kind)
-    before = cross_entropy(np.exp(log_softmax(logits[~half])), LABELS[~half])
-    assert cross_entropy(found.apply(logits[~half]), LABELS[~half]) < before - 0.1
+    before = cross_entropy(np.exp(log_softmax(logits[~half])), TRUTH[~half])
+    assert cross_entropy(found.apply(logits[~half]), TRUTH[~half]) < before - 0.1
 
 
 def test_targets_are_platts_and_sum_to_one() -> None:
@@ -105,13 +106,13 @@ def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
     probability = np.stack([1 - confidence, confidence], axis=1)
     labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
     decision = DecisionRule(np.ones(2))
-    sure = choose_doubt(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
+    sure = choose_confidence(decision, probability, labels, required_accuracy=0.95, max_review_rate=0.5)
     asked = confidence < sure
     assert asked.sum() == 16  # 80 right of 84
-    assert choose_doubt(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
-        confidence[9:11].mean()
-    )
-    assert choose_doubt(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
+    assert choose_confidence(
+        decision, probability, labels, required_accuracy=1.0, max_review_rate=0.1
+    ) == pytest.approx(confidence[9:11].mean())
+    assert choose_confidence(decision, probability, labels, required_accuracy=0.8, max_review_rate=0.5) == 0.0
 
 
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
@@ -145,7 +146,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
     )
-    assert is_flat(made)
+    assert is_reversed(made)
     assert made.ensemble.weight.sum() > 0
     right_way = combine(
         ("m",),
@@ -156,7 +157,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
     )
-    assert not is_flat(right_way)
+    assert not is_reversed(right_way)
 
 
 def test_temperature_is_the_best_of_a_fine_grid() -> None:
@@ -184,7 +185,7 @@ def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
 def test_weights_of_the_stack_are_those_of_another_solver() -> None:
     found, half = {"m": said(1.0, 5), "n": said(0.7, 6)}, np.arange(len(LABELS)) % 2 == 0
     here = {"m": HERE, "n": half}
-    ensemble = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
+    ensemble = fit_ensemble(("m", "n"), found, here, LABELS, PRIOR)
 
     def loss(w: np.ndarray) -> float:
         total = w[0] + w[1]

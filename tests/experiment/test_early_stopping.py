@@ -10,7 +10,7 @@ import pytest
 from hand_made import histories
 from penchant.core.schema import Content, Histories
 from penchant.models import sequence
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.networks.trainer import TrainingHistory
 
 USERS, COMMON = 24, 6

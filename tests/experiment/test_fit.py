@@ -17,7 +17,7 @@ from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion import late
 from penchant.fusion.concat import Concat, ConcatConfig
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 ITEMS = 6
@@ -67,8 +67,8 @@ def learn(
     )
 
 
-def witness(panel: MemberPool, name: str) -> Witness:
-    member = panel.members[name]
+def witness(pool: MemberPool, name: str) -> Witness:
+    member = pool.members[name]
     assert isinstance(member, Witness)
     return member
 
@@ -168,17 +168,17 @@ def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_bef
 
 def test_validation_scores_are_those_of_members_fitted_on_train() -> None:
     trained = learn(ablation=False)
-    judge = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, None)
+    scorer = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, None)
     for name in BASELINES:
-        assert trained.validation[name] == judge(trained.before, late.EnsembleWeights({name: 1.0}))
-    assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
+        assert trained.validation[name] == scorer(trained.before, late.EnsembleWeights({name: 1.0}))
+    assert trained.validation[OURS] == scorer(trained.before, trained.ours.weights)
 
 
 def test_candidates_of_validation_reach_scores_and_weights() -> None:
     allowed = np.array([False, False, True, True, False, True])
     trained = learn(ablation=False, validation=HoldOut(TRAIN, TRUTH, allowed))
-    judge = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, allowed)
-    assert trained.validation[OURS] == judge(trained.before, trained.ours.weights)
+    scorer = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, allowed)
+    assert trained.validation[OURS] == scorer(trained.before, trained.ours.weights)
     names = sorted(TABLES)
     moments = trained.before.moments(names, TRAIN, TRUTH, late.EnsembleConfig(), candidates=allowed)
     wanted = dict(zip(names, late.fit_weights(moments.total(), late.EnsembleConfig()), strict=True))
@@ -187,7 +187,7 @@ def test_candidates_of_validation_reach_scores_and_weights() -> None:
 
 def checkpoints(trained: FittedRecommenders) -> tuple[str, str]:
     """Return where the costly member keeps its epochs on train, and when fitted again."""
-    before, after = (panel.members["slow"].checkpoint for panel in (trained.before, trained.pool))
+    before, after = (pool.members["slow"].checkpoint for pool in (trained.before, trained.pool))
     assert before is not None
     assert after is not None
     return before.name, after.name
@@ -251,11 +251,11 @@ def bands_world(long_want: int) -> tuple[MemberPool, HoldOut]:
 
 @pytest.mark.parametrize("long_want", [0, 1])
 def test_bands_are_used_where_long_histories_want_something_else(long_want: int) -> None:
-    panel, stage = bands_world(long_want)
-    judge = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
+    pool, stage = bands_world(long_want)
+    scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
-    rows, score = fitting._weigh([plan], panel, stage, FitConfig(), judge)
-    assert score == max(judge(panel, row.weights) for row in rows)
+    rows, score = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
+    assert score == max(scorer(pool, row.weights) for row in rows)
     if long_want:
         assert [row.name for row in rows] == [OURS]
         assert rows[0].weights.bands == ()
@@ -266,4 +266,4 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
         assert rows[0].weights.bands[0]["early"] > 0.9
         assert rows[0].weights.bands[1]["late"] > 0.9
         assert rows[1].weights.bands == ()
-        assert score > judge(panel, rows[1].weights)
+        assert score > scorer(pool, rows[1].weights)

@@ -17,7 +17,7 @@ from penchant.experiment.fit_classifiers import (
     default_classifiers,
     fit,
     fusion_tables,
-    make_judge,
+    make_score_function,
     presence,
 )
 
@@ -139,13 +139,13 @@ def test_the_prior_is_the_share_of_each_class_in_train() -> None:
 def test_scorers_by_hand() -> None:
     labels = np.array([0, 1, 1, 0])
     found = np.log(np.array([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1], [0.6, 0.4]]))
-    assert make_judge("accuracy")(labels, found) == 0.75
+    assert make_score_function("accuracy")(labels, found) == 0.75
     # pairs of a one and a zero: .7 beats .2 and .4, .1 beats neither
-    assert make_judge("auc")(labels, found) == 0.5
-    assert make_judge("cross_entropy")(labels, found) == pytest.approx(np.log([0.8, 0.7, 0.1, 0.6]).mean())
+    assert make_score_function("auc")(labels, found) == 0.5
+    assert make_score_function("cross_entropy")(labels, found) == pytest.approx(np.log([0.8, 0.7, 0.1, 0.6]).mean())
     # class 0: precision 2/3, recall 1; class 1: precision 1, recall 1/2
-    assert make_judge("macro_f1")(labels, found) == pytest.approx((0.8 + 2 / 3) / 2)
-    assert make_judge("auc")(np.zeros(4, int), found) == 0.0
+    assert make_score_function("macro_f1")(labels, found) == pytest.approx((0.8 + 2 / 3) / 2)
+    assert make_score_function("auc")(np.zeros(4, int), found) == 0.0
 
 
 def test_presence_is_by_modality() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from statistics import fmean, pstdev
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.optimize import minimize
 
 import hand_made
 from hand_made import Told
-from penchant.core.schema import Histories
+from penchant.core.schema import Histories, Users
 from penchant.experiment.interest import InterestModel, InterestPairs, like_rate, make_pairs
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
@@ -106,19 +107,20 @@ def logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
 def test_probabilities_are_those_of_another_solver(explicit: bool, with_rate: bool) -> None:
     users, items = np.repeat(np.arange(8), 3), np.tile([0, 2, 5], 8)
     label = np.array([z("a", u, i) + 0.5 * z("b", u, i) > 0.2 for u, i in zip(users, items, strict=True)])
-    pairs, panel = (
-        InterestPairs(users, items, label, explicit),
-        MemberPool({name: Told(own) for name, own in SAID.items()}),
-    )
+    pairs = InterestPairs(users, items, label, explicit)
+    pool = MemberPool({name: Told(own) for name, own in SAID.items()})
     each = np.array([[z(name, u, i) for name in "ab"] for u, i in zip(users, items, strict=True)])
     long = PAST.lengths()[users] >= 1
     total = np.where(long, 0.25 * each[:, 0] + 0.75 * each[:, 1], each[:, 0])
     blocks = [each if explicit else total[:, None]]
-    people = np.random.default_rng(5).normal(size=(8, 2)).astype(np.float32)
+    colours = ["red", "blue", "red", "red", "blue", "red", "blue"]  # the table lacks the last user
+    table = Users(pl.DataFrame({"user_id": PAST.user_ids[6::-1], "colour": colours}), ("colour",))
     if with_rate:
-        blocks += [like_rate(PAST)[users][:, None], people[users]]
-    more = people if with_rate else None
-    model = InterestModel.fit(panel, BANDED, PAST, pairs, with_rate=with_rate, people=more)
-    found = model.probability(panel, BANDED, PAST, pairs, people=more)
+        by_user = dict(zip(PAST.user_ids[6::-1], colours, strict=True))
+        marks = np.array([[by_user.get(user) == name for name in ("blue", "red")] for user in PAST.user_ids], float)
+        blocks += [like_rate(PAST)[users][:, None], marks[users]]
+    model = InterestModel("", BANDED, with_rate=with_rate, users=table if with_rate else None)
+    model.fit(pool, PAST, pairs)
+    found = model.probability(pool, PAST, pairs)
     np.testing.assert_allclose(found, logistic(np.concatenate(blocks, axis=1), label), atol=2e-3)
     assert found[label].mean() > found[~label].mean()

@@ -27,7 +27,7 @@ CANDIDATES = np.array([True, True, True, True, True, False])
 BANDS = EnsembleWeights({"near": 0.5, "far": 0.5}, (2,), ({"near": 1.0, "far": 0.25}, {"near": 0.0, "far": 1.0}))
 
 
-def panel() -> MemberPool:
+def member_pool() -> MemberPool:
     return MemberPool({name: Told(scores) for name, scores in SAID.items()})
 
 
@@ -58,7 +58,7 @@ def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
     monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
     assert batch_users(ITEMS) == batch
     rows = {"one": EnsembleWeights({"near": 1.0}), "both": EnsembleWeights({"near": 0.3, "far": 0.7}), "bands": BANDS}
-    lists = panel().rank(rows, KNOWN, 4, candidates=candidates)
+    lists = member_pool().rank(rows, KNOWN, 4, candidates=candidates)
     allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
     for name, found in lists.items():
         assert found.user_ids == KNOWN.user_ids
@@ -74,7 +74,7 @@ def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
 
 
 def test_a_list_by_hand() -> None:
-    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
+    lists = member_pool().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
     assert lists.item_index.tolist() == [[2, 4, 3, 1], [3, 2, 1, 0], [2, 4, -1, -1], [2, 0, 1, 3]]
 
 
@@ -88,14 +88,14 @@ def test_equal_scores_inside_a_list_are_ordered_by_item() -> None:
 
 
 def test_a_list_is_no_longer_than_the_catalog() -> None:
-    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 9)[""]
+    lists = member_pool().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 9)[""]
     assert lists.item_index.shape == (4, ITEMS)
     assert (lists.item_index == -1).sum(1).tolist() == [1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("weights", [EnsembleWeights({"near": 0.3, "far": 0.7}), BANDS])
 def test_the_stack_recommends_what_the_pool_ranks(weights: EnsembleWeights) -> None:
-    pool = panel()
+    pool = member_pool()
     one = pool.rank({"": weights}, KNOWN, 4, candidates=CANDIDATES)[""]
     other = Ensemble.build(pool.members, weights, Content()).recommend(KNOWN, 4, candidates=CANDIDATES)
     assert (one.item_index == other.item_index).all()
@@ -106,7 +106,7 @@ def test_the_stack_recommends_what_the_pool_ranks(weights: EnsembleWeights) -> N
 def test_pair_scores_are_the_members_z_scores(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
     users, items = np.array([3, 0, 3, 1, 0]), np.array([5, 0, 1, 2, 4])
-    pool = panel()
+    pool = member_pool()
     found = pool.pair_scores(KNOWN, users, items, ["far", "near"])
     wanted = [[z(name, f"u{u}")[i] for name in ("far", "near")] for u, i in zip(users, items, strict=True)]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -135,7 +135,7 @@ def test_moments_are_a_plain_sum_over_open_items(
 ) -> None:
     monkeypatch.setattr(ensemble, "BATCH_CELLS", batch * ITEMS)
     names = ["far", "mute", "near"]
-    found = panel().moments(names, KNOWN, TRUTH, EnsembleConfig(), candidates=candidates)
+    found = member_pool().moments(names, KNOWN, TRUTH, EnsembleConfig(), candidates=candidates)
     allowed = set(range(ITEMS)) if candidates is None else {0, 1, 2, 3, 4}
     gram, target = plain_moments(names, [0, 1, 2, 3], allowed)
     np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
@@ -149,7 +149,7 @@ def test_moments_are_a_plain_sum_over_open_items(
 
 def test_moments_of_few_users_take_evenly_spaced_ones_that_chose_something() -> None:
     some = histories([[2, 4], [], [2], [5, 5, 1]], ITEMS)
-    found = panel().moments(["near"], KNOWN, some, EnsembleConfig(max_users=2))
+    found = member_pool().moments(["near"], KNOWN, some, EnsembleConfig(max_users=2))
     gram = sum(plain_moments(["near"], [user], set(range(ITEMS)))[0] for user in (0, 3))
     np.testing.assert_allclose(found.total().gram, gram, atol=1e-4)
 
@@ -172,7 +172,7 @@ def test_users_of_each_band_are_summed_apart() -> None:
 
 
 def test_blocked_items_have_no_score() -> None:
-    lists = panel().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, ITEMS)[""]
+    lists = member_pool().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, ITEMS)[""]
     assert [isinf(score) for score in lists.score[2]] == [False] * 3 + [True] * 3
 
 
@@ -180,6 +180,6 @@ def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ensemble, "BATCH_CELLS", 2 * ITEMS)
     ticks = iter(np.arange(0, 99, 0.25))
     monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: float(next(ticks)))
-    pool = panel()
+    pool = member_pool()
     pool.rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 3)
     assert pool.seconds == {"near": 0.5}

@@ -12,11 +12,10 @@ import pytest
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.experiment.pool import MemberPool
-from penchant.experiment.search import NetworkTrials, SearchConfig, search
+from penchant.experiment.search import MemberSearch, SearchConfig, search
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion.late import EnsembleWeights
-from penchant.models.factory import make_member
-from penchant.models.member import Member
+from penchant.models.member import Member, make_member
 
 ITEMS, USERS, EVENTS = 40, 260, 10
 
@@ -56,19 +55,19 @@ def content() -> Content:
     return Content({"words": Embeddings("words", "text", values, np.ones(ITEMS, bool), "words")})
 
 
-def judge(train: Histories) -> ValidationScorer:
+def scorer_of(train: Histories) -> ValidationScorer:
     return ValidationScorer.sample(train, next_steps(train), 10, 200, None)
 
 
 @dataclass(frozen=True)
 class Watched(ValidationScorer):
-    """A scorer that keeps what it said of each network, and beside it the NDCG of a plain implementation."""
+    """A scorer that keeps its score of each network, and beside it the NDCG of a plain implementation."""
 
     seen: list[tuple[Any, float, float]] = field(default_factory=list)
 
-    def __call__(self, panel: MemberPool, weights: EnsembleWeights) -> float:
-        value = super().__call__(panel, weights)
-        member = panel.members["network"]
+    def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
+        value = super().__call__(pool, weights)
+        member = pool.members["network"]
         self.seen.append((member.config, value, self.plain(member)))
         return value
 
@@ -86,7 +85,8 @@ class Watched(ValidationScorer):
 def test_a_network_is_found_where_order_matters(content: Content) -> None:
     train = walkers()
     scorer = Watched(train, next_steps(train), 10)
-    table, said = NetworkTrials(train, content, scorer, SearchConfig(max_trials=3)).best(600, 2)
+    one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
+    table = one.best_network(600, 2)
     assert len(scorer.seen) == 3
     for config, value, plain in scorer.seen:
         assert value == pytest.approx(plain), config.backbone
@@ -99,32 +99,31 @@ def test_a_network_is_found_where_order_matters(content: Content) -> None:
         "dim": best[0].dim,
         "layers": best[0].layers,
     }
-    assert f"{best[0].backbone} {best[0].dim} {best[2]:.4f}" in said[0]
+    assert f"{best[0].backbone} {best[0].dim} {best[2]:.4f}" in one.result.reasons[0]
 
 
 @dataclass(frozen=True)
 class Fond(ValidationScorer):
-    """A scorer that likes one backbone, whatever it learned."""
+    """A scorer that prefers one backbone, whatever it learned."""
 
     backbone: str = "cnn"
 
-    def __call__(self, panel: MemberPool, weights: EnsembleWeights) -> float:
-        member: Any = panel.members["network"]
+    def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
+        member: Any = pool.members["network"]
         return float(member.config.backbone == self.backbone)
 
 
 @pytest.mark.parametrize("backbone", ["gru", "cnn"])
 def test_the_validation_scorer_decides_which_network_is_found(content: Content, backbone: str) -> None:
     train = walkers(users=40)
-    table, _ = NetworkTrials(
-        train, content, Fond(train, next_steps(train), 10, backbone=backbone), SearchConfig(max_trials=3)
-    ).best(600, 1)
-    assert table["backbone"] == backbone
+    scorer = Fond(train, next_steps(train), 10, backbone=backbone)
+    one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
+    assert one.best_network(600, 1)["backbone"] == backbone
 
 
 def test_a_network_is_added_within_the_budget(content: Content) -> None:
     train = walkers()
-    found = search(train, content, judge(train), SearchConfig(budget_minutes=0.4, max_trials=4), has_time=True)
+    found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=0.4, max_trials=4), has_time=True)
     assert found.tables["network"]["model"] == "sequence"
     assert found.tables["network"]["epochs"] >= 3
     assert any("networks compared" in reason or "untried" in reason for reason in found.reasons)
@@ -134,7 +133,7 @@ def test_a_network_is_added_within_the_budget(content: Content) -> None:
 
 def test_without_order_a_graph_network_is_compared(content: Content) -> None:
     train = walkers()
-    found = search(train, content, judge(train), SearchConfig(budget_minutes=0.8), has_time=False)
+    found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=0.8), has_time=False)
     assert found.tables["network"]["model"] == "graph_network"
     assert found.tables["network"]["hops"] in (1, 2)
     assert any(reason.startswith("a graph network, since the events have no order") for reason in found.reasons)
@@ -143,14 +142,14 @@ def test_without_order_a_graph_network_is_compared(content: Content) -> None:
 def test_a_graph_network_that_takes_too_long_is_left_out(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penchant.experiment.search.MIN_EPOCHS", 1_000_000)
     train = walkers()
-    found = search(train, content, judge(train), SearchConfig(budget_minutes=0.8), has_time=False)
+    found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=0.8), has_time=False)
     assert "network" not in found.tables
-    assert any("a graph network wants" in reason for reason in found.reasons)
+    assert any("a graph network needs" in reason for reason in found.reasons)
 
 
 def test_few_events_get_no_network(content: Content) -> None:
     train = walkers(events=3, users=30)
-    found = search(train, content, judge(train), SearchConfig(budget_minutes=1), has_time=True)
+    found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=1), has_time=True)
     assert "network" not in found.tables
     assert any("are too few" in reason for reason in found.reasons)
 
@@ -160,7 +159,7 @@ def test_little_memory_leaves_out_what_is_dense_in_the_catalog(content: Content)
     wide = Histories(**{**vars(train), "num_items": 10_000})
     values = np.zeros((10_000, 6), np.float32)
     words = Content({"words": Embeddings("words", "text", values, np.zeros(10_000, bool), "words")})
-    found = search(wide, words, judge(wide), SearchConfig(budget_minutes=5, budget_gb=0.2), has_time=False)
+    found = search(wide, words, scorer_of(wide), SearchConfig(budget_minutes=5, budget_gb=0.2), has_time=False)
     assert "item_knn" in found.tables
     assert "ease" not in found.tables
     assert any(reason.startswith("left out ease: it would take 1.") for reason in found.reasons)
@@ -171,7 +170,7 @@ def test_memory_for_nothing_names_the_smallest_that_works(content: Content) -> N
     with pytest.raises(
         ConfigError, match=r"Nothing can be fitted in 1e-09 GB[\s\S]*the smallest that works here is about"
     ):
-        search(train, content, judge(train), SearchConfig(budget_gb=1e-9), has_time=True)
+        search(train, content, scorer_of(train), SearchConfig(budget_gb=1e-9), has_time=True)
 
 
 def test_a_budget_for_nothing_names_the_smallest_that_works(content: Content) -> None:
@@ -179,4 +178,4 @@ def test_a_budget_for_nothing_names_the_smallest_that_works(content: Content) ->
     with pytest.raises(
         ConfigError, match=r"Nothing can be fitted in 1e-06 minutes[\s\S]*the smallest that works here is about"
     ):
-        search(train, content, judge(train), SearchConfig(budget_minutes=1e-6), has_time=True)
+        search(train, content, scorer_of(train), SearchConfig(budget_minutes=1e-6), has_time=True)

@@ -54,8 +54,8 @@ def test_mutant_a_validation_scorer_that_returns_a_constant_dies(at: int, allowe
     found = set()
     for seed in range(3):
         scores, known, truth = random_world(seed)
-        judge = ValidationScorer(known, truth, at, mask)
-        value = judge(MemberPool({"m": Told(scores)}), ONE)
+        scorer = ValidationScorer(known, truth, at, mask)
+        value = scorer(MemberPool({"m": Told(scores)}), ONE)
         assert value == pytest.approx(plain_ndcg(scores, known, truth, at, allowed or set(range(ITEMS))), abs=1e-12)
         found.add(value)
     assert len(found) == 3
@@ -63,13 +63,13 @@ def test_mutant_a_validation_scorer_that_returns_a_constant_dies(at: int, allowe
 
 def test_ndcg_by_hand() -> None:
     scores = {"u0": [9, 8, 7, 6, 5, 4, 3, 2.0], "u1": [1, 2, 3, 4, 5, 6, 7, 8.0]}
-    judge = ValidationScorer(histories([[0], []], ITEMS), histories([[2, 1], [0]], ITEMS, [[1, -1], [-1]]), 3)
-    assert judge(MemberPool({"m": Told(scores)}), ONE) == pytest.approx(
+    scorer = ValidationScorer(histories([[0], []], ITEMS), histories([[2, 1], [0]], ITEMS, [[1, -1], [-1]]), 3)
+    assert scorer(MemberPool({"m": Told(scores)}), ONE) == pytest.approx(
         (1 / log2(3) + 0) / 2
     )  # second place, and nothing liked
 
 
-def test_judged_are_evenly_spaced_users_among_those_with_something_to_find() -> None:
+def test_sampled_are_evenly_spaced_users_among_those_with_something_to_find() -> None:
     known = histories([[0], [1], [2], [3], [4], [5], [6]], ITEMS)
     truth = histories([[1], [], [3], [4], [], [6], [7]], ITEMS)
     some = ValidationScorer.sample(known, truth, 5, 3, None)
@@ -78,7 +78,7 @@ def test_judged_are_evenly_spaced_users_among_those_with_something_to_find() -> 
     assert ValidationScorer.sample(known, truth, 5, 100, None).histories.user_ids == ["u0", "u2", "u3", "u5", "u6"]
 
 
-def dial_judge() -> ValidationScorer:
+def dial_scorer() -> ValidationScorer:
     return ValidationScorer(histories([[7], [7]], ITEMS), histories([[0], [0]], ITEMS), ITEMS)
 
 
@@ -87,7 +87,7 @@ GRID = {"model": "dial", "coarse": [0, 2, 1], "fine": [0, 1, 2], "marks": [4, 5]
 
 def test_the_better_settings_are_chosen_one_at_a_time() -> None:
     train = histories([[7], [7]], ITEMS)
-    chosen = choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig())
+    chosen = choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig())
     assert chosen == {"dial": {"model": "dial", "coarse": 2, "fine": 1, "marks": [4, 5]}}
     # coarse at the first fine, then fine at the best coarse; what was fitted is not fitted again
     assert Dial.tried == [(0, 0), (2, 0), (1, 0), (2, 1), (2, 2)]
@@ -95,7 +95,7 @@ def test_the_better_settings_are_chosen_one_at_a_time() -> None:
 
 def test_of_equal_settings_the_first_is_kept() -> None:
     table = {"model": "dial", "coarse": [3, 1], "fine": [2, 0]}
-    chosen = choose_settings({"dial": table}, histories([[7], [7]], ITEMS), Content(), dial_judge(), SelectionConfig())
+    chosen = choose_settings({"dial": table}, histories([[7], [7]], ITEMS), Content(), dial_scorer(), SelectionConfig())
     assert chosen["dial"] == {"model": "dial", "coarse": 3, "fine": 2}
 
 
@@ -103,17 +103,19 @@ def test_with_too_many_events_the_first_values_are_taken_untried() -> None:
     train = histories([[7], [7]], ITEMS)
     wanted = {"model": "dial", "coarse": 0, "fine": 0, "marks": [4, 5]}
     assert (
-        choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig(max_events=1))["dial"] == wanted
+        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=1))["dial"]
+        == wanted
     )
     assert Dial.tried == []
     assert (
-        choose_settings({"dial": GRID}, train, Content(), dial_judge(), SelectionConfig(max_events=2))["dial"] != wanted
+        choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(max_events=2))["dial"]
+        != wanted
     )
 
 
 def test_a_table_without_lists_is_not_fitted() -> None:
     table = {"model": "dial", "coarse": 1}
-    assert choose_settings({"d": table}, histories([[7]], ITEMS), Content(), dial_judge(), SelectionConfig()) == {
+    assert choose_settings({"d": table}, histories([[7]], ITEMS), Content(), dial_scorer(), SelectionConfig()) == {
         "d": table
     }
     assert Dial.tried == []
@@ -132,15 +134,15 @@ def kinds() -> tuple[Content, Histories, Histories]:
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_better_fusion_is_chosen(turned: bool) -> None:
     content, known, truth = kinds()
-    judge = ValidationScorer(known, truth, 3)
+    scorer = ValidationScorer(known, truth, 3)
     options = [{"dim": 3, "whiten": False}, {"dim": 3, "whiten": True}, {"dim": 1}]
-    found = choose_fusion(content, known, judge, options[::-1] if turned else options)
+    found = choose_fusion(content, known, scorer, options[::-1] if turned else options)
     assert found.config == ConcatConfig(dim=3, whiten=True)
     scores = []
     for option in options:
         fused = make_fusion(option, where="the test")(content.channels)
         member = ContentKNN(name="m").fit(known, Content(content.channels, fused))
-        scores.append(judge(MemberPool({"m": member}), ONE))
+        scores.append(scorer(MemberPool({"m": member}), ONE))
     assert scores[1] > 0.6 > 0.1 > max(scores[0], scores[2])
 
 

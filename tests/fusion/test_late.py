@@ -142,7 +142,7 @@ def test_bands_hold_about_equally_many_users() -> None:
 
 
 def test_weights_of_a_member_follow_the_length_of_the_history() -> None:
-    weights = EnsembleWeights({"a": 0.5, "b": 0.5, "c": 0.0}, (10,), ({"a": 1.0}, {"a": 0.2, "b": 0.8})).heard()
+    weights = EnsembleWeights({"a": 0.5, "b": 0.5, "c": 0.0}, (10,), ({"a": 1.0}, {"a": 0.2, "b": 0.8})).nonzero()
     assert list(weights) == ["a", "b"]
     np.testing.assert_allclose(weights.of("a", np.array([0, 9, 10, 99])), [1, 1, 0.2, 0.2])
     np.testing.assert_allclose(weights.of("b", np.array([0, 9, 10, 99])), [0, 0, 0.8, 0.8])

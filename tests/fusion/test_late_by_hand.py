@@ -188,9 +188,9 @@ def test_standardise_by_hand() -> None:
 
 
 def test_heard_keeps_who_has_a_say_in_any_band() -> None:
-    weights = EnsembleWeights({"a": 0.0, "b": 1.0, "c": 0.0}, (4,), ({"b": 1.0}, {"c": 1.0})).heard()
+    weights = EnsembleWeights({"a": 0.0, "b": 1.0, "c": 0.0}, (4,), ({"b": 1.0}, {"c": 1.0})).nonzero()
     assert (dict(weights), len(weights)) == ({"b": 1.0, "c": 0.0}, 2)
     assert weights.bands == ({"b": 1.0, "c": 0.0}, {"b": 0.0, "c": 1.0})
     assert weights.starts == (4,)
     assert weights.of("c", np.array([3, 4])).tolist() == [0, 1]
-    assert dict(EnsembleWeights({"a": 0.0, "b": 2.0}).heard()) == {"b": 2.0}
+    assert dict(EnsembleWeights({"a": 0.0, "b": 2.0}).nonzero()) == {"b": 2.0}

@@ -37,11 +37,11 @@ def test_people_get_what_their_group_touches() -> None:
 
 def test_it_stops_when_others_are_foretold_no_better() -> None:
     member = make().fit(visitors(200, groups=1), Content())
-    course = member.course
-    assert len(course.losses) < SMALL["epochs"]
-    assert course.best == int(np.argmax(course.scores))
+    history = member.training_history
+    assert len(history.losses) < SMALL["epochs"]
+    assert history.best == int(np.argmax(history.scores))
 
 
 def test_nobody_held_back_takes_the_last_epoch() -> None:
-    course = make(held_out_users=0, epochs=5).fit(visitors(200, groups=1), Content()).course
-    assert (len(course.losses), course.best) == (5, 4)
+    history = make(held_out_users=0, epochs=5).fit(visitors(200, groups=1), Content()).training_history
+    assert (len(history.losses), history.best) == (5, 4)

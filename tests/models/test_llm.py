@@ -128,10 +128,10 @@ def test_a_checkpoint_goes_on_and_one_of_another_language_model_does_not(llama: 
         return member.fit(walkers(), content())
 
     first, again = fit(llama), fit(llama)
-    assert again.course.seconds == first.course.seconds  # read back, not trained
+    assert again.training_history.seconds == first.training_history.seconds  # read back, not trained
     np.testing.assert_array_equal(again.score(walkers(3)), first.score(walkers(3)))
     other = fit(save_llama(tmp_path / "other", seed=1))
-    assert other.course.seconds != first.course.seconds
+    assert other.training_history.seconds != first.training_history.seconds
 
 
 def test_a_missing_channel_is_as_if_its_token_never_stood_there(llama: Path) -> None:
@@ -179,8 +179,8 @@ def test_users_and_events_beyond_the_limits_are_scored_but_not_learned_from(llam
 def test_fitting_twice_forgets_the_first(llama: Path) -> None:
     options = {"epochs": 2, "held_out_users": 10}
     member = make(llama, **options).fit(walkers(), content())
-    first = member.course
-    assert member.fit(walkers(), content()).course.scores == first.scores
+    first = member.training_history
+    assert member.fit(walkers(), content()).training_history.scores == first.scores
 
 
 def test_any_architecture_of_transformers_is_read(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_equal_seeds_give_equal_scores_and_other_seeds_do_not() -> None:
 def test_refit_goes_on_from_before_and_learns_new_events() -> None:
     before = make(channels=[]).fit(walkers(), Content())
     after = make(channels=[], refit_epochs=1).refit(walkers(80), Content(), before)
-    assert len(after.course.losses) == 1
-    assert after.course.losses[0] < before.course.losses[0] / 1.5
+    assert len(after.training_history.losses) == 1
+    assert after.training_history.losses[0] < before.training_history.losses[0] / 1.5
 
 
 def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
     again = make(channels=[], epochs=3)
     again.checkpoint = tmp_path / "kept"
     np.testing.assert_array_equal(again.fit(walkers(), Content()).score(walkers(3)), first)
-    assert again.course.seconds == member.course.seconds  # read back, not trained
+    assert again.training_history.seconds == member.training_history.seconds  # read back, not trained
 
 
 def test_one_event_and_a_long_history_are_scored() -> None:
@@ -137,7 +137,7 @@ def test_it_starts_from_a_network_of_an_earlier_bundle(tmp_path: Path) -> None:
 def test_small_sets_get_small_batches_so_that_an_epoch_has_steps_enough() -> None:
     assert [batch_of(n) for n in (0, 1_000, 37_000, 562_000, 10_000_000)] == [128, 128, 578, 8192, 8192]
     small, large = (
-        make(batch_events=events, channels=[], epochs=2).fit(walkers(300), Content()).course.losses[-1]
+        make(batch_events=events, channels=[], epochs=2).fit(walkers(300), Content()).training_history.losses[-1]
         for events in (None, 8192)
     )
     assert small < 0.5 * large

@@ -60,20 +60,20 @@ SETTINGS = TrainerConfig(epochs=6, learning_rate=0.15, patience=6)
 
 
 def test_it_learns_the_line() -> None:
-    network, course = learn(SETTINGS)
+    network, history = learn(SETTINGS)
     assert network.weight.item() == pytest.approx(2, abs=0.2)
-    assert course.losses[-1] < course.losses[0] / 4
+    assert history.losses[-1] < history.losses[0] / 4
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
-    whole, course = learn(SETTINGS)
+    whole, history = learn(SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         learn(SETTINGS, tmp_path / "kept", stop_after=3)
     points = Points()
     resumed, again = learn(SETTINGS, tmp_path / "kept", points)
     assert points.begun == 3
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict())
-    assert again.losses == pytest.approx(course.losses)
+    assert again.losses == pytest.approx(history.losses)
 
 
 def test_finished_training_is_not_done_again(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_a_damaged_checkpoint_is_not_trusted(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_it() -> None:
-    _, course = learn(TrainerConfig(epochs=9, patience=2), scores=[0.1, 0.5, 0.4, 0.3, 0.9])
-    assert course.best == 1
-    assert len(course.scores) == 4
+    _, history = learn(TrainerConfig(epochs=9, patience=2), scores=[0.1, 0.5, 0.4, 0.3, 0.9])
+    assert history.best == 1
+    assert len(history.scores) == 4
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_weights() -> None:

@@ -12,7 +12,7 @@ import pytest
 from penchant.core.errors import DataError
 from penchant.core.schema import Content
 from penchant.models.content import ContentKNN
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.recommender.new_items import NewItem, grow, table_row
 from penchant.recommender.recommender import Recommender
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app

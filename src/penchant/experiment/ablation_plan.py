@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penchant.core.schema import BEHAVIOUR, Content
-from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import MemberTables, make_member
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def plan_ablation(
     """Return the arms, the one with everything first, and the pool of members they need.
 
     Arms: all; behaviour alone; each modality alone; all but each modality. A member that reads several modalities is fitted
-    anew, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not asked for,
-    members that cost minutes stand in the first arm only, and the second is everything without them.
+    again, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not requested,
+    members that cost minutes are in the first arm only, and the second is everything without them.
     """
     modality = {name: e.modality for name, e in content.channels.items()}
     present = sorted(set(modality.values()))
@@ -54,21 +54,21 @@ def plan_ablation(
     sets = [everything, frozenset({BEHAVIOUR})]
     sets += [everything - {m} for m in present] + [frozenset({m}) for m in present]
     quick = {name: t for name, t in tables.items() if networks or not make_member(name, t).is_costly}
-    asked = [(everything, tables)]
-    asked += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]
+    planned = [(everything, tables)]
+    planned += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]
     pool: dict[str, PoolMember] = {}
-    plans = []
-    for uses, taking_part in asked:
+    arms = []
+    for uses, taking_part in planned:
         names = []
         for name, table in taking_part.items():
             found = _member_for(name, table, uses, modality, content)
             if found is not None:
-                key, variant = found
-                pool[key] = variant
+                key, member = found
+                pool[key] = member
                 names.append(key)
         if names:
-            plans.append(AblationArm(uses, tuple(names)))
-    return plans, pool
+            arms.append(AblationArm(uses, tuple(names)))
+    return arms, pool
 
 
 def _member_for(

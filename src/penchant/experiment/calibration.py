@@ -1,4 +1,4 @@
-"""Weigh classifiers, calibrate probabilities, choose thresholds: on validation, never on test.
+"""Ensemble weights, calibration and thresholds of classifiers, fitted on validation, never on test.
 
 In: validation labels, and logarithms of probability of the members. Out: a `CombinedClassifier`.
 """
@@ -28,34 +28,34 @@ from penchant.classifiers.combined import (
 )
 from penchant.core.config import Settings
 from penchant.metrics.classification import from_confusion
-from penchant.metrics.interest import Platt
+from penchant.metrics.interest import fit_platt
 
 Aim = Literal["accuracy", "macro_f1", "cost", "none"]
 FOLDS = 5
-ENOUGH_FOR_STEPS = 500
-"""Staircases are fitted to noise below this. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
-SMALLEST = 1e-6
-"""No probability is taken for less where surprise is measured."""
+MIN_ISOTONIC = 500
+"""Isotonic regression fits noise with fewer samples. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
+MIN_PROBABILITY = 1e-6
+"""Least probability in a cross-entropy."""
 PULL = 0.5
-"""Squared distance of the stack's weights from equal ones counts as so many samples."""
+"""Penalty of the weights' squared distance from equal ones, in samples."""
 LEAST = 0.01
-"""Least slope of a calibration and least sum of a stack's weights: validation may flatten what training learned, never turn it round.
-On a small validation set the fitted slope is negative by chance, and every ranking of that fit would be upside down."""
+"""Least slope of a calibration and least sum of ensemble weights: validation may flatten the ranking of training, never reverse it.
+On a small validation set the fitted slope may be negative at random, and every ranking of that fit would be reversed."""
 
 
 class CalibrationConfig(Settings):
     """Settings of calibration and thresholds."""
 
     calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
-    """auto takes what does best on held-out parts of validation; isotonic only where validation is large."""
+    """auto takes the best on held-out parts of validation; isotonic only where validation is large."""
     aim: Aim = "macro_f1"
-    """What thresholds are chosen for; "cost" takes `costs`, "none" leaves the most probable class the answer."""
+    """Aim of the thresholds; "cost" takes `costs`, "none" answers the most probable class."""
     costs: dict[str, float] = {}
-    """What missing a sample of each class costs; a class not named costs 1."""
+    """Cost of missing a sample of each class; 1 for a class not named."""
     confidence_threshold: float = Field(0.95, gt=0, le=1)
-    """Wanted accuracy of the answers given without asking a person."""
+    """Accuracy required of the answers given without review."""
     max_review_rate: float = Field(0.3, ge=0, lt=1)
-    """Largest share of samples that a person is asked about; 0 never asks."""
+    """Largest share of samples left to a reviewer; 0 leaves none."""
 
 
 def combine(
@@ -71,27 +71,27 @@ def combine(
 
     Args:
         members: Which of `found` take part.
-        found: By member, on validation.
-        present: By member, on validation.
+        found: Log-probabilities by member, on validation.
+        present: By member, whether a sample has content it reads.
         labels: Of validation.
         prior: Logarithm of each class's share in training.
         classes: Names.
-        config: What is tuned.
+        config: Settings.
     """
-    ensemble = fit_stack(members, found, present, labels, prior)
+    ensemble = fit_ensemble(members, found, present, labels, prior)
     logits = ensemble.logits(found, present)
     calibration = calibrate(logits, labels, config.calibration)
     probability = calibration.apply(logits)
     costs = np.array([config.costs.get(name, 1.0) for name in classes])
     factor = choose_factors(probability, labels, config.aim, costs)
     decision = DecisionRule(factor)
-    confidence_threshold = choose_doubt(
+    confidence_threshold = choose_confidence(
         decision, probability, labels, config.confidence_threshold, config.max_review_rate
     )
     return CombinedClassifier(ensemble, calibration, DecisionRule(factor, confidence_threshold))
 
 
-def fit_stack(
+def fit_ensemble(
     members: Sequence[str],
     found: Mapping[str, LogProbability],
     present: Mapping[str, Bool[np.ndarray, " samples"]],
@@ -101,8 +101,8 @@ def fit_stack(
     """Return non-negative weights and class biases of least cross-entropy, pulled a little toward equal weights."""
     each = np.stack([found[name] for name in members], axis=1)  # (N, M, C)
     there = np.stack([present[name] for name in members], axis=1)
-    judged = there.any(axis=1)
-    each, there, labels = each[judged], there[judged], labels[judged]
+    with_content = there.any(axis=1)
+    each, there, labels = each[with_content], there[with_content], labels[with_content]
     count, num_members, num_classes = each.shape
     even = np.full(num_members, 1.0 / num_members)
     if not count:
@@ -122,20 +122,20 @@ def fit_stack(
     return ClassifierEnsemble(tuple(members), weight, best[num_members:], prior)
 
 
-def is_flat(row: CombinedClassifier) -> bool:
-    """Return whether validation ranks the classes the other way round than training, so that weight or slope was held at `LEAST`."""
+def is_reversed(row: CombinedClassifier) -> bool:
+    """Return whether validation ranks the classes in the reverse order of training, so that weight or slope was held at `LEAST`."""
     slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
     return bool(row.ensemble.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
 
 
 def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
-    """Return the calibration asked for, or for "auto" that of least surprise at `targets` over five held-out parts of validation."""
+    """Return the named calibration, or for "auto" that of least cross-entropy to `targets` over five held-out parts of validation."""
     if kind != "auto":
         return _fit(kind, logits, labels)  # type: ignore[arg-type]
     kinds: list[CalibrationKind] = ["none", "temperature", "platt"]
-    if len(labels) >= ENOUGH_FOR_STEPS:
+    if len(labels) >= MIN_ISOTONIC:
         kinds.append("isotonic")
-    fold, wanted = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
+    fold, target = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
     scores = {}
     for name in kinds:
         held = np.zeros(logits.shape)
@@ -143,14 +143,14 @@ def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kin
             out = fold == number
             if (~out).any():
                 held[out] = _fit(name, logits[~out], labels[~out]).apply(logits[out])
-        scores[name] = surprise(held, wanted)
+        scores[name] = cross_entropy(held, target)
     return _fit(min(scores, key=lambda name: scores[name]), logits, labels)
 
 
 def choose_factors(
     probability: Probability, labels: Int64[np.ndarray, " samples"], aim: Aim, costs: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, " classes"]:
-    """Return what each class's probability is multiplied by before the largest wins; one class at a time, until none moves."""
+    """Return the factor of each class's probability before the largest wins, chosen one class at a time until none changes."""
     factor = np.ones(probability.shape[1])
     if aim == "none":
         return factor
@@ -166,23 +166,23 @@ def choose_factors(
     return factor / factor.sum()
 
 
-def choose_doubt(
+def choose_confidence(
     decision: DecisionRule,
     probability: Probability,
     labels: Int64[np.ndarray, " samples"],
-    wanted: float,
+    required_accuracy: float,
     max_review_rate: float,
 ) -> float:
-    """Return the confidence below which a person is asked: the lowest that makes the rest right often enough.
+    """Return the confidence below which a reviewer decides: the lowest at which the other answers have the required accuracy.
 
-    Where even asking about `max_asked` does not, that many are asked.
+    Where not even `max_review_rate` suffices, that share is left to the reviewer.
     """
     confidence = decision.confidence(probability)
     order = np.argsort(-confidence, kind="stable")
     right = (decision.answers(probability) == labels)[order]
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
     least = max(1, int(np.ceil((1 - max_review_rate) * len(right))))
-    enough = np.flatnonzero(accuracy[least - 1 :] >= wanted)
+    enough = np.flatnonzero(accuracy[least - 1 :] >= required_accuracy)
     kept = least + int(enough[-1]) if len(enough) else least
     if kept >= len(right):
         return 0.0
@@ -198,20 +198,15 @@ def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarr
     return float((labels == answers).mean())
 
 
-def cross_entropy(probability: Probability, labels: Int64[np.ndarray, " samples"]) -> float:
-    """Return the mean surprise at the truth, in nats."""
-    return surprise(probability, np.eye(probability.shape[1])[labels])
-
-
-def surprise(probability: Probability, wanted: Probability) -> float:
-    """Return the mean cross-entropy to what was wanted, in nats."""
-    return float(-(wanted * np.log(np.maximum(probability, SMALLEST))).sum(axis=1).mean())
+def cross_entropy(probability: Probability, target: Probability) -> float:
+    """Return the mean cross-entropy to target probabilities, in nats."""
+    return float(-(target * np.log(np.maximum(probability, MIN_PROBABILITY))).sum(axis=1).mean())
 
 
 def targets(labels: Int64[np.ndarray, " samples"], num_classes: int) -> Probability:
-    """Return what probabilities are calibrated to: the truth, but no surer than so many samples of a class can make one.
+    """Return the targets of calibration: the truth, smoothed by the number of samples of a class.
 
-    Samples that are all told apart would otherwise be explained best by probabilities of 0 and 1, and whatever is unlike them would be
+    Samples that are all separated would otherwise be fitted best by probabilities of 0 and 1, and samples unlike them would be
     answered with the same certainty. Of a class with n samples, others get 1 / (n + classes) each.
 
     Source: Platt, 1999, for two classes; Laplace's rule of succession is the same for more.
@@ -228,9 +223,9 @@ def _best_factor(
     k: int,
     best: float,
 ) -> tuple[float, Float64[np.ndarray, " classes"]]:
-    """Try other factors of one class: those between which some answers change; keep the middle, in log odds, of the widest run of the best.
+    """Try other factors of one class, between those at which some answer changes; keep the middle, in log odds, of the widest run of the best.
 
-    So many samples cannot tell a probability below one over their number from 0: borders further out count as there.
+    With n samples a probability below 1 / n is not distinguishable from 0: borders further out are moved there.
     """
     product = probability * factor
     others = np.delete(product, k, axis=1).max(axis=1)
@@ -279,10 +274,10 @@ def _fit(kind: CalibrationKind, logits: LogProbability, labels: Int64[np.ndarray
 
 
 def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> float:
-    wanted = targets(labels, logits.shape[1])
+    target = targets(labels, logits.shape[1])
 
     def loss(log_temperature: float) -> float:
-        return float(-(wanted * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+        return float(-(target * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 
@@ -290,9 +285,9 @@ def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) 
 def _line(truth: Bool[np.ndarray, " samples"], odds: Float64[np.ndarray, " samples"]) -> tuple[float, float]:
     if truth.all() or not truth.any():  # a class that validation lacks cannot be calibrated
         return 1.0, 0.0
-    found = Platt.fit(truth, odds)
-    if found.slope >= LEAST:
-        return found.slope, found.intercept
+    slope, intercept = fit_platt(truth, odds)
+    if slope >= LEAST:
+        return slope, intercept
     share = (truth.sum() + 1) / (len(truth) + 2)
     return LEAST, float(np.log(share) - np.log1p(-share) - LEAST * odds.mean())
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 from penchant.core.schema import Content
-from penchant.models.factory import MemberTables
+from penchant.models.member import MemberTables
 
 BASELINES: MemberTables = {
     "Popularity": {"model": "popularity"},
     "ItemKNN": {"model": "item_knn", "neighbours": [100, 300], "shrinkage": [10, 0, 100]},
     "EASE": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
 }
-"""Stand in every report, whatever else was asked for; tuned on validation like everything else."""
+"""In every report, whatever members the settings name; tuned on validation like everything else."""
 
 
 def default_members(content: Content, *, has_time: bool) -> dict[str, dict[str, Any]]:
-    """Return the members used where the settings name none: everything that pays for itself in seconds.
+    """Return the members used where the settings name none: everything that improves the ensemble and fits in seconds.
 
     Lists are tried on validation.
     """

@@ -1,12 +1,12 @@
 """Evaluate recommenders on the test, once.
 
-In: `FittedRecommenders`, the test's histories and truth. Out: `ReportData`: league, ablation, slices, yes-or-no, examples.
+In: `FittedRecommenders`, the test's histories and truth. Out: `ReportData`: leaderboard, ablation, slices, interest, examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
-from penchant.core.schema import Catalog, Content, Dataset, Recommendations, Split, Users
-from penchant.experiment.evaluate_interest import evaluate_interest
+from penchant.core.schema import Catalog, Content, Dataset, Split
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
+from penchant.experiment.interest import evaluate_interest
 from penchant.explanation.attribution import attribute
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
@@ -27,10 +27,10 @@ from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, 
 from penchant.metrics.comparison import Cost, compare
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import (
+    HISTORY_EDGES,
+    POPULARITY_EDGES,
     GroupLabels,
     Slice,
-    history_labels,
-    popularity_labels,
     presence_labels,
     slice_items,
     slice_users,
@@ -46,7 +46,7 @@ class EvaluationConfig(Settings):
     ks: list[int] = [5, 10, 20, 50]
     """Lengths of lists."""
     cutoff: int = 20
-    """The length that decides."""
+    """The length whose NDCG decides."""
     max_users: int | None = None
     """Test users, evenly spaced; None takes all."""
     max_pairs: int = 40_000
@@ -54,22 +54,9 @@ class EvaluationConfig(Settings):
     examples: int = 4
     """Users shown with their recommendations."""
     group: str | None = None
-    """Column of users by which the worth of each modality is split."""
+    """Column of users by which the value of each modality is split."""
     language: str = "en"
     """Of the report: en or zh."""
-
-
-@dataclass(frozen=True)
-class EvaluationResults:
-    """Per-user metrics and lists on the test.
-
-    Attributes:
-        tables: Row name to per-user metrics.
-        lists: Row name to ranked lists.
-    """
-
-    tables: Mapping[str, pl.DataFrame]
-    lists: Mapping[str, Recommendations]
 
 
 def assess(
@@ -84,10 +71,10 @@ def assess(
     name: str,
     seed: int,
 ) -> ReportData:
-    """Return everything a sceptic would ask, measured on the test.
+    """Return all results of the report, measured on the test.
 
     Args:
-        trained: Members and rows.
+        trained: Members and entries.
         validation: Train histories and what came next, for thresholds.
         test: Histories before the test, and the test.
         dataset: For names and pictures.
@@ -97,19 +84,17 @@ def assess(
         name: Of the run.
         seed: Of the run.
     """
-    test = _chosen(test, config.max_users)
-    assessed = _rank(trained, test, config)
-    arms = _arms(trained, assessed)
-    shown_metric = f"ndcg@{config.cutoff}"
+    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config)
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
     leaderboard = compare(
-        {n: assessed.tables[n] for n in roles},
+        {n: measured.tables[n] for n in roles},
         roles,
-        metric=shown_metric,
+        metric=measured.metric,
         validation={n: v for n, v in trained.validation.items() if n != OURS},
-        costs={row.name: _cost(row, trained, len(test.histories)) for row in trained.rows},
+        costs={row.name: measured.cost(row) for row in trained.rows},
     )
-    catalog = dataset.catalog
+    arms = measured.arms()
+    weights = trained.ours.weights
     return ReportData(
         name=name,
         created_at=datetime.now(UTC),
@@ -117,21 +102,24 @@ def assess(
         language=config.language,
         hardware=hardware(),
         versions=versions(VERSIONS),
-        protocol=_protocol(split, test, config),
-        sizes=_sizes(dataset, split, test),
+        protocol=_protocol(split, measured.test, config),
+        sizes=measured.sizes(),
         findings=(*dataset.findings, *split.checks),
-        coverage=tuple(_coverage(content)),
-        leaderboard=leaderboard,
-        ablation=ablate(arms, metric=shown_metric) if len(arms) > 2 else None,
-        group_gains=tuple(_group_gains(arms, dataset.users, test, config)),
-        slices=tuple(_slices(assessed, leaderboard.best_baseline, test, split, catalog, content, config)),
-        classified=tuple(
-            evaluate_interest(trained, validation, test, dataset.users, max_pairs=config.max_pairs, seed=seed)
+        coverage=tuple(
+            ChannelCoverage(n, e.modality, len(e.present), int(e.present.sum()), int((e.usable & ~e.present).sum()))
+            for n, e in content.channels.items()
         ),
-        variety=tuple(_variety(trained, assessed, split, catalog, content, config)),
-        weights=dict(trained.ours.weights),
-        bands=tuple(_bands(trained.ours.weights)),
-        examples=tuple(_examples(trained, assessed.lists[OURS], test, catalog, content, config)),
+        leaderboard=leaderboard,
+        ablation=ablate(arms, metric=measured.metric) if len(arms) > 2 else None,
+        group_gains=tuple(measured.group_gains(arms)),
+        slices=tuple(measured.slices(leaderboard.best_baseline)),
+        classified=tuple(
+            evaluate_interest(trained, validation, measured.test, dataset.users, max_pairs=config.max_pairs, seed=seed)
+        ),
+        variety=tuple(measured.variety()),
+        weights=dict(weights),
+        bands=tuple(_bands(weights)),
+        examples=tuple(measured.examples()),
     )
 
 
@@ -141,96 +129,124 @@ def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
         yield WeightBand(first or 0, None if end is None else end - 1, own)
 
 
-def _chosen(test: HoldOut, limit: int | None) -> HoldOut:
-    """Keep users with something to find, evenly spaced where there are too many."""
+def _sampled(test: HoldOut, limit: int | None) -> HoldOut:
+    """Keep users who have a true item, evenly spaced where there are more than the limit."""
     users = np.flatnonzero(np.bincount(test.truth.user_index(), test.truth.weight > 0, len(test.truth)) > 0)
     if limit is not None and len(users) > limit:
         users = users[np.linspace(0, len(users) - 1, limit).astype(np.int64)]
     return replace(test, histories=test.histories.take(users), truth=test.truth.take(users))
 
 
-def _rank(trained: FittedRecommenders, test: HoldOut, config: EvaluationConfig) -> EvaluationResults:
-    rows = {row.name: row.weights for row in trained.rows}
-    lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
-    tables = {name: measure(found, test.truth, ks=config.ks) for name, found in lists.items()}
-    return EvaluationResults(tables, lists)
+class _TestResults:
+    """The ranked lists and per-user metrics of every entry on the test, and the parts of the report made from them."""
 
+    def __init__(
+        self,
+        trained: FittedRecommenders,
+        test: HoldOut,
+        dataset: Dataset,
+        split: Split,
+        content: Content,
+        config: EvaluationConfig,
+    ) -> None:
+        self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
+        self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
+        rows = {row.name: row.weights for row in trained.rows}
+        self.lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
+        self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
+        counts = pl.concat([split.train.table, split.validation.table])["item_id"].value_counts()
+        items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
+        self.popularity = items["count"].fill_null(0).to_numpy().astype(np.int64)
 
-def _cost(row: LeaderboardEntry, trained: FittedRecommenders, num_users: int) -> Cost:
-    fit = sum(trained.seconds[name] for name in row.weights)
-    score = sum(trained.pool.seconds.get(name, 0.0) for name in row.weights)
-    return Cost(fit, 1000 * score / max(num_users, 1))
+    def cost(self, row: LeaderboardEntry) -> Cost:
+        fit = sum(self.trained.seconds[name] for name in row.weights)
+        score = sum(self.trained.pool.seconds.get(name, 0.0) for name in row.weights)
+        return Cost(fit, 1000 * score / max(len(self.test.histories), 1))
 
+    def arms(self) -> list[Arm]:
+        arms = {row.uses: row for row in self.trained.rows if row.uses}  # of two that use the same, the later one
+        return [Arm(row.uses, self.tables[row.name], self.cost(row)) for row in arms.values()]
 
-def _arms(trained: FittedRecommenders, assessed: EvaluationResults) -> list[Arm]:
-    users = next(iter(assessed.tables.values())).height
-    arms = {row.uses: row for row in trained.rows if row.uses}  # of two that use the same, the one without networks
-    return [Arm(row.uses, assessed.tables[row.name], _cost(row, trained, users)) for row in arms.values()]
+    def sizes(self) -> dict[str, int]:
+        dataset, split = self.dataset, self.split
+        return {
+            "users": dataset.interactions.table["user_id"].n_unique(),
+            "items": len(dataset.catalog),
+            "interactions": len(dataset.interactions),
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+            "test_users": len(self.test.histories),
+        }
 
+    def group_gains(self, arms: list[Arm]) -> list[GroupGain]:
+        group, users, ids = self.config.group, self.dataset.users, self.test.histories.user_ids
+        if group is None or users is None or group not in users.table.columns or len(arms) < 3:
+            return []
+        joined = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
+        return gains_by_group(arms, GroupLabels.of(joined[group]), user_ids=ids, metric=self.metric)
 
-def _group_gains(arms: list[Arm], users: Users | None, test: HoldOut, config: EvaluationConfig) -> list[GroupGain]:
-    if config.group is None or users is None or config.group not in users.table.columns or len(arms) < 3:
-        return []
-    ids = test.histories.user_ids
-    known = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
-    return gains_by_group(arms, GroupLabels.of(known[config.group]), user_ids=ids, metric=f"ndcg@{config.cutoff}")
-
-
-def _slices(
-    assessed: EvaluationResults,
-    baseline: str,
-    test: HoldOut,
-    split: Split,
-    catalog: Catalog,
-    content: Content,
-    config: EvaluationConfig,
-) -> list[Slice]:
-    ids = test.histories.user_ids
-    found = slice_users(
-        assessed.tables[OURS],
-        assessed.tables[baseline],
-        {message("history length"): history_labels(test.histories.lengths())},
-        user_ids=ids,
-        metric=f"recall@{config.cutoff}",
-    )
-    labels: dict[str, GroupLabels] = {
-        message("popularity of the true item"): popularity_labels(_popularity(split, catalog))
-    }
-    labels |= {
-        message("{channels} of the true item", channels=channel_names([name])): presence_labels(e)
-        for name, e in content.channels.items()
-        if not e.present.all()
-    }
-    ours, other = (assessed.lists[n].item_index for n in (OURS, baseline))
-    return found + slice_items(ours, other, test.truth, labels, k=config.cutoff)
-
-
-def _popularity(split: Split, catalog: Catalog) -> np.ndarray:
-    counts = pl.concat([split.train.table, split.validation.table])["item_id"].value_counts()
-    table = catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
-    return table["count"].fill_null(0).to_numpy().astype(np.int64)
-
-
-def _variety(
-    trained: FittedRecommenders,
-    assessed: EvaluationResults,
-    split: Split,
-    catalog: Catalog,
-    content: Content,
-    config: EvaluationConfig,
-) -> list[BeyondAccuracy]:
-    categories = [c for c in catalog.attribute_columns if not catalog.table[c].dtype.is_numeric()]
-    vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
-    if vectors is None and content.fused is not None:
-        vectors = content.fused.unit()
-    popularity, users = _popularity(split, catalog), split.train.table["user_id"].n_unique()
-    names = [OURS, *(row.name for row in trained.rows if row.role == "baseline")]
-    return [
-        beyond_accuracy(
-            n, assessed.lists[n].item_index, config.cutoff, popularity=popularity, num_users=users, vectors=vectors
+    def slices(self, baseline: str) -> list[Slice]:
+        histories, cutoff = self.test.histories, self.config.cutoff
+        of_users = slice_users(
+            self.tables[OURS],
+            self.tables[baseline],
+            {message("history length"): GroupLabels.binned(histories.lengths(), HISTORY_EDGES)},
+            user_ids=histories.user_ids,
+            metric=f"recall@{cutoff}",
         )
-        for n in names
-    ]
+        labels: dict[str, GroupLabels] = {
+            message("popularity of the true item"): GroupLabels.binned(self.popularity, POPULARITY_EDGES),
+            **{
+                message("{channels} of the true item", channels=channel_names([name])): presence_labels(e)
+                for name, e in self.content.channels.items()
+                if not e.present.all()
+            },
+        }
+        ours, other = (self.lists[name].item_index for name in (OURS, baseline))
+        return of_users + slice_items(ours, other, self.test.truth, labels, k=cutoff)
+
+    def variety(self) -> list[BeyondAccuracy]:
+        catalog, fused = self.dataset.catalog, self.content.fused
+        categories = [c for c in catalog.attribute_columns if not catalog.table[c].dtype.is_numeric()]
+        vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
+        if vectors is None and fused is not None:
+            vectors = fused.unit()
+        users = self.split.train.table["user_id"].n_unique()
+        names = [OURS, *(row.name for row in self.trained.rows if row.role == "baseline")]
+        return [
+            beyond_accuracy(
+                name,
+                self.lists[name].item_index,
+                self.config.cutoff,
+                popularity=self.popularity,
+                num_users=users,
+                vectors=vectors,
+            )
+            for name in names
+        ]
+
+    def examples(self) -> list[UserExample]:
+        """Return users with middling histories, chosen by their place in the list, not by how well they did."""
+        test, catalog, lists = self.test, self.dataset.catalog, self.lists[OURS]
+        lengths = test.histories.lengths()
+        middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
+        users = middling[np.linspace(0, len(middling) - 1, min(self.config.examples, len(middling))).astype(np.int64)]
+        ensemble, titles = self.trained.ensemble(self.content), catalog.titles()
+        examples = []
+        for user in users:
+            history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
+            true_items = set(truth.item_index[truth.weight > 0])
+            past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
+            rows = lists.item_index[user][:8]
+            rows = rows[rows >= 0]
+            reasons = [reason.text(titles) for reason in attribute(ensemble, history, rows).reasons()]
+            best = [
+                replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in true_items)
+                for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)
+            ]
+            examples.append(UserExample(history.user_ids[0], past, tuple(best)))
+        return examples
 
 
 def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[str, ...]:
@@ -254,54 +270,6 @@ def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[st
         ),
         message("An ablation arm is fitted without the modalities it lacks."),
     )
-
-
-def _sizes(dataset: Dataset, split: Split, test: HoldOut) -> dict[str, int]:
-    return {
-        "users": dataset.interactions.table["user_id"].n_unique(),
-        "items": len(dataset.catalog),
-        "interactions": len(dataset.interactions),
-        "train": len(split.train),
-        "validation": len(split.validation),
-        "test": len(split.test),
-        "test_users": len(test.histories),
-    }
-
-
-def _coverage(content: Content) -> list[ChannelCoverage]:
-    return [
-        ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum()), int((e.usable & ~e.present).sum()))
-        for name, e in content.channels.items()
-    ]
-
-
-def _examples(
-    trained: FittedRecommenders,
-    lists: Recommendations,
-    test: HoldOut,
-    catalog: Catalog,
-    content: Content,
-    config: EvaluationConfig,
-) -> list[UserExample]:
-    """Show a few users with middling histories, chosen by their place in the list, not by how well they did."""
-    lengths = test.histories.lengths()
-    middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
-    users = middling[np.linspace(0, len(middling) - 1, min(config.examples, len(middling))).astype(np.int64)]
-    ensemble, titles = trained.ensemble(content), catalog.titles()
-    found = []
-    for user in users:
-        history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
-        wanted = set(truth.item_index[truth.weight > 0])
-        past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
-        rows = lists.item_index[user][:8]
-        rows = rows[rows >= 0]
-        reasons = [reason.text(titles) for reason in attribute(ensemble, history, rows).reasons()]
-        best = [
-            replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in wanted)
-            for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)
-        ]
-        found.append(UserExample(history.user_ids[0], past, tuple(best)))
-    return found
 
 
 def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:

@@ -19,8 +19,8 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, SampleSplit
 from penchant.data.split.samples import SampleSplitConfig, fold_samples
-from penchant.experiment.calibration import LEAST, is_flat
-from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit, look
+from penchant.experiment.calibration import LEAST, is_reversed
+from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit, log_probabilities
 from penchant.metrics.classification import evaluate_classification
 from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
 from penchant.metrics.intervals import IntervalConfig
@@ -30,20 +30,20 @@ from penchant.reporting.report import ChannelCoverage, ReportData
 OURS = "penchant"
 COMMONEST = message("the commonest class")
 PACKAGES = ("penchant", "scikit-learn", "numpy", "polars")
-Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Row to probabilities, answers and doubts."""
+RowAnswers = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Row to probabilities, answers and which answers are unsure."""
 
 
 class ClassifierEvaluationConfig(Settings):
     """Evaluation settings of labelled tasks."""
 
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
-    """Decides verdicts and the order of rows."""
+    """Decides outcomes and the order of rows."""
     positive: str | None = None
-    """Of two classes, which is looked for: its curves and costs are shown; None takes the last by name."""
+    """Of two classes, the positive one: its curves and costs are shown; None takes the last by name."""
     within: str | None = None
-    """Column whose values are judged apart: each gets a classifier and a report of its own, and no pooled figure is given, since what
-    depends on that column would be taken for skill (a microphone, a hospital)."""
+    """Column whose values are evaluated apart: each gets a classifier and a report of its own, and no pooled figure is given, since
+    what depends on that column would count as skill (a microphone, a hospital)."""
     intervals: IntervalConfig = IntervalConfig()
     """How intervals are made."""
     language: Literal["en", "zh"] = "en"
@@ -64,11 +64,11 @@ def assess(
     seed: int,
     notes: Sequence[str] = (),
 ) -> tuple[ReportData, ClassificationResults]:
-    """Return everything measured on the test, for the report, and the scores in it.
+    """Return the report of everything measured on the test, and the results in it.
 
     Args:
         fitted: Every row.
-        tables: Settings of the classifiers, for folds, in each of which all is fitted anew.
+        tables: Settings of the classifiers; with folds, all is fitted again in each.
         view: All samples.
         samples: The same with their labels.
         parts: Train, validation, test.
@@ -77,10 +77,10 @@ def assess(
         config: What to measure.
         name: Of the run.
         seed: Of the run.
-        notes: What a reader must know.
+        notes: For the reader.
     """
     answers, rows, folds, flat = _tested(samples, view, tables, fitted, parts, split, fit_config, seed)
-    judged = evaluate_classification(
+    results = evaluate_classification(
         answers,
         samples.labels()[rows],
         samples.classes,
@@ -101,24 +101,24 @@ def assess(
         hardware=hardware(),
         versions=versions(PACKAGES),
         protocol=_protocol(parts, fitted, split, fit_config),
-        sizes={"samples": len(samples), **learnt, "test_samples": judged.num_samples},
+        sizes={"samples": len(samples), **learnt, "test_samples": results.num_samples},
         findings=(*samples.findings, *flat, *parts.checks),
         coverage=tuple(
             ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum())) for name, e in view.channels.items()
         ),
-        labelled=judged,
+        labelled=results,
     )
-    return report, judged
+    return report, results
 
 
 def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:
-    """Return why the values of a column are judged apart: what knowing that column alone would be worth."""
+    """Return why the values of a column are evaluated apart: the AUC of knowing that column alone."""
     if column is None or column not in samples.table.columns:
         return ()
     return (
         message(
-            "Learned and measured within one {column} only. Pooled over every {column}, skill could not be told from recognising the "
-            "{column}: whoever knows it and nothing else already reaches AUC {auc}.",
+            "Fitted and measured within one {column} only. Pooled over every {column}, skill could not be distinguished from recognising "
+            "the {column}: the {column} alone already gives AUC {auc}.",
             column=column,
             auc=f"{_area_of(samples, column):.3f}",
         ),
@@ -146,31 +146,31 @@ def _tested(
     fit_config: ClassifierFitConfig,
     seed: int,
 ) -> tuple[dict[str, ClassifierAnswers], np.ndarray, np.ndarray | None, list[Finding]]:
-    """Return what every row says of samples it did not learn from, which these are, and by which fit (None: one fit judged all).
+    """Return every row's answers on samples it did not learn from, these samples, and the fit of each (None: one fit).
 
-    With folds, everything is chosen and fitted anew in each of them, and each sample is judged once a repeat by what has not seen it.
+    With folds, everything is selected and fitted again in each of them, and each sample is scored once a repeat by a fit without it.
     """
     if split.folds == 0:
-        said, rows = _said(fitted, view.take(parts.test)), np.arange(len(parts.test))
-        answers = _answers([(said, rows)], fitted, len(rows), len(samples.classes), 1)
-        return answers, parts.test, None, _flat([is_flat(fitted.rows[fitted.ours])])
+        given, rows = _row_answers(fitted, view.take(parts.test)), np.arange(len(parts.test))
+        answers = _answers([(given, rows)], fitted, len(rows), len(samples.classes), 1)
+        return answers, parts.test, None, _flat([is_reversed(fitted.rows[fitted.ours])])
     labels, done, flat = samples.labels(), [], []
     folds = np.zeros((split.repeats, len(samples)), np.int64)
     for number, fold in enumerate(fold_samples(samples, split, seed)):
         logger.info("  fold %d of %d", number + 1, split.folds * split.repeats)
         one = fit(tables, view, labels, samples.classes, fold, fit_config, seed=seed + number)
-        done.append((_said(one, view.take(fold.test)), fold.test))
+        done.append((_row_answers(one, view.take(fold.test)), fold.test))
         folds[number // split.folds, fold.test] = number
-        flat.append(is_flat(one.rows[one.ours]))
+        flat.append(is_reversed(one.rows[one.ours]))
     answers = _answers(done, fitted, len(samples), len(samples.classes), split.repeats)
     return answers, np.arange(len(samples)), folds, _flat(flat)
 
 
 def _flat(fits: list[bool]) -> list[Finding]:
-    """Note fits whose validation would turn the ranking round."""
+    """Return a finding of the fits whose validation would reverse the ranking."""
     names = [message("fit {number}", number=number) for number, flat in enumerate(fits, 1) if flat]
     advice = message(
-        "validation ranks the classes the other way round; the slope was held at {least}, so the order that training learned stays: "
+        "validation ranks the classes in reverse order; the slope was held at {least}, so that the order learned in training stays: "
         "bring more samples, or expect that nothing is learned here",
         least=f"{LEAST:g}",
     )
@@ -179,22 +179,21 @@ def _flat(fits: list[bool]) -> list[Finding]:
     )
 
 
-def _said(fitted: FittedClassifiers, view: ContentBatch) -> Said:
-    found, there = look(fitted.members, view)
-    said: Said = {}
+def _row_answers(fitted: FittedClassifiers, view: ContentBatch) -> RowAnswers:
+    found, there = log_probabilities(fitted.members, view)
+    rows: RowAnswers = {}
     for name, row in fitted.rows.items():
         probability = row.probability(found, there)
-        said[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
+        rows[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
     count = len(fitted.rows[fitted.ours].ensemble.prior)
     commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
-    even = np.full(
-        (len(view), count), 1 / count
-    )  # its share moves against test's from fold to fold: no ranking is meant
-    return {OURS: said[fitted.ours], **said, COMMONEST: (even, commonest, np.zeros(len(view), bool))}
+    # even, since the shares of a fold's train and test move against each other: no ranking is meant
+    even = np.full((len(view), count), 1 / count)
+    return {OURS: rows[fitted.ours], **rows, COMMONEST: (even, commonest, np.zeros(len(view), bool))}
 
 
 def _answers(
-    done: list[tuple[Said, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
+    done: list[tuple[RowAnswers, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
 ) -> dict[str, ClassifierAnswers]:
     """Put the parts of one repeat side by side."""
     each = len(done) // repeats
@@ -209,34 +208,34 @@ def _answers(
     for name in done[0][0]:
         probability = np.zeros((repeats, count, num_classes))
         answer, unsure = np.zeros((repeats, count), np.int64), np.zeros((repeats, count), bool)
-        for number, (said, rows) in enumerate(done):
+        for number, (given, rows) in enumerate(done):
             repeat = number // each
-            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = said[name]
+            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = given[name]
         answers[name] = ClassifierAnswers(probability, answer, unsure, uses[name], roles.get(name, "member"))
-    ours = answers[OURS].probability  # the row it was chosen as would only be compared with itself
-    return {name: said for name, said in answers.items() if name == OURS or not np.array_equal(said.probability, ours)}
+    ours = answers[OURS].probability  # the row that ours is would only be compared with itself
+    return {name: own for name, own in answers.items() if name == OURS or not np.array_equal(own.probability, ours)}
 
 
 def _protocol(
     parts: SampleSplit, fitted: FittedClassifiers, split: SampleSplitConfig, fit_config: ClassifierFitConfig
 ) -> tuple[str, ...]:
-    """Return how it was measured, in words."""
+    """Return the protocol in sentences."""
     divided = (
         message(
-            "{folds} folds, drawn {times} time(s); in each, everything is chosen and fitted anew and every "
-            "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
+            "{folds} folds, drawn {times} time(s); in each, everything is selected and fitted again and every "
+            "sample is scored by a fit that has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
             "are compared within one fold only, weighted by pairs, since each fold has a scale of its own.",
             folds=split.folds,
             times=split.repeats,
         )
         if split.folds
-        else message("A {kind} split; test is judged once.", kind=parts.kind)
+        else message("A {kind} split; the test is evaluated once.", kind=parts.kind)
     )
     chosen = message(
         "Strengths, epochs, the way of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
-        "and the border of doubt are chosen on validation; nothing is chosen on test.",
+        "and the confidence below which a reviewer decides are chosen on validation; nothing is chosen on test.",
         metric=fit_config.choose_by,
         aim=fit_config.tune.aim,
     )
     ways = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
-    return divided, chosen, message("Validation liked {name} best: {scores}.", name=fitted.ours, scores=ways)
+    return divided, chosen, message("Best on validation was {name}: {scores}.", name=fitted.ours, scores=ways)

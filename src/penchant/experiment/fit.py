@@ -1,7 +1,7 @@
 """Select settings and weights on validation, then fit everything that is evaluated.
 
 In: histories before and in validation, content, and tables of members. Out: `FittedRecommenders`: a pool of fitted members and, over it,
-one row of weights for each recommender that will be judged.
+one leaderboard entry for each recommender that will be evaluated.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from penchant.experiment.selection import SelectionConfig, ValidationScorer, cho
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
 from penchant.models.ensemble import Ensemble
-from penchant.models.factory import MemberTables, make_member
-from penchant.models.member import Member
+from penchant.models.member import Member, MemberTables, make_member
 
 OURS = "Penchant"
 WITHOUT_NETWORKS = message("Penchant without networks")
@@ -39,15 +38,15 @@ class FitConfig(Settings):
     """Fit settings."""
 
     selection: SelectionConfig = SelectionConfig()
-    """What is tried on validation."""
+    """Limits of what is tried on validation."""
     ensemble: late.EnsembleConfig = late.EnsembleConfig()
     """How the members' weights are found."""
     refit: bool = True
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
     ablation: bool = True
-    """Fit the arms that say which modality pays."""
+    """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
-    """Fit networks anew for every arm too: minutes each. Otherwise the arms are compared without networks."""
+    """Fit networks again for every arm too: minutes each. Otherwise the arms are compared without networks."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class LeaderboardEntry:
     """One recommender over the member pool.
 
     Attributes:
-        name: What reports call it.
+        name: Name in reports.
         role: "ours", "baseline", "member" or "ablation".
-        weights: Pool name to weight, for everyone or by length of the history.
-        uses: Modalities, and "behaviour"; empty for baselines and single members. Of two rows that use the same, the later
-            is the one the ablation compares with: ours without networks.
+        weights: Pool name to weight, for all users or by length of the history.
+        uses: Modalities, and "behaviour"; empty for baselines and single members. Of two entries that use the same, the
+            ablation compares with the later one: ours without networks.
     """
 
     name: str
@@ -74,7 +73,7 @@ class FittedRecommenders:
 
     Attributes:
         pool: Fitted members, those of baselines and arms included.
-        rows: The recommenders over it; the first is ours.
+        rows: The entries over it; the first is ours.
         tables: The settings chosen for each member.
         validation: Baseline to its NDCG on validation.
         seconds: Pool name to the time of its last fit.
@@ -102,8 +101,8 @@ class HoldOut:
     """Histories and truth of one moment: validation or test.
 
     Attributes:
-        histories: What is known of every user.
-        truth: What they chose next.
+        histories: Events of every user before it.
+        truth: What the users chose next.
         candidates: Rank only among these items; None for all.
     """
 
@@ -126,97 +125,97 @@ def fit(
     """Choose settings and weights on validation, then fit on all that came before the test.
 
     Args:
-        tables: Members of the stack; lists are tried on validation.
+        tables: Members of the ensemble; lists are tried on validation.
         validation: Train histories, and what came next.
         final: Train and validation histories together.
         content: Channels and their fusion.
         fusion: How the channels were fused, to fuse what an arm has left.
-        config: What to do.
-        at: Length of the lists that matter.
-        cache: Folder where networks keep each epoch, so that a run that is stopped goes on there; None keeps nothing.
+        config: Settings.
+        cutoff: Length of the lists that matter.
+        cache: Folder of the networks' checkpoints, from which an interrupted run resumes; None keeps none.
     """
     train = validation.histories
-    judge = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
-    baselines = choose_settings(BASELINES, train, content, judge, config.selection)
-    chosen = choose_settings(tables, train, content, judge, config.selection)
-    plans, pool = plan_ablation(chosen, content, networks=config.ablate_networks)
+    scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
+    baselines = choose_settings(BASELINES, train, content, scorer, config.selection)
+    chosen = choose_settings(tables, train, content, scorer, config.selection)
+    arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
-        plans, pool = plans[:1], {name: PoolMember(chosen[name]) for name in plans[0].members}
-    pool |= {name: PoolMember(table) for name, table in baselines.items()}
-    panel, seconds = _fit_pool(pool, train, content, fusion, cache)
-    rows, ours = _weigh(plans, panel, validation, config, judge)
+        arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
+    planned |= {name: PoolMember(table) for name, table in baselines.items()}
+    pool, seconds = _fit_pool(planned, train, content, fusion, cache)
+    rows, ours = _weigh(arms, pool, validation, config, scorer)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
-    scores = {name: judge(panel, late.EnsembleWeights({name: 1.0})) for name in baselines}
+    scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
     scores[OURS] = ours
-    before = panel
+    before = pool
     if config.refit:
         used = {name for row in rows for name in row.weights}
-        panel, seconds = _fit_pool({name: pool[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(panel, tuple(rows), chosen, scores, seconds, before)
+        pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before)
 
 
 def _fit_pool(
-    pool: Mapping[str, PoolMember],
+    planned: Mapping[str, PoolMember],
     histories: Histories,
     content: Content,
     fusion: Fusion,
     cache: Path | None,
     before: MemberPool | None = None,
 ) -> tuple[MemberPool, dict[str, float]]:
-    """Fit every member, from what it was before where there is a before."""
+    """Fit every member, or refit it from the same member of the pool `before`."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
-    for name, variant in pool.items():
+    for name, planned_member in planned.items():
         began = perf_counter()
-        known = content
-        if variant.channels is not None:
-            known = content.only(variant.channels)
-            known = Content(known.channels, fusion(known.channels))
-        member = make_member(name, variant.table)
+        allowed = content
+        if planned_member.channels is not None:
+            allowed = content.only(planned_member.channels)
+            allowed = Content(allowed.channels, fusion(allowed.channels))
+        member = make_member(name, planned_member.table)
         if member.is_costly and cache is not None:
-            member.checkpoint = cache / _key(variant, histories, known, before is not None)
+            member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
         members[name] = (
-            member.fit(histories, known) if before is None else member.refit(histories, known, before.members[name])
+            member.fit(histories, allowed) if before is None else member.refit(histories, allowed, before.members[name])
         )
         seconds[name] = perf_counter() - began
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return MemberPool(members), seconds
 
 
-def _key(variant: PoolMember, histories: Histories, content: Content, again: bool) -> str:
-    """Return what a network's epochs are kept under: they are good for these events, this content and these settings only."""
+def _key(member: PoolMember, histories: Histories, content: Content, again: bool) -> str:
+    """Return the folder name of a network's checkpoints, valid for these events, this content and these settings only."""
     events = [getattr(histories, part).tobytes() for part in ("offsets", "item_index", "at", "weight")]
     encoders = {name: e.encoder for name, e in content.channels.items()}
-    return fingerprint(dict(variant.table), encoders, histories.num_items, again, *events)
+    return fingerprint(dict(member.table), encoders, histories.num_items, again, *events)
 
 
 def _weigh(
-    plans: list[AblationArm], panel: MemberPool, validation: HoldOut, config: FitConfig, judge: ValidationScorer
+    arms: list[AblationArm], pool: MemberPool, validation: HoldOut, config: FitConfig, scorer: ValidationScorer
 ) -> tuple[list[LeaderboardEntry], float]:
-    """Return every arm, its weights fitted from the same sums, and how ours does on validation."""
-    names = sorted({name for plan in plans for name in plan.members})
-    moments = panel.moments(
+    """Return the entry of every arm, all weights fitted from the same moments, and the validation NDCG of ours."""
+    names = sorted({name for arm in arms for name in arm.members})
+    moments = pool.moments(
         names, validation.histories, validation.truth, config.ensemble, candidates=validation.candidates
     )
-    members = list(plans[0].members)
+    members = list(arms[0].members)
     ours = moments.only([names.index(name) for name in members])
     plain = _weights(members, ours, config.ensemble, with_bands=False)
-    score, with_bands = judge(panel, plain), False
+    score, with_bands = scorer(pool, plain), False
     if late.bands_pay(ours, config.ensemble):
-        # where cold items are wanted, squared error and NDCG can disagree
-        banded = judge(panel, _weights(members, ours, config.ensemble, with_bands=True))
+        # where cold items are the truth, squared error and NDCG can disagree
+        banded = scorer(pool, _weights(members, ours, config.ensemble, with_bands=True))
         score, with_bands = max(score, banded), banded > score
     rows: list[LeaderboardEntry] = []
-    for plan in plans:
-        own = moments.only([names.index(name) for name in plan.members])
-        weights = _weights(list(plan.members), own, config.ensemble, with_bands=with_bands)
-        name, role = (", ".join(sorted(plan.uses)), "ablation") if rows else (OURS, "ours")
-        if rows and plan.uses == rows[0].uses:
+    for arm in arms:
+        own = moments.only([names.index(name) for name in arm.members])
+        weights = _weights(list(arm.members), own, config.ensemble, with_bands=with_bands)
+        name, role = (", ".join(sorted(arm.uses)), "ablation") if rows else (OURS, "ours")
+        if rows and arm.uses == rows[0].uses:
             name, role = WITHOUT_NETWORKS, "member"
-        rows.append(LeaderboardEntry(name, role, weights, plan.uses))
-    said = dict(sorted(rows[0].weights.items(), key=lambda pair: -pair[1]))
-    logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in said.items()))
+        rows.append(LeaderboardEntry(name, role, weights, arm.uses))
+    largest_first = sorted(rows[0].weights.items(), key=lambda pair: -pair[1])
+    logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in largest_first))
     if with_bands:
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
@@ -229,4 +228,4 @@ def _weights(
 ) -> late.EnsembleWeights:
     found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
     overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
-    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).heard()
+    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).nonzero()

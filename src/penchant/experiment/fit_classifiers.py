@@ -1,6 +1,6 @@
 """Fit, fuse and select classifiers.
 
-In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and which fusion validation likes best.
+In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and the best on validation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import SampleSplit
 from penchant.experiment.calibration import CalibrationConfig, combine, cross_entropy, score_answers
-from penchant.experiment.imbalance import ImbalanceConfig, lesson, plain
+from penchant.experiment.imbalance import ImbalanceConfig, plain, training_set
 
 STACKING = "stacking"
 
@@ -31,15 +31,15 @@ class ClassifierFitConfig(Settings):
     """Fit settings of labelled tasks."""
 
     choose_by: Literal["auc", "accuracy", "macro_f1", "cross_entropy"] = "auc"
-    """What settings, and the way of fusion, are chosen by on validation; auc needs no threshold."""
+    """Metric by which settings and the fusion are chosen on validation; auc needs no threshold."""
     fusion: list[Literal["stacking", "concat", "gated", "attention"]] = ["stacking", "concat", "gated", "attention"]
-    """Ways of fusion tried where there is more than one modality: decision level, feature level (two), model level."""
+    """Fusions tried where there is more than one modality: decision level, feature level (two), model level."""
     refit: bool = True
-    """Once everything is chosen, classifiers without epochs learn from validation too; weights and thresholds stay."""
+    """After selection, fit classifiers without epochs on validation too; weights and thresholds stay."""
     imbalance: ImbalanceConfig = ImbalanceConfig()
-    """What is done for rare classes and combinations."""
+    """Weights of rare classes and combinations."""
     tune: CalibrationConfig = CalibrationConfig()
-    """Calibration, thresholds and doubts."""
+    """Calibration, thresholds and review."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class FittedClassifiers:
     Attributes:
         members: Every classifier.
         rows: Every row of the report.
-        uses: Row to the modalities it looks at.
-        ours: The row a bundle answers with.
-        alone: Rows of one modality that fusion must beat.
+        uses: Row to the modalities it reads.
+        ours: The row that a bundle uses.
+        alone: Rows of one modality, which fusion must beat.
         fused: Rows of several.
-        scores: Row to how validation likes it.
-        seconds: Classifier to what fitting took.
+        scores: Row to its validation score.
+        seconds: Classifier to the time of its fit.
     """
 
     members: Mapping[str, Classifier]
@@ -65,10 +65,6 @@ class FittedClassifiers:
     fused: tuple[str, ...]
     scores: Mapping[str, float]
     seconds: Mapping[str, float]
-
-    def look(self, view: ContentBatch) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
-        """Return each classifier's logarithms of probability, and where it had anything to judge by."""
-        return look(self.members, view)
 
 
 def fit(
@@ -81,7 +77,7 @@ def fit(
     *,
     seed: int,
 ) -> FittedClassifiers:
-    """Fit every classifier on train, choose and weigh on validation; rows of the test are cut off first.
+    """Fit every classifier on train, select and weight on validation; rows of the test are removed first.
 
     Args:
         tables: Name to settings; `model` says which classifier.
@@ -96,17 +92,17 @@ def fit(
     view, labels = view.take(both), labels[both]
     train_rows, validation_rows = np.searchsorted(both, parts.train), np.searchsorted(both, parts.validation)
     count, present = len(classes), presence(view)
-    train = lesson(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
+    train = training_set(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
     validation = plain(validation_rows, labels[validation_rows], count)
-    judge = make_judge(config.choose_by)
+    score = make_score_function(config.choose_by)
     members: dict[str, Classifier] = {}
     seconds: dict[str, float] = {}
     for name, table in {**tables, **fusion_tables(view, config)}.items():
         began = perf_counter()
-        members[name] = make_classifier(name, table).fit(view, train, validation, judge, seed=seed)
+        members[name] = make_classifier(name, table).fit(view, train, validation, score, seed=seed)
         seconds[name] = perf_counter() - began
         logger.info("  %s: fitted in %.1f s", name, seconds[name])
-    found, there = look(members, view.take(validation_rows))
+    found, there = log_probabilities(members, view.take(validation_rows))
     prior = np.log((np.bincount(train.labels, minlength=count) + 0.5) / (len(train.labels) + 0.5 * count))
     teams, alone, fused = _teams(members, view, config)
     rows = {
@@ -114,7 +110,7 @@ def fit(
         for name, team in teams.items()
     }
     scores = {
-        name: judge(validation.labels, np.log(np.maximum(row.probability(found, there), 1e-12)))
+        name: score(validation.labels, np.log(np.maximum(row.probability(found, there), 1e-12)))
         for name, row in rows.items()
     }
     uses = {
@@ -123,21 +119,21 @@ def fit(
     }
     ours = max(fused or alone or tuple(rows), key=lambda name: scores[name])
     if config.refit:
-        more = lesson(np.arange(len(both)), labels, count, present, config.imbalance)
-        members = {name: member.refit(view, more) for name, member in members.items()}
+        everything = training_set(np.arange(len(both)), labels, count, present, config.imbalance)
+        members = {name: member.refit(view, everything) for name, member in members.items()}
     return FittedClassifiers(members, rows, uses, ours, alone, fused, scores, seconds)
 
 
-def look(
+def log_probabilities(
     members: Mapping[str, Classifier], view: ContentBatch
 ) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
-    """Return each classifier's logarithms of probability, and where it had anything to judge by."""
+    """Return each classifier's log-probabilities, and which samples have content it reads."""
     found = {name: member.log_probability(view) for name, member in members.items()}
     return found, {name: member.present(view) for name, member in members.items()}
 
 
 def default_classifiers(view: ContentBatch) -> dict[str, dict[str, Any]]:
-    """Return n-grams where there are words, and a hyperplane over each channel's frozen vectors."""
+    """Return n-grams where there are words, and a linear classifier over each channel's frozen vectors."""
     tables: dict[str, dict[str, Any]] = {}
     if view.catalog.text_columns:
         tables["ngrams"] = {"model": "ngrams"}
@@ -146,11 +142,13 @@ def default_classifiers(view: ContentBatch) -> dict[str, dict[str, Any]]:
 
 
 def fusion_tables(view: ContentBatch, config: ClassifierFitConfig) -> dict[str, dict[str, Any]]:
-    """Return a network over all frozen vectors for each way of fusion that is one; none where one modality is all there is."""
+    """Return a network over all frozen vectors for each fusion but stacking; none where there is one modality."""
     if len({e.modality for e in view.channels.values()}) < 2:
         return {}
     branches = {name: {"channel": name} for name in view.channels}
-    return {way: {"model": "network", "fusion": way, "branches": branches} for way in config.fusion if way != STACKING}
+    return {
+        name: {"model": "network", "fusion": name, "branches": branches} for name in config.fusion if name != STACKING
+    }
 
 
 def presence(view: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
@@ -162,30 +160,30 @@ def presence(view: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
     return np.stack(columns, axis=1) if columns else np.zeros((len(view), 0), bool)
 
 
-def make_judge(kind: str) -> Judge:
-    """Return how good logarithms of probability are; higher is better."""
+def make_score_function(kind: str) -> Judge:
+    """Return the function that scores log-probabilities; higher is better."""
 
-    def judge(labels: Int64[np.ndarray, " samples"], found: LogProbability) -> float:
+    def score(labels: Int64[np.ndarray, " samples"], found: LogProbability) -> float:
         if kind == "cross_entropy":
-            return -cross_entropy(np.exp(found), labels)
+            return -cross_entropy(np.exp(found), np.eye(found.shape[1])[labels])
         if kind == "auc":
             areas = [roc_auc_score(labels == k, found[:, k]) for k in np.unique(labels) if not (labels == k).all()]
             return float(np.mean(areas)) if areas else 0.0
         return score_answers(labels, found.argmax(axis=1), kind)
 
-    return judge
+    return score
 
 
 def _teams(
     members: Mapping[str, Classifier], view: ContentBatch, config: ClassifierFitConfig
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], tuple[str, ...]]:
-    """Return who works together in each row: each classifier, all of one modality, all of them; and which are alone, which fused."""
+    """Return the members of each row (each classifier, all of one modality, all of them), the rows alone, and the fused rows."""
     by_modality: dict[str, list[str]] = {}
     several = []
     for name, member in members.items():
-        looks = member.modalities(view)
-        if len(looks) == 1:
-            by_modality.setdefault(looks[0], []).append(name)
+        reads = member.modalities(view)
+        if len(reads) == 1:
+            by_modality.setdefault(reads[0], []).append(name)
         else:
             several.append(name)
     teams: dict[str, tuple[str, ...]] = {name: (name,) for name in members}

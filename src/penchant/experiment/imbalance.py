@@ -1,6 +1,6 @@
 """Sample weights for rare classes and rare combinations of modalities.
 
-In: labels and presence of training samples. Out: how much each counts and how likely each is drawn.
+In: labels and presence of training samples. Out: weight and sampling weight of each.
 """
 
 from __future__ import annotations
@@ -15,44 +15,44 @@ from penchant.classifiers.classifier import TrainingSet
 from penchant.core.config import Settings
 
 MAX_FACTOR = 20.0
-"""No sample counts or is drawn more than this many times as often as the mean one."""
+"""Largest weight and sampling weight of a sample, the mean being 1."""
 
 
 class ImbalanceConfig(Settings):
     """Settings for rare classes, in training only."""
 
     weights: Literal["none", "root", "balanced"] = "none"
-    """How much a class counts: by its share; by one over the square root of it; all the same."""
+    """Weight of a sample: 1; 1 over the square root of its class's share; 1 over the share."""
     focus: float = Field(0.0, ge=0)
-    """Gamma of the focal loss of networks: above 0, samples they already know count less. Source: Lin et al., ICCV 2017."""
+    """Gamma of the focal loss of networks: above 0, samples already classified well count less. Source: Lin et al., ICCV 2017."""
     balanced_batches: bool = False
     """Networks draw each class as often as any other."""
     rare_combinations: bool = False
-    """Networks draw combinations of modalities (no picture, words alone, ...) as often as the square root of their share says."""
+    """Networks draw combinations of modalities (no picture, words alone, ...) in proportion to the square root of their share."""
 
 
-def lesson(
+def training_set(
     rows: Int64[np.ndarray, " rows"],
     labels: Int64[np.ndarray, " rows"],
     num_classes: int,
     present: Bool[np.ndarray, "rows modalities"],
     config: ImbalanceConfig,
 ) -> TrainingSet:
-    """Return training samples with what each counts and how likely each is drawn.
+    """Return training samples with their weights and sampling weights.
 
     Args:
-        rows: Of the view.
+        rows: Of the content batch.
         labels: Of these rows.
         num_classes: How many there are.
         present: Which modality each of these rows has.
-        config: What is done.
+        config: Settings.
     """
     weight = _by_share(labels, {"none": 0.0, "root": 0.5, "balanced": 1.0}[config.weights])
-    chance = _by_share(labels, float(config.balanced_batches))
+    sampling = _by_share(labels, float(config.balanced_batches))
     if config.rare_combinations and present.shape[1]:
         _, combination = np.unique(present, axis=0, return_inverse=True)
-        chance = chance * _by_share(combination.ravel(), 0.5)
-    return TrainingSet(rows, labels, num_classes, weight, chance / chance.mean(), config.focus)
+        sampling = sampling * _by_share(combination.ravel(), 0.5)
+    return TrainingSet(rows, labels, num_classes, weight, sampling / sampling.mean(), config.focus)
 
 
 def plain(rows: Int64[np.ndarray, " rows"], labels: Int64[np.ndarray, " rows"], num_classes: int) -> TrainingSet:

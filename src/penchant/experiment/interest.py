@@ -1,28 +1,76 @@
-"""A yes-or-no model of interest over member scores.
+"""Yes-or-no interest: a model over member scores, fitted on validation and evaluated on the test.
 
-In: members' scores of (user, item) pairs and which were wanted. Out: probabilities for pairs, learned on validation alone.
+In: fitted members, validation histories and truth, and the test's. Out: `InterestResults` of ours, of baselines, of content alone, and
+of the user's rate of likes or attributes alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float32, Float64, Int64
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from penchant.core.schema import Histories
+from penchant.core.messages import channel_names, message
+from penchant.core.schema import BEHAVIOUR, Histories, Users
 from penchant.core.seeds import generator
+from penchant.encoders.attributes import Attributes
+from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
+from penchant.metrics.interest import InterestResults, best_threshold, evaluate_answers
 
 PRIOR_EVENTS = 2.0
 """Pseudo-events at the average like-rate added to every user."""
 MIN_DISLIKED = 0.15
 """With a smaller share of dislikes, "no" is better learned from untouched items than from a few skips."""
+OWN_RATE = message("the user's own rate of likes")
+PROFILE = message("the user's attributes alone")
+
+
+def evaluate_interest(
+    trained: FittedRecommenders, before: HoldOut, test: HoldOut, users: Users | None, *, max_pairs: int, seed: int
+) -> list[InterestResults]:
+    """Return the results of ours, baselines, content alone, and the user's own rate and attributes alone.
+
+    Args:
+        trained: Members and entries.
+        before: Train histories and what came next, where the models and thresholds are fitted.
+        test: Histories before the test, and the test.
+        users: Their attributes, where known.
+        max_pairs: Of each.
+        seed: Of pairs drawn at random.
+    """
+    learn, measured = (
+        make_pairs(part.histories, part.truth, seed=seed, max_pairs=max_pairs, candidates=part.candidates)
+        for part in (before, test)
+    )
+    if len(set(learn.label)) < 2 or len(set(measured.label)) < 2 or learn.is_explicit != measured.is_explicit:
+        return []
+    models = [InterestModel(OURS, trained.ours.weights, with_rate=learn.is_explicit)]
+    if learn.is_explicit:
+        models.append(InterestModel(OWN_RATE, EnsembleWeights({}), with_rate=True))
+        if users is not None and users.attribute_columns:
+            models.append(InterestModel(PROFILE, EnsembleWeights({}), users=users))
+    models += [
+        InterestModel(message("{channels} alone", channels=channel_names(row.name.split(", "))), row.weights)
+        for row in trained.rows
+        if row.role == "ablation" and BEHAVIOUR not in row.uses
+    ]
+    models += [InterestModel(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
+    results = []
+    for model in models:
+        model.fit(trained.before, before.histories, learn)
+        threshold = best_threshold(learn.label, model.probability(trained.before, before.histories, learn))
+        probability = model.probability(trained.pool, test.histories, measured)
+        results.append(
+            evaluate_answers(model.name, measured.label, probability, measured.user_index, threshold=threshold)
+        )
+    return results
 
 
 @dataclass(frozen=True)
@@ -32,8 +80,8 @@ class InterestPairs:
     Attributes:
         user_index: (pairs,) row in the histories.
         item_index: (pairs,) row of the catalog.
-        label: (pairs,) whether the user wanted it.
-        is_explicit: Whether the "no" was said by users; else it is an untouched item drawn at random.
+        label: (pairs,) whether the user chose or liked it.
+        is_explicit: Whether "no" is a user's dislike; else it is an untouched item drawn at random.
     """
 
     user_index: Int64[np.ndarray, " pairs"]
@@ -50,7 +98,7 @@ def make_pairs(
     max_pairs: int,
     candidates: Bool[np.ndarray, " items"] | None = None,
 ) -> InterestPairs:
-    """Return likes and dislikes where users said both; else each choice beside one untouched item drawn at random.
+    """Return likes and dislikes where the truth has both; else each choice beside one untouched item drawn at random.
 
     Where there are too many choices, whole users are drawn, since every user costs a score of the whole catalog.
     """
@@ -67,65 +115,66 @@ def make_pairs(
         users, items = users[kept], items[kept]
     pool = np.arange(truth.num_items) if candidates is None else np.flatnonzero(candidates)
     drawn = rng.choice(pool, len(users))
-    touched = np.concatenate([_keys(histories, histories.user_index()), _keys(truth, truth.user_index())])
+    touched = np.concatenate([part.user_index() * part.num_items + part.item_index for part in (histories, truth)])
     free = ~np.isin(users * truth.num_items + drawn, touched)
     label = np.concatenate([np.ones(len(users), bool), np.zeros(int(free.sum()), bool)])
     return InterestPairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class InterestModel:
-    """A logistic regression from members' scores to "wants it".
+    """Logistic regression from members' scores, and what else is known of a user, to the probability of "yes".
 
     Attributes:
-        with_rate: Whether it also reads how often the user likes things at all.
-        model: Fitted on validation pairs.
+        name: In the report.
+        weights: Members to read: their weighted sum, or each by itself where the pairs are explicit.
+        with_rate: Also read the user's own rate of likes.
+        users: Also read the users' attributes.
     """
 
-    with_rate: bool
-    model: Any
+    name: str
+    weights: EnsembleWeights
+    with_rate: bool = False
+    users: Users | None = None
+    _model: Pipeline = field(
+        init=False, default_factory=lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
+    )
 
-    @classmethod
-    def fit(
-        cls,
-        panel: MemberPool,
-        weights: EnsembleWeights,
-        histories: Histories,
-        pairs: InterestPairs,
-        *,
-        with_rate: bool = False,
-        people: Float32[np.ndarray, "users features"] | None = None,
-    ) -> InterestModel:
-        """Learn on validation pairs.
+    def fit(self, pool: MemberPool, histories: Histories, pairs: InterestPairs) -> None:
+        """Fit on validation pairs.
 
         Args:
-            panel: Members fitted before validation.
-            weights: Those to read; their weighted sum, or each by itself where users said yes and no.
+            pool: Members fitted before validation.
             histories: Users before validation.
             pairs: Of validation.
-            with_rate: Read the user's own rate of likes too.
-            people: What else is known of each user (age, language), as numbers.
         """
-        model: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
-        model.fit(_features(panel, weights, histories, pairs, with_rate, people), pairs.label)
-        return cls(with_rate, model)
+        self._model.fit(self._features(pool, histories, pairs), pairs.label)
 
     def probability(
-        self,
-        panel: MemberPool,
-        weights: EnsembleWeights,
-        histories: Histories,
-        pairs: InterestPairs,
-        *,
-        people: Float32[np.ndarray, "users features"] | None = None,
+        self, pool: MemberPool, histories: Histories, pairs: InterestPairs
     ) -> Float64[np.ndarray, " pairs"]:
-        """Return the probability of "wants it" for each pair."""
-        features = _features(panel, weights, histories, pairs, self.with_rate, people)
-        return np.asarray(self.model.predict_proba(features)[:, 1])
+        """Return the probability of "yes" for each pair."""
+        return np.asarray(self._model.predict_proba(self._features(pool, histories, pairs))[:, 1])
+
+    def _features(
+        self, pool: MemberPool, histories: Histories, pairs: InterestPairs
+    ) -> Float32[np.ndarray, "pairs features"]:
+        names = list(self.weights)
+        blocks: list[np.ndarray] = []
+        if names:
+            scores = pool.pair_scores(histories, pairs.user_index, pairs.item_index, names)
+            lengths = histories.lengths()[pairs.user_index]
+            total = (scores * np.stack([self.weights.of(name, lengths) for name in names], axis=1)).sum(1)
+            blocks.append(scores if pairs.is_explicit else total[:, None])
+        if self.with_rate:
+            blocks.append(like_rate(histories)[pairs.user_index][:, None])
+        if self.users is not None:
+            blocks.append(_attributes(self.users, histories)[pairs.user_index])
+        return np.concatenate(blocks, axis=1)
 
 
 def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
-    """Return each user's share of likes among likes and dislikes, drawn toward everyone's by `PRIOR_EVENTS`."""
+    """Return each user's share of likes among likes and dislikes, shrunk toward everyone's by `PRIOR_EVENTS`."""
     user = histories.user_index()
     likes = np.bincount(user, weights=histories.weight > 0, minlength=len(histories))
     total = histories.lengths()
@@ -133,27 +182,10 @@ def like_rate(histories: Histories) -> Float32[np.ndarray, " users"]:
     return ((likes + PRIOR_EVENTS * overall) / (total + PRIOR_EVENTS)).astype(np.float32)
 
 
-def _features(
-    panel: MemberPool,
-    weights: EnsembleWeights,
-    histories: Histories,
-    pairs: InterestPairs,
-    with_rate: bool,
-    people: Float32[np.ndarray, "users features"] | None,
-) -> Float32[np.ndarray, "pairs features"]:
-    names = list(weights)
-    blocks: list[np.ndarray] = []
-    if names:
-        scores = panel.pair_scores(histories, pairs.user_index, pairs.item_index, names)
-        lengths = histories.lengths()[pairs.user_index]
-        total = (scores * np.stack([weights.of(name, lengths) for name in names], axis=1)).sum(1)
-        blocks.append(scores if pairs.is_explicit else total[:, None])
-    if with_rate:
-        blocks.append(like_rate(histories)[pairs.user_index][:, None])
-    if people is not None:
-        blocks.append(people[pairs.user_index])
-    return np.concatenate(blocks, axis=1)
-
-
-def _keys(histories: Histories, users: Int64[np.ndarray, " events"]) -> Int64[np.ndarray, " events"]:
-    return users * histories.num_items + histories.item_index
+def _attributes(users: Users, histories: Histories) -> Float32[np.ndarray, "users features"]:
+    """Return the attributes of the histories' users as numbers; zeros for a user that the table lacks."""
+    encoded = Attributes().encode(users.table.select(users.attribute_columns).to_dicts())
+    place = users.table.select("user_id").with_row_index("row")
+    ids = pl.DataFrame({"user_id": histories.user_ids})
+    rows = ids.join(place, on="user_id", how="left", maintain_order="left")["row"].fill_null(-1).cast(pl.Int64)
+    return np.vstack([encoded, np.zeros_like(encoded[:1])])[rows.to_numpy()]

@@ -1,7 +1,7 @@
-"""The member pool: rank many weightings of the same members in one pass.
+"""The member pool: rank under many ensemble weights in one pass.
 
 In: fitted members, histories, and rows of weights. Out: one ranked list for each row and user, and scores of chosen pairs.
-Baselines, single members, ablations and the stack itself are all rows over one pool, so each member scores each user once.
+Baselines, single members, ablation arms and the ensemble are all rows over one pool, so each member scores each user once.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class MemberPool:
 
         Args:
             rows: Row name to the weights of its members.
-            histories: Whom to rank for; items in the history are left out.
+            histories: The users to rank for; items in the history are left out.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
         """
         names = sorted({member for weights in rows.values() for member in weights})
-        found: dict[str, list[Recommendations]] = {row: [] for row in rows}
+        lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
         with progress_bar("rank", len(histories)) as bar:
             for batch in histories.batches(batch_users(histories.num_items)):
                 scores = dict(self.standardised(batch, names))
@@ -58,9 +58,9 @@ class MemberPool:
                 for row, weights in rows.items():
                     total = weighted_sum(scores, weights, batch)
                     total[blocked] = -np.inf
-                    found[row].append(top_k(total, k, batch.user_ids))
+                    lists[row].append(top_k(total, k, batch.user_ids))
                 bar.advance(len(batch))
-        return {row: _join(parts) for row, parts in found.items()}
+        return {row: _join(parts) for row, parts in lists.items()}
 
     def pair_scores(
         self,
@@ -89,12 +89,12 @@ class MemberPool:
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
     ) -> late.BandedMoments:
-        """Sum up what stack weights are fitted on.
+        """Sum up what ensemble weights are fitted on.
 
         Args:
             names: Members, in the order of the weights.
             histories: Users before validation.
-            truth: What the same users chose in validation.
+            truth: Choices of the same users in validation.
             config: How many users and bands.
             candidates: As for `rank`.
         """
@@ -108,11 +108,11 @@ class MemberPool:
             chosen = users[start : start + size]
             batch = histories.take(chosen)
             values = np.stack([scores for _, scores in self.standardised(batch, names)])
-            wanted, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
+            positive, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
             for number in np.unique(cell[start : start + size]):
                 inside = np.flatnonzero(cell[start : start + size] == number)
                 one = total.cells[number // late.FOLDS][number % late.FOLDS]
-                one.add(values[:, inside], wanted[inside], blocked[inside])
+                one.add(values[:, inside], positive[inside], blocked[inside])
         return total
 
     def standardised(

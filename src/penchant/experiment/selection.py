@@ -1,6 +1,6 @@
 """Select settings on validation.
 
-In: tables of members in which a list means "one of these". Out: the same tables with one value each, and the reasons.
+In: tables of members in which a list means "one of these". Out: the same tables with one value each.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
-from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import MemberTables, make_member
 
 
 class SelectionConfig(Settings):
     """Limits of selection on validation."""
 
     max_events: int = 2_000_000
-    """With more training events nothing is tried: the first value of every list is taken."""
+    """With more training events the first value of every list is used and none is tried."""
     max_users: int = 2_000
-    """Validation users a setting is judged by."""
+    """Validation users that a setting is scored on."""
 
 
 @dataclass(frozen=True)
 class ValidationScorer:
-    """NDCG of a weighting on validation users.
+    """NDCG of ensemble weights on validation users.
 
     Attributes:
         histories: Validation users before validation.
         truth: What they chose.
-        at: Length of the list.
+        cutoff: Length of the list.
         candidates: Rank only among these.
     """
 
@@ -63,14 +63,14 @@ class ValidationScorer:
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
         return cls(histories.take(users), truth.take(users), cutoff, candidates)
 
-    def __call__(self, panel: MemberPool, weights: EnsembleWeights) -> float:
-        """Return the mean NDCG of one weighting; a user who liked nothing counts as 0."""
-        ranked = panel.rank({"": weights}, self.histories, self.cutoff, candidates=self.candidates)[""].item_index
+    def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
+        """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
+        ranked = pool.rank({"": weights}, self.histories, self.cutoff, candidates=self.candidates)[""].item_index
         return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.cutoff).mean())
 
 
 def choose_settings(
-    tables: MemberTables, train: Histories, content: Content, judge: ValidationScorer, config: SelectionConfig
+    tables: MemberTables, train: Histories, content: Content, scorer: ValidationScorer, config: SelectionConfig
 ) -> dict[str, dict[str, Any]]:
     """Return tables without lists: for each list in turn the value that does best on validation.
 
@@ -82,20 +82,20 @@ def choose_settings(
         if grid and train.num_events > config.max_events:
             logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
         elif grid:
-            fixed = _best(name, fixed, grid, train, content, judge)
+            fixed = _best(name, fixed, grid, train, content, scorer)
         chosen[name] = fixed
     return chosen
 
 
 def choose_fusion(
-    content: Content, train: Histories, judge: ValidationScorer, tables: Sequence[Mapping[str, Any]]
+    content: Content, train: Histories, scorer: ValidationScorer, tables: Sequence[Mapping[str, Any]]
 ) -> Fusion:
     """Return the fusion whose nearest neighbours recommend best on validation.
 
     Args:
         content: Channels.
         train: What the neighbours learn from.
-        judge: Validation users.
+        scorer: Validation users.
         tables: Fusions to compare, each a kind and its settings.
     """
     fusions = [make_fusion(table, where="fusion") for table in tables]
@@ -104,7 +104,7 @@ def choose_fusion(
     scored = []
     for table, fusion in zip(tables, fusions, strict=True):
         member = ContentKNN(name="fused").fit(train, Content(content.channels, fusion(content.channels)))
-        scored.append(judge(MemberPool({"fused": member}), EnsembleWeights({"fused": 1.0})))
+        scored.append(scorer(MemberPool({"fused": member}), EnsembleWeights({"fused": 1.0})))
         settings = ", ".join(f"{name} {value}" for name, value in table.items())
         logger.info("  fusion %s: validation NDCG %.4f", settings, scored[-1])
     return fusions[int(np.argmax(scored))]
@@ -116,7 +116,7 @@ def _best(
     grid: dict[str, list[Any]],
     train: Histories,
     content: Content,
-    judge: ValidationScorer,
+    scorer: ValidationScorer,
 ) -> dict[str, Any]:
     seen: dict[str, float] = {}
 
@@ -124,7 +124,7 @@ def _best(
         key = repr(sorted(table.items()))
         if key not in seen:
             member = make_member(name, table).fit(train, content)
-            seen[key] = judge(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
+            seen[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
         return seen[key]
 
     for setting, values in grid.items():
@@ -144,5 +144,5 @@ def _lists(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     if "model" not in table:  # refused with its name when the member is made
         return {}
     fields = MODELS.load(str(table["model"])).config_class.model_fields
-    wanted = {key for key, field in fields.items() if "list" in str(field.annotation)}
-    return {key: list(value) for key, value in table.items() if isinstance(value, list) and value and key not in wanted}
+    lists = {key for key, field in fields.items() if "list" in str(field.annotation)}
+    return {key: list(value) for key, value in table.items() if isinstance(value, list) and value and key not in lists}

@@ -1,7 +1,7 @@
 """Exact contributions to a score by event, channel and member.
 
-In: the stack's contributions to some scores of one user. Out: their sums by event, channel and member, and reasons. Python, the command
-line, the service, the studio and the report all ask `attribute`.
+In: the ensemble's contributions to some scores of one user. Out: their sums by event, channel and member, and reasons. Python, the
+command line, the service, the studio and the report all use `attribute`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from penchant.explanation.reasons import MAX_NAMED, Reason
 from penchant.models.ensemble import Ensemble
 
 MIXED = "mixed content"
-"""Channel of a member that reads several channels and cannot tell them apart."""
+"""Channel of a member that reads several channels at once."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Explanation:
     Attributes:
         user_id: The user.
         item_id: The item.
-        title: What to call it.
+        title: Its title.
         score: Sum of all contributions.
         by_event: (item id, title, contribution) for each past event, largest first.
         by_channel: "behaviour" or a content channel to its contribution.
@@ -112,10 +112,10 @@ class Explanation:
 
 
 def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
-    """Return the summands of some scores; they add up to `stack.score` up to float32 rounding.
+    """Return the summands of some scores; they add up to `ensemble.score` up to float32 rounding.
 
     Args:
-        stack: Fitted members and weights.
+        ensemble: Fitted members and weights.
         history: Exactly one user.
         item_index: The items in question.
     """
@@ -124,10 +124,10 @@ def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarr
 
 
 def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
-    """Return everything about one score.
+    """Return one score with its contributions.
 
     Args:
-        stack: Fitted members and weights.
+        ensemble: Fitted members and weights.
         catalog: For ids and titles.
         history: Exactly one user.
         item_index: The item in question.

@@ -1,6 +1,6 @@
 """User profiles: interests with the events behind them.
 
-In: a history, the catalog's attributes and topics, and the stack's contributions. Out: a `Profile` a person can read.
+In: a history, the catalog's attributes and topics, and the ensemble's contributions. Out: a `Profile`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from penchant.core.schema import Catalog, Histories
 from penchant.explanation.topics import Topics
 
 PRIOR_EVENTS = 5.0
-"""Pseudo-events of the average user added to everyone, so that two events do not make a passion."""
+"""Pseudo-events of the average user added to every user, so that two events do not make a strong interest."""
 EVIDENCE = 3
 
 
 @dataclass(frozen=True)
 class Interest:
-    """One thing a person prefers.
+    """One preference of a user.
 
     Attributes:
         kind: "attribute", "topic" or "number".
         name: Attribute column, "topic".
         value: The preferred value.
-        share: Part of the person's events with it, in [0, 1] (for a number: the person's mean).
-        expected: The same for everyone together.
+        share: Share of the user's events with it, in [0, 1] (for a number: the user's mean).
+        expected: The same over all users.
         strength: log2 of share over expected, shrunk toward 0 by `PRIOR_EVENTS` (for a number: standard deviations).
         evidence: Titles of the events that count most.
     """
@@ -45,20 +45,20 @@ class Interest:
 
     @property
     def weight(self) -> float:
-        """How much it says about the person: strong and frequent before strong and rare."""
+        """Importance: strong and frequent before strong and rare."""
         frequency = 1.0 if self.kind == "number" else float(np.sqrt(max(self.share, 0.0)))
         return abs(self.strength) * frequency
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Interests, strongest first, and what they rest on.
+    """Interests, strongest first, with their evidence.
 
     Attributes:
-        user_id: Whose.
+        user_id: The user.
         num_events: Events behind it.
         interests: Strongest first.
-        modalities: Channel to its share of the reasons behind the person's recommendations; sums to 1.
+        modalities: Channel to its share of the reasons behind the user's recommendations; sums to 1.
         recent: Titles of the latest events, newest first.
     """
 
@@ -85,29 +85,31 @@ class Profile:
 
 
 class ProfileBuilder:
-    """Compares one person's events with everyone's.
+    """Compares the events of one user with those of all users.
 
     Args:
         catalog: Items with attributes.
-        everyone: All histories; sets what is expected of an average user.
+        all_histories: Of all users; sets what is expected of an average user.
         topics: Content groups.
     """
 
-    def __init__(self, catalog: Catalog, everyone: Histories, topics: Topics) -> None:
+    def __init__(self, catalog: Catalog, all_histories: Histories, topics: Topics) -> None:
         self._titles = catalog.titles()
-        weight = np.bincount(everyone.item_index, weights=np.maximum(everyone.weight, 0), minlength=everyone.num_items)
+        weight = np.bincount(
+            all_histories.item_index, weights=np.maximum(all_histories.weight, 0), minlength=all_histories.num_items
+        )
         self._facets = [_Facet(kind, name, table, weight) for kind, name, table in _facet_tables(catalog, topics)]
         self._numbers = {
             c: _number(catalog, c) for c in catalog.attribute_columns if catalog.table[c].dtype.is_numeric()
         }
-        self._everyone = weight
+        self._item_weight = weight
 
     def profile(self, history: Histories, *, modalities: dict[str, float] | None = None, limit: int = 12) -> Profile:
-        """Return one person's interests.
+        """Return the interests of one user.
 
         Args:
             history: Exactly one user.
-            modalities: Share of each channel in the reasons, from the stack's contributions.
+            modalities: Share of each channel in the reasons, from the ensemble's contributions.
             limit: Interests to keep.
         """
         found = [interest for facet in self._facets for interest in facet.interests(history, self._titles)]
@@ -119,11 +121,11 @@ class ProfileBuilder:
     def _number_interest(self, name: str, values: Float64[np.ndarray, " items"], history: Histories) -> Interest | None:
         own = values[history.item_index]
         known = ~np.isnan(own) & (history.weight > 0)
-        base = ~np.isnan(values) & (self._everyone > 0)
+        base = ~np.isnan(values) & (self._item_weight > 0)
         if known.sum() < 2 or base.sum() < 2:
             return None
-        mean = float(np.average(values[base], weights=self._everyone[base]))
-        spread = float(np.sqrt(np.average((values[base] - mean) ** 2, weights=self._everyone[base])))
+        mean = float(np.average(values[base], weights=self._item_weight[base]))
+        spread = float(np.sqrt(np.average((values[base] - mean) ** 2, weights=self._item_weight[base])))
         if spread == 0:
             return None
         own_mean = float(own[known].mean())
@@ -146,7 +148,7 @@ class _Facet:
         )
 
     def interests(self, history: Histories, titles: list[str]) -> list[Interest]:
-        """Return the values this person meets more often than expected, at least twice."""
+        """Return the values that occur in the history more often than expected, at least twice."""
         own = np.zeros(len(titles))
         np.add.at(own, history.item_index, history.weight)
         total = max(float(np.maximum(own, 0).sum()), 1e-12)

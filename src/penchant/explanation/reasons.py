@@ -21,7 +21,7 @@ class Reason:
 
     Attributes:
         items: Rows of the past items whose events contribute most, each item once, the strongest first; only positive contributions.
-        is_popular: Whether the part that no event caused speaks for the item, or there are no events.
+        is_popular: Whether the prior of the score is positive, or there are no events.
     """
 
     items: tuple[int, ...]

@@ -18,48 +18,7 @@ from penchant.data.clean.normalisation import words
 MAX_TOPICS = 24
 WORDS_PER_TOPIC = 3
 CHINESE_STOP_WORDS = frozenset(
-    [
-        "的",
-        "了",
-        "在",
-        "是",
-        "我",
-        "有",
-        "和",
-        "就",
-        "不",
-        "人",
-        "都",
-        "一",
-        "一个",
-        "上",
-        "也",
-        "很",
-        "到",
-        "说",
-        "要",
-        "去",
-        "你",
-        "会",
-        "着",
-        "没有",
-        "看",
-        "好",
-        "这",
-        "与",
-        "为",
-        "中",
-        "被",
-        "从",
-        "对",
-        "将",
-        "以",
-        "及",
-        "等",
-        "其",
-        "他",
-        "她",
-    ]
+    [*"的了在是我有和就不人都一上也很到说要去你会着看好这与为中被从对将以及等其他她", "一个", "没有"]
 )
 
 
@@ -69,7 +28,7 @@ class Topics:
 
     Attributes:
         labels: (items,) topic of each item, -1 where it has no content.
-        names: (topics,) words that mark each topic, most telling first.
+        names: (topics,) words that mark each topic, most distinctive first.
     """
 
     labels: Int32[np.ndarray, " items"]
@@ -113,12 +72,12 @@ def _name_topics(catalog: Catalog, labels: Int32[np.ndarray, " items"], num_topi
         if label >= 0:
             inside[label].update(found)
     return [
-        _telling_words(counts, overall, int((labels == t).sum()), len(labels)) or f"group {t + 1}"
+        _distinctive_words(counts, overall, int((labels == t).sum()), len(labels)) or f"group {t + 1}"
         for t, counts in enumerate(inside)
     ]
 
 
-def _telling_words(counts: Counter[str], overall: Counter[str], size: int, total: int) -> str:
+def _distinctive_words(counts: Counter[str], overall: Counter[str], size: int, total: int) -> str:
     """Rank words by the log-likelihood ratio of their counts inside a topic."""
 
     def strength(word: str) -> float:

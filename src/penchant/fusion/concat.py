@@ -15,7 +15,7 @@ from penchant.core.schema import Embeddings
 from penchant.fusion.fusion import Fusion
 
 MIN_SHARE = 1e-3
-"""Directions with less than this share of the strongest one's spread are noise; whitening would blow them up."""
+"""Directions with less than this share of the strongest one's spread are noise; whitening would amplify them."""
 
 
 class ConcatConfig(Settings):
@@ -24,7 +24,7 @@ class ConcatConfig(Settings):
     dim: int = 64
     """Directions kept of each channel."""
     whiten: bool = False
-    """Give every kept direction the same spread, so that what most items share does not decide what is alike."""
+    """Give every kept direction the same spread, so that what most items share does not dominate the similarities."""
 
 
 class Concat(Fusion[ConcatConfig]):

@@ -20,7 +20,7 @@ HOPS = 3
 
 
 def item_graph(users_items: sparse.csr_array, neighbours: int = 20, block: int = 1024) -> sparse.csr_array:
-    """Return (items, items) float32: each item's nearest by cosine of who touched them; rows sum to 1, or to 0 for a lone item.
+    """Return (items, items) float32: each item's nearest by cosine of the users of both; rows sum to 1, or to 0 for a lone item.
 
     Args:
         users_items: (users, items) weights of training events.
@@ -35,7 +35,7 @@ def item_graph(users_items: sparse.csr_array, neighbours: int = 20, block: int =
 
 
 def content_graph(embeddings: Embeddings, neighbours: int = 20, block: int = 1024) -> sparse.csr_array:
-    """Return (items, items) as `item_graph` does, by cosine of another channel: it also reaches items nobody has touched."""
+    """Return (items, items) as `item_graph` does, by cosine of another channel: it also reaches items without events."""
     unit = embeddings.unit()
     return _nearest(lambda rows: unit[rows] @ unit.T, len(unit), neighbours, block)
 
@@ -47,7 +47,7 @@ def impute(embeddings: Embeddings, graph: sparse.csr_array) -> Embeddings:
     Graphs may be added up before (`item_graph(...) + content_graph(...)`).
 
     Args:
-        embeddings: With `present` saying what is truly there.
+        embeddings: With `present` for what is not imputed.
         graph: (items, items), not negative; row i weighs the neighbours of item i.
 
     Source: Malitesta et al., Do we really need to drop items with missing modalities?, CIKM 2024 (arXiv 2408.11767) and

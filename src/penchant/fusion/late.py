@@ -1,7 +1,7 @@
 """Decision-level fusion: the weighted sum of standardised scores.
 
 In: scores of several members for the same users. Out: z-scores on one scale, and non-negative weights fitted on validation, for
-everyone or for each band of history length.
+all users or for each band of history length.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from penchant.core.config import Settings
 
 MIN_STD = 1e-9
 MIN_BAND_USERS = 100
-"""Validation users below whom a band's weights are not fitted."""
+"""Validation users below which a band's weights are not fitted."""
 FOLDS = 4
-"""Parts of the validation users on which bands have to prove themselves, each left out once."""
+"""Parts of the validation users, each left out once, in all of which bands must gain."""
 
 
 class EnsembleConfig(Settings):
@@ -29,7 +29,7 @@ class EnsembleConfig(Settings):
     max_users: int = 3000
     """Validation users to fit on, evenly spaced; a dozen weights need no more."""
     ridge: float = 1e-6
-    """Pull toward zero, as a share of the members' mean square; decides between members that say the same."""
+    """Pull toward zero, as a share of the members' mean square; decides between members with equal scores."""
     min_share: float = 0.005
     """Members whose share of all weights would be smaller are left out and cost nothing."""
     bands: int = Field(5, ge=1)
@@ -40,7 +40,7 @@ class EnsembleConfig(Settings):
 class EnsembleWeights(Mapping[str, float]):
     """One weight >= 0 for each member; with bands, another one for each band of history length.
 
-    Read as a mapping it is what everyone would get.
+    As a mapping it holds the overall weights.
 
     Attributes:
         overall: Member to weight.
@@ -61,8 +61,8 @@ class EnsembleWeights(Mapping[str, float]):
     def __len__(self) -> int:
         return len(self.overall)
 
-    def heard(self) -> EnsembleWeights:
-        """Return the same without the members that nobody listens to."""
+    def nonzero(self) -> EnsembleWeights:
+        """Return the weights without the members whose weight is 0 everywhere."""
         kept = [m for m in self.overall if any(one.get(m, 0.0) > 0 for one in (self.overall, *self.bands))]
         overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))
         return EnsembleWeights(overall, self.starts, tuple(bands))
@@ -93,7 +93,7 @@ def band_starts(lengths: Int64[np.ndarray, " users"], bands: int) -> tuple[int, 
 
 @dataclass(frozen=True)
 class StandardisedScores:
-    """Scores on one scale, and what was done to them: `values = (scores - mean) / std`."""
+    """Scores on one scale, with the shift and scale: `values = (scores - mean) / std`."""
 
     values: Float32[np.ndarray, "users items"]
     mean: Float32[np.ndarray, "users 1"]
@@ -114,7 +114,7 @@ class Moments:
 
     @classmethod
     def zero(cls, num_members: int) -> Moments:
-        """Return the moments of nobody."""
+        """Return the moments of no user."""
         return cls(np.zeros((num_members, num_members)), np.zeros(num_members))
 
     def add(
@@ -126,10 +126,10 @@ class Moments:
         """Add a batch of users; items in `blocked` do not count, `values` there are overwritten with 0."""
         values[:, blocked] = 0
         flat = values.reshape(len(values), -1)
-        wish = (chosen & ~blocked).astype(np.float32)
-        wish /= np.sqrt(np.maximum(wish.sum(1, keepdims=True), 1))
+        target = (chosen & ~blocked).astype(np.float32)
+        target /= np.sqrt(np.maximum(target.sum(1, keepdims=True), 1))
         self.gram += flat @ flat.T
-        self.target += flat @ wish.ravel()
+        self.target += flat @ target.ravel()
 
     def only(self, members: list[int]) -> Moments:
         """Return the moments of some members."""
@@ -157,7 +157,7 @@ class BandedMoments:
 
     @classmethod
     def zero(cls, num_members: int, starts: tuple[int, ...]) -> Self:
-        """Return the moments of nobody."""
+        """Return the moments of no user."""
         cells = [tuple(Moments.zero(num_members) for _ in range(FOLDS)) for _ in range(len(starts) + 1)]
         return cls(starts, tuple(cells))
 
@@ -177,7 +177,7 @@ class BandedMoments:
 
 
 def standardise(scores: Float32[np.ndarray, "users items"]) -> StandardisedScores:
-    """Return per-user z-scores over all items; a member that says nothing (all scores equal) gives zeros.
+    """Return per-user z-scores over all items; a member whose scores are all equal gives zeros.
 
     A shift and a scale per user keep a sum of contributions a sum of contributions.
     """
@@ -224,21 +224,21 @@ def fit_bands(moments: BandedMoments, config: EnsembleConfig) -> list[Float64[np
 
 
 def bands_pay(moments: BandedMoments, config: EnsembleConfig) -> bool:
-    """Return whether users who were left out are explained better by their band's weights than by everyone's, in every fold."""
+    """Return whether users who were left out are explained better by their band's weights than by overall weights, in every fold."""
     if not moments.starts:
         return False
     for fold in range(FOLDS):
-        everyone = fit_weights(moments.total(without=fold), config)
+        overall = fit_weights(moments.total(without=fold), config)
         gain = 0.0
         for band, cells in enumerate(moments.cells):
             own = fit_weights(moments.band(band, without=fold), config)
-            gain += cells[fold].explained(own) - cells[fold].explained(everyone)
+            gain += cells[fold].explained(own) - cells[fold].explained(overall)
         if gain <= 0:
             return False
     return True
 
 
 def _shares(weights: Float64[np.ndarray, " members"]) -> Float64[np.ndarray, " members"]:
-    """Scale to a sum of 1; where no member helps, all have the same say."""
+    """Scale to a sum of 1; equal weights where no member helps."""
     total = weights.sum()
     return weights / total if total > 0 else np.full(len(weights), 1 / len(weights))

@@ -1,6 +1,6 @@
 """Fusion layers trained within a network.
 
-In: (items, modalities, dim), each modality already projected to one width, and which are there. Out: one vector an item.
+In: (items, modalities, dim), each modality already projected to one width, and which are present. Out: one vector an item.
 A modality that is missing gets no weight; it is never zeros taken for data.
 """
 
@@ -24,7 +24,7 @@ class FusionLayer(nn.Module):
         self.modalities, self.dim = modalities, dim
 
     def forward(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
-        """Return one vector an item; zero where nothing is there."""
+        """Return one vector an item; zero where no modality is present."""
         raise NotImplementedError
 
 
@@ -42,9 +42,9 @@ class ConcatLayer(FusionLayer):
 
 
 class GatedLayer(FusionLayer):
-    """Feature level: a weighted sum whose weights depend on what the modalities say.
+    """Feature level: a weighted sum whose weights depend on the content of the modalities.
 
-    Source: gated multimodal units (Arevalo et al. 2017), with a softmax over the modalities that are there.
+    Source: gated multimodal units (Arevalo et al. 2017), with a softmax over the modalities that are present.
     """
 
     def __init__(self, modalities: int, dim: int) -> None:
@@ -56,13 +56,13 @@ class GatedLayer(FusionLayer):
         return (self.weights(values, present)[..., None] * values).sum(1)
 
     def weights(self, values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N M"]:
-        """Return each modality's share; they sum to 1, or are all 0 where nothing is there."""
+        """Return each modality's share; they sum to 1, or are all 0 where none is present."""
         logits = self.gate(torch.tanh(values))[..., 0] + self.prior
         return torch.softmax(logits.masked_fill(~present, -1e9), dim=1) * present
 
 
 class AttentionLayer(FusionLayer):
-    """Model level: modality tokens attend to each other, and a learned query reads them.
+    """Model level: modality tokens attend to each other, and a learned query attends to them.
 
     Source: the fusion token of multimodal bottleneck transformers (Nagrani et al. 2021), one block.
     """

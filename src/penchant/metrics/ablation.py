@@ -24,7 +24,7 @@ DOES_NOT_PAY = message("does not pay")
 
 @dataclass(frozen=True)
 class Arm:
-    """One recommender of the ablation: what it may use, how it did.
+    """One recommender of the ablation: the modalities it uses and its results.
 
     Attributes:
         uses: Channels, and "behaviour" where it learns from interactions.
@@ -44,7 +44,7 @@ class AblationRow:
     Attributes:
         kind: "all", "behaviour" (only), "only" (one channel alone), "without" (all but one) or "some".
         uses: What it used, sorted, behaviour first.
-        channel: The one channel that "only" and "without" speak of; else "".
+        channel: The one channel of "only" and "without"; else "".
         score: Mean with interval.
         to_all: This arm minus the arm with everything; None for that arm itself.
         to_behaviour: This arm minus behaviour only; None for that arm itself or where it was not measured.
@@ -69,18 +69,18 @@ class ModalityValue:
         gain: Everything minus everything but this channel.
         cost: What the channel adds: the difference of the two costs, 0 where it is below what can be measured; None where one was
             not measured.
-        verdict: "pays", "does not pay" or "not distinguishable".
+        outcome: "pays", "does not pay" or "not distinguishable".
     """
 
     channel: str
     gain: Difference
     cost: Cost | None
-    verdict: str
+    outcome: str
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """By modality: what each is worth.
+    """Value of each modality.
 
     Attributes:
         metric: For example "ndcg@20".
@@ -97,7 +97,7 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
     """Return the ablation by modality; the arm that uses most is "everything".
 
     A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
-    Verdicts allow for the number of arms, or channels, compared (Holm).
+    Outcomes allow for the number of arms, or channels, compared (Holm).
 
     Raises:
         DataError: An arm's table lacks the metric or is of other users.
@@ -121,7 +121,7 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
 
 @dataclass(frozen=True)
 class GroupGain:
-    """What one channel is worth to one group of users.
+    """Value of one channel to one group of users.
 
     Attributes:
         group: The users ("choose by colour").
@@ -144,12 +144,12 @@ def gains_by_group(
 ) -> list[GroupGain]:
     """Return, for each group of users and each channel, what the channel is worth to them.
 
-    Verdicts allow for the number of cells.
+    Outcomes allow for the number of cells.
 
     Args:
         arms: As for `ablate`.
         groups: A group for each of `user_ids`.
-        user_ids: Whom the groups are of.
+        user_ids: The users of the groups.
         metric: For example "ndcg@20".
         config: How intervals are made.
     """
@@ -178,17 +178,17 @@ def _payoffs(
     whole = by_use[everything]
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
     gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
-    verdicts: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
+    outcomes: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
     costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
-        ModalityValue(channel, gain, cost, verdicts.get(gain.verdict, SAME))
+        ModalityValue(channel, gain, cost, outcomes.get(gain.outcome, SAME))
         for channel, gain, cost in zip(left_out, gains, costs, strict=True)
     ]
     return tuple(sorted(payoffs, key=lambda p: -p.gain.mean))
 
 
 def _differences(means: BootstrapMeans, count: int, base: int | None) -> list[Difference | None]:
-    """Return each arm minus the base arm, verdicts adjusted together; None for the base itself."""
+    """Return each arm minus the base arm, outcomes adjusted together; None for the base itself."""
     if base is None:
         return [None] * count
     others = [i for i in range(count) if i != base]
@@ -230,7 +230,7 @@ def _minus(whole: Cost | None, part: Cost | None) -> Cost | None:
 def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     """Return costs with 0 for what timings cannot tell.
 
-    Leaving a channel out cannot take longer, so the most negative difference says how far two timings of equal work lie apart.
+    Leaving a channel out cannot take longer, so the most negative difference is the noise of two timings of equal work.
     """
     known = [cost for cost in costs if cost is not None]
     once = max((-cost.seconds for cost in known), default=0.0)
@@ -245,6 +245,6 @@ def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     ]
 
 
-def _codes(groups: GroupLabels, user_ids: Sequence[str], wanted: pl.Series) -> Int64[np.ndarray, " users"]:
+def _codes(groups: GroupLabels, user_ids: Sequence[str], of_table: pl.Series) -> Int64[np.ndarray, " users"]:
     row = {user: index for index, user in enumerate(user_ids)}
-    return groups.code[np.array([row[user] for user in wanted], np.int64)]
+    return groups.code[np.array([row[user] for user in of_table], np.int64)]

@@ -88,7 +88,7 @@ def novelty(
 ) -> Float64[np.ndarray, " users"]:
     """Return each list's mean of -log2(share of training users who touched the item), in bits; NaN for an empty list.
 
-    One is added to both counts, so an item nobody touched is finite.
+    One is added to both counts, so that an item without events is finite.
 
     Source: Zhou et al., 2010, "Solving the apparent diversity-accuracy dilemma of recommender systems".
     """

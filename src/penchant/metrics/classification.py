@@ -1,6 +1,6 @@
 """Classification metrics with intervals.
 
-In: labels, and each row's probabilities and answers on samples nobody learned from. Out: `ClassificationResults`. Units (speakers, patients), not
+In: labels, and each row's probabilities and answers on samples that no fit learned from. Out: `ClassificationResults`. Units (speakers, patients), not
 samples, are drawn again for intervals.
 """
 
@@ -25,15 +25,13 @@ from penchant.metrics.classification_results import (
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
-    BETTER,
-    MIN_USERS,
-    SAME,
-    WORSE,
     Difference,
     Interval,
     IntervalConfig,
     adjust,
     draw_counts,
+    drawn_difference,
+    interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
 
@@ -59,14 +57,14 @@ def evaluate_classification(
     """Return every score of a classification.
 
     Args:
-        answers: By row.
+        answers: Row name to its answers.
         labels: The truth.
         classes: Names.
         ours: The row that is compared with all others.
-        metric: One of `METRICS`; decides verdicts and the order of rows.
-        positive: Of two classes, which is looked for; None takes the last.
+        metric: One of `METRICS`; decides outcomes and the order of rows.
+        positive: Of two classes, the positive one; None takes the last.
         groups: Unit of each sample; None draws samples.
-        folds: Which fit judged each sample, for each repeat; rankings are compared within one fit only. None: one fit judged all.
+        folds: The fit that scored each sample, for each repeat; rankings are compared within one fit only. None: one fit scored all.
         config: How intervals are made.
         notes: For the reader.
 
@@ -88,7 +86,7 @@ def evaluate_classification(
     unit = _units(groups, len(labels))
     shown = list(range(len(classes))) if picked is None else [picked]
     fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
-    drawn = {name: _Drawn(said, labels, unit, fold, len(classes), shown) for name, said in answers.items()}
+    drawn = {name: _Drawn(given, labels, unit, fold, len(classes), shown) for name, given in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
     rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
     best = answers[ours]
@@ -102,19 +100,19 @@ def evaluate_classification(
         rows,
         tuple(_by_class(best, labels, fold, classes)),
         tuple(tuple(row) for row in _confusion(best.answer, labels, len(classes)).tolist()),
-        _trust(best, labels, picked),
+        _reliability(best, labels, picked),
         _costs(best, labels, picked),
-        _asked(best, labels),
+        _review_load(best, labels),
         tuple(notes),
     )
 
 
 class _Drawn:
-    """What of one row its scores depend on, so that each draw of units needs only new weights."""
+    """The parts of one row that its scores depend on, so that each draw of units needs only new weights."""
 
     def __init__(
         self,
-        said: ClassifierAnswers,
+        answers: ClassifierAnswers,
         labels: Int64[np.ndarray, " samples"],
         unit: np.ndarray,
         folds: np.ndarray,
@@ -124,13 +122,13 @@ class _Drawn:
         self.num_classes = num_classes
         num_units = int(unit.max()) + 1
         self.cells = []
-        for answer in said.answer:
+        for answer in answers.answer:
             cells = np.zeros((num_units, num_classes**2))
             np.add.at(cells, (unit, labels * num_classes + answer), 1.0)
             self.cells.append(cells)
         self.orders = [
             [FoldOrder.of(labels == k, p[:, k], unit, fold) for k in shown if 0 < (labels == k).sum() < len(labels)]
-            for p, fold in zip(said.probability, folds, strict=True)
+            for p, fold in zip(answers.probability, folds, strict=True)
         ]
 
     def scores(self, counts: Float64[np.ndarray, "draws units"]) -> dict[str, Float64[np.ndarray, " draws"]]:
@@ -151,9 +149,9 @@ def from_confusion(confusion: Float64[np.ndarray, "draws classes classes"]) -> d
     Args:
         confusion: True class by answer.
     """
-    support, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    support, answered = confusion.sum(axis=2), confusion.sum(axis=1)
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    precision = np.divide(right, said, out=np.zeros_like(right), where=said > 0)
+    precision = np.divide(right, answered, out=np.zeros_like(right), where=answered > 0)
     recall = np.divide(right, support, out=np.zeros_like(right), where=support > 0)
     both = precision + recall
     f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)
@@ -200,7 +198,7 @@ def _rows(
     points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
     others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
     gaps = [
-        _difference(
+        drawn_difference(
             points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units, config
         )
         for name in others
@@ -212,32 +210,14 @@ def _rows(
             name,
             answers[name].role,
             answers[name].uses,
-            {m: _interval(points[name][m], draws[name][m], num_units, config) for m in METRICS},
+            {
+                m: Interval(points[name][m], *interval_ends(draws[name][m], num_units, config), num_units)
+                for m in METRICS
+            },
             gap,
         )
         for name, gap in found
     )
-
-
-def _ends(draws: np.ndarray, num_units: int, config: IntervalConfig) -> tuple[float, float]:
-    if num_units < MIN_USERS or np.isnan(draws).all():
-        return float("nan"), float("nan")
-    tail = (1.0 - config.confidence) / 2
-    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
-def _interval(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Interval:
-    return Interval(point, *_ends(draws, num_units, config), num_units)
-
-
-def _difference(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Difference:
-    low, high = _ends(draws, num_units, config)
-    known = draws[~np.isnan(draws)]
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    p = float(min(1.0, 2.0 * (tail + 1) / (known.size + 1))) if num_units >= MIN_USERS else 1.0
-    verdict = BETTER if low > 0 else WORSE if high < 0 else SAME
-    return Difference(point, low, high, p, verdict, num_units)
 
 
 def _positive(classes: Sequence[str], positive: str | None) -> int | None:
@@ -284,12 +264,12 @@ def _ranked(
     if truth.all() or not truth.any():
         return float("nan"), float("nan"), Curve((), ()), Curve((), ())
     once, same = np.ones((1, 1)), np.zeros(len(truth), np.int64)
-    said = list(zip(probability, folds, strict=True))
-    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in said])
-    average = np.mean([average_precision_within(truth, p, fold) for p, fold in said])
+    pairs = list(zip(probability, folds, strict=True))
+    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in pairs])
+    average = np.mean([average_precision_within(truth, p, fold) for p, fold in pairs])
     one_fit = len(np.unique(folds)) == 1
-    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in said])
-    often = np.tile(truth, len(said))
+    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in pairs])
+    often = np.tile(truth, len(pairs))
     return float(area), float(average), roc(often, score), precision_recall(often, score)
 
 
@@ -298,7 +278,7 @@ def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Floa
     return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes) / len(answer)
 
 
-def _trust(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> Reliability:
+def _reliability(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> Reliability:
     truth = np.tile(labels, len(best.answer))
     probability = best.probability.reshape(len(truth), -1)
     if picked is not None:
@@ -324,7 +304,7 @@ def _costs(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> t
     return tuple(found)
 
 
-def _asked(best: ClassifierAnswers, labels: np.ndarray) -> ReviewLoad:
+def _review_load(best: ClassifierAnswers, labels: np.ndarray) -> ReviewLoad:
     right = best.answer == labels
     kept = ~best.is_unsure
     accuracy = float(right[kept].mean()) if kept.any() else float("nan")

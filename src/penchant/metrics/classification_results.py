@@ -1,7 +1,7 @@
 """Results of a classification: per row, per class, costs, review load.
 
-In: what each row said of samples nobody learned from (`ClassifierAnswers`). Out, from `judging`: `ClassificationResults`: scores with paired intervals, the
-confusion matrix, curves, calibration, costs, and what is left to a person.
+In: each row's answers on samples that no fit learned from (`ClassifierAnswers`). Out: `ClassificationResults`: scores with paired
+intervals, the confusion matrix, curves, calibration, costs, and the review load.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class ClassifierAnswers:
     """Answers of one row on the test samples.
 
     Attributes:
-        probability: (repeats, samples, classes); more than one repeat where folds were drawn anew.
+        probability: (repeats, samples, classes); more than one repeat where folds were drawn again.
         answer: (repeats, samples) number of a class.
-        is_unsure: (repeats, samples) whether a person is asked.
+        is_unsure: (repeats, samples) whether a reviewer decides.
         uses: Modalities.
         role: "ours", "alone" (one modality), "member", "fused" or "baseline".
     """
@@ -105,9 +105,9 @@ class ReviewLoad:
     """Share and accuracy of the answers left to human review.
 
     Attributes:
-        share: Samples a person is asked about.
-        accuracy: Of the answers given without asking; NaN where all are asked.
-        accuracy_of_all: If nobody were asked.
+        share: Share of the samples left to a reviewer.
+        accuracy: Of the other answers; NaN where all are left to a reviewer.
+        accuracy_of_all: Of all answers, without review.
     """
 
     share: float
@@ -120,19 +120,19 @@ class ClassificationResults:
     """All results of one classification.
 
     Attributes:
-        classes: Names; of two, the last is the positive one unless `positive` says otherwise.
+        classes: Names; of two, the last is the positive one unless `positive` names another.
         positive: Class whose curves are shown for two classes; None for more.
         metric: The deciding one.
-        num_samples: Judged.
+        num_samples: Test samples.
         num_units: Speakers, patients, ... they come from; samples where there are no groups.
-        num_repeats: How often the division was drawn anew.
+        num_repeats: How often the division was drawn again.
         rows: Ours first, then by the deciding metric.
         by_class: Of ours.
         confusion: Of ours, true class by answer, mean over repeats.
         reliability: Of ours: of the positive class, or of the answer given where there are more than two.
         costs: Of the positive class; empty for more than two.
-        asked: Of ours.
-        notes: What a reader must know ("not a diagnosis").
+        review_load: Of ours.
+        notes: For the reader ("not a diagnosis").
     """
 
     classes: tuple[str, ...]
@@ -146,17 +146,17 @@ class ClassificationResults:
     confusion: tuple[tuple[float, ...], ...]
     reliability: Reliability
     costs: tuple[CostCurve, ...]
-    asked: ReviewLoad
+    review_load: ReviewLoad
     notes: tuple[str, ...] = field(default=())
 
     @property
     def ours(self) -> ClassificationRow:
         return self.rows[0]
 
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """Return whether fusion helps: better only where it is better than every modality alone; "" where nothing was fused."""
         alone = [row.difference for row in self.rows if row.role == "alone" and row.difference is not None]
         if len(self.ours.uses) < 2 or not alone:
             return ""
-        verdicts = {difference.verdict for difference in alone}
-        return WORSE if WORSE in verdicts else SAME if SAME in verdicts else BETTER
+        outcomes = {difference.outcome for difference in alone}
+        return WORSE if WORSE in outcomes else SAME if SAME in outcomes else BETTER

@@ -89,9 +89,9 @@ def compare(
     costs: Mapping[str, Cost] | None = None,
     config: IntervalConfig | None = None,
 ) -> Leaderboard:
-    """Return the league.
+    """Return the leaderboard.
 
-    Verdicts of one metric allow for the number of recommenders compared (Holm).
+    Outcomes of one metric allow for the number of recommenders compared (Holm).
 
     Args:
         results: Name to the table of `measure`; every table has the same users.
@@ -115,9 +115,9 @@ def compare(
     means = BootstrapMeans(np.hstack([per_user(results, name, metrics) for name in names]), config)
     column = {(name, m): i for i, (name, m) in enumerate((n, m) for n in names for m in metrics)}
     scores = {name: {m: means.interval(column[name, m]) for m in metrics} for name in names}
-    known = {name: validation[name] for name in baselines if name in validation} if validation else {}
-    chosen_on = "validation" if len(known) == len(baselines) else "test"
-    best = max(baselines, key=lambda n: known[n] if chosen_on == "validation" else scores[n][metric].mean)
+    by_validation = {name: validation[name] for name in baselines if name in validation} if validation else {}
+    chosen_on = "validation" if len(by_validation) == len(baselines) else "test"
+    best = max(baselines, key=lambda n: by_validation[n] if chosen_on == "validation" else scores[n][metric].mean)
     others = [name for name in names if name != best]
     differences: dict[str, dict[str, Difference]] = {name: {} for name in names}
     for m in metrics:

@@ -22,7 +22,7 @@ from sklearn.metrics import (
 
 from penchant.core.errors import DataError
 from penchant.core.seeds import generator
-from penchant.metrics.intervals import MIN_USERS, Interval, IntervalConfig, draw_counts
+from penchant.metrics.intervals import MIN_USERS, Interval, IntervalConfig, draw_counts, interval_ends
 
 BATCH_CELLS = 1_000_000
 """Weights of pairs held at once: 8 MB, which a processor's cache nearly holds."""
@@ -62,9 +62,9 @@ class InterestResults:
 
     Attributes:
         name: The recommender.
-        num_pairs: Pairs judged.
+        num_pairs: Pairs evaluated.
         num_groups: Users they come from.
-        share_positive: Share of pairs whose label is yes: what always saying yes would get right.
+        share_positive: Share of pairs whose label is yes: the accuracy of always answering yes.
         threshold: At or above it the answer is yes; chosen on validation pairs.
         accuracy: Share of right answers.
         precision: Share of yes answers that were right.
@@ -106,7 +106,7 @@ def evaluate_answers(
 
     Args:
         name: What the report calls it.
-        label: Whether the user was truly interested.
+        label: Whether the user was interested.
         probability: 0 to 1; as many as there are labels.
         group: Row of the user, the unit that is drawn again for the interval.
         threshold: From `best_threshold` on validation pairs.
@@ -164,15 +164,12 @@ def reliability(
     return Reliability(tuple(mean.tolist()), tuple(share.tolist()), tuple(count[used].tolist()), error)
 
 
-def best_threshold(
-    label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"], *, aim: str = "accuracy"
-) -> float:
-    """Return the threshold that does best on validation pairs; the lowest of equals.
+def best_threshold(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"]) -> float:
+    """Return the threshold of the highest accuracy on validation pairs; the lowest of equals.
 
     Args:
-        label: Whether the user was truly interested.
+        label: Whether the user was interested.
         probability: 0 to 1.
-        aim: "accuracy", "f1", or "balanced" (true positive rate minus false positive rate).
 
     Raises:
         DataError: Lengths differ, a probability is no number, or all labels are the same.
@@ -181,49 +178,30 @@ def best_threshold(
     order = np.argsort(-probability, kind="stable")
     score, hit = probability[order], label[order].astype(np.float64)
     last = np.append(score[1:] != score[:-1], True)  # pairs of equal score get the same answer
-    yes = np.arange(1, len(hit) + 1)[last]
-    right, positives, negatives = np.cumsum(hit)[last], hit.sum(), len(hit) - hit.sum()
-    wrong = yes - right
-    value = {
-        "accuracy": right - wrong,
-        "f1": 2 * right / (yes + positives),
-        "balanced": right / positives - wrong / negatives,
-    }[aim]
-    best = len(value) - 1 - int(np.argmax(value[::-1]))
-    return float(score[last][best])
+    right = np.cumsum(hit)[last]
+    value = right - (np.arange(1, len(hit) + 1)[last] - right)
+    return float(score[last][len(value) - 1 - int(np.argmax(value[::-1]))])
 
 
-@dataclass(frozen=True)
-class Platt:
-    """Scores of any scale to probabilities: 1 / (1 + exp(-(slope * score + intercept)))."""
+def fit_platt(label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> tuple[float, float]:
+    """Return slope and intercept of the map from scores of any scale to log odds, fitted on validation pairs.
 
-    slope: float
-    intercept: float
+    Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so that few pairs do not give
+    certainty.
 
-    @classmethod
-    def fit(cls, label: Bool[np.ndarray, " pairs"], score: Float[np.ndarray, " pairs"]) -> Platt:
-        """Fit on validation pairs.
-
-        Source: Platt, 1999: targets are (positives + 1) / (positives + 2) and 1 / (negatives + 2), so few pairs cannot
-        make it certain.
-
-        Raises:
-            DataError: Lengths differ, a score is no number, or all labels are the same.
-        """
-        _check(label, score)
-        centre, scale = float(np.mean(score)), float(np.std(score)) or 1.0
-        x = ((score - centre) / scale)[:, None]
-        positives, negatives = label.sum(), (~label).sum()
-        target = np.where(label, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-        model = LogisticRegression(C=1e6, max_iter=1000)
-        yes_and_no = np.repeat([True, False], len(label))
-        model.fit(np.vstack([x, x]), yes_and_no, sample_weight=np.concatenate([target, 1 - target]))
-        slope = float(model.coef_[0, 0]) / scale
-        return cls(slope, float(model.intercept_[0]) - slope * centre)
-
-    def apply(self, score: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-        """Return probabilities, 0 to 1."""
-        return 0.5 * (1.0 + np.tanh(0.5 * (self.slope * np.asarray(score, np.float64) + self.intercept)))
+    Raises:
+        DataError: Lengths differ, a score is no number, or all labels are the same.
+    """
+    _check(label, score)
+    centre, scale = float(np.mean(score)), float(np.std(score)) or 1.0
+    x = ((score - centre) / scale)[:, None]
+    positives, negatives = label.sum(), (~label).sum()
+    target = np.where(label, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    model = LogisticRegression(C=1e6, max_iter=1000)
+    yes_and_no = np.repeat([True, False], len(label))
+    model.fit(np.vstack([x, x]), yes_and_no, sample_weight=np.concatenate([target, 1 - target]))
+    slope = float(model.coef_[0, 0]) / scale
+    return slope, float(model.intercept_[0]) - slope * centre
 
 
 def auc_interval(
@@ -252,9 +230,7 @@ def auc_interval(
     for start in range(0, config.resamples, size):
         counts = draw_counts(rng, min(size, config.resamples - start), groups.size)
         areas.append(order.areas(counts))
-    tail = (1.0 - config.confidence) / 2
-    low, high = np.nanquantile(np.concatenate(areas), [tail, 1.0 - tail])
-    return Interval(area, float(low), float(high), int(groups.size))
+    return Interval(area, *interval_ends(np.concatenate(areas), int(groups.size), config), int(groups.size))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics import METRICS
 
+Hits = Bool[np.ndarray, "users K"]
+Relevant = Int64[np.ndarray, " users"]
+PerUser = Float64[np.ndarray, " users"]
+
 BATCH_CELLS = 8_000_000
 """List positions looked up at once: 64 MB of keys."""
 
@@ -84,7 +88,7 @@ class RelevantPairs:
 
 
 def relevant(truth: Histories) -> RelevantPairs:
-    """Return the true pairs: distinct, and of positive weight (a dislike is not a wish)."""
+    """Return the true pairs: distinct, and of positive weight (a dislike is no true item)."""
     liked = truth.weight > 0
     keys = np.unique(truth.user_index()[liked] * truth.num_items + truth.item_index[liked])
     users, items = np.divmod(keys, max(truth.num_items, 1))
@@ -98,9 +102,9 @@ def hit_matrix(ranked: Int32[np.ndarray, "users K"], truth: Histories) -> Bool[n
     if not keys.size:
         return hits
     for rows in _blocks(ranked):
-        wanted = _keys(ranked[rows], rows.start, truth.num_items)
-        place = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        hits[rows] = (keys[place] == wanted) & (ranked[rows] != PAD)
+        listed = _keys(ranked[rows], rows.start, truth.num_items)
+        place = np.minimum(np.searchsorted(keys, listed), keys.size - 1)
+        hits[rows] = (keys[place] == listed) & (ranked[rows] != PAD)
     return hits
 
 
@@ -116,34 +120,22 @@ def found(ranked: Int32[np.ndarray, "users K"], truth: RelevantPairs, k: int) ->
     return answer
 
 
-def recall(
-    hits: Bool[np.ndarray, "users K"], num_relevant: Int64[np.ndarray, " users"], k: int
-) -> Float64[np.ndarray, " users"]:
+def recall(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return the share of each user's true items within the first k; 0 for a user without any."""
     return hits[:, :k].sum(axis=1) / np.maximum(num_relevant, 1)
 
 
-def precision(
-    hits: Bool[np.ndarray, "users K"],
-    num_relevant: Int64[np.ndarray, " users"],
-    k: int,
-) -> Float64[np.ndarray, " users"]:
+def precision(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return the share of the first k that are true items; a list shorter than k is divided by k all the same."""
     return hits[:, :k].sum(axis=1) / k
 
 
-def hit_rate(
-    hits: Bool[np.ndarray, "users K"],
-    num_relevant: Int64[np.ndarray, " users"],
-    k: int,
-) -> Float64[np.ndarray, " users"]:
+def hit_rate(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return 1 where at least one true item is within the first k, else 0."""
     return np.asarray(hits[:, :k].any(axis=1), np.float64)
 
 
-def ndcg(
-    hits: Bool[np.ndarray, "users K"], num_relevant: Int64[np.ndarray, " users"], k: int
-) -> Float64[np.ndarray, " users"]:
+def ndcg(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return the discounted gain over the best possible one: min(k, true items) hits at the top.
 
     Source: Järvelin and Kekäläinen, 2002; binary gains, discount 1 / log2(rank + 1).
@@ -159,19 +151,13 @@ def discounted_gain(rank: Int64[np.ndarray, " hits"], k: int) -> Float64[np.ndar
     return np.where(rank < k, 1.0 / np.log2(rank + 2.0), 0.0)
 
 
-def reciprocal_rank(
-    hits: Bool[np.ndarray, "users K"],
-    num_relevant: Int64[np.ndarray, " users"],
-    k: int,
-) -> Float64[np.ndarray, " users"]:
+def reciprocal_rank(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return 1 / the rank of the first true item, 0 where none is within the first k."""
     top = hits[:, :k]
     return np.where(top.any(axis=1), 1.0 / (top.argmax(axis=1) + 1), 0.0) if top.shape[1] else np.zeros(len(top))
 
 
-def average_precision(
-    hits: Bool[np.ndarray, "users K"], num_relevant: Int64[np.ndarray, " users"], k: int
-) -> Float64[np.ndarray, " users"]:
+def average_precision(hits: Hits, num_relevant: Relevant, k: int) -> PerUser:
     """Return the precision at each hit within the first k, summed and divided by the number of true items.
 
     Source: trec_eval's `map_cut`. (Some toolboxes divide by min(k, true items), which gives larger numbers.)
@@ -201,12 +187,12 @@ def _blocks(ranked: Int32[np.ndarray, "users K"]) -> Iterator[slice]:
 
 
 def _keys(ranked: Int32[np.ndarray, "users K"], first: int, num_items: int) -> Int64[np.ndarray, "users K"]:
-    """Return user * num_items + item, as `Relevant.keys` counts them; padding gives a wrong key, to be masked."""
+    """Return user * num_items + item, as `RelevantPairs.keys` does; padding gives a wrong key, to be masked."""
     return np.arange(first, first + len(ranked))[:, None] * num_items + ranked.astype(np.int64)
 
 
 def _check(recommendations: Recommendations, truth: Histories, k: int) -> None:
-    """Refuse lists that would give a wrong number without a sign of it."""
+    """Check that users, lengths and items of the lists fit the truth; else metrics would be silently wrong."""
     ranked = recommendations.item_index
     if recommendations.user_ids != truth.user_ids:
         raise DataError(

@@ -19,10 +19,10 @@ from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, Int
 from penchant.metrics.ranking import RelevantPairs, found, relevant
 
 POPULARITY_EDGES = (1, 4, 11, 51)
-"""Training counts 0, 1-3, 4-10, 11-50, over 50."""
+"""Groups of items by their training events: 0 (cold), 1-3, 4-10, 11-50, over 50."""
 
 HISTORY_EDGES = (1, 6, 21, 51, 201)
-"""Events before the test: 0, 1-5, 6-20, 21-50, 51-200, over 200."""
+"""Groups of users by their events before the test: 0, 1-5, 6-20, 21-50, 51-200, over 200."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class GroupLabels:
     def binned(cls, counts: Int64[np.ndarray, " rows"], edges: Sequence[int]) -> GroupLabels:
         """Return groups of counts: below the first edge, from each edge to the next, from the last edge up."""
         starts = [0, *edges]
-        spans = [_span(first, after - 1) for first, after in zip(starts, edges, strict=False)]
+        ranges = zip(starts, edges, strict=False)
+        spans = [str(first) if first == after - 1 else f"{first}-{after - 1}" for first, after in ranges]
         return cls((*spans, f">{edges[-1] - 1}"), np.searchsorted(edges, counts, side="right"))
 
 
@@ -66,7 +67,7 @@ class Slice:
         num_pairs: True items that count; None where whole users are sliced.
         ours: Mean with interval.
         baseline: The baseline's mean over the same users.
-        difference: Ours minus baseline; the verdict allows for the number of groups of this dimension.
+        difference: Ours minus baseline; the outcome allows for the number of groups of this dimension.
     """
 
     dimension: str
@@ -94,7 +95,7 @@ def slice_users(
         ours: `user_id` and metric columns, from `measure`.
         baseline: The same users.
         labels: Dimension ("history length", "age") to a group for each of `user_ids`.
-        user_ids: Whom the labels are of; may hold users without a true item.
+        user_ids: The users of the labels; may hold users without a true item.
         metric: Column, for example "recall@20".
         config: How intervals are made.
     """
@@ -143,16 +144,6 @@ def slice_items(
     return slices
 
 
-def popularity_labels(counts: Int64[np.ndarray, " items"]) -> GroupLabels:
-    """Return 0 / 1-3 / 4-10 / 11-50 / >50 from how often each item stands in training; 0 is a cold item."""
-    return GroupLabels.binned(counts, POPULARITY_EDGES)
-
-
-def history_labels(lengths: Int64[np.ndarray, " users"]) -> GroupLabels:
-    """Return 0 / 1-5 / 6-20 / 21-50 / 51-200 / >200 from how many events each user had before the test."""
-    return GroupLabels.binned(lengths, HISTORY_EDGES)
-
-
 def presence_labels(channel: Embeddings) -> GroupLabels:
     """Return "present", "filled in" (from its neighbours) or "missing" for each item."""
     filled = channel.usable & ~channel.present
@@ -184,7 +175,7 @@ def _slices(
     counted: Int64[np.ndarray, " groups"] | None = None,
     config: IntervalConfig | None = None,
 ) -> list[Slice]:
-    """Return the rows of one dimension from our groups and then the baseline's; groups nobody is in are left out."""
+    """Return the rows of one dimension from our groups and then the baseline's; empty groups are left out."""
     width = len(label.names)
     means = BootstrapMeans(values, config)
     shown = [g for g in range(width) if not np.isnan(values[:, g]).all()]
@@ -202,7 +193,3 @@ def _slices(
         )
         for g, difference in zip(shown, differences, strict=True)
     ]
-
-
-def _span(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"

@@ -3,7 +3,7 @@
 In: labels, scores, and which fit gave each score. Out: areas over the pairs of one fit, and ranks that can be laid side by side.
 
 Two fits have scales of their own: the same score may mean more in one fold than in another, and a fold that trains on fewer of a
-class has more of it to judge. Pooled, such scores rank worse than any fold does, below chance where little is learned.
+class has more of it to score. Pooled, such scores rank worse than any fold does, below random where little is learned.
 Source: Forman & Scholz, SIGKDD Explorations 2010, "Apples-to-apples in cross-validation studies".
 """
 
@@ -22,7 +22,7 @@ from penchant.metrics.interest import RankOrder
 
 @dataclass(frozen=True)
 class FoldOrder:
-    """The rank orders of all fits of one repeat; fits that judged one class only hold no pair and are left out."""
+    """The rank orders of all fits of one repeat; fits that scored one class only hold no pair and are left out."""
 
     orders: tuple[RankOrder, ...]
 

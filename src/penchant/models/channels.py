@@ -6,17 +6,19 @@ In: `Content`. Out: one channel by name, centred unit rows, and graphs of neares
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from scipy import sparse
+from typing_extensions import TypeVar
 
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import Content, Embeddings
-from penchant.models.item_to_item import block_rows, keep_largest
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, keep_largest, top_k_rows
 
 FUSED = "fused"
-"""The name under which a member asks for the feature-level fusion of all channels."""
+"""The name by which a member's settings choose the feature-level fusion of all channels."""
 
 NEAREST = 20
 """Fitted items whose rows a new item takes the mean of, where a member has no map from content."""
@@ -41,11 +43,11 @@ def pick(content: Content, name: str, member: str) -> Embeddings:
 
 
 def named(content: Content, chosen: Iterable[str] | None) -> tuple[str, ...]:
-    """Return the channels a member reads: all, or those it was told; "fused" stands for all."""
+    """Return the channels a member reads: all, or those chosen; "fused" stands for all."""
     if chosen is None:
         return tuple(content.channels)
-    wanted = list(chosen)
-    return tuple(content.channels) if FUSED in wanted else tuple(wanted)
+    names = tuple(chosen)
+    return tuple(content.channels) if FUSED in names else names
 
 
 def read(
@@ -58,7 +60,7 @@ def read(
         chosen: Channel names; None takes all.
         weights: Name to weight; a channel that is not named weighs 1, one that weighs 0 is left out. A name that is not among
             the chosen has no effect, so that an arm of the ablation may leave channels out.
-        member: Who asks, for the message.
+        member: Name of the member, for the error message.
 
     Raises:
         ConfigError: A channel is unknown, or none is left.
@@ -73,6 +75,40 @@ def read(
     return [(pick(content, name, member), weights.get(name, 1.0)) for name in names]
 
 
+class ContentMixConfig(ItemToItemConfig):
+    """Settings of an item-to-item member that may read content beside behaviour."""
+
+    content_weight: float = 0.0
+    """Weight of content beside behaviour; 0 leaves content out."""
+    channels: list[str] | None = None
+    """Channels to read; None reads all, "fused" is their feature-level fusion."""
+    weights: dict[str, float] = {}
+    """Weight of a channel's similarity; 1 where not named."""
+    max_weight: float = 1.0
+    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
+
+
+ContentMixT_co = TypeVar("ContentMixT_co", bound=ContentMixConfig, default=ContentMixConfig, covariant=True)
+
+
+class ContentMix(ItemToItem[ContentMixT_co]):
+    """Base class of item-to-item members that mix content into their matrix where `content_weight` is above 0."""
+
+    config_class = ContentMixConfig
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return named(content, self.config.channels) if self.config.content_weight > 0 else ()
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items stand for their nearest in content, or score 0 where content has no weight."""
+        if not self.channels(content):
+            return super().add_items(content, new)
+        return self._bordered(nearest_fitted(self._read(content), new), new)
+
+    def _read(self, content: Content) -> list[tuple[Embeddings, float]]:
+        return read(content, self.config.channels, self.config.weights, self.name)
+
+
 def centred_unit(
     values: Float32[np.ndarray, "items dim"], usable: Bool[np.ndarray, " items"], fitted: int | None = None
 ) -> Float32[np.ndarray, "items dim"]:
@@ -80,7 +116,7 @@ def centred_unit(
 
     With `fitted`, the mean is that of the first `fitted` rows: the catalog before items were added.
 
-    Encoders put all items in a narrow cone; without centring the shared direction hides what tells them apart.
+    Encoders put all items in a narrow cone; without centring the shared direction hides their differences.
     """
     out = np.zeros_like(values, dtype=np.float32)
     reference = values[:fitted][usable[:fitted]]
@@ -100,14 +136,7 @@ def neighbour_graph(rows: Float32[np.ndarray, "items dim"], neighbours: int) -> 
         rows: Unit rows; a zero row has no neighbours.
         neighbours: Entries kept for each item.
     """
-    parts = []
-    size = block_rows(len(rows))
-    for start in range(0, len(rows), size):
-        similar = rows[start : start + size] @ rows.T
-        own = np.arange(len(similar))
-        similar[own, start + own] = 0
-        parts.append(keep_largest(similar, neighbours))
-    return sparse.csr_array(sparse.vstack(parts, format="csr"))
+    return top_k_rows(lambda block: rows[block] @ rows.T, len(rows), len(rows), neighbours)
 
 
 def nearest_fitted(

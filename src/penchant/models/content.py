@@ -1,6 +1,6 @@
 """Members that read content: nearest neighbours and kernel regression.
 
-In: histories and embeddings. Out: members that score an item nobody has touched yet.
+In: histories and embeddings. Out: members that score items without events.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
     Matrix,
-    event_matrix,
     keep_largest,
     liked,
     recent,
     scores_of,
 )
 from penchant.models.linear import gram_of, most_touched
+from penchant.models.member import Contributions
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -34,9 +34,9 @@ class ContentKNNConfig(ItemToItemConfig):
     channel: str = FUSED
     """Which channel to compare in; "fused" is the feature-level fusion of all."""
     neighbours: int = Field(100, ge=0)
-    """Nearest items each item of the history speaks for; 0 keeps every pair (memory 4 bytes x items^2)."""
+    """Nearest items that each item of the history raises; 0 keeps every pair (memory 4 bytes x items^2)."""
     per_candidate: bool = False
-    """Choose the nearest for each scored item instead, so that every item is somebody's neighbour."""
+    """Choose the nearest for each scored item instead, so that every item has neighbours."""
     sharpness: float = 1.0
     """Similarities are raised to this power; above 1 near twins count more."""
     whiten_dim: int = Field(0, ge=0)
@@ -46,8 +46,8 @@ class ContentKNNConfig(ItemToItemConfig):
 class ContentKNN(ItemToItem[ContentKNNConfig]):
     """Similarity to the items of the history in one channel.
 
-    Each item of the history speaks for its `neighbours` nearest. An item without this content is neither near nor far: it gets
-    the mean of those that have some. Similarity is the cosine after the channel's mean is taken off.
+    Each item of the history raises its `neighbours` nearest. An item without this content gets the mean score of those that
+    have some. Similarity is the cosine after the channel's mean is taken off.
     """
 
     config_class = ContentKNNConfig
@@ -58,7 +58,7 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         super().__init__(config, name=name)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
-        """Row means over the items with content: what an item without content is told."""
+        """Row means over the items with content: the score of an item without content."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
@@ -67,7 +67,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         embeddings = pick(content, self.config.channel, self.name)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
-        self.matrix = self._graph(rows) if self.config.neighbours else self._every_pair(rows)
+        if self.config.neighbours:
+            graph = neighbour_graph(rows, self.config.neighbours)
+            graph.data **= np.float32(self.config.sharpness)
+            self.matrix = sparse.csr_array(graph.T) if self.config.per_candidate else graph
+        else:
+            similar = rows @ rows.T
+            np.fill_diagonal(similar, 0)
+            self.matrix = self._sharpened(similar)
         self.typical = self._row_means(self.matrix)
         return self
 
@@ -89,7 +96,11 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         similar[np.arange(len(new)), np.array(new)] = 0
         grown = copy.copy(self)
         grown.known = np.concatenate([self.known, embeddings.usable[new.start :]])
-        grown.matrix = self._grown_graph(similar) if self.config.neighbours else self._grown_square(similar)
+        if self.config.neighbours:
+            grown.matrix = self._grown_graph(similar)
+        else:
+            sharp = self._sharpened(similar)
+            grown.matrix = np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
         grown.typical = np.concatenate([self.typical, grown._row_means(grown.matrix[new.start :])])
         return grown
 
@@ -109,20 +120,6 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         grown = sparse.csr_array(sparse.vstack([top, bottom], format="csr"))
         return sparse.csr_array(grown.T) if config.per_candidate else grown
 
-    def _grown_square(self, similar: Float32[np.ndarray, "new items"]) -> Float32[np.ndarray, "items items"]:
-        sharp = self._sharpened(similar)
-        return np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
-
-    def _graph(self, rows: Float32[np.ndarray, "items dim"]) -> sparse.csr_array:
-        graph = neighbour_graph(rows, self.config.neighbours)
-        graph.data **= np.float32(self.config.sharpness)
-        return sparse.csr_array(graph.T) if self.config.per_candidate else graph
-
-    def _every_pair(self, rows: Float32[np.ndarray, "items dim"]) -> Float32[np.ndarray, "items items"]:
-        similar = rows @ rows.T
-        np.fill_diagonal(similar, 0)
-        return self._sharpened(similar)
-
     def _sharpened(self, similar: Float32[np.ndarray, "rows items"]) -> Float32[np.ndarray, "rows items"]:
         if self.config.sharpness != 1:
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
@@ -131,13 +128,11 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         scores = super().score(histories)
         if not self.known.all():
-            weighted: Any = event_matrix(recent(histories, self.config))
+            weighted: Any = recent(histories, self.config).matrix()
             scores[:, ~self.known] = np.asarray(weighted @ self.typical, np.float32)[:, None]
         return scores
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         prior, events = super().contributions(history)
         weighted = recent(history, self.config)
         events[:, ~self.known] = (self.typical[weighted.item_index] * weighted.weight)[:, None]
@@ -172,9 +167,9 @@ class ContentRegressionConfig(ItemToItemConfig):
 class ContentRegression(ItemToItem[ContentRegressionConfig]):
     """Kernel ridge regression from content to the users of an item.
 
-    Kernel ridge regression over the items somebody touched: with X the interactions, Z the channels' centred unit rows side by
+    Kernel ridge regression over the items with events: with X the interactions, Z the channels' centred unit rows side by
     side (K = Z Z^T is the weighted sum of their cosines), matrix = (X^T X + mu I)^-1 X^T X (K_ww + lambda I)^-1 K_w. The left
-    factor smooths the history over what people do, the right one reaches any item that has content; predicted popularity is
+    factor smooths the history over behaviour, the right one reaches any item that has content; predicted popularity is
     part of it. An item without content gets the mean of those with some.
 
     Cost: items^3 / 3 for the smoothing up to `max_items`, `dim` directions of it above; 4 bytes x max_items^2 while fitting.
@@ -198,14 +193,14 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         features, known = self._features(content, train.num_items)
         users_items = liked(train)
         touched = most_touched(users_items, train.num_items)
-        taught = touched[known[touched]]
-        rows = features[taught].astype(np.float64)
+        usable = touched[known[touched]]
+        rows = features[usable].astype(np.float64)
         gram = rows.T @ rows
         gram[np.diag_indices_from(gram)] += self.config.regularisation
-        answers = np.zeros(features.shape, np.float32)
-        answers[taught] = linalg.solve(gram, rows.T, assume_a="pos").T
+        solution = np.zeros(features.shape, np.float32)
+        solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(users_items[:, touched], answers[touched])
+        self.source[touched] = self._smooth(users_items[:, touched], solution[touched])
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -234,25 +229,25 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
 
     def _smooth(
-        self, users_items: sparse.csr_array, answers: Float32[np.ndarray, "touched dim"]
+        self, users_items: sparse.csr_array, solution: Float32[np.ndarray, "touched dim"]
     ) -> Float32[np.ndarray, "touched dim"]:
-        """Return (X^T X + mu I)^-1 X^T X @ answers."""
+        """Return (X^T X + mu I)^-1 X^T X @ solution."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
-            return answers
+            return solution
         if users_items.shape[1] <= self.config.max_items:
             gram = gram_of(users_items)
-            wanted = gram @ answers
+            target = gram @ solution
             gram[np.diag_indices_from(gram)] += np.float32(self.config.smoothing)
-            found = linalg.solve(gram.T, wanted, assume_a="pos", overwrite_a=True, check_finite=False)
+            found = linalg.solve(gram.T, target, assume_a="pos", overwrite_a=True, check_finite=False)
             return np.asarray(found, np.float32)
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
-        return np.asarray((right.T * kept) @ (right @ answers), np.float32)
+        return np.asarray((right.T * kept) @ (right @ solution), np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        events = event_matrix(recent(histories, self.config))
+        events = recent(histories, self.config).matrix()
         if self._is_narrow:
             taste: Any = events @ self.source
             return np.asarray(taste @ self.target.T, np.float32)
@@ -266,9 +261,7 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         items, dim = self.target.shape
         return items > 2 * dim
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         weighted = recent(history, self.config)
         events = (self.source[history.item_index] * weighted.weight[:, None]) @ self.target.T
         return np.zeros(history.num_items, np.float32), events.astype(np.float32)

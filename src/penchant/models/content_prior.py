@@ -1,6 +1,6 @@
 """An item's general popularity, predicted from its content.
 
-In: likes and dislikes of all users, and content. Out: the same score of an item for everyone, also of one nobody has met.
+In: likes and dislikes of all users, and content. Out: one score for each item, items without events included.
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from scipy import linalg
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import centred_unit, named, pick
-from penchant.models.member import Member
+from penchant.models.popularity import PriorMember
 
 
-class AppealConfig(Settings):
-    """The settings of appeal."""
+class ContentPriorConfig(Settings):
+    """The settings of the content prior."""
 
     channels: list[str] | None = None
     """Channels to read; None reads all."""
     regularisation: float = Field(10.0, gt=0)
-    """Penalty, in events: an item with so many events is trusted half."""
+    """Penalty, in events: an item with so many events gets half its weight."""
     max_items: int = 15_000
-    """With more touched items, the most touched teach."""
+    """With more touched items, it is fitted on the most touched."""
 
 
-class ContentPrior(Member[AppealConfig]):
+class ContentPrior(PriorMember[ContentPriorConfig]):
     """Kernel ridge regression from content to an item's mean weight of events, items with more events counting more.
 
-    Where nobody dislikes anything, the mean says nothing and log(1 + events) is predicted instead.
+    Without any dislike the mean is the same for every item, and log(1 + events) is predicted instead.
     Cost: touched items^3 / 3 operations.
 
     Source: weighted kernel ridge regression (Saunders et al., ICML 1998).
     """
 
-    config_class = AppealConfig
+    config_class = ContentPriorConfig
 
     learns_from_behaviour = False
 
-    def __init__(self, config: AppealConfig | None = None, *, name: str = "") -> None:
+    def __init__(self, config: ContentPriorConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
-        self.prior = np.zeros(0, np.float32)
         self.slope: Float64[np.ndarray, " dim"] = np.zeros(0)
         """The map from centred content to the score."""
 
@@ -69,14 +68,6 @@ class ContentPrior(Member[AppealConfig]):
         self.prior = (features @ self.slope).astype(np.float32)
         return self
 
-    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        return np.tile(self.prior, (len(histories), 1))
-
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
-
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy that predicts the score of new items from their content; 0, as in `fit`, where they have none."""
         grown = copy.copy(self)
@@ -92,8 +83,8 @@ class ContentPrior(Member[AppealConfig]):
         return np.concatenate(rows, axis=1) if rows else np.zeros((fitted, 1), np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"prior": self.prior, "slope": self.slope}
+        return {**super().arrays(), "slope": self.slope}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.prior, self.slope = arrays["prior"], arrays.get("slope", np.zeros(0))
-        return self
+        self.slope = arrays.get("slope", np.zeros(0))
+        return super().restore(arrays)

@@ -26,7 +26,7 @@ class Ensemble:
 
     Attributes:
         members: Name to fitted member.
-        weights: Name to weight >= 0, for everyone or by length of the history.
+        weights: Name to weight >= 0, for all users or by length of the history.
         channels: Name to the content it reads.
     """
 
@@ -36,8 +36,8 @@ class Ensemble:
 
     @classmethod
     def build(cls, members: Mapping[str, Member], weights: EnsembleWeights, content: Content) -> Ensemble:
-        """Keep the members that have a say."""
-        weights = weights.heard()
+        """Keep the members with a weight above 0."""
+        weights = weights.nonzero()
         kept = {name: members[name] for name in members if name in weights}
         channels = {name: member.channels(content) or (BEHAVIOUR,) for name, member in kept.items()}
         return cls(kept, weights, channels)
@@ -56,7 +56,7 @@ class Ensemble:
         """Return the k best items of each user that are not in their history.
 
         Args:
-            histories: Whom to recommend to.
+            histories: The users to recommend to.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
         """
@@ -69,7 +69,7 @@ class Ensemble:
     ) -> Float32[np.ndarray, "members rows chosen"]:
         """Return the summands of some scores; over members and rows they add up to `score`.
 
-        Row 0 is what a member would say to anyone, row e + 1 is event e; members stand in their order.
+        Row 0 is the prior of a member, row e + 1 is event e; members are in their order.
 
         Args:
             history: Exactly one user.
@@ -91,7 +91,7 @@ class Ensemble:
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> Ensemble:
-        """Give members made from the same settings back what `arrays` gave; scores are then equal bit for bit."""
+        """Restore what `arrays` returned to members made from the same settings; scores are then equal bit for bit."""
         members = {}
         for name, member in self.members.items():
             start = f"{name}/"
@@ -102,17 +102,17 @@ class Ensemble:
     def add_items(self, content: Content, new: range) -> Ensemble:
         """Return the ensemble over a grown catalog; weights stay as they are.
 
-        A member that fails to take the new items in scores them by its mean, and the others are not held up.
+        A member that cannot add the new items scores them by its mean; the others are not affected.
 
         Args:
             content: Channels over the grown catalog.
             new: Catalog rows of the new items, after the present ones.
         """
-        nobody, members = Histories.empty(new.stop), {}
+        no_user, members = Histories.empty(new.stop), {}
         for name, member in self.members.items():
             try:
                 grown = member.add_items(content, new)
-                shape = grown.score(nobody).shape
+                shape = grown.score(no_user).shape
                 if shape != (1, new.stop):
                     raise ValueError(f"scores of shape {shape} for a catalog of {new.stop} items")
             except Exception as error:  # a member may come from another package

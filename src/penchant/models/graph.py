@@ -13,28 +13,18 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from penchant.core.schema import Content, Histories
-from penchant.models.channels import centred_unit, named, nearest_fitted, neighbour_graph, read, row_normalised
-from penchant.models.item_to_item import (
-    ItemToItem,
-    ItemToItemConfig,
-    Matrix,
-    block_rows,
-    keep_largest,
-    liked,
-    power,
-    product_top_k,
-    scale,
-)
+from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit, neighbour_graph, row_normalised
+from penchant.models.item_to_item import Matrix, liked, power, product_top_k, scale, top_k_rows
 from penchant.models.linear import gram_of
 
 
-class GraphFilterConfig(ItemToItemConfig):
+class GraphFilterConfig(ContentMixConfig):
     """The graph filter's settings."""
 
     user_exponent: float = 0.5
-    """a: how much heavy users are held back."""
+    """a: how much users with many events are damped."""
     item_exponent: float = 0.5
-    """b: how much popular items are held back, as source and as target."""
+    """b: how much popular items are damped, as source and as target."""
     shift: float = 0.0
     """c: moves weight from target popularity to source popularity."""
     hops: int = 1
@@ -45,21 +35,15 @@ class GraphFilterConfig(ItemToItemConfig):
     """Directions the ideal filter lets through."""
     content_weight: float = 0.0
     """w: share of the content graph in each step, 0 to 1."""
-    channels: list[str] | None = None
-    """Channels to read; None reads all, "fused" is their feature-level fusion."""
-    weights: dict[str, float] = {}
-    """Weight of a channel's similarity; 1 where not named."""
     neighbours: int = 20
     """Items joined to each item in a channel's content graph."""
-    max_weight: float = 1.0
-    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
     max_dense_items: int = 15_000
     """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
     max_entries: int = 400
     """Entries kept for each row of a sparse matrix."""
 
 
-class GraphFilter(ItemToItem[GraphFilterConfig]):
+class GraphFilter(ContentMix[GraphFilterConfig]):
     """Walks of `hops` steps over items that share users, and over items alike in content.
 
     With R~ = D_u^-a R D_i^-b and P = R~^T R~: matrix = D_i^c ((1 - w) P / |P| + w C)^hops D_i^-c, where C is the mean of the
@@ -67,14 +51,11 @@ class GraphFilter(ItemToItem[GraphFilterConfig]):
     projection on the smoothest directions to P.
 
     Source: Park et al., Turbo-CF, SIGIR 2024 (arXiv 2404.14243); Roh et al., MM-GF, arXiv 2503.04406; Shen et al., How powerful
-    is graph convolution for recommendation, CIKM 2021 (GF-CF, the ideal filter). We add the exponent c, which lets popular
-    items of the history speak louder and holds popular targets back.
+    is graph convolution for recommendation, CIKM 2021 (GF-CF, the ideal filter). We add the exponent c, which raises
+    popular items of the history and damps popular targets.
     """
 
     config_class = GraphFilterConfig
-
-    def channels(self, content: Content) -> tuple[str, ...]:
-        return named(content, self.config.channels) if self.config.content_weight > 0 else ()
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train, self.config.max_weight)
@@ -82,8 +63,7 @@ class GraphFilter(ItemToItem[GraphFilterConfig]):
         if train.num_items <= self.config.max_dense_items:
             step: Matrix = gram_of(filtered)
         else:
-            transposed = sparse.csr_array(filtered.T)
-            step = product_top_k(transposed, filtered, self.config.max_entries, keep_diagonal=True)
+            step = product_top_k(sparse.csr_array(filtered.T), filtered, self.config.max_entries)
         if self.config.ideal_weight > 0 and filtered.nnz:
             step = self._add_ideal(step, filtered)
         if self.channels(content):
@@ -91,13 +71,6 @@ class GraphFilter(ItemToItem[GraphFilterConfig]):
         count = np.asarray(users_items.sum(0)).ravel()
         self.matrix = _shifted(_walk(step, self.config.hops, self.config.max_entries), count, self.config.shift)
         return self
-
-    def add_items(self, content: Content, new: range) -> Self:
-        """Return a copy in which new items stand for their nearest in content, or score 0 where content has no weight."""
-        if not self.channels(content):
-            return super().add_items(content, new)
-        found = read(content, self.config.channels, self.config.weights, self.name)
-        return self._bordered(nearest_fitted(found, new), new)
 
     def _add_ideal(self, step: Matrix, filtered: sparse.csr_array) -> Matrix:
         """Add ideal_weight x V V^T, V being the first right singular vectors of R~."""
@@ -107,21 +80,20 @@ class GraphFilter(ItemToItem[GraphFilterConfig]):
         if isinstance(step, np.ndarray):
             step += right.T @ weighted
             return step
-        size = block_rows(step.shape[0])
-        parts = [
-            keep_largest(
-                step[start : start + size].toarray() + right.T[start : start + size] @ weighted,
-                self.config.max_entries,
-            )
-            for start in range(0, step.shape[0], size)
-        ]
-        return sparse.csr_array(sparse.vstack(parts, format="csr"))
+        given, items = step, step.shape[0]
+        return top_k_rows(
+            lambda rows: given[rows].toarray() + right.T[rows] @ weighted,
+            items,
+            items,
+            self.config.max_entries,
+            keep_diagonal=True,
+        )
 
     def _mix(self, step: Matrix, content: Content) -> Matrix:
         """Add the content graphs, after bringing both to row sums of about one."""
         weight = self.config.content_weight
         step = step * np.float32((1 - weight) / max(float(step.sum()) / step.shape[0], 1e-12))
-        found = read(content, self.config.channels, self.config.weights, self.name)
+        found = self._read(content)
         for embeddings, part in found:
             share = weight * part / sum(w for _, w in found)
             rows = centred_unit(embeddings.values, embeddings.usable)
@@ -139,7 +111,7 @@ def _walk(step: Matrix, hops: int, max_entries: int) -> Matrix:
         if isinstance(walked, np.ndarray) or isinstance(step, np.ndarray):
             walked = np.asarray(walked @ step, np.float32)
         else:
-            walked = product_top_k(walked, step, max_entries, keep_diagonal=True)
+            walked = product_top_k(walked, step, max_entries)
     return walked
 
 

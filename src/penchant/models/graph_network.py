@@ -1,6 +1,6 @@
 """A graph network over items that share users and items with similar content.
 
-In: histories and content. Out: item vectors smoothed over both graphs; a person is the sum of what they touched.
+In: histories and content. Out: item vectors smoothed over both graphs; a user is the sum of the items of their history.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from penchant.core.seeds import generator
 from penchant.fusion.imputation import item_graph
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import centred_unit, nearest_fitted, neighbour_graph, pick, row_normalised
-from penchant.models.item_to_item import event_matrix, liked
-from penchant.models.member import Member
+from penchant.models.item_to_item import liked
+from penchant.models.member import Contributions, Member
 from penchant.networks import losses
-from penchant.networks.tokens import ChannelBasis, ItemTokens
+from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device
-from penchant.networks.trainer import train as teach
+from penchant.networks.trainer import train as train_network
 
-FORETOLD_AT = 20
-"""Places of a list in which a hidden event counts."""
+CUTOFF = 20
+"""Length of the list in which a hidden event counts."""
 FOLDS = 4
-"""Parts of the users; each is learned from over a graph made by the others."""
-JUDGED = 2048
+"""Parts of the users; the events of each are predicted over a graph of the others."""
+RANKED_EVENTS = 2048
 """Hidden events ranked at once."""
 
 
-class GraphNetworkConfig(TrainerConfig):
+class GraphNetworkConfig(ItemTokensConfig, TrainerConfig):
     """The settings of the graph network."""
 
     dim: int = Field(64, ge=1)
@@ -47,26 +47,14 @@ class GraphNetworkConfig(TrainerConfig):
     """Edges of each item in either graph."""
     content_weight: float = Field(0.5, ge=0)
     """Weight of what comes over the frozen content graph; 0 leaves it out."""
-    channels: list[str] | None = None
-    """Content channels read; None takes all, [] none."""
-    channel_dim: int = Field(128, ge=1)
-    """Main directions of each channel that are read."""
-    fusion: str = "gated"
-    """How the channels of one item become one vector."""
-    use_ids: bool = True
-    """Whether an item has a part of its own beside its content."""
-    id_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of ids hidden in training."""
-    modality_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of channels hidden in training."""
     sharpness: float = Field(0.5, gt=0)
-    """A score is the item's probability to this power: logits have no tail, and the stack would pass them over."""
+    """A score is the item's probability to this power: logits have no heavy tail, and the ensemble would give them no weight."""
     user_exponent: float = Field(0.5, ge=0, le=1)
-    """How much long histories are held back."""
+    """How much long histories are damped."""
     keep: float = Field(0.5, gt=0, lt=1)
-    """Share of a history that is read in training; the rest is to be foretold."""
+    """Share of a history that is read in training; the rest is predicted."""
     max_hidden: int = Field(20, ge=1)
-    """Events of one history to be foretold in an epoch, at most: or a few people with thousands would be all that is learned."""
+    """Predicted events of one history in an epoch, at most, so that a few users with thousands of events do not dominate."""
     loss: Literal["softmax", "bpr"] = "softmax"
     """softmax over the whole catalog, or BPR against drawn items."""
     negatives: int = Field(256, ge=1)
@@ -74,13 +62,13 @@ class GraphNetworkConfig(TrainerConfig):
     batch_users: int = Field(256, ge=1)
     """Histories a step learns from."""
     patience: int = Field(8, ge=1)
-    """Epochs without a better held-out score before it stops; where few events tell much, the first ones are near chance."""
+    """Epochs without a better held-out score before training stops; on sparse data the first ones are near random."""
     epochs: int = Field(40, ge=1)
     """Times every history is learned from."""
     learning_rate: float = Field(5e-3, gt=0)
     """Of AdamW, at its peak."""
     held_out_users: int = Field(1000, ge=0)
-    """Users, at most a tenth, whose hidden events decide when to stop; 0 holds nobody back and takes the last epoch."""
+    """Users, at most a tenth, whose hidden events are held out for early stopping; 0 holds out none and keeps the last epoch."""
     seed: int = 0
     """Of initial weights, batches and dropout."""
 
@@ -90,7 +78,7 @@ class SmoothedItems(nn.Module):
 
     Args:
         items: Where walks begin.
-        behaviours: (items, items) graphs of items that share users; the last one knows everyone.
+        behaviours: (items, items) graphs of items that share users; the last one is of all users.
         alike: (items, items) graph of items alike in content; None leaves it out.
         hops: Steps over a behaviour graph.
         weight: Of what comes over the content graph.
@@ -120,10 +108,10 @@ class SmoothedItems(nn.Module):
 class GraphNetwork(Member[GraphNetworkConfig]):
     """LightGCN over items, with a frozen content graph beside it.
 
-    A user has no vector of their own: they are the sum of the vectors of what they touched, held back by the length of their
-    history, which is LightGCN's first hop. So a new user works at once; a score is split by what it rose by with each event, which
-    sums exactly. Part of each history foretells the rest, over a graph made without these users: otherwise the pairs to be
-    foretold are its edges, and where few users share an item the network learns to read off the answer.
+    A user has no vector of their own: it is the sum of the vectors of their items, divided by a power of the length of their
+    history, which is LightGCN's first hop. So a new user is scored at once; the contribution of an event is the increase of the
+    score with it, which sums exactly. Part of each history predicts the rest, over a graph made without these users: otherwise
+    the pairs to predict are its edges, and where few users share an item the network learns to read off the answer.
 
     Cost: an epoch is users x items x dim, plus edges x dim a step. Source: LightGCN (He et al., SIGIR 2020), FREEDOM (Zhou &
     Shen, MM 2023: frozen item-item graph, pruned edges); ours walks item-to-item and has no user table.
@@ -136,7 +124,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
     def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.source = self.target = np.zeros((0, 0), np.float32)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
@@ -148,13 +136,13 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         folds = self._folds(rows)
         network = self._build(train, rows, folds, content).to(device)
         popular = torch.from_numpy(np.asarray(rows.sum(0), np.float32).ravel()).to(device)
-        held_back = popular.clamp(min=1).rsqrt()
+        damping = popular.clamp(min=1).rsqrt()
         held_out = SplitHistories(rows[folds[0]], self.config, 0, generator(self.config.seed, "train.hidden"))
         halves = SplitHistoryBatches(rows, folds, self.config)
 
         def loss(graph: nn.Module, half: SplitHistories) -> Tensor:
             vectors = graph(half.fold)
-            states = _people(half, vectors * held_back[:, None], self.config.user_exponent)
+            states = _user_states(half, vectors * damping[:, None], self.config.user_exponent)
             states, chosen = states[half.target_user.to(device)], half.target_item.to(device)
             if self.config.loss == "softmax":
                 return losses.softmax(states, vectors, chosen)
@@ -163,11 +151,11 @@ class GraphNetwork(Member[GraphNetworkConfig]):
             return losses.bpr((states * vectors[chosen]).sum(-1), wrong)
 
         if rows.nnz:
-            self.course = teach(
+            self.training_history = train_network(
                 network,
                 halves,
                 loss,
-                (lambda: self._foretold(network, held_out, held_back)) if len(held_out.target_user) else None,
+                (lambda: self._held_out(network, held_out, damping)) if len(held_out.target_user) else None,
                 self.config,
                 seed=self.config.seed,
                 name=self.name,
@@ -175,12 +163,12 @@ class GraphNetwork(Member[GraphNetworkConfig]):
             )
         with torch.no_grad():
             vectors = network.eval()()
-            self.source = (vectors * held_back[:, None]).cpu().numpy()
+            self.source = (vectors * damping[:, None]).cpu().numpy()
             self.target = vectors.cpu().numpy()
         return self
 
     def _folds(self, rows: sparse.csr_array) -> list[Int64[np.ndarray, " _"]]:
-        """Return those who decide when to stop, then everyone else in parts of equal size."""
+        """Return the users held out for early stopping, then all others in parts of equal size."""
         rng = generator(self.config.seed, "train.folds")
         users = rng.permutation(np.flatnonzero(np.diff(rows.indptr) > 1))
         held = min(self.config.held_out_users, len(users) // 10)
@@ -192,15 +180,9 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         config = self.config
         channels = {name: pick(content, name, self.name) for name in sorted(self.channels(content))}
         bases = {name: ChannelBasis.of(e, config.channel_dim) for name, e in channels.items()}
-        items = ItemTokens(
-            {name: basis.directions.shape[1] for name, basis in bases.items()},
-            train.num_items,
-            config.dim,
-            fusion=config.fusion,
-            use_ids=config.use_ids or not channels,
-            id_dropout=config.id_dropout,
-            modality_dropout=config.modality_dropout,
-        )
+        widths = {name: basis.directions.shape[1] for name, basis in bases.items()}
+        with_ids = config.model_copy(update={"use_ids": config.use_ids or not channels})
+        items = ItemTokens(widths, train.num_items, config.dim, with_ids)
         items.load(channels, bases, np.bincount(train.item_index, minlength=train.num_items) > 0)
         others = [np.setdiff1d(np.arange(len(train)), fold) for fold in folds]
         behaviours = [_tensor(item_graph(rows[users], config.neighbours)) for users in (*others, np.arange(len(train)))]
@@ -211,35 +193,33 @@ class GraphNetwork(Member[GraphNetworkConfig]):
         return SmoothedItems(items, behaviours, alike, config.hops, config.content_weight)
 
     @torch.no_grad()
-    def _foretold(self, network: SmoothedItems, half: SplitHistories, held_back: Tensor) -> float:
-        """Return everybody's mean gain of hidden events, 1 / log2(1 + rank) down to rank 20, among the items not read."""
+    def _held_out(self, network: SmoothedItems, half: SplitHistories, damping: Tensor) -> float:
+        """Return the mean over users of the gain of hidden events, 1 / log2(1 + rank) down to rank 20, among the items not read."""
         vectors = network(half.fold)
-        scores = _people(half, vectors * held_back[:, None], self.config.user_exponent) @ vectors.T
+        scores = _user_states(half, vectors * damping[:, None], self.config.user_exponent) @ vectors.T
         scores[half.read_user, half.read_item] = -torch.inf
         total, count = torch.zeros(half.users), torch.bincount(half.target_user, minlength=half.users)
         for user, item in zip(
-            torch.split(half.target_user, JUDGED), torch.split(half.target_item, JUDGED), strict=True
+            torch.split(half.target_user, RANKED_EVENTS), torch.split(half.target_item, RANKED_EVENTS), strict=True
         ):
             rank = (scores[user] >= scores[user, item][:, None]).sum(
                 1
-            ).cpu().numpy() - 1  # of equal scores the worst place
-            total.index_add_(0, user, torch.from_numpy(discounted_gain(rank, FORETOLD_AT)).float())
+            ).cpu().numpy() - 1  # among equal scores the worst rank
+            total.index_add_(0, user, torch.from_numpy(discounted_gain(rank, CUTOFF)).float())
         return float((total / count.clamp(min=1))[count > 0].mean())
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        weighted: Any = event_matrix(histories)
+        weighted: Any = histories.matrix()
         taste = np.asarray(weighted @ self.source, np.float32)
-        return self._chances(taste * self._share(histories.lengths()))
+        return self._scores(taste * self._share(histories.lengths()))
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         rows = self.source[history.item_index] * history.weight[:, None]
         tastes = np.concatenate([np.zeros((1, rows.shape[1]), np.float32), np.cumsum(rows, axis=0)])
-        scores = self._chances(tastes * self._share(np.arange(len(tastes))))  # after 0, 1, ... events
+        scores = self._scores(tastes * self._share(np.arange(len(tastes))))  # after 0, 1, ... events
         return scores[0], np.diff(scores, axis=0)
 
-    def _chances(self, states: Float32[np.ndarray, "rows D"]) -> Float32[np.ndarray, "rows items"]:
+    def _scores(self, states: Float32[np.ndarray, "rows D"]) -> Float32[np.ndarray, "rows items"]:
         return losses.sharpened_probability(torch.from_numpy(states @ self.target.T), self.config.sharpness)
 
     def _share(self, lengths: Int64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows 1"]:
@@ -266,13 +246,13 @@ class GraphNetwork(Member[GraphNetworkConfig]):
 
 
 class SplitHistories:
-    """Some users: what is read of them, and what is to be foretold.
+    """Some users: the events that are read, and the events to predict.
 
     Attributes:
         users: How many.
         fold: The graph that was made without them.
-        read_user, read_item, weight: (events,) what is read.
-        target_user, target_item: (targets,) what is not.
+        read_user, read_item, weight: (events,) events that are read.
+        target_user, target_item: (targets,) events to predict.
     """
 
     def __init__(self, rows: sparse.csr_array, config: GraphNetworkConfig, fold: int, rng: np.random.Generator) -> None:
@@ -291,7 +271,7 @@ class SplitHistories:
 
 
 class SplitHistoryBatches:
-    """Histories cut in two at random, anew each epoch; a batch is of one fold. Fold 0 is not learned from."""
+    """Histories cut in two at random, again each epoch; a batch is of one fold. Fold 0 is held out."""
 
     def __init__(
         self, rows: sparse.csr_array, folds: Sequence[Int64[np.ndarray, " _"]], config: GraphNetworkConfig
@@ -319,8 +299,8 @@ class SplitHistoryBatches:
         return max(1, -(-len(users) // self.config.batch_users))
 
 
-def _people(half: SplitHistories, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:
-    """Return each user as the sum of what is read of them."""
+def _user_states(half: SplitHistories, sources: Float[Tensor, "I D"], exponent: float) -> Float[Tensor, "U D"]:
+    """Return each user as the damped sum of the items that are read."""
     device = sources.device
     user, item, weight = half.read_user.to(device), half.read_item.to(device), half.weight.to(device)
     total = sources.new_zeros(half.users, sources.shape[1]).index_add(0, user, sources[item] * weight[:, None])

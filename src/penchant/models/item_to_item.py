@@ -17,17 +17,16 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
-from penchant.models.member import Member
+from penchant.models.member import Contributions, Member
 
 Matrix = np.ndarray | sparse.csr_array
-Adjust = Callable[[np.ndarray, slice], np.ndarray]
 
 BLOCK_CELLS = 16_000_000
 """Floats of one dense block of rows: 64 MB, whatever the size of the catalog."""
 
 
 class ItemToItemConfig(Settings):
-    """What every item-to-item member can be told about reading a history."""
+    """Settings that every item-to-item member has for reading a history."""
 
     half_life: float = Field(0, ge=0)
     """Events until a past event counts half when scoring; 0 lets all count the same."""
@@ -41,7 +40,7 @@ ItemToItemT_co = TypeVar("ItemToItemT_co", bound=ItemToItemConfig, default=ItemT
 class ItemToItem(Member[ItemToItemT_co]):
     """Score = prior + (weighted history) @ matrix.
 
-    A negative event takes its row away from the score. Cost of a score: events x the matrix's entries per row; memory: the
+    A negative event subtracts its row from the score. Cost of a score: events x the matrix's entries per row; memory: the
     matrix.
     """
 
@@ -51,19 +50,17 @@ class ItemToItem(Member[ItemToItemT_co]):
         super().__init__(config, name=name)
         self.matrix: Matrix = np.zeros((0, 0), np.float32)
         self.kept: Int64[np.ndarray, " kept"] | None = None
-        """Catalog rows the matrix is about; None means all of them. Other items score 0."""
+        """Catalog rows of the matrix; None means all of them. Other items score 0."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        weighted = event_matrix(recent(histories, self.config))
+        weighted = recent(histories, self.config).matrix()
         if self.kept is None:
             return scores_of(weighted, self.matrix)
         scores = np.zeros(weighted.shape, np.float32)
         scores[:, self.kept] = scores_of(weighted[:, self.kept], self.matrix)
         return scores
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         weighted = recent(history, self.config)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
 
@@ -122,14 +119,9 @@ class ItemToItem(Member[ItemToItemT_co]):
 
 
 def scores_of(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
-    """Row by row in a fixed order, so that a user's scores do not depend on who else is in the batch."""
-    found: Any = weighted @ matrix  # the stubs forget that a product of sparse arrays is one
+    """Return the product, row by row in a fixed order, so that a user's scores do not depend on the other users of the batch."""
+    found: Any = weighted @ matrix  # the type stubs do not know that a product of sparse arrays is sparse
     return np.asarray(found if isinstance(matrix, np.ndarray) else found.toarray(), np.float32)
-
-
-def event_matrix(histories: Histories) -> sparse.csr_array:
-    """Return (users, items) float32: the sum of weights. The histories keep their order and weights."""
-    return histories.matrix()
 
 
 def recent(histories: Histories, config: ItemToItemConfig) -> Histories:
@@ -146,8 +138,8 @@ def recent(histories: Histories, config: ItemToItemConfig) -> Histories:
 
 
 def liked(histories: Histories, max_weight: float = 1.0) -> sparse.csr_array:
-    """Return (users, items) float32 of what was welcome: sums of weights between 0 and `max_weight`, dislikes left out."""
-    matrix = event_matrix(histories)
+    """Return (users, items) float32 of likes: sums of weights between 0 and `max_weight`, dislikes left out."""
+    matrix = histories.matrix()
     matrix.data = np.clip(matrix.data, 0, max_weight).astype(np.float32)
     matrix.eliminate_zeros()
     return matrix
@@ -188,33 +180,32 @@ def keep_largest(block: Float32[np.ndarray, "rows columns"], k: int) -> sparse.c
     return out
 
 
-def product_top_k(
-    left: sparse.csr_array,
-    right: sparse.csr_array,
-    k: int,
-    *,
-    keep_diagonal: bool = False,
-    adjust: Adjust | None = None,
+def top_k_rows(
+    block: Callable[[slice], np.ndarray], rows: int, columns: int, k: int, *, keep_diagonal: bool = False
 ) -> sparse.csr_array:
-    """Return the k largest positive entries of each row of left @ right, computed a block of rows at a time.
+    """Return the k largest positive entries of each row of a matrix that is computed a block of rows at a time.
 
-    Memory: three blocks. Time: the sparse product's, and rows x columns.
+    Memory: three blocks.
 
     Args:
-        left: (rows, inner).
-        right: (inner, columns).
+        block: Returns the given rows, dense; they are changed in place.
+        rows: Rows of the matrix.
+        columns: Columns of the matrix.
         k: Entries kept in each row.
         keep_diagonal: Whether an item may be its own neighbour.
-        adjust: Changes a dense block before the largest are chosen; it is told which rows it got.
     """
     parts = []
-    size = block_rows(right.shape[1])
-    for start in range(0, left.shape[0], size):
-        dense = (left[start : start + size] @ right).toarray()
-        if adjust is not None:
-            dense = adjust(dense, slice(start, start + len(dense)))
+    size = block_rows(columns)
+    for start in range(0, rows, size):
+        dense = block(slice(start, start + size))
         if not keep_diagonal:
-            rows = np.arange(len(dense))
-            dense[rows, start + rows] = 0
+            own = np.arange(len(dense))
+            dense[own, start + own] = 0
         parts.append(keep_largest(dense, k))
     return sparse.csr_array(sparse.vstack(parts, format="csr"))
+
+
+def product_top_k(left: sparse.csr_array, right: sparse.csr_array, k: int) -> sparse.csr_array:
+    """Return the k largest positive entries of each row of left @ right, its diagonal included."""
+    shape = left.shape[0], right.shape[1]
+    return top_k_rows(lambda rows: (left[rows] @ right).toarray(), *shape, k, keep_diagonal=True)

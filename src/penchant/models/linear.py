@@ -14,38 +14,30 @@ from scipy import linalg, sparse
 
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.models.channels import centred_unit, named, nearest_fitted, read
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, liked, power
+from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit
+from penchant.models.item_to_item import block_rows, liked, power
 
 
-class EASEConfig(ItemToItemConfig):
+class EASEConfig(ContentMixConfig):
     """EASE's settings."""
 
     regularisation: float = 400.0
-    """Ridge penalty; larger leans on popular items. Rises with the number of users."""
+    """Ridge penalty; larger favours popular items. Rises with the number of users."""
     user_exponent: float = 0.0
     """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
     target_exponent: float = 0.0
     """Columns are divided by (users of the item) ** this when scoring; above 0 favours rarer items."""
-    max_weight: float = 1.0
-    """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
-    content_weight: float = 0.0
-    """Weight of content beside behaviour; 0 leaves content out."""
-    channels: list[str] | None = None
-    """Channels to read; None reads all, "fused" is their feature-level fusion."""
-    weights: dict[str, float] = {}
-    """Weight of a channel's similarity; 1 where not named."""
     dropout: float = Field(0, ge=0, lt=1)
-    """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items are held to a stronger penalty."""
+    """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items have a stronger penalty."""
     max_items: int = 20_000
     """Above this many items only the most touched take part (memory 4 bytes x max_items^2)."""
 
 
-class EASE(ItemToItem[EASEConfig]):
+class EASE(ContentMix[EASEConfig]):
     """Ridge regression of every item on all others with zero diagonal.
 
     With `content_weight`, every content dimension is one more "user" who touched the items by their value in it, so that
-    items alike in content support each other and an item nobody touched still has a column.
+    items alike in content support each other and an item without events still has a column.
 
     Cost: items^3 operations and items^2 floats.
 
@@ -55,9 +47,6 @@ class EASE(ItemToItem[EASEConfig]):
     """
 
     config_class = EASEConfig
-
-    def channels(self, content: Content) -> tuple[str, ...]:
-        return named(content, self.config.channels) if self.config.content_weight > 0 else ()
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train, self.config.max_weight)
@@ -78,16 +67,9 @@ class EASE(ItemToItem[EASEConfig]):
             self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
 
-    def add_items(self, content: Content, new: range) -> Self:
-        """Return a copy in which new items stand for their nearest in content, or score 0 where content has no weight."""
-        if not self.channels(content):
-            return super().add_items(content, new)
-        found = read(content, self.config.channels, self.config.weights, self.name)
-        return self._bordered(nearest_fitted(found, new), new)
-
     def _add_content(self, gram: Float32[np.ndarray, "kept kept"], content: Content, kept: np.ndarray) -> None:
         """Add the weighted cosines between centred rows of each channel, in place."""
-        found = read(content, self.config.channels, self.config.weights, self.name)
+        found = self._read(content)
         for embeddings, part in found:
             share = self.config.content_weight * part / sum(w for _, w in found)
             rows = centred_unit(embeddings.values, embeddings.usable)[kept] * np.float32(np.sqrt(share))
@@ -146,7 +128,7 @@ def _mirror(matrix: np.ndarray) -> None:
 
 
 def most_touched(users_items: sparse.csr_array, limit: int) -> Int64[np.ndarray, " kept"]:
-    """Return the rows of the items somebody touched, the most touched where there are more than `limit`; ascending."""
+    """Return the rows of the items with events, the most touched where there are more than `limit`; ascending."""
     count = np.bincount(users_items.indices, minlength=users_items.shape[1])
     touched = np.flatnonzero(count)
     if len(touched) <= limit:

@@ -1,7 +1,7 @@
 """A language model as the user model: it reads a history of soft tokens.
 
 In: histories and content. Out: a member whose items become vectors in a causal language model's own space; its last state,
-mapped back, is the user's vector. What is kept of it is what was trained: the language model is known by name and fingerprint.
+mapped back, is the user's vector. Only trained weights are stored: the language model is identified by name and fingerprint.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STEP_SIZE = 0.5
 START_SHARE = 0.5
 """How much the language model adds when training begins, in sizes of the token it read last."""
 MIN_SPREAD = 1e-3
-"""A number of the states that moves less says nothing."""
+"""Least standard deviation of a number of the states; one that varies less holds no information."""
 
 
 class LanguageModelConfig(SequenceConfig):
@@ -53,19 +53,19 @@ class LanguageModelConfig(SequenceConfig):
     layers: int = Field(0, ge=0)
     """Blocks of the language model that are read through, counted from below; 0 takes all."""
     heads: int = Field(1, ge=1)
-    """Without effect: the language model has its own."""
+    """No effect: the language model has its own."""
     tokens: Literal["fused", "modalities"] = "fused"
     """fused: one soft token an item. modalities: one for each channel the item has before it."""
     prompt: str = ""
-    """Words the language model reads before every history; they cost as many tokens as they have."""
+    """Text that the language model reads before every history; its tokens add to the cost."""
     lora_rank: int = Field(0, ge=0)
     """Rank of trained LoRA weights beside every linear map of the language model; 0 leaves it frozen."""
     lora_alpha: int = Field(16, ge=1)
     """LoRA's part is scaled by this over its rank."""
     weights: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the language model's own weights are held in. auto: bfloat16 on a GPU, float32 elsewhere."""
+    """Number format of the language model's own weights. auto: bfloat16 on a GPU, float32 elsewhere."""
     max_users: int | None = Field(None, ge=1)
-    """Learn from a random subset of so many users; everyone is scored. None takes all."""
+    """Learn from a random subset of so many users; all users are scored. None takes all."""
     max_events: int | None = Field(None, ge=2)
     """Learn from so many latest events of each user; None takes all."""
     max_length: int = Field(20, ge=1)
@@ -85,8 +85,8 @@ class LanguageModelConfig(SequenceConfig):
 class LanguageModelReader(Backbone):
     """A causal language model between two linear maps.
 
-    There is a residual way around it, so that the last step speaks for itself; what the language model adds begins small.
-    States of language models share one direction and have a few huge numbers: the first batch says how to even them out.
+    A residual connection goes around it, so that the last step is used directly; the part of the language model begins small.
+    States of language models share one direction and have a few huge numbers: they are standardised by the first batch.
     `state_dict` leaves the frozen weights out and holds their fingerprint; weights of another language model are refused.
 
     Args:
@@ -133,12 +133,12 @@ class LanguageModelReader(Backbone):
         """Return a state for each step.
 
         Args:
-            steps: Soft tokens, filled at the end.
-            lengths: Steps that are no filling; a causal model never sees what comes after them.
-            real: A step that is not is skipped, as if it had never stood there. None means all are.
+            steps: Soft tokens, padded at the end.
+            lengths: Steps that are no padding; a causal model never sees what comes after them.
+            real: Whether each step exists; others are skipped. None means all exist.
         """
-        told = self.model.get_input_embeddings()(self.prompt).expand(len(steps), -1, -1)
-        inputs = torch.cat([told, self.into(steps).to(told.dtype)], dim=1)
+        prompt = self.model.get_input_embeddings()(self.prompt).expand(len(steps), -1, -1)
+        inputs = torch.cat([prompt, self.into(steps).to(prompt.dtype)], dim=1)
         states = self.model(inputs_embeds=inputs, use_cache=False, **self._places(real)).last_hidden_state
         states = states[:, len(self.prompt) :].to(self.out.weight.dtype)
         if self.training and not bool(self.is_measured):
@@ -159,7 +159,7 @@ class LanguageModelReader(Backbone):
         self.is_measured.fill_(True)
 
     def train(self, mode: bool = True) -> Self:
-        """Keep the language model as it infers: dropout inside it would blur what is not learned."""
+        """Keep the language model in evaluation mode: dropout inside it would only add noise to frozen weights."""
         super().train(mode)
         self.model.eval()
         return self
@@ -173,10 +173,10 @@ class LanguageModelReader(Backbone):
 
 
 class SoftTokens(NextItem):
-    """Each event is one token for every channel its item has, then the fused one that `NextItem` would read alone."""
+    """Each event is one token for every channel its item has, then the fused token that `NextItem` reads alone."""
 
     known: tuple[Tensor, Tensor] | None = None
-    """What is read of every item, once nothing is trained any more."""
+    """Projected channels and presence of every item, set after training."""
 
     def __init__(self, items: ItemTokens, backbone: LanguageModelReader, config: LanguageModelConfig) -> None:
         super().__init__(items, backbone, config)
@@ -184,7 +184,7 @@ class SoftTokens(NextItem):
         self.kind = nn.Parameter(torch.randn(len(items.widths) + 1, config.dim) * 0.02)
 
     def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
-        """Return what is expected after 0, 1, ... events."""
+        """Return the states after 0, 1, ... events."""
         steps, real = self.steps(tokens, batch)
         states = self.backbone(self.drop(steps), 1 + len(self.kind) * batch.lengths, real)
         return states[:, :: len(self.kind)]  # of the start, then of each event's last token
@@ -196,8 +196,8 @@ class SoftTokens(NextItem):
         channels, present = self.channels(batch.items) if self.known is None else (p[batch.items] for p in self.known)
         if self.training and self.config.modality_dropout and present.shape[-1]:
             present = drop_modalities(present.flatten(0, 1), self.config.modality_dropout).view(present.shape)
-        said = self.token_scale * batch.weight[..., None, None]
-        events = torch.cat([channels, tokens[:, :, None]], dim=2) * said + self.kind
+        scale = self.token_scale * batch.weight[..., None, None]
+        events = torch.cat([channels, tokens[:, :, None]], dim=2) * scale + self.kind
         if self.gap is not None:
             events = events + self.gap(batch.gap)[:, :, None]
         there = torch.cat([present, present.new_ones(*present.shape[:2], 1)], dim=2).flatten(1)
@@ -251,7 +251,15 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         assert isinstance(reader, LanguageModelReader)
         if self.config.tokens == "modalities":
             network = SoftTokens(network.items, reader, self.config)
-        self._check_length(reader)
+        config = self.config
+        most = getattr(reader.model.config, "max_position_embeddings", None)
+        longest = len(reader.prompt) + self._num_tokens(config.max_length)
+        if most is not None and longest > most:
+            raise ConfigError(
+                f"A history of {config.max_length} events takes {longest} tokens, the language model reads {most}.",
+                where=f"members.{self.name}: max_length",
+                fix='lower max_length, shorten the prompt, or set tokens = "fused"',
+            )
         return network
 
     def _backbone(self) -> Backbone:
@@ -266,17 +274,6 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         return LanguageModelReader(
             model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout)
         )
-
-    def _check_length(self, reader: LanguageModelReader) -> None:
-        config = self.config
-        most = getattr(reader.model.config, "max_position_embeddings", None)
-        longest = len(reader.prompt) + self._num_tokens(config.max_length)
-        if most is not None and longest > most:
-            raise ConfigError(
-                f"A history of {config.max_length} events takes {longest} tokens, the language model reads {most}.",
-                where=f"members.{self.name}: max_length",
-                fix='lower max_length, shorten the prompt, or set tokens = "fused"',
-            )
 
     def _num_tokens(self, events: int) -> int:
         each = len(self.bases) + 1 if self.config.tokens == "modalities" else 1
@@ -310,7 +307,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what was trained; of the language model only its fingerprint, as `network.backbone.mark`."""
+        """Return what was trained; and of the language model only its fingerprint, as `network.backbone.mark`."""
         found = super().arrays()
         if isinstance(self.network, SoftTokens) and self.network.known is not None:
             channels, present = self.network.known
@@ -318,7 +315,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         return found
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        """Take back what `arrays` gave.
+        """Restore the state that `arrays` returned.
 
         Raises:
             ArtifactError: The language model is gone, or is not the one it was trained with.

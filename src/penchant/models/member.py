@@ -6,49 +6,64 @@ In: `Histories` and `Content` to learn from. Out: a score for every item, for an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Generic, Self, cast
+from typing import Any, ClassVar, Generic, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
+from penchant.models import MODELS
+
+MemberTables = Mapping[str, Mapping[str, Any]]
+Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
+"""One user's scores as a prior and one row for each past event; they sum to the score."""
+
+
+def make_member(name: str, table: Mapping[str, Any]) -> Member:
+    """Return the unfitted member that a `[members.NAME]` table names.
+
+    Raises:
+        ConfigError: The table names no model, an unknown one, or an unknown setting.
+    """
+    member: Member = MODELS.make(name, table, where=f"members.{name}")
+    return member
 
 
 class Member(ABC, Generic[SettingsT_co]):
     """Base class of ensemble members.
 
-    A member never sees a user id, so a person it has never met is scored from what they did. A member that reads content
-    scores items nobody has touched. `arrays` and `restore` are its whole state: no pickle.
+    A member never sees a user id, so an unseen user is scored from their history. A member that reads content scores items
+    without events. `arrays` and `restore` are its whole state: no pickle.
 
     Args:
         config: Its settings.
-        name: What reports call it; one kind may stand in a stack more than once.
+        name: Name in reports; one model may be in an ensemble more than once.
     """
 
     config_class: ClassVar[type[Settings]]
     additive: ClassVar[bool] = True
     """Whether a score is exactly a prior plus one term per past event."""
     learns_from_behaviour: ClassVar[bool] = True
-    """Whether fitting looks at who touched what; False for members that compare content alone."""
+    """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
     is_costly: ClassVar[bool] = False
-    """Whether fitting takes minutes: such a member is not fitted anew for every arm of an ablation unless asked."""
+    """Whether fitting takes minutes: such a member is fitted again for ablation arms only if the settings ask for it."""
     checkpoint: Path | None = None
-    """Folder where a fit that is stopped keeps what it has, to go on from there; None keeps nothing."""
+    """Folder of the checkpoint from which an interrupted fit resumes; None keeps none."""
     report: Callable[[int, float], None] | None = None
-    """Told each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
+    """Called with each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
 
     def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
         self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
         self.name = name or type(self).__name__.lower()
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        """Return the content channels it would read; () means it learns from behaviour alone."""
+        """Return the content channels it would read; () if it learns from behaviour alone."""
         return ()
 
     @abstractmethod
@@ -56,16 +71,14 @@ class Member(ABC, Generic[SettingsT_co]):
         """Learn from every event of `train`, and from content aligned with the same item rows."""
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
-        """Learn from more events of the same catalog, given the same member fitted on fewer; by default from nothing."""
+        """Learn from more events of the same catalog, given the same member fitted on fewer; by default from scratch."""
         return self.fit(train, content)
 
     @abstractmethod
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        """Return a score for every item; only the order within one user has a meaning."""
+        """Return a score for every item; only the order within one user is meaningful."""
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         """Split one user's scores into a prior and one row for each past event; they sum to `score`.
 
         Args:
@@ -92,7 +105,7 @@ class Member(ABC, Generic[SettingsT_co]):
 
     @abstractmethod
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        """Take back what `arrays` gave; scores are then equal bit for bit."""
+        """Restore the state that `arrays` returned; scores are then equal bit for bit."""
 
 
 class FittedItems(Member):
@@ -122,14 +135,12 @@ class FittedItems(Member):
         return self
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        return self._padded(self.member.score(self._known(histories)), histories.num_items)
+        return self._padded(self.member.score(self._fitted_part(histories)), histories.num_items)
 
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        prior, known = self.member.contributions(self._known(history))
+    def contributions(self, history: Histories) -> Contributions:
+        prior, rows = self.member.contributions(self._fitted_part(history))
         events = np.zeros((history.num_events, history.num_items), np.float32)
-        events[history.item_index < self.fitted] = self._padded(known, history.num_items)
+        events[history.item_index < self.fitted] = self._padded(rows, history.num_items)
         return self._padded(prior[None], history.num_items)[0], events
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -140,7 +151,7 @@ class FittedItems(Member):
         self.member.restore({name: array for name, array in arrays.items() if name != self.SIZE})
         return self
 
-    def _known(self, histories: Histories) -> Histories:
+    def _fitted_part(self, histories: Histories) -> Histories:
         return replace(histories.where(histories.item_index < self.fitted), num_items=self.fitted)
 
     def _padded(self, scores: Float32[np.ndarray, "rows fitted"], num_items: int) -> Float32[np.ndarray, "rows items"]:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, product_top_k
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, top_k_rows
 
 
 class ItemKNNConfig(ItemToItemConfig):
@@ -32,7 +32,7 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
 
     similarity(i, j) = both / (i's users ** a x j's users ** b); a = b = 0.5 is the cosine. The nearest are chosen by it, then
     each is multiplied by both / (both + shrinkage): shrinking first chose worse neighbours (MovieLens-1M).
-    Dislikes are no users here; they count against the neighbours of what was disliked, when scoring.
+    Dislikes do not count as users here; when scoring, they lower the neighbours of the disliked item.
 
     Source: Deshpande & Karypis, Item-based top-N recommendation algorithms, TOIS 2004.
     """
@@ -45,13 +45,15 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
         count = np.asarray(users_items.sum(0)).ravel()
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
 
-        def similar(both: np.ndarray, rows: slice) -> np.ndarray:
+        transposed = sparse.csr_array(users_items.T)
+
+        def similar(rows: slice) -> np.ndarray:
+            both = (transposed[rows] @ users_items).toarray()
             both *= left[rows, None]
             both *= right[None, :]
             return both
 
-        turned = sparse.csr_array(users_items.T)
-        self.matrix = product_top_k(turned, users_items, self.config.neighbours, adjust=similar)
+        self.matrix = top_k_rows(similar, train.num_items, train.num_items, self.config.neighbours)
         if self.config.shrinkage > 0:
             source = np.repeat(np.arange(train.num_items), np.diff(self.matrix.indptr))
             both = self.matrix.data / (left[source] * right[self.matrix.indices])
@@ -88,5 +90,7 @@ class RP3beta(ItemToItem[RP3betaConfig]):
         to_item = sparse.csr_array(sparse.diags_array(by_user) @ users_items).power(alpha)
         to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(alpha)
         walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
-        self.matrix = product_top_k(to_user.astype(np.float32), walked.astype(np.float32), self.config.neighbours)
+        to_user, walked = to_user.astype(np.float32), walked.astype(np.float32)
+        items = train.num_items
+        self.matrix = top_k_rows(lambda rows: (to_user[rows] @ walked).toarray(), items, items, self.config.neighbours)
         return self

@@ -1,6 +1,6 @@
-"""Popularity, optionally with a half-life.
+"""Members whose score of an item is the same for every user: popularity, optionally with a half-life.
 
-In: histories. Out: the same score of an item for every user, a prior with no terms.
+In: histories. Out: a prior, without a term for any event.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import Field
 
-from penchant.core.config import Settings
+from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
-from penchant.models.member import Member
+from penchant.models.member import Contributions, Member
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -28,17 +28,34 @@ class PopularityConfig(Settings):
     """An event counts 1 / (events of its user) ** this; above 0 heavy users count less."""
 
 
-class Popularity(Member[PopularityConfig]):
+class PriorMember(Member[SettingsT_co]):
+    """Base class of members with one score for each item, `prior`, the same for every user."""
+
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.prior = np.zeros(0, np.float32)
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        return np.tile(self.prior, (len(histories), 1))
+
+    def contributions(self, history: Histories) -> Contributions:
+        return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"prior": self.prior}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.prior = arrays["prior"]
+        return self
+
+
+class Popularity(PriorMember[PopularityConfig]):
     """log(1 + positive events of the item), newer events with more weight if a half-life is given.
 
-    Dislikes are left out, so an item many people argue about is not held back.
+    Dislikes are left out, so that an item with many likes and dislikes is not penalised.
     """
 
     config_class = PopularityConfig
-
-    def __init__(self, config: PopularityConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
-        self.prior = np.zeros(0, np.float32)
 
     def fit(self, train: Histories, content: Content) -> Self:
         weight = np.maximum(train.weight, 0).astype(np.float64)
@@ -51,23 +68,8 @@ class Popularity(Member[PopularityConfig]):
         self.prior = np.log1p(counts).astype(np.float32)
         return self
 
-    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        return np.tile(self.prior, (len(histories), 1))
-
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
-        return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
-
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which new items have the score of an item without events."""
         grown = copy.copy(self)
         grown.prior = np.concatenate([self.prior, np.zeros(len(new), np.float32)])
         return grown
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"prior": self.prior}
-
-    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.prior = arrays["prior"]
-        return self

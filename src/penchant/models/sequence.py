@@ -26,11 +26,11 @@ from penchant.core.schema import Content, Histories
 from penchant.core.seeds import generator
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
-from penchant.models.member import Member
+from penchant.models.member import Contributions, Member
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
-from penchant.networks.tokens import ChannelBasis, ItemTokens, content_rows
+from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, content_rows
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
 BATCH_EVENTS, LEAST_STEPS = (128, 8192), 64
@@ -39,23 +39,11 @@ SCORED_STEPS = 200_000
 """Events read at once when scoring."""
 
 
-class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
+class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, TrainerConfig):
     """The settings of a network over histories."""
 
     backbone: str = "transformer"
-    """What reads the history: transformer, gru, lstm, rnn, cnn, or mean (two towers, blind to order)."""
-    channels: list[str] | None = None
-    """Content channels an item token is made of; None takes all, [] none."""
-    channel_dim: int = Field(128, ge=1)
-    """Main directions of each channel that are read."""
-    fusion: str = "gated"
-    """How the channels become one token: side by side, gated sum (feature level), attention over modalities (model level)."""
-    use_ids: bool = True
-    """Whether an item has a part of its own beside its content."""
-    id_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of ids hidden in training, so that items without one (new ones) can be scored."""
-    modality_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of channels hidden in training, so that items lacking one can be scored."""
+    """Network over the history: transformer, gru, lstm, rnn, cnn, or mean (two towers, ignores order)."""
     loss: losses.LossName = "softmax"
     """softmax over the whole catalog; sampled_softmax, bce or bpr over drawn items."""
     negatives: int = Field(512, ge=1)
@@ -66,13 +54,13 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, TrainerConfig):
     """Weight of InfoNCE between the channels of one item."""
     sharpness: float = Field(0.5, gt=0)
     """A score is the item's probability to this power. Logits (a power near 0) are flat where other members' scores have a heavy
-    tail, and weights fitted by least squares then pass a network over."""
+    tail, and weights fitted by least squares are then near 0 for a network."""
     times: bool = True
-    """Whether the time since the event before is an input."""
+    """Whether the time since the previous event is an input."""
     batch_events: int | None = Field(None, ge=1)
     """Events a step learns from; None takes 8192, and fewer of a small set, so that an epoch is 64 steps."""
     held_out_users: int = Field(1000, ge=0)
-    """Users whose last event decides when to stop; 0 holds nothing back and takes the last epoch."""
+    """Users whose last event is held out for early stopping; 0 holds out none and keeps the last epoch."""
     refit_epochs: int = Field(2, ge=1)
     """Epochs on train and validation together, starting from what was learned on train."""
     refit_rate: float = Field(0.25, gt=0)
@@ -87,12 +75,12 @@ SequenceT_co = TypeVar("SequenceT_co", bound=SequenceConfig, default=SequenceCon
 
 
 def batch_of(num_events: int) -> int:
-    """Return how many events a step learns from: with a few steps an epoch, a small set would end where it began."""
+    """Return how many events a step learns from: with only a few steps an epoch, a small set would hardly be learned."""
     return int(np.clip(num_events // LEAST_STEPS, *BATCH_EVENTS))
 
 
 class NextItem(nn.Module):
-    """Item tokens, a backbone, and a start token, so that a person with no history gets an answer too."""
+    """Item tokens, a backbone, and a start token, so that a user without history is scored too."""
 
     def __init__(self, items: ItemTokens, backbone: Backbone, config: SequenceConfig) -> None:
         super().__init__()
@@ -105,11 +93,11 @@ class NextItem(nn.Module):
         self.token_scale = math.sqrt(config.dim)
 
     def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
-        """Return what is expected after 0, 1, ... events.
+        """Return the states after 0, 1, ... events.
 
         Args:
             tokens: Vectors of the events' items.
-            batch: The same events; a dislike turns its token around.
+            batch: The same events; a dislike negates its token.
         """
         steps = tokens * (self.token_scale * batch.weight[..., None])
         if self.gap is not None:
@@ -122,8 +110,8 @@ class Sequence(Member[SequenceT_co]):
     """Next-item network over fused tokens.
 
     One switch for the family (`backbone`), one for the fusion of modalities (`fusion`), one for the loss (`loss`). The state
-    after a history, times item vectors, is the score; both ends share the vectors. A score is split by what it rose by when
-    each event came, which sums exactly.
+    after a history, times item vectors, is the score; both ends share the vectors. The contribution of an event is
+    the increase of the score with it, which sums exactly.
 
     Cost: an epoch is events x (items x dim + backbone) for softmax, events x (negatives x dim + backbone) for the others;
     memory is that of a batch, `batch_events` x items floats for softmax.
@@ -142,7 +130,7 @@ class Sequence(Member[SequenceT_co]):
         self.network: NextItem | None = None
         self.bases: dict[str, ChannelBasis] = {}
         self.vectors = torch.zeros(0, self.config.dim)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
         if self.config.dim % self.config.heads:
             raise ConfigError(
                 f"dim = {self.config.dim} is not a multiple of heads = {self.config.heads}.",
@@ -157,7 +145,7 @@ class Sequence(Member[SequenceT_co]):
         return self._learn(train, content, self.config, None)
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
-        """Go on from an earlier network for a few epochs; far cheaper than learning anew."""
+        """Continue from an earlier network for a few epochs; far cheaper than training from scratch."""
         if not isinstance(before, Sequence) or before.network is None or before.vectors.shape[0] != train.num_items:
             return self.fit(train, content)
         update = {
@@ -184,15 +172,15 @@ class Sequence(Member[SequenceT_co]):
         if before is not None:
             self._take_over(network, before)
         self.network = network.to(device)
-        self.course = TrainingHistory()
+        self.training_history = TrainingHistory()
         if left.num_events:
             windows = Windows(left, config.max_length, config.batch_events or batch_of(left.num_events), config)
-            teacher = self._teacher(left, config, device)
+            loss = self._loss(left, config, device)
             score = (lambda: self._held_out(held, truth)) if len(truth) else None
-            self.course = train(
+            self.training_history = train(
                 network,
                 windows,
-                teacher,
+                loss,
                 score,
                 config,
                 seed=config.seed,
@@ -210,16 +198,8 @@ class Sequence(Member[SequenceT_co]):
                 where=f"members.{self.name}",
                 fix="set use_ids = true, or add a [content.NAME] table",
             )
-        items = ItemTokens(
-            {name: basis.directions.shape[1] for name, basis in self.bases.items()},
-            num_items,
-            config.dim,
-            fusion=config.fusion,
-            use_ids=config.use_ids,
-            id_dropout=config.id_dropout,
-            modality_dropout=config.modality_dropout,
-        )
-        return NextItem(items, self._backbone(), config)
+        widths = {name: basis.directions.shape[1] for name, basis in self.bases.items()}
+        return NextItem(ItemTokens(widths, num_items, config.dim, config), self._backbone(), config)
 
     def _backbone(self) -> Backbone:
         config = self.config
@@ -228,31 +208,34 @@ class Sequence(Member[SequenceT_co]):
         backbone: Backbone = BACKBONES.load(config.backbone)(size)
         return backbone
 
-    def _teacher(self, histories: Histories, config: SequenceConfig, device: torch.device) -> Any:
+    def _loss(self, histories: Histories, config: SequenceConfig, device: torch.device) -> Any:
         """Return the loss of one batch."""
         liked = histories.item_index[histories.weight > 0]
         count = np.bincount(liked, minlength=histories.num_items).astype(np.float64)
-        chance = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
-        chance = chance / max(chance.sum(), 1e-12) if chance.sum() else np.full(len(count), 1 / len(count))
-        draw = torch.from_numpy(chance).float().to(device)
-        log_chance = torch.log(draw.clamp(min=1e-12))
+        probability = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
+        total = probability.sum()
+        probability = probability / max(total, 1e-12) if total else np.full(len(count), 1 / len(count))
+        draw = torch.from_numpy(probability).float().to(device)
+        log_probability = torch.log(draw.clamp(min=1e-12))
 
         def loss(network: nn.Module, batch: WindowBatch) -> Tensor:
             batch = batch.to(device)
-            asked = batch.target >= 0
-            chosen = batch.target[asked]
+            has_target = batch.target >= 0
+            chosen = batch.target[has_target]
             items: ItemTokens = network.items  # type: ignore[assignment]
             if config.loss == "softmax":
                 vectors = items()
-                states = network(vectors[batch.items], batch)[asked]
+                states = network(vectors[batch.items], batch)[has_target]
                 value = losses.softmax(states, vectors, chosen)
             else:
                 sampled = torch.multinomial(draw, config.negatives, replacement=True)
                 rows, place = torch.unique(torch.cat([batch.items.flatten(), chosen, sampled]), return_inverse=True)
                 vectors = items(rows)
                 past, own, other = place.split([batch.items.numel(), len(chosen), len(sampled)])
-                states = network(vectors[past].view(*batch.items.shape, -1), batch)[asked]
-                value = _sampled_loss(config.loss, states, vectors[own], vectors[other], chosen, sampled, log_chance)
+                states = network(vectors[past].view(*batch.items.shape, -1), batch)[has_target]
+                value = _sampled_loss(
+                    config.loss, states, vectors[own], vectors[other], chosen, sampled, log_probability
+                )
             if config.align and len(self.bases) > 1:
                 value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])
             return value
@@ -268,8 +251,8 @@ class Sequence(Member[SequenceT_co]):
             users = np.arange(first, min(first + 512, len(truth)))
             scores = self._states(histories, users) @ vectors.T
             batch = histories.take(users)
-            wanted = torch.from_numpy(truth[users]).to(scores.device)
-            right = scores.gather(1, wanted[:, None])
+            target = torch.from_numpy(truth[users]).to(scores.device)
+            right = scores.gather(1, target[:, None])
             scores[batch.user_index(), batch.item_index.astype(np.int64)] = -torch.inf
             rank = (scores > right).sum(1).cpu().numpy()
             gains.append(discounted_gain(rank, 10))
@@ -296,21 +279,19 @@ class Sequence(Member[SequenceT_co]):
         size = max(1, SCORED_STEPS // (self.config.max_length + 1))
         for first in range(0, len(histories), size):
             users = np.arange(first, min(first + size, len(histories)))
-            out[users] = self._chances(self._states(histories, users))
+            out[users] = self._scores(self._states(histories, users))
         return out
 
-    def _chances(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
+    def _scores(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
         return losses.sharpened_probability((states @ self.vectors.T).float(), self.config.sharpness)
 
     @torch.no_grad()
-    def contributions(
-        self, history: Histories
-    ) -> tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]:
+    def contributions(self, history: Histories) -> Contributions:
         assert self.network is not None
         device = self.vectors.device
         batch = recent_windows(history, np.array([0]), self.config.max_length).to(device)
         states = self.network(self.vectors[batch.items], batch)[0]  # after 0, 1, ... events
-        scores = self._chances(states)
+        scores = self._scores(states)
         events = np.zeros((history.num_events, history.num_items), np.float32)
         read = len(scores) - 1
         if read:
@@ -385,12 +366,12 @@ class Sequence(Member[SequenceT_co]):
     def _take_over(self, network: NextItem, before: Sequence) -> None:
         """Copy every weight whose name and shape agree; ids only where the catalog has the same rows."""
         assert before.network is not None
-        own, known = network.state_dict(), before.network.state_dict()
-        fits = {name: tensor for name, tensor in known.items() if name in own and own[name].shape == tensor.shape}
+        own, earlier = network.state_dict(), before.network.state_dict()
+        fits = {name: tensor for name, tensor in earlier.items() if name in own and own[name].shape == tensor.shape}
         network.load_state_dict({**own, **fits})
         skipped = sorted(set(own) - set(fits))
         if skipped:
-            logger.info("  %s: starts anew for %s", self.name, ", ".join(skipped))
+            logger.info("  %s: not taken over from the earlier network: %s", self.name, ", ".join(skipped))
 
 
 def _sampled_loss(
@@ -400,10 +381,10 @@ def _sampled_loss(
     other: Float[Tensor, "S D"],
     chosen: Tensor,
     sampled: Tensor,
-    log_chance: Tensor,
+    log_probability: Tensor,
 ) -> Tensor:
     if name == "sampled_softmax":
-        return losses.sampled_softmax(states, own, other, chosen, sampled, log_chance)
+        return losses.sampled_softmax(states, own, other, chosen, sampled, log_probability)
     right, wrong = (states * own).sum(-1), states @ other.T
-    wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], -1e4)  # never against what was chosen
+    wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], -1e4)  # the chosen item is no negative
     return losses.bce(right, wrong) if name == "bce" else losses.bpr(right, wrong)

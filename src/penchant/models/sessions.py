@@ -95,7 +95,7 @@ def _window(
     half_life: float,
     num_items: int,
 ) -> sparse.csr_array:
-    """Return (block, items): what stands at the given offsets from each event of the same user, decaying with distance."""
+    """Return (block, items): the items at the given offsets from each event of the same user, decaying with distance."""
     other = events[:, None] + offsets[None, :]
     inside = (other >= 0) & (other < len(user))
     other[~inside] = 0

@@ -10,10 +10,9 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
-from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, keep_largest, power
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power, top_k_rows
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -42,7 +41,7 @@ class TransitionsConfig(ItemToItemConfig):
 
 
 class Transitions(ItemToItem[TransitionsConfig]):
-    """Counts of "then", within a window, nearer steps counting more; divided by both items' counts to given powers.
+    """Counts of one item after another within a window, nearer steps counting more; divided by both items' counts to given powers.
 
     Pairs with a disliked event do not count. Cost: events x window; memory: two dense blocks of rows.
     """
@@ -54,14 +53,16 @@ class Transitions(ItemToItem[TransitionsConfig]):
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
         user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
-        size, parts = block_rows(train.num_items), []
-        for first in range(0, train.num_items, size):
-            last = min(first + size, train.num_items)
+
+        def scaled_counts(rows: slice) -> np.ndarray:
+            first, last = rows.start, min(rows.stop, train.num_items)
             counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
             counts *= left[first:last, None]
             counts *= right[None, :]
-            parts.append(keep_largest(counts, self.config.neighbours))
-        self.matrix = sparse.csr_array(sparse.vstack(parts, format="csr"))
+            return counts
+
+        items = train.num_items
+        self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True)
         return self
 
     def _follow(
@@ -86,7 +87,7 @@ class Transitions(ItemToItem[TransitionsConfig]):
     def _pairs(
         self, train: Histories, user: Int64[np.ndarray, " events"], events: Int64[np.ndarray, " chosen"], shift: int
     ) -> tuple[tuple[np.ndarray, np.ndarray], Float32[np.ndarray, " pairs"]]:
-        """Return (event, event `shift` later) of the same user, both welcome, and what nearness in time leaves of 1."""
+        """Return (event, event `shift` later) of the same user, both liked, and the weight of each pair, 1 at most, by its gap in time."""
         other = events + shift
         inside = (other >= 0) & (other < train.num_events)
         here, there = events[inside], other[inside]

@@ -50,14 +50,7 @@ class SequenceEncoder(nn.Module):
 
     def __init__(self, config: ContentNetConfig, net: str, entry: nn.Module, max_length: int) -> None:
         super().__init__()
-        size = BackboneConfig(
-            dim=config.dim,
-            layers=config.layers,
-            heads=config.heads,
-            kernel=config.kernel,
-            dropout=config.dropout,
-            max_length=max_length,
-        )
+        size = BackboneConfig(max_length=max_length, **config.model_dump(exclude={"pooling", "causal"}))
         self.entry, self.pooling = entry, config.pooling
         self.backbone: Backbone = BACKBONES.load(net)(size, causal=config.causal)
         self.drop, self.attend = nn.Dropout(config.dropout), nn.Linear(config.dim, 1)

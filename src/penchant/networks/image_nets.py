@@ -133,8 +133,8 @@ def pretrained(
     processor, whole, has_pooler = TransformersImage(TransformersImageConfig(model=model, revision=revision)).parts
     body = getattr(whole, "vision_model", whole)
     family = body.config.model_type
-    wanted = FAMILIES[net][0] if net in FAMILIES else net
-    if wanted is not None and not family.startswith(wanted):
+    required = FAMILIES[net][0] if net in FAMILIES else net
+    if required is not None and not family.startswith(required):
         raise ConfigError(
             f"The model {model!r} is of the family {family}, not {net}.", where=f"{where}.net", fix="leave net out"
         )
@@ -197,9 +197,9 @@ class VisionNet(nn.Module):
         if self.vision.family == EFFICIENTNET:
             found: Tensor = self.body.extract_features(pixels).mean((2, 3))
             return found
-        said = self.body(pixel_values=pixels)
-        pooled = getattr(said, "pooler_output", None) if self.vision.has_pooler else None
-        states = said.last_hidden_state
+        output = self.body(pixel_values=pixels)
+        pooled = getattr(output, "pooler_output", None) if self.vision.has_pooler else None
+        states = output.last_hidden_state
         if pooled is None:
             pooled = states.mean(1) if states.ndim == 3 else states.mean((2, 3))
         return pooled.flatten(1)

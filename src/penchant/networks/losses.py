@@ -71,7 +71,7 @@ def sampled_softmax(
     negatives: Float[Tensor, "S D"],
     chosen: Int[Tensor, "N"],
     sampled: Int[Tensor, "S"],
-    log_chance: Float[Tensor, "I"],
+    log_probability: Float[Tensor, "I"],
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy against shared negatives with logQ correction.
 
@@ -80,7 +80,7 @@ def sampled_softmax(
     Source: Bengio & Senecal 2008; logQ correction as in Yi et al., RecSys 2019. The target itself is not sampled; it is
     corrected by its expected count among S draws, capped at 1.
     """
-    expected = log_chance + math.log(len(sampled))
+    expected = log_probability + math.log(len(sampled))
     right = (states * chosen_vectors).sum(-1, keepdim=True)
     wrong = states @ negatives.T - expected[sampled]
     wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], float("-inf"))

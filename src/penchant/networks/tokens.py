@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
+from pydantic import Field
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
+from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
 from penchant.fusion import LAYERS
 from penchant.fusion.layers import FusionLayer, drop_modalities
@@ -61,6 +63,23 @@ def content_rows(
     return torch.from_numpy(content), torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
 
 
+class ItemTokensConfig(Settings):
+    """Settings of item vectors made of content and id."""
+
+    channels: list[str] | None = None
+    """Content channels of an item vector; None takes all, [] none."""
+    channel_dim: int = Field(128, ge=1)
+    """Main directions of each channel that are read."""
+    fusion: str = "gated"
+    """How the channels of one item become one vector: concat, gated (feature level), attention (model level)."""
+    use_ids: bool = True
+    """Whether an item has an id embedding beside its content."""
+    id_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of ids dropped in training, so that items without one (new ones) can be scored."""
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of channels dropped in training, so that items lacking one can be scored."""
+
+
 class ItemTokens(nn.Module):
     """Vectors of all items from content and id.
 
@@ -68,34 +87,21 @@ class ItemTokens(nn.Module):
         widths: Channel to the width of its projected vectors, in channel order.
         num_items: Rows of the catalog.
         dim: Width of an item vector.
-        fusion: A name of `fusion.layers.LAYERS`.
-        use_ids: Whether items have an id embedding.
-        id_dropout: Share of id embeddings dropped at each training step.
-        modality_dropout: Share of channels dropped at each training step.
+        config: Fusion, ids and dropout.
     """
 
     content: Tensor
     present: Tensor
     touched: Tensor
 
-    def __init__(
-        self,
-        widths: Mapping[str, int],
-        num_items: int,
-        dim: int,
-        *,
-        fusion: str,
-        use_ids: bool,
-        id_dropout: float,
-        modality_dropout: float,
-    ) -> None:
+    def __init__(self, widths: Mapping[str, int], num_items: int, dim: int, config: ItemTokensConfig) -> None:
         super().__init__()
         self.widths = dict(widths)
-        self.id_dropout, self.modality_dropout = id_dropout, modality_dropout
+        self.id_dropout, self.modality_dropout = config.id_dropout, config.modality_dropout
         self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths.values())
-        self.fuse: FusionLayer | None = LAYERS.load(fusion)(len(widths), dim) if widths else None
+        self.fuse: FusionLayer | None = LAYERS.load(config.fusion)(len(widths), dim) if widths else None
         self.scale = nn.Parameter(torch.full((), 0.1))  # near the norm of the ids, so that initial logits are near 0
-        self.ids = nn.Embedding(num_items, dim) if use_ids else None
+        self.ids = nn.Embedding(num_items, dim) if config.use_ids else None
         if self.ids is not None:
             nn.init.normal_(self.ids.weight, std=0.02)
         self.register_buffer("content", torch.zeros(num_items, sum(widths.values())), persistent=False)

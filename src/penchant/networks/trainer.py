@@ -112,11 +112,9 @@ def train(
     Raises:
         TrainingError: The loss is infinite or NaN.
     """
-    device = next(network.parameters()).device
-    steps = max(1, config.epochs * batches.num_batches())
-    optimizer, schedule = _optimizer(network, config, steps)
+    training = _Training(network, config, max(1, config.epochs * batches.num_batches()))
     history, best, done = TrainingHistory(), _weights(network), 0
-    if checkpoint is not None and (found := _resume(checkpoint, network, optimizer, schedule)):
+    if checkpoint is not None and (found := training.resume(checkpoint)):
         history, best = found
         done = len(history.losses)
         logger.info("  %s: resumes after epoch %d", name, done)
@@ -126,7 +124,7 @@ def train(
         torch.manual_seed(seed * 1_000_003 + epoch)
         epoch_began = time.perf_counter()
         rng = generator(seed, f"train.{epoch}")
-        mean = _epoch(forward, batches, loss, optimizer, schedule, config, device, rng, f"{name} epoch {epoch + 1}")
+        mean = training.epoch(forward, batches, loss, rng, f"{name} epoch {epoch + 1}")
         if not math.isfinite(mean):
             network.load_state_dict(best)
             raise TrainingError(
@@ -141,10 +139,10 @@ def train(
         history.seconds.append(time.perf_counter() - epoch_began)
         if history.best < 0 or value > history.scores[history.best]:
             history.best, best = epoch, _weights(network)
-        said = f", held-out {value:.4f}" if score is not None else ""
-        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, said, history.seconds[-1])
+        held_out = f", held-out {value:.4f}" if score is not None else ""
+        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, held_out, history.seconds[-1])
         if checkpoint is not None:
-            _keep(checkpoint, network, optimizer, schedule, history, best)
+            training.keep(checkpoint, history, best)
         if report is not None:
             report(epoch, value)
         late = config.minutes is not None and time.perf_counter() - began > 60 * config.minutes
@@ -173,108 +171,91 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _epoch(
-    network: Any,
-    batches: Batches[B],
-    loss: Callable[[nn.Module, B], Tensor],
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    config: TrainerConfig,
-    device: torch.device,
-    rng: np.random.Generator,
-    title: str,
-) -> float:
-    """Return the mean loss of one epoch; returns early at a loss that is not finite, before the weights are updated."""
-    network.train()
-    total, count = 0.0, 0
-    half = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
-    with progress_bar(title, batches.num_batches()) as bar:
-        for batch in batches.epoch(rng):
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                value = loss(network, batch)
-            number = float(value.detach())
-            if not math.isfinite(number):
-                return number
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimizer.step()
-            schedule.step()
-            total, count = total + number, count + 1
-            bar.advance()
-    return total / max(count, 1)
+class _Training:
+    """A network with its optimizer and learning-rate schedule."""
 
+    def __init__(self, network: nn.Module, config: TrainerConfig, steps: int) -> None:
+        self.network, self.config = network, config
+        tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
+        rest = [p for p in parameters if p.ndim < 2 or id(p) in tables]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        rise = max(1, round(config.warmup * steps))
 
-def _optimizer(
-    network: nn.Module, config: TrainerConfig, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
-    rest = [p for p in parameters if p.ndim < 2 or id(p) in tables]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    rise = max(1, round(config.warmup * steps))
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(steps - rise, 1)))))
 
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(steps - rise, 1)))))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def epoch(
+        self,
+        forward: Any,
+        batches: Batches[B],
+        loss: Callable[[nn.Module, B], Tensor],
+        rng: np.random.Generator,
+        title: str,
+    ) -> float:
+        """Return the mean loss of one epoch; returns early at a loss that is not finite, before the weights are updated."""
+        forward.train()
+        total, count = 0.0, 0
+        device, precision = next(self.network.parameters()).device, self.config.precision
+        half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+        with progress_bar(title, batches.num_batches()) as bar:
+            for batch in batches.epoch(rng):
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    value = loss(forward, batch)
+                number = float(value.detach())
+                if not math.isfinite(number):
+                    return number
+                self.optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(forward.parameters(), self.config.clip)
+                self.optimizer.step()
+                self.schedule.step()
+                total, count = total + number, count + 1
+                bar.advance()
+        return total / max(count, 1)
+
+    def keep(self, folder: Path, history: TrainingHistory, best: dict[str, Tensor]) -> None:
+        """Write everything needed to resume, in one step."""
+
+        def write(staging: Path) -> None:
+            save_file(_weights(self.network), staging / "network.safetensors")
+            save_file(best, staging / "best.safetensors")
+            states = self.optimizer.state_dict()["state"]
+            moments = {f"{row}.{key}": value for row, state in states.items() for key, value in state.items()}
+            save_file(moments, staging / "optimizer.safetensors")
+            facts = {**vars(history), "step": self.schedule.last_epoch}
+            (staging / "history.json").write_text(json.dumps(facts), encoding="utf-8")
+
+        write_artifact(folder, write, kind=KIND)
+
+    def resume(self, folder: Path) -> tuple[TrainingHistory, dict[str, Tensor]] | None:
+        """Restore what `keep` wrote; a damaged checkpoint, or one of another network, is ignored with a warning."""
+        optimizer, schedule = self.optimizer, self.schedule
+        try:
+            open_artifact(folder, kind=KIND)
+            self.network.load_state_dict(load_file(folder / "network.safetensors"))
+        except (ArtifactError, RuntimeError) as error:
+            if folder.exists():
+                logger.warning("  the checkpoint in %s is not used: %s", folder.name, str(error).splitlines()[0])
+            return None
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in load_file(folder / "optimizer.safetensors").items():
+            row, _, part = key.partition(".")
+            state.setdefault(int(row), {})[part] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        facts = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        step = facts.pop("step")
+        schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
+        for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+            group["lr"] = base * schedule.lr_lambdas[0](step)
+        return TrainingHistory(**facts), load_file(folder / "best.safetensors")
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def _keep(
-    folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    history: TrainingHistory,
-    best: dict[str, Tensor],
-) -> None:
-    """Write everything needed to resume, in one step."""
-
-    def write(staging: Path) -> None:
-        save_file(_weights(network), staging / "network.safetensors")
-        save_file(best, staging / "best.safetensors")
-        moments = {
-            f"{row}.{key}": value
-            for row, state in optimizer.state_dict()["state"].items()
-            for key, value in state.items()
-        }
-        save_file(moments, staging / "optimizer.safetensors")
-        facts = {**vars(history), "step": schedule.last_epoch}
-        (staging / "history.json").write_text(json.dumps(facts), encoding="utf-8")
-
-    write_artifact(folder, write, kind=KIND)
-
-
-def _resume(
-    folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> tuple[TrainingHistory, dict[str, Tensor]] | None:
-    """Restore what `_keep` wrote; a damaged checkpoint, or one of another network, is ignored with a warning."""
-    try:
-        open_artifact(folder, kind=KIND)
-        network.load_state_dict(load_file(folder / "network.safetensors"))
-    except (ArtifactError, RuntimeError) as error:
-        if folder.exists():
-            logger.warning("  the checkpoint in %s is not used: %s", folder.name, str(error).splitlines()[0])
-        return None
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(folder / "optimizer.safetensors").items():
-        row, _, part = key.partition(".")
-        state.setdefault(int(row), {})[part] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    facts = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    step = facts.pop("step")
-    schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
-    for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
-        group["lr"] = base * schedule.lr_lambdas[0](step)  # type: ignore[attr-defined]
-    return TrainingHistory(**facts), load_file(folder / "best.safetensors")

@@ -38,7 +38,7 @@ from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models import MODELS
 from penchant.models.channels import FUSED
-from penchant.models.factory import MemberTables, make_member
+from penchant.models.member import MemberTables, make_member
 from penchant.pipelines.frame import (
     LearningSettings,
     StepTimer,

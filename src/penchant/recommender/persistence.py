@@ -20,7 +20,7 @@ from penchant.explanation.topics import Topics
 from penchant.fusion.late import EnsembleWeights
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 
 if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender

@@ -29,14 +29,14 @@ def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> li
 
 def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
     """Return whether one channel pays, what it brings and what it costs."""
-    gain, sign = payoff.gain, -1 if payoff.verdict == DOES_NOT_PAY else 1
+    gain, sign = payoff.gain, -1 if payoff.outcome == DOES_NOT_PAY else 1
     low, high = sorted((sign * gain.low, sign * gain.high))
     change = number_format.interval(Interval(sign * gain.mean, low, high, gain.num_users))
-    if payoff.verdict == SAME:
+    if payoff.outcome == SAME:
         change = number_format.difference(gain)
     channel = translate.channel(payoff.channel)
     text = translate(
-        PAYOFFS[payoff.verdict],
+        PAYOFFS[payoff.outcome],
         channel=channel[:1].upper() + channel[1:],
         metric=metric_label(translate, metric),
         gain=change,
@@ -65,7 +65,7 @@ def classified_sentence(classified: InterestResults, translate: Translator) -> s
 
 def labelled_sentences(labelled: ClassificationResults, translate: Translator) -> list[str]:
     """Return how often the answer is right, whether fusion helps, what is left to a person, and what a reader must know."""
-    ours, asked = labelled.ours.scores, labelled.asked
+    ours, asked = labelled.ours.scores, labelled.review_load
     said = [
         translate(
             "Of {samples} test samples, accuracy is {accuracy}, macro F1 {f1}, AUC {auc}.",
@@ -75,7 +75,7 @@ def labelled_sentences(labelled: ClassificationResults, translate: Translator) -
             samples=number_format.count(labelled.num_samples),
         )
     ]
-    verdict = labelled.verdict()
+    verdict = labelled.outcome()
     if verdict:
         compared = _against_each(labelled, translate)
         said.append(translate("{first} {second}", first=translate(FUSIONS[verdict]), second=compared))
@@ -133,7 +133,7 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     facts = {
         "name": translate.said(ours.name),
         "baseline": leaderboard.best_baseline,
-        "verdict": translate(gain.verdict),
+        "verdict": translate(gain.outcome),
     }
     if not metric.startswith("recall@"):
         digits_ = number_format.decimals(gain)

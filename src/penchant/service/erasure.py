@@ -25,7 +25,7 @@ import numpy as np
 
 from penchant.core.errors import ArtifactError
 from penchant.models.ensemble import Ensemble
-from penchant.models.factory import make_member
+from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service.security import Secret
 from penchant.service.store import Store

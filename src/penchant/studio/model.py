@@ -77,7 +77,7 @@ def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict
         return None
     rows = []
     for payoff in ablation["payoffs"]:
-        verdict = payoff["verdict"]
+        verdict = payoff["outcome"]
         row = _range(translate.channel(payoff["channel"]), verdict, payoff["gain"])
         if row is not None:
             rows.append({**row, "verdict": translate(verdict)})
