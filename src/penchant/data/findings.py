@@ -1,6 +1,6 @@
 """Findings: counted observations with their first examples.
 
-In: a count, and places in any number. Out: one `Finding`, or none where nothing was found.
+In: a count, and any number of examples. Out: one `Finding`, or none for a count of 0.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from penchant.core.schema import Finding
 MAX_EXAMPLES = 5
 
 Owner = Callable[[int], str]
-"""What to call a row of a table in an example ("item 12")."""
+"""Returns the name of a row of a table in an example ("item 12")."""
 
 
-def found(
+def make_findings(
     check: str,
     count: int,
     total: int,
     action: str,
     *,
-    examples: Iterable[str],
+    examples: Iterable[str] = (),
     advice: str,
     severity: str = "info",
 ) -> list[Finding]:

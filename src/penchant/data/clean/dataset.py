@@ -18,7 +18,7 @@ from penchant.data.clean.events import EventCleaningConfig, clean_events
 from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.media import MediaLimits
 
 EVENT_MEDIA = ("image", "audio")
@@ -100,7 +100,7 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
     """Keep the first row of each id."""
     key = f"{noun}_id"
     again = ~table[key].is_first_distinct()
-    findings = found(
+    findings = make_findings(
         f"{noun}s.duplicate",
         int(again.sum()),
         table.height,

@@ -14,7 +14,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Finding, Users
-from penchant.data.findings import MAX_EXAMPLES, found
+from penchant.data.findings import MAX_EXAMPLES, make_findings
 
 
 class EventCleaningConfig(Settings):
@@ -71,7 +71,7 @@ def _unknown_items(events: pl.DataFrame, catalog: Catalog) -> tuple[pl.DataFrame
             fix="map the column whose values are the same in both tables",
         )
     ids = events["item_id"].filter(~known)
-    findings = found(
+    findings = make_findings(
         "events.unknown_item",
         len(ids),
         events.height,
@@ -90,7 +90,7 @@ def _first(catalog: Catalog) -> str:
 def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
     """Mask values that are NaN or infinite."""
     wrong = (~events["value"].is_finite()).fill_null(False)
-    findings = found(
+    findings = make_findings(
         "events.not_a_number",
         int(wrong.sum()),
         events.height,
@@ -107,7 +107,7 @@ def _impossible_times(
     """Mask times no clock showed: the event happened, so dropping it would lose what it says."""
     wrong = ((events["at"] < config.earliest) | (events["at"] > latest)).fill_null(False)
     most = 2 * wrong.sum() > events.height
-    findings = found(
+    findings = make_findings(
         "events.impossible_time",
         int(wrong.sum()),
         events.height,
@@ -128,7 +128,7 @@ def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tupl
     timed = again & events["at"].is_not_null()
     untimed = again & events["at"].is_null()
     drop = config.duplicate_events == "drop"
-    findings = found(
+    findings = make_findings(
         "events.duplicate",
         int(timed.sum()),
         events.height,
@@ -136,7 +136,7 @@ def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tupl
         examples=_examples(events.filter(timed)),
         advice=message("the last of each stays") if drop else message("they count more than once"),
     )
-    findings += found(
+    findings += make_findings(
         "events.duplicate_untimed",
         int(untimed.sum()),
         events.height,
@@ -158,7 +158,7 @@ def _inhuman_users(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[p
     machines = counts.filter((pl.col("events") > bound) | pl.col("user_id").is_in(fast.implode()))
     machines = machines.sort("events", "user_id", descending=[True, False])
     drop = config.inhuman_users == "drop" and "part" not in events.columns
-    findings = found(
+    findings = make_findings(
         "events.inhuman_user",
         machines.height,
         counts.height,
@@ -180,7 +180,7 @@ def _unknown_users(events: pl.DataFrame, users: Users | None) -> list[Finding]:
         return []
     ids = events["user_id"].unique(maintain_order=True)
     unknown = ids.filter(~ids.is_in(users.table["user_id"].implode()))
-    return found(
+    return make_findings(
         "events.unknown_user",
         len(unknown),
         len(ids),

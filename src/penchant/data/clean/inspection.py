@@ -17,7 +17,7 @@ from penchant.core.messages import message, unpacked
 from penchant.core.schema import Finding
 from penchant.data.clean.duplicates import group_duplicates
 from penchant.data.clean.media_facts import PictureReader, examine_files
-from penchant.data.findings import Owner, found
+from penchant.data.findings import Owner, make_findings
 from penchant.data.media import MediaLimits
 
 
@@ -121,7 +121,7 @@ def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
     """Say which files cannot be used, one finding for each reason."""
     findings: list[Finding] = []
     for (check,), bad in sorted(rows.drop_nulls("check").partition_by("check", as_dict=True).items()):
-        findings += found(
+        findings += make_findings(
             f"{modality}.{check}",
             bad.height,
             rows.height - rows["relative"].null_count(),
@@ -159,7 +159,7 @@ def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config:
     """Count sounds that are used although something is odd about them."""
     clipped = usable.filter(pl.col("clipped") > config.max_clipped)
     long = usable.filter(pl.col("seconds") > limits.max_seconds)
-    return found(
+    return make_findings(
         "audio.clipped",
         clipped.height,
         usable.height,
@@ -169,7 +169,7 @@ def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config:
             for row, name, share in clipped.select("row", "relative", "clipped").iter_rows()
         ),
         advice=message("they were recorded too loud; record with less gain if you can"),
-    ) + found(
+    ) + make_findings(
         "audio.long",
         long.height,
         usable.height,
@@ -203,7 +203,7 @@ def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
             "pictures cannot tell these items apart: check that they are different items; {rows} rows show one picture, perhaps a placeholder",
             rows=largest,
         )
-    return found(
+    return make_findings(
         "image.duplicate",
         int(alike["size"].sum()),
         usable.height,

@@ -17,7 +17,7 @@ from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.inspection import Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, normalise_categories
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.media import MediaLimits
 
 CONTENT_KEY = "content"
@@ -77,7 +77,7 @@ def _with_content(samples: Samples) -> tuple[Samples, list[Finding]]:
     columns = samples.catalog().table.columns[1:]
     has_any = samples.table.select(pl.any_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
     ids = samples.table["sample_id"].filter(~has_any)
-    findings = found(
+    findings = make_findings(
         "samples.empty",
         len(ids),
         len(samples),
@@ -103,7 +103,7 @@ def _contradictions(samples: Samples) -> list[Finding]:
         .agg("sample_id", "label")
         .filter(pl.col("label").list.n_unique() > 1)
     )
-    return found(
+    return make_findings(
         "labels.contradiction",
         int(torn["sample_id"].list.len().sum()),
         len(samples),

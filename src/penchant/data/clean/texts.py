@@ -12,7 +12,7 @@ import polars as pl
 from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.clean.normalisation import CHANGES, NormalisedText, normalise_column
-from penchant.data.findings import MAX_EXAMPLES, Owner, found
+from penchant.data.findings import MAX_EXAMPLES, Owner, make_findings
 
 
 def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tuple[pl.DataFrame, list[Finding]]:
@@ -24,9 +24,11 @@ def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tup
         masks = {name: text.changed[change] for name, text in done.items()}
         examples = _text_examples(table, done, masks, owner)
         count = sum(int(mask.sum()) for mask in masks.values())
-        findings += found(f"text.{change}", count, total, "repaired", examples=examples, advice=_TEXT_ADVICE[change])
+        findings += make_findings(
+            f"text.{change}", count, total, "repaired", examples=examples, advice=_TEXT_ADVICE[change]
+        )
     emptied = {name: text.emptied for name, text in done.items()}
-    findings += found(
+    findings += make_findings(
         "text.empty",
         sum(int(mask.sum()) for mask in emptied.values()),
         total,
@@ -96,4 +98,4 @@ def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int
             some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
             examples.append(message("items {ids}, {column}: {text}", ids=some, column=name, text=repr(text[:60])))
     advice = message("items with equal text cannot be told apart by it: check that they are different items")
-    return found("text.duplicate", count, total, "kept", examples=examples, advice=advice)
+    return make_findings("text.duplicate", count, total, "kept", examples=examples, advice=advice)

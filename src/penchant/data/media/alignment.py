@@ -16,7 +16,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 
 Method = Literal["window", "interpolate", "nearest", "hold"]
 Times: TypeAlias = Float64[np.ndarray, " times"]
@@ -104,8 +104,10 @@ def _unequal(at: Times, values: Readings) -> Readings:
 
 def _notes(total: int, untimed: int, again: int, is_backward: bool) -> list[Finding]:
     return (
-        found("signal.no_time", untimed, total, "dropped", examples=(), advice=message("readings without a time"))
-        + found(
+        make_findings(
+            "signal.no_time", untimed, total, "dropped", examples=(), advice=message("readings without a time")
+        )
+        + make_findings(
             "signal.duplicate_time",
             again,
             total,
@@ -113,7 +115,7 @@ def _notes(total: int, untimed: int, again: int, is_backward: bool) -> list[Find
             examples=(),
             advice=message("readings of one instant became their mean"),
         )
-        + found(
+        + make_findings(
             "signal.unordered",
             int(is_backward),
             1,

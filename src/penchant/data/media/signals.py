@@ -15,7 +15,7 @@ import polars as pl
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.media.alignment import Stream, make_stream, regular
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 from penchant.data.read.columns import read_times
@@ -134,7 +134,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     values = np.stack([column.fill_null(np.nan).to_numpy() for column in channels.values()], axis=1)
     stream, findings = make_stream(at, values)
     lost = sum(int((raw.table[name].is_not_null() & column.is_null()).sum()) for name, column in channels.items())
-    findings += found(
+    findings += make_findings(
         "signal.no_number", lost, values.size, "masked", examples=(), advice=message("cells that hold no number")
     )
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
@@ -161,9 +161,9 @@ def _gaps(stream: Stream) -> list[Finding]:
         "pauses over {times} times the usual step; the encoder's max_gap_seconds says which are filled",
         times=f"{LONG_STEP:g}",
     )
-    return found("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
+    return make_findings("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
 
 
 def _cut(total: int, most: int) -> list[Finding]:
     advice = message("only the first {most} readings are used (`max_readings`)", most=f"{most:,}")
-    return found("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)
+    return make_findings("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)

@@ -14,7 +14,7 @@ import polars as pl
 from penchant.core.errors import DataError, nearest
 from penchant.core.messages import message
 from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.read.columns import read_ids
 from penchant.data.read.tables import RawTable
 
@@ -54,7 +54,7 @@ def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, lis
     label = label.replace(dict(names)) if names else label
     spelled, merged = _one_case(label)
     changed = spelled.ne_missing(label)
-    findings += found(
+    findings += make_findings(
         "labels.case",
         int(changed.sum()),
         len(label),
@@ -86,7 +86,7 @@ def check_classes(label: pl.Series, name: str) -> tuple[tuple[str, ...], list[Fi
             fix="map the column that holds the classes: [data.columns] label",
         )
     rare = [value for value, count in counts.items() if count < RARE]
-    findings = found(
+    findings = make_findings(
         "labels.rare",
         len(rare),
         len(counts),
@@ -121,7 +121,7 @@ def _typos(counts: Mapping[str, int]) -> list[Finding]:
         if len(value) < 4 or not value.isalpha():
             continue
         pairs += [(value, other) for other in difflib.get_close_matches(value, common, n=1, cutoff=TYPO_LIKENESS)]
-    return found(
+    return make_findings(
         "labels.typo",
         sum(counts[value] for value, _ in pairs),
         sum(counts.values()),

@@ -17,7 +17,7 @@ from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples
 from penchant.data import LABELLED
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
 from penchant.data.read.folders import MEDIA_ENDINGS, read_class_folders
@@ -182,7 +182,9 @@ def _known(raw: RawTable, table: pl.DataFrame) -> tuple[pl.DataFrame, list[Findi
     for check, (_, advice) in wanted.items():
         rows = dropped[check].arg_true()
         places = (raw.place(row, "label" if check == "labels.missing" else "sample_id") for row in rows.head(5))
-        findings += found(check, len(rows), table.height, "dropped", examples=places, advice=advice, severity="warning")
+        findings += make_findings(
+            check, len(rows), table.height, "dropped", examples=places, advice=advice, severity="warning"
+        )
     return table.filter(~dropped.select(pl.any_horizontal(pl.all())).to_series()), findings
 
 

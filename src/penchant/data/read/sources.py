@@ -16,7 +16,7 @@ from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data import SOURCES
-from penchant.data.findings import found
+from penchant.data.findings import make_findings
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
@@ -184,7 +184,9 @@ def _known_events(
         before = events.height
         events = events.filter(pl.col("value") >= config.min_value)
         advice = message("value below {least} or missing", least=f"{config.min_value:g}")
-        findings += found("events.low_value", before - events.height, before, "dropped", examples=(), advice=advice)
+        findings += make_findings(
+            "events.low_value", before - events.height, before, "dropped", examples=(), advice=advice
+        )
     if events.height == 0:
         raise DataError(
             f"None of {total:,} events is left.", where=raw.name, fix="check data.min_value and the columns' mapping"
@@ -196,7 +198,7 @@ def _known_events(
             if unknown == events.height
             else message("an event without a time counts as its user's oldest")
         )
-        findings += found("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
+        findings += make_findings("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
     return events, findings
 
 
@@ -204,7 +206,7 @@ def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.Data
     """Drop rows without an id."""
     known = table.select(pl.all_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
     rows = (~known).arg_true().head(5).to_list()
-    findings = found(
+    findings = make_findings(
         "ids.missing",
         table.height - int(known.sum()),
         table.height,
@@ -273,7 +275,7 @@ def _core(events: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[Finding]
             f"No users and items are left that have {least} events each.", where="data.min_interactions", fix="lower it"
         )
     advice = message("their user or item has fewer than {least} events (min_interactions)", least=least)
-    return events, found("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
+    return events, make_findings("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
 
 
 def _size_findings(events: pl.DataFrame) -> list[Finding]:
@@ -286,7 +288,7 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
         )
     findings: list[Finding] = []
     if events["user_id"].n_unique() == 1:
-        findings += found(
+        findings += make_findings(
             "events.one_user",
             1,
             1,
@@ -297,7 +299,7 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
         )
     known = events["at"].drop_nulls()
     if len(known) > 1 and known.min() == known.max():
-        findings += found(
+        findings += make_findings(
             "events.one_instant",
             len(known),
             events.height,
