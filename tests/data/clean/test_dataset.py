@@ -145,7 +145,7 @@ def test_clean_duplicates_of_a_published_split_stay_in_their_parts() -> None:
 
 
 def test_clean_without_overlap_says_so() -> None:
-    with pytest.raises(DataError, match="No event touches an item of the catalog: events name '1', items '001'"):
+    with pytest.raises(DataError, match="No event refers to an item of the catalog: events name '1', items '001'"):
         cleaned(shop({"item_id": ["001"]}))
     result, _ = cleaned(shop({"item_id": ["001"]}, events()))
     assert len(result.interactions) == 0

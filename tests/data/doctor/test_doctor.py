@@ -151,7 +151,7 @@ def test_examine_passes_findings_on_and_ranks_errors_first() -> None:
     weights = [concern.weight for concern in diagnosis.concerns]
     assert weights == sorted(weights, reverse=True)
     text = "\n".join(diagnosis.lines())
-    assert "What would hurt most" in text
+    assert "Warnings, most harmful first" in text
     assert "    item 1, a.png" in text
     assert json.loads(json.dumps(diagnosis.as_dict()))["sizes"]["users"] == 1
 

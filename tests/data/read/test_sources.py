@@ -289,14 +289,14 @@ def test_one_user_and_one_instant_are_noted_and_one_item_is_refused() -> None:
         (
             {"events__csv": EVENTS},
             {"columns": {"at": "timme"}},
-            "There is no column 'timme' (asked for by [data.columns] at).",
+            "There is no column 'timme' (named in [data.columns] at).",
             "events.csv",
             "Known names: at, item_id, user_id.",
         ),
         (
             {"events__csv": EVENTS, "items__csv": ITEMS},
             {"text": ["titel"]},
-            "There is no column 'titel' (asked for by [data] text).",
+            "There is no column 'titel' (named in [data] text).",
             "items.csv",
             "Did you mean 'title'",
         ),

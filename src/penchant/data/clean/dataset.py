@@ -30,9 +30,9 @@ class CleanConfig(Settings):
     events: EventCleaningConfig = EventCleaningConfig()
     """Which events are dropped."""
     min_text_length: int = 20
-    """Shorter texts are not compared with each other: two items may well share a short title."""
+    """Shorter texts are not compared with each other: items often share a short title."""
     max_event_media: int = 20_000
-    """Pictures and voice notes of events are opened before training only when there are at most so many."""
+    """Pictures and voice notes of events are opened before training only if there are at most this many."""
     media: InspectionConfig = InspectionConfig()
     """What counts as a blank picture or a silent sound."""
 
@@ -50,14 +50,14 @@ def clean(
 
     Args:
         dataset: As read.
-        config: What is repaired or dropped.
-        limits: What media may be.
-        cache: Folder that remembers inspected media files.
-        pictures: Gets every picture of an item that is decoded, so that it need not be decoded again.
-        now: Events later than a day after this are impossible; None asks the clock.
+        config: Cleaning settings.
+        limits: Of media files.
+        cache: Folder of the facts of inspected media files.
+        pictures: Receives every decoded picture of an item, so that it is decoded once.
+        now: Events later than a day after this are impossible; None takes the current time.
 
     Raises:
-        DataError: No event touches an item of the catalog.
+        DataError: No event refers to an item of the catalog.
         MissingExtraError: There is sound, and the extra `audio` is not installed.
     """
     inspector = Inspector(limits, config.media, cache, pictures)
@@ -72,7 +72,7 @@ def clean(
 
 
 def _clean_catalog(catalog: Catalog, config: CleanConfig, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
-    """Mend words, then open every file."""
+    """Repair texts, then open every file."""
     table, findings = _one_row_each(catalog.table, "item")
     ids = table["item_id"]
 
@@ -114,12 +114,12 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
 def _clean_event_content(
     table: pl.DataFrame, catalog: Catalog, config: CleanConfig, inspector: Inspector
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Mend the users' own words, and open their pictures and voice notes when there are not too many."""
+    """Repair the users' own texts, and open their pictures and voice notes up to a maximum number."""
     findings: list[Finding] = []
-    people = table.select("user_id", "item_id")
+    pairs = table.select("user_id", "item_id")
 
     def owner(row: int) -> str:
-        user, item = people.row(row)
+        user, item = pairs.row(row)
         return message("user {user} on item {item}", user=user, item=item)
 
     if "text" in table.columns:

@@ -1,6 +1,6 @@
 """Normalise text.
 
-In: raw text columns. Out: NFKC text without markup or damage, and where each kind of damage was.
+In: raw text columns. Out: NFKC text without markup or damage, and the rows of each kind of damage.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _SCRIPTS = {
 _WORD = re.compile(f"([{_HAN}]+)|((?:(?![{_HAN}_])\\w)+(?:['-](?:(?![{_HAN}_])\\w)+)*)")
 
 CHANGES = ("html", "mojibake", "control")
-"""What `normalise_column` mends, in its order; NFKC and white space are not damage and are not counted."""
+"""Repairs of `normalise_column`, in its order; NFKC and white space are not counted."""
 
 
 @dataclass(frozen=True)
 class NormalisedText:
-    """A text column in one form.
+    """A normalised text column.
 
     Attributes:
-        values: Normalised text; null where nothing was left.
-        changed: For each of `CHANGES`, (rows,) bool: this row was mended.
+        values: Normalised text; null where it is empty.
+        changed: For each of `CHANGES`, (rows,) bool: this row was repaired.
         emptied: (rows,) bool: not null before, null now.
     """
 
@@ -84,8 +84,8 @@ def normalise_column(texts: pl.Series) -> NormalisedText:
 def language(text: str) -> str:
     """Return "zh", "ja", "ko", "ru", "ar", "en" or "other" by script.
 
-    A note for reports and for choosing an encoder, not a language detector: unaccented Latin script counts as English.
-    One Han character weighs as much as one Latin word.
+    For reports and the choice of an encoder; no language detection: unaccented Latin script counts as English.
+    One Han character counts as much as one Latin word.
     """
     counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
     if counts["ja"] > 0.1 * (counts["ja"] + counts["zh"]):
@@ -96,13 +96,13 @@ def language(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return lower-case words in order: jieba for Chinese, runs of letters and digits for the rest."""
-    found: list[str] = []
+    tokens: list[str] = []
     for han, other in _WORD.findall(text.lower().replace("’", "'")):
         if han:
-            found.extend(_segmenter().cut(han))
+            tokens.extend(_segmenter().cut(han))
         else:
-            found.append(other)
-    return found
+            tokens.append(other)
+    return tokens
 
 
 def _strip_html(texts: pl.Series) -> pl.Series:
@@ -135,7 +135,7 @@ def _strip_control(texts: pl.Series) -> pl.Series:
 
 
 def _apply(texts: pl.Series, where: pl.Series, function: Any) -> pl.Series:
-    """Run a Python function on some rows."""
+    """Apply a Python function to some rows."""
     where = where.fill_null(False)
     if not where.any():
         return texts
@@ -148,7 +148,7 @@ def _put(texts: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
 
 
 def _mend(text: str) -> str:
-    """Undo one wrong encoding: by ftfy's table, then the two confusions of Chinese text that ftfy does not know."""
+    """Undo one wrong encoding: by ftfy, then the two wrong encodings of Chinese text that ftfy does not cover."""
     mended = ftfy.fix_encoding(text)
     return mended if mended != text else next(_mend_chinese(text), text)
 
@@ -156,7 +156,7 @@ def _mend(text: str) -> str:
 def _mend_chinese(text: str) -> Iterator[str]:
     """Yield the text as it was before UTF-8 was read as GBK, or GBK as Latin-1.
 
-    Genuine text hardly ever survives the way back, and what does must come out as common Chinese to count.
+    Genuine text can rarely be decoded this way, and a result counts only if it is common Chinese.
     """
     for wrong, right in (("gb18030", "utf-8"), ("latin-1", "gb2312")):
         if wrong == "latin-1" and sum(c > "\x7f" for c in text) < 0.6 * len(text):
@@ -180,7 +180,7 @@ def _is_common_chinese(character: str) -> bool:
 def _segmenter() -> Any:
     """Return jieba's segmenter, built in memory (about a second).
 
-    Its own start would read and write a marshalled cache in the shared temporary folder, where anyone could plant one.
+    Its own start would read and write a marshalled cache in the shared temporary folder, where another account could place one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # written for an older Python

@@ -1,6 +1,6 @@
 """Clean text columns.
 
-In: a table and the names of its text columns. Out: the table with every text in one form, and what was mended, emptied or said twice.
+In: a table and the names of its text columns. Out: the table with normalised texts, and findings about repaired, empty and duplicate texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tup
         total,
         "masked",
         examples=_text_examples(table, done, emptied, owner),
-        advice=message("these cells hold no words; the items count as having no text"),
+        advice=message("these cells hold no text; the items count as having none"),
     )
     return table.with_columns([text.values for text in done.values()]), findings
 
@@ -84,7 +84,7 @@ def normalise_categories(table: pl.DataFrame, columns: Iterable[str]) -> pl.Data
 
 
 def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int) -> list[Finding]:
-    """Report items that share a text; columns that repeat by nature (a director, a rating) are passed over."""
+    """Report items that share a text; columns whose values repeat (a director, a rating) are skipped."""
     count = total = 0
     examples: list[str] = []
     for name in columns:

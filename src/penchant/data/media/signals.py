@@ -24,7 +24,7 @@ from penchant.data.read.tables import RawTable, read_table
 KEY_MARK = "#"
 """Between the file and the key of one signal in it: readings.csv#patient_7."""
 LONG_STEP = 3.0
-"""Readings more than so many usual steps apart have a gap between them."""
+"""A longer step, in median steps, counts as a gap."""
 TIME_NAMES = ("at", "time", "timestamp", "datetime", "date", "t", "seconds")
 KEY_NAMES = ("sample_id", "id", "user_id", "subject", "patient", "key")
 
@@ -55,7 +55,7 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
     Args:
         path: From `resolve`.
         key: Which signal of a table of many; None takes the whole file.
-        limits: What is refused or cut.
+        limits: Of size and length.
 
     Raises:
         MediaError: Missing, no table, without that key, or without numbers.
@@ -135,7 +135,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     stream, findings = make_stream(at, values)
     lost = sum(int((raw.table[name].is_not_null() & column.is_null()).sum()) for name, column in channels.items())
     findings += make_findings(
-        "signal.no_number", lost, values.size, "masked", examples=(), advice=message("cells that hold no number")
+        "signal.no_number", lost, values.size, "masked", advice=message("cells that hold no number")
     )
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
 
@@ -151,19 +151,18 @@ def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
 
 
 def _gaps(stream: Stream) -> list[Finding]:
-    """Count the pauses in a stream that is otherwise regular."""
+    """Count the gaps in a stream that is otherwise regular."""
     steps = np.diff(stream.at)
     if len(steps) < 2:
         return []
-    usual = float(np.median(steps))
-    gaps = steps > LONG_STEP * usual
+    gaps = steps > LONG_STEP * float(np.median(steps))
     advice = message(
         "pauses over {times} times the usual step; the encoder's max_gap_seconds says which are filled",
         times=f"{LONG_STEP:g}",
     )
-    return make_findings("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
+    return make_findings("signal.gap", int(gaps.sum()), len(steps), "kept", advice=advice)
 
 
 def _cut(total: int, most: int) -> list[Finding]:
     advice = message("only the first {most} readings are used (`max_readings`)", most=f"{most:,}")
-    return make_findings("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)
+    return make_findings("signal.long", max(0, total - most), total, "dropped", advice=advice)
