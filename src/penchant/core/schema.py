@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,8 @@ from penchant.core.errors import DataError
 
 MAX_ID = 256
 """Longest user, item or event id, in characters."""
+MAX_EXAMPLES = 5
+"""Examples of one finding."""
 INTERACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
     "item_id": pl.String,
@@ -353,6 +356,22 @@ class Finding:
     examples: tuple[str, ...] = ()
     advice: str = ""
     severity: str = "info"
+
+
+def make_findings(
+    check: str,
+    count: int,
+    total: int,
+    action: str,
+    *,
+    examples: Iterable[str] = (),
+    advice: str,
+    severity: str = "info",
+) -> list[Finding]:
+    """Return one finding with at most `MAX_EXAMPLES` examples, or none where `count` is 0."""
+    if not count:
+        return []
+    return [Finding(check, count, total, action, tuple(islice(examples, MAX_EXAMPLES)), advice, severity)]
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary
+from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
 from penchant.data.clean.normalisation import language
-from penchant.data.findings import make_findings
 from penchant.data.media import MediaLimits
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache

@@ -20,9 +20,8 @@ import polars as pl
 
 from penchant.core.errors import ConfigError, MediaError
 from penchant.core.logs import logger, progress_bar
-from penchant.core.schema import Catalog, Finding, Samples
+from penchant.core.schema import Catalog, Finding, Samples, make_findings
 from penchant.data.clean.normalisation import normalise_column
-from penchant.data.findings import make_findings
 from penchant.encoders.content import WORKERS, RawContent
 from penchant.language.written import WrittenStore
 

@@ -17,8 +17,7 @@ from pydantic import Field
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Finding, Samples
-from penchant.data.findings import make_findings
+from penchant.core.schema import Catalog, Finding, Samples, make_findings
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import find_content
 from penchant.encoders.text_extraction import TextExtractor, extract_texts, with_text_column

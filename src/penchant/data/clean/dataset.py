@@ -13,12 +13,11 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
+from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users, make_findings
 from penchant.data.clean.events import EventCleaningConfig, clean_events
 from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
-from penchant.data.findings import make_findings
 from penchant.data.media import MediaLimits
 
 EVENT_MEDIA = ("image", "audio")

@@ -13,8 +13,7 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Finding, Users
-from penchant.data.findings import MAX_EXAMPLES, make_findings
+from penchant.core.schema import MAX_EXAMPLES, Catalog, Finding, Users, make_findings
 
 
 class EventCleaningConfig(Settings):

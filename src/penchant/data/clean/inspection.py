@@ -14,10 +14,10 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.messages import message, unpacked
-from penchant.core.schema import Finding
+from penchant.core.schema import Finding, make_findings
 from penchant.data.clean.duplicates import group_duplicates
 from penchant.data.clean.media_facts import PictureReader, examine_files
-from penchant.data.findings import Owner, make_findings
+from penchant.data.clean.texts import Owner
 from penchant.data.media import MediaLimits
 
 

@@ -24,10 +24,9 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ArtifactError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message, packed
-from penchant.core.schema import Finding
+from penchant.core.schema import MAX_EXAMPLES, Finding
 from penchant.core.store import ParquetStore
 from penchant.data.clean.duplicates import difference_hash, thumbnail
-from penchant.data.findings import MAX_EXAMPLES
 from penchant.data.media import (
     MediaLimits,
     UnusableMediaError,

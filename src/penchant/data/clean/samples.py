@@ -12,12 +12,11 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Samples
+from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.inspection import Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, normalise_categories
-from penchant.data.findings import make_findings
 from penchant.data.media import MediaLimits
 
 CONTENT_KEY = "content"

@@ -5,14 +5,16 @@ In: a table and the names of its text columns. Out: the table with normalised te
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
 from penchant.core.messages import message
-from penchant.core.schema import Finding
+from penchant.core.schema import MAX_EXAMPLES, Finding, make_findings
 from penchant.data.clean.normalisation import CHANGES, NormalisedText, normalise_column
-from penchant.data.findings import MAX_EXAMPLES, Owner, make_findings
+
+Owner = Callable[[int], str]
+"""Returns the name of a row of a table in an example ("item 12")."""
 
 
 def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tuple[pl.DataFrame, list[Finding]]:

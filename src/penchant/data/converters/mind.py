@@ -11,8 +11,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Dataset
-from penchant.data.findings import make_findings
+from penchant.core.schema import Dataset, make_findings
 from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import RawTable, read_table
 

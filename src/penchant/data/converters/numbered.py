@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 
 from penchant.core.messages import message
-from penchant.core.schema import Dataset
+from penchant.core.schema import Dataset, make_findings
 from penchant.data.converters.recbole import only, read_events
-from penchant.data.findings import make_findings
 from penchant.data.read.columns import rename
 from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import RawTable, read_table

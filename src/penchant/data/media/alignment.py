@@ -16,8 +16,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import make_findings
+from penchant.core.schema import Finding, make_findings
 
 Method = Literal["window", "interpolate", "nearest", "hold"]
 Times: TypeAlias = Float64[np.ndarray, " times"]

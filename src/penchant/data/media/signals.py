@@ -14,8 +14,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import make_findings
+from penchant.core.schema import Finding, make_findings
 from penchant.data.media.alignment import Stream, make_stream, regular
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 from penchant.data.read.columns import read_times

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import make_findings
+from penchant.core.schema import Finding, make_findings
 from penchant.data.media.limits import MEDIA_ENDINGS
 
 LONG_TEXT = 25

@@ -13,8 +13,7 @@ import polars as pl
 
 from penchant.core.errors import DataError, nearest
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import make_findings
+from penchant.core.schema import Finding, make_findings
 from penchant.data.read.columns import read_ids
 from penchant.data.read.tables import RawTable
 

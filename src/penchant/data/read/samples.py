@@ -15,9 +15,8 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Samples
+from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data import LABELLED
-from penchant.data.findings import make_findings
 from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require

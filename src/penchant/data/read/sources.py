@@ -14,9 +14,8 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
+from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users, make_findings
 from penchant.data import SOURCES
-from penchant.data.findings import make_findings
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
