@@ -135,7 +135,7 @@ class ParquetStore:
                 seen.update(keys)
 
     def _write(self, batches: Iterable[pa.Table], age: str) -> None:
-        """Write one file; its name says how old the newest of its rows are."""
+        """Write one file; its name holds the time of the newest rows."""
         name = f"{age}-{uuid4().hex}"
         staging = self._folder / f"{name}.tmp"
         writer: pq.ParquetWriter | None = None

@@ -6,7 +6,7 @@ The run builds histories from a table (`build_histories`), the service appends t
 history for the same events:
 
 - Identity: of several events with equal user, item, time and kind, the last one counts (data/clean/events.py drops the others).
-- Weight: the weight of the event's kind, times its value where [histories] values asks for it; an unhappy mood replaces both.
+- Weight: the weight of the event's kind, times its value where [histories] values is set; an unhappy mood replaces both.
 - Order: time; then `tie_breaker`, a seeded hash of user, item and time; then kind.
 - Left out: events of unknown items and of weight 0. `max_events` then keeps the most recent ones.
 """

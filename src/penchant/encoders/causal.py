@@ -31,7 +31,7 @@ class PoolingConfig(Settings):
     pooling: Literal["weighted", "mean", "last"] = "weighted"
     """weighted: later tokens, which have read more, count more. mean: all alike. last: the last token alone."""
     depth: float = Field(1.0, ge=0, le=1)
-    """Which layer: 1 is the last, 0.5 the one in the middle, which often says more of meaning than of the next word."""
+    """Which layer: 1 is the last, 0.5 the one in the middle, which often represents meaning more than the next word."""
     max_tokens: int = Field(256, ge=1)
     """Tokens read of each text, at most what the model allows."""
 

@@ -65,7 +65,7 @@ class NudityConfig(Settings):
 class Nudity(Encoder[NudityConfig]):
     """NudeNet's detector (YOLOv8 nano), read from the ONNX file in its wheel; colours in the order its own code gives them.
 
-    Source: https://github.com/notAI-tech/NudeNet. Its wheel says MIT in its metadata and holds the text of the AGPL-3.0: check
+    Source: https://github.com/notAI-tech/NudeNet. Its wheel states MIT in its metadata and holds the text of the AGPL-3.0: check
     that your use is allowed before you ship it.
     """
 

@@ -170,6 +170,6 @@ def _numbers(
         raise EncoderError(
             f"The vector of item {ids[row]!r} holds NaN or infinity ({len(bad)} such rows).",
             where=f"{path} row {row if rows is None else rows[row]}",
-            fix="compute it again, or set the whole row to zero to say that the item has no such content",
+            fix="compute it again, or set the whole row to zero if the item has no such content",
         )
     return values

@@ -200,7 +200,7 @@ class TfidfConfig(Settings):
     names: bool = False
     """Take each comma-separated entry as one word ("Tom Hanks"), as in a list of credits."""
     min_items: int = 2
-    """Words of fewer items are left out: they say nothing about other items."""
+    """Words of fewer items are left out."""
 
 
 class Tfidf(TextEncoder[TfidfConfig]):

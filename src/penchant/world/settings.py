@@ -40,7 +40,7 @@ class WorldConfig(Settings):
     review_share: float = Field(0.05, ge=0, le=1)
     """Share of events with a review."""
     regret_share: float = Field(0.0, ge=0, le=0.5)
-    """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review says so."""
+    """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review shows it."""
     media: bool | None = None
     """Generate images and sounds; None does so in all sizes but large."""
     defects: bool = True

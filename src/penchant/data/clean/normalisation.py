@@ -72,7 +72,12 @@ def normalise_column(texts: pl.Series) -> NormalisedText:
     Only rows that hold a suspicious character reach Python, so clean text costs a few passes of Rust.
     """
     texts = texts.cast(pl.String)
-    steps = (texts, without_html := _strip_html(texts), mended := _mend_mojibake(without_html), _strip_control(mended))
+    steps = (
+        texts,
+        without_html := _strip_html(texts),
+        repaired := _repair_mojibake(without_html),
+        _strip_control(repaired),
+    )
     changed = {
         name: (before != after).fill_null(False) for name, before, after in zip(CHANGES, steps, steps[1:], strict=False)
     }
@@ -125,9 +130,9 @@ def _unescape(text: str) -> str:
     )
 
 
-def _mend_mojibake(texts: pl.Series) -> pl.Series:
+def _repair_mojibake(texts: pl.Series) -> pl.Series:
     """Undo text that was read in the wrong encoding."""
-    return _apply(texts, texts.str.contains(r"[^\x00-\x7f]"), _mend)
+    return _apply(texts, texts.str.contains(r"[^\x00-\x7f]"), _repair)
 
 
 def _strip_control(texts: pl.Series) -> pl.Series:
@@ -147,13 +152,13 @@ def _put(texts: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
     return texts.clone().scatter(where.arg_true(), new)  # scatter writes in place
 
 
-def _mend(text: str) -> str:
+def _repair(text: str) -> str:
     """Undo one wrong encoding: by ftfy, then the two wrong encodings of Chinese text that ftfy does not cover."""
-    mended = ftfy.fix_encoding(text)
-    return mended if mended != text else next(_mend_chinese(text), text)
+    repaired = ftfy.fix_encoding(text)
+    return repaired if repaired != text else next(_repair_chinese(text), text)
 
 
-def _mend_chinese(text: str) -> Iterator[str]:
+def _repair_chinese(text: str) -> Iterator[str]:
     """Yield the text as it was before UTF-8 was read as GBK, or GBK as Latin-1.
 
     Genuine text can rarely be decoded this way, and a result counts only if it is common Chinese.
@@ -162,16 +167,16 @@ def _mend_chinese(text: str) -> Iterator[str]:
         if wrong == "latin-1" and sum(c > "\x7f" for c in text) < 0.6 * len(text):
             continue  # Western text with accents
         try:
-            mended = text.encode(wrong).decode(right)
+            repaired = text.encode(wrong).decode(right)
         except UnicodeError:
             continue
-        foreign = [character for character in mended if character > "\x7f"]
-        if len(foreign) >= 2 and sum(map(_is_common_chinese, foreign)) >= 0.9 * len(foreign):
-            yield mended
+        non_ascii = [character for character in repaired if character > "\x7f"]
+        if len(non_ascii) >= 2 and sum(map(_is_common_chinese, non_ascii)) >= 0.9 * len(non_ascii):
+            yield repaired
 
 
 def _is_common_chinese(character: str) -> bool:
-    """Tell whether it is one of the 3,755 frequent characters of GB 2312 (first level), or full-width punctuation."""
+    """Return whether it is one of the 3,755 frequent characters of GB 2312 (first level), or full-width punctuation."""
     code = character.encode("gb2312", "replace")
     return len(code) == 2 and (0xB0 <= code[0] <= 0xD7 or code[0] in {0xA1, 0xA3})
 

@@ -99,5 +99,5 @@ def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int
         for text, ids in shared.head(MAX_EXAMPLES).iter_rows():
             some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
             examples.append(message("items {ids}, {column}: {text}", ids=some, column=name, text=repr(text[:60])))
-    advice = message("items with equal text cannot be told apart by it: check that they are different items")
+    advice = message("these items have equal texts: check that they are different items")
     return make_findings("text.duplicate", count, total, "kept", examples=examples, advice=advice)

@@ -49,7 +49,7 @@ def read_amazon_reviews(config: DataConfig) -> Dataset:
         user_id="user_id",
         item_id="parent_asin",
         value="rating",
-        at=pl.col("timestamp").cast(pl.Datetime("ms")),  # the layout says milliseconds: nothing to guess
+        at=pl.col("timestamp").cast(pl.Datetime("ms")),  # the layout defines milliseconds
         text=pl.when(words != "").then(words),
     )
     settings = config.with_defaults(

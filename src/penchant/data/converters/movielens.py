@@ -62,7 +62,7 @@ def read_movielens(config: DataConfig) -> Dataset:
 def read_movielens_mm(config: DataConfig) -> Dataset:
     """Read MovieLens-1M beside plots, credits, posters and written descriptions.
 
-    Ratings of 4 and 5 are taken unless `min_value` says otherwise: only they all have a time. The descriptions were written by
+    Ratings of 4 and 5 are taken unless `min_value` is set: only they all have a time. The descriptions were written by
     a language model and may carry outside knowledge, so they are a text column of their own.
     """
     folder = config.path

@@ -81,7 +81,7 @@ def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
         )
     if leaks.same_rows:
         yield DataWarning(
-            0.9, f"{leaks.same_rows:,} events stand in two parts of the split.", "drop duplicate events first"
+            0.9, f"{leaks.same_rows:,} events are in two parts of the split.", "drop duplicate events first"
         )
 
 

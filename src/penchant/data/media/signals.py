@@ -140,7 +140,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
 
 
 def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
-    """Return seconds since 1970 for dates and for large numbers, else seconds as they stand."""
+    """Return seconds since 1970 for dates and for large numbers, else seconds unchanged."""
     values = raw.table[column]
     numbers = values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() or values.dtype == pl.String else None
     if numbers is not None and 2 * numbers.count() >= max(1, values.count()) and float(numbers.max() or 0) < 1e8:  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def _gaps(stream: Stream) -> list[Finding]:
         return []
     gaps = steps > LONG_STEP * float(np.median(steps))
     advice = message(
-        "pauses over {times} times the usual step; the encoder's max_gap_seconds says which are filled",
+        "pauses over {times} times the usual step; the encoder's max_gap_seconds decides which are filled",
         times=f"{LONG_STEP:g}",
     )
     return make_findings("signal.gap", int(gaps.sum()), len(steps), "kept", advice=advice)

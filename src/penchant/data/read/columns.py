@@ -59,7 +59,7 @@ def rename(raw: RawTable, mapping: Mapping[str, str], required: tuple[str, ...],
             raise DataError(
                 f"There is no column {name!r}.",
                 where=raw.name,
-                fix=f'say which column holds it: [{setting}] {name} = "...". {nearest(name, raw.table.columns)}',
+                fix=f'name the column that holds it: [{setting}] {name} = "...". {nearest(name, raw.table.columns)}',
             )
     return raw.having(table)
 

@@ -284,7 +284,9 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
             1,
             "kept",
             examples=(message("user {id}", id=repr(events["user_id"][0])),),
-            advice=message("with one user there is nobody to learn from; map the column that tells users apart"),
+            advice=message(
+                "with one user there are no other users to learn from; map the column that tells users apart"
+            ),
             severity="warning",
         )
     known = events["at"].drop_nulls()

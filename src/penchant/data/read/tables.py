@@ -230,7 +230,7 @@ def _ragged(raw: bytes, separator: str, quote: str | None, path: Path) -> DataEr
 
 
 def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
-    """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and say which where it was not UTF-8."""
+    """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and a finding where it was not UTF-8."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16").encode(), (_encoding_finding("UTF-16", "", path),)
     if b"\0" in raw[:BLOCK]:
@@ -250,7 +250,7 @@ def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
 
 
 def _from_other(raw: bytes) -> tuple[str, str]:
-    """Tell GB 18030 from Latin-1: Chinese bytes above 127 come in pairs, accented letters stand alone."""
+    """Decode GB 18030 or Latin-1: Chinese bytes above 127 come in pairs, accented letters stand alone."""
     high = np.frombuffer(raw, np.uint8) >= 128
     beside = high.copy()
     beside[1:] &= high[:-1]

@@ -25,8 +25,8 @@ class TimeTies:
     Attributes:
         untimed: Share of events without a time.
         last_two: Share of users (of those with two timed events) whose last two events share a time.
-        file_order: Share of users (of those with five events) whose rows stand in ascending order of item id: to break
-            ties by file order would then tell what comes last.
+        file_order: Share of users (of those with five events) whose rows are in ascending order of item id: breaking
+            ties by file order would then reveal what comes last.
     """
 
     untimed: float
@@ -58,7 +58,7 @@ class LeakageReport:
     Attributes:
         early: Share of test events before the end of training, where the kind of split promises that there is none: before
             the same user's ("user_time", "last_out") or all users' ("global_time").
-        ahead: Share of test events before anyone's last training event: later choices of other users are then known. Usual for
+        ahead: Share of test events before the last training event of all users: later choices of other users are then known. Usual for
             every split but "global_time", and it flatters every model.
         same_rows: Events (user, item, time, kind) in train or validation and again in test.
         same_pairs: Test events whose user and item were together before.

@@ -174,7 +174,7 @@ def _absent(samples: Samples, part: str, labels: np.ndarray, rows: np.ndarray) -
     absent = [name for number, name in enumerate(samples.classes) if number not in set(labels[rows].tolist())]
     advice = (
         message(
-            "classes without a sample in {part}: their figures there say nothing; bring more of them",
+            "classes without a sample in {part}: they are not measured there; bring more of them",
             part=part,
         )
         if absent
