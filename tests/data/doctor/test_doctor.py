@@ -125,7 +125,7 @@ def test_examine_events_out_of_order(kind: str, test: list[tuple], early: float,
     diagnosis = examine(shop(table), split)
     assert diagnosis.leaks is not None
     assert (diagnosis.leaks.early, diagnosis.leaks.ahead) == (early, ahead)
-    assert (early > 0) == any("this split promises" in concern.what for concern in diagnosis.concerns)
+    assert (early > 0) == any("this split excludes" in concern.what for concern in diagnosis.concerns)
 
 
 def test_examine_rows_in_two_parts_are_counted() -> None:

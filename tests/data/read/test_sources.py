@@ -151,7 +151,7 @@ def test_datetimes_with_and_without_zone_become_utc() -> None:
 def test_sequence_numbers_are_told_apart_from_times() -> None:
     note = finding(events(at=[1, 2, 3]), "events.time_unit")
     assert note.severity == "warning"
-    assert "places in a sequence" in note.advice
+    assert "positions in a sequence" in note.advice
 
 
 def test_missing_times_are_allowed() -> None:
