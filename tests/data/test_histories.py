@@ -56,7 +56,7 @@ def test_kinds_weigh_what_the_settings_say(caplog: pytest.LogCaptureFixture) -> 
             found = build_histories(table, ITEMS, HistoriesConfig(kinds={"Cart": 3.0}))
     assert found.weight.tolist() == [1.0, -1.0, 0.5, 1.0, 3.0]
     assert [r.getMessage() for r in caplog.records] == [
-        "Events of kind 'wave' weigh 1 each; say what they mean in [histories] kinds."
+        "Events of kind 'wave' weigh 1 each; set their weights in [histories] kinds."
     ]
 
 

@@ -125,7 +125,7 @@ def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="The vectors cannot be stored") as caught:
         VectorCache(place, "test")
     assert caught.value.where == str(place / "vectors_test")
-    assert "free some space, or set `cache` to a folder you may write to" in caught.value.fix
+    assert "free some space, or set `cache` to a writable folder" in caught.value.fix
 
 
 FULL = """

@@ -57,7 +57,7 @@ def test_words_in_pictures_join_the_text_and_are_read_once(tmp_path: Path, monke
     assert counts == {"ocr.read": (1, 3), "ocr.failed": (1, 3)}
     assert "broken.png" in found.findings[1].examples[0]
     read: list[int] = []
-    monkeypatch.setattr(ocr.OcrReader, "read", lambda *_: read.append(1) or "")
+    monkeypatch.setattr(ocr.OcrReader, "extract", lambda *_: read.append(1) or "")
     again = read_samples_pictures(given, OcrConfig(), MediaLimits(), cache=tmp_path / "cache")
     assert again.table.equals(found.table)
     assert not read
@@ -78,7 +78,7 @@ def test_chinese_and_english_are_read_in_one_picture(tmp_path: Path) -> None:
 
 
 def test_items_get_the_words_of_their_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ocr.OcrReader, "read", lambda *_: "sale")
+    monkeypatch.setattr(ocr.OcrReader, "extract", lambda *_: "sale")
     given = samples(tmp_path)
     events = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "at": pl.Datetime("us", "UTC")})
     dataset = Dataset(given.catalog(), Interactions(events))

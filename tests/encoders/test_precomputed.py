@@ -90,7 +90,7 @@ def test_absent_file_is_named(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ({"id": ["a"], "vector": [[1.0]]}, "There is no item_id and list column, only id, vector"),
-        ({"item_id": ["a", "a"], "vector": [[1.0], [2.0]]}, "The id 'a' stands more than once"),
+        ({"item_id": ["a", "a"], "vector": [[1.0], [2.0]]}, "The id 'a' occurs more than once"),
         ({"item_id": ["A", "B"], "vector": [[1.0], [2.0]]}, "None of its 2 ids is in the catalog; it begins with 'A'"),
         ({"item_id": ["a", "b", "c"], "vector": [[1.0], [2.0], [1.0, 2.0]]}, "item 'c' has 2 numbers, others 1"),
         ({"item_id": ["a", "b"], "vector": [[1.0, None], [2.0, 3.0]]}, "item 'a' holds NaN"),

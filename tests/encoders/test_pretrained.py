@@ -58,7 +58,7 @@ def test_model_with_missing_weights_is_refused(classifier: Path) -> None:
     save_file(kept, classifier / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EncoderError, match=r"lacks [0-9]+ of its weights, first") as caught:
         image_encoder(classifier).load()
-    assert "random weights would say nothing" in caught.value.fix
+    assert "random weights would carry no information" in caught.value.fix
 
 
 def test_same_files_in_another_folder_are_the_same_model(classifier: Path, tmp_path: Path) -> None:

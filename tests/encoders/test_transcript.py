@@ -14,7 +14,7 @@ import soundfile
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.core.schema import Catalog, Samples
 from penchant.data.media import MediaLimits
-from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, listen, transcribe
+from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, transcribe, transcribe_catalog
 
 RATE = 16_000
 SPOKEN = "The room was lovely and the staff were very friendly"
@@ -52,12 +52,12 @@ def test_what_is_said_joins_the_words(tmp_path: Path) -> None:
     assert found.text_columns == ("transcript",)
     assert found.table["transcript"].to_list() == [f"{SPOKEN}.", None, None, None, None]
     counts = {finding.check: finding.count for finding in found.findings}
-    assert counts == {"transcript.heard": 1, "transcript.nothing": 2, "transcript.failed": 1}
+    assert counts == {"transcript.text": 1, "transcript.nothing": 2, "transcript.failed": 1}
     assert "broken.wav" in found.findings[2].examples[0]
 
 
 @speaks
-def test_a_sound_is_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_is_transcribed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     say("Nothing worked at all", tmp_path / "a.wav")
     shutil.copy(tmp_path / "a.wav", tmp_path / "b.wav")
     catalog = Catalog(
@@ -66,16 +66,20 @@ def test_a_sound_is_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         media_root=tmp_path,
     )
     times = 0
-    hear = SpeechRecogniser.hear
+    extract = SpeechRecogniser.extract
 
     def counted(self: SpeechRecogniser, samples: np.ndarray) -> str:
         nonlocal times
         times += 1
-        return hear(self, samples)
+        return extract(self, samples)
 
-    monkeypatch.setattr(SpeechRecogniser, "hear", counted)
-    first, _ = listen(catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
-    again, _ = listen(catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache")
+    monkeypatch.setattr(SpeechRecogniser, "extract", counted)
+    first, _ = transcribe_catalog(
+        catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache"
+    )
+    again, _ = transcribe_catalog(
+        catalog, SpeechRecogniser(TranscriptConfig()), MediaLimits(), cache=tmp_path / "cache"
+    )
     assert first == again
     assert first[0] == first[1]
     assert times == 1

@@ -51,7 +51,7 @@ def test_word2vec_reads_chinese_words() -> None:
 
 
 def test_training_names_what_is_missing() -> None:
-    with pytest.raises(EncoderError, match="None of the words stands 2 times"):
+    with pytest.raises(EncoderError, match="No word occurs 2 times"):
         train_words([["one"], ["two"]], TrainingConfig())
 
 

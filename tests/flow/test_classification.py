@@ -180,10 +180,10 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     assert "ngrams" in caught.value.fix
     with pytest.raises(ConfigError, match="There is no setting 'strenght'"):
         run(config(tmp_path, classifiers={"words": {"model": "ngrams", "strenght": 1}}))
-    with pytest.raises(ConfigError, match="It does not say which classifier it is"):
+    with pytest.raises(ConfigError, match="The table does not name its classifier"):
         run(config(tmp_path, classifiers={"words": {}}))
     pl.DataFrame({"text": ["all the same mood"] * 9, "label": ["glad"] * 9}).write_csv(tmp_path / "samples.csv")
-    with pytest.raises(DataError, match="nothing to tell apart"):
+    with pytest.raises(DataError, match="at least 2 are needed"):
         run(config(tmp_path))
 
 

@@ -114,7 +114,7 @@ def test_written_batch_by_batch_is_the_same(parrot: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("columns", [["title"], ["title", "genres"]])
 def test_title_without_words_is_never_asked_about(parrot: Path, tmp_path: Path, columns: list[str]) -> None:
-    with pytest.raises(ConfigError, match="would be asked about title"):
+    with pytest.raises(ConfigError, match="would read title"):
         describe(dataset(), settings(parrot, columns=columns), cache=tmp_path)
 
 
@@ -143,7 +143,7 @@ def test_no_settings_change_nothing(tmp_path: Path) -> None:
     [
         ({"columns": ["plots"]}, "There is no item column 'plots'"),
         ({"into": "plot"}, "The items have a column 'plot' already"),
-        ({"prompt": "Describe it."}, "The prompt has no place for the item's content"),
+        ({"prompt": "Describe it."}, "The prompt has no placeholder for the item's content"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(

@@ -26,7 +26,7 @@ from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.ocr import OcrConfig, OcrReader, read_pictures
-from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, listen
+from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, transcribe_catalog
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ClassifierInputs:
         unread = none_unread(table.height)
         sounds = self._files(table, "audio", root, columns)
         if self.transcript is not None and sounds is not None:
-            heard, noticed = listen(sounds, self._listener, self.limits, cache=None)
+            heard, noticed = transcribe_catalog(sounds, self._listener, self.limits, cache=None)
             unread = both(unread, why_wordless(sounds, "audio", heard, noticed, self.limits))
             table = self._joined(table, heard, self.transcript.into, columns)
         pictures = self._files(table, "image", root, columns)

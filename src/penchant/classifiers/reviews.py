@@ -20,7 +20,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
-from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, listen
+from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, transcribe_catalog
 
 ANY = "any"
 
@@ -87,7 +87,7 @@ def _words(
         return written.alias("text"), []
     rows = events.select(pl.int_range(pl.len()).cast(pl.String).alias("item_id"), "audio")
     notes = Catalog(rows, media_columns={"audio": "audio"}, media_root=dataset.catalog.media_root)
-    heard, findings = listen(notes, SpeechRecogniser(config.transcript), limits, cache=cache)
+    heard, findings = transcribe_catalog(notes, SpeechRecogniser(config.transcript), limits, cache=cache)
     both = pl.DataFrame({"written": written, "heard": pl.Series(heard, dtype=pl.String)})
     joined = both.select(pl.concat_str("written", "heard", separator="\n", ignore_nulls=True).alias("text")).to_series()
     return joined.set(joined == "", None), [replace(f, check=f"reviews.{f.check}") for f in findings]

@@ -44,17 +44,14 @@ def fingerprint(*parts: Any) -> str:
 
 
 def content_hash(raw: bytes) -> str:
-    """Return 32 hex digits, equal for equal content: the key under which caches know it."""
+    """Return 32 hex digits, equal for equal content: the key of caches."""
     return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def checksum(path: Path) -> str:
-    """Return the BLAKE2b digest of a file, read one megabyte at a time."""
-    digest = hashlib.blake2b(digest_size=32)
+    """Return the BLAKE2b digest of a file, read in blocks."""
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
 def write_artifact(
@@ -106,7 +103,7 @@ def write_artifact(
 def copy_report(report: Path | None, result: Path) -> None:
     """Copy the files of a report into the folder `report` of a result; None copies nothing."""
     if report is not None:
-        (result / REPORT).mkdir()  # with the modes of the result; those of a temporary folder shut others out
+        (result / REPORT).mkdir()  # with the modes of the result; a temporary folder is closed to other accounts
         for file in sorted(report.iterdir()):
             shutil.copyfile(file, result / REPORT / file.name)
 
@@ -115,8 +112,8 @@ def _errno(error: Exception) -> int | None:
     """Return the errno of an error; safetensors and polars wrap it and keep it in the message text."""
     if isinstance(error, OSError):
         return error.errno
-    said = re.search(r"\(os error (\d+)\)", str(error))
-    return int(said.group(1)) if said else None
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return int(number.group(1)) if number else None
 
 
 def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:

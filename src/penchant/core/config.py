@@ -36,6 +36,12 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise _explain(error, cls, where) from None
 
+    def with_defaults(self, **defaults: Any) -> Self:
+        """Return settings in which these values replace the defaults of fields that were not set."""
+        return self.model_copy(
+            update={name: value for name, value in defaults.items() if name not in self.model_fields_set}
+        )
+
 
 SettingsT_co = TypeVar("SettingsT_co", bound=Settings, default=Settings, covariant=True)
 """The settings of a configurable class: `class EASE(ItemToItem[EaseConfig])` has `self.config: EaseConfig`."""
@@ -72,10 +78,10 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> Config
     if first["type"] == "missing":
         return ConfigError(f"The setting {path!r} is missing.", where=place, fix=f"add {path} = ...")
     message = first["msg"].rstrip(".")
-    wanted = message.removeprefix("Input should be ")
-    fix = "change the value" if wanted == message else f"set it to {wanted}"  # "a valid integer", "'a' or 'b'"
-    if wanted.startswith(("greater", "less")):
-        fix = f"set it to a value {wanted}"
+    expected = message.removeprefix("Input should be ")
+    fix = "change the value" if expected == message else f"set it to {expected}"  # "a valid integer", "'a' or 'b'"
+    if expected.startswith(("greater", "less")):
+        fix = f"set it to a value {expected}"
     return ConfigError(f"{path} = {first['input']!r} does not fit: {message}.", where=place, fix=fix)
 
 

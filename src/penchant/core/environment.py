@@ -1,6 +1,6 @@
-"""What a run was done with.
+"""Hardware, package versions and memory use of a run.
 
-In: nothing. Out: the machine and the versions that a report names, and the memory taken so far.
+In: nothing. Out: the machine and the versions that a report names, and the memory used so far.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ In: what is wrong, where, and how to fix it. Out: the same three lines in Python
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class PenchantError(Exception):
@@ -79,6 +81,18 @@ class MissingExtraError(PenchantError):
             where=f"the optional part penchant[{extra}]",
             fix=f"pip install 'penchant[{extra}]'",
         )
+
+
+def import_optional(package: str, extra: str) -> Any:
+    """Import a package that only an extra installs.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(package, extra) from error
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Sentences that a reader may want in another language.
+"""Translatable sentences.
 
 In: an English source string with named placeholders, and their values. Out: a `Message`: the finished English text, which logs, errors and
 JSON use as it is, and from which a page makes the same sentence in the reader's language.
@@ -21,7 +21,7 @@ LANGUAGES = {"en": "en", "zh": "zh-CN"}
 
 
 class Message(str):
-    """The finished English text, with what it was made of.
+    """The finished English text, with its source string and values.
 
     Args:
         msgid: English, with placeholders like `{count}`; the key of the catalogs.
@@ -57,7 +57,7 @@ CHANNELS = {
     "signal": message("signal"),
     "attribute": message("attributes"),
 }
-"""What to call the modalities; a channel of another name keeps it."""
+"""Display names of the modalities; a channel of another name keeps it."""
 
 
 def channel_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ def channel_names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def packed(text: str) -> str:
-    """Return a message as JSON that `unpacked` reads, to store it with what it is made of; other text as it is."""
+    """Return a message as JSON with its source string and values, for `unpacked`; other text as it is."""
     return json.dumps(_plain(text), ensure_ascii=False) if isinstance(text, Message) else text
 
 
 def unpacked(text: str) -> str:
-    """Return the message that was packed; text that was none stays as it is."""
+    """Return the message that was packed; other text stays as it is."""
     return _rebuilt(json.loads(text)) if text.startswith('{"msgid": ') else text
 
 
@@ -88,7 +88,7 @@ def _rebuilt(value: Any) -> Any:
 
 
 class Translator:
-    """Says messages in one language.
+    """Renders messages in one language.
 
     Args:
         language: A key of `LANGUAGES`.
@@ -113,15 +113,16 @@ class Translator:
             values: Of the source string's placeholders.
         """
         msgid, values = (text.msgid, {**text.values, **values}) if isinstance(text, Message) else (text, values)
-        said = _catalog(self.language).gettext(msgid) if msgid else ""
-        return said.format(**{name: self._shown(value) for name, value in values.items()}) if values else said
+        translated = _catalog(self.language).gettext(msgid) if msgid else ""
+        shown = {name: self._shown(value) for name, value in values.items()}
+        return translated.format(**shown) if values else translated
 
     def said(self, text: str) -> str:
         """Return a message in this language; a text that is no message (a name, a value of the data) stays as it is."""
         return self(text) if isinstance(text, Message) else text
 
     def channel(self, name: str) -> str:
-        """Return what to call a modality; another channel keeps its name."""
+        """Return the display name of a modality; another channel keeps its name."""
         return self(CHANNELS[name]) if name in CHANNELS else name
 
     def _shown(self, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Answers as a notebook shows them.
+"""Tables for notebooks.
 
 In: a caption and rows of values. Out: an HTML table for `_repr_html_`, all text escaped.
 """

@@ -16,7 +16,7 @@ from penchant.core.errors import ConfigError, MissingExtraError, nearest
 
 
 class Table:
-    """What one package offers by name; other packages add names through an entry point.
+    """Classes or functions of one package by name; other packages add names through an entry point.
 
     A name belongs to one package: a name that is built in, or that two installed packages offer, is refused rather than guessed.
 
@@ -74,10 +74,10 @@ class Table:
                 where=_place(points[-1]),
                 fix=f"rename it in {owners[-1]}, or uninstall that package",
             )
-        found = self._import(points[0])
-        for problem, fix in self._problems(found):
+        entry = self._import(points[0])
+        for problem, fix in self._problems(entry):
             raise ConfigError(f"The {self.kind} {name!r} {problem}.", where=_place(points[0]), fix=fix)
-        return found
+        return entry
 
     def make(self, name: str, table: Mapping[str, Any], *, where: str) -> Any:
         """Return an unfitted object from a TOML table: `model` names its class, the rest are its settings.
@@ -96,7 +96,7 @@ class Table:
         known = self.names()
         if model is None:
             fix = f"add model = one of {', '.join(known)}"
-            raise ConfigError(f"It does not say which {self.kind} it is.", where=where, fix=fix)
+            raise ConfigError(f"The table does not name its {self.kind}.", where=where, fix=fix)
         if model not in known:
             fix = nearest(str(model), known)
             raise ConfigError(f"There is no {self.kind} {model!r}.", where=f"{where}.model", fix=fix)
@@ -118,24 +118,24 @@ class Table:
                 fix=f"update or uninstall {_owner(point)}, or leave {point.name!r} out of the settings",
             ) from error
 
-    def _problems(self, found: Any) -> Iterator[tuple[str, str]]:
-        """Yield what keeps an entry from being used, and the fix."""
-        shown = f"class {found.__qualname__}" if isinstance(found, type) else f"{type(found).__name__} {found!r}"[:60]
+    def _problems(self, entry: Any) -> Iterator[tuple[str, str]]:
+        """Yield each violation of the table's contract, and its fix."""
+        shown = f"class {entry.__qualname__}" if isinstance(entry, type) else f"{type(entry).__name__} {entry!r}"[:60]
         if self._base is None:
             call = f"f({', '.join(self._arguments)})"
-            if isinstance(found, type) or not callable(found):
+            if isinstance(entry, type) or not callable(entry):
                 yield f"is the {shown}, not a function", f"name a function {call} in the entry point"
                 return
             try:
-                inspect.signature(found).bind(*self._arguments)
+                inspect.signature(entry).bind(*self._arguments)
             except TypeError as error:
                 yield f"cannot be called as {call}: {error}", f"give it the signature {call}"
             return
         module, _, attribute = self._base.partition(":")
         base = getattr(import_module(module), attribute)
-        if not (isinstance(found, type) and issubclass(found, base)):
+        if not (isinstance(entry, type) and issubclass(entry, base)):
             yield f"is the {shown}, not a subclass of {attribute}", f"derive it from {module}.{attribute}"
-        elif missing := sorted(getattr(found, "__abstractmethods__", ())):
+        elif missing := sorted(getattr(entry, "__abstractmethods__", ())):
             yield f"lacks {', '.join(missing)}", f"implement what {module}.{attribute} declares"
 
 

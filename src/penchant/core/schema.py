@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,8 @@ from penchant.core.errors import DataError
 
 MAX_ID = 256
 """Longest user, item or event id, in characters."""
+MAX_EXAMPLES = 5
+"""Examples of one finding."""
 INTERACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "user_id": pl.String,
     "item_id": pl.String,
@@ -74,7 +77,7 @@ class Catalog:
 
     def categories(self) -> dict[str, pl.DataFrame]:
         """Return the categorical attributes: column to a table of `row` (item_index) and `value`, one row for each value of a list."""
-        found = {}
+        tables = {}
         for column in self.attribute_columns:
             dtype = self.table[column].dtype
             if dtype.is_numeric() or dtype.is_temporal():
@@ -82,8 +85,8 @@ class Catalog:
             table = self.table.select(row=pl.int_range(pl.len()), value=column)
             if isinstance(dtype, pl.List):
                 table = table.explode("value")
-            found[column] = table.with_columns(pl.col("value").cast(pl.String)).drop_nulls()
-        return found
+            tables[column] = table.with_columns(pl.col("value").cast(pl.String)).drop_nulls()
+        return tables
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ class Vocabulary:
         self._series = pl.Series("id", self.ids, dtype=pl.String)
         self._index = {key: number for number, key in enumerate(self.ids)}
         if len(self._index) != len(self.ids):
-            twice = self._series.filter(self._series.is_duplicated())[0]
+            repeated = self._series.filter(self._series.is_duplicated())[0]
             raise DataError(
-                f"The id {twice!r} occurs more than once.", where="a table of ids", fix="keep one row for each id"
+                f"The id {repeated!r} occurs more than once.", where="a table of ids", fix="keep one row for each id"
             )
 
     def __len__(self) -> int:
@@ -142,8 +145,8 @@ class Vocabulary:
     def indices(self, keys: pl.Series) -> Int64[np.ndarray, " rows"]:
         """Return row numbers of many ids, -1 for an unknown one."""
         table = pl.DataFrame({"id": self._series, "row": np.arange(len(self.ids), dtype=np.int64)})
-        found = pl.DataFrame({"id": keys.cast(pl.String)}).join(table, on="id", how="left", maintain_order="left")
-        return found["row"].fill_null(-1).to_numpy()
+        rows = pl.DataFrame({"id": keys.cast(pl.String)}).join(table, on="id", how="left", maintain_order="left")
+        return rows["row"].fill_null(-1).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -230,8 +233,8 @@ class Histories:
     @classmethod
     def empty(cls, num_items: int, user_id: str = "") -> Histories:
         """Return one user with an empty history."""
-        none = np.zeros(0, np.int64)
-        return cls([user_id], np.zeros(2, np.int64), none.astype(np.int32), none, none.astype(np.float32), num_items)
+        empty = np.zeros(0, np.int64)
+        return cls.of_one(user_id, empty.astype(np.int32), empty, empty.astype(np.float32), num_items)
 
     @classmethod
     def of_one(cls, user_id: str, item_index: np.ndarray, at: np.ndarray, weight: np.ndarray, num_items: int) -> Self:
@@ -353,6 +356,22 @@ class Finding:
     examples: tuple[str, ...] = ()
     advice: str = ""
     severity: str = "info"
+
+
+def make_findings(
+    check: str,
+    count: int,
+    total: int,
+    action: str,
+    *,
+    examples: Iterable[str] = (),
+    advice: str,
+    severity: str = "info",
+) -> list[Finding]:
+    """Return one finding with at most `MAX_EXAMPLES` examples, or none where `count` is 0."""
+    if not count:
+        return []
+    return [Finding(check, count, total, action, tuple(islice(examples, MAX_EXAMPLES)), advice, severity)]
 
 
 @dataclass(frozen=True)

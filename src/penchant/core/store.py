@@ -31,11 +31,11 @@ class ParquetStore:
     """One folder for rows of one origin; safe for several processes at once.
 
     A file is written beside its place and renamed, so it is there whole or not at all. Each row carries a CRC-32 of its cells.
-    Nothing in here is precious: what is damaged is left out, and computed again.
+    Every row can be computed again: damaged ones are left out.
 
     Args:
         folder: Of this store alone; made if it is missing.
-        noun: What the rows are, for messages.
+        noun: Plural noun for the rows, for messages.
 
     Raises:
         ArtifactError: The folder cannot be made.
@@ -51,24 +51,24 @@ class ParquetStore:
             raise self._unwritable(error) from error
 
     def read(self) -> Iterator[pa.Table]:
-        """Yield all unharmed rows, oldest first and at most `ROWS` at a time; one written twice comes twice."""
+        """Yield all intact rows, oldest first and at most `ROWS` at a time; one written twice comes twice."""
         read: set[Path] = set()
-        harmed: list[Path] = []
+        damaged: list[Path] = []
         while files := [path for path in self._files() if path not in read]:
             for path in files:
                 read.add(path)
                 try:
-                    yield from self._scan(path, harmed)
+                    yield from self._scan(path, damaged)
                 except FileNotFoundError:  # another process has joined it with others: the new file comes next
                     continue
-        for path in harmed:
+        for path in damaged:
             self._join([path])
 
     def append(self, rows: pa.Table) -> None:
         """Store one batch.
 
         Raises:
-            ArtifactError: The disk is full or the folder was closed to us.
+            ArtifactError: The disk is full, or the folder is not writable.
         """
         if rows.num_rows == 0:
             return
@@ -91,8 +91,8 @@ class ParquetStore:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.parquet"))
 
-    def _scan(self, path: Path, harmed: list[Path] | None = None) -> Iterator[pa.Table]:
-        """Yield the unharmed rows of a file; where `harmed` is given, say what was harmed and add the file to it."""
+    def _scan(self, path: Path, damaged: list[Path] | None = None) -> Iterator[pa.Table]:
+        """Yield the intact rows of a file; where `damaged` is given, log any damage and add the file to it."""
         num_bad, damage = 0, ""
         try:
             with path.open("rb") as opened, pq.ParquetFile(opened) as file:
@@ -106,9 +106,9 @@ class ParquetStore:
             raise
         except (pa.ArrowException, OSError, KeyError) as error:
             damage = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        if harmed is None or not (num_bad or damage):
+        if damaged is None or not (num_bad or damage):
             return
-        harmed.append(path)
+        damaged.append(path)
         if damage:
             logger.warning("%s is damaged (%s); its %s are computed again.", path, damage, self._noun)
         if num_bad:
@@ -117,7 +117,7 @@ class ParquetStore:
             )
 
     def _join(self, paths: Sequence[Path]) -> None:
-        """Put one file with the unharmed rows in the place of these; where another process was first, do nothing."""
+        """Replace these files by one with their intact rows; where another process was first, do nothing."""
         try:
             self._write(self._newest(paths), paths[-1].name.partition("-")[0])
         except FileNotFoundError:
@@ -135,7 +135,7 @@ class ParquetStore:
                 seen.update(keys)
 
     def _write(self, batches: Iterable[pa.Table], age: str) -> None:
-        """Write one file; its name says how old the newest of its rows are."""
+        """Write one file; its name holds the time of the newest rows."""
         name = f"{age}-{uuid4().hex}"
         staging = self._folder / f"{name}.tmp"
         writer: pq.ParquetWriter | None = None
@@ -164,7 +164,7 @@ class ParquetStore:
         return ArtifactError(
             f"The {self._noun} cannot be stored: {(str(error).splitlines() or [type(error).__name__])[0][:120]}.",
             where=str(self._folder),
-            fix="free some space, or set `cache` to a folder you may write to; run again, and finished batches are kept",
+            fix="free some space, or set `cache` to a writable folder; run again, and finished batches are kept",
         )
 
 
@@ -176,7 +176,7 @@ def _num_rows(path: Path) -> int:
 
 
 def _checks(rows: pa.Table) -> np.ndarray:
-    """Return the CRC-32 of each row's cells, so that a flipped byte never goes unseen."""
+    """Return the CRC-32 of each row's cells, so that a changed byte is detected."""
     checks = [0] * rows.num_rows
     for column in rows.columns:
         if pa.types.is_fixed_size_list(column.type):

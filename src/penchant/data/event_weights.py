@@ -1,4 +1,4 @@
-"""What an event weighs, by its kind, its value and its mood.
+"""Event weights by kind, value and mood.
 
 In: events and the `[histories]` settings. Out: one weight for each event; negative means dislike, 0 leaves the event out.
 """
@@ -42,13 +42,13 @@ class HistoriesConfig(Settings):
     full_value: float = Field(5.0, gt=0)
     """Value that weighs in full, for `values`."""
     unhappy: float = -1.0
-    """Weight of an event whose words, or whose voice note, are unhappy, whatever its kind says; needs [reviews]."""
+    """Weight of an event whose text or voice note is unhappy, for every kind; needs [reviews]."""
     max_events: int | None = Field(None, ge=1)
     """Most recent events kept for each user; None keeps all."""
 
 
 def kind_weights(config: HistoriesConfig) -> dict[str, float]:
-    """Return the weight of each kind by its name in lower case; a kind that is not named weighs 1."""
+    """Return the weight of each kind by its name in lower case; any other kind weighs 1."""
     return {**KIND_WEIGHTS, **{kind.strip().lower(): weight for kind, weight in config.kinds.items()}}
 
 
@@ -64,7 +64,7 @@ def event_weights(
         by_kind: Weight of the event's kind.
         value: NaN for an event without one, which then weighs in full.
         is_unhappy: Whether its mood is unhappy.
-        config: Whether values count, and what an unhappy event weighs.
+        config: Whether values count, and the weight of an unhappy event.
     """
     share = np.clip(value / np.float32(config.full_value), 0, 1)
     weight = by_kind * np.where(np.isnan(share), np.float32(1), share) if config.values else by_kind
@@ -76,7 +76,7 @@ def table_weights(table: pl.DataFrame, config: HistoriesConfig) -> Float32[np.nd
     weights = kind_weights(config)
     unknown = sorted(set(table["kind"].unique().drop_nulls()) - set(weights))
     if unknown:
-        _tell_unknown(tuple(unknown))
+        _log_unknown_kinds(tuple(unknown))
     by_kind = table["kind"].replace_strict(weights, default=1.0, return_dtype=pl.Float32)
     is_unhappy = (table["mood"] == "unhappy").fill_null(False).to_numpy() if "mood" in table.columns else False
     value = table["value"].to_numpy()
@@ -84,8 +84,8 @@ def table_weights(table: pl.DataFrame, config: HistoriesConfig) -> Float32[np.nd
 
 
 @lru_cache
-def _tell_unknown(kinds: tuple[str, ...]) -> None:
+def _log_unknown_kinds(kinds: tuple[str, ...]) -> None:
     """Log unknown kinds once, although histories are built many times."""
     logger.warning(
-        "Events of kind %s weigh 1 each; say what they mean in [histories] kinds.", ", ".join(map(repr, kinds))
+        "Events of kind %s weigh 1 each; set their weights in [histories] kinds.", ", ".join(map(repr, kinds))
     )

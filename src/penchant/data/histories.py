@@ -6,7 +6,7 @@ The run builds histories from a table (`build_histories`), the service appends t
 history for the same events:
 
 - Identity: of several events with equal user, item, time and kind, the last one counts (data/clean/events.py drops the others).
-- Weight: the weight of the event's kind, times its value where [histories] values asks for it; an unhappy mood replaces both.
+- Weight: the weight of the event's kind, times its value where [histories] values is set; an unhappy mood replaces both.
 - Order: time; then `tie_breaker`, a seeded hash of user, item and time; then kind.
 - Left out: events of unknown items and of weight 0. `max_events` then keeps the most recent ones.
 """
@@ -36,14 +36,14 @@ def build_histories(
 ) -> Histories:
     """Return one row for each user, events in time; ties in time, and events without a time, in seeded random order.
 
-    Events without a time count as the oldest, with `at` 0. Of test events, the same function makes the truth.
+    Events without a time count as the oldest, with `at` 0. The truth is built from test events by the same function.
 
     Args:
         interactions: Events; those of unknown items, and of kinds that weigh 0, are left out.
         items: The catalog's ids.
-        config: Weights of kinds.
-        users: Which users, in which order, those without events included; None takes everyone there is, sorted.
-        seed: Decides ties.
+        config: Event weights.
+        users: Users in the order of the result, those without events included; None takes all users, sorted.
+        seed: Of the order of ties.
     """
     weight = pl.Series("weight", table_weights(interactions.table, config))
     table = interactions.table.select("user_id", "kind", "value", "at", weight, tie_breaker(seed).alias("tie"))
@@ -70,10 +70,10 @@ class Event:
     """One interaction.
 
     Attributes:
-        user_id: Who.
-        item_id: With what.
+        user_id: User.
+        item_id: Item.
         kind: view, like, purchase, ...
-        at: When, microseconds since 1970, UTC.
+        at: Time, microseconds since 1970, UTC.
         value: A rating, a price, seconds; None where there is none.
         key: Idempotency key: the store keeps one event of a user for each key; None stores it anyway.
     """
@@ -89,7 +89,7 @@ class Event:
 def add_events(
     history: Histories, events: Sequence[Event], items: Vocabulary, config: HistoriesConfig, *, seed: int = 0
 ) -> Histories:
-    """Return one user's history with events added: what `build_histories` makes of all of them in one table.
+    """Return one user's history with events added: equal to `build_histories` of all of them in one table.
 
     A history holds no kinds, so an event that was sent again is recognised by counting: of the events of one item at one instant, those of
     the history are kept unless `events` holds more of them, and then these replace them.
@@ -98,34 +98,34 @@ def add_events(
         history: Exactly one user, built with the same settings and seed.
         events: Events of this user in the order received.
         items: The catalog's ids.
-        config: Weights of kinds.
-        seed: Decides ties.
+        config: Event weights.
+        seed: Of the order of ties.
     """
-    known = [e for e in {(e.item_id, e.at, e.kind): e for e in events}.values() if e.item_id in items]
+    relevant = [e for e in {(e.item_id, e.at, e.kind): e for e in events}.values() if e.item_id in items]
     by_kind = kind_weights(config)
     weight = event_weights(
-        np.array([by_kind.get(e.kind.strip().lower(), 1.0) for e in known], np.float32),
-        np.array([np.nan if e.value is None else e.value for e in known], np.float32),
-        np.zeros(len(known), bool),  # an event that was sent carries no mood
+        np.array([by_kind.get(e.kind.strip().lower(), 1.0) for e in relevant], np.float32),
+        np.array([np.nan if e.value is None else e.value for e in relevant], np.float32),
+        np.zeros(len(relevant), bool),  # received events have no mood
         config,
     )
-    rows = [(items.index(e.item_id), e.at) for e in known]
-    sent = Counter(row for row, w in zip(rows, weight, strict=True) if w != 0)
-    held = list(zip(history.item_index.tolist(), history.at.tolist(), strict=True)) if sent else []
-    count = Counter(held)
-    replaced = {row for row in sent if sent[row] > count[row]}
+    rows = [(items.index(e.item_id), e.at) for e in relevant]
+    received = Counter(row for row, w in zip(rows, weight, strict=True) if w != 0)
+    in_history = list(zip(history.item_index.tolist(), history.at.tolist(), strict=True)) if received else []
+    count = Counter(in_history)
+    replaced = {row for row in received if received[row] > count[row]}
     if not replaced:
         return history
-    stays = np.array([n for n, row in enumerate(held) if row not in replaced], np.int64)
-    new = [n for n in range(len(known)) if weight[n] != 0 and rows[n] in replaced]
-    new.sort(key=lambda n: known[n].kind)
-    item_index = np.concatenate([history.item_index[stays], np.array([rows[n][0] for n in new], np.int32)])
-    at = np.concatenate([history.at[stays], np.array([rows[n][1] for n in new], np.int64)])
-    tie = _ties(history.user_ids[0], item_index, at, len(stays), items, seed)
+    kept = np.array([n for n, row in enumerate(in_history) if row not in replaced], np.int64)
+    new = [n for n in range(len(relevant)) if weight[n] != 0 and rows[n] in replaced]
+    new.sort(key=lambda n: relevant[n].kind)
+    item_index = np.concatenate([history.item_index[kept], np.array([rows[n][0] for n in new], np.int32)])
+    at = np.concatenate([history.at[kept], np.array([rows[n][1] for n in new], np.int64)])
+    tie = _ties(history.user_ids[0], item_index, at, len(kept), items, seed)
     order = np.lexsort((tie, at))  # stable, so that events of one item and instant stay in the order of their kinds
     if config.max_events is not None:
         order = order[-config.max_events :]
-    weights = np.concatenate([history.weight[stays], weight[new]])
+    weights = np.concatenate([history.weight[kept], weight[new]])
     return Histories.of_one(history.user_ids[0], item_index[order], at[order], weights[order], history.num_items)
 
 

@@ -1,4 +1,4 @@
-"""How ties in time are broken: at random, seeded, from the event's own content.
+"""Order of events with equal times: random, seeded, from the content of the event.
 
 In: a seed. Out: an expression over events, and the order in which a user's events are sorted.
 """
@@ -14,7 +14,7 @@ TIME_ORDER = ("at", "tie", "kind", "value")
 def tie_breaker(seed: int) -> pl.Expr:
     """Return a number for each event that depends on the event and the seed, never on its place in the file.
 
-    File order leaks: in MovieLens, events of one instant are sorted by item id. Another version of Polars may hash otherwise,
-    so the order is repeatable under the versions of the lock.
+    File order leaks: in MovieLens, events of one instant are sorted by item id. The hash may change between versions of Polars,
+    so the order is reproducible under the versions of the lock.
     """
     return pl.struct("user_id", "item_id", "at").hash(seed)

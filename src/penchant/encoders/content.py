@@ -34,21 +34,21 @@ from penchant.data.media.limits import check_file
 from penchant.encoders.audio import RATE
 
 LOUDNESS = -23.0
-"""LUFS all sound is brought to, so that a loud master is not a taste."""
+"""LUFS of all sound, so that embeddings do not depend on mastering loudness."""
 WORKERS = 2
-"""Threads that read files: decoding keeps up with the model, and two cores are not fought over."""
+"""Threads that read files: decoding keeps up with the model on two cores."""
 
 
 @dataclass(frozen=True)
 class RawContent:
-    """One channel of a catalog, nothing loaded yet.
+    """Content of one channel of a catalog, not loaded yet.
 
     Attributes:
         keys: (items,) hash of the content, equal for equal content; None where the item has none.
-        sizes: (items,) characters or bytes, so that alike sizes can share a batch.
-        form: What decoding does to it beyond the content; vectors of another form are not comparable.
-        load: Row to content; raises `MediaError` where a file is no good.
-        place: Row to what a person calls it.
+        sizes: (items,) characters or bytes, so that items of similar size share a batch.
+        form: Parameters of decoding; vectors of another form are not comparable.
+        load: Row to content; raises `MediaError` where a file cannot be used.
+        place: Row to its name in messages.
     """
 
     keys: list[str | None]
@@ -66,7 +66,7 @@ def find_content(
     Args:
         catalog: Clean items.
         columns: Empty takes the catalog's columns of that modality.
-        modality: What the encoder reads.
+        modality: Of the encoder.
         limits: Of media files.
         where: Name of the settings table, for messages.
 
@@ -143,14 +143,14 @@ def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) ->
             with path.open("rb") as opened:
                 digest = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
             return digest if key is None else content_hash(f"{digest}{key}".encode()), path.stat().st_size
-        except (OSError, MediaError):  # loading it will say what is wrong
+        except (OSError, MediaError):  # loading reports the reason
             return content_hash(f"unreadable {relative}".encode()), 0
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = list(pool.map(identify, paths))
+        identified = list(pool.map(identify, paths))
     return RawContent(
-        [key for key, _ in found],
-        [size for _, size in found],
+        [key for key, _ in identified],
+        [size for _, size in identified],
         form(modality, limits),
         lambda row: _load(root, paths[row], modality, limits),
         lambda row: message("{place}, {file}", place=message("item {id}", id=ids[row]), file=paths[row]),
@@ -158,7 +158,7 @@ def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) ->
 
 
 def _file(root: Path, relative: str, modality: str) -> tuple[Path, str | None]:
-    """Return where a cell leads, and which signal of that file it means."""
+    """Return the path of a cell, and the key of a signal in that file."""
     file, key = split_key(relative) if modality == "signal" else (relative, None)
     return resolve(root, file), key
 
@@ -182,7 +182,7 @@ def _max_bytes(modality: str, limits: MediaLimits) -> int:
 
 
 def form(modality: str, limits: MediaLimits) -> dict[str, Any]:
-    """Return what decoding does to a file of this modality."""
+    """Return the parameters of decoding a file of this modality."""
     picture, sound = {"side": PICTURE_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
     own: dict[str, dict[str, Any]] = {
         "image": picture,

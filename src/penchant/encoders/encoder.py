@@ -1,6 +1,6 @@
 """The contract of an encoder: content in, one embedding out.
 
-In: raw content of one modality (a string, a picture, samples). Out: (batch, dim) float32.
+In: raw content of one modality (a string, an image, audio samples). Out: (batch, dim) float32.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Encoder(ABC, Generic[SettingsT_co]):
     """A frozen encoder of one modality.
 
     Attributes:
-        modality: What it reads.
-        dim: Numbers for each item; None where the settings, the model or the catalog decide.
+        modality: Modality of its input.
+        dim: Width of an embedding; None where the settings, the model or the catalog decide.
         licence: Licence of its weights.
         cost: "light" (under 10 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
-        batch_size: Items for one call of `encode`, where the channel does not say.
+        batch_size: Items for one call of `encode`, where the channel sets none.
         whole_catalog: It learns from all items at once, so its vectors hold for one catalog only.
         version: Raised when the code changes so that equal content gives other numbers; old vectors are then not used again.
     """
@@ -38,6 +38,8 @@ class Encoder(ABC, Generic[SettingsT_co]):
     batch_size: ClassVar[int] = 32
     whole_catalog: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    _loaded: Any = None
+    """What `load` brings into memory; most encoders define it as a cached property."""
 
     def __init__(self, config: SettingsT_co | None = None) -> None:
         self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
@@ -57,6 +59,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
             EncoderError: The model cannot be loaded.
             MissingExtraError: A package it needs is not installed.
         """
+        _ = self._loaded
 
     @abstractmethod
     def prepare(self, raw: Any) -> Any:
@@ -67,12 +70,12 @@ class Encoder(ABC, Generic[SettingsT_co]):
         """Return one vector for each prepared item; what else is in the batch makes no difference beyond rounding."""
 
     def encode_query(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
-        """Return vectors of what a person asks for, to be compared with those of items."""
+        """Return vectors of queries, to be compared with those of items."""
         return self.encode(prepared)
 
 
 def encode_one(encoder: Encoder, raw: Any) -> Float32[np.ndarray, " dim"]:
-    """Return the vector of one query outside any catalog: words somebody typed, a picture, a clip.
+    """Return the vector of one query outside any catalog: typed words, an image, an audio clip.
 
     Raises:
         EncoderError: The encoder learns from a whole catalog, so one query has no vector.

@@ -1,6 +1,6 @@
 """Image embeddings.
 
-In: RGB pictures of any size. Out: pooled features.
+In: RGB images of any size. Out: pooled features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EfficientNetConfig(Settings):
     """EfficientNet's settings."""
 
     side: int = 224
-    """Pixels of the square the picture is brought to."""
+    """Side in pixels of the square that an image is resized to."""
 
 
 class EfficientNet(Encoder[EfficientNetConfig]):
@@ -91,7 +91,7 @@ class TransformersImage(Pretrained[TransformersImageConfig]):
 
     @cached_property
     def parts(self) -> tuple[Any, Any, bool]:
-        """The processor of pictures, the model, and whether its pooler was trained."""
+        """The image processor, the model, and whether its pooler was trained."""
         package_folder("transformers", self.extra)
         from transformers import AutoImageProcessor, AutoModel
 
@@ -102,9 +102,9 @@ class TransformersImage(Pretrained[TransformersImageConfig]):
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "channels height width"]:
         processor = self.parts[0]
-        # said outright: a picture three pixels high would be taken for one with its channels first
-        made = processor(images=np.asarray(raw), input_data_format="channels_last", return_tensors="np")
-        return np.asarray(made["pixel_values"][0], np.float32)
+        # explicit: an image three pixels high would be taken for one with its channels first
+        features = processor(images=np.asarray(raw), input_data_format="channels_last", return_tensors="np")
+        return np.asarray(features["pixel_values"][0], np.float32)
 
     def encode(
         self, prepared: Sequence[Float32[np.ndarray, "channels height width"]]
@@ -123,7 +123,7 @@ class TransformersImage(Pretrained[TransformersImageConfig]):
 
 
 def new_efficientnet() -> Any:
-    """Return EfficientNet-Lite0 with weights drawn at random."""
+    """Return EfficientNet-Lite0 with random weights."""
     for package in ("torch", "efficientnet_lite_pytorch"):
         package_folder(package, "image")
     from efficientnet_lite_pytorch import EfficientNet as Network

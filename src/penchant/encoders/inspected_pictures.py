@@ -1,6 +1,6 @@
 """Encode images during inspection, so that each file is decoded once.
 
-In: the channels of a run, and every picture that inspection decodes. Out: embeddings in the cache, where `encode_catalog` finds them.
+In: the channels of a run, and every image that inspection decodes. Out: embeddings in the cache that `encode_catalog` reads.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from penchant.encoders.catalog import DEFAULT_ENCODERS, PRECOMPUTED, ChannelConf
 from penchant.encoders.encoder import Encoder
 
 Prepared = tuple[str, dict[str, Any]]
-"""A content hash, and for each channel what its encoder prepared."""
+"""A content hash, and for each channel the input of its encoder."""
 
 
 class InspectedPictures:
-    """The encoders that read one column of pictures; a `PictureReader` of the inspection.
+    """The encoders of one column of images; a `PictureReader` of the inspection.
 
-    What fails here is left to `encode_catalog`, which finds it missing, tries again and says why.
+    Failures are left to `encode_catalog`, which finds the vector missing, tries again and reports the reason.
 
     Args:
-        channels: Name to encoder and columns; None takes the default encoder of pictures.
-        column: The column that is inspected; None where there are no pictures.
+        channels: Name to encoder and columns; None takes the default encoder of images.
+        column: The column that is inspected; None without images.
         cache: Folder of embeddings.
         limits: Of media files.
 
@@ -72,29 +72,29 @@ class InspectedPictures:
 
 
 class _Channel:
-    """One encoder, what its cache knows already, and the batch that is being filled."""
+    """One encoder, the keys in its cache, and the batch that is being filled."""
 
     def __init__(self, encoder: Encoder, size: int, cache: VectorCache) -> None:
         self.cache = cache
         self._encoder, self._size = encoder, size
-        self._known = {key for keys, _ in cache.read() for key in keys}
+        self._cached = {key for keys, _ in cache.read() for key in keys}
         self._batch: dict[str, Any] = {}
         encoder.load()
 
     def prepare(self, key: str, picture: Image.Image) -> Any:
-        """Return what the encoder takes; None where it is not needed or the picture will not do."""
-        if key in self._known:
+        """Return the encoder's input; None where the vector is cached, or the image cannot be prepared."""
+        if key in self._cached:
             return None
         try:
             return self._encoder.prepare(picture)
         except Exception as error:
             if isinstance(error, PenchantError) and not isinstance(error, MediaError):
-                raise  # a model that cannot be loaded is no fault of this picture
+                raise  # a model that cannot be loaded is not specific to this image
             return None
 
     def take(self, key: str, prepared: Any) -> None:
-        if prepared is not None and key not in self._known:
-            self._known.add(key)
+        if prepared is not None and key not in self._cached:
+            self._cached.add(key)
             self._batch[key] = prepared
             if len(self._batch) == self._size:
                 self.encode()

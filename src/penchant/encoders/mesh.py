@@ -1,6 +1,6 @@
 """Embeddings of 3-D meshes.
 
-In: a mesh. Out: statistics of its shape that do not change when it is turned, moved or scaled; `prepare` gives points a network can train on.
+In: a mesh. Out: statistics of its shape that do not change with rotation, translation or scale; `prepare` returns points a network can train on.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from penchant.encoders.encoder import Encoder
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Points drawn evenly from a surface.
+    """Points sampled uniformly from a surface.
 
     Attributes:
         points: (points, 3) float32, their centre at 0 and the farthest at distance 1.
-        normals: (points, 3) float32, of length 1, the way each point's triangle faces.
+        normals: (points, 3) float32, of length 1, of each point's triangle.
         statistics: (dim,) float32 of the shape.
     """
 
@@ -34,14 +34,14 @@ class PointCloud:
 
 
 class ShapeStatisticsConfig(Settings):
-    """How shapes are sampled."""
+    """Settings of shape statistics."""
 
     points: int = Field(1024, ge=64)
-    """Points drawn from the surface."""
+    """Points sampled from the surface."""
     bins: int = Field(32, ge=4)
-    """Steps of each distribution."""
+    """Bins of each histogram."""
     seed: int = 0
-    """Decides which points."""
+    """Seed of the sampling."""
 
 
 class ShapeStatistics(Encoder[ShapeStatisticsConfig]):
@@ -79,14 +79,14 @@ class ShapeStatistics(Encoder[ShapeStatisticsConfig]):
 def shape_statistics(
     points: np.ndarray, normals: np.ndarray, area: float, bins: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, " dim"]:
-    """Return what a shape is like whichever way it is turned.
+    """Return statistics of a shape that do not depend on its rotation.
 
     Args:
         points: (points, 3), centred, farthest at distance 1.
         normals: (points, 3), of length 1.
         area: Of the surface, in the same scale.
-        bins: Steps of each distribution.
-        rng: Draws pairs and triples.
+        bins: Of each histogram.
+        rng: Samples pairs and triples.
     """
     count = 16 * len(points)
     one, two, three = rng.integers(len(points), size=(3, count))
@@ -112,7 +112,7 @@ def shape_statistics(
 
 
 def _hull(points: np.ndarray) -> tuple[float, float]:
-    """Return volume and area of the smallest convex body around the points; zeros for a flat shape, which has none."""
+    """Return volume and area of the convex hull; zeros for a flat shape, which has none."""
     try:
         hull = ConvexHull(points)
     except QhullError:

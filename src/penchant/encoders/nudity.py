@@ -1,6 +1,6 @@
 """Detection of exposed body parts, for moderation.
 
-In: RGB pictures. Out: for each kind of part the surest sighting, 0 to 1; and where each was seen.
+In: RGB images. Out: the highest detection score of each label, 0 to 1; and the detected regions.
 """
 
 from __future__ import annotations
@@ -26,29 +26,25 @@ LABELS = (
     "ARMPITS_EXPOSED", "FACE_MALE", "BELLY_EXPOSED", "MALE_GENITALIA_EXPOSED", "ANUS_COVERED", "FEMALE_BREAST_COVERED",
     "BUTTOCKS_COVERED",
 )  # fmt: skip
-"""What the model tells apart, in its order."""
+"""Labels of the model, in its order."""
 EXPOSED = (
     "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED", "FEMALE_GENITALIA_EXPOSED", "ANUS_EXPOSED", "MALE_GENITALIA_EXPOSED",
 )  # fmt: skip
-"""What counts as nudity unless the settings say otherwise."""
+"""Labels that count as nudity by default."""
 OVERLAP = 0.45
-"""Two sightings of one kind that share more than this of their area are one."""
-
-MOST = 50
-"""Sightings of one kind looked at: the surest."""
+"""Of two detections of one label with a larger intersection over union, only the one with the higher score is kept."""
+MAX_DETECTIONS = 50
+"""Detections of one label that are considered: those with the highest scores."""
 
 
 @dataclass(frozen=True)
 class DetectedRegion:
-    """One sighting; all places are shares of the picture's width or height.
+    """One detection.
 
     Attributes:
-        label: What was seen.
-        score: How sure it is, 0 to 1; no calibrated probability.
-        left: Of the box.
-        top: Of the box.
-        width: Of the box.
-        height: Of the box.
+        label: One of `LABELS`.
+        score: Confidence, 0 to 1; no calibrated probability.
+        left, top, width, height: Of the box, as shares of the image's width or height.
     """
 
     label: str
@@ -63,14 +59,14 @@ class NudityConfig(Settings):
     """The detector's settings."""
 
     side: int = Field(320, ge=64, multiple_of=32)
-    """Pixels of the square the picture is brought to."""
+    """Side in pixels of the square that an image is resized to."""
 
 
 class Nudity(Encoder[NudityConfig]):
     """NudeNet's detector (YOLOv8 nano), read from the ONNX file in its wheel; colours in the order its own code gives them.
 
-    Source: https://github.com/notAI-tech/NudeNet. Its wheel says MIT in its metadata and holds the text of the AGPL-3.0: see to it that
-    your use is allowed before you ship it.
+    Source: https://github.com/notAI-tech/NudeNet. Its wheel states MIT in its metadata and holds the text of the AGPL-3.0: check
+    that your use is allowed before you ship it.
     """
 
     modality = "image"
@@ -82,22 +78,19 @@ class Nudity(Encoder[NudityConfig]):
     config_class = NudityConfig
 
     @cached_property
-    def _session(self) -> Any:
+    def _loaded(self) -> Any:
         package_folder("onnxruntime", "moderation")
         import onnxruntime
 
         file = package_folder("nudenet", "moderation") / "320n.onnx"
         try:
             return onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has a class for each way a file can be wrong
+        except Exception as error:  # the runtime has an error class for each kind of damage
             raise unloadable(file.name, error) from error
 
     def weights(self) -> Any:
         package_folder("nudenet", "moderation")
         return version("nudenet")
-
-    def load(self) -> None:
-        _ = self._session
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "3 side side"]:
         square = Image.new("RGB", (max(raw.size),) * 2)
@@ -106,26 +99,25 @@ class Nudity(Encoder[NudityConfig]):
         return np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1))
 
     def encode(self, prepared: Sequence[Float32[np.ndarray, "3 side side"]]) -> Float32[np.ndarray, "batch dim"]:
-        return np.asarray(self._sightings(np.stack(prepared))[:, 4:].max(axis=2), np.float32)
+        return np.asarray(self._detect(np.stack(prepared))[:, 4:].max(axis=2), np.float32)
 
     def regions(self, raw: Image.Image, labels: Sequence[str], least: float) -> tuple[DetectedRegion, ...]:
-        """Return where parts of these kinds are seen with at least that score, the surest first."""
-        seen = self._sightings(self.prepare(raw)[None])[0]  # (4 + labels, places)
+        """Return the regions with these labels and at least that score, the highest score first."""
+        detected = self._detect(self.prepare(raw)[None])[0]  # (4 + labels, places)
         scale = max(raw.size) / self.config.side
-        found: list[DetectedRegion] = []
+        regions: list[DetectedRegion] = []
         for label in labels:
-            scores = seen[4 + LABELS.index(label)]
+            scores = detected[4 + LABELS.index(label)]
             places = np.flatnonzero(scores >= least)
-            places = places[np.argsort(-scores[places], kind="stable")[:MOST]]
-            boxes = seen[:4, places].T * scale  # (places, 4): centre, width, height in pixels
+            places = places[np.argsort(-scores[places], kind="stable")[:MAX_DETECTIONS]]
+            boxes = detected[:4, places].T * scale  # (places, 4): centre, width, height in pixels
             corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
             corners = np.clip(corners, 0, [*raw.size, *raw.size]) / [*raw.size, *raw.size]
-            found += [_region(label, scores[places[n]], corners[n]) for n in _apart(corners)]
-        return tuple(sorted(found, key=lambda region: -region.score))
+            regions += [_region(label, scores[places[n]], corners[n]) for n in _without_overlaps(corners)]
+        return tuple(sorted(regions, key=lambda region: -region.score))
 
-    def _sightings(self, pixels: Float32[np.ndarray, "batch 3 side side"]) -> Float32[np.ndarray, "batch rows places"]:
-        found: Float32[np.ndarray, "batch rows places"] = self._session.run(None, {"images": pixels})[0]
-        return found
+    def _detect(self, pixels: Float32[np.ndarray, "batch 3 side side"]) -> Float32[np.ndarray, "batch rows places"]:
+        return np.asarray(self._loaded.run(None, {"images": pixels})[0], np.float32)
 
 
 def _region(label: str, score: float, corners: np.ndarray) -> DetectedRegion:
@@ -133,8 +125,8 @@ def _region(label: str, score: float, corners: np.ndarray) -> DetectedRegion:
     return DetectedRegion(label, round(float(score), 4), left, top, round(right - left, 4), round(bottom - top, 4))
 
 
-def _apart(corners: np.ndarray) -> list[int]:
-    """Return which boxes, the surest first, stay when of those that overlap only the surest is kept."""
+def _without_overlaps(corners: np.ndarray) -> list[int]:
+    """Return the boxes that non-maximum suppression keeps; boxes are in descending order of score."""
     kept: list[int] = []
     for number in range(len(corners)):
         if all(_overlap(corners[number], corners[other]) <= OVERLAP for other in kept):
@@ -143,7 +135,7 @@ def _apart(corners: np.ndarray) -> list[int]:
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Return what two boxes share of all they cover together."""
+    """Return the intersection over union of two boxes."""
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))
     both = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared

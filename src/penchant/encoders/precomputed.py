@@ -30,13 +30,13 @@ ORDER_FIX = "give one row for each item in the catalog's order, or a Parquet fil
 
 
 class PrecomputedConfig(Settings):
-    """Nothing to set here: `path` and `modality` stand in the channel itself."""
+    """No settings: `path` and `modality` are set in the channel."""
 
 
 class Precomputed(Encoder[PrecomputedConfig]):
-    """Vectors of your own, from a file: `path` of the channel names it, `modality` says what they describe.
+    """Vectors of your own, from the file at the channel's `path`, of the channel's `modality`.
 
-    As an encoder it hands a vector on as it is; the file of a catalog is read by `read_vectors`.
+    As an encoder it returns a vector unchanged; the file of a catalog is read by `read_vectors`.
     """
 
     modality = "text"
@@ -62,7 +62,7 @@ def read_vectors(path: Path, items: Vocabulary, *, name: str, modality: str) -> 
     A row of zeros, an empty cell or an absent id means that the item has no such content.
 
     Raises:
-        EncoderError: Missing or damaged file, wrong number of rows, or a value that is not a number.
+        EncoderError: Missing or damaged file, wrong number of rows, or a value that is not finite.
     """
     if not path.is_file():
         raise EncoderError(f"There is no file {path.name!r}.", where=f"content.{name}.path", fix="correct the path")
@@ -83,7 +83,7 @@ def read_vectors(path: Path, items: Vocabulary, *, name: str, modality: str) -> 
 
 
 def guess_modality(name: str) -> str:
-    """Return the modality a file or channel name speaks of; text where it speaks of none."""
+    """Return the modality that a file or channel name contains; text where it contains none."""
     lower = name.lower()
     return next((modality for modality, words in MODALITY_WORDS.items() if any(w in lower for w in words)), "text")
 
@@ -125,11 +125,11 @@ def _from_parquet(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items d
     _check_ids(table["item_id"], path, items)
     lengths = table["vector"].list.len()
     usual = lengths.mode().sort()[0]
-    odd = (lengths != usual).arg_true()
-    if len(odd):
+    other = (lengths != usual).arg_true()
+    if len(other):
         raise EncoderError(
-            f"The vector of item {table['item_id'][odd[0]]!r} has {lengths[odd[0]]} numbers, others {usual}.",
-            where=f"{path} row {table['row'][odd[0]]}",
+            f"The vector of item {table['item_id'][other[0]]!r} has {lengths[other[0]]} numbers, others {usual}.",
+            where=f"{path} row {table['row'][other[0]]}",
             fix="write vectors of one length",
         )
     flat = table["vector"].explode(empty_as_null=True).to_numpy().reshape(len(table), -1)
@@ -141,10 +141,10 @@ def _from_parquet(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items d
 
 
 def _check_ids(ids: pl.Series, path: Path, items: Vocabulary) -> None:
-    twice = ids.filter(ids.is_duplicated())
-    if len(twice):
+    repeated = ids.filter(ids.is_duplicated())
+    if len(repeated):
         raise EncoderError(
-            f"The id {twice[0]!r} stands more than once.", where=str(path), fix="keep one row for each item_id"
+            f"The id {repeated[0]!r} occurs more than once.", where=str(path), fix="keep one row for each item_id"
         )
     unknown = ids.filter(items.indices(ids) < 0)
     if len(unknown) == len(ids):
@@ -161,7 +161,7 @@ def _check_ids(ids: pl.Series, path: Path, items: Vocabulary) -> None:
 def _numbers(
     raw: np.ndarray, path: Path, ids: Sequence[str], rows: Sequence[int] | None = None
 ) -> Float32[np.ndarray, "rows dim"]:
-    """Return float32, refusing what is not a number or too large to be one."""
+    """Return float32, and refuse values that are not finite in it."""
     with np.errstate(over="ignore"):
         values = np.asarray(raw).astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values).all(1))
@@ -170,6 +170,6 @@ def _numbers(
         raise EncoderError(
             f"The vector of item {ids[row]!r} holds NaN or infinity ({len(bad)} such rows).",
             where=f"{path} row {row if rows is None else rows[row]}",
-            fix="compute it again, or set the whole row to zero to say that the item has no such content",
+            fix="compute it again, or set the whole row to zero if the item has no such content",
         )
     return values

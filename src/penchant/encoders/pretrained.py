@@ -1,6 +1,6 @@
 """Pretrained models by hub id or folder.
 
-In: a hub id and revision, or a folder. Out: loaded parts whose weights are known and all there; or an `EncoderError` that says why not.
+In: a hub id and revision, or a folder. Out: loaded parts with complete weights; or an `EncoderError` with the reason.
 
 Nothing is fetched unless the settings name a hub id, and nothing is set for the whole process.
 """
@@ -15,12 +15,11 @@ from typing_extensions import TypeVar
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import EncoderError
 from penchant.encoders.encoder import Encoder
-from penchant.language.hub import folder_weights, hub_commit, unloadable
+from penchant.language.hub import folder_weights, hub_commit, load_network, load_part
 
 OPTIONAL_WEIGHTS = ("pooler", "masked_spec_embed", "position_ids")
-"""Parts a checkpoint may lack: they are only used when they are there, or only in training."""
+"""Parts a checkpoint may lack: they are used only where present, or only in training."""
 
 
 class PretrainedConfig(Settings):
@@ -36,7 +35,7 @@ PretrainedT_co = TypeVar("PretrainedT_co", bound=PretrainedConfig, default=Pretr
 
 
 class Pretrained(Encoder[PretrainedT_co]):
-    """An encoder whose model the settings name; the same files give the same fingerprint wherever they lie."""
+    """An encoder whose model the settings name; equal files in any folder have equal fingerprints."""
 
     licence = "the model's own"
     extra = "text"
@@ -55,29 +54,17 @@ class Pretrained(Encoder[PretrainedT_co]):
         return None if Path(self.config.model).is_dir() else hub_commit(self.config.model, self.config.revision)
 
     def part(self, loader: Any, **options: Any) -> Any:
-        """Load a tokenizer or processor."""
-        try:
-            return loader.from_pretrained(
-                self.config.model, revision=self.commit or "main", trust_remote_code=False, **options
-            )
-        except Exception as error:  # a folder of something else makes a loader raise nearly anything
-            raise unloadable(self.config.model, error) from error
+        """Load a tokenizer or processor, as `load_part` does."""
+        return load_part(loader, self.config.model, self.commit, name=self.config.model, **options)
 
     def network(self, loader: Any) -> tuple[Any, bool]:
-        """Load a model, ready to infer, and say whether its pooler was trained.
+        """Load a model for inference, and return it with whether its pooler was trained.
 
-        A checkpoint of a classifier has no pooler; the library would make one up at random, other at every start.
+        A checkpoint of a classifier has no pooler; the library would draw one at random at every start.
 
         Raises:
             EncoderError: It cannot be loaded, or weights are missing.
         """
-        model, report = self.part(loader, output_loading_info=True)
-        missing = sorted(report["missing_keys"])
-        needed = [name for name in missing if not any(word in name for word in OPTIONAL_WEIGHTS)]
-        if needed:
-            raise EncoderError(
-                f"The model {self.config.model!r} lacks {len(needed)} of its weights, first {needed[0]!r}.",
-                where=f"model = {self.config.model!r}",
-                fix="give a model that was saved whole; random weights would say nothing",
-            )
-        return model.eval(), not any("pooler" in name for name in missing)
+        name = self.config.model
+        model, missing = load_network(loader, name, self.commit, name=name, optional=OPTIONAL_WEIGHTS, noun="model")
+        return model, not any("pooler" in weight for weight in missing)

@@ -1,6 +1,6 @@
 """Embeddings of sensor signals.
 
-In: multichannel readings at any rate, with gaps. Out: statistics by window and by hour of day; `prepare` gives series a network can train on.
+In: multichannel readings at any rate, with gaps. Out: statistics by window and by hour of day; `prepare` returns series a network can train on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HOURS = 24
 
 @dataclass(frozen=True)
 class RegularSignal:
-    """A signal on an even axis of time.
+    """A signal on a regular time axis.
 
     Attributes:
         values: (steps, channels) float32, NaN where masked.
@@ -36,7 +36,7 @@ class RegularSignal:
 
 
 class SignalStatisticsConfig(Settings):
-    """How signals are resampled and cut."""
+    """Settings of resampling and windows."""
 
     channels: list[str] | None = None
     """Channels read, by name; None reads all, which must then be the same in every signal."""
@@ -58,7 +58,7 @@ class SignalStatistics(Encoder[SignalStatisticsConfig]):
     """Level, spread, shape and rhythm of each channel over windows, and its course over the day; no weights, milliseconds a signal.
 
     Statistics of each window come as their mean and spread over the windows. Signals with dates add the mean of each hour and
-    how much days differ; what is missing is left out, and how much was missing is not told, since it speaks of the device.
+    the spread over days; missing readings are left out, and their share is no statistic, since it depends on the device.
 
     Source: Witting et al., Alterations in the circadian rest-activity rhythm, Biol. Psychiatry 1990 (stability, variability).
     """
@@ -88,15 +88,15 @@ class SignalStatistics(Encoder[SignalStatisticsConfig]):
         return RegularSignal(np.where(known, values, np.nan).astype(np.float32), hour.astype(np.int64))
 
     def _chosen(self, raw: Signal) -> Signal:
-        """Return the channels that are read; one the signal lacks is missing throughout."""
-        wanted = self.config.channels
-        if wanted is None:
+        """Return the channels that are read; one that the signal lacks is NaN."""
+        names = self.config.channels
+        if names is None:
             return raw
-        values = np.full((len(raw.stream), len(wanted)), np.nan, np.float32)
-        for place, name in enumerate(wanted):
+        values = np.full((len(raw.stream), len(names)), np.nan, np.float32)
+        for place, name in enumerate(names):
             if name in raw.channels:
                 values[:, place] = raw.stream.values[:, raw.channels.index(name)]
-        return replace(raw, stream=replace(raw.stream, values=values), channels=tuple(wanted))
+        return replace(raw, stream=replace(raw.stream, values=values), channels=tuple(names))
 
     def encode(self, prepared: Sequence[RegularSignal]) -> Float32[np.ndarray, "batch dim"]:
         widths = sorted({series.values.shape[1] for series in prepared})
@@ -111,12 +111,12 @@ class SignalStatistics(Encoder[SignalStatisticsConfig]):
 
 
 def _by_window(values: Float32[np.ndarray, "steps channels"], size: int) -> Float32[np.ndarray, " dim"]:
-    """Return mean and spread, over windows, of what each window is like."""
+    """Return mean and spread, over windows, of the statistics of each window."""
     padded = np.full((-(-len(values) // size) * size, values.shape[1]), np.nan, np.float32)
     padded[: len(values)] = values
     windows = padded.reshape(-1, size, values.shape[1])  # (W, size, C)
     known = np.isfinite(windows)
-    enough = known.sum(1) >= max(2, size // 4)  # (W, C): a window of a few readings says little
+    enough = known.sum(1) >= max(2, size // 4)  # (W, C): statistics of a few readings are unreliable
     each = _describe(windows, known)  # (W, C, S)
     kept = np.where(enough[..., None], each, 0.0)
     count = np.maximum(enough.sum(0), 1)[:, None]
@@ -148,7 +148,7 @@ def _describe(
 
 
 def _by_day(series: RegularSignal) -> Float32[np.ndarray, " dim"]:
-    """Return each channel's mean by hour, their spread over days, and how stable and how broken the rhythm is; 0 without dates."""
+    """Return each channel's mean by hour, their spread over days, and the stability and variability of the rhythm; 0 without dates."""
     channels = series.values.shape[1]
     if series.hour[0] < 0:
         return np.zeros((2 * HOURS + 2) * channels, np.float32)

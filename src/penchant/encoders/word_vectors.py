@@ -1,6 +1,6 @@
 """Word vectors: trained on texts, read from a file, stored in a folder.
 
-In: texts cut into words, or a GloVe or word2vec file nobody vouches for. Out: `WordVectors`, the most frequent word first.
+In: texts cut into words, or an untrusted GloVe or word2vec file. Out: `WordVectors`, the most frequent word first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from penchant.core.logs import logger
 from penchant.language.hub import package_folder
 
 BROKEN_SHARE = 0.5
-"""A file with a larger part of broken lines holds something else."""
+"""A file with a larger share of invalid lines is refused."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class WordVectors:
     Attributes:
         index: Word to row.
         values: (words, dim) float32.
-        share: (words,) part of all words each one makes up; guessed from the rank where a file does not tell.
-        broken: Lines of the file that held no vector.
+        share: (words,) part of all words each one makes up; estimated from the rank for files.
+        broken: Number of invalid lines of the file.
     """
 
     index: dict[str, int]
@@ -66,7 +66,7 @@ class WordVectors:
 
     @classmethod
     def open(cls, folder: Path) -> WordVectors:
-        """Return what `save` wrote.
+        """Return the vectors that `save` wrote.
 
         Raises:
             ArtifactError: It is missing, half-written or altered.
@@ -78,29 +78,29 @@ class WordVectors:
 
 
 class TrainingConfig(Settings):
-    """How word vectors are trained."""
+    """Settings of the training of word vectors."""
 
     dim: int = Field(100, ge=1)
     """Numbers for each word."""
     window: int = Field(5, ge=1)
     """Words to each side that are its context."""
     epochs: int = Field(10, ge=1)
-    """Passes over the texts; the fewer the texts, the more pay."""
+    """Passes over the texts; small collections need more."""
     min_count: int = Field(2, ge=1)
     """Rarer words get no vector."""
     skip_gram: bool = True
     """Predict the context from the word, better for few texts; false predicts the word from its context, faster."""
     seed: int = 0
-    """Decides the first vectors and the draws."""
+    """Of the initial vectors and of sampling."""
 
 
 def train_words(texts: Sequence[Sequence[str]], config: TrainingConfig) -> WordVectors:
-    """Train Word2Vec on texts cut into words; one thread, so that a seed repeats it. About 10 s for 1,000,000 words and epochs = 10.
+    """Train Word2Vec on texts cut into words; one thread, so that a seed reproduces it. About 10 s for 1,000,000 words and epochs = 10.
 
     Source: Mikolov et al., Distributed representations of words and phrases, NIPS 2013; gensim's code.
 
     Raises:
-        EncoderError: No word stands often enough.
+        EncoderError: No word is frequent enough.
         MissingExtraError: gensim is not installed.
     """
     package_folder("gensim", "words")
@@ -117,7 +117,7 @@ def train_words(texts: Sequence[Sequence[str]], config: TrainingConfig) -> WordV
     model.build_vocab(texts)
     if not len(model.wv):
         raise EncoderError(
-            f"None of the words stands {config.min_count} times.",
+            f"No word occurs {config.min_count} times.",
             where=f"{len(texts):,} texts",
             fix="lower min_count, or bring more texts",
         )
@@ -128,7 +128,7 @@ def train_words(texts: Sequence[Sequence[str]], config: TrainingConfig) -> WordV
 
 
 def read_word_vectors(path: Path, max_words: int | None = None) -> WordVectors:
-    """Return the vectors of a file; lines without as many numbers as most, or with one that is no number, are skipped.
+    """Return the vectors of a file; lines with another number of values than most, or with an invalid one, are skipped.
 
     Raises:
         EncoderError: It is missing, or holds no word vectors.
@@ -157,12 +157,12 @@ def _read_binary(path: Path, max_words: int | None) -> tuple[list[str], Float32[
     from gensim.models import KeyedVectors
 
     try:
-        found = KeyedVectors.load_word2vec_format(str(path), binary=True, limit=max_words, unicode_errors="replace")
+        vectors = KeyedVectors.load_word2vec_format(str(path), binary=True, limit=max_words, unicode_errors="replace")
     except (ValueError, EOFError, OSError, MemoryError) as error:
         raise unusable(path, str(error) or type(error).__name__, "download it again, or give the text form") from error
-    good = np.isfinite(found.vectors).all(axis=1)
-    names = [word for word, is_good in zip(found.index_to_key, good, strict=True) if is_good]
-    return names, np.asarray(found.vectors[good], np.float32), int((~good).sum())
+    good = np.isfinite(vectors.vectors).all(axis=1)
+    names = [word for word, is_good in zip(vectors.index_to_key, good, strict=True) if is_good]
+    return names, np.asarray(vectors.vectors[good], np.float32), int((~good).sum())
 
 
 def _read_lines(path: Path, max_words: int | None) -> tuple[list[str], Float32[np.ndarray, "words dim"], int]:
@@ -195,7 +195,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _vector(cells: list[str], dim: int) -> Float32[np.ndarray, " dim"] | None:
-    """Return the last `dim` cells as numbers (all but the first where `dim` is not known), None where they are none."""
+    """Return the last `dim` cells as numbers (all but the first where `dim` is 0), None where they are not numbers."""
     if len(cells) < 2 or (dim and len(cells) <= dim):
         return None
     try:

@@ -23,20 +23,20 @@ from penchant.encoders.word_vectors import TrainingConfig, WordVectors, read_wor
 from penchant.language.hub import package_folder
 
 SIF = 1e-3
-"""Words more frequent than this count less the more frequent they are (Arora et al., 2017, section 4)."""
+"""Weight parameter: the weight of a word falls with its frequency above this (Arora et al., 2017, section 4)."""
 
 
 class Word2VecConfig(TrainingConfig):
     """Word2Vec's settings."""
 
     weighting: Literal["sif", "tfidf", "mean"] = "sif"
-    """sif: frequent words count less, and the common direction is taken out. tfidf: words of few texts count more. mean: all alike."""
+    """sif: frequent words count less, and the common direction is removed. tfidf: words of few texts count more. mean: all alike."""
 
 
 class Word2Vec(Encoder[Word2VecConfig]):
-    """Word2Vec trained on the catalog's own texts, words weighted by how rare they are, the common direction taken out.
+    """Word2Vec trained on the catalog's own texts, words weighted by rarity, the common direction removed.
 
-    For words no general model knows. It reads the texts of all items, of test too, but no label and no event.
+    For vocabulary that general models lack. It reads the texts of all items, of test too, but no label and no event.
 
     Source: Mikolov et al., NIPS 2013; Arora et al., A simple but tough-to-beat baseline for sentence embeddings, ICLR 2017.
     """
@@ -70,9 +70,9 @@ class WordFileConfig(Settings):
     path: Path
     """Text (.txt, .vec, also .gz), word2vec's .bin, or a folder of saved word vectors."""
     max_words: int | None = Field(None, ge=1)
-    """Words read from the top of the file, where the frequent ones stand; None reads all."""
+    """Words read from the beginning of the file, the most frequent first; None reads all."""
     weighting: Literal["sif", "mean"] = "sif"
-    """sif: frequent words count less; the file's order tells how frequent. mean: all alike."""
+    """sif: frequent words count less; frequency follows from the file's order. mean: all alike."""
 
 
 class WordFile(Encoder[WordFileConfig]):
@@ -131,7 +131,7 @@ def _inverse_frequency(vectors: WordVectors, texts: Sequence[Sequence[str]]) -> 
 
 
 def _without_common(values: Float32[np.ndarray, "texts dim"]) -> Float32[np.ndarray, "texts dim"]:
-    """Take out the direction that nearly all texts share; texts without a known word stay zero."""
+    """Remove the direction that nearly all texts share; texts without a known word stay zero."""
     known = values.any(axis=1)
     if known.sum() < 2:
         return values

@@ -1,8 +1,8 @@
-"""Item descriptions that a language model writes from the item's own content.
+"""Item descriptions that a language model generates from the item's own content.
 
-In: a catalog and which columns may be read. Out: the same catalog with one more column of text, and what was noticed.
+In: a catalog and the columns to read. Out: the same catalog with a further text column, and findings.
 
-What is written is stored batch by batch with its provenance: a killed run goes on, and unchanged content is never written twice.
+Descriptions are stored batch by batch with their provenance: an interrupted run continues, and unchanged content is described once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ConfigError, EncoderError, PenchantError, nearest
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Dataset, Finding
+from penchant.core.schema import Catalog, Dataset, Finding, make_findings
 from penchant.language.grounding import grounded, whole_sentences
 from penchant.language.local import LocalConfig, LocalModel
 from penchant.language.written import WrittenStore
@@ -35,24 +35,24 @@ TITLES = ("title", "name")
 
 
 class DescribeConfig(LocalConfig):
-    """Who writes, from what, and how much: the `[describe]` table."""
+    """Generation of item descriptions: the `[describe]` table."""
 
     columns: list[str]
-    """What the model may read of an item; a title only together with a column of text."""
+    """Columns that the model reads; a title only together with a column of text."""
     into: str = "described"
     """The new column, for a `[content.NAME]` table to read."""
     prompt: str = PROMPT
-    """What it is asked; {content} stands for the columns."""
+    """Prompt; {content} stands for the columns."""
     max_tokens: int = Field(80, ge=1)
-    """Longest description."""
+    """Maximum length of a description."""
     max_characters: int = Field(2000, ge=1)
-    """Content read of each item."""
+    """Maximum content read of each item."""
     min_characters: int = Field(40, ge=1)
-    """An item with less text than this beside its title is not described: the model would speak of what it remembers."""
+    """An item with less text than this beside its title is not described: the model would use its own knowledge of the title."""
     keep_ungrounded: bool = False
-    """Keep sentences with names or numbers that the item's content does not have."""
+    """Keep sentences with names or numbers that the item's content lacks."""
     batch_size: int = Field(8, ge=1)
-    """Items written at once, and the most work a killed run loses."""
+    """Items described at once, and the most work that an interrupted run loses."""
 
 
 def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) -> Dataset:
@@ -61,10 +61,10 @@ def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) ->
     Args:
         dataset: Clean.
         config: None changes nothing.
-        cache: Folder of what was written before.
+        cache: Folder of earlier descriptions.
 
     Raises:
-        ConfigError: An unknown column, or nothing but titles to read.
+        ConfigError: An unknown column, or no column except titles.
         EncoderError: The model cannot be loaded, or fails on every item.
         ArtifactError: The cache cannot be written.
     """
@@ -83,18 +83,18 @@ def describe(dataset: Dataset, config: DescribeConfig | None, *, cache: Path) ->
 
 @dataclass(frozen=True)
 class DescriptionWriter:
-    """A language model that answers the same prompt about one content after the other, greedily: nothing is drawn."""
+    """A language model that answers one prompt about each content, by greedy decoding."""
 
     config: DescribeConfig
 
     @cached_property
     def model(self) -> LocalModel:
-        """Which one."""
+        """The language model."""
         return LocalModel(self.config)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What every description is stored with; `seed` is empty, since greedy writing draws nothing."""
+        """Model and settings that every description is stored with; greedy decoding needs no `seed`."""
         config = self.config
         return {
             "model": config.model,
@@ -111,7 +111,7 @@ class DescriptionWriter:
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = self.model.tokenizer()
-        tokenizer.padding_side = "left"  # what is written follows the last token
+        tokenizer.padding_side = "left"  # generated tokens follow the last one
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         return tokenizer, self.model.writer(dtype).to(device), device
 
@@ -120,10 +120,10 @@ class DescriptionWriter:
         import torch
 
         tokenizer, model, device = self._parts
-        asked = [self._question(content) for content in contents]
-        # a chat template brings its own special tokens
+        prompts = [self._prompt(content) for content in contents]
+        # a chat template has its own special tokens
         tokens = tokenizer(
-            asked, padding=True, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None
+            prompts, padding=True, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None
         ).to(device)
         with torch.inference_mode():
             out = model.generate(
@@ -136,30 +136,30 @@ class DescriptionWriter:
         answers = tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
         return [whole_sentences(answer) for answer in answers]
 
-    def _question(self, content: str) -> str:
+    def _prompt(self, content: str) -> str:
         tokenizer = self._parts[0]
-        question = self.config.prompt.replace("{content}", content)
+        prompt = self.config.prompt.replace("{content}", content)
         if tokenizer.chat_template is None:
-            return question + "\n\n"
-        messages = [{"role": "user", "content": question}]
+            return prompt + "\n\n"
+        messages = [{"role": "user", "content": prompt}]
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def _contents(catalog: Catalog, config: DescribeConfig) -> list[str | None]:
-    """Return what the model may read of each item; None where that is too little."""
+    """Return the content of each item for the model; None where it is too short."""
     _check(catalog, config)
     titles = {catalog.title_column, *TITLES}
-    telling = [c for c in config.columns if c not in titles]
-    if len(telling) < len(config.columns):  # beside a title, categories are too little: it needs words
-        telling = [c for c in telling if c in catalog.text_columns]
-    if not telling:
+    informative = [c for c in config.columns if c not in titles]
+    if len(informative) < len(config.columns):  # beside a title, categories are not enough: a text is needed
+        informative = [c for c in informative if c in catalog.text_columns]
+    if not informative:
         raise ConfigError(
-            f"The language model would be asked about {', '.join(config.columns)} alone; it would tell what it remembers.",
+            f"The language model would read {', '.join(config.columns)} alone, and use its own knowledge of the titles.",
             where="describe.columns",
             fix="add a column of text, or leave the title out",
         )
     rows = catalog.table.select(config.columns).to_dicts()
-    return [_content(row, telling, config) for row in rows]
+    return [_content(row, informative, config) for row in rows]
 
 
 def _check(catalog: Catalog, config: DescribeConfig) -> None:
@@ -176,12 +176,14 @@ def _check(catalog: Catalog, config: DescribeConfig) -> None:
         )
     if "{content}" not in config.prompt:
         raise ConfigError(
-            "The prompt has no place for the item's content.", where="describe.prompt", fix="write {content} into it"
+            "The prompt has no placeholder for the item's content.",
+            where="describe.prompt",
+            fix="write {content} into it",
         )
 
 
-def _content(row: dict[str, Any], telling: Sequence[str], config: DescribeConfig) -> str | None:
-    if sum(len(_words(row[column])) for column in telling) < config.min_characters:
+def _content(row: dict[str, Any], informative: Sequence[str], config: DescribeConfig) -> str | None:
+    if sum(len(_words(row[column])) for column in informative) < config.min_characters:
         return None
     lines = [f"{column}: {_words(value)}" for column, value in row.items() if _words(value)]
     return "\n".join(lines)[: config.max_characters]
@@ -196,7 +198,7 @@ def _words(value: Any) -> str:
 def _written(
     contents: Sequence[str | None], writer: DescriptionWriter, cache: Path, item_ids: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return content to description, and which items failed."""
+    """Return content to description, and the items that failed."""
     store = WrittenStore(cache, fingerprint(writer.provenance))
     first = {content: row for row, content in reversed(list(enumerate(contents))) if content is not None}
     keys = {fingerprint(content): content for content in first}
@@ -209,7 +211,7 @@ def _written(
     with progress_bar("describe", len(missing)) as bar:
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
-            done, failed = _bearable(writer, batch)
+            done, failed = _write_halving(writer, batch)
             failures += [
                 message("{place}: {error}", place=message("item {id}", id=item_ids[first[content]]), error=reason)
                 for content, reason in failed
@@ -228,8 +230,8 @@ def _written(
     return written, failures
 
 
-def _bearable(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Write a batch; where the model refuses it, find the items at fault by halving."""
+def _write_halving(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Describe a batch; where that fails, find the failing items by halving."""
     try:
         answers = dict(zip(batch, writer(batch), strict=True))
     except (PenchantError, MemoryError):
@@ -238,7 +240,7 @@ def _bearable(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dict[str
         if len(batch) == 1:
             return {}, [(batch[0], f"{type(error).__name__}: {error}".splitlines()[0])]
         middle = len(batch) // 2
-        (done, failed), (more, others) = (_bearable(writer, half) for half in (batch[:middle], batch[middle:]))
+        (done, failed), (more, others) = (_write_halving(writer, half) for half in (batch[:middle], batch[middle:]))
         return {**done, **more}, [*failed, *others]
     empty = [(content, "the model wrote no whole sentence") for content, text in answers.items() if not text]
     return {content: text for content, text in answers.items() if text}, empty
@@ -252,23 +254,23 @@ def _findings(
     config: DescribeConfig,
 ) -> list[Finding]:
     total = len(contents)
-    cut = [
+    is_cut = [
         content is not None and content in written and text != written[content]
         for content, text in zip(contents, texts, strict=True)
     ]
     source = message(
-        "written by {model}, greedy, from {columns}; it may know of items more than that",
+        "generated by {model}, greedy, from {columns}; the model may know more about the items than that",
         model=config.model,
         columns=", ".join(config.columns),
     )
-    found = [Finding("describe.written", sum(bool(text) for text in texts), total, "kept", advice=source)]
-    if any(content is None for content in contents):
-        advice = message("they have too little text of their own and go without a description")
-        found.append(Finding("describe.too_little", sum(c is None for c in contents), total, "masked", advice=advice))
-    if any(cut):
-        advice = message("sentences with names or numbers that the item's content does not have were taken out")
-        found.append(Finding("describe.ungrounded", sum(cut), total, "repaired", advice=advice))
-    if failures:
-        advice = message("the item goes on without a description")
-        found.append(Finding("describe.failed", len(failures), total, "masked", tuple(failures[:5]), advice, "warning"))
-    return found
+    short = message("these items have too little text of their own for a description")
+    ungrounded = message("sentences with names or numbers that the item's content lacks were removed")
+    failed = message("the item has no description")
+    return [
+        Finding("describe.written", sum(bool(text) for text in texts), total, "kept", advice=source),
+        *make_findings("describe.too_little", sum(c is None for c in contents), total, "masked", advice=short),
+        *make_findings("describe.ungrounded", sum(is_cut), total, "repaired", advice=ungrounded),
+        *make_findings(
+            "describe.failed", len(failures), total, "masked", examples=failures, advice=failed, severity="warning"
+        ),
+    ]

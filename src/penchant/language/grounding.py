@@ -1,6 +1,6 @@
 """Check generated text against its source.
 
-In: a text and its source. Out: the sentences whose names and numbers stand in the source.
+In: a text and its source. Out: the sentences whose names and numbers the source contains.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ def whole_sentences(text: str) -> str:
 
 
 def grounded(text: str, source: str) -> str:
-    """Return the sentences that name nothing the source does not name.
+    """Return the sentences without names and numbers that the source lacks.
 
-    Names are words with a capital inside a sentence, and numbers. A sentence's first word has its capital anyway, and scripts
-    without capitals show no names: there nothing is found.
+    A name is a capitalised word inside a sentence. The first word of a sentence is always capitalised, and scripts without
+    capitals mark no names: these are not checked.
     """
-    known = {word.casefold() for word in WORD.findall(source)}
-    kept = [sentence for sentence in SENTENCE.split(text) if not _foreign(sentence, known)]
+    source_words = {word.casefold() for word in WORD.findall(source)}
+    kept = [sentence for sentence in SENTENCE.split(text) if not _unsupported(sentence, source_words)]
     return " ".join(sentence for sentence in kept if sentence)
 
 
-def _foreign(sentence: str, known: set[str]) -> list[str]:
-    """Return names and numbers that are not known."""
+def _unsupported(sentence: str, source_words: set[str]) -> list[str]:
+    """Return the names and numbers that the source lacks."""
     words = WORD.findall(sentence)
-    named = [w for n, w in enumerate(words) if w[0].isdigit() or (n and w[0].isupper() and w != "I")]
-    return [w for w in named if w.casefold() not in known and w.casefold().removesuffix("'s") not in known]
+    names = [w for n, w in enumerate(words) if w[0].isdigit() or (n and w[0].isupper() and w != "I")]
+    folded = ((w, w.casefold()) for w in names)
+    return [w for w, low in folded if low not in source_words and low.removesuffix("'s") not in source_words]

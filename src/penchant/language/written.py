@@ -1,6 +1,6 @@
 """Cache of generated texts.
 
-In: content hashes, texts and where they came from, batch by batch. Out: the same texts in any later run.
+In: content hashes, texts and their provenance, batch by batch. Out: the same texts in any later run.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SCHEMA = pa.schema(
         "seed": pa.int64(),
     }
 )
-"""One row a text: the hash of the content it was written from, and who wrote it how."""
+"""One row for each text: the hash of its source content, and the model and settings that wrote it."""
 
 
 class WrittenStore:
     """The texts of one provenance.
 
     Args:
-        folder: Where all stores live.
-        mark: Fingerprint of the provenance; texts of another are never mixed in.
+        folder: Parent folder of all stores.
+        mark: Fingerprint of the provenance; each provenance has a store of its own.
 
     Raises:
         ArtifactError: The folder cannot be written to.
@@ -43,7 +43,7 @@ class WrittenStore:
         self._store = ParquetStore(folder / f"written_{mark}", "texts")
 
     def read(self) -> dict[str, str]:
-        """Return content hash to text; what was damaged is left out, and written again."""
+        """Return content hash to text; damaged rows are left out, and written again."""
         batches = ((rows["key"].to_pylist(), rows["text"].to_pylist()) for rows in self._store.read())
         return {key: text for keys, texts in batches for key, text in zip(keys, texts, strict=True)}
 
@@ -51,7 +51,7 @@ class WrittenStore:
         """Store one batch.
 
         Raises:
-            ArtifactError: The disk is full or the folder is closed to us.
+            ArtifactError: The disk is full, or the folder is not writable.
         """
         rows = [{"key": key, "text": text, **provenance} for key, text in texts.items()]
         self._store.append(pa.Table.from_pylist(rows, SCHEMA))

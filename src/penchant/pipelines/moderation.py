@@ -20,7 +20,7 @@ from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel
 from penchant.core.errors import ConfigError, DataError, MediaError, nearest
 from penchant.core.logs import step
 from penchant.data.media import load_image, resolve
-from penchant.data.read.folders import MEDIA_ENDINGS
+from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.tables import RawTable, as_raw, read_table
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity

@@ -1,6 +1,6 @@
 """A generated sample world with known truth.
 
-In: a folder and a size. Out: items with drawn pictures, played sounds and written words, users who choose by them, and the truth.
+In: a folder and a size. Out: items with generated images, sounds and texts, users with preferences for them, and the truth.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ KINDS = ("view", "click", "like", "cart", "purchase")
 REASONED_KINDS = np.array([0.08, 0.32, 0.32, 0.08, 0.20])
 RANDOM_KINDS = np.array([0.40, 0.40, 0.10, 0.04, 0.06])
 REGRETTED_KINDS = np.array([0.0, 0.45, 0.0, 0.1, 0.45])
-"""Probabilities of `KINDS` for events with an attribute as reason, for trend or chance, and for regretted ones."""
+"""Probabilities of `KINDS` for events with an attribute as reason, for trend or chance (a random choice), and for regretted ones."""
 START = np.datetime64("2024-01-01T00:00:00", "us")
 
 
@@ -83,35 +83,35 @@ class AttributeSampler:
 
 @dataclass(frozen=True)
 class ItemSampler:
-    """What is on offer in each fortnight: one shelf for each reason, and the items' values."""
+    """Samplers of the items available in each fortnight, one for each reason, and the items' values."""
 
-    shelves: dict[str, AttributeSampler]
+    samplers: dict[str, AttributeSampler]
     codes: dict[str, Int64[np.ndarray, " items"]]
 
     @classmethod
     def build(cls, items: pl.DataFrame) -> Self:
-        """Weigh every item in every fortnight."""
+        """Return the samplers, from the weight of every item in every fortnight."""
         day = np.arange(0, DAYS, FORTNIGHT)[:, None]
         age = day - items["released_on"].to_numpy()[None, :]
         season = _codes(items["season"], SEASONS)[None, :]
         swing = SEASON_SWING * np.cos(2 * np.pi * (day / DAYS - (season + 0.9) / 4))
         newness = NEWNESS * np.exp(-np.maximum(age, 0) / NEWNESS_DAYS) * (items["released_on"].to_numpy() > 0)
-        out = age >= 0
-        weights = np.exp(items["appeal"].to_numpy()[None, :] + swing + newness) * out
+        is_released = age >= 0
+        weights = np.exp(items["popularity"].to_numpy()[None, :] + swing + newness) * is_released
         codes = {name: _codes(items[name], values) for name, values in ATTRIBUTES.items()}
         none = np.zeros(items.height, np.int64)
-        shelves = {name: AttributeSampler.build(code, len(ATTRIBUTES[name]), weights) for name, code in codes.items()}
-        shelves |= {
+        samplers = {name: AttributeSampler.build(code, len(ATTRIBUTES[name]), weights) for name, code in codes.items()}
+        samplers |= {
             "trend": AttributeSampler.build(none, 1, weights),
-            "chance": AttributeSampler.build(none, 1, out.astype(np.float64)),
+            "chance": AttributeSampler.build(none, 1, is_released.astype(np.float64)),
         }
-        return cls(shelves, codes)
+        return cls(samplers, codes)
 
 
 def draw_events(
-    people: UserPopulation,
+    population: UserPopulation,
     users: Int64[np.ndarray, " chosen"],
-    market: ItemSampler,
+    sampler: ItemSampler,
     events_per_user: float,
     rng: np.random.Generator,
     regret_share: float = 0.0,
@@ -120,31 +120,31 @@ def draw_events(
 
     Memory: about 300 bytes for each event.
     """
-    user, second = _visits(people, users, events_per_user, rng)
+    user, second = _visits(population, users, events_per_user, rng)
     day = second // 86_400
-    reason = _by_shares(people.shares[user], rng)
+    reason = _by_shares(population.shares[user], rng)
     skipped = rng.random(len(user)) < SKIP_SHARE
     regretted = np.zeros(len(user), bool)
     if regret_share:
         regretted = (rng.random(len(user)) < regret_share) & ~skipped
-    unwanted = skipped | regretted
-    reason[unwanted] = REASONS.index("trend")
+    unliked = skipped | regretted
+    reason[unliked] = REASONS.index("trend")
     item = np.full(len(user), -1, np.int64)
     open_events = np.arange(len(user))
-    after = (day >= people.changes_on[user]).astype(np.int64)
-    num_items = len(market.codes["topic"])
+    after = (day >= population.changes_on[user]).astype(np.int64)
+    num_items = len(sampler.codes["topic"])
     for _ in range(MAX_DRAWS):
         item[open_events] = _choose(
-            people,
+            population,
             user[open_events],
             after[open_events],
             day[open_events] // FORTNIGHT,
             reason[open_events],
-            market,
+            sampler,
             rng,
         )
         wrong = ~_first_time(user * num_items + item)
-        wrong |= unwanted & _is_liked(people, user, after, item, market)
+        wrong |= unliked & _is_liked(population, user, after, item, sampler)
         open_events = np.flatnonzero(wrong)
         if len(open_events) == 0:
             break
@@ -154,14 +154,14 @@ def draw_events(
     if regret_share:
         kind = np.where(regretted, _pick(REGRETTED_KINDS, len(user), rng), kind)
     names = np.array([*REASONS, "skip", "regret"])
-    told = np.where(skipped, len(REASONS), np.where(regretted, len(REASONS) + 1, reason))
+    reason_code = np.where(skipped, len(REASONS), np.where(regretted, len(REASONS) + 1, reason))
     table = pl.DataFrame(
         {
             "user_index": user.astype(np.int32),
             "item_index": item.astype(np.int32),
             "at": START + second.astype("timedelta64[s]"),
             "kind": np.where(skipped, "skip", np.array(KINDS)[kind]),
-            "reason": names[told],
+            "reason": names[reason_code],
         }
     )
     kept = np.ones(len(user), bool)
@@ -170,40 +170,40 @@ def draw_events(
 
 
 def _visits(
-    people: UserPopulation, users: np.ndarray, events_per_user: float, rng: np.random.Generator
+    population: UserPopulation, users: np.ndarray, events_per_user: float, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, " events"], Int64[np.ndarray, " events"]]:
     """Return the user and the second of each event, sorted by user and time: a few events per session, mostly in the evening."""
     spread = 0.45
     mean = events_per_user / np.exp(spread**2 / 2)
     count = np.maximum(6, np.round(mean * np.exp(rng.normal(0, spread, len(users))))).astype(np.int64)
-    sittings = np.maximum(2, np.round(count / 3.5)).astype(np.int64)
-    owner = np.repeat(np.arange(len(users)), sittings)
-    joined, left = people.joined_on[users][owner], people.left_on[users][owner]
+    sessions = np.maximum(2, np.round(count / 3.5)).astype(np.int64)
+    owner = np.repeat(np.arange(len(users)), sessions)
+    joined, left = population.joined_on[users][owner], population.left_on[users][owner]
     day = np.floor(joined + rng.random(len(owner)) * (left - joined)).astype(np.int64)
     hour = np.where(rng.random(len(owner)) < 0.65, rng.normal(20, 1.6, len(owner)), rng.normal(13, 3, len(owner)))
     begin = day * 86_400 + (np.clip(hour, 0.2, 22.5) * 3600).astype(np.int64)
     event_owner = np.repeat(np.arange(len(users)), count)
-    first = np.cumsum(sittings) - sittings
-    sitting = first[event_owner] + np.floor(rng.random(len(event_owner)) * sittings[event_owner]).astype(np.int64)
-    order = np.lexsort((begin[sitting], event_owner))
-    event_owner, sitting = event_owner[order], sitting[order]
-    pause = 20 + rng.exponential(110, len(sitting)).astype(np.int64)
+    first = np.cumsum(sessions) - sessions
+    session = first[event_owner] + np.floor(rng.random(len(event_owner)) * sessions[event_owner]).astype(np.int64)
+    order = np.lexsort((begin[session], event_owner))
+    event_owner, session = event_owner[order], session[order]
+    pause = 20 + rng.exponential(110, len(session)).astype(np.int64)
     elapsed = np.cumsum(pause)
-    starts = np.flatnonzero(np.diff(sitting, prepend=-1))
-    base = np.repeat(elapsed[starts] - pause[starts], np.diff(np.append(starts, len(sitting))))
-    second = np.minimum(begin[sitting] + elapsed - base, DAYS * 86_400 - 1)
+    starts = np.flatnonzero(np.diff(session, prepend=-1))
+    base = np.repeat(elapsed[starts] - pause[starts], np.diff(np.append(starts, len(session))))
+    second = np.minimum(begin[session] + elapsed - base, DAYS * 86_400 - 1)
     user = users[event_owner]
     order = np.lexsort((second, user))
     return user[order], second[order]
 
 
 def _choose(
-    people: UserPopulation,
+    population: UserPopulation,
     user: np.ndarray,
     after: np.ndarray,
     fortnight: np.ndarray,
     reason: np.ndarray,
-    market: ItemSampler,
+    sampler: ItemSampler,
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, " events"]:
     """Return an item for each event by its reason."""
@@ -213,21 +213,21 @@ def _choose(
         favour = None
         if name in ATTRIBUTES:
             favour = np.ones((len(rows), len(ATTRIBUTES[name])))
-            favourites = people.likes[name][user[rows], after[rows]]
+            favourites = population.likes[name][user[rows], after[rows]]
             for place, strength in enumerate(FAVOURITE_UTILITY):
                 favour[np.arange(len(rows)), favourites[:, place]] = np.exp(strength)
-        item[rows] = market.shelves[name].draw(fortnight[rows], favour, rng)
+        item[rows] = sampler.samplers[name].draw(fortnight[rows], favour, rng)
     return item
 
 
 def _is_liked(
-    people: UserPopulation, user: np.ndarray, after: np.ndarray, item: np.ndarray, market: ItemSampler
+    population: UserPopulation, user: np.ndarray, after: np.ndarray, item: np.ndarray, sampler: ItemSampler
 ) -> Bool[np.ndarray, " events"]:
     """Return whether the item has a favourite value of an attribute the user chooses by."""
     liked = np.zeros(len(user), bool)
     for column, name in enumerate(ATTRIBUTES):
-        match = (people.likes[name][user, after] == market.codes[name][item][:, None]).any(1)
-        liked |= match & (people.shares[user, column] > 0)
+        match = (population.likes[name][user, after] == sampler.codes[name][item][:, None]).any(1)
+        liked |= match & (population.shares[user, column] > 0)
     return liked
 
 

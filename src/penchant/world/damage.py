@@ -1,6 +1,6 @@
 """Defects of the kinds found in real data, inserted and listed.
 
-In: whole tables and media files. Out: the same with a few defects, and a list of them by the name of the check that should find each.
+In: undamaged tables and media files. Out: the same with a few defects, and a list of them by the name of the check that should find each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from penchant.core.errors import MissingExtraError
+from penchant.core.errors import import_optional
 from penchant.core.seeds import generator
 from penchant.world.drawing import SIDE
 from penchant.world.sound import RATE, SECONDS
@@ -62,15 +62,15 @@ def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: i
     Args:
         events: user_id, item_id, at, kind, text, reason.
         robot: The robot's user id.
-        item_ids: What it clicks.
-        seed: Decides which events.
-        defects: Takes the list.
+        item_ids: Items that it clicks.
+        seed: Of the choice of events.
+        defects: Receives the inserted defects.
     """
     rng = generator(seed, "world.damage.events")
     chosen = rng.permutation(events.height)[: DUPLICATES + UNKNOWN + 1]
-    twice, strange, future = chosen[:DUPLICATES], chosen[DUPLICATES:-1], int(chosen[-1])
-    repeated = events[twice]
-    unknown = events[strange].with_columns(item_id=pl.lit("gone-") + pl.col("item_id"))
+    repeats, renamed, future = chosen[:DUPLICATES], chosen[DUPLICATES:-1], int(chosen[-1])
+    repeated = events[repeats]
+    unknown = events[renamed].with_columns(item_id=pl.lit("gone-") + pl.col("item_id"))
     row = pl.int_range(pl.len())
     events = events.with_columns(at=pl.when(row == future).then(pl.lit(FUTURE)).otherwise(pl.col("at")))
     for check, rows in (("events.duplicate", repeated), ("events.unknown_item", unknown)):
@@ -82,7 +82,7 @@ def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: i
 
 
 def _robot_events(events: pl.DataFrame, robot: str, item_ids: list[str]) -> pl.DataFrame:
-    """Return more clicks per minute than a human can make."""
+    """Return more clicks per minute than a human user can make."""
     count = ROBOT_PER_MINUTE * ROBOT_MINUTES
     begin = datetime(2024, 6, 1, 3, 0)
     return pl.DataFrame(
@@ -104,15 +104,15 @@ def damage_media(folder: Path, items: pl.DataFrame, seed: int, defects: Defects)
     Args:
         folder: Of the world.
         items: The truth: item_id, has_picture, has_sound.
-        seed: Decides which files.
-        defects: Takes the list.
+        seed: Of the choice of files.
+        defects: Receives the inserted defects.
     """
     rng = generator(seed, "world.damage.media")
     whole = items.filter(pl.col("has_picture") & pl.col("has_sound"))["item_id"]
     ids = [whole[int(row)] for row in rng.permutation(len(whole))[: len(PICTURE_DAMAGE) + len(SOUND_DAMAGE)]]
     pictures, sounds = ids[: len(PICTURE_DAMAGE)], ids[len(PICTURE_DAMAGE) :]
-    for item, (check, spoil) in zip(pictures, PICTURE_DAMAGE, strict=True):
-        spoil(folder / "images" / f"{item}.jpg")
+    for item, (check, damage) in zip(pictures, PICTURE_DAMAGE, strict=True):
+        damage(folder / "images" / f"{item}.jpg")
         defects.add(f"image.{check}", item_id=item, file=f"images/{item}.jpg")
     for item, (check, samples) in zip(sounds, SOUND_DAMAGE, strict=True):
         write_sound(folder / "sound" / f"{item}.flac", samples)
@@ -129,11 +129,7 @@ def write_sound(path: Path, samples: np.ndarray) -> None:
     Raises:
         MissingExtraError: The extra `audio` is not installed.
     """
-    try:
-        import soundfile
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("soundfile", "audio") from error
-    soundfile.write(path, samples, RATE, subtype="PCM_16")
+    import_optional("soundfile", "audio").write(path, samples, RATE, subtype="PCM_16")
 
 
 def _truncate(path: Path) -> None:

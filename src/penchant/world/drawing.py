@@ -34,14 +34,14 @@ Tone = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Palette:
-    """Five tones of one family, and cream or ink for a touch of contrast."""
+    """Five tones of one colour family, and cream or ink as contrast."""
 
     deep: Tone
     main: Tone
     mid: Tone
     light: Tone
     pale: Tone
-    touch: Tone
+    contrast: Tone
 
     @property
     def steps(self) -> tuple[Tone, ...]:
@@ -82,7 +82,7 @@ def _palette(colour: str, rng: np.random.Generator) -> Palette:
 
 
 def _background(palette: Palette, rng: np.random.Generator) -> Image.Image:
-    """Blend two tones of the palette: upright, slanted, or from a bright spot."""
+    """Blend two tones of the palette: linearly at any angle, or radially."""
     low, high = ((palette.main, palette.light), (palette.deep, palette.main), (palette.light, palette.pale))[
         int(rng.choice(3, p=[0.45, 0.3, 0.25]))
     ]
@@ -108,7 +108,7 @@ def _dots(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator)
 
 
 def _discs(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
-    """Overlapping moons, one of them ringed."""
+    """Overlapping discs, and one of concentric rings."""
     for _ in range(int(rng.integers(2, 5))):
         centre, radius = rng.uniform(0.15, 0.85, 2) * CANVAS, rng.uniform(0.12, 0.26) * CANVAS
         _circle(draw, centre, radius, (*palette.steps[int(rng.integers(5))], 190))
@@ -119,7 +119,7 @@ def _discs(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
 
 
 def _peaks(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
-    """Ranges of mountains, one before the other, under a sun."""
+    """Layers of mountains under a sun."""
     _circle(draw, rng.uniform((0.2, 0.15), (0.8, 0.4)) * CANVAS, rng.uniform(0.07, 0.13) * CANVAS, (*palette.pale, 255))
     layers = int(rng.integers(3, 5))
     for layer in range(layers):
@@ -135,7 +135,7 @@ def _peaks(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
 
 
 def _waves(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
-    """Bands that swell, from light to deep."""
+    """Wavy bands, from light to deep."""
     bands = int(rng.integers(5, 8))
     x = np.linspace(0, CANVAS, 80)
     order = palette.steps if rng.random() < 0.5 else palette.steps[::-1]
@@ -163,7 +163,7 @@ def _tiles(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
 
 
 def _arches(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
-    """Doorways one inside the other, side by side."""
+    """Nested arches side by side."""
     count = int(rng.integers(1, 4))
     width = CANVAS / count
     for number in range(count):
@@ -177,7 +177,7 @@ def _arches(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generato
 
 
 def _rays(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator) -> None:
-    """Beams from one bright spot."""
+    """Rays from one bright spot."""
     centre = rng.uniform(0.2, 0.8, 2) * CANVAS
     count, turn = int(rng.integers(9, 17)), rng.uniform(0, 2 * np.pi)
     pair = [palette.steps[i] for i in rng.permutation(5)[:2]]
@@ -201,7 +201,7 @@ def _stars(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generator
             centre = rng.uniform(0.38, 0.62, 2) * CANVAS
         angles = rng.uniform(0, 2 * np.pi) + np.arange(2 * rays) * np.pi / rays
         radii = np.where(np.arange(2 * rays) % 2, radius * depth, radius)
-        tone = palette.touch if star == 0 else palette.steps[int(rng.integers(5))]
+        tone = palette.contrast if star == 0 else palette.steps[int(rng.integers(5))]
         if star == count - 1:
             draw.polygon(_around(centre, angles, 1.22 * radii), fill=palette.deep)
             tone = palette.pale
@@ -220,7 +220,7 @@ def _petals(draw: ImageDraw.ImageDraw, palette: Palette, rng: np.random.Generato
         for layer, tone in ((1.0, outer), (0.62, inner)):
             for petal in range(count):
                 _petal(draw, centre, radius * layer, turn + 2 * np.pi * petal / count, np.pi / count, (*tone, 225))
-        _circle(draw, centre, radius * 0.16, (*palette.touch, 255))
+        _circle(draw, centre, radius * 0.16, (*palette.contrast, 255))
 
 
 MOTIFS: dict[str, Painter] = {
@@ -238,7 +238,7 @@ MOTIFS: dict[str, Painter] = {
 def _petal(
     draw: ImageDraw.ImageDraw, centre: np.ndarray, length: float, angle: float, half: float, fill: tuple[int, ...]
 ) -> None:
-    """Draw a leaf that is widest at two thirds of its length."""
+    """Draw a petal that is widest at two thirds of its length."""
     along = np.linspace(0, 1, 14)
     wide = half * 0.9 * np.sin(np.pi * along**1.4)
     angles = np.concatenate([angle + wide, (angle - wide)[::-1]])

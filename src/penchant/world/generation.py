@@ -6,7 +6,6 @@ In: a folder and a `WorldConfig`. Out: items, interactions and users in the plai
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from penchant.world.users import AGE_BANDS, UserPopulation, make_users
 from penchant.world.words import write_items, write_review
 
 KIND = "world"
-GENERATION = 2
+GENERATION = 3
 """Version of the generator: increase it when equal settings give another world."""
 CHUNK = 10_000
 """Users whose events are drawn at once. Changing it changes the world, because each chunk has its own random generator."""
@@ -42,17 +41,18 @@ def make_world(folder: Path, config: WorldConfig | None = None) -> WorldTruth:
 
     Raises:
         ArtifactError: The folder holds other files, or the disk is full.
-        MissingExtraError: Sound is asked for, and the extra `audio` is not installed.
+        MissingExtraError: The world has sound, and the extra `audio` is not installed.
     """
     config = config or WorldConfig()
-    facts = {"plan": asdict(decide(config)), "seed": config.seed, "generation": GENERATION}
-    if not _is_there(folder, facts):
+    plan = decide(config).model_dump(exclude={"size", "seed"})
+    facts = {"plan": plan, "seed": config.seed, "generation": GENERATION}
+    if not _exists(folder, facts):
         with step(f"make the {config.size} world"):
             write_artifact(folder, lambda staging: _write(staging, config), kind=KIND, facts=facts)
     return WorldTruth.read(folder)
 
 
-def _is_there(folder: Path, facts: dict[str, object]) -> bool:
+def _exists(folder: Path, facts: dict[str, object]) -> bool:
     try:
         return bool(open_artifact(folder, kind=KIND)["facts"] == facts)
     except ArtifactError:
@@ -63,12 +63,12 @@ def _write(folder: Path, config: WorldConfig) -> None:
     """Fill an empty folder."""
     plan, seed = decide(config), config.seed
     defects = Defects()
-    items, people = make_items(plan, seed), make_users(plan, seed)
+    items, population = make_items(plan, seed), make_users(plan, seed)
     (folder / "truth").mkdir()
     write_table(_listed(items, plan, seed, defects), folder / f"items{plan.ending}")
-    robot = _robot_id(people)
-    write_table(_known(people, robot if plan.defects else None), folder / f"users{plan.ending}")
-    _write_events(folder, _event_chunks(items, people, plan, seed, defects, robot), plan)
+    robot = _robot_id(population)
+    write_table(_known(population, robot if plan.defects else None), folder / f"users{plan.ending}")
+    _write_events(folder, _event_chunks(items, population, plan, seed, defects, robot), plan)
     if plan.media:
         _write_media(folder, items, seed)
         if plan.defects:
@@ -76,7 +76,7 @@ def _write(folder: Path, config: WorldConfig) -> None:
     else:
         items = items.with_columns(has_picture=pl.lit(False), has_sound=pl.lit(False))
     write_table(items, folder / "truth" / f"items{plan.ending}")
-    write_table(people.table, folder / "truth" / f"users{plan.ending}")
+    write_table(population.table, folder / "truth" / f"users{plan.ending}")
     write_table(defects.table(), folder / "truth" / "defects.csv")
 
 
@@ -103,31 +103,31 @@ def _path(items: pl.DataFrame, has: str, folder: str, ending: str) -> pl.Series:
     return items.select(pl.when(has).then(path)).to_series()
 
 
-def _robot_id(people: UserPopulation) -> str:
+def _robot_id(population: UserPopulation) -> str:
     """Return the id of the automated user, in the format of the others."""
-    last = str(people.table["user_id"][-1])
+    last = str(population.table["user_id"][-1])
     return f"u{int(last[1:]) + 1:0{len(last) - 1}d}"
 
 
-def _known(people: UserPopulation, robot: str | None) -> pl.DataFrame:
+def _known(population: UserPopulation, robot: str | None) -> pl.DataFrame:
     """Return the users as the platform lists them."""
-    known = people.table.select("user_id", "language", "age_band")
+    known = population.table.select("user_id", "language", "age_band")
     if robot is None:
         return known
     return pl.concat([known, pl.DataFrame({"user_id": [robot], "language": ["en"], "age_band": [AGE_BANDS[1]]})])
 
 
 def _event_chunks(
-    items: pl.DataFrame, people: UserPopulation, plan: WorldPlan, seed: int, defects: Defects, robot: str
+    items: pl.DataFrame, population: UserPopulation, plan: WorldPlan, seed: int, defects: Defects, robot: str
 ) -> Iterator[pl.DataFrame]:
     """Yield events (user_id, item_id, at, kind, text, reason) in chunks of users; the first chunk holds the defects."""
-    market = ItemSampler.build(items)
-    item_ids, user_ids, languages = items["item_id"], people.table["user_id"], people.table["language"]
-    starts = range(0, len(people), CHUNK)
+    sampler = ItemSampler.build(items)
+    item_ids, user_ids, languages = items["item_id"], population.table["user_id"], population.table["language"]
+    starts = range(0, len(population), CHUNK)
     for start in track(starts, "choices", len(starts)):
         rng = generator(seed, f"world.choices.{start}")
-        users = np.arange(start, min(start + CHUNK, len(people)))
-        drawn = draw_events(people, users, market, plan.events_per_user, rng, plan.regret_share)
+        users = np.arange(start, min(start + CHUNK, len(population)))
+        drawn = draw_events(population, users, sampler, plan.events_per_user, rng, plan.regret_share)
         events = drawn.select(
             user_id=user_ids[drawn["user_index"]],
             item_id=item_ids[drawn["item_index"]],
@@ -143,10 +143,10 @@ def _event_chunks(
 
 def _reviews(drawn: pl.DataFrame, languages: pl.Series, share: float, rng: np.random.Generator) -> pl.Series:
     """Return a review in the user's language for a share of the events, else null."""
-    speaks = (rng.random(drawn.height) < share) & (drawn["kind"] != "view").to_numpy()
-    rows = np.flatnonzero(speaks)
-    said = [write_review(drawn["reason"][row], languages[row], rng) for row in rows.tolist()]
-    return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, said)
+    has_review = (rng.random(drawn.height) < share) & (drawn["kind"] != "view").to_numpy()
+    rows = np.flatnonzero(has_review)
+    reviews = [write_review(drawn["reason"][row], languages[row], rng) for row in rows.tolist()]
+    return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, reviews)
 
 
 def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: WorldPlan) -> None:

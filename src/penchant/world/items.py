@@ -26,7 +26,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "circle": CIRCLES,
 }
 """Attributes users choose by: visible in the image, in the text, in the sound, and in no modality."""
-APPEAL = 0.5
+POPULARITY_SPREAD = 0.5
 """Standard deviation of the popularity that no content explains."""
 NEW_DAYS = 75
 """New items are released in the last this many days of the year."""
@@ -35,10 +35,10 @@ OLD_SHARE = 0.7
 
 
 def make_items(plan: WorldPlan, seed: int) -> pl.DataFrame:
-    """Return one row per item with its full truth; only part of it reaches the item's files.
+    """Return one row per item with its full truth; the item's files show only part of it.
 
-    Columns: item_id, the four of `ATTRIBUTES`, colour and tempo (visible and audible, but no user chooses by them), season and
-    appeal (popularity), released_on (day of the year, 0 first), is_new, language, price, has_text, has_picture, has_sound.
+    Columns: item_id, the four of `ATTRIBUTES`, colour and tempo (visible and audible, but no user chooses by them), season,
+    popularity, released_on (day of the year, 0 first), is_new, language, price, has_text, has_picture, has_sound.
     """
     rng = generator(seed, "world.items")
     count = plan.num_items
@@ -51,7 +51,7 @@ def make_items(plan: WorldPlan, seed: int) -> pl.DataFrame:
         "colour": _shares(tuple(COLOURS), count, rng),
         "tempo": _shares(tuple(TEMPOS), count, rng),
         "season": _shares(SEASONS, count, rng),
-        "appeal": np.round(rng.normal(0, APPEAL, count), 3),
+        "popularity": np.round(rng.normal(0, POPULARITY_SPREAD, count), 3),
         "released_on": np.where(is_new, rng.integers(DAYS - NEW_DAYS, DAYS - 14, count), old),
         "is_new": is_new,
         "language": np.where(rng.random(count) < plan.chinese_share, "zh", "en"),

@@ -5,7 +5,6 @@ In: a size, or single numbers. Out: a `WorldPlan` with every number set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -41,28 +40,22 @@ class WorldConfig(Settings):
     review_share: float = Field(0.05, ge=0, le=1)
     """Share of events with a review."""
     regret_share: float = Field(0.0, ge=0, le=0.5)
-    """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review says so."""
+    """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review shows it."""
     media: bool | None = None
     """Generate images and sounds; None does so in all sizes but large."""
     defects: bool = True
     """Insert defects of every kind that cleaning counts; `truth/defects.csv` lists them."""
 
 
-@dataclass(frozen=True)
-class WorldPlan:
-    """The settings with every None decided."""
+class WorldPlan(WorldConfig):
+    """The settings with every None replaced."""
 
     num_users: int
     num_items: int
     events_per_user: float
-    chinese_share: float
-    new_share: float
-    missing_share: float
-    review_share: float
-    regret_share: float
     media: bool
-    defects: bool
     ending: Literal[".csv", ".parquet"]
+    """Format of the tables."""
 
 
 SIZES: dict[Size, tuple[int, int, float]] = {
@@ -77,20 +70,15 @@ MAX_CSV_EVENTS = 1_000_000
 
 
 def decide(config: WorldConfig) -> WorldPlan:
-    """Return the settings with every None set."""
+    """Return the settings with every None replaced."""
     users, items, events = SIZES[config.size]
-    users = config.num_users or users
-    events = config.events_per_user or events
-    return WorldPlan(
-        users,
-        config.num_items or items,
-        events,
-        config.chinese_share,
-        config.new_share,
-        config.missing_share,
-        config.review_share,
-        config.regret_share,
-        config.size != "large" if config.media is None else config.media,
-        config.defects,
-        ".csv" if users * events <= MAX_CSV_EVENTS else ".parquet",
-    )
+    users, events = config.num_users or users, config.events_per_user or events
+    values = {
+        **dict(config),
+        "num_users": users,
+        "num_items": config.num_items or items,
+        "events_per_user": events,
+        "media": config.size != "large" if config.media is None else config.media,
+        "ending": ".csv" if users * events <= MAX_CSV_EVENTS else ".parquet",
+    }
+    return WorldPlan(**values)

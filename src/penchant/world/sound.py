@@ -18,7 +18,7 @@ SECONDS = 2.5
 TEMPOS = {"slow": (60, 84), "medium": (96, 126), "fast": (144, 190)}
 """Notes per minute, from and to."""
 SCALE = np.array([0, 2, 4, 7, 9, 12, 14, 16])
-"""Pentatonic steps in semitones: any order of them sounds well."""
+"""Pentatonic steps in semitones, consonant in any order."""
 Samples = Float32[np.ndarray, " samples"]
 Instrument = Callable[[float, int, np.random.Generator], Samples]
 
@@ -42,7 +42,7 @@ def play(timbre: str, tempo: str, rng: np.random.Generator) -> Samples:
 
 
 def _flute(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """Nearly a sine, with breath and a slow waver."""
+    """Nearly a sine, with breath noise and vibrato."""
     time = np.arange(length) / RATE
     phase = 2 * np.pi * pitch * (time + 0.0006 * np.sin(2 * np.pi * 5.2 * time))
     breath = 0.05 * signal.lfilter([1.0, -0.95], [1.0], rng.standard_normal(length))
@@ -51,7 +51,7 @@ def _flute(pitch: float, length: int, rng: np.random.Generator) -> Samples:
 
 
 def _bell(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """Partials that are no multiples of each other, dying at their own pace."""
+    """Inharmonic partials, each with its own decay."""
     time = np.arange(length) / RATE
     tone = np.zeros(length)
     for ratio, loud, decay in ((1, 1.0, 2.0), (2.76, 0.7, 3.2), (5.4, 0.45, 5.0), (8.93, 0.3, 8.0)):
@@ -60,18 +60,18 @@ def _bell(pitch: float, length: int, rng: np.random.Generator) -> Samples:
 
 
 def _strings(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """Three players, never quite together: saws that swell."""
+    """Three detuned sawtooth voices with a slow attack."""
     time = np.arange(length) / RATE
     tone = np.zeros(length)
     for detune in rng.uniform(-0.004, 0.004, 3):
-        waver = 0.0009 * np.sin(2 * np.pi * rng.uniform(4.5, 6) * time)
-        tone += signal.sawtooth(2 * np.pi * 0.75 * pitch * (1 + detune) * (time + waver))
+        vibrato = 0.0009 * np.sin(2 * np.pi * rng.uniform(4.5, 6) * time)
+        tone += signal.sawtooth(2 * np.pi * 0.75 * pitch * (1 + detune) * (time + vibrato))
     smooth = signal.lfilter(*signal.butter(2, min(6 * pitch, 5000) / (RATE / 2)), tone)
     return _shaped(smooth, attack=0.16, hold=0.6)
 
 
 def _harp(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """A plucked wire: bright at first, then dull (Karplus & Strong 1983, as a sum of decaying overtones)."""
+    """A plucked string: bright at first, then dull (Karplus & Strong 1983, as a sum of decaying overtones)."""
     time = np.arange(length) / RATE
     tone = np.zeros(length)
     for overtone in range(1, 9):
@@ -90,7 +90,7 @@ def _reed(pitch: float, length: int, rng: np.random.Generator) -> Samples:
 
 
 def _drum(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """A skin that falls in pitch, and the rattle under it."""
+    """A tone of falling pitch with noise."""
     time = np.arange(length) / RATE
     skin = np.exp(-9 * time) * np.sin(2 * np.pi * (0.35 * pitch * time + 3.0 * (1 - np.exp(-30 * time))))
     rattle = np.exp(-22 * time) * rng.standard_normal(length) * rng.uniform(0.25, 0.6)
@@ -98,7 +98,7 @@ def _drum(pitch: float, length: int, rng: np.random.Generator) -> Samples:
 
 
 def _wood(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """A struck bar: a short, round tone, its fourth partial and the knock of the mallet."""
+    """A struck bar: a short tone, its fourth partial and the noise of the mallet."""
     time = np.arange(length) / RATE
     bar = np.exp(-11 * time) * np.sin(2 * np.pi * pitch * time) + 0.5 * np.exp(-24 * time) * np.sin(
         2 * np.pi * 4 * pitch * time
@@ -107,7 +107,7 @@ def _wood(pitch: float, length: int, rng: np.random.Generator) -> Samples:
 
 
 def _organ(pitch: float, length: int, rng: np.random.Generator) -> Samples:
-    """Octaves and fifths at full strength for as long as the key is held."""
+    """Octaves and fifths at constant strength."""
     time = np.arange(length) / RATE
     tone = np.zeros(length)
     for ratio, loud in ((0.5, 0.8), (1, 1.0), (1.5, 0.5), (2, 0.7), (4, 0.5), (6, 0.25)):
@@ -128,7 +128,7 @@ INSTRUMENTS: dict[str, Instrument] = {
 
 
 def _shaped(tone: np.ndarray, *, attack: float, hold: float) -> Samples:
-    """Rise for `attack` seconds, stay for the share `hold` of the note, then fall."""
+    """Apply an envelope: rise for `attack` seconds, hold for the share `hold` of the note, then fall."""
     length = len(tone)
     rise = np.minimum(1, np.arange(length) / (attack * RATE))
     fall = np.clip((length - np.arange(length)) / (length * (1 - hold)), 0, 1)
@@ -136,7 +136,7 @@ def _shaped(tone: np.ndarray, *, attack: float, hold: float) -> Samples:
 
 
 def _room(samples: Samples, rng: np.random.Generator) -> Samples:
-    """Add four echoes, as of a small or a large room."""
+    """Add four echoes of a random room size."""
     out = samples.copy()
     for echo in range(1, 5):
         delay = int(RATE * rng.uniform(0.02, 0.06) * echo)

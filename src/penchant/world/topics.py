@@ -1,8 +1,8 @@
 """Topics of the sample world, in English and Chinese.
 
-In: nothing. Out: for each topic and language, noun phrases and verbs that any sentence of `words` can take.
+In: nothing. Out: for each topic and language, noun phrases and verbs for every sentence of `words`.
 
-No word here names a colour or a sound, so that a topic shows in text alone.
+No phrase names a colour or a sound, so that a topic is visible in text alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Bank:
+class PhraseBank:
     """Phrases of one topic in one language.
 
     Attributes:
@@ -27,12 +27,12 @@ class Bank:
     acts: tuple[str, ...]
 
 
-def _bank(places: str, people: str, things: str, acts: str) -> Bank:
+def _bank(places: str, people: str, things: str, acts: str) -> PhraseBank:
     """Split phrases at the slashes."""
-    return Bank(*(tuple(part.strip() for part in parts.split("/")) for parts in (places, people, things, acts)))
+    return PhraseBank(*(tuple(part.strip() for part in parts.split("/")) for parts in (places, people, things, acts)))
 
 
-TOPICS: dict[str, dict[str, Bank]] = {
+TOPICS: dict[str, dict[str, PhraseBank]] = {
     "sea": {
         "en": _bank(
             "the old harbour / the fishing village / the lighthouse / the boatyard / the ferry landing",

@@ -19,7 +19,7 @@ class WorldTruth:
     Attributes:
         folder: Of the world: items, interactions, users, images, sound.
         items: item_id, motif and colour (picture), topic (text), timbre and tempo (sound), circle (behaviour alone), season and
-            appeal (popularity), released_on (day of 2024, 0 first), is_new, language, price, has_text, has_picture, has_sound.
+            popularity, released_on (day of 2024, 0 first), is_new, language, price, has_text, has_picture, has_sound.
         users: user_id, driver (motif, topic, timbre, mixture, circle), by_* (share of choices by each reason), likes_* and
             later_* (favourites before and after `changes_on`, "sea|space", the strongest first), changes_on (null: never).
         defects: check (the finding it should become), item_id, user_id, file.

@@ -16,7 +16,7 @@ from penchant.world.items import ATTRIBUTES
 from penchant.world.settings import DAYS, WorldPlan
 
 REASONS = (*ATTRIBUTES, "trend", "chance")
-"""Reasons of an event: one of the hidden attributes, popularity, or chance."""
+"""Reasons of an event: one of the hidden attributes, popularity ("trend"), or a random choice ("chance")."""
 DRIVERS: dict[str, tuple[float, tuple[float, ...]]] = {
     "motif": (0.25, (0.84, 0.0, 0.0, 0.07, 0.06, 0.03)),
     "topic": (0.25, (0.0, 0.84, 0.0, 0.07, 0.06, 0.03)),

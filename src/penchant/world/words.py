@@ -1,13 +1,13 @@
 """Titles, descriptions and reviews of the sample world.
 
-In: the topic and language of an item, or what made a user choose. Out: sentences in English or Chinese.
+In: the topic and language of an item, or the reason of a choice. Out: sentences in English or Chinese.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from penchant.world.topics import TOPICS, Bank
+from penchant.world.topics import TOPICS, PhraseBank
 
 TITLES = {
     "en": (
@@ -203,11 +203,11 @@ def write_items(
 
 
 def write_review(reason: str, language: str, rng: np.random.Generator) -> str:
-    """Return a review of an item chosen, or skipped, for a reason."""
+    """Return a review for a reason to choose or skip an item."""
     return _pick(REVIEWS[language][reason], rng)
 
 
-def _subject(bank: Bank, rng: np.random.Generator) -> dict[str, str]:
+def _subject(bank: PhraseBank, rng: np.random.Generator) -> dict[str, str]:
     """Draw the subject of one item."""
     things, more, rest, last = (bank.things[i] for i in rng.permutation(len(bank.things))[:4])
     act, other = (bank.acts[i] for i in rng.permutation(len(bank.acts))[:2])

@@ -144,7 +144,7 @@ def test_clean_duplicates_of_a_published_split_stay_in_their_parts() -> None:
 
 
 def test_clean_without_overlap_says_so() -> None:
-    with pytest.raises(DataError, match="No event touches an item of the catalog: events name '1', items '001'"):
+    with pytest.raises(DataError, match="No event refers to an item of the catalog: events name '1', items '001'"):
         cleaned(shop({"item_id": ["001"]}))
     result, _ = cleaned(shop({"item_id": ["001"]}, events()))
     assert len(result.interactions) == 0
@@ -241,13 +241,13 @@ def test_clean_cache_answers_for_files_that_did_not_change(gallery: Path, tmp_pa
         media_root=gallery,
     )
     looked: list[str] = []
-    look = facts._look
+    look = facts._picture_facts
 
     def counted(path: Path, *rest):
         looked.append(path.name)
         return look(path, *rest)
 
-    monkeypatch.setattr(facts, "_look", counted)
+    monkeypatch.setattr(facts, "_picture_facts", counted)
     cache = tmp_path / "cache"
     first, _ = cleaned(dataset, cache=cache)
     assert len(looked) == 8
@@ -266,7 +266,7 @@ def test_clean_cache_answers_for_files_that_did_not_change(gallery: Path, tmp_pa
 
 
 def test_clean_keeps_what_was_inspected_before_an_interrupt(gallery: Path, tmp_path: Path, monkeypatch) -> None:
-    look = facts._look
+    look = facts._picture_facts
 
     def interrupted(path: Path, *rest):
         if path.name == "other.png":
@@ -277,7 +277,7 @@ def test_clean_keeps_what_was_inspected_before_an_interrupt(gallery: Path, tmp_p
     dataset = shop(
         {"item_id": ["0", "1", "2"], "picture": NAMES[:3]}, media_columns={"image": "picture"}, media_root=gallery
     )
-    monkeypatch.setattr(facts, "_look", interrupted)
+    monkeypatch.setattr(facts, "_picture_facts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cleaned(dataset, cache=tmp_path / "cache")
     assert pl.read_parquet(tmp_path / "cache" / "*" / "*.parquet").height == 2

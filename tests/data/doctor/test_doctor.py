@@ -125,7 +125,7 @@ def test_examine_events_out_of_order(kind: str, test: list[tuple], early: float,
     diagnosis = examine(shop(table), split)
     assert diagnosis.leaks is not None
     assert (diagnosis.leaks.early, diagnosis.leaks.ahead) == (early, ahead)
-    assert (early > 0) == any("this split promises" in concern.what for concern in diagnosis.concerns)
+    assert (early > 0) == any("this split excludes" in concern.what for concern in diagnosis.concerns)
 
 
 def test_examine_rows_in_two_parts_are_counted() -> None:
@@ -151,7 +151,7 @@ def test_examine_passes_findings_on_and_ranks_errors_first() -> None:
     weights = [concern.weight for concern in diagnosis.concerns]
     assert weights == sorted(weights, reverse=True)
     text = "\n".join(diagnosis.lines())
-    assert "What would hurt most" in text
+    assert "Warnings, most harmful first" in text
     assert "    item 1, a.png" in text
     assert json.loads(json.dumps(diagnosis.as_dict()))["sizes"]["users"] == 1
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from penchant.core import errors
 from penchant.core.errors import MediaError, MissingExtraError
 from penchant.data.media import (
     MediaLimits,
@@ -20,7 +21,6 @@ from penchant.data.media import (
     normalise_loudness,
     resolve,
 )
-from penchant.data.media import audio as sounds
 from penchant.data.media.images import quiet_decoders
 
 LIMITS = MediaLimits()
@@ -287,7 +287,7 @@ def test_load_sound_without_the_extra_says_how_to_install_it(monkeypatch, write_
     def missing(name: str):
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(sounds.importlib, "import_module", missing)
+    monkeypatch.setattr(errors.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'penchant\[audio\]'"):
         load_audio(path, LIMITS)
 

@@ -111,7 +111,9 @@ def test_labels_are_renamed_and_wrong_names_refused() -> None:
 
 
 def test_one_class_is_refused_with_a_fix() -> None:
-    with pytest.raises(DataError, match="All 6 rows have the label 'happy': there is nothing to tell apart") as caught:
+    with pytest.raises(
+        DataError, match="All 6 rows have the label 'happy': there are no two classes to learn"
+    ) as caught:
         samples_from(table(label=["happy"] * 6))
     assert "add samples of another class" in caught.value.fix
     with pytest.raises(DataError, match="No row has a label"):
@@ -120,7 +122,7 @@ def test_one_class_is_refused_with_a_fix() -> None:
 
 def test_column_of_ids_is_no_column_of_labels() -> None:
     frame = pl.DataFrame({"label": [f"x{n}" for n in range(50)], "text": [HAPPY] * 50})
-    with pytest.raises(DataError, match="50 rows have 50 different labels: that is no column of classes"):
+    with pytest.raises(DataError, match="50 rows have 50 different labels: this is not a column of classes"):
         samples_from(frame)
 
 
@@ -136,9 +138,9 @@ def test_rows_without_label_and_repeated_ids_are_dropped_with_counts() -> None:
 
 
 def test_nothing_to_learn_from_is_refused() -> None:
-    with pytest.raises(DataError, match="No column holds words, media or attributes"):
+    with pytest.raises(DataError, match="No column holds text, media or attributes"):
         samples_from(pl.DataFrame({"label": ["a", "b"], "x": ["1", "2"]}))
-    with pytest.raises(DataError, match="asked for by") as caught:
+    with pytest.raises(DataError, match="named in") as caught:
         samples_from(table(), SamplesConfig(text=["texts"]))
     assert "'text'" in caught.value.fix
 

@@ -151,7 +151,7 @@ def test_datetimes_with_and_without_zone_become_utc() -> None:
 def test_sequence_numbers_are_told_apart_from_times() -> None:
     note = finding(events(at=[1, 2, 3]), "events.time_unit")
     assert note.severity == "warning"
-    assert "places in a sequence" in note.advice
+    assert "positions in a sequence" in note.advice
 
 
 def test_missing_times_are_allowed() -> None:
@@ -289,14 +289,14 @@ def test_one_user_and_one_instant_are_noted_and_one_item_is_refused() -> None:
         (
             {"events__csv": EVENTS},
             {"columns": {"at": "timme"}},
-            "There is no column 'timme' (asked for by [data.columns] at).",
+            "There is no column 'timme' (named in [data.columns] at).",
             "events.csv",
             "Known names: at, item_id, user_id.",
         ),
         (
             {"events__csv": EVENTS, "items__csv": ITEMS},
             {"text": ["titel"]},
-            "There is no column 'titel' (asked for by [data] text).",
+            "There is no column 'titel' (named in [data] text).",
             "items.csv",
             "Did you mean 'title'",
         ),

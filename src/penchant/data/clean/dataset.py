@@ -13,12 +13,11 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users
+from penchant.core.schema import Catalog, Dataset, Finding, Interactions, Users, make_findings
 from penchant.data.clean.events import EventCleaningConfig, clean_events
 from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, duplicate_texts, normalise_categories
-from penchant.data.findings import found
 from penchant.data.media import MediaLimits
 
 EVENT_MEDIA = ("image", "audio")
@@ -30,9 +29,9 @@ class CleanConfig(Settings):
     events: EventCleaningConfig = EventCleaningConfig()
     """Which events are dropped."""
     min_text_length: int = 20
-    """Shorter texts are not compared with each other: two items may well share a short title."""
+    """Shorter texts are not compared with each other: items often share a short title."""
     max_event_media: int = 20_000
-    """Pictures and voice notes of events are opened before training only when there are at most so many."""
+    """Pictures and voice notes of events are opened before training only if there are at most this many."""
     media: InspectionConfig = InspectionConfig()
     """What counts as a blank picture or a silent sound."""
 
@@ -50,14 +49,14 @@ def clean(
 
     Args:
         dataset: As read.
-        config: What is repaired or dropped.
-        limits: What media may be.
-        cache: Folder that remembers inspected media files.
-        pictures: Gets every picture of an item that is decoded, so that it need not be decoded again.
-        now: Events later than a day after this are impossible; None asks the clock.
+        config: Cleaning settings.
+        limits: Of media files.
+        cache: Folder of the facts of inspected media files.
+        pictures: Receives every decoded picture of an item, so that it is decoded once.
+        now: Events later than a day after this are impossible; None takes the current time.
 
     Raises:
-        DataError: No event touches an item of the catalog.
+        DataError: No event refers to an item of the catalog.
         MissingExtraError: There is sound, and the extra `audio` is not installed.
     """
     inspector = Inspector(limits, config.media, cache, pictures)
@@ -72,7 +71,7 @@ def clean(
 
 
 def _clean_catalog(catalog: Catalog, config: CleanConfig, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
-    """Mend words, then open every file."""
+    """Repair texts, then open every file."""
     table, findings = _one_row_each(catalog.table, "item")
     ids = table["item_id"]
 
@@ -100,7 +99,7 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
     """Keep the first row of each id."""
     key = f"{noun}_id"
     again = ~table[key].is_first_distinct()
-    findings = found(
+    findings = make_findings(
         f"{noun}s.duplicate",
         int(again.sum()),
         table.height,
@@ -114,12 +113,12 @@ def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Fi
 def _clean_event_content(
     table: pl.DataFrame, catalog: Catalog, config: CleanConfig, inspector: Inspector
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Mend the users' own words, and open their pictures and voice notes when there are not too many."""
+    """Repair the users' own texts, and open their pictures and voice notes up to a maximum number."""
     findings: list[Finding] = []
-    people = table.select("user_id", "item_id")
+    pairs = table.select("user_id", "item_id")
 
     def owner(row: int) -> str:
-        user, item = people.row(row)
+        user, item = pairs.row(row)
         return message("user {user} on item {item}", user=user, item=item)
 
     if "text" in table.columns:

@@ -1,6 +1,6 @@
 """Duplicate and near-duplicate images.
 
-In: 64-bit perceptual hashes and tiny thumbnails. Out: a group number for each picture; alone in its group means unique.
+In: 64-bit perceptual hashes and tiny thumbnails. Out: a group number for each picture; a picture alone in its group is unique.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from PIL import Image
 from scipy import sparse
 
 MAX_DISTANCE = 3
-"""Bits in which two hashes may differ; with four bands of 16 bits, one band of such a pair is equal."""
+"""Bits in which two hashes may differ; of four bands of 16 bits, such a pair then has an equal one."""
 MAX_DIFFERENCE = 6.0
-"""Mean difference of two thumbnails, of 255: the hash alone takes any two white-framed pictures for the same."""
+"""Mean difference of two thumbnails, of 255: by the hash alone, any two white-framed pictures are equal."""
 THUMBNAIL = 8
 _BLOCK = 2048
 

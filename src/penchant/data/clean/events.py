@@ -1,6 +1,6 @@
 """Clean events: duplicates, impossible times, automated users.
 
-In: the table of events and the catalog. Out: the events worth learning from, and what the others were.
+In: the table of events and the catalog. Out: the events to learn from, and findings about the others.
 """
 
 from __future__ import annotations
@@ -13,40 +13,39 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Finding, Users
-from penchant.data.findings import MAX_EXAMPLES, found
+from penchant.core.schema import MAX_EXAMPLES, Catalog, Finding, Users, make_findings
 
 
 class EventCleaningConfig(Settings):
     """Cleaning settings of events."""
 
     earliest: datetime = datetime(1990, 1, 1, tzinfo=UTC)
-    """An event before this has no believable time: its time becomes unknown."""
+    """An event before this has an impossible time: its time becomes unknown."""
     duplicate_events: Literal["drop", "keep"] = "drop"
     """Events of one user with the same item, time and kind; the last one stays."""
     inhuman_users: Literal["drop", "keep"] = "drop"
-    """Users only a machine could be. They are dropped since one of them can weigh as much as thousands of people in what
-    goes with what, and the bounds below are far beyond any person; with a published split they are always kept."""
+    """Automated users. One of them can weigh as much as thousands of users in co-occurrences, and the bounds below are far beyond
+    any human user; with a published split they are always kept."""
     max_times_p99: float = 50.0
-    """A user with more than this many times the events of the 99th percentile is not a person."""
+    """A user with more than this many times the events of the 99th percentile is automated."""
     max_events_per_minute: int = 120
-    """A user with more events than this in each of three minutes is not a person (one full minute may be an import)."""
+    """A user with more events than this in each of three minutes is automated (one full minute may be an import)."""
 
 
 def clean_events(
     events: pl.DataFrame, catalog: Catalog, users: Users | None, config: EventCleaningConfig, *, now: datetime
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Drop what no one did; keep, with its time unknown, what was done at no time.
+    """Drop invalid, duplicate and automated events; events with an impossible time stay, with their time unknown.
 
     Args:
         events: `Interactions.table`.
-        catalog: Items an event may touch.
+        catalog: Items that events may refer to.
         users: Users with attributes, if a table of them exists.
-        config: What is dropped.
+        config: Cleaning settings.
         now: Events later than a day after this are impossible (clocks differ by time zones).
 
     Raises:
-        DataError: No event touches an item of the catalog.
+        DataError: No event refers to an item of the catalog.
     """
     findings: list[Finding] = []
     events = _note(findings, _unknown_items(events, catalog))
@@ -66,12 +65,12 @@ def _unknown_items(events: pl.DataFrame, catalog: Catalog) -> tuple[pl.DataFrame
     known = events["item_id"].is_in(catalog.table["item_id"].implode()).fill_null(False)
     if events.height and not known.any():
         raise DataError(
-            f"No event touches an item of the catalog: events name {events['item_id'][0]!r}, items {_first(catalog)!r}.",
+            f"No event refers to an item of the catalog: events name {events['item_id'][0]!r}, items {_first(catalog)!r}.",
             where="interactions, item_id",
             fix="map the column whose values are the same in both tables",
         )
     ids = events["item_id"].filter(~known)
-    findings = found(
+    findings = make_findings(
         "events.unknown_item",
         len(ids),
         events.height,
@@ -90,7 +89,7 @@ def _first(catalog: Catalog) -> str:
 def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
     """Mask values that are NaN or infinite."""
     wrong = (~events["value"].is_finite()).fill_null(False)
-    findings = found(
+    findings = make_findings(
         "events.not_a_number",
         int(wrong.sum()),
         events.height,
@@ -104,10 +103,10 @@ def _not_numbers(events: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
 def _impossible_times(
     events: pl.DataFrame, config: EventCleaningConfig, latest: datetime
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Mask times no clock showed: the event happened, so dropping it would lose what it says."""
+    """Mask impossible times; the event itself is valid and stays."""
     wrong = ((events["at"] < config.earliest) | (events["at"] > latest)).fill_null(False)
     most = 2 * wrong.sum() > events.height
-    findings = found(
+    findings = make_findings(
         "events.impossible_time",
         int(wrong.sum()),
         events.height,
@@ -122,13 +121,13 @@ def _impossible_times(
 
 
 def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[pl.DataFrame, list[Finding]]:
-    """Two events at one moment are one; without times nobody can tell, so those are only counted."""
+    """Merge events of equal user, item, time and kind; those without a time may be repeats, so they are only counted."""
     key = ["user_id", "item_id", "at", "kind", *(["part"] if "part" in events.columns else [])]
     again = ~events.select(first=pl.struct(key).is_last_distinct())["first"]
     timed = again & events["at"].is_not_null()
     untimed = again & events["at"].is_null()
     drop = config.duplicate_events == "drop"
-    findings = found(
+    findings = make_findings(
         "events.duplicate",
         int(timed.sum()),
         events.height,
@@ -136,13 +135,13 @@ def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tupl
         examples=_examples(events.filter(timed)),
         advice=message("the last of each stays") if drop else message("they count more than once"),
     )
-    findings += found(
+    findings += make_findings(
         "events.duplicate_untimed",
         int(untimed.sum()),
         events.height,
         "kept",
         examples=_examples(events.filter(untimed)),
-        advice=message("without a time they may be repeats or real: give the events times"),
+        advice=message("without times, repeats and copies look the same: give the events times"),
     )
     return events.filter(~timed) if drop else events, findings
 
@@ -155,38 +154,38 @@ def _inhuman_users(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[p
     minutes = events.drop_nulls("at").group_by("user_id", pl.col("at").dt.truncate("1m")).len()
     crowded = minutes.filter(pl.col("len") > config.max_events_per_minute).group_by("user_id").len("minutes")
     fast = crowded.filter(pl.col("minutes") >= 3)["user_id"]
-    machines = counts.filter((pl.col("events") > bound) | pl.col("user_id").is_in(fast.implode()))
-    machines = machines.sort("events", "user_id", descending=[True, False])
+    automated = counts.filter((pl.col("events") > bound) | pl.col("user_id").is_in(fast.implode()))
+    automated = automated.sort("events", "user_id", descending=[True, False])
     drop = config.inhuman_users == "drop" and "part" not in events.columns
-    findings = found(
+    findings = make_findings(
         "events.inhuman_user",
-        machines.height,
+        automated.height,
         counts.height,
         "dropped" if drop else "kept",
         examples=(
-            message("user {user}: {count} events", user=user, count=count) for user, count in machines.iter_rows()
+            message("user {user}: {count} events", user=user, count=count) for user, count in automated.iter_rows()
         ),
-        advice=message("set `inhuman_users` = 'keep' if these are people")
+        advice=message("set `inhuman_users` = 'keep' if these are human users")
         if drop
-        else message("they weigh like thousands of people: set `inhuman_users` = 'drop'"),
+        else message("each weighs as much as thousands of users: set `inhuman_users` = 'drop'"),
         severity="warning",
     )
-    return events.filter(~pl.col("user_id").is_in(machines["user_id"].implode())) if drop else events, findings
+    return events.filter(~pl.col("user_id").is_in(automated["user_id"].implode())) if drop else events, findings
 
 
 def _unknown_users(events: pl.DataFrame, users: Users | None) -> list[Finding]:
-    """Note users without a row of their own; histories are all a model needs, so they stay."""
+    """Count users without a row in the users table; they stay, since models need histories only."""
     if users is None:
         return []
     ids = events["user_id"].unique(maintain_order=True)
     unknown = ids.filter(~ids.is_in(users.table["user_id"].implode()))
-    return found(
+    return make_findings(
         "events.unknown_user",
         len(unknown),
         len(ids),
         "kept",
         examples=(message("user {id}", id=repr(value)) for value in unknown),
-        advice=message("they have no attributes; add them to the users table if you know some"),
+        advice=message("they have no attributes; add them to the users table where known"),
     )
 
 

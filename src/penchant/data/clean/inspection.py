@@ -1,6 +1,6 @@
 """Inspect every media file once before training.
 
-In: a column of media paths. Out: the same column with unusable files made null, and what was wrong with which.
+In: a column of media paths. Out: the same column with unusable files made null, and findings with the reasons.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.messages import message, unpacked
-from penchant.core.schema import Finding
+from penchant.core.schema import Finding, make_findings
 from penchant.data.clean.duplicates import group_duplicates
 from penchant.data.clean.media_facts import PictureReader, examine_files
-from penchant.data.findings import Owner, found
+from penchant.data.clean.texts import Owner
 from penchant.data.media import MediaLimits
 
 
 class InspectionConfig(Settings):
-    """What counts as empty, and how many files are opened at once."""
+    """Settings of the inspection of media files."""
 
     blank_deviation: float = 2.0
-    """A picture whose strongest colour channel varies less than this (standard deviation, of 255) shows nothing."""
+    """A picture whose strongest colour channel varies less than this (standard deviation, of 255) is blank."""
     silence_loudness: float = -60.0
     """A sound below this many decibels (root mean square, 0 is full scale) is silent."""
     max_clipped: float = 0.01
-    """A sound with a larger share of its samples at full scale is called clipped."""
+    """A sound with a larger share of its samples at full scale counts as clipped."""
     workers: int = 0
     """Files opened at once; 0 means one for each processor core."""
 
 
 @dataclass(frozen=True)
 class Inspector:
-    """How media files are inspected.
+    """Settings, cache and picture reader of an inspection.
 
     Attributes:
-        limits: What is refused.
-        config: What counts as blank, silent, clipped.
-        cache: Folder that remembers files by path, size and time of change; None remembers nothing.
-        pictures: Gets every picture that is decoded, so that it need not be decoded again.
+        limits: Of media files.
+        config: Thresholds of blank, silent and clipped files.
+        cache: Folder of facts by path, size and time of change; None stores nothing.
+        pictures: Receives every decoded picture, so that it is decoded once.
     """
 
     limits: MediaLimits
@@ -54,12 +54,12 @@ class Inspector:
 def inspect_media(
     table: pl.DataFrame, columns: Mapping[str, str], owner: Owner, root: Path | None, inspector: Inspector
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Open every file that columns of media name and say which can be used.
+    """Open every file of media columns, and find those that can be used.
 
     Args:
         table: Rows with paths below `root`, null where there is none.
-        columns: Modality ("image", "audio", "video", "mesh", "signal") to column; one the table lacks is passed over.
-        owner: What to call a row in an example ("item 12").
+        columns: Modality ("image", "audio", "video", "mesh", "signal") to column; one the table lacks is skipped.
+        owner: Name of a row in an example ("item 12").
         root: Folder no path may leave; None opens nothing.
         inspector: Limits, thresholds and cache.
 
@@ -72,9 +72,9 @@ def inspect_media(
     findings: list[Finding] = []
     for modality, column in columns.items():
         if root is not None and column in table.columns:
-            cells, found_here = inspect_column(table[column], owner, modality, root, inspector)
+            cells, about_column = inspect_column(table[column], owner, modality, root, inspector)
             table = table.with_columns(cells)
-            findings += found_here
+            findings += about_column
     return table, findings
 
 
@@ -92,7 +92,7 @@ def inspect_column(
         cache=inspector.cache,
         pictures=inspector.pictures,
     )
-    facts = facts.with_columns(check=_verdict(inspector.config), relative=names)
+    facts = facts.with_columns(check=_failed_check(inspector.config), relative=names)
     rows = pl.DataFrame({"row": np.arange(len(cells)), "relative": cells})
     rows = rows.join(facts, on="relative", how="left", maintain_order="left")
     usable = rows.filter(pl.col("relative").is_not_null() & pl.col("check").is_null())
@@ -105,8 +105,8 @@ def inspect_column(
     return kept.alias(cells.name), findings
 
 
-def _verdict(config: InspectionConfig) -> pl.Expr:
-    """Add to what cannot be opened what can, but holds nothing."""
+def _failed_check(config: InspectionConfig) -> pl.Expr:
+    """Return the check that a file fails: of opening it, else blank or silent; null where it can be used."""
     return (
         pl.when(pl.col("check").is_not_null())
         .then(pl.col("check"))
@@ -118,10 +118,10 @@ def _verdict(config: InspectionConfig) -> pl.Expr:
 
 
 def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
-    """Say which files cannot be used, one finding for each reason."""
+    """Return one finding for each reason for which files cannot be used."""
     findings: list[Finding] = []
     for (check,), bad in sorted(rows.drop_nulls("check").partition_by("check", as_dict=True).items()):
-        findings += found(
+        findings += make_findings(
             f"{modality}.{check}",
             bad.height,
             rows.height - rows["relative"].null_count(),
@@ -149,17 +149,17 @@ _ADVICE = {
         "shrink the files; only if you trust their source, raise `max_pixels`, `max_bytes` or `max_audio_bytes`"
     ),
     "small": message("find the real pictures: these are a pixel wide, as trackers are"),
-    "blank": message("find the real pictures: these show one even colour"),
-    "silent": message("find the real recordings: nothing can be heard"),
+    "blank": message("find the real pictures: these show a single colour"),
+    "silent": message("find the real recordings: these are silent"),
     "short": message("find the real recordings, or lower `min_seconds`"),
 }
 
 
 def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config: InspectionConfig) -> list[Finding]:
-    """Count sounds that are used although something is odd about them."""
+    """Count clipped and overlong sounds, which are used all the same."""
     clipped = usable.filter(pl.col("clipped") > config.max_clipped)
     long = usable.filter(pl.col("seconds") > limits.max_seconds)
-    return found(
+    return make_findings(
         "audio.clipped",
         clipped.height,
         usable.height,
@@ -169,7 +169,7 @@ def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config:
             for row, name, share in clipped.select("row", "relative", "clipped").iter_rows()
         ),
         advice=message("they were recorded too loud; record with less gain if you can"),
-    ) + found(
+    ) + make_findings(
         "audio.long",
         long.height,
         usable.height,
@@ -178,12 +178,12 @@ def _odd_sounds(usable: pl.DataFrame, owner: Owner, limits: MediaLimits, config:
             message("{place}, {file}: {seconds} s", place=owner(row), file=name, seconds=f"{seconds:.0f}")
             for row, name, seconds in long.select("row", "relative", "seconds").iter_rows()
         ),
-        advice=message("only the first {most} s are heard (`max_seconds`)", most=f"{limits.max_seconds:.0f}"),
+        advice=message("only the first {most} s are used (`max_seconds`)", most=f"{limits.max_seconds:.0f}"),
     )
 
 
 def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
-    """Count the rows whose picture another row shows too."""
+    """Count the rows whose picture is equal to another row's."""
     files = usable.unique("relative", maintain_order=True)
     if files.height == 0:
         return []
@@ -197,13 +197,13 @@ def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
         .sort("size", descending=True, maintain_order=True)
     )
     largest = int(alike["size"][0]) if alike.height else 0
-    advice = message("pictures cannot tell these items apart: check that they are different items")
+    advice = message("these items have equal pictures: check that they are different items")
     if largest >= 5:
         advice = message(
-            "pictures cannot tell these items apart: check that they are different items; {rows} rows show one picture, perhaps a placeholder",
+            "these items have equal pictures: check that they are different items; {rows} rows show one picture, perhaps a placeholder",
             rows=largest,
         )
-    return found(
+    return make_findings(
         "image.duplicate",
         int(alike["size"].sum()),
         usable.height,

@@ -1,6 +1,6 @@
 """Facts measured on media files; measured once and cached.
 
-In: paths below a folder. Out: one row of `FACTS` for each, read from a cache where the file has not changed, and what was noticed.
+In: paths below a folder. Out: one row of `FACTS` for each, read from a cache where the file has not changed, and findings.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ArtifactError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message, packed
-from penchant.core.schema import Finding
+from penchant.core.schema import MAX_EXAMPLES, Finding
 from penchant.core.store import ParquetStore
 from penchant.data.clean.duplicates import difference_hash, thumbnail
-from penchant.data.findings import MAX_EXAMPLES
 from penchant.data.media import (
     MediaLimits,
     UnusableMediaError,
@@ -57,30 +56,30 @@ FACTS = {
     "loudness": pl.Float32,
     "clipped": pl.Float32,
 }
-"""What is remembered of the file at `key`; `check` is null where it can be used."""
-REMEMBERED = ("image", "audio")
-"""Modalities whose files are decoded whole; of the others little is read, and nothing is remembered."""
+"""Facts of the file at `key`; `check` is null where it can be used."""
+CACHED = ("image", "audio")
+"""Modalities whose files are decoded in full; of the others little is read, and nothing is cached."""
 VERSION = 2
-"""Raise it when `_look` or `_listen` change what they say, so that older caches are not believed."""
+"""Raise it when `_picture_facts` or `_sound_facts` change their results, so that older caches are not used."""
 _AHEAD = 32
 _SAVE_SECONDS = 30.0
 _HASH_SIDE = 64
 
 
 class PictureReader(Protocol):
-    """Anything else that needs the pictures, so that each is decoded once."""
+    """Another consumer of the decoded pictures, so that each is decoded once."""
 
     def start(self) -> None:
-        """Get ready; called once, and only if there is a picture to decode."""
+        """Prepare for pictures; called once, and only if there is a picture to decode."""
 
     def prepare(self, raw: bytes, picture: Image.Image) -> Any:
-        """Return what is kept of a picture; called in threads."""
+        """Return the prepared picture; called in threads."""
 
     def take(self, prepared: Any) -> None:
-        """Take what `prepare` returned, in the order of the files."""
+        """Receive the result of `prepare`, in the order of the files."""
 
     def finish(self) -> None:
-        """Do what is left to do after the last picture."""
+        """Complete the work after the last picture."""
 
 
 def examine_files(
@@ -93,24 +92,24 @@ def examine_files(
     cache: Path | None = None,
     pictures: PictureReader | None = None,
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Return `FACTS` of each name, in order, and what was noticed in files that can be used.
+    """Return `FACTS` of each name, in order, and findings about files that can be used.
 
     Args:
         names: Paths below `root`, for signals perhaps with a key.
         modality: "image", "audio", "video", "mesh" or "signal"; of a video only the header is read.
         root: Folder no path may leave.
-        limits: What is refused.
+        limits: Of media files.
         workers: Files opened at once; 0 means one for each processor core.
-        cache: Folder that remembers files by path, size and time of change; what was measured is kept even after Ctrl-C.
-        pictures: Gets every picture that is decoded here.
+        cache: Folder of facts by path, size and time of change; facts are stored even after Ctrl-C.
+        pictures: Receives every decoded picture.
 
     Raises:
         MissingExtraError: There are files, and what reads them is not installed.
     """
     paths, facts = _locate(names, root, modality)
-    folder = cache / f"{modality}_{fingerprint(VERSION, limits)}" if cache and modality in REMEMBERED else None
-    memory = _Memory(folder)
-    facts = [memory.recall(fact) for fact in facts]
+    folder = cache / f"{modality}_{fingerprint(VERSION, limits)}" if cache and modality in CACHED else None
+    stored = _FactCache(folder)
+    facts = [stored.look_up(fact) for fact in facts]
     todo = [number for number in paths if "known" not in facts[number]]
     reader = pictures if modality == "image" and todo else None
     if reader is not None:
@@ -130,16 +129,16 @@ def examine_files(
             noticed += fact.get("findings", ())
             if reader is not None and "prepared" in fact:
                 reader.take(facts[number].pop("prepared"))
-            memory.keep(facts[number])
+            stored.add(facts[number])
     finally:
-        memory.save()
+        stored.save()
     if reader is not None:
         reader.finish()
     return pl.DataFrame([{name: fact.get(name) for name in FACTS} for fact in facts], schema=FACTS), _sums(noticed)
 
 
-class _Memory:
-    """The facts of every file met before; what is new is stored now and then, so that a killed run has not worked for nothing."""
+class _FactCache:
+    """Facts of earlier files; new ones are saved every `_SAVE_SECONDS`, so that an interrupted run loses little."""
 
     def __init__(self, folder: Path | None) -> None:
         self._facts: dict[str, Fact] = {}
@@ -151,14 +150,14 @@ class _Memory:
                 self._store = ParquetStore(folder, "facts of files")
                 self._facts = {fact["key"]: fact for rows in self._store.read() for fact in rows.to_pylist()}
 
-    def recall(self, fact: Fact) -> Fact:
-        """Return everything known of a file that has not changed since, marked "known"; else what was given."""
+    def look_up(self, fact: Fact) -> Fact:
+        """Return the stored facts of an unchanged file, marked "known"; else the argument."""
         seen = self._facts.get(fact["key"])
         if seen is None or (seen["size"], seen["modified"]) != (fact.get("size"), fact.get("modified")):
             return fact
         return {**seen, "known": True}
 
-    def keep(self, fact: Fact) -> None:
+    def add(self, fact: Fact) -> None:
         if self._store is not None:
             self._new.append({name: fact.get(name) for name in FACTS})
             if time.monotonic() - self._saved_at > _SAVE_SECONDS:
@@ -176,12 +175,12 @@ class _Memory:
     def _carry_on(self) -> Iterator[None]:
         try:
             yield
-        except ArtifactError as error:  # no space: the run can go on without remembering
+        except ArtifactError as error:  # no space: the run continues without a cache
             logger.warning("%s The next run inspects the files again.", error.message)
 
 
 def _locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, Path], list[Fact]]:
-    """Find the files: those there, by row; and for every row the beginning of its facts."""
+    """Return the path of each existing file by row, and the first facts of every row."""
     paths: dict[int, Path] = {}
     facts: list[Fact] = []
     for number, name in enumerate(names):
@@ -203,7 +202,7 @@ def _locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, 
 
 
 def _each(numbers: list[int], work: Callable[[int], Fact], title: str, workers: int) -> Iterator[tuple[int, Fact]]:
-    """Yield results in order; what waits is bounded, and Ctrl-C does not wait for it."""
+    """Yield results in order; the queue is bounded, and Ctrl-C does not wait for it."""
     if not numbers:
         return
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
@@ -222,11 +221,11 @@ def _each(numbers: list[int], work: Callable[[int], Fact], title: str, workers: 
 
 
 def _measure(path: Path, name: str, modality: str, limits: MediaLimits, reader: PictureReader | None) -> Fact:
-    """Return the facts of a file; of one that is only opened, what was noticed."""
+    """Return the facts of a file; of one that is only opened, its findings."""
     if modality == "image":
-        return _look(path, limits, reader)
+        return _picture_facts(path, limits, reader)
     if modality == "audio":
-        return _listen(path, limits)
+        return _sound_facts(path, limits)
     if modality == "mesh":
         load_mesh(path, limits)
         return {}
@@ -234,16 +233,18 @@ def _measure(path: Path, name: str, modality: str, limits: MediaLimits, reader: 
         noticed = load_signal(path, split_key(name)[1], limits).findings
         return {"findings": [replace(finding, examples=(name,)) for finding in noticed]}
     notes = open_video(path, limits).notes()
-    return {"findings": [Finding(f"video.{n.replace(' ', '_')}", 1, 1, "kept", (name,), _LACKS[n]) for n in notes]}
+    return {
+        "findings": [Finding(f"video.{n.replace(' ', '_')}", 1, 1, "kept", (name,), _MISSING_TRACK[n]) for n in notes]
+    }
 
 
-_LACKS = {
-    "no sound": message("the video is learned from by its picture alone"),
-    "no picture": message("the video is learned from by its sound alone"),
+_MISSING_TRACK = {
+    "no sound": message("only the pictures of these videos are used"),
+    "no picture": message("only the sound of these videos is used"),
 }
 
 
-def _look(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact:
+def _picture_facts(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact:
     """Return the facts of a picture."""
     raw = read_picture_file(path, limits)
     picture = decode_picture(raw, path, limits, max_side=PICTURE_SIDE)
@@ -254,7 +255,7 @@ def _look(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact
     return fact if reader is None else {**fact, "prepared": reader.prepare(raw, picture)}
 
 
-def _listen(path: Path, limits: MediaLimits) -> Fact:
+def _sound_facts(path: Path, limits: MediaLimits) -> Fact:
     """Return the facts of a sound."""
     sound = decode_audio(path, limits)
     power = float(np.square(sound.samples, dtype=np.float64).mean())

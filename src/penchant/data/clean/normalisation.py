@@ -1,6 +1,6 @@
 """Normalise text.
 
-In: raw text columns. Out: NFKC text without markup or damage, and where each kind of damage was.
+In: raw text columns. Out: NFKC text without markup or damage, and the rows of each kind of damage.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _SCRIPTS = {
 _WORD = re.compile(f"([{_HAN}]+)|((?:(?![{_HAN}_])\\w)+(?:['-](?:(?![{_HAN}_])\\w)+)*)")
 
 CHANGES = ("html", "mojibake", "control")
-"""What `normalise_column` mends, in its order; NFKC and white space are not damage and are not counted."""
+"""Repairs of `normalise_column`, in its order; NFKC and white space are not counted."""
 
 
 @dataclass(frozen=True)
 class NormalisedText:
-    """A text column in one form.
+    """A normalised text column.
 
     Attributes:
-        values: Normalised text; null where nothing was left.
-        changed: For each of `CHANGES`, (rows,) bool: this row was mended.
+        values: Normalised text; null where it is empty.
+        changed: For each of `CHANGES`, (rows,) bool: this row was repaired.
         emptied: (rows,) bool: not null before, null now.
     """
 
@@ -72,7 +72,12 @@ def normalise_column(texts: pl.Series) -> NormalisedText:
     Only rows that hold a suspicious character reach Python, so clean text costs a few passes of Rust.
     """
     texts = texts.cast(pl.String)
-    steps = (texts, without_html := _strip_html(texts), mended := _mend_mojibake(without_html), _strip_control(mended))
+    steps = (
+        texts,
+        without_html := _strip_html(texts),
+        repaired := _repair_mojibake(without_html),
+        _strip_control(repaired),
+    )
     changed = {
         name: (before != after).fill_null(False) for name, before, after in zip(CHANGES, steps, steps[1:], strict=False)
     }
@@ -84,8 +89,8 @@ def normalise_column(texts: pl.Series) -> NormalisedText:
 def language(text: str) -> str:
     """Return "zh", "ja", "ko", "ru", "ar", "en" or "other" by script.
 
-    A note for reports and for choosing an encoder, not a language detector: unaccented Latin script counts as English.
-    One Han character weighs as much as one Latin word.
+    For reports and the choice of an encoder; no language detection: unaccented Latin script counts as English.
+    One Han character counts as much as one Latin word.
     """
     counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
     if counts["ja"] > 0.1 * (counts["ja"] + counts["zh"]):
@@ -96,13 +101,13 @@ def language(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return lower-case words in order: jieba for Chinese, runs of letters and digits for the rest."""
-    found: list[str] = []
+    tokens: list[str] = []
     for han, other in _WORD.findall(text.lower().replace("’", "'")):
         if han:
-            found.extend(_segmenter().cut(han))
+            tokens.extend(_segmenter().cut(han))
         else:
-            found.append(other)
-    return found
+            tokens.append(other)
+    return tokens
 
 
 def _strip_html(texts: pl.Series) -> pl.Series:
@@ -125,9 +130,9 @@ def _unescape(text: str) -> str:
     )
 
 
-def _mend_mojibake(texts: pl.Series) -> pl.Series:
+def _repair_mojibake(texts: pl.Series) -> pl.Series:
     """Undo text that was read in the wrong encoding."""
-    return _apply(texts, texts.str.contains(r"[^\x00-\x7f]"), _mend)
+    return _apply(texts, texts.str.contains(r"[^\x00-\x7f]"), _repair)
 
 
 def _strip_control(texts: pl.Series) -> pl.Series:
@@ -135,7 +140,7 @@ def _strip_control(texts: pl.Series) -> pl.Series:
 
 
 def _apply(texts: pl.Series, where: pl.Series, function: Any) -> pl.Series:
-    """Run a Python function on some rows."""
+    """Apply a Python function to some rows."""
     where = where.fill_null(False)
     if not where.any():
         return texts
@@ -147,31 +152,31 @@ def _put(texts: pl.Series, where: pl.Series, new: pl.Series) -> pl.Series:
     return texts.clone().scatter(where.arg_true(), new)  # scatter writes in place
 
 
-def _mend(text: str) -> str:
-    """Undo one wrong encoding: by ftfy's table, then the two confusions of Chinese text that ftfy does not know."""
-    mended = ftfy.fix_encoding(text)
-    return mended if mended != text else next(_mend_chinese(text), text)
+def _repair(text: str) -> str:
+    """Undo one wrong encoding: by ftfy, then the two wrong encodings of Chinese text that ftfy does not cover."""
+    repaired = ftfy.fix_encoding(text)
+    return repaired if repaired != text else next(_repair_chinese(text), text)
 
 
-def _mend_chinese(text: str) -> Iterator[str]:
+def _repair_chinese(text: str) -> Iterator[str]:
     """Yield the text as it was before UTF-8 was read as GBK, or GBK as Latin-1.
 
-    Genuine text hardly ever survives the way back, and what does must come out as common Chinese to count.
+    Genuine text can rarely be decoded this way, and a result counts only if it is common Chinese.
     """
     for wrong, right in (("gb18030", "utf-8"), ("latin-1", "gb2312")):
         if wrong == "latin-1" and sum(c > "\x7f" for c in text) < 0.6 * len(text):
             continue  # Western text with accents
         try:
-            mended = text.encode(wrong).decode(right)
+            repaired = text.encode(wrong).decode(right)
         except UnicodeError:
             continue
-        foreign = [character for character in mended if character > "\x7f"]
-        if len(foreign) >= 2 and sum(map(_is_common_chinese, foreign)) >= 0.9 * len(foreign):
-            yield mended
+        non_ascii = [character for character in repaired if character > "\x7f"]
+        if len(non_ascii) >= 2 and sum(map(_is_common_chinese, non_ascii)) >= 0.9 * len(non_ascii):
+            yield repaired
 
 
 def _is_common_chinese(character: str) -> bool:
-    """Tell whether it is one of the 3,755 frequent characters of GB 2312 (first level), or full-width punctuation."""
+    """Return whether it is one of the 3,755 frequent characters of GB 2312 (first level), or full-width punctuation."""
     code = character.encode("gb2312", "replace")
     return len(code) == 2 and (0xB0 <= code[0] <= 0xD7 or code[0] in {0xA1, 0xA3})
 
@@ -180,7 +185,7 @@ def _is_common_chinese(character: str) -> bool:
 def _segmenter() -> Any:
     """Return jieba's segmenter, built in memory (about a second).
 
-    Its own start would read and write a marshalled cache in the shared temporary folder, where anyone could plant one.
+    Its own start would read and write a marshalled cache in the shared temporary folder, where another account could place one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # written for an older Python

@@ -1,6 +1,6 @@
 """Clean labelled samples.
 
-In: `Samples` as they were read. Out: the same, words in one form, every file opened once, labels untouched, and what was found.
+In: `Samples` as they were read. Out: the same with normalised texts, every file opened once, labels unchanged, and findings.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Samples
+from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.inspection import Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
 from penchant.data.clean.texts import clean_text, normalise_categories
-from penchant.data.findings import found
 from penchant.data.media import MediaLimits
 
 CONTENT_KEY = "content"
@@ -31,14 +30,14 @@ def clean_samples(
     cache: Path | None = None,
     pictures: PictureReader | None = None,
 ) -> Samples:
-    """Return the samples without damage; one whose every content is unusable is dropped.
+    """Return the samples without damage; one without usable content is dropped.
 
     Args:
         samples: As read.
-        config: What counts as blank or silent.
-        limits: What media may be.
-        cache: Folder that remembers inspected media files.
-        pictures: Gets every picture that is decoded, so that it need not be decoded again.
+        config: Cleaning settings.
+        limits: Of media files.
+        cache: Folder of the facts of inspected media files.
+        pictures: Receives every decoded picture, so that it is decoded once.
 
     Raises:
         DataError: No sample has any content left.
@@ -62,7 +61,7 @@ def clean_samples(
 
 
 def content_keys(samples: Samples) -> pl.Series:
-    """Return what is equal for samples of equal words and equal media paths; null where there is nothing to compare."""
+    """Return a key that is equal for samples with equal texts and media paths; null for samples without content."""
     columns = [*samples.text_columns, *(c for c in samples.media_columns.values() if c in samples.table.columns)]
     if not columns:
         return pl.repeat(None, len(samples), dtype=pl.String, eager=True).alias(CONTENT_KEY)
@@ -73,17 +72,17 @@ def content_keys(samples: Samples) -> pl.Series:
 
 
 def _with_content(samples: Samples) -> tuple[Samples, list[Finding]]:
-    """Drop samples of which nothing is left to look at."""
+    """Drop samples without any content."""
     columns = samples.catalog().table.columns[1:]
     has_any = samples.table.select(pl.any_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
     ids = samples.table["sample_id"].filter(~has_any)
-    findings = found(
+    findings = make_findings(
         "samples.empty",
         len(ids),
         len(samples),
         "dropped",
         examples=(message("sample {id}", id=key) for key in ids),
-        advice=message("no words and no usable file: there is nothing to learn from"),
+        advice=message("no text and no usable file: these samples have no content"),
         severity="warning",
     )
     if len(ids) == len(samples):
@@ -98,14 +97,14 @@ def _with_content(samples: Samples) -> tuple[Samples, list[Finding]]:
 def _contradictions(samples: Samples) -> list[Finding]:
     """Count samples of equal content that have different labels."""
     table = samples.table.select("sample_id", "label").with_columns(content_keys(samples)).drop_nulls(CONTENT_KEY)
-    torn = (
+    conflicting = (
         table.group_by(CONTENT_KEY, maintain_order=True)
         .agg("sample_id", "label")
         .filter(pl.col("label").list.n_unique() > 1)
     )
-    return found(
+    return make_findings(
         "labels.contradiction",
-        int(torn["sample_id"].list.len().sum()),
+        int(conflicting["sample_id"].list.len().sum()),
         len(samples),
         "kept",
         examples=(
@@ -114,8 +113,8 @@ def _contradictions(samples: Samples) -> list[Finding]:
                 ids=", ".join(ids[:3]),
                 labels=" and ".join(sorted(set(labels))),
             )
-            for ids, labels in torn.select("sample_id", "label").iter_rows()
+            for ids, labels in conflicting.select("sample_id", "label").iter_rows()
         ),
-        advice=message("equal content with different labels bounds what any model can reach: check who labelled them"),
+        advice=message("equal content with different labels bounds what any model can reach: check these labels"),
         severity="warning",
     )

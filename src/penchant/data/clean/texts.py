@@ -1,18 +1,20 @@
 """Clean text columns.
 
-In: a table and the names of its text columns. Out: the table with every text in one form, and what was mended, emptied or said twice.
+In: a table and the names of its text columns. Out: the table with normalised texts, and findings about repaired, empty and duplicate texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
 from penchant.core.messages import message
-from penchant.core.schema import Finding
+from penchant.core.schema import MAX_EXAMPLES, Finding, make_findings
 from penchant.data.clean.normalisation import CHANGES, NormalisedText, normalise_column
-from penchant.data.findings import MAX_EXAMPLES, Owner, found
+
+Owner = Callable[[int], str]
+"""Returns the name of a row of a table in an example ("item 12")."""
 
 
 def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tuple[pl.DataFrame, list[Finding]]:
@@ -24,15 +26,17 @@ def clean_text(table: pl.DataFrame, columns: Iterable[str], owner: Owner) -> tup
         masks = {name: text.changed[change] for name, text in done.items()}
         examples = _text_examples(table, done, masks, owner)
         count = sum(int(mask.sum()) for mask in masks.values())
-        findings += found(f"text.{change}", count, total, "repaired", examples=examples, advice=_TEXT_ADVICE[change])
+        findings += make_findings(
+            f"text.{change}", count, total, "repaired", examples=examples, advice=_TEXT_ADVICE[change]
+        )
     emptied = {name: text.emptied for name, text in done.items()}
-    findings += found(
+    findings += make_findings(
         "text.empty",
         sum(int(mask.sum()) for mask in emptied.values()),
         total,
         "masked",
         examples=_text_examples(table, done, emptied, owner),
-        advice=message("these cells hold no words; the items count as having no text"),
+        advice=message("these cells hold no text; the items count as having none"),
     )
     return table.with_columns([text.values for text in done.values()]), findings
 
@@ -82,7 +86,7 @@ def normalise_categories(table: pl.DataFrame, columns: Iterable[str]) -> pl.Data
 
 
 def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int) -> list[Finding]:
-    """Report items that share a text; columns that repeat by nature (a director, a rating) are passed over."""
+    """Report items that share a text; columns whose values repeat (a director, a rating) are skipped."""
     count = total = 0
     examples: list[str] = []
     for name in columns:
@@ -95,5 +99,5 @@ def duplicate_texts(table: pl.DataFrame, columns: Iterable[str], min_length: int
         for text, ids in shared.head(MAX_EXAMPLES).iter_rows():
             some = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
             examples.append(message("items {ids}, {column}: {text}", ids=some, column=name, text=repr(text[:60])))
-    advice = message("items with equal text cannot be told apart by it: check that they are different items")
-    return found("text.duplicate", count, total, "kept", examples=examples, advice=advice)
+    advice = message("these items have equal texts: check that they are different items")
+    return make_findings("text.duplicate", count, total, "kept", examples=examples, advice=advice)

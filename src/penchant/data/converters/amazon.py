@@ -11,7 +11,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
-from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import PolarsType, read_table
 
 ENDINGS = (".jsonl", ".jsonl.gz")
@@ -49,11 +49,10 @@ def read_amazon_reviews(config: DataConfig) -> Dataset:
         user_id="user_id",
         item_id="parent_asin",
         value="rating",
-        at=pl.col("timestamp").cast(pl.Datetime("ms")),  # the layout says milliseconds: nothing to guess
+        at=pl.col("timestamp").cast(pl.Datetime("ms")),  # the layout defines milliseconds
         text=pl.when(words != "").then(words),
     )
-    settings = with_defaults(
-        config,
+    settings = config.with_defaults(
         default_kind="review",
         text=["title", "description", "features"],
         media={},

@@ -9,16 +9,16 @@ import polars as pl
 
 from penchant.core.schema import Dataset
 from penchant.data.read.columns import rename
-from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import read_table
 
 PROFILE = ("age", "gender", "mother_tongue")
 
 
 def read_emotify(config: DataConfig) -> Dataset:
-    """Read reactions; the release names no person, so a listener is a cell of age, gender and mother tongue.
+    """Read reactions; the release has no user ids, so a user is a combination of age, gender and mother tongue.
 
-    Someone who both liked and disliked a clip did neither.
+    A clip that was both liked and disliked counts as neither.
 
     Source: Aljanaki, Wiering & Veltkamp, Studying emotion induced by music through a crowdsourcing game, IPM 2016.
     """
@@ -38,7 +38,7 @@ def read_emotify(config: DataConfig) -> Dataset:
     number = "file_in_genre" if "file_in_genre" in clips.table.columns else "item_id"
     title = pl.format("{} {}", pl.col("genre").str.to_titlecase(), number)
     return assemble(
-        with_defaults(config, text=[], media={"audio": "audio"}, attributes=["genre"]),
+        config.with_defaults(text=[], media={"audio": "audio"}, attributes=["genre"]),
         raw.having(events),
         clips.having(clips.table.select("item_id", "genre", "audio", title=title)),
         raw.having(users),

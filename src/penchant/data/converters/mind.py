@@ -11,8 +11,8 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Dataset, Finding
-from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.core.schema import Dataset, make_findings
+from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import RawTable, read_table
 
 BEHAVIORS = ["impression_id", "user_id", "at", "history", "impressions"]
@@ -39,27 +39,21 @@ def read_mind(config: DataConfig) -> Dataset:
             fix="use the training or validation part: the test part has no labels",
         )
     news = read_table(config.path / "news.tsv", separator="\t", columns=NEWS, quote=None)
-    settings = with_defaults(
-        config, default_kind="click", text=["title", "abstract"], media={}, attributes=["category", "subcategory"]
+    settings = config.with_defaults(
+        default_kind="click", text=["title", "abstract"], media={}, attributes=["category", "subcategory"]
     )
     dataset = assemble(settings, raw.having(events), news.having(news.table.select(NEWS[:5])), None, media_root=None)
-    if history.height == 0:
-        return dataset
     advice = message("clicks before the first impression have no times: their order was kept, one second apart")
-    note = Finding("mind.history", history.height, events.height, "repaired", (), advice)
-    return replace(dataset, findings=(*dataset.findings, note))
+    notes = make_findings("mind.history", history.height, events.height, "repaired", advice=advice)
+    return replace(dataset, findings=(*dataset.findings, *notes))
 
 
 def _times(raw: RawTable) -> pl.Series:
     values = raw.table["at"]
     times = values.str.strip_chars().str.to_datetime(TIME_FORMAT, time_unit="us", strict=False)
-    bad = (times.is_null() & values.is_not_null()).arg_true()
-    if len(bad):
-        raise DataError(
-            f"{values[int(bad[0])]!r} is not a time such as 11/15/2019 8:55:22 AM.",
-            where=raw.place(int(bad[0]), "at"),
-            fix="download behaviors.tsv again",
-        )
+    bad = times.is_null() & values.is_not_null()
+    problem = "{value} is not a time such as 11/15/2019 8:55:22 AM."
+    raw.refuse(bad, values, "at", problem, "download behaviors.tsv again")
     return times.dt.replace_time_zone("UTC")
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
 from penchant.data.read.columns import rename
-from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import RawTable, read_table
 
 RATINGS = ["user_id", "item_id", "value", "at"]
@@ -23,7 +23,7 @@ CREDITS = ("director", "writer", "actors")
 
 
 def read_movielens(config: DataConfig) -> Dataset:
-    """Read ratings.dat or ratings.csv, with movies, users and tags where they are there.
+    """Read ratings.dat or ratings.csv, with movies, and with users and tags where they exist.
 
     Users' tags become the column `tags`, which is used only where `text` names it: some were given after the test began.
 
@@ -36,7 +36,9 @@ def read_movielens(config: DataConfig) -> Dataset:
         tags = _dat(folder / "tags.dat", ["user_id", "item_id", "tag", "at"]) if _has(folder, "tags.dat") else None
         if _has(folder, "users.dat"):
             users = _dat(folder / "users.dat", USERS)
-            users = users.having(users.table.drop("zip"))  # nearly one for each user: it names more than it tells
+            users = users.having(
+                users.table.drop("zip")
+            )  # nearly one for each user: it identifies users more than it describes them
     elif (folder / "ratings.csv").is_file():
         ratings = rename(read_table(folder / "ratings.csv"), CSV_NAMES, (), "data.columns")
         movies = rename(read_table(folder / "movies.csv"), {"item_id": "movieId"}, tuple(MOVIES), "data.item_columns")
@@ -51,8 +53,8 @@ def read_movielens(config: DataConfig) -> Dataset:
     movies = movies.having(_with_year(_without_none(movies.table)))
     if tags is not None:
         movies = movies.having(movies.table.join(_tags_of(tags.table), on="item_id", how="left"))
-    settings = with_defaults(
-        config, default_kind="rating", lists={"genres": "|"}, text=["title"], media={}, attributes=["genres", "year"]
+    settings = config.with_defaults(
+        default_kind="rating", lists={"genres": "|"}, text=["title"], media={}, attributes=["genres", "year"]
     )
     return assemble(settings, ratings, movies, users, media_root=folder / config.media_folder)
 
@@ -60,7 +62,7 @@ def read_movielens(config: DataConfig) -> Dataset:
 def read_movielens_mm(config: DataConfig) -> Dataset:
     """Read MovieLens-1M beside plots, credits, posters and written descriptions.
 
-    Ratings of 4 and 5 are taken unless `min_value` says otherwise: only they all have a time. The descriptions were written by
+    Ratings of 4 and 5 are taken unless `min_value` is set: only they all have a time. The descriptions were written by
     a language model and may carry outside knowledge, so they are a text column of their own.
     """
     folder = config.path
@@ -73,8 +75,7 @@ def read_movielens_mm(config: DataConfig) -> Dataset:
         credits=pl.when(credits_ != "").then(credits_),
         image=pl.when(pl.col("has_image").str.strip_chars() == "1").then(pl.format("images/{}.jpg", "item_id")),
     ).select(columns)
-    settings = with_defaults(
-        config,
+    settings = config.with_defaults(
         default_kind="rating",
         min_value=4.0,
         lists={"genres": "|"},
@@ -98,12 +99,12 @@ def _dat(path: Path, columns: list[str]) -> RawTable:
 
 
 def _only_events(raw: RawTable) -> RawTable:
-    """Leave out the columns of other people's splits."""
+    """Leave out the columns of published splits."""
     return raw.having(raw.table.select("user_id", "item_id", "value", "at"))
 
 
 def _without_none(movies: pl.DataFrame) -> pl.DataFrame:
-    """Say null where MovieLens says "(no genres listed)"."""
+    """Replace "(no genres listed)" by null."""
     return movies.with_columns(genres=pl.when(pl.col("genres") != "(no genres listed)").then("genres"))
 
 

@@ -11,13 +11,13 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.schema import Dataset
-from penchant.data.read.sources import DataConfig, assemble, with_defaults
+from penchant.data.read.sources import DataConfig, assemble
 from penchant.data.read.tables import RawTable, read_table
 
 EVENT_NAMES = {"userID": "user_id", "itemID": "item_id", "rating": "value", "timestamp": "at"}
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 WORDS = ("title", "name", "description", "abstract", "review", "text")
-"""A `token_seq` whose name ends so is a sentence; any other is a list."""
+"""A `token_seq` whose name has one of these endings is a sentence; any other is a list."""
 
 
 def read_recbole(config: DataConfig) -> Dataset:
@@ -30,7 +30,7 @@ def read_recbole(config: DataConfig) -> Dataset:
     users, _ = _optional(config.path, ".user")
     sequences = [name for name, kind in types.items() if kind == "token_seq"]
     words = [name for name in sequences if name.endswith(WORDS)]
-    config = with_defaults(config, lists={name: " " for name in sequences if name not in words})
+    config = config.with_defaults(lists={name: " " for name in sequences if name not in words})
     titles = [name for name in words if name.endswith(("title", "name"))]
     if items is not None and titles and "title" not in items.table.columns:
         items = items.having(items.table.rename({titles[0]: "title"}))
@@ -38,7 +38,7 @@ def read_recbole(config: DataConfig) -> Dataset:
 
 
 def read_events(path: Path) -> RawTable:
-    """Return one `.inter` file under our names."""
+    """Return one `.inter` file under standard names."""
     raw, _ = _atomic(path)
     table = raw.table
     return raw.having(table.rename({theirs: ours for theirs, ours in EVENT_NAMES.items() if theirs in table.columns}))
@@ -63,7 +63,7 @@ def only(folder: Path, ending: str) -> Path:
 
 
 def _benchmark(folder: Path) -> RawTable | None:
-    """Return the three files of a published split, one below the other."""
+    """Return the three files of a published split, concatenated."""
     parts = {part: sorted(folder.glob(f"*.{ending}.inter")) for ending, part in PARTS.items()}
     if not all(len(files) == 1 for files in parts.values()):
         return None

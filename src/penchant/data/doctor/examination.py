@@ -27,7 +27,7 @@ from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies, 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything `penchant doctor` says."""
+    """Report of `penchant doctor`."""
 
     sizes: DatasetSizes
     coverage: tuple[ContentCoverage, ...]
@@ -44,7 +44,7 @@ class Diagnosis:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Return what a person reads, the most harmful first."""
+        """Return the report as text, the most harmful problem first."""
         return [*_print_concerns(self), "", *_print_facts(self), *_print_findings(self)]
 
 
@@ -76,9 +76,9 @@ def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
 
 def _print_concerns(diagnosis: Diagnosis) -> Iterator[str]:
     if not diagnosis.concerns:
-        yield "Nothing here would hurt."
+        yield "No warnings."
         return
-    yield "What would hurt most"
+    yield "Warnings, most harmful first"
     for number, concern in enumerate(diagnosis.concerns, 1):
         yield f"  {number}. {concern.what}"
         yield f"     fix: {concern.fix}"
@@ -96,7 +96,7 @@ def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
                 f"three quarters {points[3]:,.0f}, 95 % {points[4]:,.0f}, most {points[5]:,.0f}"
             )
     yield f"popularity: Gini {popularity.gini:.2f}, top 1 % of items hold {popularity.top_percent:.1%} of events"
-    yield f"items nobody touched: {popularity.untouched:,}, of which without content: {popularity.untouched_bare:,}"
+    yield f"items without events: {popularity.untouched:,}, of which without content: {popularity.untouched_bare:,}"
     for covered in diagnosis.coverage:
         yield f"{covered.modality} ({', '.join(covered.columns)}): {covered.items:.1%} of items, {covered.events:.1%} of events"
         yield from _print_gaps(covered)
@@ -106,8 +106,8 @@ def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
     if diagnosis.leaks is not None:
         leaks = diagnosis.leaks
         yield (
-            f"split: {leaks.early:.1%} of test events break its order, {leaks.ahead:.0%} lie before someone's last training "
-            f"event; {leaks.same_rows:,} rows and {leaks.same_pairs:,} pairs stand in two parts"
+            f"split: {leaks.early:.1%} of test events break its order, {leaks.ahead:.0%} lie before the last training "
+            f"event; {leaks.same_rows:,} rows and {leaks.same_pairs:,} pairs are in two parts"
         )
 
 
@@ -124,7 +124,7 @@ def _print_findings(diagnosis: Diagnosis) -> Iterator[str]:
     if not shown:
         return
     yield ""
-    yield "Noticed"
+    yield "Findings"
     for finding in shown:
         yield f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}"
         yield from (f"    {example}" for example in finding.examples[:3])

@@ -1,6 +1,6 @@
 """Statistics of a data set: size, content coverage, distribution of events.
 
-In: a `Dataset`. Out: counts, spans and shares, for the doctor to print and to judge.
+In: a `Dataset`. Out: counts, spans and shares, for the doctor's report and warnings.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ContentCoverage:
 
     Attributes:
         modality: "text", "image", ...
-        columns: Where it stands.
+        columns: Columns of the modality.
         items: Share of items that have it.
         events: Share of events whose item has it.
         by_category: Attribute to its most frequent values: number of items, share of them that has the modality.
@@ -62,9 +62,9 @@ class PopularityProfile:
 
     Attributes:
         gini: 0 when every item of the catalog has the same number, near 1 when one has them all.
-        top_percent: Share of events that fall on the most touched 1 % of items.
+        top_percent: Share of events that fall on the most popular 1 % of items.
         untouched: Items of the catalog without any event.
-        untouched_bare: Of those, the ones without any content either: nothing can recommend them.
+        untouched_bare: Of those, the ones without any content either: no model can recommend them.
     """
 
     gini: float
@@ -129,7 +129,7 @@ def cover(
     columns: tuple[str, ...],
     has: Bool[np.ndarray, " items"],
 ) -> ContentCoverage:
-    """Return whom one modality reaches: of all items, of all events, of each frequent category."""
+    """Return the coverage of one modality: of all items, of all events, of each frequent category."""
     table = catalog.table.with_columns(pl.Series("?has", has))
     by_category = {}
     for name in catalog.attribute_columns:
@@ -150,7 +150,7 @@ def cover(
 
 
 def concentrate(counts: Float64[np.ndarray, " items"], has: list[Bool[np.ndarray, " items"]]) -> PopularityProfile:
-    """Return the Gini coefficient and who else stands at the ends."""
+    """Return the Gini coefficient, the share of the top items, and the numbers of items without events."""
     ordered = np.sort(counts)
     total, number = max(ordered.sum(), 1.0), max(len(ordered), 1)
     gini = float(((2 * np.arange(1, len(ordered) + 1) - number - 1) * ordered).sum() / (total * number))

@@ -1,6 +1,6 @@
-"""Data warnings: the most harmful problems of a data set, worded.
+"""Data warnings: the most harmful problems of a data set.
 
-In: the facts of a diagnosis. Out: at most five concerns, worst first, each with its number and its mend.
+In: the facts of a diagnosis. Out: at most five warnings, worst first, each with its number and its fix.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class DataWarning:
     """One data warning.
 
     Attributes:
-        weight: How much, 0 to 1: 1 makes every number wrong, .5 costs much of what could be gained, below .05 is left out.
-        what: The sentence, with its number.
+        weight: Harm, 0 to 1: 1 invalidates every number, .5 costs much of the possible gain, below .05 is left out.
+        what: The problem, with its number.
         fix: What to do.
     """
 
@@ -70,18 +70,18 @@ def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
     if leaks.early:
         yield DataWarning(
             1.0,
-            f"{leaks.early:.1%} of the test events lie before the end of training, which this split promises they do not.",
+            f"{leaks.early:.1%} of the test events lie before the end of training, which this split excludes.",
             "make the split again from the events",
         )
     if leaks.ahead > 0.05:
         yield DataWarning(
             0.2 * leaks.ahead,
-            f"{leaks.ahead:.0%} of the test events lie before the last training event: others' later choices are known.",
+            f"{leaks.ahead:.0%} of the test events lie before the last training event: later choices of other users are known.",
             'expect lower numbers in service; set split.kind = "global_time" to see them',
         )
     if leaks.same_rows:
         yield DataWarning(
-            0.9, f"{leaks.same_rows:,} events stand in two parts of the split.", "drop duplicate events first"
+            0.9, f"{leaks.same_rows:,} events are in two parts of the split.", "drop duplicate events first"
         )
 
 
@@ -102,7 +102,7 @@ def _about_time(ties: TimeTies) -> Iterator[DataWarning]:
     elif ties.last_two > 0.3:
         yield DataWarning(
             0.3 * ties.last_two,
-            f"The last two events of {ties.last_two:.0%} of users share a time: which came last is left to chance.",
+            f"The last two events of {ties.last_two:.0%} of users share a time: which came last is random.",
             "log finer times, or predict several events at once (split.kind = 'user_time') instead of the last one",
         )
 
@@ -111,7 +111,7 @@ def _about_size(sizes: DatasetSizes) -> Iterator[DataWarning]:
     if sizes.users < 200:
         yield DataWarning(
             0.6,
-            f"There are only {sizes.users:,} users: most differences between models will lie within chance.",
+            f"There are only {sizes.users:,} users: most differences between models will not be significant.",
             "bring more users, and read the intervals rather than the numbers",
         )
     if sizes.events_per_user and sizes.events_per_user[2] < 5:
@@ -127,7 +127,7 @@ def _about_items(popularity: PopularityProfile, sizes: DatasetSizes) -> Iterator
         share = popularity.untouched / sizes.items
         yield DataWarning(
             0.5 * share,
-            f"{popularity.untouched:,} items ({share:.0%}) were never touched; only content can recommend them.",
+            f"{popularity.untouched:,} items ({share:.0%}) have no events; only content can recommend them.",
             "give them text or pictures and turn on content channels"
             if popularity.untouched_bare
             else "turn on content channels; all of these items have content",
@@ -163,7 +163,7 @@ def _about_content(coverage: Sequence[ContentCoverage], languages: Mapping[str, 
 
 
 def _about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
-    """Pass on what cleaning found, by how much of the data it touched."""
+    """Return findings of cleaning, weighted by the share of the data that they affect."""
     for finding in findings:
         share = finding.count / max(finding.total, 1)
         if finding.severity == "error":

@@ -1,11 +1,12 @@
 """Resample readings of any rate to a regular time axis.
 
-In: readings with their times. Out: one row for each time of the axis, and which are known.
+In: readings with their times. Out: one row for each time of the axis, and a mask of known values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -15,8 +16,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.core.schema import Finding, make_findings
 
 Method = Literal["window", "interpolate", "nearest", "hold"]
 Times: TypeAlias = Float64[np.ndarray, " times"]
@@ -24,7 +24,7 @@ Readings: TypeAlias = Float32[np.ndarray, "times channels"]
 
 
 class AlignmentConfig(Settings):
-    """Resampling of one stream."""
+    """Settings of the resampling of one stream."""
 
     method: Method = "interpolate"
     """interpolate: a line between neighbours (sensors). window: mean of what falls into one step (fast streams made slow).
@@ -60,7 +60,13 @@ def make_stream(at: Times, values: Readings) -> tuple[Stream, list[Finding]]:
         DataError: Times and values differ in number, or no reading has a time.
     """
     at = np.asarray(at, np.float64)
-    values = np.asarray(values, np.float32).reshape(len(at), -1) if len(at) == len(values) else _unequal(at, values)
+    if len(at) != len(values):
+        raise DataError(
+            f"There are {len(at):,} times and {len(values):,} readings.",
+            where="a stream",
+            fix="give one time for each reading",
+        )
+    values = np.asarray(values, np.float32).reshape(len(at), -1)
     timed = np.isfinite(at)
     if not timed.any():
         raise DataError("No reading has a time.", where="a stream", fix="give seconds for each reading")
@@ -69,7 +75,21 @@ def make_stream(at: Times, values: Readings) -> tuple[Stream, list[Finding]]:
     values = np.where(np.isfinite(values[order]), values[order], np.float32(np.nan))
     unique, start = np.unique(at[order], return_index=True)
     stream = Stream(unique, _mean_of_runs(values, start))
-    return stream, _notes(len(at), int((~timed).sum()), len(order) - len(unique), is_backward)
+    counted = (
+        ("no_time", int((~timed).sum()), len(at), "dropped", message("readings without a time")),
+        (
+            "duplicate_time",
+            len(order) - len(unique),
+            len(at),
+            "repaired",
+            message("readings of one instant became their mean"),
+        ),
+        ("unordered", int(is_backward), 1, "repaired", message("readings were put in order of time")),
+    )
+    notes = [
+        make_findings(f"signal.{name}", count, of, action, advice=text) for name, count, of, action, text in counted
+    ]
+    return stream, list(chain.from_iterable(notes))
 
 
 def regular(values: Readings, rate: float, *, start: float = 0.0) -> Stream:
@@ -92,36 +112,6 @@ def align(stream: Stream, times: Times, config: AlignmentConfig) -> tuple[Readin
         columns = [_at_points(stream, channel, times, config) for channel in range(stream.values.shape[1])]
         values, known = (np.stack(part, axis=1) for part in zip(*columns, strict=True))
     return np.where(known, values, 0).astype(np.float32), known
-
-
-def _unequal(at: Times, values: Readings) -> Readings:
-    raise DataError(
-        f"There are {len(at):,} times and {len(values):,} readings.",
-        where="a stream",
-        fix="give one time for each reading",
-    )
-
-
-def _notes(total: int, untimed: int, again: int, is_backward: bool) -> list[Finding]:
-    return (
-        found("signal.no_time", untimed, total, "dropped", examples=(), advice=message("readings without a time"))
-        + found(
-            "signal.duplicate_time",
-            again,
-            total,
-            "repaired",
-            examples=(),
-            advice=message("readings of one instant became their mean"),
-        )
-        + found(
-            "signal.unordered",
-            int(is_backward),
-            1,
-            "repaired",
-            examples=(),
-            advice=message("readings were put in order of time"),
-        )
-    )
 
 
 def _mean_of_runs(values: Readings, start: np.ndarray) -> Readings:

@@ -5,23 +5,21 @@ In: a path and limits. Out: mono samples at one rate, cut at a longest length; o
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from penchant.core.errors import MissingExtraError
+from penchant.core.errors import import_optional
 from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 SOUND_CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mp3,ogg,wav,w64,flac,aac,avi,asf,mpegts,mpeg,flv,aiff,amr,caf,au,ac3,opus"
 )
-"""What FFmpeg may open: a playlist (m3u8, concat) in disguise could make it read other files or addresses."""
+"""Formats that FFmpeg may open: a playlist (m3u8, concat) in disguise could make it read other files or addresses."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class AudioClip:
     """Decoded audio, mixed to mono at its own rate.
 
     Attributes:
-        samples: (samples,) float32, as stored: not resampled, not made louder; cut at `max_seconds`.
+        samples: (samples,) float32, as stored: not resampled, loudness unchanged; cut at `max_seconds`.
         rate: Samples per second.
         seconds: Length of the whole file, before any cut.
     """
@@ -43,7 +41,7 @@ def decode_audio(path: Path, limits: MediaLimits) -> AudioClip:
     """Return the samples of a sound file, or of the first sound track of a video.
 
     Raises:
-        MediaError: Missing, not sound, empty, too short, or holding values that are not numbers.
+        MediaError: Missing, not sound, empty, too short, or with values that are not finite.
         MissingExtraError: soundfile, or PyAV for a format soundfile cannot read, is not installed.
     """
     check_file(path, limits.max_audio_bytes, "sound")
@@ -77,7 +75,7 @@ def load_audio(
         path: From `resolve`.
         limits: What is refused or cut.
         rate: Samples per second to return.
-        loudness: Decibels (0 is full scale) to bring it to, see `normalise_loudness`; None leaves it as loud as it is.
+        loudness: Decibels (0 is full scale) of the result, see `normalise_loudness`; None leaves the loudness unchanged.
 
     Raises:
         MediaError: As `decode_audio`.
@@ -86,14 +84,14 @@ def load_audio(
     sound = decode_audio(path, limits)
     samples = sound.samples
     if sound.rate != rate:
-        samples = np.asarray(_extra("soxr").resample(samples, sound.rate, rate), np.float32)
+        samples = np.asarray(import_optional("soxr", "audio").resample(samples, sound.rate, rate), np.float32)
     return samples if loudness is None else normalise_loudness(samples, rate, target=loudness)
 
 
 def normalise_loudness(
     samples: Float32[np.ndarray, " samples"], rate: int, *, target: float = -23.0, peak: float = 0.99
 ) -> Float32[np.ndarray, " samples"]:
-    """Return the sound at one loudness; silence comes back unchanged.
+    """Return the sound at the target loudness; silence stays unchanged.
 
     Loudness is the mean power of 0.4 s blocks, leaving out those below -70 dB and those 10 dB below the rest.
 
@@ -101,7 +99,7 @@ def normalise_loudness(
         samples: (samples,) mono.
         rate: Samples per second.
         target: Decibels, 0 is full scale.
-        peak: No sample goes beyond this; a spiky sound therefore stays quieter than `target`.
+        peak: Largest absolute sample; a sound with high peaks therefore stays quieter than `target`.
 
     Source:
         The gates of ITU-R BS.1770-4, without its frequency weighting and overlap.
@@ -119,36 +117,28 @@ def normalise_loudness(
 _SOUND_FIX = "convert it again from its source; until then the item counts as having no sound"
 
 
-def _extra(name: str) -> Any:
-    """Import one of the packages of the extra `audio`."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(name, "audio") from error
-
-
 def _decode_by_soundfile(path: Path, max_seconds: float) -> AudioClip | None:
     """Read WAV, FLAC, Ogg, Opus, MP3, AIFF block by block; None when the format is not one of them."""
-    soundfile = _extra("soundfile")
+    soundfile = import_optional("soundfile", "audio")
     blocks: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(path) as file:
-            rate, wanted = int(file.samplerate), int(max_seconds * file.samplerate)
+            rate, remaining = int(file.samplerate), int(max_seconds * file.samplerate)
             total = max(0, int(file.frames))
-            while wanted > 0 and len(block := file.read(min(1 << 16, wanted), dtype="float32", always_2d=True)):
+            while remaining > 0 and len(block := file.read(min(1 << 16, remaining), dtype="float32", always_2d=True)):
                 blocks.append(block.mean(axis=1, dtype=np.float32))
-                wanted -= len(block)
+                remaining -= len(block)
     except soundfile.LibsndfileError:
         return None
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    # A stream may not know its length: it then says a number near 2**63, or fewer frames than it gave.
-    cut = wanted <= 0 and len(samples) < total < 1 << 40
+    # A stream of unknown length reports a number near 2**63, or fewer frames than it holds.
+    cut = remaining <= 0 and len(samples) < total < 1 << 40
     return AudioClip(samples, rate, (total if cut else len(samples)) / rate)
 
 
 def _decode_by_ffmpeg(path: Path, max_seconds: float) -> AudioClip:
     """Read M4A, WebM and the sound track of videos."""
-    av = _extra("av")
+    av = import_optional("av", "audio")
     blocks: list[np.ndarray] = []
     try:
         with path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
@@ -159,12 +149,12 @@ def _decode_by_ffmpeg(path: Path, max_seconds: float) -> AudioClip:
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
             seconds = seconds or (container.duration or 0) / 1_000_000
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-            wanted = int(max_seconds * rate)
+            remaining = int(max_seconds * rate)
             for frame in container.decode(stream):
                 block = np.concatenate([part.to_ndarray().reshape(-1) for part in resampler.resample(frame)] or [_NONE])
-                blocks.append(block[:wanted])
-                wanted -= len(block)
-                if wanted <= 0:
+                blocks.append(block[:remaining])
+                remaining -= len(block)
+                if remaining <= 0:
                     break
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
         raise UnusableMediaError(
@@ -174,7 +164,7 @@ def _decode_by_ffmpeg(path: Path, max_seconds: float) -> AudioClip:
             check="unreadable",
         ) from error
     samples = np.concatenate([_NONE, *blocks]).astype(np.float32)
-    return AudioClip(samples, rate, max(seconds, len(samples) / rate) if wanted <= 0 else len(samples) / rate)
+    return AudioClip(samples, rate, max(seconds, len(samples) / rate) if remaining <= 0 else len(samples) / rate)
 
 
 _NONE = np.zeros(0, np.float32)

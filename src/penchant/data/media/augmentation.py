@@ -20,29 +20,29 @@ class TextAugmentationConfig(Settings):
     """Text augmentation."""
 
     deletion: float = Field(0.1, ge=0, lt=1)
-    """Chance of each word to be left out; one word always stays."""
+    """Probability that a word is left out; one word always stays."""
 
 
 class ImageAugmentationConfig(Settings):
     """Image augmentation."""
 
     min_area: float = Field(0.6, gt=0, le=1)
-    """The least part of the picture a crop shows."""
+    """Smallest share of the picture's area in a crop."""
     flip: float = Field(0.5, ge=0, le=1)
-    """Chance of left and right to change places; 0 for pictures that hold words."""
+    """Probability of a horizontal flip; 0 for pictures with text."""
     operations: int = Field(2, ge=0)
-    """Changes of colour or shape drawn for each picture."""
+    """Number of colour or shape operations drawn for each picture."""
     strength: float = Field(0.3, ge=0, le=1)
-    """How strong they are at most."""
+    """Maximum strength of the operations."""
 
 
 class AudioAugmentationConfig(Settings):
-    """How the spectrogram of a sound changes."""
+    """Spectrogram augmentation."""
 
     masks: int = Field(2, ge=0)
-    """Bands of frequency, and stretches of time, blanked in a spectrogram."""
+    """Number of frequency masks, and of time masks, in a spectrogram."""
     mask_share: float = Field(0.15, ge=0, le=1)
-    """The widest of them, as a part of the whole."""
+    """Maximum width of a mask, as a share of the axis."""
 
 
 class SignalAugmentationConfig(Settings):
@@ -51,15 +51,15 @@ class SignalAugmentationConfig(Settings):
     jitter: float = Field(0.05, ge=0)
     """Noise, in standard deviations of each channel."""
     scale: float = Field(0.1, ge=0)
-    """Spread of the factor each channel is multiplied by, about 1."""
+    """Standard deviation, about 1, of the factor of each channel."""
     warp: float = Field(0.2, ge=0, lt=1)
-    """How much faster or slower time runs in places."""
+    """Maximum relative change of speed in time warping."""
 
 
 def augment_image(picture: Image.Image, config: ImageAugmentationConfig, rng: np.random.Generator) -> Image.Image:
-    """Return a picture of the same size: a crop, perhaps mirrored, with some operations of RandAugment.
+    """Return a picture of the same size: a crop, flipped at random, with some operations of RandAugment.
 
-    Source: Cubuk et al., RandAugment, NeurIPS 2020; strengths are drawn up to ours instead of fixed.
+    Source: Cubuk et al., RandAugment, NeurIPS 2020; strengths are drawn up to the setting instead of fixed.
     """
     width, height = picture.size
     side = np.sqrt(rng.uniform(config.min_area, 1.0))
@@ -76,7 +76,7 @@ def augment_image(picture: Image.Image, config: ImageAugmentationConfig, rng: np
 def mask_spectrogram(
     mel: Float32[np.ndarray, "bands frames"], config: AudioAugmentationConfig, rng: np.random.Generator
 ) -> Float32[np.ndarray, "bands frames"]:
-    """Return the spectrogram with bands and stretches set to its mean.
+    """Return the spectrogram with frequency and time masks set to its mean.
 
     Source: Park et al., SpecAugment, Interspeech 2019, without time warping.
     """
@@ -92,7 +92,7 @@ def mask_spectrogram(
 def augment_signal(
     values: Float32[np.ndarray, "times channels"], config: SignalAugmentationConfig, rng: np.random.Generator
 ) -> Float32[np.ndarray, "times channels"]:
-    """Return readings with noise, other amplitudes, and time that runs unevenly; missing ones (NaN) stay missing.
+    """Return readings with noise, scaled amplitudes and warped time; missing ones (NaN) stay missing.
 
     Source: Um et al., Data augmentation of wearable sensor data, ICMI 2017.
     """
@@ -105,14 +105,14 @@ def augment_signal(
 
 
 def drop_modalities(
-    present: Bool[np.ndarray, "batch modalities"], chance: float, rng: np.random.Generator
+    present: Bool[np.ndarray, "batch modalities"], probability: float, rng: np.random.Generator
 ) -> Bool[np.ndarray, "batch modalities"]:
-    """Return presence with some modalities hidden; a sample never loses all it has.
+    """Return presence with some modalities hidden; every sample keeps at least one.
 
     Source: Neverova et al., ModDrop, TPAMI 2016.
     """
     draw = np.where(present, rng.random(present.shape), -1.0)
-    kept = present & (draw >= chance)
+    kept = present & (draw >= probability)
     kept[np.arange(len(present)), draw.argmax(1)] = present.any(1)
     return kept
 
@@ -141,16 +141,16 @@ def mix(
 def _warp(
     values: Float32[np.ndarray, "times channels"], warp: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "times channels"]:
-    """Read the signal at unevenly running times; a missing reading makes those beside it missing."""
+    """Interpolate the signal at warped times; a missing reading makes those beside it missing."""
     length = len(values)
     if warp == 0 or length < 2:
         return values
     knots = np.linspace(0, length - 1, 6)
     speed = np.interp(np.arange(length), knots, 1 + warp * rng.uniform(-1, 1, len(knots)))
-    place = np.concatenate([[0.0], np.cumsum(speed[:-1])])
-    place *= (length - 1) / place[-1]
-    low = np.clip(place.astype(np.int64), 0, length - 2)
-    share = (place - low)[:, None].astype(np.float32)
+    position = np.concatenate([[0.0], np.cumsum(speed[:-1])])
+    position *= (length - 1) / position[-1]
+    low = np.clip(position.astype(np.int64), 0, length - 2)
+    share = (position - low)[:, None].astype(np.float32)
     return np.where(share > 0, values[low] * (1 - share) + values[low + 1] * share, values[low])
 
 

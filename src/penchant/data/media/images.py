@@ -1,6 +1,6 @@
 """Decode untrusted images.
 
-In: a path and limits. Out: RGB in sRGB, upright, on white; or a `MediaError` that names the file.
+In: a path and limits. Out: an upright RGB image in sRGB on white; or a `MediaError` that names the file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Nothing else is opened: EPS would start Ghostscript, and rare decoders are where the holes are."""
+"""No other format is opened: EPS would start Ghostscript, and rare decoders have most of the vulnerabilities."""
 PICTURE_SIDE = 512
-"""Longer side, in pixels, that pictures are decoded at for inspection and for encoders, all of which look at fewer pixels."""
+"""Longer side, in pixels, of images decoded for inspection and for encoders, all of which use fewer pixels."""
 
 
 def load_image(path: Path, limits: MediaLimits, *, max_side: int | None = None) -> Image.Image:
@@ -57,8 +57,8 @@ def decode_picture(raw: bytes, path: Path, limits: MediaLimits, *, max_side: int
 
     Args:
         raw: The file's bytes.
-        path: Where they come from, for messages.
-        limits: What is refused.
+        path: Of the file, for messages.
+        limits: Of size.
         max_side: Shrink so that the longer side has at most this many pixels; cheap for JPEG, which is decoded at a fraction.
 
     Raises:
@@ -71,7 +71,7 @@ def decode_picture(raw: bytes, path: Path, limits: MediaLimits, *, max_side: int
                 picture.draft(None, _fitted(picture.size, max_side))
             picture.load()
             return _normalise_picture(picture, max_side)
-        except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
+        except Exception as error:  # decoders of damaged bytes raise nearly anything
             raise UnusableMediaError(
                 message("The picture is cut short or damaged: {error}.", error=str(error)),
                 path=str(path),
@@ -108,7 +108,7 @@ _quiet_filters: Any = None
 
 
 def _open_picture(raw: bytes, path: Path, limits: MediaLimits) -> ImageFile.ImageFile:
-    """Read the header only, and refuse by what it says."""
+    """Read the header only, and check format and size."""
     Image.init()
     try:
         picture = Image.open(io.BytesIO(raw), formats=[name for name in PICTURE_FORMATS if name in Image.OPEN])
@@ -147,7 +147,7 @@ def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _normalise_picture(picture: Image.Image, max_side: int | None) -> Image.Image:
-    """Shrink first (the rest is then cheap), then colours, background and orientation."""
+    """Resize first (the rest is then cheap), then apply colour profile, background and orientation."""
     orientation = picture.getexif()
     profile = picture.info.get("icc_profile")
     picture = _plain_mode(picture)
@@ -182,7 +182,7 @@ def _plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Apply the embedded colour profile; a broken one says nothing and is passed over."""
+    """Apply the embedded colour profile; an invalid one is ignored."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

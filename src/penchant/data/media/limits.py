@@ -1,6 +1,6 @@
 """Limits for media files, checked before decoding.
 
-In: a folder, a path below it, and limits. Out: a path that stays inside and a file of bearable size; or the error that says why not.
+In: a folder, a path below it, and limits. Out: a path inside the folder and a file within the limits; or an error with the reason.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from penchant.core.errors import MediaError
 Check = Literal["outside", "missing", "unreadable", "truncated", "bomb", "small", "short"]
 """Why a file was refused; with the modality before it, the name of a finding ("image.bomb")."""
 
-
-VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 MESH_ENDINGS = (".obj", ".ply", ".stl", ".off", ".glb")
-SIGNAL_ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".npy")
+MEDIA_ENDINGS = {
+    "image": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"),
+    "audio": (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus"),
+    "video": (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"),
+    "mesh": MESH_ENDINGS,
+    "signal": (".csv", ".tsv", ".parquet", ".jsonl", ".npy"),
+}
+"""Modality to the endings of its files."""
 
 
 class MediaLimits(Settings):
     """Limits of one media file."""
 
     max_pixels: int = Field(50_000_000, ge=1)
-    """A picture with more pixels is refused from its header alone, before any memory is taken."""
+    """A picture with more pixels is refused from its header alone, before memory is allocated."""
     min_side: int = Field(2, ge=1)
-    """A picture narrower or lower than this many pixels shows nothing (a tracking pixel)."""
+    """A picture with a shorter side below this many pixels is refused (a tracking pixel)."""
     max_bytes: int = Field(100_000_000, ge=1)
     """A picture file larger than this is refused unread."""
     min_seconds: float = Field(0.1, ge=0)
@@ -48,7 +53,7 @@ class MediaLimits(Settings):
 
 
 class UnusableMediaError(MediaError):
-    """One file cannot be used; `check` says which finding it counts towards."""
+    """One file cannot be used; `check` names the finding that counts it."""
 
     def __init__(self, message: str, *, path: str, fix: str, check: Check) -> None:
         super().__init__(message, where=path, fix=fix)
@@ -56,7 +61,7 @@ class UnusableMediaError(MediaError):
 
 
 def resolve(root: Path, relative: str) -> Path:
-    """Return where a media path leads; the file itself may be missing.
+    """Return the absolute path of a media file; the file itself may be missing.
 
     Raises:
         MediaError: It leads out of `root` (absolute, `..`, a link), or is not a plain path with forward slashes.
@@ -84,7 +89,7 @@ def resolve(root: Path, relative: str) -> Path:
 
 
 def check_file(path: Path, max_bytes: int, noun: str) -> None:
-    """Refuse what is not a plain file (a pipe would block for ever) or is too large to read."""
+    """Refuse a path that is no plain file (a pipe would block indefinitely), or a file that is too large."""
     if not path.is_file():
         raise UnusableMediaError(
             f"There is no file {path.name!r}.",

@@ -12,24 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from penchant.core.errors import MissingExtraError
+from penchant.core.errors import import_optional
 from penchant.core.messages import message
 from penchant.data.media.limits import MESH_ENDINGS, MediaLimits, UnusableMediaError, check_file
 
 
 def load_mesh(path: Path, limits: MediaLimits) -> Any:
-    """Return a `trimesh.Trimesh`: all parts of the file as one, without colours, nothing else read beside it.
+    """Return a `trimesh.Trimesh`: all parts of the file as one, without colours; no other file is read.
 
-    The loader gets the bytes and no folder, so a file cannot name others (materials, textures, buffers).
+    The loader gets the bytes and no folder, so that a file cannot refer to others (materials, textures, buffers).
 
     Raises:
         MediaError: Missing, of no known format, damaged, too large, without faces, or of no extent.
         MissingExtraError: trimesh is not installed.
     """
-    try:
-        import trimesh
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("trimesh", "mesh") from error
+    trimesh = import_optional("trimesh", "mesh")
     check_file(path, limits.max_mesh_bytes, "mesh")
     ending = path.suffix.lower()
     if ending not in MESH_ENDINGS:
@@ -51,7 +48,7 @@ def load_mesh(path: Path, limits: MediaLimits) -> Any:
 
 
 def _checked(mesh: Any, path: Path, limits: MediaLimits) -> Any:
-    """Refuse what is too large to sample, or has no surface."""
+    """Refuse a mesh that is too large to sample, or without surface."""
     if len(mesh.faces) > limits.max_faces:
         raise UnusableMediaError(
             message(
@@ -65,7 +62,7 @@ def _checked(mesh: Any, path: Path, limits: MediaLimits) -> Any:
         )
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     if faces.min() < 0 or faces.max() >= len(vertices) or not np.isfinite(vertices[faces]).all():
-        raise _unusable(path, "faces name vertices that are not there, or are not numbers")
+        raise _unusable(path, "faces refer to missing or non-finite vertices")
     if not mesh.area > 0:
         raise _unusable(path, "its surface has no area")
     return mesh

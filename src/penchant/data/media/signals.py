@@ -14,8 +14,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.core.schema import Finding, make_findings
 from penchant.data.media.alignment import Stream, make_stream, regular
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 from penchant.data.read.columns import read_times
@@ -24,7 +23,7 @@ from penchant.data.read.tables import RawTable, read_table
 KEY_MARK = "#"
 """Between the file and the key of one signal in it: readings.csv#patient_7."""
 LONG_STEP = 3.0
-"""Readings more than so many usual steps apart have a gap between them."""
+"""A longer step, in median steps, counts as a gap."""
 TIME_NAMES = ("at", "time", "timestamp", "datetime", "date", "t", "seconds")
 KEY_NAMES = ("sample_id", "id", "user_id", "subject", "patient", "key")
 
@@ -55,7 +54,7 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
     Args:
         path: From `resolve`.
         key: Which signal of a table of many; None takes the whole file.
-        limits: What is refused or cut.
+        limits: Of size and length.
 
     Raises:
         MediaError: Missing, no table, without that key, or without numbers.
@@ -134,14 +133,14 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     values = np.stack([column.fill_null(np.nan).to_numpy() for column in channels.values()], axis=1)
     stream, findings = make_stream(at, values)
     lost = sum(int((raw.table[name].is_not_null() & column.is_null()).sum()) for name, column in channels.items())
-    findings += found(
-        "signal.no_number", lost, values.size, "masked", examples=(), advice=message("cells that hold no number")
+    findings += make_findings(
+        "signal.no_number", lost, values.size, "masked", advice=message("cells that hold no number")
     )
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
 
 
 def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
-    """Return seconds since 1970 for dates and for large numbers, else seconds as they stand."""
+    """Return seconds since 1970 for dates and for large numbers, else seconds unchanged."""
     values = raw.table[column]
     numbers = values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() or values.dtype == pl.String else None
     if numbers is not None and 2 * numbers.count() >= max(1, values.count()) and float(numbers.max() or 0) < 1e8:  # type: ignore[arg-type]
@@ -151,19 +150,18 @@ def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
 
 
 def _gaps(stream: Stream) -> list[Finding]:
-    """Count the pauses in a stream that is otherwise regular."""
+    """Count the gaps in a stream that is otherwise regular."""
     steps = np.diff(stream.at)
     if len(steps) < 2:
         return []
-    usual = float(np.median(steps))
-    gaps = steps > LONG_STEP * usual
+    gaps = steps > LONG_STEP * float(np.median(steps))
     advice = message(
-        "pauses over {times} times the usual step; the encoder's max_gap_seconds says which are filled",
+        "pauses over {times} times the usual step; the encoder's max_gap_seconds decides which are filled",
         times=f"{LONG_STEP:g}",
     )
-    return found("signal.gap", int(gaps.sum()), len(steps), "kept", examples=(), advice=advice)
+    return make_findings("signal.gap", int(gaps.sum()), len(steps), "kept", advice=advice)
 
 
 def _cut(total: int, most: int) -> list[Finding]:
     advice = message("only the first {most} readings are used (`max_readings`)", most=f"{most:,}")
-    return found("signal.long", max(0, total - most), total, "dropped", examples=(), advice=advice)
+    return make_findings("signal.long", max(0, total - most), total, "dropped", advice=advice)

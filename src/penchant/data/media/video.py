@@ -1,11 +1,10 @@
 """Open untrusted videos.
 
-In: a path and limits. Out: some of its frames as pictures, and its sound; either may be absent, which is noted and no error.
+In: a path and limits. Out: some of its frames as images, and its sound; either may be absent, which is a note and no error.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +14,27 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from penchant.core.errors import MissingExtraError
+from penchant.core.errors import import_optional
 from penchant.core.messages import message
 from penchant.data.media.audio import SOUND_CONTAINERS, load_audio
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 
 SEEK_SECONDS = 10.0
-"""Frames this much further on are jumped to; nearer ones are decoded on the way, which costs less than going back to a key frame."""
+"""A frame this much later is reached by seeking; nearer ones by decoding, which costs less than going back to a key frame."""
 UNKNOWN_SECONDS = 1.0
-"""Where a file does not tell its length, a frame is kept each so many seconds."""
+"""Seconds between frames of a file of unknown length."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video file that can be opened; nothing of it is decoded yet.
+    """A video file that can be opened; not decoded yet.
 
     Attributes:
         path: The file.
-        limits: Frames beyond `max_pixels` are refused, time beyond `max_seconds` is not looked at.
-        seconds: Length of the picture track, else of the whole; 0 where the file does not tell.
-        has_picture: It holds a picture track with something in it.
-        has_sound: It holds a sound track.
+        limits: Frames beyond `max_pixels` are refused, time beyond `max_seconds` is ignored.
+        seconds: Length of the picture track, else of the whole; 0 where unknown.
+        has_picture: It has a picture track that is not empty.
+        has_sound: It has a sound track.
     """
 
     path: Path
@@ -52,8 +51,7 @@ class Video:
         """
         if not self.has_picture:
             return []
-        wanted = self._times(count)
-        kept = [_shrunk(frame, max_side) for frame in _read(self, wanted)]
+        kept = [_shrunk(frame, max_side) for frame in _read(self, self._times(count))]
         return (
             kept if len(kept) <= count else [kept[i] for i in np.linspace(0, len(kept) - 1, count).round().astype(int)]
         )
@@ -68,7 +66,7 @@ class Video:
             return None
 
     def notes(self) -> tuple[str, ...]:
-        """Return what it lacks: "no picture", "no sound"."""
+        """Return the missing tracks: "no picture", "no sound"."""
         lacks = {"no picture": not self.has_picture, "no sound": not self.has_sound}
         return tuple(note for note, is_true in lacks.items() if is_true)
 
@@ -87,7 +85,7 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
         MissingExtraError: PyAV is not installed.
     """
     check_file(path, limits.max_audio_bytes, "video")
-    av = _av()
+    av = import_optional("av", "audio")
     try:
         with path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
             pictures = [s for s in container.streams.video if s.codec_context is not None and s.codec_context.width]
@@ -101,39 +99,39 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
     return video
 
 
-def _read(video: Video, wanted: list[float]) -> Iterator[Any]:
-    """Yield the first frame at or after each time; the last one stands in for those past the end."""
-    av = _av()
+def _read(video: Video, times: list[float]) -> Iterator[Any]:
+    """Yield the first frame at or after each time; past the end, the last one."""
+    av = import_optional("av", "audio")
     served = 0
     try:
         with video.path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
             stream = container.streams.video[0]
-            # freeing a decoder that has threads may wait for ever on Python's lock (PyAV issue 909)
+            # freeing a decoder that has threads may wait indefinitely for Python's lock (PyAV issue 909)
             stream.codec_context.thread_count = 1
             start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
-            while served < len(wanted):
+            while served < len(times):
                 before = served
                 for frame in container.decode(stream):
                     at = (frame.time or 0.0) - start
-                    if at + 1e-6 < wanted[served]:
-                        if wanted[served] - at > SEEK_SECONDS and served > before:
+                    if at + 1e-6 < times[served]:
+                        if times[served] - at > SEEK_SECONDS and served > before:
                             break
                         continue
                     _check_size(frame.width, frame.height, video.path, video.limits)
                     yield frame
-                    served = next((n for n in range(served + 1, len(wanted)) if wanted[n] > at), len(wanted))
-                    if served == len(wanted):
+                    served = next((n for n in range(served + 1, len(times)) if times[n] > at), len(times))
+                    if served == len(times):
                         return
                 if served == before:
                     return
-                container.seek(int((wanted[served] + start) / stream.time_base), stream=stream)
+                container.seek(int((times[served] + start) / stream.time_base), stream=stream)
     except (av.FFmpegError, ValueError, OSError) as error:
         if served == 0:
             raise _unreadable(video.path, str(error)) from error
 
 
 def _length(container: Any) -> float:
-    """Return the seconds of the picture track, else of the whole; 0 where neither tells."""
+    """Return the seconds of the picture track, else of the whole; 0 where unknown."""
     for stream in container.streams.video:
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
@@ -141,7 +139,7 @@ def _length(container: Any) -> float:
 
 
 def _shrunk(frame: Any, max_side: int) -> Image.Image:
-    """Return a frame as a picture, turned as the camera was held."""
+    """Return a frame as an upright image."""
     picture: Image.Image = frame.to_image()
     picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
     turn = int(getattr(frame, "rotation", 0) or 0)
@@ -169,10 +167,3 @@ def _unreadable(path: Path, reason: str) -> UnusableMediaError:
         fix="convert it to MP4 or WebM; until then the item counts as having no video",
         check="unreadable",
     )
-
-
-def _av() -> Any:
-    try:
-        return importlib.import_module("av")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("av", "audio") from error

@@ -1,6 +1,6 @@
 """Infer the type of each column: text, media or attribute.
 
-In: a table of items and what the settings name. Out: its columns of words, media and attributes, and a `Finding` that tells the guesses.
+In: a table of items and the columns named in the settings. Out: its text, media and attribute columns, and a `Finding` about guesses.
 """
 
 from __future__ import annotations
@@ -11,17 +11,13 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.media.limits import MESH_ENDINGS, VIDEO_ENDINGS
+from penchant.core.schema import Finding, make_findings
+from penchant.data.media.limits import MEDIA_ENDINGS
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
-MEDIA_ENDINGS = {"image": PICTURE_ENDINGS, "audio": SOUND_ENDINGS, "video": VIDEO_ENDINGS, "mesh": MESH_ENDINGS}
-"""A column of signals is named, not guessed: tables end like any other table."""
 LONG_TEXT = 25
-"""Bytes. Columns whose texts are longer on average hold words; eight Chinese characters say as much as 25 Latin letters."""
+"""Bytes. A column with longer texts on average is text; eight Chinese characters hold as much as 25 Latin letters."""
 FEW_ROWS = 20
-"""In a smaller table nearly every category stands once."""
+"""In a smaller table most categories occur once."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ def infer_column_types(
     attributes: Sequence[str] | None,
     title: str | None,
 ) -> ColumnTypes:
-    """Return the roles that were given, and a guess of those that are None."""
+    """Return the given column types, and inferred ones where None."""
     pictures = dict(media) if media is not None else _media_columns(table)
     named = {"item_id", *pictures.values(), *(text or ()), *(attributes or ())}
     free = [column for column in table.columns if column not in named]
@@ -55,14 +51,14 @@ def infer_column_types(
         message("attributes: {columns}", columns=", ".join(categories) if attributes is None else ""),
         message("not used: {columns}", columns=", ".join(c for c in rest if c not in categories)),
     )
-    told = tuple(guess for guess in guesses if guess.values["columns"])
-    if not told:
-        return ColumnTypes(words, pictures, categories)
+    named_guesses = tuple(guess for guess in guesses if guess.values["columns"])
     advice = message(
-        "columns took these roles by what they hold; name them in [data] text, media and attributes to be sure"
+        "types of these columns were inferred from their values; to set them, name them in [data] text, media and attributes"
     )
-    finding = Finding("items.roles", len(told), len(table.columns), "kept", told, advice)
-    return ColumnTypes(words, pictures, categories, (finding,))
+    findings = make_findings(
+        "items.roles", len(named_guesses), len(table.columns), "kept", examples=named_guesses, advice=advice
+    )
+    return ColumnTypes(words, pictures, categories, tuple(findings))
 
 
 def as_attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -92,17 +88,22 @@ def _number(values: pl.Series) -> pl.Series:
 
 
 def _media_columns(table: pl.DataFrame) -> dict[str, str]:
-    """Find the columns whose values end like media; addresses are not fetched and so are no media."""
-    found: dict[str, str] = {}
+    """Find the columns whose values end like media; web addresses are not fetched and so are no media.
+
+    A column of signals is named, never inferred: their files end like any table.
+    """
+    columns: dict[str, str] = {}
     for column in table.columns:
         if table[column].dtype != pl.String:
             continue
         first = table[column].drop_nulls().head(100).str.to_lowercase()
         for modality, endings in MEDIA_ENDINGS.items():
-            fits = sum(int(first.str.ends_with(ending).sum()) for ending in endings)
-            if fits > 0.8 * len(first) and not first.str.contains("://", literal=True).any():
-                found.setdefault(modality, column)
-    return found
+            if modality == "signal":
+                continue
+            matches = sum(int(first.str.ends_with(ending).sum()) for ending in endings)
+            if matches > 0.8 * len(first) and not first.str.contains("://", literal=True).any():
+                columns.setdefault(modality, column)
+    return columns
 
 
 def _is_long_text(values: pl.Series) -> bool:
@@ -115,7 +116,7 @@ def _is_long_text(values: pl.Series) -> bool:
 
 
 def _is_attribute(values: pl.Series) -> bool:
-    """Numbers, lists and flags are; text is where its values come again."""
+    """Return whether a column is numbers, lists, flags, or text whose values repeat."""
     if values.dtype.is_numeric() or values.dtype == pl.Boolean:
         return True
     if isinstance(values.dtype, pl.List):

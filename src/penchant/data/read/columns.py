@@ -1,6 +1,6 @@
 """Required columns in standard names and types.
 
-In: a `RawTable`. Out: its columns under our names; ids as str, times in UTC, values as float32, parts of a published split.
+In: a `RawTable`. Out: its columns under standard names; ids as str, times in UTC, values as float32, parts of a published split.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ UNITS = (
     (1e17, 1.0, message("microseconds")),
     (float("inf"), 1e-3, message("nanoseconds")),
 )
-"""Numbers up to the first figure are times in the last one's unit; the second turns them into microseconds."""
+"""Upper bound of the numbers, factor to microseconds, unit of time."""
 ORDINARY_SECONDS = 1e8
-"""Smaller numbers would be times before March 1973: more likely places in a sequence."""
+"""Smaller numbers would be times before March 1973: more likely positions in a sequence."""
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 PART_NAMES = {
     "train": "train",
@@ -38,12 +38,12 @@ PART_NAMES = {
 
 
 def rename(raw: RawTable, mapping: Mapping[str, str], required: tuple[str, ...], setting: str) -> RawTable:
-    """Give columns our names; a column that already had one of them makes way.
+    """Rename columns to the standard names; another column of such a name is dropped.
 
     Args:
         raw: As read.
-        mapping: Our name to theirs.
-        required: Our names that must be there.
+        mapping: Standard name to the table's own name.
+        required: Standard names that must be present.
         setting: Table of the settings that holds `mapping`, for messages.
 
     Raises:
@@ -59,20 +59,20 @@ def rename(raw: RawTable, mapping: Mapping[str, str], required: tuple[str, ...],
             raise DataError(
                 f"There is no column {name!r}.",
                 where=raw.name,
-                fix=f'say which column holds it: [{setting}] {name} = "...". {nearest(name, raw.table.columns)}',
+                fix=f'name the column that holds it: [{setting}] {name} = "...". {nearest(name, raw.table.columns)}',
             )
     return raw.having(table)
 
 
-def require(raw: RawTable, column: str, asked: str) -> None:
-    """Check that a column is there.
+def require(raw: RawTable, column: str, setting: str) -> None:
+    """Check that a column exists.
 
     Raises:
-        DataError: It is not; the nearest ones are listed.
+        DataError: It does not; the nearest ones are listed.
     """
     if column not in raw.table.columns:
         raise DataError(
-            f"There is no column {column!r} (asked for by {asked}).",
+            f"There is no column {column!r} (named in {setting}).",
             where=raw.name,
             fix=nearest(column, raw.table.columns),
         )
@@ -87,7 +87,7 @@ def read_ids(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
     changed = spelled.filter(clean.ne_missing(spelled))
     if len(changed) == 0:
         return text, []
-    merged = len(spelled) - clean.n_unique() + (clean.null_count() > 0) - clean.null_count()
+    num_merged = len(spelled) - clean.n_unique() + (clean.null_count() > 0) - clean.null_count()
     rows = text.is_in(changed.implode())
     examples = tuple(f"{raw.place(row, column)}: {text[row]!r}" for row in rows.arg_true().head(3).to_list())
     finding = Finding(
@@ -98,19 +98,19 @@ def read_ids(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
         examples,
         message(
             "ids that differ only by spaces or Unicode form are one id; {merged} of them became another's",
-            merged=merged,
+            merged=num_merged,
         ),
     )
     return text.replace_strict(spelled, clean, default=None, return_dtype=pl.String), [finding]
 
 
 def read_times(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
-    """Return UTC times from datetimes, ISO text, or numbers since 1970 (their unit goes by their size).
+    """Return UTC times from datetimes, ISO text, or numbers since 1970 (their unit follows from their size).
 
     A datetime without a zone is taken as UTC.
 
     Raises:
-        DataError: A value is no time; its row is named.
+        DataError: A value is not a time; its row is named.
     """
     values = raw.table[column]
     if isinstance(values.dtype, pl.Datetime):
@@ -130,7 +130,7 @@ def read_numbers(raw: RawTable, column: str) -> pl.Series:
     """Return float32.
 
     Raises:
-        DataError: A value is no number; its row is named.
+        DataError: A value is not a number; its row is named.
     """
     values = raw.table[column]
     stripped = values.str.strip_chars() if values.dtype == pl.String else values
@@ -148,14 +148,8 @@ def read_parts(raw: RawTable, column: str) -> pl.Series:
     values = raw.table[column].cast(pl.String)
     lower = values.str.strip_chars().str.to_lowercase()
     parts = lower.replace_strict(PART_NAMES, default=None, return_dtype=pl.String)
-    bad = parts.is_null().arg_true()
-    if len(bad):
-        row = int(bad[0])
-        raise DataError(
-            f"{values[row]!r} is not a part of a split.",
-            where=raw.place(row, column),
-            fix="use train, validation and test in every row",
-        )
+    fix = "use train, validation and test in every row"
+    raw.refuse(parts.is_null(), values, column, "{value} is not a part of a split.", fix)
     return parts
 
 
@@ -187,7 +181,7 @@ def _from_numbers(raw: RawTable, values: pl.Series, column: str) -> tuple[pl.Ser
     advice = message("numbers of this size are {unit} since 1970", unit=unit)
     if early:
         advice = message(
-            "numbers of this size are {unit} since 1970, but these lie before 1973: if they are places in a sequence, add them to a date",
+            "numbers of this size are {unit} since 1970, but these are before 1973: if they are positions in a sequence, add them to a date",
             unit=unit,
         )
     finding = Finding(
@@ -213,15 +207,8 @@ def _from_text(raw: RawTable, values: pl.Series, column: str) -> pl.Series:
 
 
 def _refuse(raw: RawTable, before: pl.Series, after: pl.Series, column: str, expected: str) -> None:
-    """Stop at the first value that was lost on the way."""
+    """Refuse the first value that the conversion lost."""
     lost = after.is_null() & before.is_not_null()
     if before.dtype == pl.String:
         lost &= before.str.strip_chars() != ""
-    bad = lost.arg_true()
-    if len(bad):
-        row = int(bad[0])
-        raise DataError(
-            f"{before[row]!r} is not {expected}.",
-            where=raw.place(row, column),
-            fix="correct it, or leave the cell empty",
-        )
+    raw.refuse(lost, before, column, f"{{value}} is not {expected}.", "correct it, or leave the cell empty")

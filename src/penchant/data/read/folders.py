@@ -10,19 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from penchant.core.errors import DataError
-from penchant.data.media.limits import MESH_ENDINGS, SIGNAL_ENDINGS, VIDEO_ENDINGS
-from penchant.data.read.column_types import PICTURE_ENDINGS, SOUND_ENDINGS
+from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.columns import PART_NAMES
 from penchant.data.read.tables import RawTable
 
 TEXT_ENDINGS = (".txt",)
-MEDIA_ENDINGS = {
-    "image": PICTURE_ENDINGS,
-    "audio": SOUND_ENDINGS,
-    "video": VIDEO_ENDINGS,
-    "mesh": MESH_ENDINGS,
-    "signal": SIGNAL_ENDINGS,
-}
 
 
 def read_class_folders(folder: Path) -> RawTable:
@@ -32,11 +24,10 @@ def read_class_folders(folder: Path) -> RawTable:
         DataError: There are no files below class folders.
     """
     parts = [child for child in _folders(folder) if child.name.lower() in PART_NAMES]
-    homes: list[tuple[str | None, Path]] = [(PART_NAMES[part.name.lower()], part) for part in parts]
-    homes = homes or [(None, folder)]
+    roots: list[tuple[str | None, Path]] = [(PART_NAMES[part.name.lower()], part) for part in parts]
     rows: dict[str, dict[str, str | None]] = {}
-    for part, home in homes:
-        for kind in _folders(home):
+    for part, root in roots or [(None, folder)]:
+        for kind in _folders(root):
             for file in sorted(p for p in kind.rglob("*") if p.is_file()):
                 content = _content(file, folder)
                 if content is not None:
@@ -61,7 +52,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _content(file: Path, root: Path) -> tuple[str, str] | None:
-    """Return modality and cell: the words of a text file, the path of any other; None for a file of no known kind."""
+    """Return modality and cell: the content of a text file, the path of any other; None for an unknown ending."""
     ending = file.suffix.lower()
     if ending in TEXT_ENDINGS:
         return "text", file.read_bytes().decode("utf-8", "replace")

@@ -1,6 +1,6 @@
 """Normalise labels.
 
-In: a column of labels. Out: class names, and what was mended, looks misspelled or is too rare to learn.
+In: a column of labels. Out: class names, and findings about repaired, misspelled and rare labels.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ import polars as pl
 
 from penchant.core.errors import DataError, nearest
 from penchant.core.messages import message
-from penchant.core.schema import Finding
-from penchant.data.findings import found
+from penchant.core.schema import Finding, make_findings
 from penchant.data.read.columns import read_ids
 from penchant.data.read.tables import RawTable
 
 MAX_SHARE_OF_CLASSES = 0.5
-"""Where more than this share of the rows has a label of its own, and there are over `MANY_CLASSES`, the column holds no classes."""
+"""Where more than this share of the rows has a label of its own, and there are over `MANY_CLASSES`, the column is refused as no column of classes."""
 MANY_CLASSES = 20
 RARE = 3
-"""A class with fewer samples cannot stand in train, validation and test at once."""
+"""A class with fewer samples cannot be in train, validation and test at once."""
 TYPO_SHARE = 0.02
-"""A class this much rarer than one with nearly its name is likely a slip of the pen."""
+"""A class this much rarer than one with a similar name is likely a misspelling."""
 TYPO_LIKENESS = 0.8
 
 
@@ -38,23 +37,25 @@ def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, lis
         names: Value to class; a value not named stays as it is.
 
     Raises:
-        DataError: A value that `names` wants to rename does not occur.
+        DataError: A value in `names` does not occur.
     """
     label, notes = read_ids(raw, "label")
     findings = [
-        replace(note, check="labels.spelling", advice=message("spaces and Unicode forms were evened out"))
+        replace(note, check="labels.spelling", advice=message("spaces and Unicode forms were normalised"))
         for note in notes
     ]
-    known = set(label.drop_nulls().unique().to_list())
+    values = set(label.drop_nulls().unique().to_list())
     for value in names:
-        if value not in known:
+        if value not in values:
             raise DataError(
-                f"No row has the label {value!r}, which [data.labels] names.", where=raw.name, fix=nearest(value, known)
+                f"No row has the label {value!r}, which [data.labels] names.",
+                where=raw.name,
+                fix=nearest(value, values),
             )
     label = label.replace(dict(names)) if names else label
     spelled, merged = _one_case(label)
     changed = spelled.ne_missing(label)
-    findings += found(
+    findings += make_findings(
         "labels.case",
         int(changed.sum()),
         len(label),
@@ -66,7 +67,7 @@ def read_labels(raw: RawTable, names: Mapping[str, str]) -> tuple[pl.Series, lis
 
 
 def check_classes(label: pl.Series, name: str) -> tuple[tuple[str, ...], list[Finding]]:
-    """Return the classes, sorted, and what is odd about them.
+    """Return the classes, sorted, and findings about them.
 
     Raises:
         DataError: No label, one class, or nearly as many as rows.
@@ -75,18 +76,18 @@ def check_classes(label: pl.Series, name: str) -> tuple[tuple[str, ...], list[Fi
     if len(counts) < 2:
         only = f"All {len(label):,} rows have the label {next(iter(counts))!r}" if counts else "No row has a label"
         raise DataError(
-            f"{only}: there is nothing to tell apart.",
+            f"{only}: there are no two classes to learn.",
             where=f"{name}, column label",
-            fix="add samples of another class, or map the column that tells them apart: [data.columns] label",
+            fix="add samples of another class, or map the column that holds the classes: [data.columns] label",
         )
     if len(counts) > MANY_CLASSES and len(counts) > MAX_SHARE_OF_CLASSES * len(label):
         raise DataError(
-            f"{len(label):,} rows have {len(counts):,} different labels: that is no column of classes.",
+            f"{len(label):,} rows have {len(counts):,} different labels: this is not a column of classes.",
             where=f"{name}, column label",
             fix="map the column that holds the classes: [data.columns] label",
         )
     rare = [value for value, count in counts.items() if count < RARE]
-    findings = found(
+    findings = make_findings(
         "labels.rare",
         len(rare),
         len(counts),
@@ -121,7 +122,7 @@ def _typos(counts: Mapping[str, int]) -> list[Finding]:
         if len(value) < 4 or not value.isalpha():
             continue
         pairs += [(value, other) for other in difflib.get_close_matches(value, common, n=1, cutoff=TYPO_LIKENESS)]
-    return found(
+    return make_findings(
         "labels.typo",
         sum(counts[value] for value, _ in pairs),
         sum(counts.values()),

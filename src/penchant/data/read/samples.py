@@ -1,6 +1,6 @@
 """Read labelled samples: a table, a table with media, or one folder per class.
 
-In: a path and what its columns mean, or a known layout. Out: `Samples`, not yet cleaned, with what was noticed about labels.
+In: a path and what its columns mean, or a known layout. Out: `Samples`, not yet cleaned, with findings about labels.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Samples
+from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data import LABELLED
-from penchant.data.findings import found
+from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
-from penchant.data.read.folders import MEDIA_ENDINGS, read_class_folders
+from penchant.data.read.folders import read_class_folders
 from penchant.data.read.labels import check_classes, read_labels
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
 
 SAMPLE_FILES = ("samples", "data", "dataset", "labels")
-OURS = ("sample_id", "label", "group", "part")
+STANDARD = ("sample_id", "label", "group", "part")
 """Columns that are never content."""
 
 
@@ -37,17 +37,17 @@ class SamplesConfig(Settings):
     path: Path = Path()
     """The table (CSV, Parquet, JSON lines), or a folder: of samples.*, data.*, train.* and test.*, or of one folder for each class."""
     columns: dict[str, str] = {}
-    """Our names of the columns to yours: sample_id, label, group, part. Without sample_id, rows are numbered."""
+    """Standard names of the columns to those of the file: sample_id, label, group, part. Without sample_id, rows are numbered."""
     labels: dict[str, str] = {}
     """Values of the label column to the classes they mean, for example "1" = "happy"; values not named stay as they are."""
     text: list[str] | None = None
-    """Columns with words; None takes the long ones."""
+    """Text columns; None takes those with long texts."""
     media: dict[str, str] | None = None
-    """Modality (image, audio, video, mesh, signal) to the column with a path below `media_folder`; None goes by file endings."""
+    """Modality (image, audio, video, mesh, signal) to the column with a path below `media_folder`; None infers it from file endings."""
     media_folder: str = ""
     """Folder of media, below `path`."""
     attributes: list[str] = []
-    """Columns with categories or numbers to learn from; none unless named, since a column may give the label away."""
+    """Columns with categories or numbers to learn from; none unless named, since a column may reveal the label."""
     signals: str | None = None
     """One table below `path` with every sample's readings: a column with the sample's id, one with times, one for each channel."""
 
@@ -94,7 +94,7 @@ def samples_from(table: Any, config: SamplesConfig | None = None) -> Samples:
 
 
 def read_parts_of(files: Mapping[str, Path]) -> RawTable:
-    """Return the tables of a published split as one; the file decides the part, whatever a column says."""
+    """Return the tables of a published split as one; the file decides the part, and a column of parts is ignored."""
     raws = {part: read_table(path) for part, path in files.items()}
     tables = [raw.table.with_columns(part=pl.lit(part)) for part, raw in raws.items()]
     findings = tuple(finding for raw in raws.values() for finding in raw.findings)
@@ -109,9 +109,9 @@ def assemble_samples(config: SamplesConfig, raw: RawTable) -> Samples:
         DataError: There is no label column, nothing to learn from, or only one class.
     """
     raw = rename(raw, config.columns, ("label",), "data.columns")
-    for asked, columns in (("text", config.text or ()), ("media", (config.media or {}).values())):
+    for setting, columns in (("text", config.text or ()), ("media", (config.media or {}).values())):
         for column in columns:
-            require(raw, column, f"[data] {asked}")
+            require(raw, column, f"[data] {setting}")
     for column in config.attributes:
         require(raw, column, "[data] attributes")
     label, findings = read_labels(raw, config.labels)
@@ -131,20 +131,20 @@ def _bind(
     classes: tuple[str, ...],
     findings: tuple[Finding, ...],
 ) -> Samples:
-    """Give content columns their roles, guessing those nobody named."""
+    """Assign content columns to their types; those not named are inferred."""
     media = config.media
     if config.signals is not None:
         media = {**(media or {}), "signal": "signal"}
-    roles = infer_column_types(table.drop(OURS, strict=False), config.text, media, config.attributes, None)
+    roles = infer_column_types(table.drop(STANDARD, strict=False), config.text, media, config.attributes, None)
     if not (roles.text or roles.media or roles.attributes):
         raise DataError(
-            "No column holds words, media or attributes to learn from.",
+            "No column holds text, media or attributes to learn from.",
             where=raw.name,
             fix='name one: [data] text = ["..."], or [data.media] image = "..."',
         )
     table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
-    ours = [name for name in OURS if name in table.columns]
-    table = table.select(*ours, pl.exclude(ours))
+    first = [name for name in STANDARD if name in table.columns]
+    table = table.select(*first, pl.exclude(first))
     named = tuple(replace(finding, check=finding.check.replace("items.", "samples.")) for finding in roles.findings)
     root = config.path / config.media_folder
     return Samples(table, classes, roles.text, roles.media, roles.attributes, root, (*findings, *named))
@@ -170,19 +170,24 @@ def _keys(raw: RawTable) -> tuple[list[pl.Series], list[Finding]]:
 def _known(raw: RawTable, table: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
     """Leave out rows without an id or a label, and all but the first of one id."""
     findings: list[Finding] = []
-    wanted = {
-        "labels.missing": (pl.col("label").is_null(), message("rows without a label teach nothing and test nothing")),
+    checks = {
+        "labels.missing": (
+            pl.col("label").is_null(),
+            message("rows without a label are used neither for training nor for testing"),
+        ),
         "ids.missing": (pl.col("sample_id").is_null(), message("every row needs an id")),
         "samples.duplicate": (
             pl.col("sample_id").is_not_null() & ~pl.col("sample_id").is_first_distinct(),
             message("keep one row for each {key}; the first was taken", key="sample_id"),
         ),
     }
-    dropped = table.select(**{check: condition for check, (condition, _) in wanted.items()})
-    for check, (_, advice) in wanted.items():
+    dropped = table.select(**{check: condition for check, (condition, _) in checks.items()})
+    for check, (_, advice) in checks.items():
         rows = dropped[check].arg_true()
         places = (raw.place(row, "label" if check == "labels.missing" else "sample_id") for row in rows.head(5))
-        findings += found(check, len(rows), table.height, "dropped", examples=places, advice=advice, severity="warning")
+        findings += make_findings(
+            check, len(rows), table.height, "dropped", examples=places, advice=advice, severity="warning"
+        )
     return table.filter(~dropped.select(pl.any_horizontal(pl.all())).to_series()), findings
 
 

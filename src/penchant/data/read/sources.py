@@ -14,9 +14,8 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
+from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users, make_findings
 from penchant.data import SOURCES
-from penchant.data.findings import found
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
@@ -25,11 +24,11 @@ EVENT_FILES = ("interactions", "events", "ratings", "clicks")
 ITEM_FILES = ("items", "catalog", "products", "movies")
 USER_FILES = ("users",)
 EVENT_CONTENT = ("text", "image", "audio")
-"""The user's own words, picture or voice note."""
+"""The user's own text, picture or voice note."""
 
 
 class DataConfig(Settings):
-    """Where the data is and what its columns mean."""
+    """Location of the data, and the meaning of its columns."""
 
     format: str = "files"
     """"files" for your own tables, or a known layout: `penchant list sources`."""
@@ -38,31 +37,31 @@ class DataConfig(Settings):
     interactions: str | None = None
     """File of events, or folder of such files; None finds interactions.*, events.*, ratings.* or clicks.*."""
     items: str | None = None
-    """File of items; None finds items.*, catalog.*, products.* or movies.*; without one, items are what the events name."""
+    """File of items; None finds items.*, catalog.*, products.* or movies.*; without one, items are those of the events."""
     users: str | None = None
     """File of users; None finds users.*."""
     columns: dict[str, str] = {}
-    """Our names of the events' columns to yours: user_id, item_id, at, kind, value, text, image, audio, part."""
+    """Standard names of the events' columns to those of the file: user_id, item_id, at, kind, value, text, image, audio, part."""
     item_columns: dict[str, str] = {}
-    """Our names of the items' columns to yours: item_id, title."""
+    """Standard names of the items' columns to those of the file: item_id, title."""
     user_columns: dict[str, str] = {}
-    """Our names of the users' columns to yours: user_id."""
+    """Standard names of the users' columns to those of the file: user_id."""
     text: list[str] | None = None
-    """Items' columns with words; None takes the title and the long ones."""
+    """Items' text columns; None takes the title and those with long texts."""
     media: dict[str, str] | None = None
-    """Modality to the items' column with a path below `media_folder`; None goes by file endings (.jpg, .ogg, ...)."""
+    """Modality to the items' column with a path below `media_folder`; None infers it from file endings (.jpg, .ogg, ...)."""
     media_folder: str = ""
     """Folder of media, below `path`."""
     attributes: list[str] | None = None
-    """Items' columns with categories or numbers; None takes numbers, lists, and words that come again."""
+    """Items' columns with categories or numbers; None takes numbers, lists, and text whose values repeat."""
     lists: dict[str, str] = {}
     """Attribute to the separator of its values, for example genres = "|"."""
     default_kind: str = "interaction"
-    """Kind of events that name none."""
+    """Kind of events without one."""
     min_value: float | None = None
     """Events with a smaller value (rating), or with none, are left out."""
     min_interactions: int = Field(0, ge=0)
-    """Users and items with fewer events are left out, again and again until none is left (k-core)."""
+    """Users and items with fewer events are left out repeatedly, until no such user or item remains (k-core)."""
 
 
 def read(config: DataConfig) -> Dataset:
@@ -114,13 +113,6 @@ def from_tables(interactions: Any, items: Any = None, users: Any = None, config:
     )
 
 
-def with_defaults(config: DataConfig, **defaults: Any) -> DataConfig:
-    """Return settings in which a known layout fills what the user left open."""
-    return config.model_copy(
-        update={name: value for name, value in defaults.items() if name not in config.model_fields_set}
-    )
-
-
 def assemble(
     config: DataConfig,
     interactions: RawTable,
@@ -129,7 +121,7 @@ def assemble(
     *,
     media_root: Path | None,
 ) -> Dataset:
-    """Check raw tables and bind them to the nouns; every converter ends here."""
+    """Check raw tables and return them as a `Dataset`; every converter ends here."""
     events, findings = _interactions(config, interactions)
     if items is None:
         catalog = Catalog(events.select(pl.col("item_id").unique().sort()))
@@ -139,11 +131,11 @@ def assemble(
         _check_overlap(events, catalog, interactions.name, items.name)
     events, notes = _core(events, config.min_interactions)
     findings += notes + _size_findings(events)
-    people = None
+    user_table = None
     if users is not None:
-        people, notes = _users(config, users)
+        user_table, notes = _users(config, users)
         findings += notes
-    return Dataset(catalog, Interactions(events), people, tuple(findings))
+    return Dataset(catalog, Interactions(events), user_table, tuple(findings))
 
 
 def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list[Finding]]:
@@ -176,7 +168,7 @@ def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list
 def _known_events(
     config: DataConfig, raw: RawTable, events: pl.DataFrame, findings: list[Finding]
 ) -> tuple[pl.DataFrame, list[Finding]]:
-    """Leave out events of nobody, of nothing, and of too small a value."""
+    """Leave out events without user or item, and of too small a value."""
     total = events.height
     events, notes = _with_id(events, raw, "user_id", "item_id")
     findings += notes
@@ -184,7 +176,7 @@ def _known_events(
         before = events.height
         events = events.filter(pl.col("value") >= config.min_value)
         advice = message("value below {least} or missing", least=f"{config.min_value:g}")
-        findings += found("events.low_value", before - events.height, before, "dropped", examples=(), advice=advice)
+        findings += make_findings("events.low_value", before - events.height, before, "dropped", advice=advice)
     if events.height == 0:
         raise DataError(
             f"None of {total:,} events is left.", where=raw.name, fix="check data.min_value and the columns' mapping"
@@ -196,7 +188,7 @@ def _known_events(
             if unknown == events.height
             else message("an event without a time counts as its user's oldest")
         )
-        findings += found("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
+        findings += make_findings("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
     return events, findings
 
 
@@ -204,7 +196,7 @@ def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.Data
     """Drop rows without an id."""
     known = table.select(pl.all_horizontal(pl.col(column).is_not_null() for column in columns)).to_series()
     rows = (~known).arg_true().head(5).to_list()
-    findings = found(
+    findings = make_findings(
         "ids.missing",
         table.height - int(known.sum()),
         table.height,
@@ -217,15 +209,15 @@ def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.Data
 
 
 def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tuple[Catalog, list[Finding]]:
-    """Bind item columns to their roles, guessing the roles nobody named."""
+    """Assign item columns to their types; those not named are inferred."""
     raw = rename(raw, config.item_columns, ("item_id",), "data.item_columns")
-    asked = {
+    named = {
         "text": config.text or (),
         "media": (config.media or {}).values(),
         "attributes": config.attributes or (),
         "lists": config.lists,
     }
-    for setting, columns in asked.items():
+    for setting, columns in named.items():
         for column in columns:
             require(raw, column, f"[data] {setting}")
     ids, notes = read_ids(raw, "item_id")
@@ -273,7 +265,7 @@ def _core(events: pl.DataFrame, least: int) -> tuple[pl.DataFrame, list[Finding]
             f"No users and items are left that have {least} events each.", where="data.min_interactions", fix="lower it"
         )
     advice = message("their user or item has fewer than {least} events (min_interactions)", least=least)
-    return events, found("events.core", total - events.height, total, "dropped", examples=(), advice=advice)
+    return events, make_findings("events.core", total - events.height, total, "dropped", advice=advice)
 
 
 def _size_findings(events: pl.DataFrame) -> list[Finding]:
@@ -286,18 +278,20 @@ def _size_findings(events: pl.DataFrame) -> list[Finding]:
         )
     findings: list[Finding] = []
     if events["user_id"].n_unique() == 1:
-        findings += found(
+        findings += make_findings(
             "events.one_user",
             1,
             1,
             "kept",
             examples=(message("user {id}", id=repr(events["user_id"][0])),),
-            advice=message("with one user there is nobody to learn from; map the column that tells users apart"),
+            advice=message(
+                "with one user there are no other users to learn from; map the column that tells users apart"
+            ),
             severity="warning",
         )
     known = events["at"].drop_nulls()
     if len(known) > 1 and known.min() == known.max():
-        findings += found(
+        findings += make_findings(
             "events.one_instant",
             len(known),
             events.height,

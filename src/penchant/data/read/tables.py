@@ -1,6 +1,6 @@
 """Read one file, or one table in memory.
 
-In: CSV, TSV, Parquet, JSON lines (gzipped too), a folder of these, pandas, Polars or Arrow. Out: a `RawTable`, its columns not yet ours.
+In: CSV, TSV, Parquet, JSON lines (gzipped too), a folder of these, pandas, Polars or Arrow. Out: a `RawTable` with its own columns.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PolarsType: TypeAlias = pl.DataType | type[pl.DataType]
 BLOCK = 1 << 20
 FIELD_MARK = "\x1f"
-"""Stands for a separator of several characters: Polars splits on one."""
+"""Replaces a separator of several characters: Polars splits on one."""
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table and where it came from.
+    """A table and its origin.
 
     Attributes:
         table: As read; every column of a CSV or TSV is str, so that an id such as "007" keeps its zeros.
         name: File, for messages.
-        first_row: What a person calls its first row: 2 below a header.
-        findings: What was noticed while reading.
+        first_row: Number of its first row in messages: 2 below a header.
+        findings: Of reading.
     """
 
     table: pl.DataFrame
@@ -46,8 +46,26 @@ class RawTable:
     findings: tuple[Finding, ...] = ()
 
     def place(self, row: int, column: str) -> str:
-        """Return where a cell is, for `where=`."""
+        """Return the place of a cell, for `where=`."""
         return message("{table} row {row}, column {column}", table=self.name, row=row + self.first_row, column=column)
+
+    def refuse(self, bad: pl.Series, values: pl.Series, column: str, problem: str, fix: str) -> None:
+        """Raise for the first row of `bad`.
+
+        Args:
+            bad: (rows,) whether a row is refused.
+            values: The column as read, for the message.
+            column: Its name.
+            problem: The message; {value} stands for the row's value.
+            fix: What the user can do.
+
+        Raises:
+            DataError: A row is bad.
+        """
+        rows = bad.arg_true()
+        if len(rows):
+            row = int(rows[0])
+            raise DataError(problem.replace("{value}", repr(values[row])), where=self.place(row, column), fix=fix)
 
     def having(self, table: pl.DataFrame) -> RawTable:
         """Return another table from the same place."""
@@ -110,29 +128,29 @@ def read_table(
 
 
 def as_raw(table: Any, name: str) -> RawTable:
-    """Return a pandas, Arrow or Polars table; its rows count from 0, as they do in Python.
+    """Return a pandas, Arrow or Polars table; rows are counted from 0, as in Python.
 
     Raises:
         DataError: It is none of these, has no rows, or holds a column of mixed types.
     """
     module = type(table).__module__.partition(".")[0]
-    found: Any = table.collect() if isinstance(table, pl.LazyFrame) else table
+    frame: Any = table.collect() if isinstance(table, pl.LazyFrame) else table
     try:
         if module == "pandas":
-            found = pl.from_pandas(table)
+            frame = pl.from_pandas(table)
         elif module == "pyarrow":
-            found = pl.from_arrow(table)
+            frame = pl.from_arrow(table)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:  # pyarrow's errors derive from these
         raise DataError(
             f"A column cannot be read: {error}.", where=name, fix="give each column one type, for example astype(str)"
         ) from error
-    if not isinstance(found, pl.DataFrame):
+    if not isinstance(frame, pl.DataFrame):
         raise DataError(
             f"{type(table).__name__} is not a table.", where=name, fix="pass a pandas, Polars or Arrow table"
         )
-    if found.height == 0:
+    if frame.height == 0:
         raise DataError("The table has no rows.", where=name, fix="pass a table with rows")
-    return RawTable(found, name, first_row=0)
+    return RawTable(frame, name, first_row=0)
 
 
 def _tables_in(folder: Path) -> list[Path]:
@@ -183,7 +201,7 @@ def _read_json(raw: bytes, path: Path, schema: Mapping[str, PolarsType] | None) 
 
 
 def _broken_line(raw: bytes, path: Path) -> DataError | None:
-    """Find the first line that is no JSON object; Polars does not say which it was."""
+    """Find the first line that is no JSON object; Polars does not name it."""
     for number, line in enumerate(io.BytesIO(raw), start=1):
         if line.strip():
             try:
@@ -212,7 +230,7 @@ def _ragged(raw: bytes, separator: str, quote: str | None, path: Path) -> DataEr
 
 
 def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
-    """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and say which where it was not UTF-8."""
+    """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and a finding where it was not UTF-8."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return raw.decode("utf-16").encode(), (_encoding_finding("UTF-16", "", path),)
     if b"\0" in raw[:BLOCK]:
@@ -232,7 +250,7 @@ def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
 
 
 def _from_other(raw: bytes) -> tuple[str, str]:
-    """Tell GB 18030 from Latin-1: Chinese bytes above 127 come in pairs, accented letters stand alone."""
+    """Decode GB 18030 or Latin-1: Chinese bytes above 127 come in pairs, accented letters stand alone."""
     high = np.frombuffer(raw, np.uint8) >= 128
     beside = high.copy()
     beside[1:] &= high[:-1]

@@ -1,6 +1,6 @@
 """Split events into train, validation and test without look-ahead.
 
-In: interactions. Out: a `Split` whose parts share no row, with what was checked.
+In: interactions. Out: a `Split` whose parts share no row, with the results of its checks.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
 
 
 def _resolve(table: pl.DataFrame, kind: str) -> str:
-    """Return what "auto" means here, and refuse what cannot be done."""
+    """Return the kind that "auto" stands for, and refuse an impossible one."""
     if kind == "published" and "part" not in table.columns:
         raise DataError(
             "There is no `part` column, a published split needs it.",
@@ -114,7 +114,7 @@ def _part_by_rank(config: SplitConfig, *, one: bool) -> pl.Expr:
 
 
 def _part_by_instant(table: pl.DataFrame, config: SplitConfig) -> pl.Expr:
-    """Cut at two instants, so that the shares are about as asked; events of one instant stay together."""
+    """Cut at two instants, so that the shares are close to the settings; events of one instant stay together."""
     at = table["at"].drop_nulls().dt.epoch("us")
     test_after = at.quantile(1 - config.test_share, "nearest")
     held_after = at.quantile(1 - config.test_share - config.validation_share, "nearest")
@@ -161,12 +161,14 @@ def _too_few(table: pl.DataFrame, part: str, kind: str) -> DataError:
 
 
 def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, kind: str) -> list[Finding]:
-    """Verify what a sceptic would ask."""
+    """Verify that the parts are separate."""
     pair, event = ["user_id", "item_id"], ["user_id", "item_id", "at", "kind"]
     known = pl.concat([train.select(event), validation.select(event)])
     again = test.select(pair).join(known.select(pair).unique(), on=pair, how="semi").height
     same = test.select(event).join(known.unique(), on=event, how="semi", nulls_equal=True).height
-    strangers = test.select("user_id").unique().join(train.select("user_id").unique(), on="user_id", how="anti").height
+    unknown_users = (
+        test.select("user_id").unique().join(train.select("user_id").unique(), on="user_id", how="anti").height
+    )
     num_users = test["user_id"].n_unique()
     timed = test["at"].null_count() < test.height
     checks = [
@@ -175,9 +177,9 @@ def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, k
             same,
             test.height,
             "kept",
-            advice=message("no test event stands in an earlier part too")
+            advice=message("no test event is in an earlier part")
             if same == 0
-            else message("test events that stand in an earlier part too, so they were seen; remove duplicates")
+            else message("test events that are in an earlier part too, so they were seen; remove duplicates")
             if timed
             else message(
                 "same user, item and kind as in an earlier part; without times, repeats and copies look the same"
@@ -191,7 +193,7 @@ def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, k
             "kept",
             advice=message("a repeat of an earlier choice is not recommended again, so it counts as missed"),
         ),
-        Finding("split.unknown_user", strangers, num_users, "kept", advice=message("scored from an empty history")),
+        Finding("split.unknown_user", unknown_users, num_users, "kept", advice=message("scored from an empty history")),
     ]
     if kind in ("user_time", "last_out"):
         checks += _user_boundaries(train, validation, test)

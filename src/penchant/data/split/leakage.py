@@ -1,4 +1,4 @@
-"""Detect leakage: columns, ties and rows that reveal the test.
+"""Detect leakage: columns, ties and rows that reveal test events.
 
 In: tables and a split. Out: shares and names: events out of order, rows in two parts, columns computed from the outcome, ties decided by file order.
 """
@@ -25,8 +25,8 @@ class TimeTies:
     Attributes:
         untimed: Share of events without a time.
         last_two: Share of users (of those with two timed events) whose last two events share a time.
-        file_order: Share of users (of those with five events) whose rows stand in ascending order of item id: to break
-            ties by file order would then tell what comes last.
+        file_order: Share of users (of those with five events) whose rows are in ascending order of item id: breaking
+            ties by file order would then reveal what comes last.
     """
 
     untimed: float
@@ -57,10 +57,10 @@ class LeakageReport:
 
     Attributes:
         early: Share of test events before the end of training, where the kind of split promises that there is none: before
-            the same user's ("user_time", "last_out") or anyone's ("global_time").
-        ahead: Share of test events before anyone's last training event: what others chose later is then known. Usual for
+            the same user's ("user_time", "last_out") or all users' ("global_time").
+        ahead: Share of test events before the last training event of all users: later choices of other users are then known. Usual for
             every split but "global_time", and it flatters every model.
-        same_rows: Events (user, item, time, kind) that stand in train or validation and again in test.
+        same_rows: Events (user, item, time, kind) in train or validation and again in test.
         same_pairs: Test events whose user and item were together before.
     """
 
@@ -71,7 +71,7 @@ class LeakageReport:
 
 
 def find_ties(events: pl.DataFrame) -> TimeTies:
-    """Say how much the order of events is left to chance or to the file."""
+    """Measure how far the order of events is random or depends on the file."""
     timed = events.select("user_id", "at").drop_nulls()
     last = timed.group_by("user_id").agg(pl.col("at").top_k(2)).filter(pl.col("at").list.len() == 2)
     tied = _share(last["at"].list.max() == last["at"].list.min())
@@ -114,7 +114,7 @@ def find_outcomes(dataset: Dataset) -> list[LeakingColumn]:
 
 
 def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[LeakingColumn]:
-    """Hold every number column against every statistic of the interactions; keep the closest of each."""
+    """Correlate every number column with every statistic of the interactions; return the strongest of each."""
     key = f"{noun}_id"
     columns = [name for name, kind in table.schema.items() if kind.is_numeric()]
     if not columns:
@@ -133,7 +133,7 @@ def _repeats(table: pl.DataFrame, events: pl.DataFrame, noun: str) -> list[Leaki
 
 
 def _statistics(events: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Return what an item's or a user's interactions add up to."""
+    """Return statistics of the interactions of each item or user."""
     kinds = events["kind"].drop_nulls().value_counts(sort=True)["kind"].head(_MAX_KINDS).to_list()
     counts = [(pl.col("kind") == kind).sum().alias(f"number of {kind!r}") for kind in kinds]
     shares = [(pl.col("kind") == kind).mean().alias(f"share of {kind!r}") for kind in kinds]

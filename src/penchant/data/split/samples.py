@@ -1,6 +1,6 @@
 """Split labelled samples: every class in every part, no group in two parts.
 
-In: `Samples`. Out: `SampleSplit`; for small sets, a run of them in which each sample is tested once a repeat.
+In: `Samples`. Out: `SampleSplit`; for small sets, several of them, in which each sample is in test once per repeat.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SampleSplitConfig(Settings):
     test_share: float = Field(0.2, gt=0, lt=1)
     """Part of the samples that is test."""
     validation_share: float = Field(0.15, gt=0, lt=1)
-    """The same for validation, by which settings and thresholds are chosen."""
+    """The same for validation, on which settings and thresholds are chosen."""
     folds: int = Field(0, ge=0)
-    """For small sets: so many parts, each of which is test once; 0 divides once."""
+    """For small sets: number of cross-validation folds; 0 divides once."""
     repeats: int = Field(1, ge=1)
-    """How often the folds are drawn anew."""
+    """Number of times the folds are drawn."""
 
     @model_validator(mode="after")
     def _leave_something_to_learn(self) -> Self:
@@ -96,7 +96,7 @@ def fold_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> Iter
 
 
 def _units(samples: Samples) -> pl.DataFrame:
-    """Return what must stay together, in an order that rows do not change: key, rows, and the label of most of them."""
+    """Return groups that must not be divided, in an order independent of rows: key, rows, and the most frequent label."""
     table = samples.table.select("sample_id").with_columns(
         label=pl.Series(samples.labels()), row=pl.Series(np.arange(len(samples)))
     )
@@ -115,21 +115,21 @@ def _shuffled(units: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
 def _draw(
     units: pl.DataFrame, shares: tuple[float, float, float], rng: np.random.Generator
 ) -> list[Int64[np.ndarray, " rows"]]:
-    """Cut each stratum, shuffled, at its shares of samples; where there are three units, no part goes without."""
+    """Cut each stratum, shuffled, at its shares of samples; with three units or more, no part is empty."""
     shuffled = _shuffled(units, rng)
     middle = (pl.col("size").cum_sum() - pl.col("size") / 2).over("stratum") / pl.col("size").sum().over("stratum")
     rank, count = pl.int_range(pl.len()).over("stratum"), pl.len().over("stratum")
-    wanted = [number for number in (2, 1) if shares[number] > 0]  # test takes the first unit, validation the next
+    later_parts = [number for number in (2, 1) if shares[number] > 0]  # test takes the first unit, validation the next
     part = pl.when(middle < shares[2]).then(2).when(middle < shares[2] + shares[1]).then(1).otherwise(0)
-    for place, number in enumerate(wanted):
-        part = pl.when((rank == place) & (count > len(wanted))).then(number).otherwise(part)
-    last = (rank == count - 1) & (count > len(wanted))
+    for place, number in enumerate(later_parts):
+        part = pl.when((rank == place) & (count > len(later_parts))).then(number).otherwise(part)
+    last = (rank == count - 1) & (count > len(later_parts))
     parted = shuffled.with_columns(part=pl.when(last).then(0).otherwise(part))
     return [_rows(parted.filter(pl.col("part") == number)) for number in range(3)]
 
 
 def _deal(units: pl.DataFrame, folds: int, rng: np.random.Generator) -> Int64[np.ndarray, " units"]:
-    """Deal the units of each stratum out like cards, the next stratum where the last one stopped; returns each unit's fold."""
+    """Return the fold of each unit: units in stratified random order are assigned to folds in turn."""
     dealt = _shuffled(units.with_row_index("place"), rng).with_columns(fold=pl.int_range(pl.len()) % folds)
     return dealt.sort("place")["fold"].to_numpy()
 
@@ -149,12 +149,12 @@ def _published(samples: Samples, config: SampleSplitConfig, seed: int) -> list[I
 
 
 def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]) -> SampleSplit:
-    """Refuse what cannot be learned or tested, and verify what a sceptic would ask."""
+    """Refuse parts with fewer than two classes, and verify that the parts are separate."""
     labels = samples.labels()
     for name, chosen in zip(PARTS, rows, strict=True):
         if len(np.unique(labels[chosen])) < 2:
             raise DataError(
-                f"The {name} part has {len(chosen):,} samples of {len(np.unique(labels[chosen]))} class(es): nothing to tell apart.",
+                f"The {name} part has {len(chosen):,} samples of {len(np.unique(labels[chosen]))} class(es), at least 2 are needed.",
                 where="samples: part" if kind == "published" else f"split.kind = {kind!r}",
                 fix=f'mark samples of every class as {name}, or set split.kind = "stratified"'
                 if kind == "published"
@@ -162,19 +162,19 @@ def _checked(samples: Samples, kind: str, rows: list[Int64[np.ndarray, " rows"]]
             )
     checks = [_absent(samples, name, labels, chosen) for name, chosen in zip(PARTS, rows, strict=True)]
     if "group" in samples.table.columns:
-        advice = message("groups (speakers, patients, authors) that stand in two parts")
+        advice = message("groups (speakers, patients, authors) that are in two parts")
         checks.append(_shared("split.shared_group", samples.table["group"], rows, advice))
-    advice = message("samples of test or validation whose content stands in train too, so they were seen")
+    advice = message("samples of test or validation whose content is in train too, so they were seen")
     checks.append(_shared("split.shared_content", content_keys(samples), rows, advice))
     return SampleSplit(kind, rows[0], rows[1], rows[2], tuple(checks))
 
 
 def _absent(samples: Samples, part: str, labels: np.ndarray, rows: np.ndarray) -> Finding:
-    """Count the classes a part lacks: what is absent from validation is never chosen by, what is absent from test not measured."""
+    """Count the classes that a part lacks: these are not measured there."""
     absent = [name for number, name in enumerate(samples.classes) if number not in set(labels[rows].tolist())]
     advice = (
         message(
-            "classes without a sample in {part}: their figures there say nothing; bring more of them",
+            "classes without a sample in {part}: they are not measured there; bring more of them",
             part=part,
         )
         if absent
@@ -192,7 +192,7 @@ def _absent(samples: Samples, part: str, labels: np.ndarray, rows: np.ndarray) -
 
 
 def _shared(check: str, keys: pl.Series, rows: list[Int64[np.ndarray, " rows"]], advice: str) -> Finding:
-    """Count rows of later parts whose key stands in train."""
+    """Count rows of later parts whose key is in train."""
     learnt = keys[rows[0]].drop_nulls().unique()
     later = keys[np.concatenate(rows[1:])]
     again = later.is_in(learnt.implode()).fill_null(False)
