@@ -49,12 +49,12 @@ class Shop:
         return self._users[int(len(self._users) * self._rng.random() ** 2)]
 
     async def events(self, connection: Connection) -> None:
-        batch = [{"user_id": self.person(), "item_id": self._rng.choice(self._items)} for _ in range(BATCH)]
+        batch = [{"user_id": self.user_state(), "item_id": self._rng.choice(self._items)} for _ in range(BATCH)]
         await self._ask(connection, "events", "POST", "/v1/events", json.dumps({"events": batch}).encode())
 
     async def request(self, connection: Connection) -> None:
         """Ask for a list; one request in twenty is for a profile, an explanation or similar items instead."""
-        user, item = quote(self.person()), quote(self._rng.choice(self._items))
+        user, item = quote(self.user_state()), quote(self._rng.choice(self._items))
         kind = self._rng.choice(("profile", "explanation", "similar")) if self._rng.random() < 0.05 else "list"
         path = {
             "list": f"/v1/users/{user}/recommendations?k=10",

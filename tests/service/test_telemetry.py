@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
-from penchant.service.http_errors import handle_problems
+from penchant.service.http_errors import add_error_handlers
 from penchant.service.service import ServiceConfig
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
@@ -27,7 +27,7 @@ from penchant.service.tracing import Tracing
 
 def small_app() -> FastAPI:
     app = FastAPI()
-    handle_problems(app)
+    add_error_handlers(app)
 
     @app.post("/take")
     def take(body: dict[str, Any]) -> dict[str, Any]:

@@ -13,17 +13,17 @@ from penchant.studio.language import PageTranslator
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 MAX_STEPS = 9
-"""Past events with a bar of their own in a waterfall; the rest is summed."""
+"""Past events with a bar of their own in a waterfall; the others are summed."""
 MAX_LABEL = 34
 SILENT = {"aria": False}
-"""For marks that carry nothing a reader could be told: Vega would announce them as a picture without a name."""
+"""For marks without information: Vega would announce them to screen readers as unnamed images."""
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 
-def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], translate: PageTranslator) -> Spec:
-    """Return the catalog as points, warm where the person's scores are high, their events and their list marked."""
+def interest_map(rows: Rows, map_names: Sequence[tuple[float, float, str]], translate: PageTranslator) -> Spec:
+    """Return the catalog as points, warm where the user's scores are high, with their events and their list marked."""
     place: Spec = {
         "x": {"field": "x", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
@@ -53,7 +53,7 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
             {},
         ),
     }
-    there = {row["role"] for row in rows}  # a layer without a mark would be announced as a picture without a name
+    present = {row["role"] for row in rows}  # a screen reader would announce a layer without marks as an unnamed image
     points: list[Spec] = [
         {
             "transform": [{"filter": f"datum.role == '{role}'"}],
@@ -61,9 +61,9 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
             "encoding": {**place, **more, "tooltip": tip},
         }
         for role, (mark, more) in marks.items()
-        if role in there
+        if role in present
     ]
-    words = [{"x": x, "y": y, "name": name} for x, y, name in atlas_names]
+    words = [{"x": x, "y": y, "name": name} for x, y, name in map_names]
     names: list[Spec] = [
         {
             "data": {"values": words},
@@ -76,10 +76,10 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
 
 
 def steps_of(explanation: Mapping[str, Any], translate: PageTranslator) -> Rows:
-    """Return the summands of one score, in the order of a waterfall: what anyone gets, events by size, the rest, the sum."""
+    """Return the summands of one score, in the order of a waterfall: the prior, events by size, the rest, the sum."""
     events = sorted(explanation["by_event"], key=lambda e: -abs(e["contribution"]))
     large, small = events[:MAX_STEPS], events[MAX_STEPS:]
-    parts = [(translate("What anyone would get"), explanation["prior"], "")]
+    parts = [(translate("Prior, equal for every user"), explanation["prior"], "")]
     parts += [(e["title"], e["contribution"], e["item_id"]) for e in large]
     if small:
         parts.append((translate("{count} other events", count=len(small)), sum(e["contribution"] for e in small), ""))
@@ -171,7 +171,7 @@ def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
 
 
 def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> Spec:
-    """Return ours and the baseline on the same people, for each slice."""
+    """Return ours and the baseline on the same users, for each slice."""
     y = {
         "field": "group",
         "type": "nominal",
@@ -180,13 +180,13 @@ def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> 
         "axis": {"labelLimit": 230, "ticks": False, "domain": False, "labelPadding": 12},
     }
     colour = {
-        "field": "who",
+        "field": "entry",
         "type": "nominal",
         "title": None,
         "scale": {"domain": [translate("ours"), baseline], "range": ["@accent", "@base"]},
         "legend": {"orient": "top"},
     }
-    tip = [{"field": "who", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
+    tip = [{"field": "entry", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
     return _spec(
         rows,
         {"step": 25},
@@ -203,7 +203,7 @@ def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> 
 
 
 def shift(rows: Rows, translate: PageTranslator) -> Spec:
-    """Return the share of each kind of item, in what the model learned from and in what came since."""
+    """Return the share of each kind of item, in the training events and in the events since."""
     colour = {
         "field": "when",
         "type": "nominal",
@@ -234,7 +234,7 @@ def shift(rows: Rows, translate: PageTranslator) -> Spec:
 
 
 def live(translate: PageTranslator) -> Spec:
-    """Return two lines over the last minutes; the page adds a point whenever it has asked again."""
+    """Return two lines over the last minutes; the page adds a point with each update."""
     colour = {
         "field": "what",
         "type": "nominal",
