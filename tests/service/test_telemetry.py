@@ -62,7 +62,7 @@ def test_unexpected_failure_shows_the_request_and_nothing_else(caplog: pytest.Lo
     app = RequestMiddleware(small_app(), Metrics(), max_body_bytes=1000, max_seconds=5)
     answer = TestClient(app, raise_server_exceptions=False).get("/break")
     assert answer.status_code == 500
-    assert answer.json()["detail"] == "Something went wrong here."
+    assert answer.json()["detail"] == "An unexpected error."
     assert answer.json()["instance"] == f"urn:request:{answer.headers['X-Request-ID']}"
     assert "u1" not in answer.text
     assert "RuntimeError" in caplog.text

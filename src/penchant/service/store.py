@@ -10,9 +10,9 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
@@ -31,6 +31,9 @@ MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
+
+
+Record = TypeVar("Record")
 
 
 class ConflictError(PenchantError):
@@ -231,10 +234,7 @@ class Store:
 
     def erasures(self) -> list[StoredErasure]:
         """Return every erasure, oldest first."""
-        c = t.erasure.c
-        wanted = select(c.receipt_id, c.subject, c.erased_at, c.finished_at, c.receipt).order_by(c.erased_at)
-        with self._reading.connect() as connection:
-            return [StoredErasure(*row) for row in connection.execute(wanted)]
+        return self._all(StoredErasure, t.erasure.c, t.erasure.c.erased_at)
 
     # the world
 
@@ -258,10 +258,7 @@ class Store:
 
     def items(self) -> list[StoredItem]:
         """Return every item that came, changed or went, in the order of their ids."""
-        c = t.item.c
-        wanted = select(c.item_id, c.status, c.body, c.vectors).order_by(c.changed_at, c.item_id)
-        with self._reading.connect() as connection:
-            return [StoredItem(*row) for row in connection.execute(wanted)]
+        return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
 
     def put_key(self, key: StoredKey) -> None:
         """Store an API key."""
@@ -278,10 +275,13 @@ class Store:
 
     def api_keys(self) -> list[StoredKey]:
         """Return all API keys."""
-        c = t.api_key.c
+        return self._all(StoredKey, t.api_key.c)
+
+    def _all(self, record: type[Record], columns: Any, *order: Any) -> list[Record]:
+        """Return every row of a table as a record, whose fields are the names of the columns read."""
+        wanted = select(*(columns[f.name] for f in fields(record))).order_by(*order)  # type: ignore[arg-type]
         with self._reading.connect() as connection:
-            found = connection.execute(select(c.key_id, c.name, c.digest, c.scopes, c.per_minute))
-            return [StoredKey(*row) for row in found]
+            return [record(*row) for row in connection.execute(wanted)]
 
     def _touch(self, connection: Connection, user_ids: Sequence[str]) -> list[int]:
         """Give users new versions; locks their rows until the commit, so one user's changes come one after the other.
@@ -314,15 +314,8 @@ FROM world LEFT JOIN person ON person.user_id IN ({})"""
 
 
 def _event_row(event: Event, received: int) -> Mapping[str, Any]:
-    return {
-        "user_id": event.user_id,
-        "event_key": event.key,
-        "item_id": event.item_id,
-        "kind": event.kind,
-        "value": event.value,
-        "at": event.at,
-        "received_at": received,
-    }
+    values = asdict(event)
+    return {**values, "event_key": values.pop("key"), "received_at": received}
 
 
 def _renew(connection: Connection) -> None:

@@ -92,13 +92,7 @@ def steps_of(explanation: Mapping[str, Any], translate: PageTranslator) -> Rows:
 
 def waterfall(steps: Rows, translate: PageTranslator) -> Spec:
     """Return the bars from summand to sum."""
-    y = {
-        "field": "label",
-        "type": "nominal",
-        "sort": {"field": "order"},
-        "title": None,
-        "axis": {"labelLimit": 230, "ticks": False, "domain": False},
-    }
+    y = _names("label", 230, sort={"field": "order"})
     sign = {"domain": ["for", "against", "total"], "range": ["@good", "@bad", "@accent"]}
     return _spec(
         steps,
@@ -132,22 +126,10 @@ def waterfall(steps: Rows, translate: PageTranslator) -> Spec:
 
 def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
     """Return a dot and its interval for each row of name, mean, low, high, role; `zero` draws the line of no difference."""
-    y = {
-        "field": "name",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelLimit": 190, "ticks": False, "domain": False},
-    }
-    colour = {
-        "field": "role",
-        "type": "nominal",
-        "legend": None,
-        "scale": {
-            "domain": ["ours", "baseline", "member", "pays", "does not pay", "not distinguishable"],
-            "range": ["@accent", "@base", "@member", "@good", "@bad", "@base"],
-        },
-    }
+    y = _names("name", 190)
+    roles = ["ours", "baseline", "member", "pays", "does not pay", "not distinguishable"]
+    colours = ["@accent", "@base", "@member", "@good", "@bad", "@base"]
+    colour = {"field": "role", "type": "nominal", "legend": None, "scale": {"domain": roles, "range": colours}}
     x = {"type": "quantitative", "title": title, "scale": {"zero": zero}}
     tip = [{"field": f, "format": ".4f", "type": "quantitative"} for f in ("mean", "low", "high")]
     border: Spec = {"mark": {"type": "rule", "color": "@base", **SILENT}, "encoding": {"x": {"datum": 0}}}
@@ -172,20 +154,8 @@ def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
 
 def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> Spec:
     """Return ours and the baseline on the same users, for each slice."""
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelLimit": 230, "ticks": False, "domain": False, "labelPadding": 12},
-    }
-    colour = {
-        "field": "entry",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("ours"), baseline], "range": ["@accent", "@base"]},
-        "legend": {"orient": "top"},
-    }
+    y = _names("group", 230, labelPadding=12)
+    colour = _legend("entry", [translate("ours"), baseline], ["@accent", "@base"])
     tip = [{"field": "entry", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
     return _spec(
         rows,
@@ -204,26 +174,14 @@ def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> 
 
 def shift(rows: Rows, translate: PageTranslator) -> Spec:
     """Return the share of each kind of item, in the training events and in the events since."""
-    colour = {
-        "field": "when",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("learned from"), translate("since")], "range": ["@base", "@accent"]},
-        "legend": {"orient": "top"},
-    }
+    colour = _legend("when", [translate("learned from"), translate("since")], ["@base", "@accent"])
     return _spec(
         rows,
         {"step": 11},
         {
             "mark": {"type": "bar", "cornerRadius": 1},
             "encoding": {
-                "y": {
-                    "field": "topic",
-                    "type": "nominal",
-                    "sort": None,
-                    "title": None,
-                    "axis": {"labelLimit": 200, "ticks": False, "domain": False},
-                },
+                "y": _names("topic", 200),
                 "yOffset": {"field": "when", "sort": None},
                 "x": {"field": "share", "type": "quantitative", "title": translate("share"), "axis": {"format": "%"}},
                 "color": colour,
@@ -235,13 +193,7 @@ def shift(rows: Rows, translate: PageTranslator) -> Spec:
 
 def live(translate: PageTranslator) -> Spec:
     """Return two lines over the last minutes; the page adds a point with each update."""
-    colour = {
-        "field": "what",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("requests"), translate("events")], "range": ["@base", "@accent"]},
-        "legend": {"orient": "top"},
-    }
+    colour = _legend("what", [translate("requests"), translate("events")], ["@base", "@accent"])
     x = {
         "field": "at",
         "type": "temporal",
@@ -266,6 +218,18 @@ def live(translate: PageTranslator) -> Spec:
     ]
     spec = _spec([], 190, {"layer": layers})
     return {**spec, "data": {"name": "series", "values": []}}
+
+
+def _names(field: str, label_limit: int, *, sort: Spec | None = None, **axis: Any) -> Spec:
+    """Return the encoding of row names: a nominal axis without lines."""
+    lines = {"labelLimit": label_limit, "ticks": False, "domain": False, **axis}
+    return {"field": field, "type": "nominal", "sort": sort, "title": None, "axis": lines}
+
+
+def _legend(field: str, names: list[str], colours: list[str]) -> Spec:
+    """Return the encoding of colours by name, with a legend above the chart."""
+    scale = {"domain": names, "range": colours}
+    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": {"orient": "top"}}
 
 
 def _spec(rows: Rows, height: Any, rest: Spec) -> Spec:
