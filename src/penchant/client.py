@@ -1,6 +1,6 @@
 """A client of the service.
 
-In: an address and a key. Out: the service's answers as dictionaries; its problems as `ServiceError` with what, where, fix.
+In: an address and a key. Out: the service's answers as dictionaries; its errors as `ServiceError` with what, where, fix.
 
     client = penchant.client.Client("http://127.0.0.1:8000")
     client.event("u1", "i7", kind="like")
@@ -20,11 +20,11 @@ from penchant.core.errors import PenchantError
 
 
 class ServiceError(PenchantError):
-    """The service refused; `status` is the HTTP status, `request_id` is what its log calls the request."""
+    """An error response; `status` is the HTTP status, `request_id` identifies the request in the service's log."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        said = {"where": "the service", "fix": "see its log", "detail": f"The service answered {status}.", **problem}
-        super().__init__(said["detail"], where=said["where"], fix=said["fix"])
+        fields = {"where": "the service", "fix": "see its log", "detail": f"The service answered {status}.", **problem}
+        super().__init__(fields["detail"], where=fields["where"], fix=fields["fix"])
         self.status = status
         self.request_id = str(problem.get("instance", "")).removeprefix("urn:request:")
 
@@ -33,10 +33,10 @@ class Client:
     """Talks to one service over kept connections; threads may share it.
 
     Args:
-        address: Where the service listens.
+        address: Of the service.
         key: An API key; None where the service is open.
         timeout: Seconds.
-        http: A client to use instead of an own one.
+        http: An HTTP client to use instead of a new one.
     """
 
     def __init__(
@@ -57,68 +57,68 @@ class Client:
 
     def event(self, user_id: str, item_id: str, **facts: Any) -> dict[str, Any]:
         """Store one event (`kind`, `value`, `at`, `event_id`); it is on disk when this returns."""
-        return self._ask("POST", "/v1/events", json={"user_id": user_id, "item_id": item_id, **facts})
+        return self._request("POST", "/v1/events", json={"user_id": user_id, "item_id": item_id, **facts})
 
     def events(self, events: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> dict[str, Any]:
         """Store a batch: all of it or none; sent again with the same key it is stored once."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._ask("POST", "/v1/events", json={"events": list(events)}, headers=headers)
+        return self._request("POST", "/v1/events", json={"events": list(events)}, headers=headers)
 
-    def recommend(self, user_id: str, **wishes: Any) -> dict[str, Any]:
-        """Return a list for one person; wishes are those of the API (`k`, `where`, `boost`, `diversity`, `reasons`)."""
-        return self._ask("GET", f"{_user(user_id)}/recommendations", params=wishes)
+    def recommend(self, user_id: str, **options: Any) -> dict[str, Any]:
+        """Return a list for one user; options are those of the API (`k`, `where`, `boost`, `diversity`, `reasons`)."""
+        return self._request("GET", f"{_user(user_id)}/recommendations", params=options)
 
-    def recommend_session(self, history: Sequence[str], **wishes: Any) -> dict[str, Any]:
+    def recommend_session(self, history: Sequence[str], **options: Any) -> dict[str, Any]:
         """Return a list for a history that is not stored."""
-        return self._ask("POST", "/v1/sessions/recommendations", json={"history": list(history), **wishes})
+        return self._request("POST", "/v1/sessions/recommendations", json={"history": list(history), **options})
 
     def similar(self, item_id: str, **options: Any) -> dict[str, Any]:
         """Return the items most like one (`k`, `by`)."""
-        return self._ask("GET", f"{_item(item_id)}/similar", params=options)
+        return self._request("GET", f"{_item(item_id)}/similar", params=options)
 
     def search(self, words: str | None = None, **options: Any) -> dict[str, Any]:
         """Return the items nearest to words, or to `image=` or `audio=` as `{"data": BASE64}`."""
-        return self._ask("POST", "/v1/search", json={**({"words": words} if words else {}), **options})
+        return self._request("POST", "/v1/search", json={**({"words": words} if words else {}), **options})
 
     def predict(self, task: str, text: str | Mapping[str, str] | None = None, **content: Any) -> dict[str, Any]:
-        """Return what a labelled task says of words, or of `image=`, `audio=` ... as `{"data": BASE64}`."""
+        """Return a labelled task's prediction for words, or for `image=`, `audio=` ... as `{"data": BASE64}`."""
         given = {**({} if text is None else {"text": text}), **content}
-        return self._ask("POST", f"/v1/predict/{quote(task, safe='')}", json=given)
+        return self._request("POST", f"/v1/predict/{quote(task, safe='')}", json=given)
 
     def profile(self, user_id: str) -> dict[str, Any]:
-        """Return what one person cares about, with evidence, and their own edits."""
-        return self._ask("GET", f"{_user(user_id)}/profile")
+        """Return the interests of one user, with evidence, and their own edits."""
+        return self._request("GET", f"{_user(user_id)}/profile")
 
     def edit_profile(self, user_id: str, *edits: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep edits such as `{"name": "genres", "value": "Comedy", "action": "more"}`; return the profile."""
-        return self._ask("PATCH", f"{_user(user_id)}/profile", json={"edits": list(edits)})
+        """Store edits such as `{"name": "genres", "value": "Comedy", "action": "more"}`; return the profile."""
+        return self._request("PATCH", f"{_user(user_id)}/profile", json={"edits": list(edits)})
 
     def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Return the exact additive contributions to one score."""
-        return self._ask("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}")
+        return self._request("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}")
 
     def put_item(self, item_id: str, columns: Mapping[str, Any], **media: Any) -> dict[str, Any]:
         """Add or change an item; `image=` and `audio=` are `{"data": BASE64}`, `{"file": PATH}` or `{"url": ADDRESS}`."""
-        return self._ask("PUT", _item(item_id), json={"columns": dict(columns), **media})
+        return self._request("PUT", _item(item_id), json={"columns": dict(columns), **media})
 
     def item(self, item_id: str) -> dict[str, Any]:
-        """Return where an item stands: waiting, ready or withdrawn."""
-        return self._ask("GET", _item(item_id))
+        """Return the status of an item: waiting, ready, failed or withdrawn."""
+        return self._request("GET", _item(item_id))
 
     def withdraw(self, item_id: str) -> dict[str, Any]:
-        """Take an item out of every answer at once."""
-        return self._ask("DELETE", _item(item_id))
+        """Remove an item from every answer at once."""
+        return self._request("DELETE", _item(item_id))
 
     def export(self, user_id: str) -> dict[str, Any]:
-        """Return all that is held about one person."""
-        return self._ask("GET", f"/v1/export/{quote(user_id, safe='')}")
+        """Return all stored data of one user."""
+        return self._request("GET", f"/v1/export/{quote(user_id, safe='')}")
 
     def erase(self, user_id: str) -> dict[str, Any]:
-        """Forget a person; return the signed receipt."""
-        receipt: dict[str, Any] = self._ask("DELETE", _user(user_id))["receipt"]
+        """Erase a user; return the signed receipt."""
+        receipt: dict[str, Any] = self._request("DELETE", _user(user_id))["receipt"]
         return receipt
 
-    def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._http.request(method, path, **options)
         if response.status_code >= 400:
             is_problem = response.headers.get("content-type", "").startswith("application/problem+json")

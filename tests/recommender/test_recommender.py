@@ -83,8 +83,8 @@ def test_run_bundle_and_service_agree(
     """Histories, scores and reasons are equal whether events were in the run, in the bundle, or came to the service."""
     number = next(FRESH)
     users = [f"sent{number}", f"split{number}"]
-    facts = {**service.now.recommender.facts, "seed": seed, "histories": wanted.model_dump(mode="json")}
-    empty = replace(service.now.recommender, facts=facts)
+    facts = {**service.snapshot.recommender.facts, "seed": seed, "histories": wanted.model_dump(mode="json")}
+    empty = replace(service.snapshot.recommender, facts=facts)
     events = [Event(user, *row) for user in users for row in rows]
     run = replace(empty, histories=whole_run(empty, events, users))
     bundle = run.save(tmp_path_factory.mktemp("bundle") / "bundle")
@@ -96,7 +96,7 @@ def test_run_bundle_and_service_agree(
 
     for row, user in enumerate(users):
         expected = run.histories.rows(row, row + 1)
-        _, person = service.person(user)
+        _, person = service.user_state(user)
         assert same_history(bundle.history(user), expected)
         assert same_history(person.history, expected)
         again = run.history(user, [e for e in events if e.user_id == user])
@@ -128,7 +128,7 @@ def test_python_command_line_service_and_studio_agree(shop: Path, client: TestCl
     assert told("recommend", str(shop), "--user", user, "-k", "12") == python
     web = client.get(f"/v1/users/{user}/recommendations?k=12&reasons=true").json()["items"]
     assert [{**s, "score": pytest.approx(s["score"], abs=1e-5)} for s in web] == python
-    page = client.get(f"/studio/person?id={user}", headers={"Accept-Language": "en"}).text
+    page = client.get(f"/studio/user?id={user}", headers={"Accept-Language": "en"}).text
     assert re.findall(r'data-item="([^"]+)"', page)[:12] == [s["item_id"] for s in python]
 
     item = python[0]["item_id"]
@@ -156,8 +156,8 @@ def test_reason_names_an_item_once(shop: Path):
 
 
 def test_scores_in_the_cache_do_not_keep_those_of_others(service: Service):
-    service.recommend_together([(f"u{n}", RankingOptions()) for n in range(5)])
-    assert service.person("u1")[1].scores.base is None
+    service.recommend_many([(f"u{n}", RankingOptions()) for n in range(5)])
+    assert service.user_state("u1")[1].scores.base is None
 
 
 def test_answers_are_tables_in_a_notebook_with_every_text_escaped(shop: Path):

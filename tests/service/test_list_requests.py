@@ -38,8 +38,8 @@ def same(one: RecommendationList, other: RecommendationList) -> bool:
 
 
 def test_lists_made_together_are_those_made_alone(service: Service):
-    together = service.recommend_together(ASKED)
-    service.hot.clear()
+    together = service.recommend_many(ASKED)
+    service.user_cache.clear()
     for (user_id, options), listed in zip(ASKED, together, strict=True):
         assert isinstance(listed, RecommendationList)
         assert listed.user_id == user_id
@@ -47,13 +47,13 @@ def test_lists_made_together_are_those_made_alone(service: Service):
 
 
 def test_basis_says_what_was_known(service: Service):
-    kinds = [listed.basis for listed in service.recommend_together(ASKED) if isinstance(listed, RecommendationList)]
+    kinds = [listed.basis for listed in service.recommend_many(ASKED) if isinstance(listed, RecommendationList)]
     assert kinds == ["history", "history", "history", "history", "context", "context", "popularity"]
     assert service.recommend("u2", ASKED[1][1]).unknown_items == 1
 
 
 def test_wish_that_fails_is_nobody_elses_failure(service: Service):
-    good, bad, session = service.recommend_together(
+    good, bad, session = service.recommend_many(
         [
             ("u1", RankingOptions(k=5)),
             ("u2", RankingOptions(where=["colour:red"])),
@@ -69,6 +69,6 @@ def test_wish_that_fails_is_nobody_elses_failure(service: Service):
 
 
 def test_person_who_asks_twice_at_once_is_read_once(service: Service):
-    service.hot.clear()
-    service.recommend_together([("u3", RankingOptions(k=5))] * 3)
-    assert len(service.hot) == 1
+    service.user_cache.clear()
+    service.recommend_many([("u3", RankingOptions(k=5))] * 3)
+    assert len(service.user_cache) == 1

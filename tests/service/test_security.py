@@ -86,7 +86,7 @@ def test_closed_service_refuses_without_keys(config: ServiceConfig):
 
 
 def test_open_service_does_not_start_where_others_reach_it(config: ServiceConfig):
-    with pytest.raises(ConfigError, match="could read and erase people"):
+    with pytest.raises(ConfigError, match="could read and erase users"):
         serve(config, host="0.0.0.0")
 
 

@@ -60,8 +60,8 @@ def test_answer_depends_on_the_persons_own_acts_alone(service: Service, acts: li
             service.recommend(person, RankingOptions(k=5))
     for person in PEOPLE:
         found = service.recommend(person, RankingOptions(k=24))
-        alone = service.now.recommender.history_of(own[person])
-        scores = service.now.recommender.score(alone)[0]
+        alone = service.snapshot.recommender.history_of(own[person])
+        scores = service.snapshot.recommender.score(alone)[0]
         allowed = [i for i in range(24) if f"i{i}" not in (*own[person], *never[person])]
         expected = sorted(allowed, key=lambda i: (-scores[i], i))
         assert [item.item_id for item in found.items] == [f"i{i}" for i in expected]
@@ -71,18 +71,18 @@ def test_answer_depends_on_the_persons_own_acts_alone(service: Service, acts: li
 
 
 def test_scores_do_not_depend_on_who_else_waits_beyond_rounding(service: Service):
-    histories = [service.now.recommender.history(f"u{n}", ()) for n in range(8)]
-    together = service.now.recommender.score(Histories.joined(histories))
+    histories = [service.snapshot.recommender.history(f"u{n}", ()) for n in range(8)]
+    together = service.snapshot.recommender.score(Histories.joined(histories))
     for history, scores in zip(histories, together, strict=True):
-        assert np.allclose(service.now.recommender.score(history)[0], scores, atol=1e-5)
+        assert np.allclose(service.snapshot.recommender.score(history)[0], scores, atol=1e-5)
 
 
 def test_event_the_bundle_learned_from_counts_once(service: Service):
-    known = service.now.recommender.history("u0", ())
+    known = service.snapshot.recommender.history("u0", ())
     at = int(known.at[0])
-    item = service.now.recommender.lookup.items.ids[known.item_index[0]]
+    item = service.snapshot.recommender.lookup.items.ids[known.item_index[0]]
     service.store.append([[Event("u0", item, "like", at)]])
-    assert service.person("u0")[1].history.num_events == known.num_events
+    assert service.user_state("u0")[1].history.num_events == known.num_events
 
 
 def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, address: str):

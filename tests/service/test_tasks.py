@@ -93,7 +93,7 @@ def test_service_without_tasks_says_how_to_get_one(config: ServiceConfig):
     [
         ({}, "There is nothing to judge by: it learned from text, audio."),
         ({"image": {"data": "eA=="}}, "There is nothing to judge by"),
-        ({"audio": {"data": "no base64!"}}, "The data is no base64."),
+        ({"audio": {"data": "no base64!"}}, "The data is not base64."),
         ({"audio": {"file": "../secret.key"}}, "'../secret.key' leads out of the media folder."),
         ({"audio": {"url": "https://127.0.0.1/x.wav"}}, "127.0.0.1"),
         ({"audio": {}}, "0 sources were given."),
@@ -173,4 +173,4 @@ def test_task_that_names_no_bundle_is_told(shop: Path, options: list[str]):
         cli.app, ["serve", str(shop), *(part for option in options for part in ("--task", option))]
     )
     assert told.exit_code == 1
-    assert "names no task of its own" in told.output
+    assert "does not name a new task" in told.output

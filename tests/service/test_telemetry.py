@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
-from penchant.service.http_errors import handle_problems
+from penchant.service.http_errors import add_error_handlers
 from penchant.service.service import ServiceConfig
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
@@ -27,7 +27,7 @@ from penchant.service.tracing import Tracing
 
 def small_app() -> FastAPI:
     app = FastAPI()
-    handle_problems(app)
+    add_error_handlers(app)
 
     @app.post("/take")
     def take(body: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_unexpected_failure_shows_the_request_and_nothing_else(caplog: pytest.Lo
     app = RequestMiddleware(small_app(), Metrics(), max_body_bytes=1000, max_seconds=5)
     answer = TestClient(app, raise_server_exceptions=False).get("/break")
     assert answer.status_code == 500
-    assert answer.json()["detail"] == "Something went wrong here."
+    assert answer.json()["detail"] == "An unexpected error."
     assert answer.json()["instance"] == f"urn:request:{answer.headers['X-Request-ID']}"
     assert "u1" not in answer.text
     assert "RuntimeError" in caplog.text

@@ -30,8 +30,8 @@ PAGE = {"HX-Request": "true"}
 """What htmx sends with every request of the page."""
 STRANGE = ("nobody", "../../etc/passwd", "名字", "a b/c?d=e&f", "<script>alert(1)</script>", "%00", "' OR 1=1")
 VIEWS = {
-    "/": ("People", "用户"),
-    "/studio/person?id=u0": ("u0", "u0"),
+    "/": ("Users", "用户"),
+    "/studio/user?id=u0": ("u0", "u0"),
     "/studio/item?id=i0": ("high tune 0", "high tune 0"),
     "/studio/why?user=u0&item=i0": ("Why high tune 0?", "为何推荐《high tune 0》？"),
     "/studio/search": ("Search", "搜索"),
@@ -149,7 +149,7 @@ def test_browser_language_is_read_by_weight(header: str, language: str):
 
 
 def test_event_changes_the_list_on_the_page(studio: TestClient):
-    before = listed(studio.get("/studio/person?id=fresh").text)
+    before = listed(studio.get("/studio/user?id=fresh").text)
     form = {"user_id": "fresh", "item_id": "i12", "kind": "like", "before": json.dumps(before)}
     for item in ("i12", "i13", "i14"):
         piece = studio.post("/studio/event", data={**form, "item_id": item}, headers=PAGE)
@@ -164,7 +164,7 @@ def test_event_changes_the_list_on_the_page(studio: TestClient):
 
 
 def test_slider_changes_the_list_and_taking_back_restores_it(studio: TestClient):
-    before = listed(studio.get("/studio/person?id=u0").text)
+    before = listed(studio.get("/studio/user?id=u0").text)
     edit = {"user_id": "u0", "name": "genres", "value": "high", "level": "-2"}
     without = studio.post("/studio/edit", data=edit, headers=PAGE)
     assert all(int(item[1:]) >= 12 for item in listed(without.text))
@@ -173,7 +173,7 @@ def test_slider_changes_the_list_and_taking_back_restores_it(studio: TestClient)
 
 
 def test_pinned_item_stands_first(studio: TestClient):
-    last = listed(studio.get("/studio/person?id=u0").text)[-1]
+    last = listed(studio.get("/studio/user?id=u0").text)[-1]
     piece = studio.post(
         "/studio/edit", data={"user_id": "u0", "name": "item", "value": last, "level": "2"}, headers=PAGE
     )
@@ -184,19 +184,19 @@ def test_chosen_interest_is_asked_for(studio: TestClient):
     def num_low(text: str) -> int:
         return sum(int(item[1:]) >= 12 for item in listed(text))
 
-    before = num_low(studio.get("/studio/person?id=fresh").text)
+    before = num_low(studio.get("/studio/user?id=fresh").text)
     wanted = json.dumps(["topic", "deep"])
-    piece = studio.post("/studio/wish", data={"user_id": "fresh", "wanted": wanted}, headers=PAGE)
+    piece = studio.post("/studio/interest", data={"user_id": "fresh", "wanted": wanted}, headers=PAGE)
     assert num_low(piece.text) > before
     assert "<b>more</b> <bdi>deep</bdi>" in piece.text
-    assert studio.post("/studio/wish", data={"user_id": "fresh", "wanted": "[1]"}, headers=PAGE).status_code == 404
+    assert studio.post("/studio/interest", data={"user_id": "fresh", "wanted": "[1]"}, headers=PAGE).status_code == 404
 
 
 def test_change_without_scripts_leads_back_to_the_page(studio: TestClient):
     form = {"user_id": "a b/c", "item_id": "i1"}
     answer = studio.post("/studio/event", data=form, headers={"Origin": "http://testserver"}, follow_redirects=False)
     assert answer.status_code == 303
-    assert answer.headers["location"] == "/studio/person?id=a%20b%2Fc"
+    assert answer.headers["location"] == "/studio/user?id=a%20b%2Fc"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,9 @@ def test_change_without_scripts_leads_back_to_the_page(studio: TestClient):
         {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"},
     ],
 )
-@pytest.mark.parametrize("address", ["/studio/event", "/studio/edit", "/studio/wish", "/studio/key", "/studio/leave"])
+@pytest.mark.parametrize(
+    "address", ["/studio/event", "/studio/edit", "/studio/interest", "/studio/key", "/studio/leave"]
+)
 def test_change_from_elsewhere_is_refused(studio: TestClient, address: str, headers: dict[str, str]):
     form = {
         "user_id": "x",
@@ -228,21 +230,21 @@ def test_change_from_elsewhere_is_refused(studio: TestClient, address: str, head
 def test_strange_ids_are_answered_plainly(reader: TestClient, strange: str):
     q = quote(strange, safe="")
     for address, status in {
-        f"/studio/person?id={q}": (200,),
+        f"/studio/user?id={q}": (200,),
         f"/studio/item?id={q}": (404,),
         f"/studio/item?id=i0&by={q}": (422,),
         f"/studio/why?user={q}&item=i0": (200,),
         f"/studio/why?user=u0&item={q}": (404,),
         f"/studio/picture?id={q}": (404,),
         f"/studio/sound?id={q}": (404,),
-        f"/studio/people?q={q}": (200,),
+        f"/studio/users?q={q}": (200,),
         f"/studio/search?words={q}": (200,),
     }.items():
         answer = reader.get(address)
         assert answer.status_code in status, (address, answer.text)
         assert "<script>alert" not in answer.text
-    assert reader.get("/studio/person?id=%00").status_code == 422
-    assert reader.get(f"/studio/person?id={'x' * 5000}").status_code == 422
+    assert reader.get("/studio/user?id=%00").status_code == 422
+    assert reader.get(f"/studio/user?id={'x' * 5000}").status_code == 422
 
 
 def test_pictures_are_shrunk_and_only_from_the_media_folder(reader: TestClient):
@@ -294,11 +296,11 @@ def test_without_a_key_only_the_door_opens(guarded: tuple[TestClient, dict[str, 
     client, _ = guarded
     for address in (
         *VIEWS,
-        "/studio/now",
+        "/studio/snapshot",
         "/studio/report",
         "/studio/picture?id=i0",
         "/studio/sound?id=i0",
-        "/studio/people?q=u",
+        "/studio/users?q=u",
     ):
         answer = client.get(address)
         assert answer.status_code == 401, address
@@ -318,9 +320,9 @@ def test_key_is_kept_in_a_cookie_no_script_reads(guarded: tuple[TestClient, dict
     cookie = right.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
-    assert client.get("/studio/person?id=u0").status_code == 200
+    assert client.get("/studio/user?id=u0").status_code == 200
     client.post("/studio/leave", headers=PAGE, follow_redirects=False)
-    assert client.get("/studio/person?id=u0").status_code == 401
+    assert client.get("/studio/user?id=u0").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -335,18 +337,18 @@ def test_door_leads_nowhere_else(guarded: tuple[TestClient, dict[str, str]], to:
 def test_scopes_are_those_of_the_api(guarded: tuple[TestClient, dict[str, str]]):
     client, keys = guarded
     client.cookies.set("penchant_key", keys["read"])
-    assert client.get("/studio/person?id=u0").status_code == 403
+    assert client.get("/studio/user?id=u0").status_code == 403
     assert client.get("/studio/why?user=u0&item=i0").status_code == 403
-    assert client.get("/studio/people?q=u").status_code == 403
+    assert client.get("/studio/users?q=u").status_code == 403
     assert client.get("/studio/model").status_code == 200
     home = client.get("/")
     assert home.status_code == 200
     assert "u0" not in home.text
     item = client.get("/studio/item?id=i0").text
-    assert "/studio/person" not in item
+    assert "/studio/user" not in item
     client.cookies.set("penchant_key", keys["read,personal"])
-    assert "/studio/person?id=u" in client.get("/studio/item?id=i0").text
-    page = client.get("/studio/person?id=u0")
+    assert "/studio/user?id=u" in client.get("/studio/item?id=i0").text
+    page = client.get("/studio/user?id=u0")
     assert page.status_code == 200
     assert "needs the scope write" in page.text
     piece = client.post("/studio/event", data={"user_id": "u0", "item_id": "i0"}, headers=PAGE)
@@ -355,10 +357,10 @@ def test_scopes_are_those_of_the_api(guarded: tuple[TestClient, dict[str, str]])
 
 
 def test_erased_person_is_named_nowhere(studio: TestClient):
-    assert "id=u2&#34;" in studio.get("/studio/people?q=u2").text or ">u2<" in studio.get("/studio/people?q=u2").text
-    liked = studio.get("/studio/person?id=u2").text
+    assert "id=u2&#34;" in studio.get("/studio/users?q=u2").text or ">u2<" in studio.get("/studio/users?q=u2").text
+    liked = studio.get("/studio/user?id=u2").text
     assert studio.delete("/v1/users/u2").status_code == 200
-    assert ">u2<" not in studio.get("/studio/people?q=u2").text
+    assert ">u2<" not in studio.get("/studio/users?q=u2").text
     for item in set(re.findall(r"/studio/item\?id=(i\d+)", liked)):
         assert "id=u2&" not in (text := studio.get(f"/studio/item?id={item}").text)
         assert ">u2<" not in text
@@ -371,9 +373,9 @@ def test_drift_is_seen_when_people_choose_otherwise(studio: TestClient):
     from penchant.studio.operations import measure
 
     service = studio.app.state.service  # type: ignore[attr-defined]
-    drift = measure(service, service.now.recommender)
+    drift = measure(service, service.snapshot.recommender)
     assert drift is not None
-    assert drift.verdict == "moved"
+    assert drift.level == "moved"
     assert drift.num_events == 400
     assert np.isclose(sum(share for _, _, share in drift.rows), 1)
 
@@ -382,7 +384,7 @@ def test_operations_count_what_the_api_was_asked(studio: TestClient):
     for _ in range(5):
         studio.get("/v1/users/u0/recommendations")
     studio.post("/v1/events", json={"user_id": "a", "item_id": "i1"})
-    text = studio.get("/studio/now").text
+    text = studio.get("/studio/snapshot").text
     assert "GET /v1/users/{user_id}/recommendations" in text
     sample = json.loads(re.search(r"data-sample='?\"?([^\"']+)", text)[1].replace("&#34;", '"'))  # type: ignore[index]
     assert (sample["events"], sample["requests"]) == (1, 6)
@@ -405,7 +407,7 @@ def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: P
         create_app(ServiceConfig(bundle=tmp_path / "bare", folder=tmp_path / "state"), add_pages=add_studio)
     ) as client:
         assert "without a report" in client.get("/studio/model").text
-        person = client.get("/studio/person?id=u0")
+        person = client.get("/studio/user?id=u0")
         assert person.status_code == 200
         assert 'id="map"' not in person.text
         assert client.get("/studio/report").status_code == 404

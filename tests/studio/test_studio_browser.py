@@ -37,8 +37,8 @@ QUIET = [
 ]
 VIEWS = {
     "/": False,
-    "/studio/person?id=u0": True,
-    "/studio/person?id=stranger": True,
+    "/studio/user?id=u0": True,
+    "/studio/user?id=stranger": True,
     "/studio/item?id=i0": False,
     "/studio/why?user=u0&item=i12": True,
     "/studio/why?user=stranger&item=i12": False,
@@ -148,7 +148,7 @@ def changed(page: Any, before: list[str]) -> list[str]:
 
 
 def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
-    page.goto(f"{address}/studio/person?id=somebody", wait_until="domcontentloaded")
+    page.goto(f"{address}/studio/user?id=somebody", wait_until="domcontentloaded")
     first = listed(page)
     low = next(item for item in first if int(item[1:]) >= 12)
     page.locator(f"[data-item={low}] button.face").click()
@@ -159,7 +159,7 @@ def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
     assert page.locator(".line-of-time li").count() == 2
     assert page.locator(".changed").is_visible()
 
-    page.goto(f"{address}/studio/person?id=u0", wait_until="domcontentloaded")
+    page.goto(f"{address}/studio/user?id=u0", wait_until="domcontentloaded")
     before = listed(page)
     slider = page.get_by_role("slider", name="genres: high")
     slider.focus()
@@ -176,7 +176,7 @@ def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
 
 
 def test_pages_work_by_keyboard_and_remember_the_theme(page: Any, address: str):
-    page.goto(f"{address}/studio/person?id=u0", wait_until="domcontentloaded")
+    page.goto(f"{address}/studio/user?id=u0", wait_until="domcontentloaded")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("/")

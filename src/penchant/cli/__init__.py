@@ -1,13 +1,13 @@
 """The command line.
 
-In: words a person types. Out: readable answers on stdout, or JSON with `--json`; progress and errors on stderr.
+In: arguments. Out: readable answers on stdout, or JSON with `--json`; progress and errors on stderr.
 """
 
 from __future__ import annotations
 
 import typer
 
-from penchant.cli import asking, listing, service, training
+from penchant.cli import listing, querying, service, training
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
@@ -15,13 +15,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(training.run)
-app.command("predict")(asking.predict)
+app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
-app.command("recommend")(asking.recommend)
-app.command("profile")(asking.profile)
-app.command("explain")(asking.explain)
+app.command("recommend")(querying.recommend)
+app.command("profile")(querying.profile)
+app.command("explain")(querying.explain)
 app.command("serve")(service.serve)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)

@@ -1,6 +1,6 @@
 """Run the command line as `python -m penchant.cli`.
 
-In: words a person types. Out: as `penchant`.
+In: arguments. Out: as `penchant`.
 """
 
 from penchant.cli import main

@@ -12,7 +12,7 @@ import typer
 
 from penchant.classifiers import BRANCHES, CLASSIFIERS
 from penchant.cli.options import AsJson
-from penchant.cli.printing import say, told
+from penchant.cli.printing import print_answer, reported_errors
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.data import LABELLED, SOURCES
@@ -36,7 +36,7 @@ def list_names(
     as_json: AsJson = False,
 ) -> None:
     """List what there is by name, or every setting with its help text."""
-    with told(as_json):
+    with reported_errors(as_json):
         tables = {
             "encoders": ENCODERS,
             "models": MODELS,
@@ -59,9 +59,9 @@ def list_names(
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))
-            say(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
+            print_answer(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
         elif kind in tables:
-            say(sorted(tables[kind].names()), as_json)
+            print_answer(sorted(tables[kind].names()), as_json)
         else:
             raise ConfigError(
                 f"There is no list {kind!r}.", where="penchant list", fix=f"one of {', '.join([*tables, 'settings'])}"

@@ -1,6 +1,6 @@
 """Options that several commands share.
 
-In: nothing. Out: types with the names and help texts a person sees.
+In: nothing. Out: types with the names and help texts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run`.")]
-UserId = Annotated[str | None, typer.Option("--user", help="Whom to answer for.")]
+UserId = Annotated[str | None, typer.Option("--user", help="Id of a user.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
 ]

@@ -22,7 +22,7 @@ out = Console(highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def told(as_json: bool) -> Iterator[None]:
+def reported_errors(as_json: bool) -> Iterator[None]:
     """Show progress, and turn errors into three lines (or JSON) and exit code 1."""
     show_logs()
     try:
@@ -35,11 +35,11 @@ def told(as_json: bool) -> Iterator[None]:
             console.print(str(error), markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        console.print("Stopped. What was encoded is kept; run the same command to go on.")
+        console.print("Stopped. Finished encodings are kept; run the same command to continue.")
         raise typer.Exit(130) from None
 
 
-def say(answer: Any, as_json: bool) -> None:
+def print_answer(answer: Any, as_json: bool) -> None:
     """Print an answer: as JSON, or each of its lines."""
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2, default=str))

@@ -1,28 +1,28 @@
 """The summary printed after a run.
 
-In: the recommender or classifiers that were written. Out: their scores beside others, where they are, and what to try next, printed.
+In: the recommender or classifiers that were written. Out: their scores beside others, their folders, and a command to try, printed.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from penchant.cli.printing import columns_table, out, say
+from penchant.cli.printing import columns_table, out, print_answer
 
 
-def tell(finished: Any, as_json: bool) -> None:
+def print_results(finished: Any, as_json: bool) -> None:
     """Print the scores and the folder of one result, or of each in a list."""
-    told = []
+    summaries = []
     for one in finished if isinstance(finished, list) else [finished]:
         report = one.report.read()
         part = next(name for name in SUMMARIES if report.get(name))
         results = report if part == "leaderboard" else report[part]
-        told.append({"bundle": str(one.folder), "report": str(one.report.html), "results": results})
+        summaries.append({"bundle": str(one.folder), "report": str(one.report.html), "results": results})
         if not as_json:
             command = SUMMARIES[part](one, report[part])
             out.print(f"bundle  {one.folder}\nreport  {one.report.html}\ntry     penchant {command}", markup=False)
     if as_json:
-        say(told if isinstance(finished, list) else told[0], as_json)
+        print_answer(summaries if isinstance(finished, list) else summaries[0], as_json)
 
 
 def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
@@ -33,12 +33,14 @@ def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
         if row["role"] in ("ours", "baseline"):
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
-            said = (
+            comparison = (
                 f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['verdict']}"
                 if change
-                else "is it"
+                else "–"
             )
-            table.add_row(row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], said)
+            table.add_row(
+                row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], comparison
+            )
     out.print(f"At {at} items, {leaderboard['num_users']:,} test users:", markup=False)
     out.print(table)
     return f"recommend {trained.folder} --user {trained.histories.user_ids[0]}"
@@ -50,8 +52,8 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
     for row in labelled["rows"]:
         scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
         gap = row["difference"]
-        said = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "is it"
-        table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), said)
+        comparison = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "–"
+        table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), comparison)
     out.print(f"{labelled['num_samples']:,} test samples:", markup=False)
     out.print(table)
     for note in labelled["notes"]:
@@ -60,11 +62,11 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
 
 
 def _screening(trained: Any, screening: dict[str, Any]) -> str:
-    """Print how many pictures were held back, and return a command to try."""
+    """Print how many images were held back, and return a command to try."""
     if screening["num_pictures"]:
         held, doubtful = screening["num_held"], screening["num_doubtful"]
         out.print(
-            f"{screening['num_pictures']:,} pictures: {held:,} held back, {doubtful:,} for a person", markup=False
+            f"{screening['num_pictures']:,} images: {held:,} held back, {doubtful:,} for a reviewer", markup=False
         )
     return f"predict {trained.folder} --image ..."
 
@@ -75,4 +77,4 @@ def _cell(score: dict[str, Any]) -> str:
 
 
 SUMMARIES = {"leaderboard": _recommender, "labelled": _classifier, "screening": _screening}
-"""Part of a report to what prints it."""
+"""Part of a report to the function that prints it."""

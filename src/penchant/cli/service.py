@@ -16,23 +16,25 @@ from typing import Annotated, Any
 import typer
 
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, UserId
-from penchant.cli.printing import out, say, told
+from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.recommender.recommender import Recommender
 
 STUDIO = "penchant.studio.pages:add_studio"
-"""What the service shows at `/`."""
+"""The pages of the service at `/`."""
 keys = typer.Typer(help="API keys of a service.", no_args_is_help=True)
 
 
 def serve(
     bundle: BundlePath,
-    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine it asks for API keys.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine it requires API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the bundle in memory.")] = 1,
     database: Database = None,
     folder: StateFolder = None,
-    is_open: Annotated[bool, typer.Option("--open/--no-open", help="Answer everybody while there are no keys.")] = True,
+    is_open: Annotated[
+        bool, typer.Option("--open/--no-open", help="Answer requests without a key while there are no keys.")
+    ] = True,
     media_folder: Annotated[Path | None, typer.Option(help="Requests may name files below it.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Requests may name addresses on it; repeatable.")] = None,
     task: Annotated[
@@ -43,8 +45,8 @@ def serve(
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
 ) -> None:
-    """Answer over HTTP until stopped: events in, interest out; see docs/service.md."""
-    with told(False):
+    """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
+    with reported_errors(False):
         service = _part("server", "serve")
         config = _service_config(
             bundle,
@@ -63,17 +65,17 @@ def serve(
 @keys.command("add")
 def keys_add(
     bundle: BundlePath,
-    name: Annotated[str, typer.Option(help="Whose.")],
+    name: Annotated[str, typer.Option(help="Name of the key's owner.")],
     scopes: Annotated[str, typer.Option(help="read, write, personal, admin; separated by commas.")] = "read,write",
     per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests a minute; left out: no limit.")] = None,
     database: Database = None,
     folder: StateFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and show it once; from the first key on, the service answers nobody without one."""
-    with told(as_json), _store(bundle, database, folder) as store:
+    """Make a key and show it once; from the first key on, the service requires one."""
+    with reported_errors(as_json), _store(bundle, database, folder) as store:
         key = _part("security", "serve").make_key(store, name, scopes.split(","), per_minute)
-        say({"key": key} if as_json else [key], as_json)
+        print_answer({"key": key} if as_json else [key], as_json)
 
 
 @keys.command("list")
@@ -81,16 +83,16 @@ def keys_list(
     bundle: BundlePath, database: Database = None, folder: StateFolder = None, as_json: AsJson = False
 ) -> None:
     """List keys by id, name and scopes; the keys themselves are not kept."""
-    with told(as_json), _store(bundle, database, folder) as store:
+    with reported_errors(as_json), _store(bundle, database, folder) as store:
         found = store.api_keys()
         facts = [{"key_id": k.key_id, "name": k.name, "scopes": k.scopes, "per_minute": k.per_minute} for k in found]
-        say(facts if as_json else [f"{k.key_id}  {k.name}  {k.scopes}" for k in found], as_json)
+        print_answer(facts if as_json else [f"{k.key_id}  {k.name}  {k.scopes}" for k in found], as_json)
 
 
 @keys.command("remove")
 def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, folder: StateFolder = None) -> None:
-    """Take a key back; running services follow within a second."""
-    with told(False), _store(bundle, database, folder) as store:
+    """Delete a key; running services follow within a second."""
+    with reported_errors(False), _store(bundle, database, folder) as store:
         if not store.drop_key(key_id):
             raise ConfigError(f"There is no key {key_id!r}.", where="penchant keys", fix="see `penchant keys list`")
 
@@ -98,13 +100,15 @@ def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, fold
 def erase(
     bundle: BundlePath,
     user: UserId = None,
-    verify: Annotated[bool, typer.Option(help="Look for the erased, and compare with a refit without them.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Check that erased users are gone, and compare with a refit without them.")
+    ] = False,
     database: Database = None,
     folder: StateFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a person in store, bundle and model, and print the signed receipt; or prove that it was done."""
-    with told(as_json), _store(bundle, database, folder) as store:
+    """Erase a user in store, bundle and model, and print the signed receipt; or verify all erasures."""
+    with reported_errors(as_json), _store(bundle, database, folder) as store:
         erasure, security = _part("erasure", "serve"), _part("security", "serve")
         secret = security.Secret.read(_service_config(bundle, database, folder).state_folder / "secret.key")
         store.check_secret(secret.check())
@@ -112,16 +116,16 @@ def erase(
             receipt_id = erasure.erase(store, secret, Recommender.load(bundle), user)["receipt_id"]
             erasure.finish(bundle, store, secret)
             (receipt,) = [json.loads(e.receipt) for e in store.erasures() if e.receipt_id == receipt_id]
-            say(receipt if as_json else [json.dumps(receipt, indent=2)], as_json)
+            print_answer(receipt if as_json else [json.dumps(receipt, indent=2)], as_json)
         if verify:
-            verdict = erasure.verify(bundle, store, secret)
-            say({**asdict(verdict), "is_clean": verdict.is_clean} if as_json else verdict.lines(), as_json)
-            if not verdict.is_clean:
+            check = erasure.verify(bundle, store, secret)
+            print_answer({**asdict(check), "is_clean": check.is_clean} if as_json else check.lines(), as_json)
+            if not check.is_clean:
                 raise typer.Exit(1)
 
 
 def _part(module: str, extra: str) -> Any:
-    """Import a part of the service, or say how to install what it needs."""
+    """Import a module of the service; an error names the packages it needs."""
     try:
         return import_module(f"penchant.service.{module}")
     except ModuleNotFoundError as error:
@@ -139,7 +143,7 @@ def _tasks(options: list[str]) -> dict[str, Path]:
         name, is_given, folder = option.partition("=")
         if not name or not is_given or not folder or name in found:
             raise ConfigError(
-                f"{option!r} names no task of its own.", where="--task", fix="give NAME=BUNDLE, each name once"
+                f"{option!r} does not name a new task.", where="--task", fix="give NAME=BUNDLE, each name once"
             )
         found[name] = Path(folder).absolute()
     return found

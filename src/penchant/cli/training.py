@@ -13,8 +13,8 @@ import typer
 from penchant import load
 from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath
-from penchant.cli.printing import say, told
-from penchant.cli.results import tell
+from penchant.cli.printing import print_answer, reported_errors
+from penchant.cli.results import print_results
 from penchant.core.errors import ConfigError
 from penchant.data.clean.dataset import clean
 from penchant.data.doctor.examination import examine
@@ -30,9 +30,9 @@ DEMO_GROUP = "chooses_by"
 def run(
     config: Annotated[Path, typer.Argument(help="TOML file; see docs/own-data.md.")], as_json: AsJson = False
 ) -> None:
-    """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file says of what kind."""
-    with told(as_json):
-        tell(tasks.run(config), as_json)
+    """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file gives its kind."""
+    with reported_errors(as_json):
+        print_results(tasks.run(config), as_json)
 
 
 def demo(
@@ -41,8 +41,8 @@ def demo(
     language: Annotated[str, typer.Option(help="Of the report: en or zh.")] = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Make the built-in world, whose right answers are known, and do the whole flow on it."""
-    with told(as_json):
+    """Generate the sample data, whose true interests are known, and run the whole flow on it."""
+    with reported_errors(as_json):
         world = output.parent / f"world-{size}"
         truth = make_world(world, WorldConfig.read({"size": size}, where="--size"))
         config = {
@@ -51,16 +51,16 @@ def demo(
             "data": {"path": world},
             "evaluation": {"language": language, "group": DEMO_GROUP},
         }
-        # Who chooses by what is known here, and nowhere else: it names the groups of the report and is no input.
+        # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
-        tell(recommendation.run(RecommendationConfig.read(config, where="the demo"), groups=groups), as_json)
+        print_results(recommendation.run(RecommendationConfig.read(config, where="the demo"), groups=groups), as_json)
 
 
 def doctor(
     data: Annotated[Path, typer.Argument(help="TOML file of a run, or a folder of tables.")], as_json: AsJson = False
 ) -> None:
-    """Say what the data covers, what leaks, and what would hurt most."""
-    with told(as_json):
+    """Print what the data covers, its leaks, and what would hurt a model most."""
+    with reported_errors(as_json):
         config = RecommendationConfig(data=DataConfig(path=data)) if data.is_dir() else tasks.read_settings(data)
         if not isinstance(config, RecommendationConfig):
             raise ConfigError(
@@ -71,11 +71,11 @@ def doctor(
         dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
         dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
         diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
-        say(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
+        print_answer(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
 
 
 def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
     """Print the report of a bundle."""
-    with told(as_json):
+    with reported_errors(as_json):
         report = load(bundle).report
         typer.echo((report.json if as_json else report.markdown).read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The lists of all users at once, for offline use.
 
-In: a stack and the histories of users. Out: a Parquet file of `user_id, item_id, rank, score`, written as it is computed.
+In: an ensemble and the histories of users. Out: a Parquet file of `user_id, item_id, rank, score`, written as it is computed.
 """
 
 from __future__ import annotations

@@ -22,14 +22,14 @@ GRAPH_BYTES = 2_000_000_000
 LINKS = 32
 """Links of each node of the graph, twice as many on its lowest level."""
 CODE_DIMS = 4
-"""Dimensions that IVF-PQ keeps in one byte; what it finds is ranked again by the rows themselves."""
+"""Dimensions that IVF-PQ keeps in one byte; its candidates are ranked again by the rows themselves."""
 WANTED_RECALL = 0.98
 SAMPLE = 200
-"""Queries the recall is measured with."""
+"""Queries by which the recall is measured."""
 MAX_TAIL = 0.01
-"""Rows that came since an index was built are searched exactly; with a larger share of them it is built anew."""
+"""Rows that came since an index was built are searched exactly; with a larger share of them it is built again."""
 MAX_SHIFT = 0.01
-"""An index built for rows that moved by less still finds the candidates; they are ranked by the rows of now."""
+"""An index built for rows that moved by less still finds the candidates; they are ranked by the current rows."""
 BLOCK = 65_536
 
 
@@ -38,8 +38,8 @@ class IndexKind:
     """How an approximate index is searched.
 
     Attributes:
-        name: What the log calls it.
-        setting: FAISS' name for how hard it looks.
+        name: In the log.
+        setting: FAISS' name of the search effort.
         efforts: Tried in order until `WANTED_RECALL` is reached.
         width: So many times k are taken from it and ranked exactly.
     """
@@ -58,7 +58,7 @@ class VectorIndex:
     """Unit rows that can be searched; exact, until `build` has made something faster for a large number of them.
 
     Args:
-        rows: Unit rows; a zero row is near nothing.
+        rows: Unit rows; a zero row has cosine 0 to every row.
         exact_up_to: With more rows `build` makes an approximate index.
         graph_bytes: Memory an HNSW graph may take; beyond, IVF-PQ is made, which takes about a ninth (measured at a million rows of 128).
 
@@ -90,7 +90,7 @@ class VectorIndex:
         return self._is_large and self.is_exact
 
     def build(self, num_threads: int = 0) -> None:
-        """Make the approximate index if it is due; searches go on meanwhile, exactly.
+        """Make the approximate index if it is due; searches continue meanwhile, exactly.
 
         Cost at a million rows of 128: minutes.
 
@@ -119,7 +119,7 @@ class VectorIndex:
         )
 
     def adopt(self, before: VectorIndex) -> None:
-        """Go on with the approximate index of an earlier catalog, if these are its rows and a few more."""
+        """Take over the approximate index of an earlier catalog, if these are its rows and a few more."""
         num, indexed = len(before.rows), len(before.rows) - len(before._tail)
         is_little_more = num <= len(self.rows) <= (1 + MAX_TAIL) * indexed
         if before.is_exact or not self.is_due or not is_little_more or _shift(self.rows[:num], before.rows) > MAX_SHIFT:
@@ -132,7 +132,7 @@ class VectorIndex:
     ) -> tuple[Int64[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
         """Return at most k allowed rows, nearest first, and their exact cosines; rows of cosine 0 or less are left out.
 
-        Where the approximate index finds fewer than k, because so many are forbidden, the search is exact.
+        Where the approximate index finds fewer than k, because many are not allowed, the search is exact.
         """
         if self.is_exact or not query.any():
             return self._exactly(query, k, allowed)
@@ -140,13 +140,13 @@ class VectorIndex:
         return (found, similar) if len(found) == k else self._exactly(query, k, allowed)
 
     def nearest(self, query: Float32[np.ndarray, " dim"], width: int) -> Int64[np.ndarray, " found"]:
-        """Return what FAISS alone says, unchecked; -1 where it found no more."""
+        """Return the rows that FAISS finds, unfiltered; -1 where it found no more."""
         near: Int64[np.ndarray, " found"] = self._found.search(query[None], width)[1][0]
         return near
 
     @property
     def effort(self) -> int:
-        """How hard FAISS looks."""
+        """The search effort of FAISS."""
         return int(getattr(self._knob, self.kind.setting))
 
     def _exactly(
@@ -220,7 +220,7 @@ def _graph_bytes(num_rows: int, dim: int) -> int:
 
 
 def _shift(now: Float32[np.ndarray, "items dim"], before: Float32[np.ndarray, "items dim"]) -> float:
-    """Return by how much any number changed; infinite if the rows are of another width."""
+    """Return the largest change of any number; infinite if the rows are of another width."""
     if now.shape != before.shape:
         return np.inf
     starts = range(0, len(now), BLOCK)

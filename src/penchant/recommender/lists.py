@@ -22,7 +22,7 @@ DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 
 
 def _printable(text: str) -> str:
-    """Refuse what no database and no log takes: control characters and half characters."""
+    """Refuse control characters and lone surrogates, which databases and logs do not accept."""
     if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 127 for c in text):
         raise ValueError("holds a control character")
     return text
@@ -39,7 +39,7 @@ class RankingOptions(Settings):
     """Which items a list may hold, and how they are ranked."""
 
     k: Annotated[int, Field(ge=1)] = 10
-    """How many."""
+    """Length of the list."""
     where: Annotated[list[Pair], Field(max_length=50)] = []
     """NAME:VALUE, an attribute the items must have; several values of one name are alternatives."""
     at_least: Annotated[list[Bound], Field(max_length=20)] = []
@@ -53,18 +53,18 @@ class RankingOptions(Settings):
     seen: bool = False
     """Whether items of the history may come again."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """0 ranks by score alone, 1 avoids likeness above all."""
+    """0 ranks by score alone, 1 avoids similar items above all."""
     boost: Annotated[list[Signed], Field(max_length=50)] = []
     """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
     context: Annotated[list[Id], Field(max_length=50)] = []
     """Items in view right now: read as the latest events of this request, and not stored."""
     reasons: bool = False
-    """Say why, by past event; costs some milliseconds."""
+    """Add reasons by past event; costs some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What a user said about one of their interests.
+    """A user's edit of one of their interests.
 
     Attributes:
         name: "item", or an attribute.
@@ -85,10 +85,10 @@ class ListRequest:
 
     Attributes:
         options: Filters, boosts, diversity, items in view.
-        user_id: Who asks; None for an anonymous history.
-        history: What is known of the user; None where nothing is.
+        user_id: The user; None for an anonymous history.
+        history: The user's events; None where there are none.
         edits: The user's own.
-        scores: Of `history`, for every item, where they are known already.
+        scores: Of `history`, for every item, where they were computed already.
         items: An anonymous history: item ids, oldest first.
     """
 
@@ -109,33 +109,33 @@ class RecommendedItem:
     item_id: str
     """The item."""
     title: str
-    """What to call it."""
+    """Its title."""
     score: float
     """Higher is better; comparable within one list."""
     rank: int
     """1 is best."""
     reasons: tuple[str, ...] = ()
-    """Past events that speak for it; empty where reasons were not asked for."""
+    """Past events with the largest contributions; empty where reasons were not requested."""
     pinned: bool = False
-    """Stands here because the user pinned it."""
+    """Whether the user pinned it."""
 
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """A ranked list and what it rests on."""
+    """A ranked list and its basis."""
 
     __pydantic_config__ = DOCUMENTED
 
     user_id: str | None
-    """Who asked."""
+    """The user."""
     basis: Literal["history", "context", "popularity"]
-    """What was known: the user's history, only the items in view, or nothing."""
+    """What was ranked by: the user's history, only the items in view, or popularity."""
     events: int
     """Events of the history that were read."""
     unknown_items: int
     """Named items that are not in the catalog."""
     bundle: str
-    """Which model answered."""
+    """Fingerprint of the bundle."""
     items: tuple[RecommendedItem, ...]
     """Best first."""
 

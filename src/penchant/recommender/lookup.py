@@ -18,14 +18,14 @@ from penchant.core.schema import Catalog, Vocabulary
 from penchant.explanation.topics import Topics
 
 ITEM, TOPIC = "item", "topic"
-"""Names that are used like an attribute's: the item itself, and its topic."""
+"""Names that are used like an attribute: the item itself, and its topic."""
 MAX_COMPARED = 5000
-"""Ids that a misspelt id is compared with."""
+"""Ids that an unknown id is compared with for a suggestion."""
 
 
 @dataclass(frozen=True)
 class CatalogLookup:
-    """What a name stands for in one catalog.
+    """Rows of one catalog by name.
 
     Attributes:
         catalog: Items.

@@ -2,9 +2,9 @@
 
 In: an item's columns and media, and a bundle with its channels. Out: vectors by frozen encoders; a bundle grown by rows.
 
-A channel of a frozen encoder (MiniLM, E5, EfficientNet, mel, Whisper) has a vector for a new item at once; a channel that learns
-from the whole catalog (tfidf, attributes) counts as missing until the next refit. Each member says itself how it scores new
-items: `Member.add_items`.
+A channel of a frozen encoder (MiniLM, E5, EfficientNet, mel, Whisper) gives a vector for a new item at once; a channel that learns
+from the whole catalog (tfidf, attributes) counts as missing until the next refit. How a member scores new items is
+its own: `Member.add_items`.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class ChannelEncoders:
 
     def of(self, facts: Mapping[str, Any], content: Content) -> dict[str, ChannelConfig]:
         """Return the channels that can encode something outside the catalog, from the facts and channels of a bundle."""
-        told = facts.get("channels", {})
+        tables = facts.get("channels", {})
         configs = {
-            n: ChannelConfig.read(dict(c), where=f"content.{n}") for n, c in told.items() if n in content.channels
+            n: ChannelConfig.read(dict(c), where=f"content.{n}") for n, c in tables.items() if n in content.channels
         }
         return {n: c for n, c in configs.items() if c.encoder != PRECOMPUTED and not make_encoder(n, c).whole_catalog}
 
@@ -74,7 +74,7 @@ class ChannelEncoders:
 
 
 def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.DataFrame:
-    """Return one row in the form of the catalog's table; what was not said is null.
+    """Return one row in the form of the catalog's table; a column that is not given is null.
 
     Raises:
         DataError: A column does not exist, or holds another type.
@@ -89,8 +89,10 @@ def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.
     try:
         return pl.DataFrame([{**values, "item_id": item_id}], schema, orient="row")
     except (TypeError, pl.exceptions.PolarsError) as error:
-        said = ", ".join(f"{n}: {schema[n]}" for n in columns)
-        raise DataError("A value does not fit its column.", where="columns", fix=f"the catalog holds {said}") from error
+        types = ", ".join(f"{n}: {schema[n]}" for n in columns)
+        raise DataError(
+            "A value does not fit its column.", where="columns", fix=f"the catalog holds {types}"
+        ) from error
 
 
 def encode_new_item(
@@ -104,7 +106,7 @@ def encode_new_item(
     """Return the vectors of one item by channel, and what could not be read.
 
     Args:
-        bundle: Whose channels.
+        bundle: Its channels are used.
         encoders: Loaded as needed.
         row: From `table_row`.
         media: Modality to a file below `root`.
@@ -184,7 +186,7 @@ def _with_rows(embeddings: Embeddings, vectors: Sequence[np.ndarray | None]) -> 
 
 
 def _grown_topics(topics: Topics, content: Content, size: int) -> Topics:
-    """Give each newcomer the topic of the item most like it; -1 where nothing is like it."""
+    """Give each new item the topic of the most similar item; -1 where no item is similar."""
     labels = np.full(size, -1, np.int32)
     base = len(topics.labels)
     labels[:base] = topics.labels

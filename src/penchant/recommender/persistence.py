@@ -134,7 +134,7 @@ def _save_content(content: Content, folder: Path) -> None:
 
 
 def _load_content(folder: Path) -> Content:
-    """Return the channels; none for a bundle of before they were kept."""
+    """Return the channels; none for a bundle written without."""
     if not (folder / "content.json").exists():
         return Content()
     about = json.loads((folder / "content.json").read_text(encoding="utf-8"))
@@ -155,5 +155,5 @@ def _load_content(folder: Path) -> Content:
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Safetensors writes memory as it lies: a transposed array would come back shuffled."""
+    """Safetensors writes memory in its order: a transposed array would be read back permuted."""
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -54,9 +54,9 @@ def rank(
     Args:
         lookup: The catalog.
         content: For diversity.
-        scores: From the stack.
-        history: Whose items are left out unless `options.seen`.
-        edits: The user's own; they win over everything but availability, `allow` and `deny`.
+        scores: From the ensemble.
+        history: Its items are left out unless `options.seen`.
+        edits: The user's own; they override everything but availability, `allow` and `deny`.
         options: Filters, boosts, diversity.
         available: Items that may be shown at all.
 
@@ -97,7 +97,7 @@ def _pins(
 
 
 def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, " items"]:
-    """Return what passes the filters: any of the values of one name, all names, all bounds."""
+    """Return the items that pass the filters: any of the values of one name, all names, all bounds."""
     mask = np.ones(len(lookup.items), bool)
     values: dict[str, list[str]] = defaultdict(list)
     for pair in options.where:
@@ -107,7 +107,7 @@ def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, 
         mask &= lookup.mask(np.concatenate([lookup.rows_with(name, value) for value in alternatives]))
     for bound in options.at_least:
         name, _, number = bound.partition(":")
-        mask &= lookup.number(name) >= float(number)  # NaN is never at least anything
+        mask &= lookup.number(name) >= float(number)  # false for NaN
     for bound in options.at_most:
         name, _, number = bound.partition(":")
         mask &= lookup.number(name) <= float(number)
@@ -117,7 +117,7 @@ def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, 
 def _shifts(
     lookup: CatalogLookup, scores: Float32[np.ndarray, " items"], edits: Sequence[Edit], options: RankingOptions
 ) -> Float32[np.ndarray, " items"]:
-    """Return what is added to the scores; edits and boosts are said in standard deviations."""
+    """Return what is added to the scores; edits and boosts are in standard deviations."""
     shift = np.zeros(len(scores), np.float32)
     signs = {"more": 1.0, "less": -1.0, "pin": PINNED_INTEREST}
     for edit in edits:
@@ -131,7 +131,7 @@ def _shifts(
 
 
 def _rows(lookup: CatalogLookup, edit: Edit) -> Int64[np.ndarray, " rows"]:
-    """Return what an edit is about; nothing if the attribute went with an earlier bundle."""
+    """Return the rows of an edit; none if its attribute is no longer in the bundle."""
     known = edit.name == ITEM or edit.name in lookup.facets
     return lookup.rows_with(edit.name, edit.value) if known else np.zeros(0, np.int64)
 
@@ -144,32 +144,32 @@ def _choose(
     found = top_k(scores[None], k * POOL if diversity else k, [""]).item_index[0]
     found = found[found >= 0].astype(np.int64)
     return (
-        _spread(_likeness(lookup, content, found), scores[found], found, k, diversity)
+        _spread(_similarity(lookup, content, found), scores[found], found, k, diversity)
         if diversity and len(found)
         else found
     )
 
 
 def _spread(
-    likeness: np.ndarray, scores: np.ndarray, rows: Int64[np.ndarray, " pool"], k: int, diversity: float
+    similarity: np.ndarray, scores: np.ndarray, rows: Int64[np.ndarray, " pool"], k: int, diversity: float
 ) -> Int64[np.ndarray, " k"]:
-    """Choose one by one what scores high and is unlike what was chosen.
+    """Choose one by one the item with a high score and a low similarity to those chosen.
 
     Source: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998).
     """
-    worth = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
+    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
     left, nearest = np.ones(len(rows), bool), np.zeros(len(rows))
     chosen: list[int] = []
     for _ in range(min(k, len(rows))):
-        best = int(np.argmax(np.where(left, (1 - diversity) * worth - diversity * nearest, -np.inf)))
+        best = int(np.argmax(np.where(left, (1 - diversity) * relevance - diversity * nearest, -np.inf)))
         chosen.append(best)
         left[best] = False
-        nearest = np.maximum(nearest, likeness[best])
+        nearest = np.maximum(nearest, similarity[best])
     return rows[chosen]
 
 
-def _likeness(lookup: CatalogLookup, content: Content, rows: Int64[np.ndarray, " pool"]) -> np.ndarray:
-    """Return how alike candidates are: the cosine of their content, or sharing a topic where there are no vectors."""
+def _similarity(lookup: CatalogLookup, content: Content, rows: Int64[np.ndarray, " pool"]) -> np.ndarray:
+    """Return the similarity of candidates: the cosine of their content, or sharing a topic where there are no vectors."""
     fused = content.fused
     if fused is not None:
         vectors = fused.values[rows]

@@ -1,7 +1,7 @@
 """The trained recommender: one object that loads, scores, recommends, explains, profiles, searches and takes in new items.
 
-In: what a run fitted, or its bundle on disk. Out: answers. Python, the command line, the batch job, the service and the studio ask it; it
-never changes: what adds items or leaves users out returns another one.
+In: what a run fitted, or its bundle on disk. Out: answers. Python, the command line, the batch job, the service and the studio use it; it
+is immutable: methods that add items or leave users out return another one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
 BEST = 10
-"""Recommendations whose reasons a profile's channel shares rest on."""
+"""Recommendations whose reasons give a profile's channel shares."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Recommender:
 
     Attributes:
         catalog: Items.
-        histories: What is known of every user.
-        stack: Members and weights.
+        histories: The events of every user.
+        ensemble: Members and weights.
         tables: The settings of each member.
         topics: Content groups.
-        facts: What the manifest says: run, seed, settings, versions.
+        facts: Of the manifest: run, seed, settings, versions.
         folder: Its bundle on disk; None before it was written.
         content: The channels the members read; empty where the bundle was written without.
         fitted: The events the members learned from; None where the bundle was written without.
@@ -98,7 +98,7 @@ class Recommender:
         return self.report._repr_html_()
 
     def warmed_up(self) -> Recommender:
-        """Return the same with everything computed that is computed once, so that no request waits for it."""
+        """Return the same with all cached values computed, so that no request waits for them."""
         for _ in (self.lookup.facets, self.lookup.numbers, self.lookup.titles, self.finder):
             pass
         if len(self.histories):
@@ -133,7 +133,7 @@ class Recommender:
         """Return one user's events, oldest first: those of the bundle, and those that came since.
 
         Args:
-            user_id: Who.
+            user_id: The user.
             events: Events that came since, in the order received; the user may then be unknown. See `data/histories.py` for how they count.
             use_own: Whether to read the bundle's own events; not after an erasure.
 
@@ -170,12 +170,12 @@ class Recommender:
     # answers
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        """Return a score of every user for every item; a user's do not depend on who else is scored."""
+        """Return a score of every user for every item; a user's scores do not depend on the other users of the call."""
         return self.ensemble.score(histories)
 
     def recommend(
         self,
-        who: str | Histories,
+        user: str | Histories,
         k: int | None = None,
         *,
         reasons: bool = True,
@@ -185,16 +185,16 @@ class Recommender:
         """Return the best items of one user.
 
         Args:
-            who: A user's id, or a history.
+            user: A user's id, or a history.
             k: How many; None takes the number of `options`, 10.
-            reasons: Whether to say why, by past event.
+            reasons: Whether to add reasons by past event.
             options: Filters, boosts, diversity; None ranks every item that is not in the history.
             edits: The user's own, such as "less of this genre".
 
         Raises:
             NotFoundError: The user, or an attribute the options name, is unknown.
         """
-        history, options = self._history(who), options or RankingOptions()
+        history, options = self._history(user), options or RankingOptions()
         options = options.model_copy(update={"k": options.k if k is None else k, "reasons": reasons})
         (answer,) = self.recommend_many([ListRequest(options, history.user_ids[0], history, edits)])
         if isinstance(answer, Exception):
@@ -206,10 +206,10 @@ class Recommender:
     ) -> list[RecommendationList | Exception]:
         """Return the list of each request, or the error in it: one request's options never fail another.
 
-        What has to be scored is scored in one pass.
+        Missing scores are computed in one pass.
 
         Args:
-            requests: What is asked for.
+            requests: Users or histories with options.
             available: Whether an item may be shown; None allows all.
         """
         if available is None:
@@ -231,29 +231,29 @@ class Recommender:
         """Write the k best items of every user to a Parquet file; see `recommender/batch.py`."""
         return batch.recommend_all(self.ensemble, self.histories, self.catalog.item_ids, path, k)
 
-    def reasons(self, who: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
-        """Return, for each item, the past items that speak for it."""
-        return attribute(self.ensemble, self._history(who), item_index).reasons() if len(item_index) else []
+    def reasons(self, user: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
+        """Return, for each item, the past items with the largest contributions."""
+        return attribute(self.ensemble, self._history(user), item_index).reasons() if len(item_index) else []
 
-    def explain(self, who: str | Histories, item_id: str) -> Explanation:
+    def explain(self, user: str | Histories, item_id: str) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
 
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return explain(self.ensemble, self.catalog, self._history(who), self.lookup.row(item_id))
+        return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
 
     def profile(
-        self, who: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
+        self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
     ) -> Profile:
-        """Return what one user cares about, and what the reasons behind their best ten items rest on.
+        """Return the interests of one user, and the channel shares of the reasons for their best ten items.
 
         Args:
-            who: A user's id, or a history.
-            scores: Of the history, where they are known already.
+            user: A user's id, or a history.
+            scores: Of the history, where they were computed already.
             limit: Most interests.
         """
-        history = self._history(who)
+        history = self._history(user)
         scores = self.score(history)[0] if scores is None else scores
         found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
         shares = attribute(self.ensemble, history, found.rows).channel_shares()
@@ -285,7 +285,7 @@ class Recommender:
         limits: MediaLimits | None = None,
         available: Bool[np.ndarray, " items"] | None = None,
     ) -> SearchResults:
-        """Return the items nearest to a picture ("image") or a sound ("audio").
+        """Return the items nearest to a file of modality "image" or "audio".
 
         Raises:
             NotFoundError: The bundle has no channel of this modality that can encode a file.
@@ -298,14 +298,14 @@ class Recommender:
         new = {item.item_id for item in items if item.item_id not in self.lookup.items}
         return replace(grow(self, items), added=self.added | new)
 
-    def _history(self, who: str | Histories) -> Histories:
-        return self.history(who) if isinstance(who, str) else who
+    def _history(self, user: str | Histories) -> Histories:
+        return self.history(user) if isinstance(user, str) else user
 
     def _shown(self, available: Bool[np.ndarray, " items"] | None) -> Bool[np.ndarray, " items"]:
         return np.ones(len(self.catalog), bool) if available is None else available
 
     def _basis(self, request: ListRequest) -> tuple[Histories, np.ndarray | None, dict[str, Any]]:
-        """Return the history a list rests on, its scores if they are known, and facts about it."""
+        """Return the history a list is based on, its scores if they were computed, and facts about it."""
         known = Histories.empty(len(self.catalog)) if request.history is None else request.history
         touched, viewed = self.lookup.rows(request.items), self.lookup.rows(request.options.context)
         rows = np.concatenate([touched, viewed]).astype(np.int32)

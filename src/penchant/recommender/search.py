@@ -33,7 +33,7 @@ WORDS = "words"
 
 @dataclass(frozen=True)
 class FoundItem:
-    """One item that is alike."""
+    """One similar item."""
 
     item_id: str
     title: str
@@ -42,14 +42,14 @@ class FoundItem:
 
 @dataclass(frozen=True)
 class SearchResults:
-    """Items that are alike, and in what."""
+    """Similar items, and the channel compared."""
 
     __pydantic_config__ = DOCUMENTED
 
     by: str
     """The channel compared, "fused", "words" or "behaviour"."""
     items: tuple[FoundItem, ...]
-    """Most alike first."""
+    """Most similar first."""
 
 
 class ItemSearch:
@@ -58,9 +58,9 @@ class ItemSearch:
     Args:
         lookup: The catalog.
         content: Its channels.
-        facts: Of the bundle; say which encoder each channel has.
-        encoders: For what is no item yet.
-        score: Histories to scores, for likeness in behaviour.
+        facts: Of the bundle, with the encoder of each channel.
+        encoders: Of queries.
+        score: Histories to scores, for similarity in behaviour.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class ItemSearch:
         self._indexes: dict[str, VectorIndex] = {}
         self._words: tuple[Any, Any] | None = None
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
-            self._index(self.names()[0])  # the one most asked for is built before somebody asks
+            self._index(self.names()[0])  # the default one is built before the first request
 
     def adopt(self, before: ItemSearch) -> None:
-        """Go on with the indexes of an earlier version of the model where only a few items were added."""
+        """Take over the indexes of an earlier version of the model where only a few items were added."""
         for name, index in list(before._indexes.items()):
             if name in self.names():
                 self._index(name).adopt(index)
@@ -94,20 +94,20 @@ class ItemSearch:
         return any(index.is_due for index in list(self._indexes.values()))
 
     def build(self) -> None:
-        """Build what is due, on half of the cores; answers go on meanwhile."""
+        """Build the due indexes on half of the cores; searches continue meanwhile."""
         for index in list(self._indexes.values()):
             index.build(max(1, (os.cpu_count() or 1) // 2))
 
     def names(self) -> list[str]:
-        """Return what items can be compared by."""
+        """Return the names of what items can be compared by."""
         return [*([FUSED] if self._content.fused is not None else []), *self._content.channels, BEHAVIOUR]
 
     def similar(self, item_id: str, k: int, by: str | None, available: Bool[np.ndarray, " items"]) -> SearchResults:
-        """Return the items most like one.
+        """Return the items most similar to one.
 
         Args:
-            item_id: Which; it is not in the list itself.
-            k: How many.
+            item_id: The item; it is not in the list itself.
+            k: Length of the list.
             by: A channel, "fused" or "behaviour"; None takes the first there is.
             available: Items that may be shown.
 
@@ -134,7 +134,7 @@ class ItemSearch:
     def by_media(
         self, modality: str, file: Path, limits: MediaLimits, k: int, available: Bool[np.ndarray, " items"]
     ) -> SearchResults:
-        """Return the items whose picture or sound is nearest to a file.
+        """Return the items whose image or audio is nearest to a file.
 
         Raises:
             NotFoundError: The bundle has no such channel.
@@ -170,7 +170,7 @@ class ItemSearch:
         return self._found(name, *self._index(name).search(unit, k, available))
 
     def _by_behaviour(self, row: int, k: int, allowed: Bool[np.ndarray, " items"]) -> SearchResults:
-        """Return what the stack says to somebody who touched this item alone."""
+        """Return the ensemble's list for a history of this item alone."""
         one = Histories.of_one(
             "", np.array([row], np.int32), np.zeros(1, np.int64), np.ones(1, np.float32), len(allowed)
         )

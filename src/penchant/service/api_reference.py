@@ -16,7 +16,7 @@ PAGE = Environment(autoescape=True).from_string(
 <title>{{ info.title }} {{ info.version }}: the API</title></head>
 <body><main>
 <h1>{{ info.title }} {{ info.version }}</h1>
-<p>{{ info.description }} The same for programs: <a href="/openapi.json">openapi.json</a>.</p>
+<p>{{ info.description }} The same as JSON: <a href="/openapi.json">openapi.json</a>.</p>
 <p>With keys in place, send <code>Authorization: Bearer pk_...</code>.
 Every error is <code>application/problem+json</code> with what, where and fix.</p>
 <ul>{% for call in calls %}<li><a href="#{{ loop.index }}"><code>{{ call.method }} {{ call.path }}</code></a></li>{% endfor %}</ul>
@@ -60,7 +60,7 @@ def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bodies(call: dict[str, Any], parts: dict[str, Any]) -> Any:
-    """Yield what is sent and what comes back, as the names and descriptions of their fields."""
+    """Yield the request and response bodies as the names and descriptions of their fields."""
     body = call.get("requestBody", {}).get("content", {}).get("application/json")
     if body:
         yield "Body", _fields(body["schema"], parts)
@@ -73,7 +73,7 @@ def _bodies(call: dict[str, Any], parts: dict[str, Any]) -> Any:
 
 
 def _fields(shape: dict[str, Any], parts: dict[str, Any]) -> str:
-    """Return one line for each field of a shape; alternatives one after the other."""
+    """Return one line for each field of a schema; alternatives one after the other."""
     shapes = shape.get("anyOf", [shape])
     named = [parts[s["$ref"].rpartition("/")[2]] for s in shapes if "$ref" in s]
     lines = [[f"{name}: {f.get('description', '')}" for name, f in s.get("properties", {}).items()] for s in named]

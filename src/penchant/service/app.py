@@ -21,7 +21,7 @@ from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
-from penchant.service.http_errors import MEDIA_TYPE, handle_problems
+from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.schemas import (
     ErasureReceipt,
     EventBatch,
@@ -45,26 +45,26 @@ from penchant.service.tracing import Tracing
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for status, what in {
-        400: "No JSON",
-        401: "No key",
+        400: "Invalid JSON",
+        401: "No valid API key",
         403: "Key lacks the scope",
-        404: "Unknown",
+        404: "Not found",
         408: "Body too slow",
-        412: "Changed since",
+        412: "Changed meanwhile",
         413: "Body too large",
-        422: "Does not fit",
-        429: "Too many",
+        422: "Invalid value",
+        429: "Too many requests",
         501: "Not in this bundle",
-        503: "Store away",
+        503: "Store unavailable",
     }.items()
 }
-User = Annotated[Id, Path(description="The person's id.", examples=["u1"])]
+User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]
 Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
 Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
 MAX_BATCH = 64
-"""People whose lists are made in one pass."""
+"""Requests whose lists are computed in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own spans hold the address, so ids of people, and variables of the environment alone would send them away."""
+"""FastAPI's own spans hold the address, which holds user ids, and environment variables alone would export them."""
 
 
 def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | None = None) -> FastAPI:
@@ -72,7 +72,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
 
     Args:
         config: How the service runs.
-        add_pages: Adds pages beside the API, such as the studio's (`studio/app.py`); None adds none.
+        add_pages: Adds pages beside the API, such as the studio's (`studio/pages.py`); None adds none.
 
     Raises:
         PenchantError: At its start: a bundle, the store or the secret is not as it should be.
@@ -90,7 +90,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         worker = BackgroundWorker(service)
         worker.start()
         app.state.service, app.state.worker = service, worker
-        app.state.batched = MicroBatcher(service.recommend_together, max_size=MAX_BATCH)
+        app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
         yield
         app.state.batched.close()
         worker.close()
@@ -101,14 +101,14 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
     app = FastAPI(
         title="Penchant",
         version=version("penchant"),
-        description="Events in, interest out: what each person cares about, as of their last event.",
+        description="Events in, interests out: what each user cares about, as of their last event.",
         lifespan=life,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
         responses=PROBLEMS,
         telemetry=SILENT,
     )
-    handle_problems(app)
+    add_error_handlers(app)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,
@@ -119,7 +119,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
     app.state.metrics = metrics
     _add_events(app, metrics)
     _add_lists(app)
-    _add_people(app, metrics)
+    _add_users(app, metrics)
     _add_items(app)
     _add_tasks(app)
     _add_probes(app, metrics)
@@ -169,7 +169,7 @@ def _add_lists(app: FastAPI) -> None:
         response_model=RecommendationList,
     )
     async def recommend(request: Request, user_id: User, options: Annotated[ListIn, Query()]) -> Response:
-        """Rank the catalog for one person; `basis` says what it rests on."""
+        """Rank the catalog for one user; `basis` states what the ranking is based on."""
         return await _recommended(request, user_id, options)
 
     @app.post(
@@ -194,18 +194,18 @@ def _add_lists(app: FastAPI) -> None:
 
     @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
     def search(request: Request, wanted: SearchIn) -> SearchResults:
-        """Find items by words, a picture or a sound."""
+        """Find items by words, an image or audio."""
         return service_of(request).search(wanted)
 
 
-def _add_people(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/v1/users/{user_id:path}/profile", tags=["people"], dependencies=[allowed("personal")])
+def _add_users(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
     def profile(request: Request, user_id: User) -> JSONResponse:
-        """Return interests with weights and evidence, and the person's own edits; the ETag guards later edits."""
+        """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.patch("/v1/users/{user_id:path}/profile", tags=["people"], dependencies=[allowed("personal")])
+    @app.patch("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
     def edit_profile(
         request: Request,
         user_id: User,
@@ -214,26 +214,24 @@ def _add_people(app: FastAPI, metrics: Metrics) -> None:
             str | None, Header(pattern=r'^"\d{1,19}"$', description="ETag of the profile that was read.")
         ] = None,
     ) -> JSONResponse:
-        """Keep what the person says of themselves: more, less, never, pin, reset; the next list follows it."""
+        """Store the user's edits of their interests: more, less, never, pin, reset; the next list follows them."""
         expected = None if if_match is None else int(if_match.strip('"'))
         found, held = service_of(request).edit(user_id, patch.edits, expected)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.get(
-        "/v1/users/{user_id:path}/explanations/{item_id:path}", tags=["people"], dependencies=[allowed("personal")]
-    )
+    @app.get("/v1/users/{user_id:path}/explanations/{item_id:path}", tags=["users"], dependencies=[allowed("personal")])
     def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
         """Split one score into what past events, channels and members contribute; the parts sum to it."""
         return service_of(request).explain(user_id, item_id)
 
-    @app.get("/v1/export/{user_id:path}", tags=["people"], dependencies=[allowed("personal")])
+    @app.get("/v1/export/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
     def export(request: Request, user_id: User) -> dict[str, Any]:
-        """Return all that is held about one person."""
+        """Return all stored data of one user."""
         return service_of(request).export(user_id)
 
-    @app.delete("/v1/users/{user_id:path}", tags=["people"], dependencies=[allowed("personal")])
+    @app.delete("/v1/users/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
     def erase(request: Request, user_id: User) -> ErasureReceipt:
-        """Forget a person: at once in store, caches and answers, with the refit that starts now in the model."""
+        """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
         metrics.erasures.inc()
         request.app.state.worker.wake()
@@ -250,12 +248,12 @@ def _add_items(app: FastAPI) -> None:
 
     @app.get("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("read")])
     def get_item(request: Request, item_id: Item) -> ItemState:
-        """Say where an item stands."""
+        """Return the status of an item."""
         return service_of(request).item(item_id)
 
     @app.delete("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")])
     def withdraw(request: Request, item_id: Item) -> ItemState:
-        """Take an item out of every answer at once."""
+        """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
 
 
@@ -264,7 +262,7 @@ def _add_tasks(app: FastAPI) -> None:
     def predict(
         request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
     ) -> PredictionOut:
-        """Say which class content belongs to, why, and whether a person should be asked; nothing is stored."""
+        """Classify content, with evidence and whether a reviewer should decide; nothing is stored."""
         return service_of(request).predict(task, given)
 
 
@@ -279,7 +277,7 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         """The bundle is loaded and the store answers."""
         service = service_of(request)
         service.store.world_version()
-        recommender = service.now.recommender
+        recommender = service.snapshot.recommender
         sizes = {"items": len(recommender.catalog), "users": len(recommender.histories)}
         return {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
 
@@ -290,15 +288,13 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def prometheus(request: Request) -> Response:
-        """Counters and times for Prometheus."""
-        hot = service_of(request).hot
-        metrics.hot.set(len(hot))
-        metrics.user_cache_bytes.set(hot.num_bytes)
-        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Metrics in the Prometheus format."""
+        text = metrics.text(service_of(request).user_cache)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Name the shape of a problem in OpenAPI, and the key, where FastAPI would put its own error."""
+    """Describe errors and API keys in OpenAPI, where FastAPI would put its own error."""
     original: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -313,12 +309,12 @@ def _describe_problems(app: FastAPI) -> None:
 
 
 async def _recommended(request: Request, user_id: str | None, options: RankingOptions) -> Response:
-    """Answer together with whoever else waits; reasons take long, so they have a thread of their own and hold nobody up."""
+    """Answer in one batch with other waiting requests; reasons take long, so such a request gets a thread of its own."""
     if options.reasons:
         answer = await run_in_threadpool(service_of(request).recommend, user_id, options)
     else:
         answer = await request.app.state.batched((user_id, options))
-    # the answer was made here: checking it once more would cost as much as making it
+    # the list is valid by construction: validating it again would cost as much as computing it
     return Response(_LISTS.dump_json(answer), media_type="application/json")
 
 

@@ -1,6 +1,6 @@
 """The background worker: new items, new bundles, refits after erasures.
 
-In: the store's waiting items and due erasures, the bundle's folder. Out: a newer model in the service, swapped in whole.
+In: the store's waiting items and due erasures, the bundle's folder. Out: a newer model in the service, replaced as a whole.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
 
 logger = logging.getLogger("penchant.service")
 MIN_SHARED = 0.5
-"""A bundle that knows fewer of the present items is another catalog's, and refused."""
+"""A bundle with a smaller share of the present items is of another catalog, and refused."""
 
 
 class BackgroundWorker:
     """The background worker of one service.
 
     Args:
-        service: Whose model it renews.
+        service: The service whose model it replaces.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._base = service.now.recommender
+        self._base = service.snapshot.recommender
         self._added: tuple[str, ...] = ()
         self._seen = self._stamp()
         self._refit: BaseProcess | None = None
@@ -51,17 +51,17 @@ class BackgroundWorker:
         self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
 
     def start(self) -> None:
-        """Do what is due now, then go on in the background; items that failed are tried again."""
+        """Do what is due now, then continue in the background; failed items are tried again."""
         self._retry_failed()
         self.step()
         self._thread.start()
 
     def wake(self) -> None:
-        """Look now rather than in a second."""
+        """Check at once for due work."""
         self._wake.set()
 
     def close(self) -> None:
-        """Stop; a refit under way is given up, and done by the next start."""
+        """Stop; a running refit is stopped, and done by the next start."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -71,17 +71,17 @@ class BackgroundWorker:
             self._refit.join(5)
 
     def step(self) -> None:
-        """Do everything that is due; a large index is built beside it, and searches are exact until it is there."""
+        """Do everything that is due; a large index is built beside it, and searches are exact until it is ready."""
         self._service.sync(self._service.store.world_version())
-        self.follow()
+        self.load_new_bundle()
         self.encode()
-        self.take_in()
+        self.add_items()
         self.refit()
         self.index()
 
     def index(self) -> None:
-        """Start building the search index in a thread of its own, if one is due and none is under way."""
-        finder = self._service.now.recommender.finder
+        """Start building the search index in a thread of its own, if one is due and none is running."""
+        finder = self._service.snapshot.recommender.finder
         if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
             self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
             self._indexing.start()
@@ -89,11 +89,11 @@ class BackgroundWorker:
     def _build(self, finder: ItemSearch) -> None:
         try:
             finder.build()
-        except Exception as error:  # search goes on, exactly
+        except Exception as error:  # search continues, exactly
             logger.error("the index could not be built", exc_info=error)
 
-    def follow(self) -> None:
-        """Take over a new bundle in the place of the old one; another catalog's, or half of one, is refused and the old one stays."""
+    def load_new_bundle(self) -> None:
+        """Load a new bundle in the place of the old one; one of another catalog is refused and the old one stays."""
         stamp = self._stamp()
         if stamp == self._seen or stamp is None:
             return
@@ -103,15 +103,15 @@ class BackgroundWorker:
         old = self._base.lookup.items
         shared = sum(item in found.lookup.items for item in old.ids) / max(len(old), 1)
         if shared < MIN_SHARED:
-            logger.error("the new bundle knows %.0f %% of the items: another catalog's, refused", 100 * shared)
+            logger.error("the new bundle holds %.0f %% of the items: of another catalog, refused", 100 * shared)
             return
-        logger.info("bundle %s in the place of %s", found.mark, self._base.mark)
+        logger.info("bundle %s replaces %s", found.mark, self._base.mark)
         self._base, self._added, self._refused = found, (), None
         self._service.serve(found)
         self._retry_failed()
 
     def encode(self) -> None:
-        """Encode the items that wait, and say in the store what could not be read."""
+        """Encode the waiting items, and record in the store what could not be read."""
         service = self._service
         for item in [i for i in service.store.items() if i.status == WAITING]:
             body = json.loads(item.body)
@@ -120,33 +120,33 @@ class BackgroundWorker:
                 vectors, failures = encode_new_item(
                     self._base, self._base.encoders, row, body["media"], service.uploads.folder, service.config.media
                 )
-            except Exception as error:  # whatever an encoder raises, the other items go on
+            except Exception as error:  # an error of one encoder must not stop the other items
                 self._fail(item, error)
                 continue
             for failure in failures:
-                logger.warning("a new item goes on without some content: %s", failure)
+                logger.warning("a new item is added without some content: %s", failure)
             body["failures"] = failures
             ready = StoredItem(item.item_id, READY, json.dumps(body, ensure_ascii=False), write_arrays(vectors))
             service.store.put_item(ready)
 
-    def take_in(self) -> None:
-        """Grow the model by the items that are ready and not in it."""
+    def add_items(self) -> None:
+        """Add the items that are ready and not in the model."""
         ready = [i for i in self._service.store.items() if i.status == READY]
         wanted = tuple(f"{i.item_id}\n{i.body}" for i in ready)
         if wanted in (self._added, self._refused):
             return
-        newcomers = []
+        new_items = []
         for item in (i for i in ready if i.vectors):
             try:
                 columns = json.loads(item.body)["columns"]
                 table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
-                newcomers.append(NewItem(item.item_id, columns, read_arrays(item.vectors or b"")))
+                new_items.append(NewItem(item.item_id, columns, read_arrays(item.vectors or b"")))
             except Exception as error:
                 self._fail(item, error)
         try:
-            grown = self._base.add_items(newcomers).warmed_up()
+            grown = self._base.add_items(new_items).warmed_up()
         except PenchantError:
-            self._refused = wanted  # said once; tried again when an item or the bundle changes
+            self._refused = wanted  # logged once; tried again when an item or the bundle changes
             raise
         self._added = wanted
         self._service.serve(grown)
@@ -166,7 +166,7 @@ class BackgroundWorker:
                 self._service.store.put_item(StoredItem(item.item_id, WAITING, item.body))
 
     def refit(self) -> None:
-        """Start a refit, in a process of its own, if erasures are due and none is under way."""
+        """Start a refit, in a process of its own, if erasures are due and none is running."""
         if self._refit is not None and self._refit.is_alive():
             return
         self._refit = None
@@ -178,7 +178,7 @@ class BackgroundWorker:
             self._refit.start()
 
     def _stamp(self) -> tuple[int, int] | None:
-        """Return what changes when the bundle is replaced; None in the moment between the old and the new."""
+        """Return what changes when the bundle is replaced; None between the removal of the old and the new."""
         try:
             found = (self._service.config.bundle / MANIFEST).stat()
         except FileNotFoundError:
@@ -195,12 +195,12 @@ class BackgroundWorker:
                 self.step()
             except PenchantError as error:
                 logger.error("%s where: %s fix: %s", error.message, error.where, error.fix)
-            except Exception as error:  # the database may be gone for a while: look again in a second
+            except Exception as error:  # the database may be away for a while: try again in a second
                 logger.error("background worker: %s", type(error).__name__, exc_info=error)
 
 
 def finish_erasures(folder: Path, address: str, secret: Path) -> None:
-    """Refit without those who were erased: the body of the process."""
+    """Refit without the erased users: the main function of the process."""
     store = Store.open(address)
     erasure.finish(folder, store, Secret.read(secret))
     store.close()

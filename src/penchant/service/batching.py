@@ -1,6 +1,6 @@
 """Group commit of writes and micro-batching of reads.
 
-In: calls from many threads, or of one event loop. Out: each call's own answer, from one run over all that waited.
+In: calls from many threads, or of one event loop. Out: each call's own answer, from one run over all waiting calls.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class _Waiting(Generic[Task, Answer]):
 
 
 class GroupCommit(Generic[Task, Answer]):
-    """One commit for many writers, one matrix product for many readers.
+    """One commit for many writers.
 
-    Whoever gets the turn works for everybody who waits; nobody waits for company that may not come.
+    The thread that gets the lock runs all waiting tasks; no task waits for further ones to come.
 
     Args:
-        run: Answers several tasks, in order. What it raises, everybody of that group gets.
+        run: Answers several tasks, in order. What it raises, every call of that group raises.
         max_size: Largest group.
     """
 
@@ -38,7 +38,7 @@ class GroupCommit(Generic[Task, Answer]):
         self._run = run
         self._max_size = max_size
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._running = threading.Lock()
         self._waiting: list[_Waiting[Task, Answer]] = []
 
     def __call__(self, task: Task) -> Answer:
@@ -47,14 +47,14 @@ class GroupCommit(Generic[Task, Answer]):
         with self._lock:
             self._waiting.append(mine)
         while not mine.is_done:
-            with self._turn:
+            with self._running:
                 if not mine.is_done:
-                    self._lead()
+                    self._run_group()
         if mine.error is not None:
             raise mine.error
         return mine.answer  # type: ignore[return-value]
 
-    def _lead(self) -> None:
+    def _run_group(self) -> None:
         with self._lock:
             group, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
         try:
@@ -69,14 +69,14 @@ class GroupCommit(Generic[Task, Answer]):
 
 
 class MicroBatcher(Generic[Task, Answer]):
-    """The same for the calls of one event loop: what comes in while the thread works is its next batch, in the order it came.
+    """One run for many calls of one event loop: the calls that come while the thread works are its next batch, in order.
 
-    With a thread for each call, calls fight for the interpreter and the unlucky wait many times longer than the lucky. Here
-    nobody waits for more than the batch under way and their own.
+    With a thread for each call, calls compete for the interpreter and some wait many times longer than others. Here
+    no call waits for more than the running batch and its own.
 
     Args:
-        run: Answers several tasks, in order; an answer may be an exception, which its own call alone gets. What it raises,
-            everybody of that batch gets.
+        run: Answers several tasks, in order; an answer may be an exception, which its own call alone raises. What it
+            raises, every call of that batch raises.
         max_size: Largest batch.
     """
 
@@ -96,7 +96,7 @@ class MicroBatcher(Generic[Task, Answer]):
         return await mine
 
     def close(self) -> None:
-        """Let the thread end."""
+        """End the thread."""
         self._thread.shutdown()
 
     def _begin(self) -> None:
@@ -104,16 +104,16 @@ class MicroBatcher(Generic[Task, Answer]):
         self._is_working = bool(batch)
         if batch:
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._run, [task for task, _ in batch])
-            work.add_done_callback(lambda done: self._give([mine for _, mine in batch], done))
+            work.add_done_callback(lambda done: self._set_results([mine for _, mine in batch], done))
 
-    def _give(
+    def _set_results(
         self, batch: Sequence[asyncio.Future[Answer]], done: asyncio.Future[Sequence[Answer | Exception]]
     ) -> None:
         self._begin()
         error = done.exception()
         answers = [error] * len(batch) if error else done.result()
         for mine, answer in zip(batch, answers, strict=True):
-            if mine.done():  # whoever asked has gone
+            if mine.done():  # the caller was cancelled
                 continue
             if isinstance(answer, BaseException):
                 mine.set_exception(answer)

@@ -2,10 +2,10 @@
 
 In: an id. Out: at once nothing of them in store, caches and histories; after a refit nothing in the model either; a signed receipt.
 
-Immediate: rows of the store (SQLite overwrites them), the hot cache of every process, and the person's events in the bundle, which
+Immediate: rows of the store (SQLite overwrites them), the user cache of every process, and the user's events in the bundle, which
 no answer reads any more. With the next refit, started in the background right away: what the members learned from them, the
-bundle's own history files, and their part in what is expected of an average user. With the next `penchant run`: networks. Not ours
-to reach: the source tables of the run, older bundles, backups.
+bundle's own history files, and their share in the averages over users. With the next `penchant run`: networks. Not reached: the
+source tables of the run, older bundles, backups.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from penchant.service.security import Secret
 from penchant.service.store import Store
 
 logger = logging.getLogger("penchant.service")
-DUE, DONE, UNTOUCHED = "refit is due", "refitted without the person", "never learned from the person"
+DUE, DONE, UNTOUCHED = "refit is due", "refitted without the user", "never learned from the user"
 
 
 def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> dict[str, Any]:
-    """Remove one person from the store and return a signed receipt without personal data.
+    """Remove one user from the store and return a signed receipt without personal data.
 
-    Where the bundle knows the person, the models are due for a refit: see `finish`.
+    Where the bundle holds the user, the models are due for a refit: see `finish`.
     """
     receipt_id = secrets.token_hex(16)
     rows = store.erase(user_id, secret.subject(user_id), receipt_id)
@@ -48,21 +48,21 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
 
 
 def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
-    """Fit every member anew without those who were erased, and put the bundle in the place of the old one.
+    """Refit every member without the erased users, and put the bundle in the place of the old one.
 
-    One process at a time does it; who comes second finds nothing left to do. Cost: that of fitting the members once.
+    One process at a time does it; a second one finds nothing left to do. Cost: that of fitting the members once.
 
     Returns:
         The new bundle; None where nothing was due.
     """
-    with _alone(folder):
+    with _locked(folder):
         due = [e for e in store.erasures() if e.finished_at is None]
         if not due:
             return None
         bundle = Recommender.load(folder)
         gone = erased_users(bundle, store, secret)
         if gone:
-            logger.info("refit without %d people", len(gone))
+            logger.info("refit without %d users", len(gone))
             report = folder / "report"
             bundle = refit(bundle.without(gone)).save(folder, report=report if report.is_dir() else None)
         for e in due:
@@ -91,14 +91,14 @@ def refit(bundle: Recommender) -> Recommender:
             raise ArtifactError(
                 f"The bundle was written without the channel {needs[0]!r}, which {name!r} reads.",
                 where=str(bundle.folder),
-                fix="run `penchant run` again without the person in its data",
+                fix="run `penchant run` again without the user in its data",
             )
         members[name] = make_member(name, bundle.tables[name]).fit(events, bundle.content)
     return replace(bundle, ensemble=Ensemble(members, bundle.ensemble.weights, bundle.ensemble.channels))
 
 
 def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:
-    """Return who is still in the bundle though they were erased."""
+    """Return the erased users that the bundle still holds."""
     subjects = {e.subject for e in store.erasures()}
     held = {*bundle.histories.user_ids, *(bundle.fitted.user_ids if bundle.fitted is not None else [])}
     return sorted(user for user in held if secret.subject(user) in subjects)
@@ -111,10 +111,10 @@ class ErasureCheck:
     Attributes:
         num_erased: Erasures on record.
         num_due: Of these, those whose refit is not done.
-        num_in_bundle: Erased people the bundle still holds.
-        num_in_store: Erased people of whom the store holds something from before the erasure.
-        max_difference: Largest difference between what the members hold and a refit, done just now, without them.
-        num_bad_signatures: Receipts whose signature does not fit.
+        num_in_bundle: Erased users the bundle still holds.
+        num_in_store: Erased users of whom the store holds something from before the erasure.
+        max_difference: Largest difference between the members' arrays and those of a refit, done now, without them.
+        num_bad_signatures: Receipts whose signature is not valid.
     """
 
     num_erased: int
@@ -131,10 +131,10 @@ class ErasureCheck:
         return found == 0 and self.max_difference <= 1e-4
 
     def lines(self) -> list[str]:
-        """Return what a person is told."""
+        """Return the result as lines of text."""
         return [
             f"{self.num_erased} erasures, {self.num_due} of them wait for their refit",
-            f"{self.num_in_bundle} erased people are in the bundle's histories, {self.num_in_store} in the store",
+            f"{self.num_in_bundle} erased users are in the bundle's histories, {self.num_in_store} in the store",
             f"the model differs from a refit without them by at most {self.max_difference:.2g}",
             f"{self.num_bad_signatures} receipts were altered",
             "clean" if self.is_clean else "NOT CLEAN",
@@ -142,7 +142,7 @@ class ErasureCheck:
 
 
 def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
-    """Look for everybody who was erased, and compare the model with one fitted without them."""
+    """Look for every erased user, and compare the model with one fitted without them."""
     bundle, erasures = Recommender.load(folder), store.erasures()
     in_bundle = erased_users(bundle, store, secret)
     held, fresh = bundle.ensemble.arrays(), refit(bundle.without(in_bundle)).ensemble.arrays()
@@ -192,8 +192,8 @@ def _difference(held: np.ndarray, fresh: np.ndarray) -> float:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock that other processes of this machine respect, and that a killed process lets go."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock among the processes of this machine; it ends with the process."""
     with (folder.parent / f".{folder.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

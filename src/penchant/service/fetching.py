@@ -31,12 +31,12 @@ class Fetcher:
     """Fetches files from an allow-list of hosts.
 
     Attributes:
-        hosts: Names that may be asked; empty allows none.
+        hosts: Allowed host names; empty allows none.
         max_bytes: Larger files are refused while they come in.
         seconds: Longest wait for each answer.
-        schemes: Of addresses.
-        is_reachable: Decides by IP address; every address a name resolves to is asked, and the connection goes to that address
-            itself, so a name that resolves otherwise the second time gains nothing.
+        schemes: Allowed schemes.
+        is_reachable: Decides by IP address; every address a name resolves to is checked, and the connection goes to that address
+            itself, so a name that resolves otherwise the second time changes nothing.
     """
 
     hosts: Collection[str]
@@ -46,10 +46,10 @@ class Fetcher:
     is_reachable: Callable[[str], bool] = is_public
 
     def fetch(self, url: str) -> bytes:
-        """Return the file at an address; redirects are followed thrice, and checked like the first.
+        """Return the file at an address; up to three redirects are followed, and checked like the first address.
 
         Raises:
-            MediaError: The host is not allowed or private, the answer is no file, or it is too large.
+            MediaError: The host is not allowed or private, the answer is not a file, or it is too large.
         """
         for _ in range(MAX_REDIRECTS + 1):
             place = self._allowed(url)
@@ -68,7 +68,7 @@ class Fetcher:
             place = urlsplit(url)
             port = place.port
         except ValueError:
-            raise _refused(url, "is no address", "give https://HOST/FILE") from None
+            raise _refused(url, "is not an address", "give https://HOST/FILE") from None
         if (
             place.scheme not in self.schemes
             or not place.hostname
@@ -90,7 +90,7 @@ class Fetcher:
         try:
             found = socket.getaddrinfo(place.hostname, port, type=socket.SOCK_STREAM)
         except OSError:
-            raise _refused(place.geturl(), "has a host nobody knows", "check the address") from None
+            raise _refused(place.geturl(), "has an unknown host", "check the address") from None
         addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(self.is_reachable(address) for address in addresses):
             raise _refused(place.geturl(), "leads into a private network", "upload the file instead")
@@ -122,7 +122,7 @@ class Fetcher:
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to one IP address that still says, and checks, the host's name."""
+    """A connection to one IP address that still sends, and checks, the host's name."""
 
     def __init__(self, host: str, port: int, address: str, seconds: float, *, is_secure: bool) -> None:
         super().__init__(host, port, timeout=seconds)

@@ -1,13 +1,13 @@
 """Errors as RFC 9457 problem+json.
 
-In: whatever an endpoint raised. Out: a status and what is wrong, where, how to mend it; never a trace, never another's data.
+In: an exception of an endpoint. Out: a status and what is wrong, where, how to fix it; never a traceback, never another user's data.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from typing import Any
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,11 +33,11 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class RefusedError(PenchantError):
-    """The caller may not, or too much was asked at once; `status` says which.
+    """A request that is not allowed or too large or too frequent, by `status`.
 
     Args:
         status: 401, 403, 413 or 429.
-        headers: To send along, for example Retry-After.
+        headers: Of the response, for example Retry-After.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RefusedError(PenchantError):
         self.headers = headers or {}
 
 
-STATUS: dict[type[PenchantError], int] = {
+_STATUS: dict[type[PenchantError], int] = {
     NotFoundError: 404,
     ConflictError: 412,
     DataError: 422,
@@ -60,83 +60,86 @@ STATUS: dict[type[PenchantError], int] = {
 }
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Teach an application to answer every failure in one form."""
-    app.add_exception_handler(PenchantError, _known)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _plain)
-    app.add_exception_handler(DBAPIError, _no_store)
-    app.add_exception_handler(sqlite3.Error, _no_store)
-    app.add_exception_handler(PoolTimeout, _no_store)
-    app.add_exception_handler(Exception, _unknown)
+def status_of(error: PenchantError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, RefusedError):
+        return error.status
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
-def problem(status: int, title: str, detail: str, where: str, fix: str, request_id: str) -> dict[str, Any]:
-    """Return the body of one problem."""
-    return {
+def add_error_handlers(app: FastAPI) -> None:
+    """Register the handlers that answer every error in one form."""
+    app.add_exception_handler(PenchantError, _penchant_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(DBAPIError, _store_error)
+    app.add_exception_handler(sqlite3.Error, _store_error)
+    app.add_exception_handler(PoolTimeout, _store_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+
+
+def _response(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    where: str,
+    fix: str,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    body = {
         "type": f"urn:penchant:problem:{title}",
         "title": title,
         "status": status,
         "detail": detail,
         "where": where,
         "fix": fix,
-        "instance": f"urn:request:{request_id}",
+        "instance": f"urn:request:{request.scope.get('request_id', '-')}",
     }
+    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def answer(
-    request: Request, status: int, title: str, detail: str, where: str, fix: str, **headers: str
-) -> JSONResponse:
-    """Return one problem as a response."""
-    body = problem(status, title, detail, where, fix, request.scope.get("request_id", "-"))
-    said = {name.replace("_", "-"): value for name, value in headers.items()}
-    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=said)
-
-
-async def _known(request: Request, error: Exception) -> JSONResponse:
+async def _penchant_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PenchantError)
     title = type(error).__name__.removesuffix("Error").lower()
-    if isinstance(error, RefusedError):
-        return answer(request, error.status, title, error.message, error.where, error.fix, **error.headers)
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    return answer(request, status, title, error.message, error.where, error.fix)
+    headers = error.headers if isinstance(error, RefusedError) else None
+    return _response(request, status_of(error), title, error.message, error.where, error.fix, headers)
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """Name the first thing that does not fit; the value itself is not repeated, it may be long or personal."""
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """Name the first invalid value; the value itself is not repeated, it may be long or personal."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
-        return answer(request, 400, "json", "The body is no JSON.", where, "send UTF-8 JSON: application/json")
+        return _response(request, 400, "json", "The body is not JSON.", where, "send UTF-8 JSON: application/json")
     more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-    said = first["msg"].rstrip(".")
-    return answer(request, 422, "invalid", f"{said}{more}.", where, "change that value; /docs shows what is expected")
+    detail = f"{first['msg'].rstrip('.')}{more}."
+    return _response(request, 422, "invalid", detail, where, "change that value; /docs shows what is expected")
 
 
-async def _plain(request: Request, error: Exception) -> JSONResponse:
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    fixes = {404: "look at /docs for the addresses there are", 405: "use another method; /docs shows which"}
+    fixes = {404: "see /docs for the addresses", 405: "use another method; see /docs"}
     fix = fixes.get(error.status_code, "see /docs")
-    headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
-    return answer(request, error.status_code, "http", f"{error.detail}.", request.method, fix, **headers)
+    return _response(request, error.status_code, "http", f"{error.detail}.", request.method, fix, error.headers)
 
 
-async def _no_store(request: Request, error: Exception) -> JSONResponse:
+async def _store_error(request: Request, error: Exception) -> JSONResponse:
     logger.error("the store does not answer: %s", type(error).__name__)
-    return answer(
+    return _response(
         request,
         503,
         "store",
         "The store does not answer; nothing was changed.",
         "the database",
         "send the same request again, with the same event_id; look at /readyz",
-        Retry_After="1",
+        {"Retry-After": "1"},
     )
 
 
-async def _unknown(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     logger.error(
         "unexpected %s", type(error).__name__, exc_info=error, extra={"request_id": request.scope.get("request_id")}
     )
-    return answer(request, 500, "unexpected", "Something went wrong here.", "the service", "report the request's id")
+    return _response(request, 500, "unexpected", "An unexpected error.", "the service", "report the request's id")

@@ -1,6 +1,6 @@
 """Request and response schemas of the API.
 
-In: JSON and query strings. Out: checked requests; and the shapes of the answers, which OpenAPI shows.
+In: JSON and query strings. Out: validated requests; and the schemas of the answers, which OpenAPI shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 
 
 class ApiModel(BaseModel):
-    """Base of everything on the wire: unknown keys are refused, a field's docstring is its description."""
+    """Base of the schemas: unknown keys are refused, a field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -28,17 +28,17 @@ class EventIn(ApiModel):
     """One event."""
 
     user_id: Id
-    """Who."""
+    """The user."""
     item_id: Id
-    """With what; an item nobody knows yet is kept and counts once the item is there."""
+    """The item; an event of an unknown item is stored and counts once the item is added."""
     kind: Name = "click"
     """view, click, play, like, cart, purchase, rating, review, skip, dislike, or a kind of your own."""
     value: Finite | None = None
     """A rating, seconds, an amount."""
     at: datetime | None = None
-    """When; without an offset it is UTC. Missing: now. The future is refused beyond five minutes of skew."""
+    """Time; without an offset it is UTC. Missing: now. The future is refused beyond five minutes of skew."""
     event_id: Id | None = None
-    """The same id of the same person is stored once, however often it is sent."""
+    """The same id of the same user is stored once, however often it is sent."""
 
 
 class EventBatch(ApiModel):
@@ -53,7 +53,7 @@ class EventsStored(ApiModel):
     stored: int
     """New ones."""
     duplicates: int
-    """Known by their `event_id` already."""
+    """Events whose `event_id` was stored before."""
     unknown_items: int
     """About items that are not in the catalog (yet)."""
 
@@ -66,7 +66,7 @@ class ListIn(RankingOptions):
 
 
 class SessionIn(ListIn):
-    """An anonymous history and what the list shall be like."""
+    """An anonymous history and ranking options."""
 
     history: Annotated[list[Id], Field(max_length=1000)] = []
     """Item ids, oldest first."""
@@ -92,7 +92,7 @@ class ProfilePatch(ApiModel):
 
 
 class MediaIn(ApiModel):
-    """A picture or a sound: exactly one of the three."""
+    """A media file: exactly one of the three."""
 
     data: Annotated[str, Field(max_length=64_000_000)] | None = None
     """The file itself, in base64."""
@@ -103,7 +103,7 @@ class MediaIn(ApiModel):
 
 
 class SearchIn(ApiModel):
-    """What to look for: words, a picture, or a sound."""
+    """A search query: words, an image, or audio."""
 
     words: Words | None = None
     image: MediaIn | None = None
@@ -112,7 +112,7 @@ class SearchIn(ApiModel):
 
 
 class FileIn(MediaIn):
-    """A file whose ending says what it is."""
+    """A file whose ending gives its kind."""
 
     ending: Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,8}$", examples=[".csv"])] | None = None
     """.obj, .ply, .stl, .off, .glb of a shape; .csv, .tsv, .parquet, .jsonl, .npy of readings. A path or address may show it instead."""
@@ -131,15 +131,15 @@ class PredictIn(ApiModel):
     signal: FileIn | None = None
     """Sensor readings."""
     evidence: bool = True
-    """Name the words that speak for the answer."""
+    """Return the words with the largest contribution to the answer."""
 
 
 class RegionOut(ApiModel):
-    """Where in a picture something was seen; places are shares of its width or height."""
+    """A region of an image; coordinates are shares of its width or height."""
 
     label: str
     score: float
-    """How sure the detector is, 0 to 1; no calibrated probability."""
+    """Confidence of the detector, 0 to 1; not a calibrated probability."""
     left: float
     top: float
     width: float
@@ -147,7 +147,7 @@ class RegionOut(ApiModel):
 
 
 class PredictionOut(ApiModel):
-    """What is said of the content."""
+    """The prediction for the content."""
 
     task: str
     label: str
@@ -159,17 +159,17 @@ class PredictionOut(ApiModel):
     probabilities: dict[str, float]
     """Of every class."""
     is_unsure: bool
-    """A person should be asked."""
+    """Whether a reviewer should decide."""
     evidence: list[tuple[str, float]] = []
-    """Words that speak most for the class, with what each adds to its logit."""
+    """Words with the largest contribution to the class's logit, and that contribution."""
     heard: str = ""
-    """What is said in the sound, where the task listens."""
+    """Transcript of the audio, where the task reads it."""
     written: str = ""
-    """What stands written in the picture, where the task reads it."""
+    """Text found in the image, where the task reads it."""
     regions: list[RegionOut] = []
-    """What a detector saw in the picture, the surest first."""
+    """Regions a detector found in the image, highest score first."""
     notes: list[str] = []
-    """What was not used, and what the answer is not: of a health task, no diagnosis."""
+    """Inputs that were not used, and limits of the answer: a health task gives no diagnosis."""
 
 
 class ItemIn(ApiModel):
@@ -186,7 +186,7 @@ class ItemState(ApiModel):
 
     item_id: str
     status: Literal["waiting", "ready", "failed", "withdrawn"]
-    """waiting: being encoded; ready: recommended; failed: could not be added; withdrawn: in no answer any more."""
+    """waiting: being encoded; ready: recommended; failed: could not be added; withdrawn: in no answer."""
     reason: str | None = None
     """Why it failed; it is tried again when it is sent again, and after a start or with a new bundle."""
 
@@ -198,7 +198,7 @@ class ErasureReceipt(ApiModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457) with the place and the mend."""
+    """An error (RFC 9457) with the place and the fix."""
 
     type: str
     title: str
@@ -208,6 +208,6 @@ class Problem(BaseModel):
     where: str
     """Where it was found."""
     fix: str
-    """How to mend it."""
+    """How to fix it."""
     instance: str
     """The request's id, as the log has it."""

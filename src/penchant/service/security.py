@@ -1,6 +1,6 @@
 """API keys, scopes, rate limits and the service secret.
 
-In: `Authorization: Bearer KEY`. Out: the key's scopes, or a refusal. Secrets are kept as hashes alone and compared in constant time.
+In: `Authorization: Bearer KEY`. Out: the request passes, or is refused. Secrets are kept as hashes alone and compared in constant time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from penchant.service.store import Store, StoredKey
 SCOPES = ("read", "write", "personal", "admin")
 """read: lists and search; write: events and items; personal: profile, explanation, export, erasure; admin: everything."""
 PREFIX = "pk"
-_NOBODY = hashlib.sha256(b"nobody").hexdigest()
+_NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 def make_key(store: Store, name: str, scopes: list[str], per_minute: int | None = None) -> str:
-    """Keep a new key's hash and return the key, which cannot be shown again.
+    """Store a new key's hash and return the key, which cannot be shown again.
 
     Raises:
         ConfigError: A scope is unknown.
@@ -49,8 +49,8 @@ class ApiKeys:
     """The API keys of a store, read again when the store changes.
 
     Args:
-        store: Where the keys are.
-        is_open: Answer everybody as long as there are no keys.
+        store: Holds the keys.
+        is_open: Answer requests without a key as long as there are no keys.
     """
 
     def __init__(self, store: Store, *, is_open: bool) -> None:
@@ -61,13 +61,13 @@ class ApiKeys:
         self._limiter = RateLimiter()
 
     def refresh(self, version: int) -> None:
-        """Read the keys anew unless this version of the world was read already."""
+        """Read the keys again unless this version of the store was read already."""
         if version != self._version:
             self._keys = {key.key_id: key for key in self._store.api_keys()}
             self._version = version
 
     def check(self, authorization: str | None, scope: str) -> None:
-        """Return quietly, or refuse.
+        """Let a request pass, or refuse it.
 
         Raises:
             RefusedError: No key, a wrong key, a key without this scope, or too many requests.
@@ -81,7 +81,7 @@ class ApiKeys:
                 where="Authorization",
                 fix="send `Authorization: Bearer pk_...`; `penchant keys add` makes one",
                 status=401,
-                headers={"WWW_Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": "Bearer"},
             )
         held = key.scopes.split(",")
         if scope not in held and "admin" not in held:
@@ -99,32 +99,32 @@ class ApiKeys:
         key_id, _, secret = rest.partition("_")
         key = self._keys.get(key_id)
         matches = hmac.compare_digest(
-            _digest(secret), key.digest if key else _NOBODY
+            _digest(secret), key.digest if key else _NO_DIGEST
         )  # also where there is no such key
         return key if key and matches and kind.lower() == "bearer" and prefix == PREFIX else None
 
 
 class RateLimiter:
-    """A bucket of requests for each key, refilled evenly; held by each process for itself."""
+    """A token bucket for each key; each process has its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def check(self, key: StoredKey) -> None:
-        """Take one request out of the key's bucket.
+        """Take one token out of the key's bucket.
 
         Raises:
-            RefusedError: It is empty.
+            RefusedError: The bucket is empty.
         """
         if key.per_minute is None:
             return
         with self._lock:
-            moment = time.monotonic()
-            left, since = self._buckets.get(key.key_id, (float(key.per_minute), moment))
-            left = min(key.per_minute, left + (moment - since) * key.per_minute / 60)
+            now = time.monotonic()
+            left, since = self._buckets.get(key.key_id, (float(key.per_minute), now))
+            left = min(key.per_minute, left + (now - since) * key.per_minute / 60)
             if left >= 1:
-                self._buckets[key.key_id] = (left - 1, moment)
+                self._buckets[key.key_id] = (left - 1, now)
                 return
         wait = int((1 - left) * 60 / key.per_minute) + 1
         raise RefusedError(
@@ -132,13 +132,13 @@ class RateLimiter:
             where=f"the key {key.name!r}",
             fix=f"wait {wait} s",
             status=429,
-            headers={"Retry_After": str(wait)},
+            headers={"Retry-After": str(wait)},
         )
 
 
 @dataclass(frozen=True)
 class Secret:
-    """The service's own secret: it names people without naming them, and signs receipts.
+    """The service's own secret: it makes keyed hashes of user ids and signs receipts.
 
     Attributes:
         value: 32 random bytes, kept in a file beside the store.
@@ -148,7 +148,7 @@ class Secret:
 
     @classmethod
     def read(cls, path: Path) -> Secret:
-        """Return the secret of a file; the first who asks makes it, readable by its owner alone."""
+        """Return the secret of a file; the first process makes it, readable by its owner alone."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # readable by its owner alone
@@ -164,7 +164,7 @@ class Secret:
         return cls(value)
 
     def subject(self, user_id: str) -> str:
-        """Return the keyed hash that stands for a person after their erasure."""
+        """Return the keyed hash that stands for a user after their erasure."""
         return self._mac(b"subject\x00" + user_id.encode())
 
     def sign(self, message: str) -> str:
@@ -172,7 +172,7 @@ class Secret:
         return self._mac(b"receipt\x00" + message.encode())
 
     def check(self) -> str:
-        """Return what tells two secrets apart without giving either away."""
+        """Return a hash by which two secrets are compared without revealing either."""
         return self._mac(b"check")
 
     def _mac(self, message: bytes) -> str:

@@ -1,6 +1,6 @@
 """Start the service in one or several processes.
 
-In: a bundle and where to listen. Out: a server that runs until it is told to stop, and then finishes what it began.
+In: a bundle and where to listen. Out: a server that runs until it is stopped, and then finishes the running requests.
 """
 
 from __future__ import annotations
@@ -29,59 +29,59 @@ from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
 
 SETTINGS, PAGES = "PENCHANT_SERVICE", "PENCHANT_PAGES"
-"""How workers are told their settings and pages; set by `serve` for its own children."""
+"""Environment variables with the settings and pages of workers; set by `serve` for its own children."""
 GRACE_SECONDS = 30
 SILENT_SECONDS = 120
-"""A worker that says nothing for so long is replaced. It says nothing while it imports and reads its bundle, either."""
+"""A worker that does not respond for so long is replaced. It does not respond while it imports and reads its bundle, either."""
 HEADER_SECONDS = 10
-"""Longest wait for a request's headers; uvicorn would wait for ever, and each that waits takes one of the connections."""
+"""Longest wait for a request's headers; uvicorn has no limit, and each waiting client takes one of the connections."""
 MAX_CONNECTIONS = 2000
 ARENA_MAX, ARENAS = -8, 2
 """glibc's number for the setting, and its value: by default each of 40 threads may hold freed memory the others cannot use."""
 MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
-"""The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a group
-of people stay as holes."""
+"""The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a batch of
+users stay as holes."""
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _Protocol: Any = AutoHTTPProtocol
 
 
 class HeaderTimeoutProtocol(_Protocol):  # type: ignore[misc]
-    """uvicorn's protocol, but a client that does not get its headers out is given up."""
+    """uvicorn's protocol with a time limit for a request's headers."""
 
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
-        self._wait()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on, unless the headers are complete now: the application limits the time of the body."""
+        """Stop the timer once the headers are complete: the application limits the time of the body."""
         super().data_received(data)
         if self._is_between_requests:
-            self._wait()
+            self._start_timer()
         else:
-            self._wait_no_more()
+            self._stop_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing."""
-        self._wait_no_more()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     @property
     def _is_between_requests(self) -> bool:
         return self.cycle is None or bool(self.cycle.response_complete)
 
-    def _wait(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._give_up)
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._close_if_idle)
 
-    def _wait_no_more(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _give_up(self) -> None:
+    def _close_if_idle(self) -> None:
         if self._is_between_requests and not self.transport.is_closing():
             self.transport.write(_TOO_SLOW)
             self.transport.close()
@@ -90,11 +90,11 @@ class HeaderTimeoutProtocol(_Protocol):  # type: ignore[misc]
 def serve(
     config: ServiceConfig, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
 ) -> None:
-    """Answer until SIGTERM or SIGINT; requests under way are finished first, for at most `GRACE_SECONDS`.
+    """Answer until SIGTERM or SIGINT; running requests are finished first, for at most `GRACE_SECONDS`.
 
     Args:
         config: The service's settings.
-        host: Address to listen at; one that others can reach asks for API keys.
+        host: Address to listen at; one that other machines can reach requires API keys.
         port: TCP port.
         workers: Processes; each holds the bundle in memory, all share the store.
         pages: MODULE:FUNCTION that adds pages to the application, such as the studio's; None serves the API alone.
@@ -107,12 +107,12 @@ def serve(
     store.close()
     if config.is_open and not has_keys and not _is_loopback(host):
         raise ConfigError(
-            f"Anybody who can reach {host} could read and erase people.",
+            f"Every client that reaches {host} could read and erase users.",
             where="--host",
-            fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse everybody until there is one",
+            fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
         )
     log_to_stderr()
-    _share_free_memory()
+    _bound_free_memory()
     if workers == 1:
         app = _application(config, pages)
         _run(app, host, port)
@@ -120,7 +120,7 @@ def serve(
         if failure is not None:
             raise failure
         return
-    open_artifact(config.bundle, kind=KIND)  # said once here, not by every worker
+    open_artifact(config.bundle, kind=KIND)  # an error is shown once, not by every worker
     for folder in config.tasks.values():
         open_artifact(folder, kind=CLASSIFIER)
     if config.traces:
@@ -133,7 +133,7 @@ def serve(
 def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
-    _share_free_memory()
+    _bound_free_memory()
     return _application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
 
 
@@ -144,8 +144,8 @@ def _application(config: ServiceConfig, pages: str | None) -> FastAPI:
     return create_app(config, add_pages=getattr(import_module(module), function))
 
 
-def _share_free_memory() -> None:
-    """Bound the pools of free memory; other systems' allocators need no such thing, or take no such word."""
+def _bound_free_memory() -> None:
+    """Bound the pools of free memory of glibc; other allocators do not have these settings."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.mallopt(ARENA_MAX, ARENAS)

@@ -64,9 +64,9 @@ class ServiceConfig(Settings):
     folder: Path | None = None
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
-    """Answer everybody as long as there are no API keys."""
+    """Answer requests without a key as long as there are no API keys."""
     user_cache_bytes: int = Field(256_000_000, ge=0)
-    """Memory of each process for the people asked for last."""
+    """Memory of each process for the most recently requested users."""
     max_body_bytes: int = Field(32_000_000, ge=1000)
     """A larger request is refused while it comes in."""
     max_batch: int = Field(1000, ge=1)
@@ -102,8 +102,8 @@ class ServingSnapshot:
     Attributes:
         recommender: The model.
         available: (items,) whether an item may be shown.
-        subjects: Keyed hashes of who was erased.
-        generation: Differs between two moments whose answers about a person may differ.
+        subjects: Keyed hashes of the ids of erased users.
+        generation: Differs between two snapshots whose answers about a user may differ.
         world: The store's version of items, erasures and keys it reflects.
     """
 
@@ -115,7 +115,7 @@ class ServingSnapshot:
 
 
 class Service:
-    """A recommender, a store, and what connects them.
+    """Answers requests from a recommender and a store.
 
     Raises:
         ConfigError: The store cannot be opened, or its secret is another's.
@@ -137,22 +137,22 @@ class Service:
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
         self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
-        self.hot = UserStateCache(config.user_cache_bytes)
+        self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
         self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
-        self.now = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
+        self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
 
     # events
 
     def append(self, events: Sequence[EventIn], prefix: str | None = None) -> EventsStored:
-        """Store events; they are on disk when this returns, and the next answer about their people reflects them.
+        """Store events; they are on disk when this returns, and the next answer about their users reflects them.
 
         Args:
-            events: Of any people.
-            prefix: The request's idempotency key: an event without an id of its own is known by it and its place.
+            events: Of any users.
+            prefix: The request's idempotency key; with its position it identifies an event without an id of its own.
 
         Raises:
             DataError: An event lies in the future, or there are too many. Nothing is stored then.
@@ -162,113 +162,115 @@ class Service:
                 f"{len(events):,} events in one request.", where="events", fix=f"send at most {self.config.max_batch:,}"
             )
         latest = now() + int(self.config.max_skew_seconds * 1e6)
-        stored = [_event(e, place, prefix, latest) for place, e in enumerate(events)]
-        new = self._append(stored)
-        unknown = sum(e.item_id not in self.now.recommender.lookup.items for e in events)
+        new = self._append([_event(e, position, prefix, latest) for position, e in enumerate(events)])
+        unknown = sum(e.item_id not in self.snapshot.recommender.lookup.items for e in events)
         return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
 
-    # people
+    # users
 
-    def person(self, user_id: str) -> tuple[ServingSnapshot, UserState]:
-        """Return somebody as of the last change any process made."""
-        moment, (person,) = self._people([user_id])
-        return moment, person
+    def is_erased(self, user_id: str, snapshot: ServingSnapshot) -> bool:
+        """Return whether a user was erased since the bundle was written."""
+        return bool(snapshot.subjects) and self.secret.subject(user_id) in snapshot.subjects
 
-    def _people(self, user_ids: Sequence[str]) -> tuple[ServingSnapshot, list[UserState]]:
-        """Return some people as of one moment: their versions from one query, and missing scores from one pass."""
+    def user_state(self, user_id: str) -> tuple[ServingSnapshot, UserState]:
+        """Return a user's state as of the last change of any process."""
+        snapshot, (state,) = self._user_states([user_id])
+        return snapshot, state
+
+    def _user_states(self, user_ids: Sequence[str]) -> tuple[ServingSnapshot, list[UserState]]:
+        """Return the states of users as of one snapshot: their versions from one query, and missing scores from one pass."""
         if not user_ids:
-            return self.now, []
-        versions, world = self.store.versions(user_ids)
+            return self.snapshot, []
+        store_versions, world = self.store.versions(user_ids)
         self.sync(world)
-        moment = self.now
-        marks = [StateVersion(version, moment.generation) for version in versions]
-        held = [self.hot.get(user_id, mark) for user_id, mark in zip(user_ids, marks, strict=True)]
-        missing = {user_ids[n]: marks[n] for n, person in enumerate(held) if person is None}
-        loaded = self._load(moment, missing)
-        return moment, [person or loaded[user_id] for user_id, person in zip(user_ids, held, strict=True)]
+        snapshot = self.snapshot
+        versions = [StateVersion(version, snapshot.generation) for version in store_versions]
+        cached = list(map(self.user_cache.get, user_ids, versions))
+        missing = {user_ids[n]: versions[n] for n, state in enumerate(cached) if state is None}
+        loaded = self._load(snapshot, missing)
+        return snapshot, [state or loaded[user_id] for user_id, state in zip(user_ids, cached, strict=True)]
 
-    def _load(self, moment: ServingSnapshot, marks: Mapping[str, StateVersion]) -> dict[str, UserState]:
-        if not marks:
+    def _load(self, snapshot: ServingSnapshot, versions: Mapping[str, StateVersion]) -> dict[str, UserState]:
+        if not versions:
             return {}
         histories, edits = [], []
-        for user_id, mark in marks.items():
-            is_stored = mark.person is not None
+        for user_id, version in versions.items():
+            is_stored = version.user is not None
             events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
             edits.append(tuple(self.store.edits(user_id)) if is_stored else ())
-            base = not moment.subjects or self.secret.subject(user_id) not in moment.subjects
-            histories.append(moment.recommender.history(user_id, events, use_own=base))
+            use_own = not self.is_erased(user_id, snapshot)
+            histories.append(snapshot.recommender.history(user_id, events, use_own=use_own))
         # copied: a row kept in the cache must not keep the scores of the whole group in memory
-        scores = [row.copy() for row in moment.recommender.score(Histories.joined(histories))]
-        people = map(UserState, marks.values(), histories, edits, scores)
-        loaded = dict(zip(marks, people, strict=True))
-        for user_id, person in loaded.items():
-            self.hot.put(user_id, person)
+        scores = [row.copy() for row in snapshot.recommender.score(Histories.joined(histories))]
+        loaded = dict(zip(versions, map(UserState, versions.values(), histories, edits, scores), strict=True))
+        for user_id, state in loaded.items():
+            self.user_cache.put(user_id, state)
         return loaded
 
     def recommend(self, user_id: str | None, options: RankingOptions) -> RecommendationList:
-        """Return one list, as `recommend_together` does."""
-        (answer,) = self.recommend_together([(user_id, options)])
+        """Return one list, as `recommend_many` does."""
+        (answer,) = self.recommend_many([(user_id, options)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def recommend_together(
-        self, asked: Sequence[tuple[str | None, RankingOptions]]
+    def recommend_many(
+        self, requests: Sequence[tuple[str | None, RankingOptions]]
     ) -> list[RecommendationList | Exception]:
-        """Return the lists of several who ask at once, or what went wrong with one of them.
+        """Return the list of each request, or the error in it.
 
-        Somebody unknown gets a list from the items in view, or what is popular.
+        A user without history gets a list from the items in view, or popular items.
 
         Args:
-            asked: A user's id and ranking options; None for a `SessionIn`, whose history is not stored.
+            requests: A user's id and ranking options; None for a `SessionIn`, whose history is not stored.
         """
-        moment, people = self._people([user_id for user_id, _ in asked if user_id is not None])
-        known = iter(people)
-        requests = [_request(options, u, None if u is None else next(known)) for u, options in asked]
-        return moment.recommender.recommend_many(requests, moment.available)
+        snapshot, found = self._user_states([user_id for user_id, _ in requests if user_id is not None])
+        states = iter(found)
+        list_requests = [_list_request(o, user, None if user is None else next(states)) for user, o in requests]
+        return snapshot.recommender.recommend_many(list_requests, snapshot.available)
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
-        """Return interests with weights and evidence, the person's own edits, and the version for an ETag."""
-        moment, person = self.person(user_id)
-        profile = moment.recommender.profile(person.history, scores=person.scores).as_dict()
-        said = {(e.name, e.value): e.action for e in person.edits}
+        """Return interests with weights and evidence, the user's own edits, and the version for an ETag."""
+        snapshot, state = self.user_state(user_id)
+        profile = snapshot.recommender.profile(state.history, scores=state.scores).as_dict()
+        actions = {(e.name, e.value): e.action for e in state.edits}
         for interest in profile["interests"]:
-            interest["edited"] = said.get((interest["name"], interest["value"]))
-        return {**profile, "edits": [asdict(e) for e in person.edits]}, person.marks.person or 0
+            interest["edited"] = actions.get((interest["name"], interest["value"]))
+        return {**profile, "edits": [asdict(e) for e in state.edits]}, state.version.user or 0
 
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
-        """Keep what a person says of themselves; their next list follows it.
+        """Store a user's edits of their interests; their next list follows them.
 
         Raises:
             NotFoundError: An edit names an item or attribute that does not exist.
-            ConflictError: Somebody else edited the profile since `expected`.
+            ConflictError: The profile was changed since `expected`.
         """
-        lookup = self.now.recommender.lookup
+        lookup = self.snapshot.recommender.lookup
         for e in edits:
             if e.name == ITEM:
                 lookup.row(e.value)
             else:
                 lookup.rows_with(e.name, e.value)
-        kept = [Edit(e.name, e.value, e.action, e.strength) for e in edits if e.action != "reset"]
-        dropped = [Edit(e.name, e.value, e.action) for e in edits if e.action == "reset"]
+        changes = [Edit(e.name, e.value, e.action, e.strength) for e in edits]
+        kept = [e for e in changes if e.action != "reset"]
+        dropped = [e for e in changes if e.action == "reset"]
         self.store.edit(user_id, kept, dropped, expected=expected)
         return self.profile(user_id)
 
     def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Return the exact additive contributions to one score."""
-        moment, person = self.person(user_id)
-        return moment.recommender.explain(person.history, item_id).as_dict()
+        snapshot, state = self.user_state(user_id)
+        return snapshot.recommender.explain(state.history, item_id).as_dict()
 
     def export(self, user_id: str) -> dict[str, Any]:
-        """Return all that is held about one person."""
-        moment, person = self.person(user_id)
-        is_erased = self.secret.subject(user_id) in moment.subjects
-        base = moment.recommender.history(user_id, (), use_own=not is_erased)
-        ids = moment.recommender.lookup.items.ids
+        """Return all stored data of one user."""
+        snapshot, state = self.user_state(user_id)
+        base = snapshot.recommender.history(user_id, (), use_own=not self.is_erased(user_id, snapshot))
+        ids = snapshot.recommender.lookup.items.ids
         return {
             "user_id": user_id,
             "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
-            "edits": [asdict(e) for e in person.edits],
+            "edits": [asdict(e) for e in state.edits],
             "learned_from": [
                 {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
                 for row, at, weight in zip(base.item_index, base.at, base.weight, strict=True)
@@ -277,8 +279,8 @@ class Service:
         }
 
     def erase(self, user_id: str) -> dict[str, Any]:
-        """Forget a person; see `penchant.service.erasure` for what is immediate."""
-        receipt = erasure.erase(self.store, self.secret, self.now.recommender, user_id)
+        """Erase a user; see `penchant.service.erasure` for what is immediate."""
+        receipt = erasure.erase(self.store, self.secret, self.snapshot.recommender, user_id)
         self.sync(self.store.world_version())
         return receipt
 
@@ -286,12 +288,11 @@ class Service:
 
     def similar(self, item_id: str, k: int, by: str | None) -> SearchResults:
         """Return the items most like one."""
-        self.sync(self.store.world_version())
-        moment = self.now
-        return moment.recommender.similar(item_id, k, by=by, available=moment.available)
+        snapshot = self._synced()
+        return snapshot.recommender.similar(item_id, k, by=by, available=snapshot.available)
 
     def search(self, wanted: SearchIn) -> SearchResults:
-        """Return the items nearest to words, a picture or a sound.
+        """Return the items nearest to words, an image or audio.
 
         Raises:
             DataError: Not exactly one of the three was given.
@@ -301,30 +302,29 @@ class Service:
             raise DataError(
                 f"{len(given)} things to search for.", where="the body", fix="give one of words, image, audio"
             )
-        self.sync(self.store.world_version())
-        moment = self.now
+        snapshot = self._synced()
         if wanted.words is not None:
-            return moment.recommender.search(wanted.words, wanted.k, available=moment.available)
+            return snapshot.recommender.search(wanted.words, wanted.k, available=snapshot.available)
         (modality,) = given
-        with tempfile.TemporaryDirectory() as scratch:  # what somebody looks for is not kept
+        with tempfile.TemporaryDirectory() as scratch:  # the query is not kept
             uploads = replace(self.uploads, folder=Path(scratch))
             name = uploads.keep(getattr(wanted, modality), where=modality)
-            return moment.recommender.search_media(
-                modality, uploads.folder / name, wanted.k, limits=self.config.media, available=moment.available
+            return snapshot.recommender.search_media(
+                modality, uploads.folder / name, wanted.k, limits=self.config.media, available=snapshot.available
             )
 
     def predict(self, task: str, given: PredictIn) -> PredictionOut:
-        """Return what a labelled task says of content; nothing of it is kept."""
+        """Return a labelled task's prediction for content; the content is not kept."""
         return self.tasks.predict(task, given, self.uploads)
 
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
-        """Keep a new or changed item; it is encoded in the background and recommended as soon as that is done.
+        """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.
 
         Raises:
             DataError: A column does not exist or holds another type.
-            MediaError: A file cannot be had.
+            MediaError: A file cannot be read.
         """
-        catalog = self.now.recommender.catalog
+        catalog = self.snapshot.recommender.catalog
         table_row(catalog, item_id, item.columns)
         media = {name: m for name in ("image", "audio") if (m := getattr(item, name)) is not None}
         for name in media:
@@ -336,48 +336,56 @@ class Service:
         return ItemState(item_id=item_id, status=WAITING)
 
     def withdraw(self, item_id: str) -> ItemState:
-        """Take an item out of every answer at once; PUT brings it back.
+        """Remove an item from every answer at once; PUT brings it back.
 
         Raises:
             NotFoundError: There is no such item.
         """
-        if all(item.item_id != item_id for item in self.store.items()):
-            self.now.recommender.lookup.row(item_id)
+        if self._stored_item(item_id) is None:
+            self.snapshot.recommender.lookup.row(item_id)
         self.store.put_item(StoredItem(item_id, WITHDRAWN, "{}"))
         self.sync(self.store.world_version())
         return ItemState(item_id=item_id, status=WITHDRAWN)
 
     def item(self, item_id: str) -> ItemState:
-        """Return where an item stands.
+        """Return the status of an item.
 
         Raises:
             NotFoundError: There is no such item.
         """
-        stored = next((item for item in self.store.items() if item.item_id == item_id), None)
+        stored = self._stored_item(item_id)
         status = stored and stored.status
         if status is None:
-            self.now.recommender.lookup.row(item_id)
-        elif status == READY and item_id not in self.now.recommender.lookup.items:
-            status = WAITING  # encoded, and this process takes it in within a second
+            self.snapshot.recommender.lookup.row(item_id)
+        elif status == READY and item_id not in self.snapshot.recommender.lookup.items:
+            status = WAITING  # encoded, and this process adds it within a second
         reason = json.loads(stored.body)["reason"] if stored and status == FAILED else None
         return ItemState.model_validate({"item_id": item_id, "status": status or READY, "reason": reason})
 
-    # the moment
+    def _stored_item(self, item_id: str) -> StoredItem | None:
+        return next((item for item in self.store.items() if item.item_id == item_id), None)
+
+    # the snapshot
 
     def sync(self, world: int) -> None:
-        """Bring withdrawn items, erasures and keys up to a version of the world; cheap where it is known already."""
-        if world == self.now.world:
+        """Bring withdrawn items, erasures and keys up to a version of the store; cheap where nothing changed."""
+        if world == self.snapshot.world:
             return
         with self._changing:
-            self._renew(self.now.recommender, world)
+            self._renew(self.snapshot.recommender, world)
+
+    def _synced(self) -> ServingSnapshot:
+        """Return the snapshot after `sync` with the store's newest version."""
+        self.sync(self.store.world_version())
+        return self.snapshot
 
     def serve(self, recommender: Recommender) -> None:
-        """Answer from another model from now on; requests under way finish with the one they began with."""
+        """Answer from another model from now on; running requests finish with the model they began with."""
         with self._changing:
             self._renew(recommender, self.store.world_version())
 
     def _renew(self, recommender: Recommender, world: int) -> None:
-        before = self.now
+        before = self.snapshot
         self.keyring.refresh(world)
         withdrawn = [item.item_id for item in self.store.items() if item.status == WITHDRAWN]
         subjects = frozenset(e.subject for e in self.store.erasures())
@@ -386,34 +394,36 @@ class Service:
         if is_new:
             recommender.finder.adopt(before.recommender.finder)
         lookup = recommender.lookup
-        self.now = ServingSnapshot(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
+        self.snapshot = ServingSnapshot(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
         if generation != before.generation:
-            self.hot.clear()
+            self.user_cache.clear()
 
     def close(self) -> None:
-        """Give the store's connections back."""
+        """Close the store's connections."""
         self.store.close()
 
 
-def _request(options: RankingOptions, user_id: str | None, person: UserState | None) -> ListRequest:
+def _list_request(options: RankingOptions, user_id: str | None, state: UserState | None) -> ListRequest:
     items = options.history if isinstance(options, SessionIn) else ()
-    if person is None:
+    if state is None:
         return ListRequest(options, user_id, items=items)
-    return ListRequest(options, user_id, person.history, person.edits, person.scores, items)
+    return ListRequest(options, user_id, state.history, state.edits, state.scores, items)
 
 
-def _event(event: EventIn, place: int, prefix: str | None, latest: int) -> Event:
+def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Event:
     at = now() if event.at is None else _micros(event.at)
     if at > latest:
         raise DataError(
-            "An event lies in the future.", where=f"events.{place}.at", fix="set the sender's clock, or leave `at` out"
+            "An event lies in the future.",
+            where=f"events.{position}.at",
+            fix="set the sender's clock, or leave `at` out",
         )
-    key = event.event_id or (f"{prefix}/{place}" if prefix else None)
+    key = event.event_id or (f"{prefix}/{position}" if prefix else None)
     return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, key)
 
 
-def _micros(moment: datetime) -> int:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _micros(at: datetime) -> int:
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
 
 

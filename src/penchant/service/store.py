@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
@@ -30,7 +30,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
-"""What an item may be."""
+"""Statuses of an item."""
+
+
+Record = TypeVar("Record")
 
 
 class ConflictError(PenchantError):
@@ -72,7 +75,7 @@ class StoredKey:
 class Store:
     """The durable store behind every cache.
 
-    SQLite syncs each commit to disk (`synchronous=FULL`) and overwrites what is deleted (`secure_delete`).
+    SQLite syncs each commit to disk (`synchronous=FULL`) and overwrites deleted rows (`secure_delete`).
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -87,7 +90,7 @@ class Store:
         """Connect, and bring the tables to their newest form.
 
         Raises:
-            ConfigError: The address is none, or nobody answers there.
+            ConfigError: The address is not one, or no database answers there.
         """
         try:
             store = cls(_connect(address))
@@ -111,10 +114,10 @@ class Store:
             command.upgrade(config, "head")
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
-    # people
+    # users
 
     def append(self, batches: Sequence[Sequence[Event]]) -> list[int]:
         """Store several batches in one commit; return how many events of each were new.
@@ -122,11 +125,11 @@ class Store:
         Either all of them are stored or none is.
         """
         received = now()
-        people = sorted({e.user_id for batch in batches for e in batch})  # one order: two writers never wait in a ring
+        users = sorted({e.user_id for batch in batches for e in batch})  # one order: two writers never deadlock
         new = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
-        with self._write() as connection:
-            self._touch(connection, people)
+        with self._writing.begin() as connection:
+            self._touch(connection, users)
             for batch in batches:
                 rows = [_event_row(e, received) for e in batch]
                 done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
@@ -134,51 +137,51 @@ class Store:
         return new
 
     def versions(self, user_ids: Sequence[str]) -> tuple[list[int | None], int]:
-        """Return the numbers that change with each person's data (None: nothing is stored), and with everyone's."""
+        """Return the version of each user's data (None: nothing is stored), and the version of the world."""
         wanted = _VERSIONS.format(", ".join(f":u{n}" for n in range(len(user_ids))) or "NULL")
         names = {f"u{n}": user_id for n, user_id in enumerate(user_ids)}
         if self.is_sqlite:
-            # ask the driver itself: every answer begins here, and SQLAlchemy's part would take ten times SQLite's
+            # by the driver itself: every answer begins here, and SQLAlchemy would take ten times as long as SQLite
             with closing(self._engine.raw_connection()) as connection:
                 rows = connection.cursor().execute(wanted, names).fetchall()
         else:
-            with self._read() as connection:
+            with self._reading.connect() as connection:
                 rows = connection.execute(text(wanted), names).all()
         held = {user: version for user, version, _ in rows if user is not None}
         return [held.get(user_id) for user_id in user_ids], rows[0][2]
 
     def events(self, user_id: str, limit: int | None = None) -> list[Event]:
-        """Return one person's events, oldest first; with a limit, the latest ones."""
+        """Return one user's events, oldest first; with a limit, the latest ones."""
         columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
         wanted = select(*columns, t.event.c.event_key).where(t.event.c.user_id == user_id)
         wanted = wanted.order_by(t.event.c.at.desc(), t.event.c.sequence.desc()).limit(limit)
-        with self._read() as connection:
+        with self._reading.connect() as connection:
             return [Event(*row) for row in reversed(connection.execute(wanted).all())]
 
     def edits(self, user_id: str) -> list[Edit]:
-        """Return what one person said of themselves, oldest first."""
+        """Return one user's edits, oldest first."""
         wanted = select(t.edit.c.name, t.edit.c.value, t.edit.c.action, t.edit.c.strength)
         wanted = wanted.where(t.edit.c.user_id == user_id).order_by(t.edit.c.edited_at, t.edit.c.name, t.edit.c.value)
-        with self._read() as connection:
+        with self._reading.connect() as connection:
             return [Edit(*row) for row in connection.execute(wanted)]
 
     def edit(
         self, user_id: str, edits: Sequence[Edit], forget: Sequence[Edit] = (), *, expected: int | None = None
     ) -> int:
-        """Keep some edits and drop others; return the person's new version.
+        """Store some edits and delete others; return the user's new version.
 
         Args:
-            user_id: Who.
-            edits: Take the place of earlier ones about the same thing.
-            forget: Only their name and value count.
+            user_id: The user.
+            edits: Replace earlier ones of the same name and value.
+            forget: To delete; only their name and value count.
             expected: The version the editor saw; None edits whatever is there.
 
         Raises:
-            ConflictError: The person's data changed since.
+            ConflictError: The user's data changed since.
         """
-        with self._write() as connection:
+        with self._writing.begin() as connection:
             if expected is not None:
-                held = select(t.person.c.version).where(t.person.c.user_id == user_id).with_for_update()
+                held = select(t.user_version.c.version).where(t.user_version.c.user_id == user_id).with_for_update()
                 if connection.scalar(held) != expected:
                     raise ConflictError(
                         "The profile was changed since you read it.",
@@ -195,11 +198,11 @@ class Store:
         return version
 
     def erase(self, user_id: str, subject: str, receipt_id: str) -> dict[str, int]:
-        """Remove all rows of one person, and remember the keyed hash of who must not come back; return rows by table."""
-        with self._write() as connection:
+        """Delete all rows of one user, and store the keyed hash of their id; return rows by table."""
+        with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
-                for table in (t.person, t.event, t.edit)
+                for table in (t.user_version, t.event, t.edit)
             }
             row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
             connection.execute(t.erasure.insert(), row)
@@ -208,107 +211,96 @@ class Store:
         return counts
 
     def user_ids(self) -> list[str]:
-        """Return everyone of whom there is anything, sorted."""
-        with self._read() as connection:
-            found = {u for table in (t.person, t.event, t.edit) for u in connection.scalars(select(table.c.user_id))}
+        """Return every user with stored data, sorted."""
+        with self._reading.connect() as connection:
+            found = {
+                u for table in (t.user_version, t.event, t.edit) for u in connection.scalars(select(table.c.user_id))
+            }
         return sorted(found)
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest event still held of somebody came in."""
+        """Return when the oldest stored event of a user came in."""
         wanted = select(func.min(t.event.c.received_at)).where(t.event.c.user_id == user_id)
-        with self._read() as connection:
+        with self._reading.connect() as connection:
             return connection.scalar(wanted)
 
     def sign_erasure(self, receipt_id: str, receipt: str, *, finished: bool) -> None:
-        """Keep the signed receipt; a finished erasure needs no further refit."""
+        """Store the signed receipt; a finished erasure needs no further refit."""
         values: dict[str, Any] = {"receipt": receipt}
         if finished:
             values["finished_at"] = now()
-        with self._write() as connection:
+        with self._writing.begin() as connection:
             connection.execute(update(t.erasure).where(t.erasure.c.receipt_id == receipt_id).values(values))
 
     def erasures(self) -> list[StoredErasure]:
         """Return every erasure, oldest first."""
-        c = t.erasure.c
-        wanted = select(c.receipt_id, c.subject, c.erased_at, c.finished_at, c.receipt).order_by(c.erased_at)
-        with self._read() as connection:
-            return [StoredErasure(*row) for row in connection.execute(wanted)]
+        return self._all(StoredErasure, t.erasure.c, t.erasure.c.erased_at)
 
     # the world
 
     def world_version(self) -> int:
         """Return the number that changes with items, erasures and keys."""
-        with self._read() as connection:
+        with self._reading.connect() as connection:
             return int(connection.execute(select(t.world.c.version)).scalar_one())
 
     def check_secret(self, check: str) -> bool:
         """Return whether all processes of this store use the same secret; the first one decides."""
-        with self._write() as connection:
+        with self._writing.begin() as connection:
             connection.execute(update(t.world).where(t.world.c.secret_check.is_(None)).values(secret_check=check))
             return connection.scalar(select(t.world.c.secret_check)) == check
 
     def put_item(self, item: StoredItem) -> None:
-        """Keep an item in place of an earlier one of the same id."""
-        with self._write() as connection:
+        """Store an item in place of an earlier one of the same id."""
+        with self._writing.begin() as connection:
             connection.execute(delete(t.item).where(t.item.c.item_id == item.item_id))
             connection.execute(t.item.insert(), {**asdict(item), "changed_at": now()})
             _renew(connection)
 
     def items(self) -> list[StoredItem]:
         """Return every item that came, changed or went, in the order of their ids."""
-        c = t.item.c
-        wanted = select(c.item_id, c.status, c.body, c.vectors).order_by(c.changed_at, c.item_id)
-        with self._read() as connection:
-            return [StoredItem(*row) for row in connection.execute(wanted)]
+        return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
 
     def put_key(self, key: StoredKey) -> None:
-        """Keep an API key."""
-        with self._write() as connection:
+        """Store an API key."""
+        with self._writing.begin() as connection:
             connection.execute(t.api_key.insert(), {**asdict(key), "created_at": now()})
             _renew(connection)
 
     def drop_key(self, key_id: str) -> bool:
-        """Forget an API key; return whether there was one."""
-        with self._write() as connection:
+        """Delete an API key; return whether there was one."""
+        with self._writing.begin() as connection:
             found = connection.execute(delete(t.api_key).where(t.api_key.c.key_id == key_id)).rowcount
             _renew(connection)
         return found > 0
 
     def api_keys(self) -> list[StoredKey]:
         """Return all API keys."""
-        c = t.api_key.c
-        with self._read() as connection:
-            found = connection.execute(select(c.key_id, c.name, c.digest, c.scopes, c.per_minute))
-            return [StoredKey(*row) for row in found]
+        return self._all(StoredKey, t.api_key.c)
+
+    def _all(self, record: type[Record], columns: Any, *order: Any) -> list[Record]:
+        """Return every row of a table as a record, whose fields are the names of the columns read."""
+        wanted = select(*(columns[f.name] for f in fields(record))).order_by(*order)  # type: ignore[arg-type]
+        with self._reading.connect() as connection:
+            return [record(*row) for row in connection.execute(wanted)]
 
     def _touch(self, connection: Connection, user_ids: Sequence[str]) -> list[int]:
-        """Give people new versions; holds their rows until the commit, so one person's changes come one after the other.
+        """Give users new versions; locks their rows until the commit, so one user's changes come one after the other.
 
-        Versions are random, not counted: somebody erased and come back must not meet a number that a cache has seen before.
+        Versions are random, not counted: a user who was erased and returns must not get a number that a cache has seen.
         """
         versions = [secrets.randbits(62) for _ in user_ids]
         rows = [{"user_id": user, "version": version} for user, version in zip(user_ids, versions, strict=True)]
-        add = self._dialect.insert(t.person)
+        add = self._dialect.insert(t.user_version)
         add = add.on_conflict_do_update(index_elements=["user_id"], set_={"version": add.excluded.version})
         if rows:
             connection.execute(add, rows)
         return versions
 
     def _scrub(self) -> None:
-        """Empty SQLite's write-ahead log, where deleted rows would linger until the next checkpoint."""
+        """Empty SQLite's write-ahead log, where deleted rows stay until the next checkpoint."""
         if self.is_sqlite:
-            with self._read() as connection:
+            with self._reading.connect() as connection:
                 connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with self._writing.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with self._reading.connect() as connection:
-            yield connection
 
 
 def now() -> int:
@@ -318,19 +310,12 @@ def now() -> int:
 
 _VERSIONS = """SELECT person.user_id, person.version, world.version
 FROM world LEFT JOIN person ON person.user_id IN ({})"""
-"""Of some people at once; one row without a person where nothing of theirs is stored."""
+"""Of several users at once; one row without a user where nothing is stored."""
 
 
 def _event_row(event: Event, received: int) -> Mapping[str, Any]:
-    return {
-        "user_id": event.user_id,
-        "event_key": event.key,
-        "item_id": event.item_id,
-        "kind": event.kind,
-        "value": event.value,
-        "at": event.at,
-        "received_at": received,
-    }
+    values = asdict(event)
+    return {**values, "event_key": values.pop("key"), "received_at": received}
 
 
 def _renew(connection: Connection) -> None:
@@ -340,7 +325,7 @@ def _renew(connection: Connection) -> None:
 def _connect(address: str) -> Engine:
     url = make_url(address)
     if url.get_backend_name() == "postgresql":
-        # a ping before use: a database that went and came back is found again by itself
+        # a ping before use: a connection to a restarted database is opened again
         return create_engine(
             url.set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=30, pool_pre_ping=True
         )
@@ -355,7 +340,9 @@ def _connect(address: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: a read is a read, a write locks at once
+    connection.isolation_level = (
+        None  # the driver begins no transaction by itself: a read takes no lock, a write locks at once
+    )
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 

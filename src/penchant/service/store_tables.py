@@ -26,7 +26,7 @@ event = Table(
     Index("event_once", "user_id", "event_key", unique=True),
     Index("event_of_user", "user_id", "at"),
 )
-"""What people did. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
+"""Events of users. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
 
 edit = Table(
     "edit",
@@ -38,15 +38,15 @@ edit = Table(
     Column("strength", Float(53), nullable=False),
     Column("edited_at", BigInteger, nullable=False),
 )
-"""What people said of themselves; `name` is "item" or a facet."""
+"""Edits of users; `name` is "item" or a facet."""
 
-person = Table(
+user_version = Table(
     "person",
     metadata,
     Column("user_id", String(MAX_ID), primary_key=True),
     Column("version", BigInteger, nullable=False),
 )
-"""A number that is new after every change of somebody's events or edits: what a cache compares."""
+"""A number that is new after every change of a user's events or edits: what a cache compares."""
 
 item = Table(
     "item",
@@ -68,7 +68,7 @@ erasure = Table(
     Column("finished_at", BigInteger),
     Column("receipt", Text, nullable=False),
 )
-"""Who must not come back from an old bundle: a keyed hash, never an id."""
+"""Users who must not be read from an old bundle: a keyed hash, never an id."""
 
 api_key = Table(
     "api_key",
@@ -80,7 +80,7 @@ api_key = Table(
     Column("per_minute", Integer),
     Column("created_at", BigInteger, nullable=False),
 )
-"""Who may ask; the secret itself is not kept."""
+"""API keys; the secret itself is not kept."""
 
 world = Table(
     "world",

@@ -1,6 +1,6 @@
 """Classifiers of labelled tasks beside the recommender.
 
-In: content that comes with a request. Out: what `penchant predict` says of it; the content is looked at and forgotten.
+In: content that comes with a request. Out: the prediction that `penchant predict` gives; the content is not kept.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class ClassifierTasks:
         return sorted(self._trained)
 
     def predict(self, task: str, given: PredictIn, uploads: UploadStore) -> PredictionOut:
-        """Return what one classifier says of one piece of content; requests to one classifier take turns.
+        """Return one classifier's prediction for one piece of content; requests to one classifier run one after the other.
 
         Raises:
             NotFoundError: There is no such task.
-            DataError: There is nothing that classifier could judge by.
-            MediaError: A file cannot be had.
+            DataError: No input of that classifier was given.
+            MediaError: A file cannot be read.
         """
-        trained, turn = self._named(task)
+        trained, lock = self._named(task)
         with tempfile.TemporaryDirectory() as scratch:
             kept = replace(uploads, folder=Path(scratch))
             files = {
@@ -51,7 +51,7 @@ class ClassifierTasks:
                 for modality in MEDIA
                 if (media := getattr(given, modality)) is not None
             }
-            with turn:  # encoders are loaded when first used
+            with lock:  # encoders are loaded when first used
                 found = trained.predict(text=given.text, evidence=given.evidence, **files)
             hidden = f"{Path(scratch).resolve()}/"
         notes = tuple(note.replace(hidden, "") for note in found.notes)
@@ -65,7 +65,7 @@ class ClassifierTasks:
 
 
 def _ending(media: MediaIn) -> str:
-    """Return the ending of a file, by which shapes and readings are told apart; other kinds are known by their content."""
+    """Return the ending of a file, which gives the kind of meshes and signals; other kinds are known by their content."""
     if not isinstance(media, FileIn):
         return ""
     named = PurePosixPath(media.file or urlsplit(media.url or "").path).suffix.lower()

@@ -1,7 +1,7 @@
 """Metrics, logs, and the middleware around every request.
 
-In: requests passing by. Out: Prometheus metrics, one JSON line for each request, limits kept, security headers. Neither metrics nor
-logs hold an id of a person or item: the route's pattern stands for its path, so there is nothing to erase.
+In: requests. Out: Prometheus metrics, one JSON log line for each request, limits of body size and time, security headers. Neither metrics
+nor logs hold an id of a user or item: the route's pattern stands for its path, so there is nothing to erase.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penchant.service.tracing import Tracing
+from penchant.service.user_cache import UserStateCache
 
 logger = logging.getLogger("penchant.service")
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -39,7 +40,7 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
-    """Counters of one process; with several workers they add up in a folder all of them write to."""
+    """Metrics of one process; several workers write to one folder, and their metrics are summed."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,33 +52,35 @@ class Metrics:
             registry=self.registry,
         )
         self.events = Counter("penchant_events_total", "Events stored", registry=self.registry)
-        self.duplicates = Counter("penchant_duplicate_events_total", "Events known already", registry=self.registry)
-        self.erasures = Counter("penchant_erasures_total", "People forgotten", registry=self.registry)
-        self.hot = Gauge(
-            "penchant_hot_people", "People in the cache", registry=self.registry, multiprocess_mode="livesum"
+        self.duplicates = Counter("penchant_duplicate_events_total", "Events stored before", registry=self.registry)
+        self.erasures = Counter("penchant_erasures_total", "Users erased", registry=self.registry)
+        self.cached_users = Gauge(
+            "penchant_cached_users", "Users in the cache", registry=self.registry, multiprocess_mode="livesum"
         )
         self.user_cache_bytes = Gauge(
-            "penchant_hot_bytes", "Memory of the cache", registry=self.registry, multiprocess_mode="livesum"
+            "penchant_user_cache_bytes", "Memory of the user cache", registry=self.registry, multiprocess_mode="livesum"
         )
 
-    def text(self) -> bytes:
-        """Return all metrics in Prometheus' format."""
+    def text(self, user_cache: UserStateCache) -> bytes:
+        """Return all metrics in Prometheus' format, the cache's size of now included."""
+        self.cached_users.set(len(user_cache))
+        self.user_cache_bytes.set(user_cache.num_bytes)
         if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        multiprocess.MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        total = CollectorRegistry()
+        multiprocess.MultiProcessCollector(total)  # type: ignore[no-untyped-call]
+        return generate_latest(total)
 
 
 class RequestMiddleware:
     """ASGI middleware around the whole application.
 
     Args:
-        app: What answers.
-        metrics: Where times go.
+        app: The wrapped application.
+        metrics: Receives latencies.
         max_body_bytes: A larger body is refused while it comes in.
-        max_seconds: A body that takes longer is given up.
-        tracing: Where spans go; None makes none.
+        max_seconds: A body that takes longer is refused.
+        tracing: Exports spans; None makes none.
     """
 
     def __init__(
@@ -90,14 +93,14 @@ class RequestMiddleware:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
         headers = dict(scope["headers"])
-        asked = headers.get(b"x-request-id", b"").decode("latin-1")
-        scope["request_id"] = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        given_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        scope["request_id"] = given_id if REQUEST_ID.fullmatch(given_id) else secrets.token_hex(8)
         span = None if self._tracing is None else self._tracing.begin(headers)
 
         async def guarded_send(message: Message) -> None:
@@ -108,13 +111,13 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, _Body(receive, self._max_bytes, self._max_seconds), guarded_send)
+            await self._app(scope, _LimitedBody(receive, self._max_bytes, self._max_seconds), guarded_send)
         finally:
-            facts = self._note(scope, status, time.perf_counter() - began)
+            facts = self._record(scope, status, time.perf_counter() - began)
             if self._tracing is not None and span is not None:
                 self._tracing.end(span, **facts)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
+    def _record(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         route = scope.get("route")
         pattern = getattr(route, "path_format", None) or getattr(route, "path", "unknown")
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
@@ -128,17 +131,17 @@ class RequestMiddleware:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _Body:
-    """A request's body, counted and timed as it comes in."""
+class _LimitedBody:
+    """A request's body with limits of size and time."""
 
     def __init__(self, receive: Receive, max_bytes: int, max_seconds: float) -> None:
         self._receive = receive
         self._left = max_bytes
         self._until = time.monotonic() + max_seconds
-        self._is_whole = False
+        self._is_complete = False
 
     async def __call__(self) -> Message:
-        if self._is_whole:  # what comes now is the end of the connection, however long that takes
+        if self._is_complete:  # the next message is the end of the connection, which has no time limit
             return await self._receive()
         try:
             async with asyncio.timeout(max(self._until - time.monotonic(), 0)):
@@ -148,7 +151,7 @@ class _Body:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise HTTPException(413, "The body is too large")
-        self._is_whole = not message.get("more_body", False)
+        self._is_complete = not message.get("more_body", False)
         return message
 
 

@@ -1,7 +1,7 @@
 """OpenTelemetry spans.
 
-In: requests passing by, and the address of a collector. Out: a span for each request with its id, route, method and status; never its path,
-query, headers or body, which hold ids of people.
+In: requests, and the address of a collector. Out: a span for each request with its id, route, method and status; never its path,
+query, headers or body, which hold user ids.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 PARENT = (b"traceparent", b"tracestate")
-"""Headers that say which trace a request belongs to."""
+"""Headers with the trace a request belongs to."""
 
 
 class Tracing:
-    """Makes spans and hands them on; a collector that is slow or away costs spans, never an answer.
+    """Makes and exports spans; a slow or absent collector costs spans, never an answer.
 
     Args:
-        processor: Takes finished spans.
+        processor: Receives finished spans.
 
     Raises:
         MissingExtraError: OpenTelemetry is not installed.
@@ -46,13 +46,15 @@ class Tracing:
         """Send spans to a collector, a batch every few seconds from a thread of its own.
 
         Raises:
-            ConfigError: The address is none.
+            ConfigError: The address is not an HTTP address.
             MissingExtraError: OpenTelemetry is not installed.
         """
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
-                f"{address!r} is no address of a collector.", where="traces", fix="give one like http://localhost:4318"
+                f"{address!r} is not the address of a collector.",
+                where="traces",
+                fix="give one like http://localhost:4318",
             )
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -62,14 +64,14 @@ class Tracing:
         return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{address.rstrip('/')}/v1/traces")))
 
     def begin(self, headers: dict[bytes, bytes]) -> Span:
-        """Return a span that began now, in the trace of whoever asked."""
+        """Return a span that begins now, in the caller's trace."""
         from opentelemetry.trace import SpanKind
 
         carrier = {name.decode(): headers[name].decode("latin-1") for name in PARENT if name in headers}
         return self._tracer.start_span("request", self._propagator.extract(carrier), kind=SpanKind.SERVER)
 
     def end(self, span: Span, *, request_id: str, route: str, method: str, status: int) -> None:
-        """Say what the request was, and hand its span on."""
+        """Describe the request in its span, and export the span."""
         from opentelemetry.trace import StatusCode
 
         span.update_name(f"{method} {route}")
@@ -86,5 +88,5 @@ class Tracing:
         span.end()
 
     def close(self) -> None:
-        """Send what is left, and stop."""
+        """Send the remaining spans, and stop."""
         self._provider.shutdown()

@@ -1,4 +1,4 @@
-"""Images and sounds uploaded with a request.
+"""Media uploaded with a request.
 
 In: `MediaIn`: bytes in base64, a file below an allowed folder, or an address on an allowed host. Out: a file named by its content.
 """
@@ -20,12 +20,12 @@ from penchant.service.schemas import MediaIn
 
 @dataclass(frozen=True)
 class UploadStore:
-    """Where media of requests are kept.
+    """The folder of media that came with requests.
 
     Attributes:
-        folder: Receives files.
+        folder: Of the stored files.
         source: `Media.file` names files below it; None allows none.
-        fetcher: For addresses.
+        fetcher: Fetches addresses.
         max_bytes: Of one file.
     """
 
@@ -40,10 +40,10 @@ class UploadStore:
         Args:
             media: From a request.
             where: Its place in the body, for messages.
-            ending: Of its name, where readers go by it.
+            ending: Of its name, where the kind of a file is known by it.
 
         Raises:
-            MediaError: Not exactly one of the three was given, or it cannot be had.
+            MediaError: Not exactly one of the three was given, or it cannot be read.
         """
         raw = self._read(media, where)
         name = f"{hashlib.blake2b(raw, digest_size=16).hexdigest()}{ending}"
@@ -56,7 +56,7 @@ class UploadStore:
         return name
 
     def drop(self, name: str) -> None:
-        """Forget a file."""
+        """Delete a file."""
         (self.folder / name).unlink(missing_ok=True)
 
     def _read(self, media: MediaIn, where: str) -> bytes:
@@ -90,5 +90,5 @@ def _decoded(data: str, where: str) -> bytes:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         raise MediaError(
-            "The data is no base64.", where=where, fix="encode the file's bytes in standard base64"
+            "The data is not base64.", where=where, fix="encode the file's bytes in standard base64"
         ) from None

@@ -1,7 +1,7 @@
 """The user state cache: bounded, in front of the store.
 
-In: a person's id, and the versions the store gives for it. Out: their history, edits and scores, computed anew whenever a
-version changed, by whichever process.
+In: a user id, and the versions the store gives for it. Out: history, edits and scores, computed again whenever any process changed
+a version.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ class StateVersion:
     """Version of a cached state; equal only if nothing changed.
 
     Attributes:
-        person: The store's version of the person's events and edits; None where it holds nothing.
+        user: The store's version of the user's events and edits; None where it holds nothing.
         generation: Raised by this process with every new model and every erasure.
     """
 
-    person: int | None
+    user: int | None
     generation: int
 
 
 @dataclass(frozen=True)
 class UserState:
-    """State of one user as of one moment.
+    """State of one user as of one snapshot.
 
     Attributes:
-        marks: Which moment.
-        history: All their events.
-        edits: What they said of themselves.
+        version: Of the state.
+        history: All events of the user.
+        edits: The user's own.
         scores: Of every item, before edits and options.
     """
 
-    marks: StateVersion
+    version: StateVersion
     history: Histories
     edits: tuple[Edit, ...]
     scores: Float32[np.ndarray, " items"]
@@ -55,43 +55,43 @@ class UserStateCache:
     """The most recently requested users.
 
     Args:
-        max_bytes: Memory they may take; the one not asked for longest goes first.
+        max_bytes: Memory they may take; the least recently requested one is removed first.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._people: OrderedDict[str, UserState] = OrderedDict()
+        self._states: OrderedDict[str, UserState] = OrderedDict()
         self.num_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._people)
+        return len(self._states)
 
-    def get(self, user_id: str, marks: StateVersion) -> UserState | None:
-        """Return a person if what is held is as of these marks."""
+    def get(self, user_id: str, version: StateVersion) -> UserState | None:
+        """Return a user's state if it is of this version."""
         with self._lock:
-            person = self._people.get(user_id)
-            if person is None or person.marks != marks:
+            state = self._states.get(user_id)
+            if state is None or state.version != version:
                 return None
-            self._people.move_to_end(user_id)
-            return person
+            self._states.move_to_end(user_id)
+            return state
 
-    def put(self, user_id: str, person: UserState) -> None:
-        """Hold a person, and let others go until there is room."""
+    def put(self, user_id: str, state: UserState) -> None:
+        """Store a state, and remove others until there is room."""
         with self._lock:
             self._remove(user_id)
-            self._people[user_id] = person
-            self.num_bytes += person.num_bytes
-            while self.num_bytes > self._max_bytes and self._people:
-                self._remove(next(iter(self._people)))
+            self._states[user_id] = state
+            self.num_bytes += state.num_bytes
+            while self.num_bytes > self._max_bytes and self._states:
+                self._remove(next(iter(self._states)))
 
     def clear(self) -> None:
-        """Hold nobody."""
+        """Remove all states."""
         with self._lock:
-            self._people.clear()
+            self._states.clear()
             self.num_bytes = 0
 
     def _remove(self, user_id: str) -> None:
-        person = self._people.pop(user_id, None)
-        if person is not None:
-            self.num_bytes -= person.num_bytes
+        state = self._states.pop(user_id, None)
+        if state is not None:
+            self.num_bytes -= state.num_bytes

@@ -22,7 +22,7 @@ class ItemCard:
 
     Attributes:
         item_id: Its id.
-        title: What to call it.
+        title: Its title.
         has_picture: Whether `/studio/picture` has something to show.
         has_sound: Whether `/studio/sound` has something to play.
         facts: A category, a number.
@@ -36,7 +36,7 @@ class ItemCard:
 
 
 def cards(recommender: Recommender, rows: Iterable[int]) -> list[ItemCard]:
-    """Return the cards of some rows; an item that came later may have media that only asking for it tells."""
+    """Return the cards of rows; an item added later is assumed to have media, as only a request for them shows."""
     return [card(recommender, int(row)) for row in rows]
 
 
@@ -56,12 +56,12 @@ def card(recommender: Recommender, row: int) -> ItemCard:
 
 def _facts(recommender: Recommender, row: int) -> tuple[str, ...]:
     catalog = recommender.catalog
-    said = [say(catalog.table[column][row], 60) for column in catalog.attribute_columns[:MAX_FACTS]]
-    return tuple(text for text in said if text)
+    values = [display_value(catalog.table[column][row], 60) for column in catalog.attribute_columns[:MAX_FACTS]]
+    return tuple(text for text in values if text)
 
 
-def say(value: object, max_characters: int) -> str:
-    """Return a value of the catalog as a person reads it, "" for none."""
+def display_value(value: object, max_characters: int) -> str:
+    """Return a value of the catalog as text for a page, "" for none."""
     if value is None:
         return ""
     if isinstance(value, pl.Series):

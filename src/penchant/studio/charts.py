@@ -13,17 +13,17 @@ from penchant.studio.language import PageTranslator
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 MAX_STEPS = 9
-"""Past events with a bar of their own in a waterfall; the rest is summed."""
+"""Past events with a bar of their own in a waterfall; the others are summed."""
 MAX_LABEL = 34
 SILENT = {"aria": False}
-"""For marks that carry nothing a reader could be told: Vega would announce them as a picture without a name."""
+"""For marks without information: Vega would announce them to screen readers as unnamed images."""
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 
-def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], translate: PageTranslator) -> Spec:
-    """Return the catalog as points, warm where the person's scores are high, their events and their list marked."""
+def interest_map(rows: Rows, map_names: Sequence[tuple[float, float, str]], translate: PageTranslator) -> Spec:
+    """Return the catalog as points, warm where the user's scores are high, with their events and their list marked."""
     place: Spec = {
         "x": {"field": "x", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
         "y": {"field": "y", "type": "quantitative", "axis": None, "scale": {"domain": [-1.14, 1.14]}},
@@ -53,7 +53,7 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
             {},
         ),
     }
-    there = {row["role"] for row in rows}  # a layer without a mark would be announced as a picture without a name
+    present = {row["role"] for row in rows}  # a screen reader would announce a layer without marks as an unnamed image
     points: list[Spec] = [
         {
             "transform": [{"filter": f"datum.role == '{role}'"}],
@@ -61,9 +61,9 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
             "encoding": {**place, **more, "tooltip": tip},
         }
         for role, (mark, more) in marks.items()
-        if role in there
+        if role in present
     ]
-    words = [{"x": x, "y": y, "name": name} for x, y, name in atlas_names]
+    words = [{"x": x, "y": y, "name": name} for x, y, name in map_names]
     names: list[Spec] = [
         {
             "data": {"values": words},
@@ -76,10 +76,10 @@ def interest_map(rows: Rows, atlas_names: Sequence[tuple[float, float, str]], tr
 
 
 def steps_of(explanation: Mapping[str, Any], translate: PageTranslator) -> Rows:
-    """Return the summands of one score, in the order of a waterfall: what anyone gets, events by size, the rest, the sum."""
+    """Return the summands of one score, in the order of a waterfall: the prior, events by size, the rest, the sum."""
     events = sorted(explanation["by_event"], key=lambda e: -abs(e["contribution"]))
     large, small = events[:MAX_STEPS], events[MAX_STEPS:]
-    parts = [(translate("What anyone would get"), explanation["prior"], "")]
+    parts = [(translate("Prior, equal for every user"), explanation["prior"], "")]
     parts += [(e["title"], e["contribution"], e["item_id"]) for e in large]
     if small:
         parts.append((translate("{count} other events", count=len(small)), sum(e["contribution"] for e in small), ""))
@@ -92,13 +92,7 @@ def steps_of(explanation: Mapping[str, Any], translate: PageTranslator) -> Rows:
 
 def waterfall(steps: Rows, translate: PageTranslator) -> Spec:
     """Return the bars from summand to sum."""
-    y = {
-        "field": "label",
-        "type": "nominal",
-        "sort": {"field": "order"},
-        "title": None,
-        "axis": {"labelLimit": 230, "ticks": False, "domain": False},
-    }
+    y = _names("label", 230, sort={"field": "order"})
     sign = {"domain": ["for", "against", "total"], "range": ["@good", "@bad", "@accent"]}
     return _spec(
         steps,
@@ -132,22 +126,10 @@ def waterfall(steps: Rows, translate: PageTranslator) -> Spec:
 
 def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
     """Return a dot and its interval for each row of name, mean, low, high, role; `zero` draws the line of no difference."""
-    y = {
-        "field": "name",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelLimit": 190, "ticks": False, "domain": False},
-    }
-    colour = {
-        "field": "role",
-        "type": "nominal",
-        "legend": None,
-        "scale": {
-            "domain": ["ours", "baseline", "member", "pays", "does not pay", "not distinguishable"],
-            "range": ["@accent", "@base", "@member", "@good", "@bad", "@base"],
-        },
-    }
+    y = _names("name", 190)
+    roles = ["ours", "baseline", "member", "pays", "does not pay", "not distinguishable"]
+    colours = ["@accent", "@base", "@member", "@good", "@bad", "@base"]
+    colour = {"field": "role", "type": "nominal", "legend": None, "scale": {"domain": roles, "range": colours}}
     x = {"type": "quantitative", "title": title, "scale": {"zero": zero}}
     tip = [{"field": f, "format": ".4f", "type": "quantitative"} for f in ("mean", "low", "high")]
     border: Spec = {"mark": {"type": "rule", "color": "@base", **SILENT}, "encoding": {"x": {"datum": 0}}}
@@ -171,22 +153,10 @@ def ranges(rows: Rows, title: str, *, zero: bool) -> Spec:
 
 
 def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> Spec:
-    """Return ours and the baseline on the same people, for each slice."""
-    y = {
-        "field": "group",
-        "type": "nominal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelLimit": 230, "ticks": False, "domain": False, "labelPadding": 12},
-    }
-    colour = {
-        "field": "who",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("ours"), baseline], "range": ["@accent", "@base"]},
-        "legend": {"orient": "top"},
-    }
-    tip = [{"field": "who", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
+    """Return ours and the baseline on the same users, for each slice."""
+    y = _names("group", 230, labelPadding=12)
+    colour = _legend("entry", [translate("ours"), baseline], ["@accent", "@base"])
+    tip = [{"field": "entry", "title": translate("recommender")}, {"field": "value", "title": metric, "format": ".4f"}]
     return _spec(
         rows,
         {"step": 25},
@@ -203,27 +173,15 @@ def pairs(rows: Rows, translate: PageTranslator, baseline: str, metric: str) -> 
 
 
 def shift(rows: Rows, translate: PageTranslator) -> Spec:
-    """Return the share of each kind of item, in what the model learned from and in what came since."""
-    colour = {
-        "field": "when",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("learned from"), translate("since")], "range": ["@base", "@accent"]},
-        "legend": {"orient": "top"},
-    }
+    """Return the share of each kind of item, in the training events and in the events since."""
+    colour = _legend("when", [translate("learned from"), translate("since")], ["@base", "@accent"])
     return _spec(
         rows,
         {"step": 11},
         {
             "mark": {"type": "bar", "cornerRadius": 1},
             "encoding": {
-                "y": {
-                    "field": "topic",
-                    "type": "nominal",
-                    "sort": None,
-                    "title": None,
-                    "axis": {"labelLimit": 200, "ticks": False, "domain": False},
-                },
+                "y": _names("topic", 200),
                 "yOffset": {"field": "when", "sort": None},
                 "x": {"field": "share", "type": "quantitative", "title": translate("share"), "axis": {"format": "%"}},
                 "color": colour,
@@ -234,14 +192,8 @@ def shift(rows: Rows, translate: PageTranslator) -> Spec:
 
 
 def live(translate: PageTranslator) -> Spec:
-    """Return two lines over the last minutes; the page adds a point whenever it has asked again."""
-    colour = {
-        "field": "what",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": [translate("requests"), translate("events")], "range": ["@base", "@accent"]},
-        "legend": {"orient": "top"},
-    }
+    """Return two lines over the last minutes; the page adds a point with each update."""
+    colour = _legend("what", [translate("requests"), translate("events")], ["@base", "@accent"])
     x = {
         "field": "at",
         "type": "temporal",
@@ -266,6 +218,18 @@ def live(translate: PageTranslator) -> Spec:
     ]
     spec = _spec([], 190, {"layer": layers})
     return {**spec, "data": {"name": "series", "values": []}}
+
+
+def _names(field: str, label_limit: int, *, sort: Spec | None = None, **axis: Any) -> Spec:
+    """Return the encoding of row names: a nominal axis without lines."""
+    lines = {"labelLimit": label_limit, "ticks": False, "domain": False, **axis}
+    return {"field": field, "type": "nominal", "sort": sort, "title": None, "axis": lines}
+
+
+def _legend(field: str, names: list[str], colours: list[str]) -> Spec:
+    """Return the encoding of colours by name, with a legend above the chart."""
+    scale = {"domain": names, "range": colours}
+    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": {"orient": "top"}}
 
 
 def _spec(rows: Rows, height: Any, rest: Spec) -> Spec:

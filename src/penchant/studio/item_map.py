@@ -17,17 +17,17 @@ from penchant.recommender.recommender import Recommender
 
 MAX_POINTS = 600
 GAP = 0.16
-"""Water between two islands, where the catalog as one island has the radius 1."""
+"""Distance between two islands, where the catalog as one island has the radius 1."""
 ROUNDS = 400
 
 
 @dataclass(frozen=True)
 class ItemMap:
-    """Where everything lies.
+    """Coordinates of the items.
 
     Attributes:
         points: (items, 2), within [-1, 1]; NaN where an item has no content.
-        shown: Rows that stand for the catalog, evenly taken.
+        shown: An even sample of rows.
         names: (x, y, word) of each island, above it.
     """
 
@@ -37,18 +37,18 @@ class ItemMap:
 
 
 class ItemMapCache:
-    """Draws the map of each model once."""
+    """Computes the map of each model once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._drawn: tuple[Recommender | None, ItemMap | None] = (None, None)
+        self._cached: tuple[Recommender | None, ItemMap | None] = (None, None)
 
     def of(self, recommender: Recommender) -> ItemMap | None:
         """Return the map; None where the bundle kept no vectors."""
         with self._lock:
-            if self._drawn[0] is not recommender:
-                self._drawn = (recommender, draw(recommender))
-            return self._drawn[1]
+            if self._cached[0] is not recommender:
+                self._cached = (recommender, draw(recommender))
+            return self._cached[1]
 
 
 def draw(recommender: Recommender) -> ItemMap | None:
@@ -80,7 +80,7 @@ def _directions(centred: np.ndarray) -> Float64[np.ndarray, "dim 2"]:
 
 
 def _disc(flat: np.ndarray) -> Float64[np.ndarray, "rows 2"]:
-    """Lay rows out on a disc: the direction from their mean says where, the distance only in which order from the middle."""
+    """Lay rows out on a disc: the direction from their mean gives the angle, the rank of the distance gives the radius."""
     angle = np.arctan2(flat[:, 1], flat[:, 0])
     order = np.argsort(np.argsort(np.hypot(flat[:, 0], flat[:, 1]), kind="stable"), kind="stable")
     radius = np.sqrt((order + 0.5) / len(order))
@@ -88,12 +88,12 @@ def _disc(flat: np.ndarray) -> Float64[np.ndarray, "rows 2"]:
 
 
 def _apart(centres: Float64[np.ndarray, "islands 2"], radii: Float64[np.ndarray, " islands"]) -> np.ndarray:
-    """Push islands that overlap away from each other, and all of them gently together."""
+    """Move overlapping islands apart, and all islands slowly together."""
     place = centres - centres.mean(0)
     place = place / max(float(np.abs(place).max()), 1e-9)
     place = place + 1e-3 * np.stack(
         [np.cos(np.arange(len(place))), np.sin(np.arange(len(place)))], 1
-    )  # none on another
+    )  # no two at the same place
     for _ in range(ROUNDS):
         away = place[:, None] - place[None]
         distance = np.maximum(np.linalg.norm(away, axis=2), 1e-9)

@@ -1,7 +1,7 @@
 """The item page.
 
-In: an item's row. Out: its own words and facts, how alike its neighbours are in each modality, and who likes it: counts by kind of person,
-and nobody's id.
+In: an item's row. Out: its texts and facts, the similarity of its neighbours in each modality, and the number of users who like it by topic,
+without ids.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from jaxtyping import Float32, Int64
 from penchant.core.schema import Histories
 from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service, ServingSnapshot
-from penchant.studio.cards import say
-from penchant.studio.users import is_known
+from penchant.studio.cards import display_value
 
 FEWEST = 3
-"""A group smaller than this is not shown to a key that may not see people: a count of one is a person."""
+"""A smaller group is not shown to a key without the scope personal: a count of one identifies a user."""
 MAX_GROUPS, MAX_NAMED = 8, 12
 
 
@@ -61,40 +60,40 @@ def _unit(values: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows 
 def facts_of(recommender: Recommender, row: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Return an item's texts and its attributes, each as (column, value)."""
     catalog = recommender.catalog
-    texts = [(c, say(catalog.table[c][row], 1200)) for c in catalog.text_columns if c != catalog.title_column]
-    attributes = [(c, say(catalog.table[c][row], 200)) for c in catalog.attribute_columns]
+    texts = [(c, display_value(catalog.table[c][row], 1200)) for c in catalog.text_columns if c != catalog.title_column]
+    attributes = [(c, display_value(catalog.table[c][row], 200)) for c in catalog.attribute_columns]
     label = int(recommender.topics.labels[row])
     topic = [("topic", recommender.topics.names[label])] if label >= 0 else []
     return [pair for pair in texts if pair[1]], [pair for pair in attributes if pair[1]] + topic
 
 
-def likers(service: Service, moment: ServingSnapshot, row: int, *, named: bool) -> dict[str, Any]:
-    """Return how many people of the bundle like an item, by the topic they like best.
+def likers(service: Service, snapshot: ServingSnapshot, row: int, *, named: bool) -> dict[str, Any]:
+    """Return how many users of the bundle like an item, by the topic they like best.
 
     Args:
-        service: Knows who was erased.
-        moment: What answers.
+        service: Holds the erasures.
+        snapshot: Its bundle is read.
         row: The item.
         named: Whether ids may be shown, and groups of one or two.
     """
-    histories, topics = moment.recommender.histories, moment.recommender.topics
+    histories, topics = snapshot.recommender.histories, snapshot.recommender.topics
     events = np.flatnonzero((histories.item_index == row) & (histories.weight > 0))
-    people = np.unique(np.searchsorted(histories.offsets, events, side="right") - 1)
-    if moment.subjects:
-        people = np.array([p for p in people if is_known(service, moment, histories.user_ids[p])], np.int64)
-    if not named and len(people) < FEWEST:
+    users = np.unique(np.searchsorted(histories.offsets, events, side="right") - 1)
+    if snapshot.subjects:
+        users = np.array([u for u in users if not service.is_erased(histories.user_ids[u], snapshot)], np.int64)
+    if not named and len(users) < FEWEST:
         return {"count": None, "groups": [], "ids": []}
-    groups = _groups(histories.take(people), topics.labels, len(topics.names)) if len(people) else np.zeros(0, int)
+    groups = _groups(histories.take(users), topics.labels, len(topics.names)) if len(users) else np.zeros(0, int)
     shown = [(topics.names[t], int(groups[t])) for t in np.argsort(-groups, kind="stable")[:MAX_GROUPS] if groups[t]]
     return {
-        "count": len(people),
+        "count": len(users),
         "groups": [(name, count) for name, count in shown if named or count >= FEWEST],
-        "ids": [histories.user_ids[p] for p in people[:MAX_NAMED]] if named else [],
+        "ids": [histories.user_ids[u] for u in users[:MAX_NAMED]] if named else [],
     }
 
 
 def _groups(histories: Histories, labels: np.ndarray, num_topics: int) -> np.ndarray:
-    """Count people by the topic most of their events have."""
+    """Count users by the topic most of their events have."""
     if not num_topics:
         return np.zeros(0, int)
     topic = labels[histories.item_index]

@@ -1,6 +1,6 @@
 """Translated names of modalities, columns, event kinds and slider positions.
 
-In: names that the bundle and the events give. Out: their labels in the reader's language; a name of the reader's own stays as it is.
+In: names that the bundle and the events give. Out: their labels in the reader's language; an unknown name stays as it is.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ LEVELS = {
     "more": message("more"),
     "pin": message("always"),
 }
-"""Places of a slider, from -2 to 2."""
+"""Positions of a slider, from -2 to 2."""
 
 
 class PageTranslator(Translator):
     """Translates the studio's pages."""
 
     def channel(self, name: str) -> str:
-        """Return what to call a modality or a column."""
+        """Return the label of a modality or a column."""
         return self(NAMES.get(name, "")) or name
 
     def kind(self, kind: str) -> str:
-        """Return what to call a kind of event."""
+        """Return the label of a kind of event."""
         return self(KINDS.get(kind, "")) or kind
 
     def action(self, action: str) -> str:
-        """Return what to call an edit of an interest."""
+        """Return the label of an edit of an interest."""
         return self(LEVELS[action])
 
     @property
     def levels(self) -> list[str]:
         return [self(name) for name in LEVELS.values()]
 
-    def level(self, place: int) -> str:
-        """Return what to call a place of a slider, -2 to 2."""
-        return self.levels[place + 2]
+    def level(self, position: int) -> str:
+        """Return the label of a slider position, -2 to 2."""
+        return self.levels[position + 2]

@@ -1,7 +1,7 @@
-"""Images and sounds of the catalog for the pages.
+"""Images and audio of the catalog for the pages.
 
-In: an item and a modality. Out: a file below the catalog's media folder (or below the uploads, for an item that came later); pictures
-shrunk and written anew, so that nothing of the original file but its pixels reaches a browser.
+In: an item and a modality. Out: a file below the catalog's media folder (or below the uploads, for an item added later); images
+resized and encoded again, so that only the pixels of the original file reach a browser.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SOUND_TYPES = {
     ".flac": "audio/flac",
     ".m4a": "audio/mp4",
 }
-"""What browsers play; nothing else is sent, whatever its name says."""
+"""Types that browsers play; no other file is sent, whatever its name."""
 CACHED_BYTES = 32_000_000
 
 
 class MediaGallery:
-    """The media of one service; remembers shrunk pictures."""
+    """The media of one service, with a cache of resized images."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,22 +76,22 @@ class MediaGallery:
         return path, kind
 
     def _path(self, service: Service, item_id: str, modality: str) -> Path:
-        moment = service.now
-        row = moment.recommender.lookup.row(item_id)
-        if not moment.available[row]:
+        snapshot = service.snapshot
+        row = snapshot.recommender.lookup.row(item_id)
+        if not snapshot.available[row]:
             raise _absent(item_id, modality)
-        if item_id in moment.recommender.added:
+        if item_id in snapshot.recommender.added:
             name = self._uploaded(service).get(item_id, {}).get(modality)
             root: Path | None = service.uploads.folder
         else:
-            name, root = media_name(moment.recommender, row, modality), moment.recommender.catalog.media_root
+            name, root = media_name(snapshot.recommender, row, modality), snapshot.recommender.catalog.media_root
         if name is None or root is None:
             raise _absent(item_id, modality)
         return resolve(root, name)
 
     def _uploaded(self, service: Service) -> dict[str, dict[str, str]]:
-        """Return what files came with items, read again when the world changed."""
-        world = service.now.world
+        """Return the files that came with items, read again when the store's version changed."""
+        world = service.snapshot.world
         if self._uploads[0] != world:
             found = {i.item_id: json.loads(i.body).get("media", {}) for i in service.store.items()}
             self._uploads = (world, found)
@@ -106,7 +106,7 @@ class MediaGallery:
 
 
 def media_name(recommender: Recommender, row: int, modality: str) -> str | None:
-    """Return what the catalog says of an item's file, None where it has none."""
+    """Return the name of an item's file in the catalog, None where it has none."""
     catalog = recommender.catalog
     column = catalog.media_columns.get(modality)
     if column is None or catalog.media_root is None:
@@ -116,7 +116,7 @@ def media_name(recommender: Recommender, row: int, modality: str) -> str | None:
 
 
 def _kind_of(path: Path) -> str | None:
-    """Return the type of a file without an ending, as uploads are, by how it begins."""
+    """Return the type of a file without an ending, as uploads are, by its first bytes."""
     with path.open("rb") as file:
         head = file.read(12)
     known = {

@@ -1,6 +1,6 @@
 """The model page: leaderboard, modality values, slices.
 
-In: `report/report.json` of the bundle. Out: rows of the league, of what each modality is worth, and of the slices; and the report itself.
+In: `report/report.json` of the bundle. Out: rows of the leaderboard, of the gain of each modality, and of the slices; and the report itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from penchant.studio.language import PageTranslator
 
 MAX_SLICES = 24
 FEWEST = 20
-"""A slice of fewer people has no point of its own in the chart: its mean is a matter of luck."""
+"""A slice of fewer users has no point in the chart: its mean is mostly noise."""
 
 
 def read_report(recommender: Recommender) -> dict[str, Any] | None:
@@ -55,7 +55,7 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     """Return the rows and charts of a report; a part that was not measured is None."""
     return {
         "sizes": report.get("sizes") or {},
-        "leaderboard": _league(report.get("leaderboard")),
+        "leaderboard": _leaderboard(report.get("leaderboard")),
         "payoffs": _payoffs(report.get("ablation"), translate),
         "slices": _slices(report, messages, translate),
         "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
@@ -63,7 +63,7 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     }
 
 
-def _league(leaderboard: dict[str, Any] | None) -> dict[str, Any] | None:
+def _leaderboard(leaderboard: dict[str, Any] | None) -> dict[str, Any] | None:
     if leaderboard is None:
         return None
     metric = leaderboard["metric"]
@@ -101,7 +101,7 @@ def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: Page
         rows.append((name, *values, s["num_users"], translate(verdict) if verdict else ""))
         if s["num_users"] >= FEWEST:
             sides = ((baseline, values[1]), (translate("ours"), values[0]))  # ours is drawn last, on top
-            points += [{"group": name, "who": who, "value": value} for who, value in sides]
+            points += [{"group": name, "entry": entry, "value": value} for entry, value in sides]
     metric = slices[0]["metric"]
     chart = charts.pairs(points, translate, baseline, metric) if points else None
     return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}

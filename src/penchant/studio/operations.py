@@ -1,6 +1,6 @@
 """The operations page: load, latency, drift.
 
-In: the service's own counters, and the latest events of some people. Out: totals, times by route, and the drift of what people choose.
+In: the service's own counters, and the latest events of a sample of users. Out: totals, latencies by route, and the drift of the topics users choose.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service
 from penchant.service.telemetry import Metrics
 
-PEOPLE, EVENTS_EACH = 300, 50
-"""How many people are read for the drift, and how many of their latest events."""
+MAX_USERS, MAX_EVENTS = 300, 50
+"""Users that are read for the drift, and latest events of each."""
 DRIFT_SECONDS = 30.0
-"""A measured drift is shown for so long before it is measured again."""
+"""Time after which the drift is measured again."""
 
 
 @dataclass
 class RouteLatency:
-    """How long one route took: requests, and how many were answered within each bound."""
+    """Latency of one route: requests, and how many were answered within each bound."""
 
     count: float = 0
     seconds: float = 0
@@ -47,13 +47,13 @@ class RouteLatency:
 
 @dataclass(frozen=True)
 class ServiceCounters:
-    """What was counted since the start, by all workers together."""
+    """Counters since the start, summed over all workers."""
 
     at: float
     events: float
     duplicates: float
     erasures: float
-    hot_people: float
+    cached_users: float
     user_cache_bytes: float
     routes: dict[str, RouteLatency]
     errors: float
@@ -64,13 +64,11 @@ class ServiceCounters:
 
 
 def count(service: Service, metrics: Metrics) -> ServiceCounters:
-    """Return the counters now; the page's own looking is left out."""
-    metrics.hot.set(len(service.hot))
-    metrics.user_cache_bytes.set(service.hot.num_bytes)
+    """Return the counters now; the page's own requests are left out."""
     totals: dict[str, float] = defaultdict(float)
     routes: dict[str, RouteLatency] = defaultdict(RouteLatency)
     errors = 0.0
-    for family in text_string_to_metric_families(metrics.text().decode()):
+    for family in text_string_to_metric_families(metrics.text(service.user_cache).decode()):
         for name, labels, value, *_ in family.samples:
             route = labels.get("route")
             if route is None:
@@ -82,8 +80,8 @@ def count(service: Service, metrics: Metrics) -> ServiceCounters:
         totals["penchant_events_total"],
         totals["penchant_duplicate_events_total"],
         totals["penchant_erasures_total"],
-        totals["penchant_hot_people"],
-        totals["penchant_hot_bytes"],
+        totals["penchant_cached_users"],
+        totals["penchant_user_cache_bytes"],
         dict(sorted(routes.items(), key=lambda pair: -pair[1].count)),
         errors,
     )
@@ -91,7 +89,7 @@ def count(service: Service, metrics: Metrics) -> ServiceCounters:
 
 _OWN = (
     "/studio/operations",
-    "/studio/now",
+    "/studio/snapshot",
     "/studio/picture",
     "/studio/sound",
     "/metrics",
@@ -99,7 +97,7 @@ _OWN = (
     "/readyz",
     "unknown",
 )
-"""Looking at the service is no use of it."""
+"""Requests of monitoring, which are not counted."""
 
 
 def _add(times: RouteLatency, name: str, labels: dict[str, str], value: float) -> float:
@@ -120,22 +118,22 @@ class Drift:
 
     Attributes:
         stability: Population stability index over the topics; 0 is no change.
-        by_chance: What it would be about if nothing had changed, from so few events.
+        expected: Its approximate value without any change, from so few events.
         num_events: Events read.
-        num_people: Of how many people.
+        num_users: Their users.
         rows: Topic, when, share.
     """
 
     stability: float
-    by_chance: float
+    expected: float
     num_events: int
-    num_people: int
+    num_users: int
     rows: tuple[tuple[str, float, float], ...]
 
     @property
-    def verdict(self) -> str:
-        """Return "steady" unless the change is both large and beyond chance."""
-        if self.stability < 2 * self.by_chance or self.stability < 0.1:
+    def level(self) -> str:
+        """Return "steady" unless the change is both large and above its expected value."""
+        if self.stability < 2 * self.expected or self.stability < 0.1:
             return "steady"
         return "moving" if self.stability < 0.25 else "moved"
 
@@ -151,8 +149,8 @@ class DriftMonitor:
         """Return the drift, at most `DRIFT_SECONDS` old; None where there is nothing to compare."""
         with self._lock:
             at, recommender, drift = self._seen
-            if recommender is not service.now.recommender or time.monotonic() - at > DRIFT_SECONDS:
-                recommender = service.now.recommender
+            if recommender is not service.snapshot.recommender or time.monotonic() - at > DRIFT_SECONDS:
+                recommender = service.snapshot.recommender
                 self._seen = (time.monotonic(), recommender, drift := measure(service, recommender))
             return drift
 
@@ -160,12 +158,12 @@ class DriftMonitor:
 def measure(service: Service, recommender: Recommender) -> Drift | None:
     """Compare the items of the latest events with those of the bundle's histories, by topic."""
     topics = recommender.topics
-    people = service.store.user_ids()
-    chosen = people[:: max(1, -(-len(people) // PEOPLE))]
+    users = service.store.user_ids()
+    sample = users[:: max(1, -(-len(users) // MAX_USERS))]
     rows = [
         recommender.lookup.items.index(event.item_id)
-        for user in chosen
-        for event in service.store.events(user, limit=EVENTS_EACH)
+        for user in sample
+        for event in service.store.events(user, limit=MAX_EVENTS)
         if event.item_id in recommender.lookup.items
     ]
     if not rows or not topics.names:
@@ -176,10 +174,10 @@ def measure(service: Service, recommender: Recommender) -> Drift | None:
     if before is None or after is None:
         return None
     (p, n), (q, m) = before, after
-    by_chance = (len(p) - 1) * (1 / n + 1 / m)
+    expected = (len(p) - 1) * (1 / n + 1 / m)
     order = np.argsort(-p, kind="stable")
     shown = tuple((topics.names[t], float(p[t]), float(q[t])) for t in order)
-    return Drift(float(((q - p) * np.log(q / p)).sum()), by_chance, len(rows), len(chosen), shown)
+    return Drift(float(((q - p) * np.log(q / p)).sum()), expected, len(rows), len(sample), shown)
 
 
 def _shares(labels: np.ndarray, num_topics: int) -> tuple[np.ndarray, int] | None:

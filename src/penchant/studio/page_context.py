@@ -28,9 +28,9 @@ class PageContext:
     """Language, theme and scopes of one request.
 
     Attributes:
-        request: What they asked for.
-        service: What answers.
-        translate: Into their language.
+        request: The request.
+        service: The service.
+        translate: Into the reader's language.
         theme: "auto" follows the system.
     """
 
@@ -40,16 +40,16 @@ class PageContext:
     theme: str
 
     def require(self, *scopes: str) -> None:
-        """Return quietly if their key has every scope.
+        """Let the request pass if its key has every scope.
 
         Raises:
-            RefusedError: It has not, or there is no key.
+            RefusedError: The key lacks a scope, or there is no key.
         """
         for scope in scopes:
             self.service.keyring.check(self._authorization, scope)
 
     def may(self, scope: str) -> bool:
-        """Return whether their key has a scope."""
+        """Return whether the request's key has a scope."""
         try:
             self.require(scope)
         except RefusedError as error:
@@ -66,56 +66,51 @@ class PageContext:
         return f"Bearer {key}" if key else None
 
     def remember(self, response: Response) -> None:
-        """Keep what was chosen by `?lang=` and `?theme=` for the next pages."""
+        """Keep the choices of `?lang=` and `?theme=` for the next pages."""
         chosen = self.request.query_params
         for parameter, cookie, value in (("lang", LANGUAGE, self.translate.language), ("theme", THEME, self.theme)):
             if parameter in chosen:
                 set_cookie(self.request, response, cookie, value, YEAR_SECONDS)
 
 
-def visitor(
+def page_context(
     request: Request,
     lang: Annotated[Literal["en", "zh"] | None, Query()] = None,
     theme: Annotated[Literal["auto", "light", "dark"] | None, Query()] = None,
 ) -> PageContext:
-    """Return who asks."""
-    return visitor_of(request, lang, theme)
-
-
-def visitor_of(request: Request, lang: str | None = None, theme: str | None = None) -> PageContext:
-    """Return who asks: what they chose now, chose before, or what their browser says."""
+    """Return the context of a request: language and theme from its query, else from cookies, else from the browser's headers."""
     language = lang or request.cookies.get(LANGUAGE, "")
     if language not in LANGUAGES:
         language = preferred(request.headers.get("accept-language", ""))
-    theme = theme or request.cookies.get(THEME, "")
+    theme_name = theme or request.cookies.get(THEME, "")
     service: Service = request.app.state.service
-    return PageContext(request, service, PageTranslator(language), theme if theme in THEMES else "auto")
+    return PageContext(request, service, PageTranslator(language), theme_name if theme_name in THEMES else "auto")
 
 
-def from_page(request: Request) -> None:
-    """Let a change pass only if this page sent it: another site may make a browser post, but cannot hide where it is.
+def require_same_origin(request: Request) -> None:
+    """Let a change pass only if this page sent it: another site may make a browser post, but cannot forge these headers.
 
     Raises:
-        RefusedError: It came from elsewhere.
+        RefusedError: Another site sent it.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         is_ours = site == "same-origin"
     elif origin is not None:
         is_ours = urlsplit(origin).netloc == request.headers.get("host")
-    else:  # another site cannot set this header without asking first, and nobody answers it
+    else:  # another site cannot set this header without a preflight request, which is not answered
         is_ours = request.headers.get("hx-request") == "true"
     if not is_ours:
         raise RefusedError(
             "This change was not sent by the page itself.",
             where="Origin",
-            fix="open the page and try there",
+            fix="open the page and try again",
             status=403,
         )
 
 
 def preferred(accepted: str) -> str:
-    """Return the language of ours that an Accept-Language header likes best, English where it likes none."""
+    """Return the supported language of highest weight in an Accept-Language header, English where there is none."""
     weighted = []
     for place, part in enumerate(accepted.split(",")[:20]):
         tag, _, parameters = part.strip().partition(";")
@@ -125,10 +120,10 @@ def preferred(accepted: str) -> str:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int | None) -> None:
-    """Keep a cookie that no script reads and no other site sends."""
+    """Set a cookie that no script reads and no other site sends."""
     response.set_cookie(
         name, value, max_age=seconds, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
     )
 
 
-Asking = Annotated[PageContext, Depends(visitor)]
+Context = Annotated[PageContext, Depends(page_context)]

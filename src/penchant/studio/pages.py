@@ -1,6 +1,6 @@
 """Routes of the studio.
 
-In: a browser's requests. Out: pages, pieces of them for htmx, pictures and sounds. All answers come from the `Service` with the scopes of the
+In: a browser's requests. Out: pages, parts of them for htmx, images and audio. All answers come from the `Service` with the scopes of the
 API; a change is taken only from the page itself.
 """
 
@@ -27,26 +27,26 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
-from penchant.service.http_errors import STATUS, RefusedError
+from penchant.service.http_errors import RefusedError, status_of
 from penchant.service.schemas import EditIn, EventIn, MediaIn, Name, SearchIn
 from penchant.service.service import Service
 from penchant.studio import charts, items, model, operations, users
 from penchant.studio.cards import card, cards
 from penchant.studio.item_map import ItemMapCache
-from penchant.studio.media import SIDES, MediaGallery
-from penchant.studio.page_context import KEY, Asking, PageContext, from_page, set_cookie, visitor_of
+from penchant.studio.media import MediaGallery
+from penchant.studio.page_context import KEY, Context, PageContext, page_context, require_same_origin, set_cookie
 
 HERE = Path(__file__).parent
-SUGGESTED_PEOPLE, FOUND_PEOPLE, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
+SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; frame-ancestors 'self'"
-"""The report's styles are in the file itself; it may be shown inside our own page, and runs no script."""
+"""The report's styles are in the file itself; our own page may embed it, and it runs no script."""
 Kind = Literal["click", "view", "like", "purchase", "dislike", "skip"]
 UserId = Annotated[Id, Query(alias="id")]
-ChangedOnPage = Depends(from_page)
+ChangedOnPage = Depends(require_same_origin)
 
 
 class _Static(StaticFiles):
-    """Our own files; a browser keeps them and asks whether they changed."""
+    """Static files that a browser caches and revalidates."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -55,7 +55,7 @@ class _Static(StaticFiles):
 
 
 class _Page(APIRoute):
-    """Answers a failure with a page, where the API would answer with JSON."""
+    """Answers an error with a page, where the API would answer with JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -71,251 +71,253 @@ class _Page(APIRoute):
                 sqlite3.Error,
                 PoolTimeout,
             ) as error:
-                return _failed(request, error)
+                return _error_page(request, error)
 
         return page
 
 
 class Studio:
-    """What the pages share: drawings and shrunk pictures of the model that answers."""
+    """Caches that the pages share."""
 
     def __init__(self) -> None:
-        self.atlases = ItemMapCache()
-        self.gallery = MediaGallery()
-        self.likeness = items.ItemSimilarity()
-        self.watch = operations.DriftMonitor()
+        self.item_maps = ItemMapCache()
+        self.media = MediaGallery()
+        self.similarity = items.ItemSimilarity()
+        self.drift_monitor = operations.DriftMonitor()
 
 
 def add_studio(app: FastAPI) -> None:
     """Put the studio at `/` of an application whose state holds the service and its metrics."""
     router = APIRouter(route_class=_Page, include_in_schema=False)
     studio = Studio()
-    _add_person(router, studio)
+    _add_users(router, studio)
     _add_items(router, studio)
     _add_model(router, studio)
     _add_media(router, studio)
-    _add_door(router)
+    _add_sign_in(router)
     app.include_router(router)
     app.mount("/studio/static", _Static(directory=HERE / "static"), name="studio-static")
 
 
-def _add_person(router: APIRouter, studio: Studio) -> None:
+def _add_users(router: APIRouter, studio: Studio) -> None:
     @router.get("/")
-    def home(asking: Asking) -> Response:
-        asking.require("read")
-        service = asking.service
-        moment = service.now
-        may_see = asking.may("personal")
-        shown = users.some_people(service, moment, SUGGESTED_PEOPLE) if may_see else []
+    def home(context: Context) -> Response:
+        context.require("read")
+        service = context.service
+        snapshot = service.snapshot
+        may_see = context.may("personal")
+        shown = users.sample_users(service, snapshot, SAMPLE_USERS) if may_see else []
         popular = service.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
         return _render(
-            asking,
+            context,
             "home",
-            people=shown,
+            users=shown,
             may_see=may_see,
-            popular=cards(moment.recommender, moment.recommender.lookup.rows([item.item_id for item in popular.items])),
-            num_items=len(moment.recommender.lookup.items),
-            num_users=len(moment.recommender.users),
-            num_events=moment.recommender.histories.num_events,
-            name=moment.recommender.facts.get("name", ""),
+            popular=cards(
+                snapshot.recommender, snapshot.recommender.lookup.rows([item.item_id for item in popular.items])
+            ),
+            num_items=len(snapshot.recommender.lookup.items),
+            num_users=len(snapshot.recommender.users),
+            num_events=snapshot.recommender.histories.num_events,
+            name=snapshot.recommender.facts.get("name", ""),
             guest=f"guest-{secrets.token_hex(3)}",
         )
 
-    @router.get("/studio/people")
-    def find(asking: Asking, q: Annotated[str, Query(max_length=200)] = "") -> Response:
-        asking.require("personal")
+    @router.get("/studio/users")
+    def find(context: Context, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+        context.require("personal")
         text = q.strip()
-        found = users.find_people(asking.service, asking.service.now, text, FOUND_PEOPLE) if text else []
-        return _render(asking, "_people", found=found, text=text)
+        found = users.find_users(context.service, context.service.snapshot, text, FOUND_USERS) if text else []
+        return _render(context, "_users", found=found, text=text)
 
-    @router.get("/studio/person")
-    def person(asking: Asking, user_id: UserId) -> Response:
-        return _person(asking, studio, user_id, "person")
+    @router.get("/studio/user")
+    def user(context: Context, user_id: UserId) -> Response:
+        return _user_page(context, studio, user_id, "user")
 
     @router.post("/studio/event", dependencies=[ChangedOnPage])
     def event(
-        asking: Asking,
+        context: Context,
         user_id: Annotated[Id, Form()],
         item_id: Annotated[Id, Form()],
         kind: Annotated[Kind, Form()] = "click",
         before: Annotated[str, Form(max_length=100_000)] = "[]",
     ) -> Response:
-        asking.require("write", "personal")
-        stored = asking.service.append([EventIn(user_id=user_id, item_id=item_id, kind=kind)])
-        metrics = asking.request.app.state.metrics
+        context.require("write", "personal")
+        stored = context.service.append([EventIn(user_id=user_id, item_id=item_id, kind=kind)])
+        metrics = context.request.app.state.metrics
         metrics.events.inc(stored.stored)
-        return _changed(asking, studio, user_id, before)
+        return _changed(context, studio, user_id, before)
 
     @router.post("/studio/edit", dependencies=[ChangedOnPage])
     def edit(
-        asking: Asking,
+        context: Context,
         user_id: Annotated[Id, Form()],
         name: Annotated[Name, Form()],
         value: Annotated[Id, Form()],
         level: Annotated[int, Form(ge=-2, le=2)],
         before: Annotated[str, Form(max_length=100_000)] = "[]",
     ) -> Response:
-        asking.require("personal")
-        asking.service.edit(user_id, [users.edit_of(name, value, level)], None)
-        return _changed(asking, studio, user_id, before)
+        context.require("personal")
+        context.service.edit(user_id, [users.edit_of(name, value, level)], None)
+        return _changed(context, studio, user_id, before)
 
-    @router.post("/studio/wish", dependencies=[ChangedOnPage])
-    def wish(
-        asking: Asking,
+    @router.post("/studio/interest", dependencies=[ChangedOnPage])
+    def add_interest(
+        context: Context,
         user_id: Annotated[Id, Form()],
         wanted: Annotated[str, Form(min_length=3, max_length=600)],
         before: Annotated[str, Form(max_length=100_000)] = "[]",
     ) -> Response:
-        """An interest chosen from the list of all: `["name", "value"]`."""
-        asking.require("personal")
+        """Add an interest chosen from the offered ones: `["name", "value"]`."""
+        context.require("personal")
         name, value = _pair(wanted)
-        asking.service.edit(user_id, [EditIn(name=name, value=value, action="more")], None)
-        return _changed(asking, studio, user_id, before)
+        context.service.edit(user_id, [EditIn(name=name, value=value, action="more")], None)
+        return _changed(context, studio, user_id, before)
 
     @router.get("/studio/why")
     def why(
-        asking: Asking, user_id: Annotated[Id, Query(alias="user")], item_id: Annotated[Id, Query(alias="item")]
+        context: Context, user_id: Annotated[Id, Query(alias="user")], item_id: Annotated[Id, Query(alias="item")]
     ) -> Response:
-        asking.require("personal")
-        found = asking.service.explain(user_id, item_id)
-        recommender = asking.service.now.recommender
-        steps = charts.steps_of(found, asking.translate)
+        context.require("personal")
+        found = context.service.explain(user_id, item_id)
+        recommender = context.service.snapshot.recommender
+        steps = charts.steps_of(found, context.translate)
         return _render(
-            asking,
+            context,
             "why",
             user_id=user_id,
             item=card(recommender, recommender.lookup.row(item_id)),
             found=found,
             steps=steps,
-            chart=charts.waterfall(steps, asking.translate),
+            chart=charts.waterfall(steps, context.translate),
         )
 
 
 def _add_items(router: APIRouter, studio: Studio) -> None:
     @router.get("/studio/item")
     def item(
-        asking: Asking,
+        context: Context,
         item_id: Annotated[Id, Query(alias="id")],
         by: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
-        asking.require("read")
-        service = asking.service
+        context.require("read")
+        service = context.service
         alike = service.similar(item_id, NEIGHBOURS, by)
-        moment = service.now
-        row = moment.recommender.lookup.row(item_id)
-        known = [found for found in alike.items if found.item_id in moment.recommender.lookup.items]
-        rows = moment.recommender.lookup.rows([found.item_id for found in known])
-        texts, facts = items.facts_of(moment.recommender, row)
+        snapshot = service.snapshot
+        row = snapshot.recommender.lookup.row(item_id)
+        known = [found for found in alike.items if found.item_id in snapshot.recommender.lookup.items]
+        rows = snapshot.recommender.lookup.rows([found.item_id for found in known])
+        texts, facts = items.facts_of(snapshot.recommender, row)
         return _render(
-            asking,
+            context,
             "item",
-            item=card(moment.recommender, row),
-            is_withdrawn=not moment.available[row],
+            item=card(snapshot.recommender, row),
+            is_withdrawn=not snapshot.available[row],
             texts=texts,
             facts=facts,
             by=alike.by,
-            channels=moment.recommender.finder.names(),
-            neighbours=list(zip(cards(moment.recommender, rows), [f.similarity for f in known], strict=True)),
-            likeness=studio.likeness.of(moment.recommender, row, rows),
-            likers=items.likers(service, moment, row, named=asking.may("personal")),
+            channels=snapshot.recommender.finder.names(),
+            neighbours=list(zip(cards(snapshot.recommender, rows), [f.similarity for f in known], strict=True)),
+            similarities=studio.similarity.of(snapshot.recommender, row, rows),
+            likers=items.likers(service, snapshot, row, named=context.may("personal")),
         )
 
     @router.get("/studio/search")
-    def search(asking: Asking, words: Annotated[str, Query(max_length=2000)] = "") -> Response:
-        asking.require("read")
+    def search(context: Context, words: Annotated[str, Query(max_length=2000)] = "") -> Response:
+        context.require("read")
         text = words.strip()
         if not text:
-            return _render(asking, "search", text="", found=None, by="", looked_for="")
-        return _found(asking, SearchIn(words=text, k=FOUND_ITEMS), text=text)
+            return _render(context, "search", text="", found=None, by="", looked_for="")
+        return _search_page(context, SearchIn(words=text, k=FOUND_ITEMS), text=text)
 
     @router.post("/studio/search", dependencies=[ChangedOnPage])
-    def search_media(asking: Asking, file: Annotated[UploadFile, File()]) -> Response:
-        """What was dropped is looked at and forgotten."""
-        asking.require("read")
+    def search_media(context: Context, file: Annotated[UploadFile, File()]) -> Response:
+        """Search by an uploaded file, which is not kept."""
+        context.require("read")
         media = MediaIn(data=base64.b64encode(file.file.read()).decode())
         modality = (file.content_type or "").partition("/")[0]
         if modality not in ("image", "audio"):
             raise MediaError(
-                "This is neither a picture nor a sound.", where="file", fix="drop a JPEG, PNG, WAV, MP3 or FLAC"
+                "This is neither an image nor audio.", where="file", fix="drop a JPEG, PNG, WAV, MP3 or FLAC"
             )
         wanted = SearchIn(image=media, k=FOUND_ITEMS) if modality == "image" else SearchIn(audio=media, k=FOUND_ITEMS)
-        return _found(asking, wanted, looked_for=modality)
+        return _search_page(context, wanted, looked_for=modality)
 
 
 def _add_model(router: APIRouter, studio: Studio) -> None:
     @router.get("/studio/model")
-    def show_model(asking: Asking) -> Response:
-        asking.require("read")
-        recommender = asking.service.now.recommender
+    def show_model(context: Context) -> Response:
+        context.require("read")
+        recommender = context.service.snapshot.recommender
         report = model.read_report(recommender)
-        measured = model.measured(report, model.read_messages(recommender), asking.translate) if report else None
+        measured = model.measured(report, model.read_messages(recommender), context.translate) if report else None
         facts = recommender.facts
-        return _render(asking, "model", measured=measured, name=facts.get("name", ""), mark=recommender.mark)
+        return _render(context, "model", measured=measured, name=facts.get("name", ""), mark=recommender.mark)
 
     @router.get("/studio/report")
-    def report(asking: Asking) -> Response:
-        asking.require("read")
+    def report(context: Context) -> Response:
+        context.require("read")
         headers = {"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-        return HTMLResponse(model.report_page(asking.service.now.recommender), headers=headers)
+        return HTMLResponse(model.report_page(context.service.snapshot.recommender), headers=headers)
 
     @router.get("/studio/operations")
-    def show_operations(asking: Asking) -> Response:
-        asking.require("read")
-        drift = studio.watch.drift(asking.service)
-        translate = asking.translate
+    def show_operations(context: Context) -> Response:
+        context.require("read")
+        drift = studio.drift_monitor.drift(context.service)
+        translate = context.translate
         rows = [
             {"topic": topic, "when": when, "share": share}
             for topic, *shares in (drift.rows if drift else ())
             for when, share in zip((translate("learned from"), translate("since")), shares, strict=True)
         ]
         return _render(
-            asking,
+            context,
             "operations",
             drift=drift,
             shift=charts.shift(rows, translate),
             live=charts.live(translate),
-            **_now(asking),
+            **_figures(context),
         )
 
-    @router.get("/studio/now")
-    def now(asking: Asking) -> Response:
-        asking.require("read")
-        return _render(asking, "_now", **_now(asking))
+    @router.get("/studio/snapshot")
+    def snapshot(context: Context) -> Response:
+        context.require("read")
+        return _render(context, "_snapshot", **_figures(context))
 
 
 def _add_media(router: APIRouter, studio: Studio) -> None:
     @router.get("/studio/picture")
     def picture(
-        asking: Asking, item_id: Annotated[Id, Query(alias="id")], size: Literal["small", "card", "large"] = "card"
+        context: Context, item_id: Annotated[Id, Query(alias="id")], size: Literal["small", "card", "large"] = "card"
     ) -> Response:
-        asking.require("read")
-        return Response(studio.gallery.picture(asking.service, item_id, size), media_type="image/jpeg", headers=_MEDIA)
+        context.require("read")
+        return Response(studio.media.picture(context.service, item_id, size), media_type="image/jpeg", headers=_MEDIA)
 
     @router.get("/studio/sound")
-    def sound(asking: Asking, item_id: Annotated[Id, Query(alias="id")]) -> Response:
-        asking.require("read")
-        path, kind = studio.gallery.sound(asking.service, item_id)
+    def sound(context: Context, item_id: Annotated[Id, Query(alias="id")]) -> Response:
+        context.require("read")
+        path, kind = studio.media.sound(context.service, item_id)
         return FileResponse(path, media_type=kind, headers=_MEDIA)
 
 
 _MEDIA = {"Cache-Control": "private, max-age=600", "Content-Security-Policy": "default-src 'none'"}
 
 
-def _add_door(router: APIRouter) -> None:
+def _add_sign_in(router: APIRouter) -> None:
     @router.post("/studio/key", dependencies=[ChangedOnPage])
-    def enter(
+    def sign_in(
         request: Request,
         key: Annotated[str, Form(min_length=1, max_length=200)],
         to: Annotated[str, Form(max_length=2000)] = "/",
     ) -> Response:
-        """Keep a key in a cookie, once it is seen to be one."""
+        """Keep a valid key in a cookie."""
         service: Service = request.app.state.service
         try:
             service.keyring.check(f"Bearer {key.strip()}", "read")
         except RefusedError as error:
-            if error.status != 403:  # a key without this scope is a key
+            if error.status != 403:  # a key without this scope is valid
                 raise
-        response = RedirectResponse(_inside(to), 303)
+        response = RedirectResponse(_local_address(to), 303)
         set_cookie(request, response, KEY, key.strip(), None)
         return response
 
@@ -326,26 +328,26 @@ def _add_door(router: APIRouter) -> None:
         return response
 
 
-def _person(
-    asking: PageContext, studio: Studio, user_id: str, template: str, before: list[str] | None = None
+def _user_page(
+    context: PageContext, studio: Studio, user_id: str, template: str, before: list[str] | None = None
 ) -> Response:
-    asking.require("read", "personal")
-    atlas = studio.atlases.of(asking.service.now.recommender)
-    shown = users.portrait(asking.service, atlas, user_id, before or ())
-    names = atlas.names if atlas else ()
-    chart = charts.interest_map(shown.map_rows, names, asking.translate) if shown.map_rows is not None else None
-    return _render(asking, template, person=shown, chart=chart, may_write=asking.may("write"))
+    context.require("read", "personal")
+    item_map = studio.item_maps.of(context.service.snapshot.recommender)
+    shown = users.user_view(context.service, item_map, user_id, before or ())
+    names = item_map.names if item_map else ()
+    chart = charts.interest_map(shown.map_rows, names, context.translate) if shown.map_rows is not None else None
+    return _render(context, template, user=shown, chart=chart, may_write=context.may("write"))
 
 
-def _changed(asking: PageContext, studio: Studio, user_id: str, before: str) -> Response:
-    """Answer a change: htmx takes the piece that changed, a browser without scripts is sent back to the page."""
-    if "hx-request" not in asking.request.headers:
-        return RedirectResponse(f"/studio/person?id={quote(user_id, safe='')}", 303)
-    return _person(asking, studio, user_id, "_person", _ids(before))
+def _changed(context: PageContext, studio: Studio, user_id: str, before: str) -> Response:
+    """Answer a change: htmx gets the changed part, a browser without scripts is redirected to the page."""
+    if "hx-request" not in context.request.headers:
+        return RedirectResponse(f"/studio/user?id={quote(user_id, safe='')}", 303)
+    return _user_page(context, studio, user_id, "_user", _ids(before))
 
 
 def _ids(text: str) -> list[str]:
-    """Return the list that was on the screen; what is none is no list."""
+    """Return the ids of a JSON list; none of other text."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -360,18 +362,18 @@ def _pair(text: str) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _found(asking: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
-    found = asking.service.search(wanted)
-    recommender = asking.service.now.recommender
+def _search_page(context: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
+    found = context.service.search(wanted)
+    recommender = context.service.snapshot.recommender
     known = [item for item in found.items if item.item_id in recommender.lookup.items]
     shown = cards(recommender, recommender.lookup.rows([item.item_id for item in known]))
     pairs = list(zip(shown, [item.similarity for item in known], strict=True))
-    return _render(asking, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
+    return _render(context, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
 
 
-def _now(asking: PageContext) -> dict[str, Any]:
-    recommender = asking.service.now.recommender
-    figures = operations.count(asking.service, asking.request.app.state.metrics)
+def _figures(context: PageContext) -> dict[str, Any]:
+    recommender = context.service.snapshot.recommender
+    figures = operations.count(context.service, context.request.app.state.metrics)
     return {
         "figures": figures,
         "sample": operations.as_tiles(figures),
@@ -381,12 +383,12 @@ def _now(asking: PageContext) -> dict[str, Any]:
         "num_users": len(recommender.users),
         "versions": recommender.facts.get("versions", {}),
         "name": recommender.facts.get("name", ""),
-        "store": "SQLite" if asking.service.store.is_sqlite else "PostgreSQL",
+        "store": "SQLite" if context.service.store.is_sqlite else "PostgreSQL",
     }
 
 
-def _inside(address: str) -> str:
-    """Return an address of this page alone: nobody is sent elsewhere by a link somebody made."""
+def _local_address(address: str) -> str:
+    """Return an address of this site, so that no link redirects to another site."""
     parts = urlsplit(address)
     is_ours = (
         not parts.scheme and not parts.netloc and address.startswith("/") and not address.startswith(("//", "/\\"))
@@ -394,50 +396,46 @@ def _inside(address: str) -> str:
     return address if is_ours and "\\" not in address and address.isprintable() else "/"
 
 
-def _failed(request: Request, error: Exception) -> Response:
-    """Return what is wrong, where, and how to mend it, as a page; the door where a key is missing."""
-    asking = visitor_of(request)
+def _error_page(request: Request, error: Exception) -> Response:
+    """Return what is wrong, where, and how to fix it, as a page; the sign-in page where a key is missing."""
+    context = page_context(request)
     if isinstance(error, PenchantError):
-        status = getattr(error, "status", None) or next((STATUS[k] for k in type(error).__mro__ if k in STATUS), 500)
-        said = (error.message, error.where, error.fix)
+        status, lines = status_of(error), (error.message, error.where, error.fix)
     elif isinstance(error, RequestValidationError | ValidationError):
         first = error.errors()[0]
-        status, said = (
-            422,
-            (str(first["msg"]), ".".join(str(p) for p in first["loc"]), asking.translate("check the address")),
-        )
+        status = 422
+        lines = (str(first["msg"]), ".".join(str(p) for p in first["loc"]), context.translate("check the address"))
     else:
-        status, said = (
-            503,
-            (
-                asking.translate("The store does not answer; nothing was changed."),
-                asking.translate("Store"),
-                asking.translate("try again in a moment"),
-            ),
-        )
-    is_piece = "hx-request" in request.headers
-    template = "_problem" if is_piece else "door" if status == 401 else "problem"
-    to = _inside(f"{request.url.path}?{request.url.query}" if request.method == "GET" else "/")
-    response = _render(asking, template, status, said=said, to=to, problem_status=status)
-    if is_piece:  # the page stays, and says it
+        status = 503
+        detail = context.translate("The store does not answer; nothing was changed.")
+        lines = (detail, context.translate("Store"), context.translate("try again in a moment"))
+    is_part = "hx-request" in request.headers
+    template = "_error" if is_part else "sign_in" if status == 401 else "error"
+    to = _local_address(f"{request.url.path}?{request.url.query}" if request.method == "GET" else "/")
+    response = _render(context, template, status, error=lines, to=to)
+    if is_part:  # the page stays and shows the error
         response.headers.update({"HX-Retarget": "#news", "HX-Reswap": "innerHTML"})
-    response.headers.update(
-        {k.replace("_", "-"): v for k, v in getattr(error, "headers", {}).items() if k != "WWW_Authenticate"}
-    )
+    headers = getattr(error, "headers", {})
+    response.headers.update({name: headers[name] for name in headers if name != "WWW-Authenticate"})
     return response
 
 
-def _render(asking: PageContext, template: str, status: int = 200, **values: Any) -> Response:
+def _render(context: PageContext, template: str, status: int = 200, **values: Any) -> Response:
     text = _templates.get_template(f"{template}.html.jinja").render(
-        _=asking.translate, theme=asking.theme, asking=asking, path=asking.request.url.path, sides=SIDES, **values
+        _=context.translate,
+        theme=context.theme,
+        context=context,
+        path=context.request.url.path,
+        status=status,
+        **values,
     )
     response = HTMLResponse(text, status, headers=_HEADERS)
-    asking.remember(response)
+    context.remember(response)
     return response
 
 
 _HEADERS = {"Vary": "Cookie, Accept-Language", "Referrer-Policy": "same-origin"}
-"""With no referrer at all a browser hides the origin of a form, and the page could not tell its own from another's."""
+"""Without a referrer a browser hides the origin of a form, which the check of the origin needs."""
 
 
 def _with(request: Request, **parameters: str) -> str:

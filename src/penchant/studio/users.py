@@ -1,12 +1,12 @@
 """The user page.
 
-In: a user id and what was on the screen before. Out: their list with reasons and what moved in it, their interests with the place of each
-slider, their latest events, and their map.
+In: a user id and the list shown before. Out: the new list with reasons and moves, interests with slider positions, the latest events, and
+the map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,9 +25,9 @@ from penchant.studio.item_map import ItemMap
 
 LIST, RECENT = 12, 24
 OFFERED = 40
-"""Values of each attribute that can be asked for."""
+"""Values of each attribute that are offered as new interests."""
 LEVELS = {-2: "never", -1: "less", 0: "reset", 1: "more", 2: "pin"}
-"""Place of a slider to the action it stands for."""
+"""Slider position to its action."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class ListRow:
     """One row of a list.
 
     Attributes:
-        item: What.
+        item: The item.
         rank: 1 is best.
-        because: Past events that speak for it, at most two.
-        is_popular: Where none does: whether it is what everybody likes.
-        is_pinned: Stands first because the person said so.
-        moved: Places up (positive) or down since the list before; None if it was not in it, or there was none.
-        is_new: Was not in the list before.
+        because: The past events with the largest contributions, at most two.
+        is_popular: Without such events: whether popularity contributes most.
+        is_pinned: Whether the user pinned it.
+        moved: Ranks up (positive) or down since the list before; None if it was not in it, or there was none.
+        is_new: Whether it was not in the list before.
     """
 
     item: ItemCard
@@ -65,7 +65,7 @@ class TimelineEvent:
 
 @dataclass(frozen=True)
 class UserView:
-    """All of it."""
+    """The contents of the user page."""
 
     user_id: str
     basis: str
@@ -73,7 +73,7 @@ class UserView:
     suggested: list[ListRow]
     before: list[str]
     interests: list[dict[str, Any]]
-    said: list[dict[str, Any]]
+    edits: list[dict[str, Any]]
     offers: dict[str, list[str]]
     modalities: dict[str, float]
     recent: list[TimelineEvent]
@@ -84,26 +84,26 @@ class UserView:
         return sum(s.is_new or bool(s.moved) for s in self.suggested)
 
 
-def portrait(
-    service: Service, atlas: ItemMap | None, user_id: str, before: Sequence[str] = (), k: int = LIST
+def user_view(
+    service: Service, item_map: ItemMap | None, user_id: str, before: Sequence[str] = (), k: int = LIST
 ) -> UserView:
-    """Return one person as of their last event and edit.
+    """Return the page of one user as of their last event and edit.
 
     Args:
-        service: What knows.
-        atlas: The map; None draws none.
-        user_id: Who; nobody has to have met them.
-        before: Ids of the list on the screen, best first.
+        service: The service.
+        item_map: The map; None draws none.
+        user_id: A user, with or without history.
+        before: Ids of the list shown before, best first.
         k: Length of the list.
     """
     listed = service.recommend(user_id, RankingOptions(k=k))
     profile, _ = service.profile(user_id)
-    moment, person = service.person(user_id)
-    recommender = moment.recommender
+    snapshot, state = service.user_state(user_id)
+    recommender = snapshot.recommender
     known = [item for item in listed.items if item.item_id in recommender.lookup.items]
     rows = recommender.lookup.rows([item.item_id for item in known])
-    reasons = recommender.reasons(person.history, rows)
-    places = {item_id: place for place, item_id in enumerate(before, start=1)}
+    reasons = recommender.reasons(state.history, rows)
+    ranks_before = {item_id: rank for rank, item_id in enumerate(before, start=1)}
     suggested = [
         ListRow(
             card(recommender, int(row)),
@@ -111,8 +111,8 @@ def portrait(
             tuple(cards(recommender, reason.items)),
             reason.is_popular,
             item.pinned,
-            places[item.item_id] - item.rank if item.item_id in places else None,
-            bool(places) and item.item_id not in places,
+            ranks_before[item.item_id] - item.rank if item.item_id in ranks_before else None,
+            bool(ranks_before) and item.item_id not in ranks_before,
         )
         for row, item, reason in zip(rows, known, reasons, strict=True)
     ]
@@ -126,13 +126,13 @@ def portrait(
         [_edit(recommender, edit) for edit in profile["edits"]],
         _offers(recommender, profile),
         profile["modalities"],
-        timeline(service, recommender, person.history),
-        None if atlas is None else map_rows(recommender, atlas, person.history, person.scores, rows),
+        timeline(service, recommender, state.history),
+        None if item_map is None else map_rows(recommender, item_map, state.history, state.scores, rows),
     )
 
 
 def timeline(service: Service, recommender: Recommender, history: Histories) -> list[TimelineEvent]:
-    """Return the latest events, newest first; the kind of an event is known if it came to the service itself."""
+    """Return the latest events, newest first; the kind of an event is known only if it came to the service."""
     kinds = {(e.item_id, e.at): e.kind for e in service.store.events(history.user_ids[0], limit=4 * RECENT)}
     found = []
     for event in range(history.num_events - 1, max(history.num_events - 1 - RECENT, -1), -1):
@@ -143,16 +143,16 @@ def timeline(service: Service, recommender: Recommender, history: Histories) -> 
 
 
 def map_rows(
-    recommender: Recommender, atlas: ItemMap, history: Histories, scores: np.ndarray, rows: np.ndarray
+    recommender: Recommender, item_map: ItemMap, history: Histories, scores: np.ndarray, rows: np.ndarray
 ) -> list[dict[str, Any]]:
     """Return the points of the map: the catalog warmed by the scores, the latest events, the list."""
     warmth = (scores - scores.mean()) / (scores.std() or 1.0)
     recent = np.unique(history.item_index[-60:])
-    parts = (("catalog", atlas.shown), ("seen", recent), ("suggested", rows))
+    parts = (("catalog", item_map.shown), ("seen", recent), ("suggested", rows))
     return [
         {
-            "x": round(float(atlas.points[row, 0]), 3),
-            "y": round(float(atlas.points[row, 1]), 3),
+            "x": round(float(item_map.points[row, 0]), 3),
+            "y": round(float(item_map.points[row, 1]), 3),
             "warmth": round(float(np.clip(warmth[row], -1, 3)), 2),
             "title": recommender.lookup.titles[row],
             "role": role,
@@ -160,55 +160,47 @@ def map_rows(
         }
         for role, chosen in parts
         for row in chosen
-        if not np.isnan(atlas.points[row, 0])
+        if not np.isnan(item_map.points[row, 0])
     ]
 
 
 def edit_of(name: str, value: str, level: int, strength: float = 1.0) -> EditIn:
-    """Return what moving a slider to a place means."""
+    """Return the edit of a slider position."""
     return EditIn.model_validate({"name": name, "value": value, "action": LEVELS[level], "strength": strength})
 
 
-def some_people(service: Service, moment: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
-    """Return people the bundle knows well, evenly taken: id, number of events, their latest items."""
-    histories = moment.recommender.histories
+def sample_users(service: Service, snapshot: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
+    """Return an even sample of users with long histories: id, number of events, their latest items."""
+    histories = snapshot.recommender.histories
     lengths = histories.lengths()
     if not len(lengths):
         return []
-    well = np.flatnonzero(lengths >= max(np.median(lengths), 1))
-    chosen = np.unique(well[np.linspace(0, len(well) - 1, min(count, len(well))).astype(int)])
+    long = np.flatnonzero(lengths >= max(np.median(lengths), 1))
+    chosen = np.unique(long[np.linspace(0, len(long) - 1, min(count, len(long))).astype(int)])
     found = []
     for row in chosen:
         history = histories.rows(int(row), int(row) + 1)
-        if is_known(service, moment, history.user_ids[0]):
+        if not service.is_erased(history.user_ids[0], snapshot):
             latest = dict.fromkeys(int(i) for i in history.item_index[::-1][:9])
-            shown = sorted(cards(moment.recommender, latest), key=lambda c: not c.has_picture)[:3]
+            shown = sorted(cards(snapshot.recommender, latest), key=lambda c: not c.has_picture)[:3]
             found.append((history.user_ids[0], history.num_events, shown))
     return found
 
 
-def find_people(service: Service, moment: ServingSnapshot, text: str, count: int) -> list[str]:
-    """Return ids that hold a text, those that begin with it first; of people the bundle never met, only the very id."""
+def find_users(service: Service, snapshot: ServingSnapshot, text: str, count: int) -> list[str]:
+    """Return ids that hold a text, those that begin with it first; of users the bundle does not hold, only the exact id."""
     low = text.casefold()
-    users = moment.recommender.users
+    users = snapshot.recommender.users
     starting = (u for u in users if u.casefold().startswith(low))
     inside = (u for u in users if low in u.casefold() and not u.casefold().startswith(low))
     exact = [text] if text not in users and service.store.versions([text])[0] != [None] else []
-    return [*exact, *islice(_known(service, moment, (*islice(starting, 4 * count), *islice(inside, count))), count)]
-
-
-def is_known(service: Service, moment: ServingSnapshot, user_id: str) -> bool:
-    """Return whether a person of the bundle was not erased since."""
-    return not moment.subjects or service.secret.subject(user_id) not in moment.subjects
-
-
-def _known(service: Service, moment: ServingSnapshot, user_ids: Iterable[str]) -> Iterable[str]:
-    return (user for user in user_ids if is_known(service, moment, user))
+    found = (*islice(starting, 4 * count), *islice(inside, count))
+    return [*exact, *islice((user for user in found if not service.is_erased(user, snapshot)), count)]
 
 
 def _interest(recommender: Recommender, interest: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the place of the slider, whether there can be one, and how far the bar of its strength reaches."""
-    level = next((place for place, action in LEVELS.items() if action == interest["edited"]), 0)
+    """Add the slider position, whether the interest can be edited, and the length of the strength bar in percent."""
+    level = next((position for position, action in LEVELS.items() if action == interest["edited"]), 0)
     is_editable = interest["name"] in recommender.lookup.facets
     reach = min(abs(interest["strength"]) / 3, 1.0)
     return {**interest, "level": level, "is_editable": is_editable, "reach": round(100 * reach)}
@@ -222,7 +214,7 @@ def _edit(recommender: Recommender, edit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _offers(recommender: Recommender, profile: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return what else can be asked for: attribute to its most frequent values that are no interest yet."""
+    """Return the offered new interests: attribute to its most frequent values that are not yet an interest."""
     taken = {(i["name"], i["value"]) for i in profile["interests"]} | {
         (e["name"], e["value"]) for e in profile["edits"]
     }
@@ -234,7 +226,7 @@ def _offers(recommender: Recommender, profile: Mapping[str, Any]) -> dict[str, l
 
 
 def _day(at: int) -> str:
-    """Return the day of a moment; times of day say nothing in a history of months."""
+    """Return the day of a snapshot; the time of day is not shown."""
     try:
         return datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d")
     except (OverflowError, ValueError, OSError):

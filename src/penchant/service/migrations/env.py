@@ -1,4 +1,4 @@
-"""What Alembic runs: `Store.open` hands it a connection.
+"""The script Alembic runs for `Store.open`.
 
 In: a connection in `config.attributes`. Out: the tables in their newest form.
 """

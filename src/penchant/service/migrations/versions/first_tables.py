@@ -1,6 +1,6 @@
 """Make the tables of the first store.
 
-In: an empty database. Out: events, edits, people, items, erasures, keys, and the one row of `world`.
+In: an empty database. Out: events, edits, user versions, items, erasures, keys, and the one row of `world`.
 """
 
 from __future__ import annotations

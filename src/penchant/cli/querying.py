@@ -1,6 +1,6 @@
 """Commands that query a bundle.
 
-In: a folder written by `penchant run`, and a person's id, a history or content. Out: lists, interests, reasons, classes.
+In: a folder written by `penchant run`, and a user id, a history or content. Out: lists, interests, reasons, classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.classifiers.prediction import prediction_lines
 from penchant.cli.options import AsJson, BundlePath, Items, UserId
-from penchant.cli.printing import columns_table, out, say, told
+from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
 from penchant.data.media import load_image
@@ -29,9 +29,9 @@ def predict(
         Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run` of a labelled task.")
     ],
     text: Annotated[str | None, typer.Option(help="Words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="A sound.")] = None,
-    video: Annotated[Path | None, typer.Option(help="A video.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image file.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="An audio file.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A video file.")] = None,
     mesh: Annotated[Path | None, typer.Option(help="A 3-D shape.")] = None,
     signal: Annotated[Path | None, typer.Option(help="Sensor readings.")] = None,
     table: Annotated[
@@ -39,50 +39,52 @@ def predict(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Where the table's answers go: .parquet or .csv.")] = None,
     preview: Annotated[
-        Path | None, typer.Option(help="Write the picture, blurred beyond recognition, to this .jpg or .png.")
+        Path | None, typer.Option(help="Write the image, blurred beyond recognition, to this .jpg or .png.")
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which class content belongs to, why, and whether a person should be asked."""
-    with told(as_json):
+    """Classify content, with evidence and whether a reviewer should decide."""
+    with reported_errors(as_json):
         trained = TrainedClassifier.load(bundle)
         if table is not None:
             written = output or table.with_name(f"{table.stem}-predicted.parquet")
             names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
             predict_file(trained, read_table(table).table, written, root=table.parent, columns=names)
-            say({"output": str(written)} if as_json else [f"written {written}"], as_json)
+            print_answer({"output": str(written)} if as_json else [f"written {written}"], as_json)
             return
         given = dict(zip(MEDIA, (image, audio, video, mesh, signal), strict=True))
         content: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
         found = trained.predict(text=text, **content)
         if preview is not None and image is not None:
             blurred(load_image(image, trained.inputs.limits, max_side=512)).save(preview)
-        say(asdict(found) if as_json else prediction_lines(found), as_json)
+        print_answer(asdict(found) if as_json else prediction_lines(found), as_json)
 
 
 def recommend(
     bundle: BundlePath,
     user: UserId = None,
     history: Items = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the list.")] = 10,
     all_users: Annotated[
-        Path | None, typer.Option(help="Write everybody's lists to this Parquet file instead.")
+        Path | None, typer.Option(help="Write the lists of all users to this Parquet file instead.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Name the items one user will like, with reasons."""
-    with told(as_json):
+    """Print the best items of one user, with reasons."""
+    with reported_errors(as_json):
         trained = Recommender.load(bundle)
         if all_users is not None:
             rows = trained.recommend_all(all_users, k)
-            say({"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json)
+            print_answer(
+                {"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json
+            )
             return
-        found = trained.recommend(_who(trained, user, history), k)
+        found = trained.recommend(_user_or_history(trained, user, history), k)
         if as_json:
-            say([asdict(s) for s in found], as_json)
+            print_answer([asdict(s) for s in found], as_json)
             return
         table = columns_table("", "item", "title", "score", "why")
         for s in found:
@@ -91,12 +93,12 @@ def recommend(
 
 
 def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
-    """Say what one user cares about, with the events behind it."""
-    with told(as_json):
+    """Print the interests of one user, with the events behind them."""
+    with reported_errors(as_json):
         trained = Recommender.load(bundle)
-        found = trained.profile(_who(trained, user, history))
+        found = trained.profile(_user_or_history(trained, user, history))
         if as_json:
-            say(found.as_dict(), as_json)
+            print_answer(found.as_dict(), as_json)
             return
         table = columns_table("interest", "value", "share", "others", "strength", "because of")
         for i in found.interests:
@@ -109,7 +111,8 @@ def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_j
         out.print(f"{found.user_id}: {found.num_events} events", markup=False)
         out.print(table)
         out.print(
-            "Reasons rest on " + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
+            "Channel shares of the reasons: "
+            + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
             markup=False,
         )
 
@@ -122,11 +125,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
-    with told(as_json):
+    with reported_errors(as_json):
         trained = Recommender.load(bundle)
-        found = trained.explain(_who(trained, user, history), item)
+        found = trained.explain(_user_or_history(trained, user, history), item)
         if as_json:
-            say(found.as_dict(), as_json)
+            print_answer(found.as_dict(), as_json)
             return
         table = columns_table("part", "contribution")
         for title, groups in (("channel", found.by_channel), ("member", found.by_member)):
@@ -134,16 +137,16 @@ def explain(
                 table.add_row(f"{title}: {name}", f"{value:+.4f}")
         for _, title, value in found.by_event[:10]:
             table.add_row(f"event: {title}", f"{value:+.4f}")
-        out.print(f"{found.title}: {found.score:.4f}, of which {found.prior:+.4f} for anyone", markup=False)
+        out.print(f"{found.title}: {found.score:.4f}, of which {found.prior:+.4f} prior", markup=False)
         out.print(table)
 
 
-def _who(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
+def _user_or_history(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
     if history is not None:
         return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])
     if user is None:
         example = bundle.histories.user_ids[0]
         raise ConfigError(
-            "Nobody was named.", where="--user", fix=f"give --user {example}, or --history ITEM,ITEM for a new user"
+            "No user was given.", where="--user", fix=f"give --user {example}, or --history ITEM,ITEM for a new user"
         )
     return user
