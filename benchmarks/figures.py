@@ -116,7 +116,7 @@ def demo_lines(report: Report) -> Iterator[str]:
         gain = found["differences"].get("ndcg@20")
         scores = " | ".join(interval(found["scores"][metric]) for metric in ("recall@20", "ndcg@20"))
         yield f"| {name} | {scores} | {interval(gain, sign='+') if gain else 'chosen on ' + report['leaderboard']['chosen_on']} |"
-    gains = [g for g in report["group_gains"] if g["gain"]["verdict"] != "not distinguishable"]
+    gains = [g for g in report["group_gains"] if g["gain"]["outcome"] != "not distinguishable"]
     said = (f"{g['channel']} for {g['group']} {interval(g['gain'], sign='+')}" for g in gains)
     yield ""
     yield f"Worth of a modality by what users choose by, {len(gains)} of {len(report['group_gains'])} cells told apart from 0:"

@@ -114,7 +114,7 @@ def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
 
 
 def _compare(tables: Mapping[str, pl.DataFrame], facts: Mapping[str, Any], titles: Mapping[str, str]) -> list[Scored]:
-    """Return the rows, best first; verdicts of one metric allow for the number of peers (Holm)."""
+    """Return the rows, best first; outcomes of one metric allow for the number of peers (Holm)."""
     keys = list(tables)
     means = BootstrapMeans(np.hstack([per_user(tables, key, METRICS) for key in keys]))
     column = {(key, m): i for i, (key, m) in enumerate((key, m) for key in keys for m in METRICS)}
@@ -179,7 +179,7 @@ def _section(
         f"{split['items']:,} items, {split['events']:,} events (train {split['train']:,}, validation "
         f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} users asked. Protocol {split['protocol']}, ties in a "
         f"seeded random order, {ranked} ranked without known items. "
-        "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, verdicts after Holm.",
+        "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, outcomes after Holm.",
         "",
         "| recommender | NDCG@10 | HR@10 / Recall@10 | NDCG@20 | Recall@20 | ours ahead, NDCG@10 | validation NDCG@10 |"
         " tune s | fit s | recommend s | CPU s | peak GB | epochs | ended by |",
@@ -209,7 +209,7 @@ def _against_best(scored: list[Scored]) -> list[str]:
         best = max(peers, key=lambda one: one.scores[metric].mean)
         ahead = best.ahead[metric]
         gain = ours.scores[metric].mean / max(best.scores[metric].mean, 1e-12) - 1
-        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best.title}: {ahead.verdict}")
+        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best.title}: {ahead.outcome}")
     return [*lines, ""]
 
 
@@ -224,7 +224,7 @@ def _by_gap(slices: list[Slice], scored: list[Scored]) -> list[str]:
         "|---|---|---|---|---|---|",
         *(
             f"| {s.dimension} | {s.group} | {s.num_users:,} | {s.ours.mean:.4f} | {s.baseline.mean:.4f} | "
-            f"{_signed(s.difference)} {s.difference.verdict} |"
+            f"{_signed(s.difference)} {s.difference.outcome} |"
             for s in slices
             if s.num_users >= FEWEST
         ),
@@ -239,7 +239,7 @@ def _row(one: Scored) -> str:
     cells += [f"{one.scores[m].mean:.4f}" for m in METRICS[1:]]
     ahead = one.ahead.get(DECIDES)
     cells += [
-        f"{_signed(ahead)} {ahead.verdict}" if ahead else "",
+        f"{_signed(ahead)} {ahead.outcome}" if ahead else "",
         f"{facts['validation']:.4f}" if facts["validation"] >= 0 else "not looked at",
     ]
     cells += [f"{facts[name]:.1f}" for name in ("tune_seconds", "fit_seconds", "recommend_seconds", "cpu_seconds")]

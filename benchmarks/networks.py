@@ -125,7 +125,7 @@ def one_row(name: str, table: dict[str, Any], validation: HoldOut, test: HoldOut
 
 
 def report(names: list[str], folder: Path) -> list[str]:
-    """Return the table; verdicts allow for the number of rows (Holm)."""
+    """Return the table; outcomes allow for the number of rows (Holm)."""
     files = [folder / f"{place:02d}.parquet" for place in range(len(names))]
     tables = dict(zip(names, map(pl.read_parquet, files), strict=True))
     means = BootstrapMeans(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
@@ -136,7 +136,7 @@ def report(names: list[str], folder: Path) -> list[str]:
         said = ""
         if place:
             change = changes[place - 1]
-            said = f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}] {change.verdict}"
+            said = f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}] {change.outcome}"
         lines.append(f"| {name} | {score.mean:.4f} [{score.low:.4f}, {score.high:.4f}] | {said} | {seconds:.0f} |")
     return lines
 

@@ -61,7 +61,7 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
     scores = {name: _score(name, table, dataset, config) for name, table in arms.items()}
     for name in ("with", "true moods"):
         gap = paired_difference(scores[name], scores["without"])
-        print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.verdict}")
+        print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.outcome}")
 
 
 def _accuracy(events: pl.DataFrame) -> None:

@@ -47,7 +47,7 @@ def main(folder: Path, count: int) -> None:
         found = mean_interval(values.astype(float))
         print(f"{name}: accuracy {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
     gap = paired_difference(right[1].astype(float), right[0].astype(float))
-    print(f"speech minus text: {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {gap.verdict}")
+    print(f"speech minus text: {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] {gap.outcome}")
     same = np.mean([a.label == b.label for a, b in zip(written, spoken, strict=True)])
     print(f"the same answer to both: {same:.3f}")
 

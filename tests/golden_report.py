@@ -32,7 +32,7 @@ def golden(report: dict[str, Any]) -> dict[str, Any]:
         if row["differences"]:
             difference = row["differences"][board["metric"]]
             found[f"difference: {row['name']}: {board['metric']}"] = ends(difference)
-            found[f"verdict: {row['name']}"] = difference["verdict"]
+            found[f"outcome: {row['name']}"] = difference["outcome"]
     for row in ablation["rows"]:
         name = "+".join(row["uses"])
         found[f"ablation: {name}"] = ends(row["score"])
@@ -40,7 +40,7 @@ def golden(report: dict[str, Any]) -> dict[str, Any]:
             found[f"ablation: {name}: {base}"] = ends(row[base]) if row[base] else None
     for payoff in ablation["payoffs"]:
         found[f"payoff: {payoff['channel']}"] = ends(payoff["gain"])
-        found[f"payoff verdict: {payoff['channel']}"] = payoff["verdict"]
+        found[f"payoff outcome: {payoff['channel']}"] = payoff["outcome"]
     for part in report["slices"]:
         name = f"{part['dimension']} {part['group']}"
         found[f"slice: {name}: Penchant"] = [*ends(part["ours"]), *ends(part["difference"])]

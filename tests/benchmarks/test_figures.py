@@ -30,7 +30,7 @@ TEXT = """before .1 / .2
 
 
 def interval(mean: float) -> dict[str, Any]:
-    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "verdict": "better"}
+    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01, "outcome": "better"}
 
 
 def report() -> dict[str, Any]:

@@ -36,8 +36,8 @@ def arms() -> list[Arm]:
 
 def test_a_channel_pays_does_not_pay_or_cannot_be_told():
     found = ablate(arms(), metric="ndcg@20", config=FAST)
-    verdicts = {p.channel: p.verdict for p in found.payoffs}
-    assert verdicts == {"text": PAYS, "sound": SAME, "image": DOES_NOT_PAY}
+    outcomes = {p.channel: p.outcome for p in found.payoffs}
+    assert outcomes == {"text": PAYS, "sound": SAME, "image": DOES_NOT_PAY}
     text = found.payoffs[0]
     assert text.gain.mean == pytest.approx(0.05, abs=0.005)
     assert text.cost is not None
@@ -57,14 +57,14 @@ def test_rows_say_what_they_leave_out_and_stand_beside_everything_and_behaviour(
     ]
     assert rows[0].to_all is None
     assert rows[0].to_behaviour is not None
-    assert rows[0].to_behaviour.verdict == BETTER
+    assert rows[0].to_behaviour.outcome == BETTER
     assert rows[1].to_behaviour is None
     assert rows[-1].uses == ("behaviour", "text")
 
 
 def test_with_one_channel_leaving_it_out_is_behaviour_only():
     found = ablate([arm(frozenset({"behaviour", "text"}), 0.1), arm(frozenset({"behaviour"}), 0)], metric="ndcg@20")
-    assert [(p.channel, p.verdict) for p in found.payoffs] == [("text", PAYS)]
+    assert [(p.channel, p.outcome) for p in found.payoffs] == [("text", PAYS)]
 
 
 def test_without_behaviour_only_there_is_no_difference_to_it():
@@ -82,7 +82,7 @@ def test_a_channel_pays_for_the_group_that_uses_it():
         metric="ndcg@20",
         config=FAST,
     )
-    assert [(g.group, g.channel, g.gain.verdict) for g in found] == [
+    assert [(g.group, g.channel, g.gain.outcome) for g in found] == [
         ("readers", "text", BETTER),
         ("lookers", "text", SAME),
     ]
@@ -135,7 +135,7 @@ def test_leaving_behaviour_out_is_a_channel_too_and_a_cost_needs_two_timings():
         metric="ndcg@20",
         config=FAST,
     )
-    assert [(p.channel, p.verdict, p.cost) for p in found.payoffs] == [("behaviour", PAYS, None)]
+    assert [(p.channel, p.outcome, p.cost) for p in found.payoffs] == [("behaviour", PAYS, None)]
     assert [(row.kind, row.channel) for row in found.rows] == [("all", ""), ("without", "behaviour")]
 
 
@@ -156,4 +156,4 @@ def test_group_gains_are_means_over_the_group_and_allow_for_the_number_of_cells(
         assert (gain.mean, gain.low, gain.high, gain.p) == pytest.approx(
             (expected.mean, expected.low, expected.high, expected.p)
         )
-        assert (gain.verdict, gain.num_users) == (expected.verdict, 100)
+        assert (gain.outcome, gain.num_users) == (expected.outcome, 100)

@@ -1,4 +1,4 @@
-"""Scores of classes against scikit-learn's, paired intervals, and verdicts that do not flatter."""
+"""Scores of classes against scikit-learn's, paired intervals, and outcomes that do not flatter."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def test_intervals_hold_the_mean_and_pairs_are_compared_on_the_same_draws() -> N
     assert rows["same"].difference is not None
     assert (rows["same"].difference.low, rows["same"].difference.high) == (0, 0)
     assert rows["worse"].difference is not None
-    assert rows["worse"].difference.verdict == "better"
+    assert rows["worse"].difference.outcome == "better"
 
 
 def test_fusion_helps_only_where_it_beats_every_modality_alone() -> None:
     both = said(2.5, uses=("text", "image"), role="ours")
     text, image = said(1.0, seed=2, role="alone"), said(0.3, seed=3, role="alone", uses=("image",))
-    assert judged(ours=both, text=text, image=image).verdict() == "better"
-    assert judged(ours=both, text=said(2.5, role="alone"), image=image).verdict() == "not distinguishable"
-    assert judged(ours=said(0.3, uses=("text", "image")), text=said(2.5, role="alone")).verdict() == "worse"
-    assert judged(ours=said(2.0)).verdict() == ""
+    assert judged(ours=both, text=text, image=image).outcome() == "better"
+    assert judged(ours=both, text=said(2.5, role="alone"), image=image).outcome() == "not distinguishable"
+    assert judged(ours=said(0.3, uses=("text", "image")), text=said(2.5, role="alone")).outcome() == "worse"
+    assert judged(ours=said(2.0)).outcome() == ""
 
 
 def test_units_not_samples_are_drawn_again() -> None:
@@ -200,7 +200,7 @@ def test_rows_stand_by_the_deciding_metric_and_ours_first() -> None:
         notes=("n",),
     )
     assert [row.name for row in found.rows] == ["ours", "good", "bad"]
-    assert [row.difference and row.difference.verdict for row in found.rows] == [None, "worse", "better"]
+    assert [row.difference and row.difference.outcome for row in found.rows] == [None, "worse", "better"]
     assert (found.metric, found.notes, found.positive, found.costs) == ("auc", ("n",), None, ())
     assert (found.classes, found.num_samples, found.num_repeats) == (CLASSES, 300, 1)
     with pytest.raises(DataError, match="There is no metric 'f1'"):
@@ -239,13 +239,13 @@ def test_a_positive_class_can_be_named() -> None:
     assert curve.best == pytest.approx(np.linspace(0, 1, 101)[int(np.argmin(cost))])
 
 
-def test_few_units_get_no_interval_and_no_verdict() -> None:
+def test_few_units_get_no_interval_and_no_outcome() -> None:
     nine = [str(row % 9) for row in range(300)]
     rows = {"ours": said(3.0), "bad": said(0.1, seed=2)}
     found = evaluate_classification(rows, LABELS, CLASSES, ours="ours", groups=nine, config=QUICK)
     gap = found.rows[1].difference
     assert gap is not None
-    assert (gap.p, gap.verdict) == (1.0, "not distinguishable")
+    assert (gap.p, gap.outcome) == (1.0, "not distinguishable")
     assert np.isnan([found.ours.scores["auc"].low, gap.low, gap.high]).all()
 
 

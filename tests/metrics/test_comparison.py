@@ -33,8 +33,8 @@ def test_league_is_ordered_and_compared_with_the_best_baseline():
     )
     assert leaderboard.ours is not None
     assert leaderboard.ours.differences["ndcg@20"].mean == pytest.approx(0.02, abs=0.004)
-    verdicts = {row.name: row.differences["ndcg@20"].verdict for row in leaderboard.rows if row.differences}
-    assert verdicts == {"Penchant": BETTER, "member": SAME, "popularity": WORSE}
+    outcomes = {row.name: row.differences["ndcg@20"].outcome for row in leaderboard.rows if row.differences}
+    assert outcomes == {"Penchant": BETTER, "member": SAME, "popularity": WORSE}
     assert leaderboard.row("EASE").differences == {}
     assert leaderboard.row("EASE").cost == Cost(2.0, 0.1)
 
@@ -91,10 +91,10 @@ def test_many_members_of_noise_are_not_told_apart_from_the_baseline():
     roles = dict.fromkeys(tables, "member") | {"EASE": "baseline"}
     leaderboard = compare(tables, roles, metric="ndcg@20", config=IntervalConfig(resamples=2000))
     alone = [
-        paired_difference(noise[name], base, IntervalConfig(resamples=2000)).verdict for name in noise if name != "EASE"
+        paired_difference(noise[name], base, IntervalConfig(resamples=2000)).outcome for name in noise if name != "EASE"
     ]
-    assert any(verdict != SAME for verdict in alone)
-    assert {row.differences["ndcg@20"].verdict for row in leaderboard.rows if row.differences} == {SAME}
+    assert any(outcome != SAME for outcome in alone)
+    assert {row.differences["ndcg@20"].outcome for row in leaderboard.rows if row.differences} == {SAME}
 
 
 def test_only_columns_that_every_table_has_are_compared():

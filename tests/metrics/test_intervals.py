@@ -39,19 +39,19 @@ def test_a_paired_difference_is_found_where_users_differ_far_more_than_systems()
     base = np.random.default_rng(3).uniform(size=300)
     found = intervals.paired_difference(base + 0.01, base)
     assert found.mean == pytest.approx(0.01)
-    assert found.verdict == BETTER
-    assert intervals.paired_difference(base, base + 0.01).verdict == WORSE
+    assert found.outcome == BETTER
+    assert intervals.paired_difference(base, base + 0.01).outcome == WORSE
 
 
 def test_equal_lists_are_not_distinguishable():
     values = np.random.default_rng(4).uniform(size=50)
     found = intervals.paired_difference(values, values)
-    assert (found.mean, found.p, found.verdict) == (0, 1, SAME)
+    assert (found.mean, found.p, found.outcome) == (0, 1, SAME)
 
 
-def test_few_users_get_no_interval_and_no_verdict():
+def test_few_users_get_no_interval_and_no_outcome():
     found = intervals.paired_difference(np.ones(9), np.zeros(9))
-    assert found.verdict == SAME
+    assert found.outcome == SAME
     assert found.p == 1
     assert np.isnan([found.low, found.high]).all()
 
@@ -104,11 +104,11 @@ def test_holm_is_never_below_p_and_keeps_the_order(p):
     assert (adjusted <= 1).all()
 
 
-def test_adjustment_takes_back_a_verdict_that_chance_would_give():
+def test_adjustment_takes_back_an_outcome_that_chance_would_give():
     rng = np.random.default_rng(8)
     noise = [intervals.paired_difference(rng.normal(0.0, 1, 100), np.zeros(100)) for _ in range(40)]
-    assert any(d.verdict != SAME for d in noise)
-    assert all(d.verdict == SAME for d in intervals.adjust(noise))
+    assert any(d.outcome != SAME for d in noise)
+    assert all(d.outcome == SAME for d in intervals.adjust(noise))
 
 
 def drawn_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_the_smallest_p_is_two_over_the_draws_and_one():
 
 
 def test_ten_users_get_an_interval_and_nine_do_not():
-    assert intervals.paired_difference(np.ones(10), np.zeros(10)).verdict == BETTER
+    assert intervals.paired_difference(np.ones(10), np.zeros(10)).outcome == BETTER
     assert np.isnan(intervals.mean_interval(np.arange(9.0)).low)
     assert not np.isnan(intervals.mean_interval(np.arange(10.0)).low)
 
@@ -164,8 +164,8 @@ def test_a_user_missing_in_one_column_leaves_the_others_as_they_are():
     assert table.interval(2).mean == pytest.approx(values[5:, 2].mean())
 
 
-def test_a_verdict_needs_an_interval_that_excludes_zero():
-    assert [intervals._verdict(*ends) for ends in ((0.1, 1), (0, 1), (-1, 0), (-1, -0.1), (np.nan, np.nan))] == [
+def test_an_outcome_needs_an_interval_that_excludes_zero():
+    assert [intervals._outcome(*ends) for ends in ((0.1, 1), (0, 1), (-1, 0), (-1, -0.1), (np.nan, np.nan))] == [
         BETTER,
         SAME,
         SAME,
@@ -179,10 +179,10 @@ def test_adjustment_keeps_the_interval_and_takes_p_at_the_level_given():
         return Difference(1.0, 0.5, 1.5, p, BETTER, 20)
 
     found = intervals.adjust([difference(0.02), difference(0.04)])
-    assert [(d.p, d.verdict, d.low, d.high) for d in found] == [(0.04, BETTER, 0.5, 1.5), (0.04, BETTER, 0.5, 1.5)]
-    assert [d.verdict for d in intervals.adjust([difference(0.03), difference(0.06)])] == [SAME, SAME]
-    assert [d.verdict for d in intervals.adjust([difference(0.05)], 0.9)] == [BETTER]
-    assert [d.verdict for d in intervals.adjust([difference(0.03), difference(0.06)], 0.9)] == [BETTER, BETTER]
+    assert [(d.p, d.outcome, d.low, d.high) for d in found] == [(0.04, BETTER, 0.5, 1.5), (0.04, BETTER, 0.5, 1.5)]
+    assert [d.outcome for d in intervals.adjust([difference(0.03), difference(0.06)])] == [SAME, SAME]
+    assert [d.outcome for d in intervals.adjust([difference(0.05)], 0.9)] == [BETTER]
+    assert [d.outcome for d in intervals.adjust([difference(0.03), difference(0.06)], 0.9)] == [BETTER, BETTER]
     assert intervals.adjust([]) == []
 
 

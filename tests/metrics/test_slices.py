@@ -47,8 +47,8 @@ def test_items_are_sliced_by_what_each_user_found_of_a_group():
     labels = {"popularity": GroupLabels(("low", "high", "none"), np.array([1, 0, 2, -1]))}
     low, high = slices.slice_items(ours, baseline, truth(20), labels, k=2, config=FAST)
     assert (low.group, low.num_users, low.num_pairs, low.metric) == ("low", 20, 20, "recall@2")
-    assert (low.ours.mean, low.baseline.mean, low.difference.verdict) == (1, 0, BETTER)
-    assert (high.group, high.difference.mean, high.difference.verdict) == ("high", 0, SAME)
+    assert (low.ours.mean, low.baseline.mean, low.difference.outcome) == (1, 0, BETTER)
+    assert (high.group, high.difference.mean, high.difference.outcome) == ("high", 0, SAME)
 
 
 def test_item_slices_of_one_group_for_all_equal_recall():
@@ -67,8 +67,8 @@ def test_users_are_sliced_by_their_own_group():
     baseline = pl.DataFrame({"user_id": ids[5:], "recall@2": [0.5] * 25})
     labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
     short, long = slices.slice_users(ours, baseline, labels, user_ids=ids, metric="recall@2", config=FAST)
-    assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.verdict) == (10, 1, 0.5, BETTER)
-    assert (long.num_users, long.difference.verdict, long.num_pairs) == (15, SAME, None)
+    assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.outcome) == (10, 1, 0.5, BETTER)
+    assert (long.num_users, long.difference.outcome, long.num_pairs) == (15, SAME, None)
 
 
 def test_history_labels_name_their_spans():

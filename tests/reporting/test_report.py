@@ -203,7 +203,7 @@ def test_an_empty_run_still_makes_a_page(tmp_path):
     assert summarise(data) == []
 
 
-def test_a_lone_baseline_makes_a_page_without_a_verdict(tmp_path):
+def test_a_lone_baseline_makes_a_page_without_an_outcome(tmp_path):
     leaderboard = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
     data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard)
     write_report(data, tmp_path)

@@ -62,7 +62,7 @@ REPORT = {
             {"name": "EASE", "role": "baseline", "scores": {"ndcg@20": scored(0.4)}},
         ],
     },
-    "ablation": {"metric": "ndcg@20", "payoffs": [{"channel": "audio", "verdict": "pays", "gain": scored(0.2)}]},
+    "ablation": {"metric": "ndcg@20", "payoffs": [{"channel": "audio", "outcome": "pays", "gain": scored(0.2)}]},
     "slices": [
         {
             "dimension": "history length",

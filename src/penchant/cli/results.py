@@ -34,7 +34,7 @@ def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
             said = (
-                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['verdict']}"
+                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['outcome']}"
                 if change
                 else "is it"
             )
@@ -50,7 +50,7 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
     for row in labelled["rows"]:
         scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
         gap = row["difference"]
-        said = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "is it"
+        said = f"{gap['mean']:+.4f} {gap['outcome']}" if gap else "is it"
         table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), said)
     out.print(f"{labelled['num_samples']:,} test samples:", markup=False)
     out.print(table)

@@ -38,7 +38,7 @@ class ClassifierEvaluationConfig(Settings):
     """Evaluation settings of labelled tasks."""
 
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
-    """Decides verdicts and the order of rows."""
+    """Decides outcomes and the order of rows."""
     positive: str | None = None
     """Of two classes, which is looked for: its curves and costs are shown; None takes the last by name."""
     within: str | None = None

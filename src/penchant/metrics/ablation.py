@@ -69,13 +69,13 @@ class ModalityValue:
         gain: Everything minus everything but this channel.
         cost: What the channel adds: the difference of the two costs, 0 where it is below what can be measured; None where one was
             not measured.
-        verdict: "pays", "does not pay" or "not distinguishable".
+        outcome: "pays", "does not pay" or "not distinguishable".
     """
 
     channel: str
     gain: Difference
     cost: Cost | None
-    verdict: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
     """Return the ablation by modality; the arm that uses most is "everything".
 
     A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
-    Verdicts allow for the number of arms, or channels, compared (Holm).
+    Outcomes allow for the number of arms, or channels, compared (Holm).
 
     Raises:
         DataError: An arm's table lacks the metric or is of other users.
@@ -144,7 +144,7 @@ def gains_by_group(
 ) -> list[GroupGain]:
     """Return, for each group of users and each channel, what the channel is worth to them.
 
-    Verdicts allow for the number of cells.
+    Outcomes allow for the number of cells.
 
     Args:
         arms: As for `ablate`.
@@ -178,17 +178,17 @@ def _payoffs(
     whole = by_use[everything]
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
     gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
-    verdicts: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
+    outcomes: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
     costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
-        ModalityValue(channel, gain, cost, verdicts.get(gain.verdict, SAME))
+        ModalityValue(channel, gain, cost, outcomes.get(gain.outcome, SAME))
         for channel, gain, cost in zip(left_out, gains, costs, strict=True)
     ]
     return tuple(sorted(payoffs, key=lambda p: -p.gain.mean))
 
 
 def _differences(means: BootstrapMeans, count: int, base: int | None) -> list[Difference | None]:
-    """Return each arm minus the base arm, verdicts adjusted together; None for the base itself."""
+    """Return each arm minus the base arm, outcomes adjusted together; None for the base itself."""
     if base is None:
         return [None] * count
     others = [i for i in range(count) if i != base]

@@ -63,7 +63,7 @@ def evaluate_classification(
         labels: The truth.
         classes: Names.
         ours: The row that is compared with all others.
-        metric: One of `METRICS`; decides verdicts and the order of rows.
+        metric: One of `METRICS`; decides outcomes and the order of rows.
         positive: Of two classes, which is looked for; None takes the last.
         groups: Unit of each sample; None draws samples.
         folds: Which fit judged each sample, for each repeat; rankings are compared within one fit only. None: one fit judged all.
@@ -236,8 +236,8 @@ def _difference(point: float, draws: np.ndarray, num_units: int, config: Interva
     known = draws[~np.isnan(draws)]
     tail = min((known <= 0).sum(), (known >= 0).sum())
     p = float(min(1.0, 2.0 * (tail + 1) / (known.size + 1))) if num_units >= MIN_USERS else 1.0
-    verdict = BETTER if low > 0 else WORSE if high < 0 else SAME
-    return Difference(point, low, high, p, verdict, num_units)
+    outcome = BETTER if low > 0 else WORSE if high < 0 else SAME
+    return Difference(point, low, high, p, outcome, num_units)
 
 
 def _positive(classes: Sequence[str], positive: str | None) -> int | None:

@@ -153,10 +153,10 @@ class ClassificationResults:
     def ours(self) -> ClassificationRow:
         return self.rows[0]
 
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """Return whether fusion helps: better only where it is better than every modality alone; "" where nothing was fused."""
         alone = [row.difference for row in self.rows if row.role == "alone" and row.difference is not None]
         if len(self.ours.uses) < 2 or not alone:
             return ""
-        verdicts = {difference.verdict for difference in alone}
-        return WORSE if WORSE in verdicts else SAME if SAME in verdicts else BETTER
+        outcomes = {difference.outcome for difference in alone}
+        return WORSE if WORSE in outcomes else SAME if SAME in outcomes else BETTER

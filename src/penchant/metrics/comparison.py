@@ -91,7 +91,7 @@ def compare(
 ) -> Leaderboard:
     """Return the league.
 
-    Verdicts of one metric allow for the number of recommenders compared (Holm).
+    Outcomes of one metric allow for the number of recommenders compared (Holm).
 
     Args:
         results: Name to the table of `measure`; every table has the same users.

@@ -62,7 +62,7 @@ class Difference:
         low: Lower end of the interval; NaN with fewer than `MIN_USERS` users.
         high: Upper end.
         p: Two-sided bootstrap p value, at least 2 / (resamples + 1); adjusted where several were compared.
-        verdict: "better", "worse" or "not distinguishable".
+        outcome: "better", "worse" or "not distinguishable".
         num_users: Users who count in both.
     """
 
@@ -70,7 +70,7 @@ class Difference:
     low: float
     high: float
     p: float
-    verdict: str
+    outcome: str
     num_users: int
 
 
@@ -106,7 +106,7 @@ class BootstrapMeans:
         draws = self._means[:, first] - self._means[:, second]
         low, high = self._ends(draws, count)
         p = _p_value(draws) if count >= MIN_USERS else 1.0
-        return Difference(mean, low, high, p, _verdict(low, high), count)
+        return Difference(mean, low, high, p, _outcome(low, high), count)
 
     def _ends(self, draws: Float64[np.ndarray, " resamples"], count: int) -> tuple[float, float]:
         if count < MIN_USERS:
@@ -124,12 +124,12 @@ def mean_interval(values: Float64[np.ndarray, " users"], config: IntervalConfig 
 def paired_difference(
     first: Float64[np.ndarray, " users"], second: Float64[np.ndarray, " users"], config: IntervalConfig | None = None
 ) -> Difference:
-    """Return how much larger the first is on the same users, with its interval and verdict."""
+    """Return how much larger the first is on the same users, with its interval and outcome."""
     return BootstrapMeans(np.column_stack([first, second]), config).difference(0, 1)
 
 
 def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[Difference]:
-    """Return the differences with p values and verdicts that allow for their number; the intervals stay as they are.
+    """Return the differences with p values and outcomes that allow for their number; the intervals stay as they are.
 
     A difference keeps "better" or "worse" only where its interval excludes 0 and its adjusted p is small enough.
 
@@ -138,7 +138,7 @@ def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[
     adjusted = holm(np.array([d.p for d in differences]))
     kept = adjusted <= 1.0 - confidence
     return [
-        replace(d, p=float(p), verdict=d.verdict if keep else SAME)
+        replace(d, p=float(p), outcome=d.outcome if keep else SAME)
         for d, p, keep in zip(differences, adjusted, kept, strict=True)
     ]
 
@@ -192,7 +192,7 @@ def _p_value(draws: Float64[np.ndarray, " resamples"]) -> float:
     return float(min(1.0, 2.0 * (tail + 1) / (known.size + 1)))
 
 
-def _verdict(low: float, high: float) -> str:
+def _outcome(low: float, high: float) -> str:
     """Return the word for an interval of a difference; an interval that is missing or touches 0 decides nothing."""
     if low > 0:
         return BETTER

@@ -66,7 +66,7 @@ class Slice:
         num_pairs: True items that count; None where whole users are sliced.
         ours: Mean with interval.
         baseline: The baseline's mean over the same users.
-        difference: Ours minus baseline; the verdict allows for the number of groups of this dimension.
+        difference: Ours minus baseline; the outcome allows for the number of groups of this dimension.
     """
 
     dimension: str

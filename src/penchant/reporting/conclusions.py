@@ -29,14 +29,14 @@ def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> li
 
 def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
     """Return whether one channel pays, what it brings and what it costs."""
-    gain, sign = payoff.gain, -1 if payoff.verdict == DOES_NOT_PAY else 1
+    gain, sign = payoff.gain, -1 if payoff.outcome == DOES_NOT_PAY else 1
     low, high = sorted((sign * gain.low, sign * gain.high))
     change = number_format.interval(Interval(sign * gain.mean, low, high, gain.num_users))
-    if payoff.verdict == SAME:
+    if payoff.outcome == SAME:
         change = number_format.difference(gain)
     channel = translate.channel(payoff.channel)
     text = translate(
-        PAYOFFS[payoff.verdict],
+        PAYOFFS[payoff.outcome],
         channel=channel[:1].upper() + channel[1:],
         metric=metric_label(translate, metric),
         gain=change,
@@ -75,10 +75,10 @@ def labelled_sentences(labelled: ClassificationResults, translate: Translator) -
             samples=number_format.count(labelled.num_samples),
         )
     ]
-    verdict = labelled.verdict()
-    if verdict:
+    outcome = labelled.outcome()
+    if outcome:
         compared = _against_each(labelled, translate)
-        said.append(translate("{first} {second}", first=translate(FUSIONS[verdict]), second=compared))
+        said.append(translate("{first} {second}", first=translate(FUSIONS[outcome]), second=compared))
     if asked.share > 0:
         shares = (asked.share, asked.accuracy, asked.accuracy_of_all)
         share, rest, everything = (number_format.percent(value) for value in shares)
@@ -133,14 +133,14 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     facts = {
         "name": translate.said(ours.name),
         "baseline": leaderboard.best_baseline,
-        "verdict": translate(gain.verdict),
+        "outcome": translate(gain.outcome),
     }
     if not metric.startswith("recall@"):
         digits_ = number_format.decimals(gain)
         mine, theirs = (number_format.number(v.mean, digits_) for v in (ours.scores[metric], base))
         change = number_format.difference(gain)
         return translate(
-            "{metric}: {name} {ours}, {baseline} {theirs}: {verdict}, {difference}.",
+            "{metric}: {name} {ours}, {baseline} {theirs}: {outcome}, {difference}.",
             metric=metric_label(translate, metric),
             ours=mine,
             theirs=theirs,
@@ -151,7 +151,7 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     mine, theirs = (number_format.percent(v.mean, places) for v in (ours.scores[metric], base))
     k, change = metric.partition("@")[2], number_format.points(gain, places)
     return translate(
-        "{name} finds {ours} of what people chose next within {k} suggestions; {baseline} finds {theirs}: {verdict}, {difference} points.",
+        "{name} finds {ours} of what people chose next within {k} suggestions; {baseline} finds {theirs}: {outcome}, {difference} points.",
         k=k,
         ours=mine,
         theirs=theirs,
