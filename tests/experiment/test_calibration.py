@@ -10,14 +10,14 @@ from sklearn.metrics import f1_score
 from penchant.classifiers.classifier import log_softmax
 from penchant.classifiers.combined import DecisionRule, log_odds
 from penchant.experiment.calibration import (
-    LEAST,
+    MIN_SLOPE,
     CalibrationConfig,
     calibrate,
-    choose_doubt,
+    choose_confidence_threshold,
     choose_factors,
     combine,
     cross_entropy,
-    fit_stack,
+    fit_ensemble,
     is_flat,
     targets,
 )
@@ -36,7 +36,7 @@ def said(skill: float, seed: int) -> np.ndarray:
 
 def test_the_stack_listens_to_who_knows() -> None:
     found = {"knows": said(2.0, 1), "guesses": said(0.0, 2)}
-    ensemble = fit_stack(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
+    ensemble = fit_ensemble(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
     assert ensemble.weight[0] > 0.5
     assert ensemble.weight[1] < 0.1
     alone = cross_entropy(np.exp(found["knows"]), LABELS)
@@ -105,13 +105,13 @@ def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
     probability = np.stack([1 - confidence, confidence], axis=1)
     labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
     decision = DecisionRule(np.ones(2))
-    sure = choose_doubt(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
+    sure = choose_confidence_threshold(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
     asked = confidence < sure
     assert asked.sum() == 16  # 80 right of 84
-    assert choose_doubt(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
+    assert choose_confidence_threshold(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
         confidence[9:11].mean()
     )
-    assert choose_doubt(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
+    assert choose_confidence_threshold(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
 
 
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
@@ -131,7 +131,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
     truth = labels + 0.5 * rng.standard_normal(30)
     upside_down = log_softmax(np.stack([truth, -truth], axis=1))
     found = calibrate(upside_down, labels, "platt")
-    assert found.slope.tolist() == [LEAST, LEAST]
+    assert found.slope.tolist() == [MIN_SLOPE, MIN_SLOPE]
     moved = found.apply(upside_down)[:, 1]
     assert (np.argsort(moved) == np.argsort(-truth)).all()  # the order is as it was
     np.testing.assert_allclose(moved, labels.mean(), atol=0.05)  # and says next to nothing
@@ -184,7 +184,7 @@ def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
 def test_weights_of_the_stack_are_those_of_another_solver() -> None:
     found, half = {"m": said(1.0, 5), "n": said(0.7, 6)}, np.arange(len(LABELS)) % 2 == 0
     here = {"m": HERE, "n": half}
-    ensemble = fit_stack(("m", "n"), found, here, LABELS, PRIOR)
+    ensemble = fit_ensemble(("m", "n"), found, here, LABELS, PRIOR)
 
     def loss(w: np.ndarray) -> float:
         total = w[0] + w[1]
@@ -216,4 +216,4 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
         ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), CalibrationConfig(aim="none")
     )
     np.testing.assert_allclose(none.decision.factor, [1, 1])
-    assert none.decision.confidence_threshold == 0  # all right: nobody is asked
+    assert none.decision.confidence_threshold == 0  # all right: no review

@@ -109,7 +109,7 @@ def test_costs_at_the_ends_are_those_of_always_and_never() -> None:
     assert even.curve.y[0] == pytest.approx(1 - share)  # threshold 0: everything is yes, every no is wrong
     assert even.curve.y[-1] == pytest.approx(share)
     assert dear_miss.best <= even.best <= dear_alarm.best
-    asked = found.asked
+    asked = found.review_load
     kept = ~two.is_unsure[0]
     assert asked.share == pytest.approx(1 - kept.mean())
     assert asked.accuracy == pytest.approx(accuracy_score(labels[kept], two.answer[0][kept]))

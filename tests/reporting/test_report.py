@@ -188,7 +188,7 @@ def test_markdown_keeps_tables_whole(folder):
 
 def test_summary_says_it_in_plain_words(everything):
     first, second, third, *rest = summarise(everything)
-    assert "of what people chose next within 20 suggestions; EASE finds 12.6 %: better, +1.2 [" in first
+    assert "of what users chose next within 20 recommendations; EASE finds 12.6 %: better, +1.2 [" in first
     assert second.startswith("NDCG@20: ")
     assert "puts a liked item above a disliked one" in third
     assert rest[0].startswith("Text pays: without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")

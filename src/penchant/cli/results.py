@@ -60,11 +60,11 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
 
 
 def _screening(trained: Any, screening: dict[str, Any]) -> str:
-    """Print how many pictures were held back, and return a command to try."""
+    """Print how many pictures were blocked, and return a command to try."""
     if screening["num_pictures"]:
-        held, doubtful = screening["num_held"], screening["num_doubtful"]
+        blocked, doubtful = screening["num_blocked"], screening["num_doubtful"]
         out.print(
-            f"{screening['num_pictures']:,} pictures: {held:,} held back, {doubtful:,} for a person", markup=False
+            f"{screening['num_pictures']:,} pictures: {blocked:,} blocked, {doubtful:,} for review", markup=False
         )
     return f"predict {trained.folder} --image ..."
 

@@ -1,6 +1,6 @@
-"""Weigh classifiers, calibrate probabilities, choose thresholds: on validation, never on test.
+"""Fit ensemble weights, calibration and thresholds of classifiers on validation, never on test.
 
-In: validation labels, and logarithms of probability of the members. Out: a `CombinedClassifier`.
+In: validation labels, and log-probabilities of the members. Out: a `CombinedClassifier`.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from penchant.metrics.interest import Platt
 
 Aim = Literal["accuracy", "macro_f1", "cost", "none"]
 FOLDS = 5
-ENOUGH_FOR_STEPS = 500
-"""Staircases are fitted to noise below this. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
-SMALLEST = 1e-6
-"""No probability is taken for less where surprise is measured."""
-PULL = 0.5
-"""Squared distance of the stack's weights from equal ones counts as so many samples."""
-LEAST = 0.01
-"""Least slope of a calibration and least sum of a stack's weights: validation may flatten what training learned, never turn it round.
-On a small validation set the fitted slope is negative by chance, and every ranking of that fit would be upside down."""
+MIN_FOR_ISOTONIC = 500
+"""With fewer samples, isotonic regression fits noise. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
+MIN_PROBABILITY = 1e-6
+"""Lower bound of probabilities in the cross-entropy."""
+PENALTY = 0.5
+"""Weight of the penalty on the squared distance of ensemble weights from equal ones, in samples."""
+MIN_SLOPE = 0.01
+"""Minimum slope of a calibration and minimum sum of ensemble weights: validation may flatten what training learned, never reverse it.
+On a small validation set the fitted slope can be negative by chance, which would reverse every ranking of that fit."""
 
 
 class CalibrationConfig(Settings):
     """Settings of calibration and thresholds."""
 
     calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
-    """auto takes what does best on held-out parts of validation; isotonic only where validation is large."""
+    """auto takes the best on held-out parts of validation; isotonic only where validation is large."""
     aim: Aim = "macro_f1"
-    """What thresholds are chosen for; "cost" takes `costs`, "none" leaves the most probable class the answer."""
+    """Metric that thresholds maximise; "cost" minimises `costs`, "none" keeps the most probable class as the answer."""
     costs: dict[str, float] = {}
-    """What missing a sample of each class costs; a class not named costs 1."""
+    """Cost of a missed sample by class; other classes cost 1."""
     confidence_threshold: float = Field(0.95, gt=0, le=1)
-    """Wanted accuracy of the answers given without asking a person."""
+    """Target accuracy of the answers that no reviewer checks."""
     max_review_rate: float = Field(0.3, ge=0, lt=1)
-    """Largest share of samples that a person is asked about; 0 never asks."""
+    """Maximum share of samples sent to a reviewer; 0 sends none."""
 
 
 def combine(
@@ -67,42 +67,42 @@ def combine(
     classes: Sequence[str],
     config: CalibrationConfig,
 ) -> CombinedClassifier:
-    """Return the members as one classifier.
+    """Return an ensemble of the members with calibration and decision rule.
 
     Args:
         members: Which of `found` take part.
-        found: By member, on validation.
+        found: Log-probabilities by member, on validation.
         present: By member, on validation.
         labels: Of validation.
-        prior: Logarithm of each class's share in training.
+        prior: Logarithm of the share of each class in training.
         classes: Names.
-        config: What is tuned.
+        config: Settings of calibration and thresholds.
     """
-    ensemble = fit_stack(members, found, present, labels, prior)
+    ensemble = fit_ensemble(members, found, present, labels, prior)
     logits = ensemble.logits(found, present)
     calibration = calibrate(logits, labels, config.calibration)
     probability = calibration.apply(logits)
     costs = np.array([config.costs.get(name, 1.0) for name in classes])
     factor = choose_factors(probability, labels, config.aim, costs)
     decision = DecisionRule(factor)
-    confidence_threshold = choose_doubt(
+    confidence_threshold = choose_confidence_threshold(
         decision, probability, labels, config.confidence_threshold, config.max_review_rate
     )
     return CombinedClassifier(ensemble, calibration, DecisionRule(factor, confidence_threshold))
 
 
-def fit_stack(
+def fit_ensemble(
     members: Sequence[str],
     found: Mapping[str, LogProbability],
     present: Mapping[str, Bool[np.ndarray, " samples"]],
     labels: Int64[np.ndarray, " samples"],
     prior: Float64[np.ndarray, " classes"],
 ) -> ClassifierEnsemble:
-    """Return non-negative weights and class biases of least cross-entropy, pulled a little toward equal weights."""
+    """Return non-negative weights and class biases of least cross-entropy, with a small penalty toward equal weights."""
     each = np.stack([found[name] for name in members], axis=1)  # (N, M, C)
     there = np.stack([present[name] for name in members], axis=1)
-    judged = there.any(axis=1)
-    each, there, labels = each[judged], there[judged], labels[judged]
+    has_content = there.any(axis=1)
+    each, there, labels = each[has_content], there[has_content], labels[has_content]
     count, num_members, num_classes = each.shape
     even = np.full(num_members, 1.0 / num_members)
     if not count:
@@ -112,28 +112,28 @@ def fit_stack(
     def loss(parameters: np.ndarray) -> float:
         weight, bias = parameters[:num_members], parameters[num_members:]
         logits = np.einsum("nm,nmc->nc", shares(weight, there), np.where(there[..., None], each, 0.0)) + bias
-        pulled = PULL * (np.square(weight - even).sum() + np.square(bias).sum())
-        return float((-(truth * log_softmax(logits)).sum() + pulled) / count)
+        penalty = PENALTY * (np.square(weight - even).sum() + np.square(bias).sum())
+        return float((-(truth * log_softmax(logits)).sum() + penalty) / count)
 
     start = np.concatenate([even, np.zeros(num_classes)])
     bounds = [(0.0, None)] * num_members + [(None, None)] * num_classes
     best = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
-    weight = best[:num_members] if best[:num_members].sum() > LEAST else LEAST * even
+    weight = best[:num_members] if best[:num_members].sum() > MIN_SLOPE else MIN_SLOPE * even
     return ClassifierEnsemble(tuple(members), weight, best[num_members:], prior)
 
 
 def is_flat(row: CombinedClassifier) -> bool:
-    """Return whether validation ranks the classes the other way round than training, so that weight or slope was held at `LEAST`."""
+    """Return whether validation reverses the ranking of training, so that a weight or slope was held at `MIN_SLOPE`."""
     slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
-    return bool(row.ensemble.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
+    return bool(row.ensemble.weight.sum() <= MIN_SLOPE * (1 + 1e-9) or (slopes <= MIN_SLOPE).any())
 
 
 def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
-    """Return the calibration asked for, or for "auto" that of least surprise at `targets` over five held-out parts of validation."""
+    """Return the calibration of a kind, for "auto" that of least cross-entropy to `targets` over five held-out parts of validation."""
     if kind != "auto":
         return _fit(kind, logits, labels)  # type: ignore[arg-type]
     kinds: list[CalibrationKind] = ["none", "temperature", "platt"]
-    if len(labels) >= ENOUGH_FOR_STEPS:
+    if len(labels) >= MIN_FOR_ISOTONIC:
         kinds.append("isotonic")
     fold, wanted = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
     scores = {}
@@ -143,14 +143,14 @@ def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kin
             out = fold == number
             if (~out).any():
                 held[out] = _fit(name, logits[~out], labels[~out]).apply(logits[out])
-        scores[name] = surprise(held, wanted)
+        scores[name] = soft_cross_entropy(held, wanted)
     return _fit(min(scores, key=lambda name: scores[name]), logits, labels)
 
 
 def choose_factors(
     probability: Probability, labels: Int64[np.ndarray, " samples"], aim: Aim, costs: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, " classes"]:
-    """Return what each class's probability is multiplied by before the largest wins; one class at a time, until none moves."""
+    """Return the factors of the decision rule, optimised one class at a time until none changes."""
     factor = np.ones(probability.shape[1])
     if aim == "none":
         return factor
@@ -166,16 +166,16 @@ def choose_factors(
     return factor / factor.sum()
 
 
-def choose_doubt(
+def choose_confidence_threshold(
     decision: DecisionRule,
     probability: Probability,
     labels: Int64[np.ndarray, " samples"],
     wanted: float,
     max_review_rate: float,
 ) -> float:
-    """Return the confidence below which a person is asked: the lowest that makes the rest right often enough.
+    """Return the confidence below which a reviewer decides: the lowest at which the other answers reach the accuracy `wanted`.
 
-    Where even asking about `max_asked` does not, that many are asked.
+    Where none does at `max_review_rate`, that share is reviewed.
     """
     confidence = decision.confidence(probability)
     order = np.argsort(-confidence, kind="stable")
@@ -191,7 +191,7 @@ def choose_doubt(
 
 def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarray, " samples"], aim: str) -> float:
     """Return accuracy or macro-F1; a class without a sample does not count."""
-    if aim == "macro_f1":  # scikit-learn's own takes milliseconds, and thousands of thresholds are tried
+    if aim == "macro_f1":  # scikit-learn's function takes milliseconds, and thousands of thresholds are tried
         size = int(max(labels.max(), answers.max())) + 1
         cells = np.bincount(labels * size + answers, minlength=size**2).reshape(1, size, size)
         return float(from_confusion(cells.astype(np.float64))["macro_f1"][0])
@@ -199,20 +199,20 @@ def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarr
 
 
 def cross_entropy(probability: Probability, labels: Int64[np.ndarray, " samples"]) -> float:
-    """Return the mean surprise at the truth, in nats."""
-    return surprise(probability, np.eye(probability.shape[1])[labels])
+    """Return the mean cross-entropy to the labels, in nats."""
+    return soft_cross_entropy(probability, np.eye(probability.shape[1])[labels])
 
 
-def surprise(probability: Probability, wanted: Probability) -> float:
-    """Return the mean cross-entropy to what was wanted, in nats."""
-    return float(-(wanted * np.log(np.maximum(probability, SMALLEST))).sum(axis=1).mean())
+def soft_cross_entropy(probability: Probability, wanted: Probability) -> float:
+    """Return the mean cross-entropy to target probabilities, in nats."""
+    return float(-(wanted * np.log(np.maximum(probability, MIN_PROBABILITY))).sum(axis=1).mean())
 
 
 def targets(labels: Int64[np.ndarray, " samples"], num_classes: int) -> Probability:
-    """Return what probabilities are calibrated to: the truth, but no surer than so many samples of a class can make one.
+    """Return the target probabilities of calibration: the labels, smoothed by the number of samples of each class.
 
-    Samples that are all told apart would otherwise be explained best by probabilities of 0 and 1, and whatever is unlike them would be
-    answered with the same certainty. Of a class with n samples, others get 1 / (n + classes) each.
+    For samples separated without error, the best fit would otherwise be probabilities of 0 and 1, also for content unlike them.
+    With n samples of the true class, every other class gets 1 / (n + classes).
 
     Source: Platt, 1999, for two classes; Laplace's rule of succession is the same for more.
     """
@@ -228,9 +228,9 @@ def _best_factor(
     k: int,
     best: float,
 ) -> tuple[float, Float64[np.ndarray, " classes"]]:
-    """Try other factors of one class: those between which some answers change; keep the middle, in log odds, of the widest run of the best.
+    """Try factors of one class between the borders at which answers change; keep the middle, in log odds, of the widest best interval.
 
-    So many samples cannot tell a probability below one over their number from 0: borders further out count as there.
+    A sample of this size cannot distinguish a probability below one over its size from 0: borders further out are clipped there.
     """
     product = probability * factor
     others = np.delete(product, k, axis=1).max(axis=1)
@@ -249,8 +249,8 @@ def _best_factor(
     return float(scores.max()), moved
 
 
-def _widest(is_best: Bool[np.ndarray, " stretches"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
-    """Return the two borders of the widest run of best stretches; stretch n lies between borders n and n + 1."""
+def _widest(is_best: Bool[np.ndarray, " intervals"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
+    """Return the two borders of the widest run of best intervals; interval n lies between borders n and n + 1."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_best, [False]]).astype(np.int8)))
     runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     return max(runs, key=lambda run: border[run[1]] - border[run[0]])
@@ -288,13 +288,13 @@ def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) 
 
 
 def _line(truth: Bool[np.ndarray, " samples"], odds: Float64[np.ndarray, " samples"]) -> tuple[float, float]:
-    if truth.all() or not truth.any():  # a class that validation lacks cannot be calibrated
+    if truth.all() or not truth.any():  # a class without validation samples cannot be calibrated
         return 1.0, 0.0
     found = Platt.fit(truth, odds)
-    if found.slope >= LEAST:
+    if found.slope >= MIN_SLOPE:
         return found.slope, found.intercept
     share = (truth.sum() + 1) / (len(truth) + 2)
-    return LEAST, float(np.log(share) - np.log1p(-share) - LEAST * odds.mean())
+    return MIN_SLOPE, float(np.log(share) - np.log1p(-share) - MIN_SLOPE * odds.mean())
 
 
 def _steps(truth: Bool[np.ndarray, " samples"], probability: Float64[np.ndarray, " samples"]) -> np.ndarray:

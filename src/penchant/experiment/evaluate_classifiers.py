@@ -1,6 +1,6 @@
 """Evaluate classifiers on the test, once.
 
-In: what was fitted on train and validation, and the division into parts or folds. Out: `ClassificationResults`, and the report around it.
+In: classifiers fitted on train and validation, and the split into parts or folds. Out: `ClassificationResults`, and the report around it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, SampleSplit
 from penchant.data.split.samples import SampleSplitConfig, fold_samples
-from penchant.experiment.calibration import LEAST, is_flat
+from penchant.experiment.calibration import MIN_SLOPE, is_flat
 from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit, look
 from penchant.metrics.classification import evaluate_classification
 from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
@@ -28,24 +28,24 @@ from penchant.metrics.within_folds import FoldOrder
 from penchant.reporting.report import ChannelCoverage, ReportData
 
 OURS = "penchant"
-COMMONEST = message("the commonest class")
+COMMONEST = message("the most frequent class")
 PACKAGES = ("penchant", "scikit-learn", "numpy", "polars")
-Said = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Row to probabilities, answers and doubts."""
+RowAnswers = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Row to probabilities, answers and whether each is unsure."""
 
 
 class ClassifierEvaluationConfig(Settings):
     """Evaluation settings of labelled tasks."""
 
     metric: Literal["accuracy", "macro_f1", "weighted_f1", "auc"] = "macro_f1"
-    """Decides outcomes and the order of rows."""
+    """Metric of the comparison: it decides outcomes and the order of rows."""
     positive: str | None = None
-    """Of two classes, which is looked for: its curves and costs are shown; None takes the last by name."""
+    """Positive class of two, whose curves and costs are shown; None takes the last by name."""
     within: str | None = None
-    """Column whose values are judged apart: each gets a classifier and a report of its own, and no pooled figure is given, since what
-    depends on that column would be taken for skill (a microphone, a hospital)."""
+    """Column whose values get a classifier and a report each. No pooled figure is given, since recognising the value (a microphone, a
+    hospital) would count as skill."""
     intervals: IntervalConfig = IntervalConfig()
-    """How intervals are made."""
+    """Settings of intervals."""
     language: Literal["en", "zh"] = "en"
     """Of the report."""
 
@@ -53,7 +53,7 @@ class ClassifierEvaluationConfig(Settings):
 def assess(
     fitted: FittedClassifiers,
     tables: Mapping[str, Mapping[str, Any]],
-    view: ContentBatch,
+    batch: ContentBatch,
     samples: Samples,
     parts: SampleSplit,
     split: SampleSplitConfig,
@@ -64,23 +64,23 @@ def assess(
     seed: int,
     notes: Sequence[str] = (),
 ) -> tuple[ReportData, ClassificationResults]:
-    """Return everything measured on the test, for the report, and the scores in it.
+    """Return the report on the test, and the classification results in it.
 
     Args:
         fitted: Every row.
-        tables: Settings of the classifiers, for folds, in each of which all is fitted anew.
-        view: All samples.
+        tables: Settings of the classifiers, which are fitted again in each fold.
+        batch: All samples.
         samples: The same with their labels.
         parts: Train, validation, test.
-        split: How they were divided.
-        fit_config: How they were fitted.
-        config: What to measure.
+        split: Settings of the split.
+        fit_config: Settings of the fit.
+        config: Settings of the evaluation.
         name: Of the run.
         seed: Of the run.
-        notes: What a reader must know.
+        notes: For the reader.
     """
-    answers, rows, folds, flat = _tested(samples, view, tables, fitted, parts, split, fit_config, seed)
-    judged = evaluate_classification(
+    answers, rows, folds, flat = _tested(samples, batch, tables, fitted, parts, split, fit_config, seed)
+    results = evaluate_classification(
         answers,
         samples.labels()[rows],
         samples.classes,
@@ -92,7 +92,7 @@ def assess(
         config=config.intervals,
         notes=notes,
     )
-    learnt = {"train_samples": len(parts.train), "validation_samples": len(parts.validation)}
+    fitted_on = {"train_samples": len(parts.train), "validation_samples": len(parts.validation)}
     report = ReportData(
         name,
         datetime.now(UTC),
@@ -101,24 +101,25 @@ def assess(
         hardware=hardware(),
         versions=versions(PACKAGES),
         protocol=_protocol(parts, fitted, split, fit_config),
-        sizes={"samples": len(samples), **learnt, "test_samples": judged.num_samples},
+        sizes={"samples": len(samples), **fitted_on, "test_samples": results.num_samples},
         findings=(*samples.findings, *flat, *parts.checks),
         coverage=tuple(
-            ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum())) for name, e in view.channels.items()
+            ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum()))
+            for name, e in batch.channels.items()
         ),
-        labelled=judged,
+        labelled=results,
     )
-    return report, judged
+    return report, results
 
 
 def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:
-    """Return why the values of a column are judged apart: what knowing that column alone would be worth."""
+    """Return the reason for separate classifiers: the AUC that the column alone reaches."""
     if column is None or column not in samples.table.columns:
         return ()
     return (
         message(
-            "Learned and measured within one {column} only. Pooled over every {column}, skill could not be told from recognising the "
-            "{column}: whoever knows it and nothing else already reaches AUC {auc}.",
+            "Fitted and measured within one {column} only. Pooled over all of them, skill and recognition of the {column} could not be "
+            "separated: the {column} alone reaches AUC {auc}.",
             column=column,
             auc=f"{_area_of(samples, column):.3f}",
         ),
@@ -126,7 +127,7 @@ def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:
 
 
 def _area_of(samples: Samples, column: str) -> float:
-    """Return the AUC of guessing each class by how often it occurs with a value of a column, the mean over classes."""
+    """Return the mean AUC over classes of predicting each class by its share at a value of the column."""
     value = samples.table[column].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
     labels, together = samples.labels(), np.zeros(len(samples), np.int64)
     areas = []
@@ -138,7 +139,7 @@ def _area_of(samples: Samples, column: str) -> float:
 
 def _tested(
     samples: Samples,
-    view: ContentBatch,
+    batch: ContentBatch,
     tables: Mapping[str, Mapping[str, Any]],
     fitted: FittedClassifiers,
     parts: SampleSplit,
@@ -146,20 +147,20 @@ def _tested(
     fit_config: ClassifierFitConfig,
     seed: int,
 ) -> tuple[dict[str, ClassifierAnswers], np.ndarray, np.ndarray | None, list[Finding]]:
-    """Return what every row says of samples it did not learn from, which these are, and by which fit (None: one fit judged all).
+    """Return the answers of every row on held-out samples, the rows of these, their fold (None: one fit answered all), and findings.
 
-    With folds, everything is chosen and fitted anew in each of them, and each sample is judged once a repeat by what has not seen it.
+    With folds, everything is chosen and fitted again in each, and each sample is classified once per repeat by a fit without it.
     """
     if split.folds == 0:
-        said, rows = _said(fitted, view.take(parts.test)), np.arange(len(parts.test))
-        answers = _answers([(said, rows)], fitted, len(rows), len(samples.classes), 1)
+        test_answers, rows = _row_answers(fitted, batch.take(parts.test)), np.arange(len(parts.test))
+        answers = _answers([(test_answers, rows)], fitted, len(rows), len(samples.classes), 1)
         return answers, parts.test, None, _flat([is_flat(fitted.rows[fitted.ours])])
     labels, done, flat = samples.labels(), [], []
     folds = np.zeros((split.repeats, len(samples)), np.int64)
     for number, fold in enumerate(fold_samples(samples, split, seed)):
         logger.info("  fold %d of %d", number + 1, split.folds * split.repeats)
-        one = fit(tables, view, labels, samples.classes, fold, fit_config, seed=seed + number)
-        done.append((_said(one, view.take(fold.test)), fold.test))
+        one = fit(tables, batch, labels, samples.classes, fold, fit_config, seed=seed + number)
+        done.append((_row_answers(one, batch.take(fold.test)), fold.test))
         folds[number // split.folds, fold.test] = number
         flat.append(is_flat(one.rows[one.ours]))
     answers = _answers(done, fitted, len(samples), len(samples.classes), split.repeats)
@@ -167,36 +168,36 @@ def _tested(
 
 
 def _flat(fits: list[bool]) -> list[Finding]:
-    """Note fits whose validation would turn the ranking round."""
+    """Return the finding that counts fits whose validation would reverse the ranking."""
     names = [message("fit {number}", number=number) for number, flat in enumerate(fits, 1) if flat]
     advice = message(
-        "validation ranks the classes the other way round; the slope was held at {least}, so the order that training learned stays: "
-        "bring more samples, or expect that nothing is learned here",
-        least=f"{LEAST:g}",
+        "validation reverses the ranking of training; the slope was held at {least}, so the order that training learned stays: "
+        "add samples, or expect that there is nothing to learn",
+        least=f"{MIN_SLOPE:g}",
     )
     return (
         [Finding("fit.flat", len(names), len(fits), "repaired", tuple(names[:5]), advice, "warning")] if names else []
     )
 
 
-def _said(fitted: FittedClassifiers, view: ContentBatch) -> Said:
-    found, there = look(fitted.members, view)
-    said: Said = {}
+def _row_answers(fitted: FittedClassifiers, batch: ContentBatch) -> RowAnswers:
+    found, there = look(fitted.members, batch)
+    answers: RowAnswers = {}
     for name, row in fitted.rows.items():
         probability = row.probability(found, there)
-        said[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
+        answers[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
     count = len(fitted.rows[fitted.ours].ensemble.prior)
-    commonest = np.full(len(view), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
+    commonest = np.full(len(batch), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
     even = np.full(
-        (len(view), count), 1 / count
-    )  # its share moves against test's from fold to fold: no ranking is meant
-    return {OURS: said[fitted.ours], **said, COMMONEST: (even, commonest, np.zeros(len(view), bool))}
+        (len(batch), count), 1 / count
+    )  # equal probabilities: class shares vary from fold to fold and would give a ranking
+    return {OURS: answers[fitted.ours], **answers, COMMONEST: (even, commonest, np.zeros(len(batch), bool))}
 
 
 def _answers(
-    done: list[tuple[Said, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
+    done: list[tuple[RowAnswers, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
 ) -> dict[str, ClassifierAnswers]:
-    """Put the parts of one repeat side by side."""
+    """Join the folds of each repeat."""
     each = len(done) // repeats
     answers = {}
     roles = {
@@ -209,34 +210,34 @@ def _answers(
     for name in done[0][0]:
         probability = np.zeros((repeats, count, num_classes))
         answer, unsure = np.zeros((repeats, count), np.int64), np.zeros((repeats, count), bool)
-        for number, (said, rows) in enumerate(done):
+        for number, (part, rows) in enumerate(done):
             repeat = number // each
-            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = said[name]
+            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = part[name]
         answers[name] = ClassifierAnswers(probability, answer, unsure, uses[name], roles.get(name, "member"))
-    ours = answers[OURS].probability  # the row it was chosen as would only be compared with itself
-    return {name: said for name, said in answers.items() if name == OURS or not np.array_equal(said.probability, ours)}
+    ours = answers[OURS].probability  # a row equal to ours is left out
+    return {name: row for name, row in answers.items() if name == OURS or not np.array_equal(row.probability, ours)}
 
 
 def _protocol(
     parts: SampleSplit, fitted: FittedClassifiers, split: SampleSplitConfig, fit_config: ClassifierFitConfig
 ) -> tuple[str, ...]:
-    """Return how it was measured, in words."""
+    """Return the protocol as sentences."""
     divided = (
         message(
-            "{folds} folds, drawn {times} time(s); in each, everything is chosen and fitted anew and every "
-            "sample is judged by what has not seen it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
-            "are compared within one fold only, weighted by pairs, since each fold has a scale of its own.",
+            "{folds} folds, drawn {times} time(s); in each, everything is chosen and fitted again, and every "
+            "sample is classified by a fit without it. Scores are means over repeats, intervals are over samples or groups. Rankings (AUC, curves) "
+            "are compared within one fold only, weighted by pairs, since scores of folds have different scales.",
             folds=split.folds,
             times=split.repeats,
         )
         if split.folds
-        else message("A {kind} split; test is judged once.", kind=parts.kind)
+        else message("A {kind} split; test is evaluated once.", kind=parts.kind)
     )
     chosen = message(
-        "Strengths, epochs, the way of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
-        "and the border of doubt are chosen on validation; nothing is chosen on test.",
+        "Strengths, epochs, the kind of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
+        "and the review threshold are chosen on validation; nothing is chosen on test.",
         metric=fit_config.choose_by,
         aim=fit_config.tune.aim,
     )
-    ways = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
-    return divided, chosen, message("Validation liked {name} best: {scores}.", name=fitted.ours, scores=ways)
+    scores = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
+    return divided, chosen, message("Best on validation: {name} ({scores}).", name=fitted.ours, scores=scores)

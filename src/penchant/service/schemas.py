@@ -161,9 +161,9 @@ class PredictionOut(ApiModel):
     is_unsure: bool
     """A person should be asked."""
     evidence: list[tuple[str, float]] = []
-    """Words that speak most for the class, with what each adds to its logit."""
-    heard: str = ""
-    """What is said in the sound, where the task listens."""
+    """Words that add most to the logit of the class, with that amount."""
+    transcript: str = ""
+    """Speech of the sound, where the task transcribes it."""
     written: str = ""
     """What stands written in the picture, where the task reads it."""
     regions: list[RegionOut] = []

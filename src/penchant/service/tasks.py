@@ -40,7 +40,7 @@ class ClassifierTasks:
 
         Raises:
             NotFoundError: There is no such task.
-            DataError: There is nothing that classifier could judge by.
+            DataError: The content holds nothing that the classifier reads.
             MediaError: A file cannot be had.
         """
         trained, turn = self._named(task)
