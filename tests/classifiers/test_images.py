@@ -13,7 +13,7 @@ import pytest
 
 from labelled_media import write_samples
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import make_classifier
 from penchant.classifiers.network import NetworkClassifier
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.pipelines.classification import ClassificationConfig, run

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penchant.classifiers.classifier import ContentBatch
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import ContentBatch, make_classifier
 from penchant.classifiers.network import NetworkClassifier, focal
 from penchant.core.errors import ConfigError
 

@@ -17,10 +17,9 @@ import polars as pl
 from jaxtyping import Float64
 from safetensors.numpy import load_file, save_file
 
-from penchant.classifiers.classifier import Classifier, ContentBatch
+from penchant.classifiers.classifier import Classifier, ContentBatch, make_classifier, predict_members
 from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
-from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
 from penchant.classifiers.prediction import Prediction
@@ -141,8 +140,7 @@ class TrainedClassifier:
 
     def probability(self, batch: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return (samples, classes) of content whose channels are encoded."""
-        found = {name: member.log_probability(batch) for name, member in self.members.items()}
-        return self.combined.probability(found, {name: member.present(batch) for name, member in self.members.items()})
+        return self.combined.probability(*predict_members(self.members, batch))
 
     def save(self, folder: Path, *, report: Path | None = None) -> TrainedClassifier:
         """Write the classifier in one step; a report is copied beside it."""
@@ -184,8 +182,7 @@ class TrainedClassifier:
 
     def _predict(self, content: PreparedContent, evidence: bool) -> list[Prediction]:
         batch, unread = self._ready(content.batch)
-        found = {name: member.log_probability(batch) for name, member in self.members.items()}
-        present = {name: member.present(batch) for name, member in self.members.items()}
+        found, present = predict_members(self.members, batch)
         probability = self.combined.probability(found, present)
         answers, unsure = self.combined.decision.answers(probability), self.combined.decision.is_unsure(probability)
         thresholds = self.combined.decision.thresholds(probability)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Self, cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from penchant.classifiers import CLASSIFIERS
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.media import MediaLimits
@@ -23,6 +24,9 @@ from penchant.encoders.nudity import DetectedRegion
 LogProbability = Float64[np.ndarray, "samples classes"]
 ScoreFunction = Callable[[Int64[np.ndarray, " samples"], LogProbability], float]
 """Labels and log-probabilities to a score; higher is better. Called on validation only."""
+
+ClassifierTables = Mapping[str, Mapping[str, Any]]
+"""Name to settings; `model` names the classifier."""
 
 NEVER = -14.0
 """Log-probability of a class without a training sample: about one in a million."""
@@ -156,6 +160,24 @@ class Classifier(ABC, Generic[SettingsT_co]):
     def regions(self, batch: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
         """Return the regions of a sample's image that support the prediction; none where it does not locate any."""
         return ()
+
+
+def make_classifier(name: str, table: Mapping[str, Any]) -> Classifier:
+    """Return the unfitted classifier of a `[classifiers.NAME]` table.
+
+    Raises:
+        ConfigError: The table names no classifier, an unknown one, or an unknown setting.
+    """
+    made: Classifier = CLASSIFIERS.make(name, table, where=f"classifiers.{name}")
+    return made
+
+
+def predict_members(
+    members: Mapping[str, Classifier], batch: ContentBatch
+) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
+    """Return the log-probabilities of each classifier, and which samples it can classify."""
+    found = {name: member.log_probability(batch) for name, member in members.items()}
+    return found, {name: member.present(batch) for name, member in members.items()}
 
 
 def log_softmax(logits: LogProbability) -> LogProbability:

@@ -63,9 +63,7 @@ def _screening(trained: Any, screening: dict[str, Any]) -> str:
     """Print how many pictures were blocked, and return a command to try."""
     if screening["num_pictures"]:
         blocked, doubtful = screening["num_blocked"], screening["num_doubtful"]
-        out.print(
-            f"{screening['num_pictures']:,} pictures: {blocked:,} blocked, {doubtful:,} for review", markup=False
-        )
+        out.print(f"{screening['num_pictures']:,} pictures: {blocked:,} blocked, {doubtful:,} for review", markup=False)
     return f"predict {trained.folder} --image ..."
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from penchant.classifiers.classifier import ContentBatch
+from penchant.classifiers.classifier import ContentBatch, predict_members
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.logs import logger
@@ -20,7 +20,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, SampleSplit
 from penchant.data.split.samples import SampleSplitConfig, fold_samples
 from penchant.experiment.calibration import MIN_SLOPE, is_flat
-from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit, look
+from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit
 from penchant.metrics.classification import evaluate_classification
 from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
 from penchant.metrics.intervals import IntervalConfig
@@ -181,7 +181,7 @@ def _flat(fits: list[bool]) -> list[Finding]:
 
 
 def _row_answers(fitted: FittedClassifiers, batch: ContentBatch) -> RowAnswers:
-    found, there = look(fitted.members, batch)
+    found, there = predict_members(fitted.members, batch)
     answers: RowAnswers = {}
     for name, row in fitted.rows.items():
         probability = row.probability(found, there)

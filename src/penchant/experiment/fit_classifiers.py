@@ -14,9 +14,16 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from sklearn.metrics import roc_auc_score
 
-from penchant.classifiers.classifier import Classifier, ContentBatch, LogProbability, ScoreFunction
+from penchant.classifiers.classifier import (
+    Classifier,
+    ClassifierTables,
+    ContentBatch,
+    LogProbability,
+    ScoreFunction,
+    make_classifier,
+    predict_members,
+)
 from penchant.classifiers.combined import CombinedClassifier
-from penchant.classifiers.factory import ClassifierTables, make_classifier
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
@@ -102,7 +109,7 @@ def fit(
         members[name] = make_classifier(name, table).fit(batch, train, validation, score_function, seed=seed)
         seconds[name] = perf_counter() - began
         logger.info("  %s: fitted in %.1f s", name, seconds[name])
-    found, there = look(members, batch.take(validation_rows))
+    found, there = predict_members(members, batch.take(validation_rows))
     prior = np.log((np.bincount(train.labels, minlength=count) + 0.5) / (len(train.labels) + 0.5 * count))
     ensembles, alone, fused = _ensemble_rows(members, batch, config)
     rows = {
@@ -122,14 +129,6 @@ def fit(
         more = training_set(np.arange(len(both)), labels, count, present, config.imbalance)
         members = {name: member.refit(batch, more) for name, member in members.items()}
     return FittedClassifiers(members, rows, uses, ours, alone, fused, scores, seconds)
-
-
-def look(
-    members: Mapping[str, Classifier], batch: ContentBatch
-) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
-    """Return the log-probabilities of each classifier, and which samples it can classify."""
-    found = {name: member.log_probability(batch) for name, member in members.items()}
-    return found, {name: member.present(batch) for name, member in members.items()}
 
 
 def default_classifiers(batch: ContentBatch) -> dict[str, dict[str, Any]]:

@@ -25,15 +25,13 @@ from penchant.metrics.classification_results import (
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
-    BETTER,
-    MIN_USERS,
-    SAME,
-    WORSE,
     Difference,
     Interval,
     IntervalConfig,
     adjust,
+    difference_of_draws,
     draw_counts,
+    interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
 
@@ -200,7 +198,7 @@ def _rows(
     points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
     others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
     gaps = [
-        _difference(
+        difference_of_draws(
             points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units, config
         )
         for name in others
@@ -212,32 +210,14 @@ def _rows(
             name,
             answers[name].role,
             answers[name].uses,
-            {m: _interval(points[name][m], draws[name][m], num_units, config) for m in METRICS},
+            {
+                m: Interval(points[name][m], *interval_ends(draws[name][m], num_units, config), num_units)
+                for m in METRICS
+            },
             gap,
         )
         for name, gap in found
     )
-
-
-def _ends(draws: np.ndarray, num_units: int, config: IntervalConfig) -> tuple[float, float]:
-    if num_units < MIN_USERS or np.isnan(draws).all():
-        return float("nan"), float("nan")
-    tail = (1.0 - config.confidence) / 2
-    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
-def _interval(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Interval:
-    return Interval(point, *_ends(draws, num_units, config), num_units)
-
-
-def _difference(point: float, draws: np.ndarray, num_units: int, config: IntervalConfig) -> Difference:
-    low, high = _ends(draws, num_units, config)
-    known = draws[~np.isnan(draws)]
-    tail = min((known <= 0).sum(), (known >= 0).sum())
-    p = float(min(1.0, 2.0 * (tail + 1) / (known.size + 1))) if num_units >= MIN_USERS else 1.0
-    outcome = BETTER if low > 0 else WORSE if high < 0 else SAME
-    return Difference(point, low, high, p, outcome, num_units)
 
 
 def _positive(classes: Sequence[str], positive: str | None) -> int | None:

@@ -92,8 +92,7 @@ class BootstrapMeans:
         values = self._values[:, column]
         count = int((~np.isnan(values)).sum())
         mean = float(np.nanmean(values)) if count else float("nan")
-        low, high = self._ends(self._means[:, column], count)
-        return Interval(mean, low, high, count)
+        return Interval(mean, *interval_ends(self._means[:, column], count, self.config), count)
 
     def difference(self, first: int, second: int) -> Difference:
         """Return how much larger the first column is, over users who count in both."""
@@ -104,16 +103,24 @@ class BootstrapMeans:
             return BootstrapMeans(pair, self.config).difference(0, 1)
         mean = float((self._values[both, first] - self._values[both, second]).mean()) if count else float("nan")
         draws = self._means[:, first] - self._means[:, second]
-        low, high = self._ends(draws, count)
-        p = _p_value(draws) if count >= MIN_USERS else 1.0
-        return Difference(mean, low, high, p, _outcome(low, high), count)
+        return difference_of_draws(mean, draws, count, self.config)
 
-    def _ends(self, draws: Float64[np.ndarray, " resamples"], count: int) -> tuple[float, float]:
-        if count < MIN_USERS:
-            return float("nan"), float("nan")
-        tail = (1.0 - self.config.confidence) / 2
-        low, high = np.nanquantile(draws, [tail, 1.0 - tail])
-        return float(low), float(high)
+
+def interval_ends(draws: Float64[np.ndarray, " resamples"], count: int, config: IntervalConfig) -> tuple[float, float]:
+    """Return both ends of a bootstrap interval; NaN with fewer than `MIN_USERS` users or without a defined draw."""
+    if count < MIN_USERS or np.isnan(draws).all():
+        return float("nan"), float("nan")
+    tail = (1.0 - config.confidence) / 2
+    low, high = np.nanquantile(draws, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def difference_of_draws(
+    mean: float, draws: Float64[np.ndarray, " resamples"], count: int, config: IntervalConfig
+) -> Difference:
+    """Return a difference with the interval, p value and outcome of its bootstrap draws."""
+    low, high = interval_ends(draws, count, config)
+    return Difference(mean, low, high, _p_value(draws) if count >= MIN_USERS else 1.0, _outcome(low, high), count)
 
 
 def mean_interval(values: Float64[np.ndarray, " users"], config: IntervalConfig | None = None) -> Interval:

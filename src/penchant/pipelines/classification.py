@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.classifier import ContentBatch
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import ContentBatch, make_classifier
 from penchant.classifiers.inputs import ClassifierInputs, channels_of
 from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError
@@ -26,7 +25,6 @@ from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import SampleSplitConfig, split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
-from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
@@ -98,12 +96,7 @@ def run(config: ClassificationConfig, data: Samples | None = None) -> list[Train
     with clock("read"):
         samples = read_samples(config.data) if data is None else data
     with clock("clean"):
-        pictures = InspectedPictures(
-            config.content,
-            samples.media_columns.get("image"),
-            cache=config.cache / "vectors",
-            limits=config.media,
-        )
+        pictures = config.inspected_pictures(samples.media_columns)
         samples = clean_samples(samples, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         samples = stop_on_errors(samples)
         check_names(samples, config)

@@ -24,6 +24,7 @@ from penchant.data.media import MediaLimits
 from penchant.data.read.samples import SamplesConfig
 from penchant.data.read.sources import DataConfig
 from penchant.encoders.catalog import ChannelConfig
+from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import OcrConfig
 from penchant.reporting.report import StepTime
 
@@ -88,6 +89,11 @@ class LearningSettings(RunSettings):
 
     def with_media_root(self, folder: Path) -> Self:
         return self.model_copy(update={"data": self.data.model_copy(update={"path": folder})})
+
+    def inspected_pictures(self, media_columns: Mapping[str, str]) -> InspectedPictures:
+        """Return the pictures that cleaning decodes, so that encoding need not decode them again."""
+        image = media_columns.get("image")
+        return InspectedPictures(self.content, image, cache=self.cache / "vectors", limits=self.media)
 
 
 @dataclass(frozen=True)

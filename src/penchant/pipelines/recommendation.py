@@ -25,7 +25,6 @@ from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
-from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
@@ -145,12 +144,7 @@ def run(
     with clock("read"):
         raw = read(config.data) if data is None else data
     with clock("clean"):
-        pictures = InspectedPictures(
-            config.content,
-            raw.catalog.media_columns.get("image"),
-            cache=config.cache / "vectors",
-            limits=config.media,
-        )
+        pictures = config.inspected_pictures(raw.catalog.media_columns)
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
         check_names(dataset, config, groups)

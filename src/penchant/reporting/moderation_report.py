@@ -10,7 +10,6 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -104,13 +103,7 @@ def write_screening(data: ModerationResults, folder: Path) -> None:
     (folder / "report.html").write_text(page, encoding="utf-8")
     lines = [f"# {data.name}", data.summary, *data.protocol]
     (folder / "report.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    text = json.dumps({"screening": _plain(data)}, ensure_ascii=False, indent=2)
-    (folder / "report.json").write_text(text, encoding="utf-8")
-
-
-def _plain(data: ModerationResults) -> dict[str, Any]:
-    """Return the numbers without previews."""
-    return {
+    numbers = {
         "category": data.category,
         "num_pictures": data.num_pictures,
         "num_blocked": len(data.blocked),
@@ -118,3 +111,5 @@ def _plain(data: ModerationResults) -> dict[str, Any]:
         "num_unread": data.num_unread,
         "protocol": list(data.protocol),
     }
+    text = json.dumps({"screening": numbers}, ensure_ascii=False, indent=2)
+    (folder / "report.json").write_text(text, encoding="utf-8")
