@@ -123,13 +123,7 @@ class Classifier(ABC, Generic[SettingsT_co]):
 
     @abstractmethod
     def fit(
-        self,
-        batch: ContentBatch,
-        train: TrainingSet,
-        validation: TrainingSet,
-        score_function: ScoreFunction,
-        *,
-        seed: int,
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
     ) -> Self:
         """Learn from `train`, choosing settings, and when to stop, on `validation`."""
 

@@ -52,13 +52,7 @@ class DetectorClassifier(Classifier[DetectedConfig]):
         return batch.channels[self._channel(batch)].present
 
     def fit(
-        self,
-        batch: ContentBatch,
-        train: TrainingSet,
-        validation: TrainingSet,
-        score_function: ScoreFunction,
-        *,
-        seed: int,
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
     ) -> Self:
         if train.num_classes != 2:
             raise ConfigError(

@@ -73,13 +73,7 @@ class LinearClassifier(Classifier[LinearConfig]):
         return np.any([batch.channels[name].present for name in self.channels(batch)], axis=0)
 
     def fit(
-        self,
-        batch: ContentBatch,
-        train: TrainingSet,
-        validation: TrainingSet,
-        score_function: ScoreFunction,
-        *,
-        seed: int,
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
     ) -> Self:
         has = self.present(batch)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
@@ -89,10 +83,7 @@ class LinearClassifier(Classifier[LinearConfig]):
         found = {c: fit_linear(ready[train.rows], train, c, self.config.loss) for c in self.config.strength}
         held = ready[validation.rows]
         self.strength = choose(
-            {
-                c: score_function(validation.labels, log_softmax(apply_linear(held, fitted)))
-                for c, fitted in found.items()
-            }
+            {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
         self.coefficients = found[self.strength]
         return self

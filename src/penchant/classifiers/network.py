@@ -80,13 +80,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         return np.any([branch.present(batch) for branch in self.branches.values()], axis=0)
 
     def fit(
-        self,
-        batch: ContentBatch,
-        train: TrainingSet,
-        validation: TrainingSet,
-        score_function: ScoreFunction,
-        *,
-        seed: int,
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
     ) -> Self:
         has = self.present(batch)
         train, held = train.where(has[train.rows]), validation.where(has[validation.rows])
@@ -104,10 +98,10 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         def loss(net: nn.Module, rows: Int64[np.ndarray, " batch"]) -> Tensor:
             return self._loss(net, train, train_content, rows, rng)
 
-        def score() -> float:
-            return score_function(held.labels, self._run(held_content, len(held.rows)))
+        def held_out_score() -> float:
+            return score(held.labels, self._run(held_content, len(held.rows)))
 
-        self._train(batches, loss, score if len(held.rows) else None, seed)
+        self._train(batches, loss, held_out_score if len(held.rows) else None, seed)
         return self
 
     def log_probability(self, batch: ContentBatch) -> LogProbability:

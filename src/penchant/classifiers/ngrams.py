@@ -76,13 +76,7 @@ class NGramClassifier(Classifier[NGramsConfig]):
         return np.array([bool(text.strip()) for text in batch.texts], bool)
 
     def fit(
-        self,
-        batch: ContentBatch,
-        train: TrainingSet,
-        validation: TrainingSet,
-        score_function: ScoreFunction,
-        *,
-        seed: int,
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
     ) -> Self:
         has = self.present(batch)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
@@ -90,10 +84,7 @@ class NGramClassifier(Classifier[NGramsConfig]):
         held = self._vectorise([batch.texts[row] for row in validation.rows])
         found = {c: fit_linear(values, train, c, self.config.loss) for c in self.config.strength}
         self.strength = choose(
-            {
-                c: score_function(validation.labels, log_softmax(apply_linear(held, fitted)))
-                for c, fitted in found.items()
-            }
+            {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
         self.coefficients = _halved(found[self.strength])
         return self
