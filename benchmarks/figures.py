@@ -119,7 +119,7 @@ def demo_lines(report: Report) -> Iterator[str]:
     gains = [g for g in report["group_gains"] if g["gain"]["outcome"] != "not distinguishable"]
     said = (f"{g['channel']} for {g['group']} {interval(g['gain'], sign='+')}" for g in gains)
     yield ""
-    yield f"Worth of a modality by what users choose by, {len(gains)} of {len(report['group_gains'])} cells told apart from 0:"
+    yield f"Gain of a modality by group of users, {len(gains)} of {len(report['group_gains'])} cells distinguishable from 0:"
     yield f"{'; '.join(said)}."
 
 

@@ -1,7 +1,7 @@
 """Mutation testing of the code that decides the numbers of a report, with mutmut.
 
 In: module names, a sample size and a seed. Out: the diff of each surviving mutant and a table module -> killed, timed out, survived;
-`runs/mutants/` keeps every verdict, so that a second run resumes.
+`runs/mutants/` keeps every outcome, so that a second run resumes.
 
     python benchmarks/mutants.py                                     # every mutant: hours on two cores
     python benchmarks/mutants.py experiment/pool.py --sample 100     # a random hundred of one module
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="files or folders below src/penchant; none: all of `MODULES`")
     parser.add_argument("--sample", type=int, default=0, help="mutants drawn for each module; 0 takes all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--again", action="store_true", help="test mutants anew that have a verdict")
+    parser.add_argument("--again", action="store_true", help="test mutants anew that have an outcome")
     options = parser.parse_args()
     known = sorted(str(p.relative_to(PACKAGE)) for pattern in MODULES for p in PACKAGE.glob(pattern))
     wanted = [m for m in known if any(m == o or m.startswith(f"{o.rstrip('/')}/") for o in options.modules or [m])]
@@ -74,15 +74,15 @@ def test(module: str, sample: int, seed: int, *, again: bool) -> Counter[str]:
     with chdir(folder):
         mutmut("-c", GENERATE)
         meta = Path(f"mutants/{source}.meta")
-        names = sorted(verdicts(meta)) if meta.exists() else []
+        names = sorted(outcomes(meta)) if meta.exists() else []
         if sample and sample < len(names):
             names = random.Random(f"{seed} {module}").sample(names, sample)
         if not names:
             return Counter()
-        waiting = [name for name in names if again or verdicts(meta)[name] is None]
+        waiting = [name for name in names if again or outcomes(meta)[name] is None]
         if waiting and tests:
             mutmut("-m", "mutmut", "run", "--max-children", str(os.cpu_count() or 2), *waiting)
-        found = {name: status_by_exit_code[verdicts(meta)[name] if tests else 33] for name in names}
+        found = {name: status_by_exit_code[outcomes(meta)[name] if tests else 33] for name in names}
         for name, status in found.items():
             if status not in ("killed", "timeout") and tests:
                 print(f"# {status}: {name}\n{get_diff_for_mutant(name, path=source)}\n", flush=True)
@@ -125,7 +125,7 @@ def row(name: str, count: Counter[str]) -> str:
     return f"| `{name}` | {' | '.join(map(str, cells))} | {100 * alive / max(run, 1):.0f} |"
 
 
-def verdicts(meta: Path) -> dict[str, int | None]:
+def outcomes(meta: Path) -> dict[str, int | None]:
     """Return the exit code of each mutant of one module; None where it has not been tested."""
     return json.loads(meta.read_text())["exit_code_by_key"]
 

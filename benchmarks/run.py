@@ -46,7 +46,7 @@ def line(name: str, row: dict, seconds: float, peak: float) -> str:
     recall, ndcg = (row["scores"][f"{metric}@20"] for metric in ("recall", "ndcg"))
     change = row["differences"].get("ndcg@20")
     said = (
-        f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['verdict']}"
+        f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['outcome']}"
         if change
         else "is it"
     )

@@ -40,7 +40,7 @@ def main(folder: Path, count: int) -> None:
         written = trained.predict_table(pl.DataFrame({column: texts}), root=Path(scratch), evidence=False)
         voices = pl.DataFrame({"audio": [f"{number}.wav" for number in range(len(texts))]})
         spoken = trained.predict_table(voices, root=Path(scratch), evidence=False)
-    wrong, total = np.sum([errors(words(a), words(b.heard)) for a, b in zip(texts, spoken, strict=True)], axis=0)
+    wrong, total = np.sum([errors(words(a), words(b.transcript)) for a, b in zip(texts, spoken, strict=True)], axis=0)
     print(f"{len(texts)} sentences, {total} words, word error rate {wrong / total:.3f}")
     right = [np.array([one.label for one in said]) == labels for said in (written, spoken)]
     for name, values in zip(("as text", "as speech"), right, strict=True):
@@ -70,13 +70,13 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
-def errors(truth: list[str], heard: list[str]) -> tuple[int, int]:
+def errors(truth: list[str], transcript: list[str]) -> tuple[int, int]:
     """Return substitutions, insertions and deletions, and the number of true words (Levenshtein 1966)."""
-    row = np.arange(len(heard) + 1)
+    row = np.arange(len(transcript) + 1)
     for i, word in enumerate(truth, start=1):
         before, row = row, np.empty_like(row)
         row[0] = i
-        for j, other in enumerate(heard, start=1):
+        for j, other in enumerate(transcript, start=1):
             row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (word != other))
     return int(row[-1]), len(truth)
 

@@ -1,4 +1,4 @@
-"""Learn what each user cares about from everything they touch.
+"""Recommendations and classification from interactions and content of any modality.
 
 import penchant
 
@@ -20,7 +20,7 @@ __all__ = ["load", "run"]
 
 
 def load(folder: str | Path) -> Any:
-    """Return what `run` wrote into a folder: a recommender, or the classifier of a labelled or moderation task.
+    """Return the result in a folder that `run` wrote: a recommender, or the classifier of a labelled or moderation task.
 
     Raises:
         ArtifactError: It is missing, half-written, altered, or something else.
@@ -55,12 +55,12 @@ def run(
     media_root: str | Path | None = None,
     **settings: Any,
 ) -> Any:
-    """Do the whole flow of one task and return the recommender or classifier; `.report` is its report.
+    """Run the flow of one task and return the recommender or classifier; `.report` is its report.
 
     Args:
         config: A TOML file, or a settings object of any task; None takes `settings` alone.
         interactions: Events of a recommendation task in memory: a pandas, Polars or Arrow table, in place of a file.
-        items: Its items; None takes the items that the events name.
+        items: Its items; None takes the items of the events.
         users: Its users.
         samples: Labelled samples in memory, or for moderation a table with a column of image paths.
         media_root: Folder that the media paths in these tables start from; None is the working directory, or `data.path` of a TOML file.

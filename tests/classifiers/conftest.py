@@ -33,7 +33,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
     return made
 
 
-def lesson(samples: Samples, rows: np.ndarray) -> TrainingSet:
+def training_set(samples: Samples, rows: np.ndarray) -> TrainingSet:
     ones = np.ones(len(rows))
     return TrainingSet(rows, samples.labels()[rows], len(samples.classes), ones, ones)
 
@@ -49,8 +49,8 @@ def channel(samples: Samples, *, name: str = "vector", lacking: float = 0.0) -> 
 
 def learn(net: NetworkClassifier, made: Made) -> float:
     """Fit a network, and return its accuracy on the test part."""
-    samples, view, parts = made
-    judge, accuracy = make_score_function("cross_entropy"), make_score_function("accuracy")
-    net.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), judge, seed=0)
-    tested = lesson(samples, parts.test)
-    return accuracy(tested.labels, net.log_probability(view.take(parts.test)))
+    samples, batch, parts = made
+    score_function, accuracy = make_score_function("cross_entropy"), make_score_function("accuracy")
+    net.fit(batch, training_set(samples, parts.train), training_set(samples, parts.validation), score_function, seed=0)
+    tested = training_set(samples, parts.test)
+    return accuracy(tested.labels, net.log_probability(batch.take(parts.test)))

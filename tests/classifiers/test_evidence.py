@@ -14,7 +14,7 @@ from .conftest import Made
 
 
 def test_the_word_without_which_the_answer_falls_is_named(make: Callable[..., Made]) -> None:
-    _, view, _ = make("text")
+    _, batch, _ = make("text")
     asked: list[str] = []
 
     def again(changed: ContentBatch) -> np.ndarray:
@@ -22,10 +22,10 @@ def test_the_word_without_which_the_answer_falls_is_named(make: Callable[..., Ma
         yes = np.array([0.9 if "lovely" in text.lower() else 0.2 for text in changed.texts])
         return np.stack([1 - yes, yes], axis=1)
 
-    row = next(row for row, text in enumerate(view.texts) if "lovely" in text)
-    present = {"none": np.ones(len(view), bool)}
+    row = next(row for row, text in enumerate(batch.texts) if "lovely" in text)
+    present = {"none": np.ones(len(batch), bool)}
     ensemble = ClassifierEnsemble(("none",), np.ones(1), np.zeros(2), np.zeros(2))
-    found = find_evidence({"none": Silent()}, ensemble, present, view, row, 1, again)  # type: ignore[dict-item]
+    found = find_evidence({"none": Silent()}, ensemble, present, batch, row, 1, again)  # type: ignore[dict-item]
     assert [word for word, _ in found] == ["lovely"]
     assert len(asked) <= MAX_LEFT_OUT + 1
 
@@ -33,5 +33,5 @@ def test_the_word_without_which_the_answer_falls_is_named(make: Callable[..., Ma
 class Silent:
     """A member that cannot say what words add."""
 
-    def evidence(self, view: ContentBatch, row: int) -> None:
+    def evidence(self, batch: ContentBatch, row: int) -> None:
         return None

@@ -13,7 +13,7 @@ import pytest
 
 from labelled_media import write_samples
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import make_classifier
 from penchant.classifiers.network import NetworkClassifier
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.pipelines.classification import ClassificationConfig, run
@@ -160,9 +160,9 @@ def test_a_bundle_answers_of_a_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("branch", "message"),
     [
-        ({"net": "lstm"}, "A lstm reads no pictures"),
+        ({"net": "lstm"}, "A lstm reads no images"),
         ({"net": "picture_cnn", "model": "x/y"}, "always starts from scratch"),
-        ({"net": "resnet", "fine_tune": False}, "Weights drawn at random would stay"),
+        ({"net": "resnet", "fine_tune": False}, "Random weights would stay"),
         ({"net": "resnet", "options": {"depth": [1]}}, "The configuration of resnet has no 'depth'"),
     ],
 )

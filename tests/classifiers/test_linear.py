@@ -13,41 +13,41 @@ from penchant.classifiers.linear import LinearClassifier, LinearConfig
 from penchant.core.errors import ConfigError
 from penchant.experiment.fit_classifiers import make_score_function
 
-from .conftest import Made, channel, lesson
+from .conftest import Made, channel, training_set
 
 AUC = make_score_function("auc")
 
 
 def test_probabilities_equal_those_of_scikit_learn(make: Callable[..., Made]) -> None:
-    samples, view, parts = make("text")
-    view = ContentBatch(view.catalog, {"vector": channel(samples)})
+    samples, batch, parts = make("text")
+    batch = ContentBatch(batch.catalog, {"vector": channel(samples)})
     model = LinearClassifier(LinearConfig(strength=[0.5]), name="vector")
-    model.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), AUC, seed=0)
-    values = view.channels["vector"].values
+    model.fit(batch, training_set(samples, parts.train), training_set(samples, parts.validation), AUC, seed=0)
+    values = batch.channels["vector"].values
     mean, spread = values[parts.train].mean(0), values[parts.train].std(0)
     ready = (values - mean) / spread / np.sqrt(5)
     other = LogisticRegression(C=0.5, max_iter=500).fit(ready[parts.train], samples.labels()[parts.train])
-    np.testing.assert_allclose(np.exp(model.log_probability(view)), other.predict_proba(ready), atol=1e-4)
+    np.testing.assert_allclose(np.exp(model.log_probability(batch)), other.predict_proba(ready), atol=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
 def test_it_learns_from_what_is_there_and_comes_back_equal(loss: str, make: Callable[..., Made]) -> None:
-    samples, view, parts = make("text")
-    view = ContentBatch(view.catalog, {"vector": channel(samples, lacking=0.3)})
+    samples, batch, parts = make("text")
+    batch = ContentBatch(batch.catalog, {"vector": channel(samples, lacking=0.3)})
     model = LinearClassifier(LinearConfig(loss=loss), name="vector")
-    model.fit(view, lesson(samples, parts.train), lesson(samples, parts.validation), AUC, seed=0)
-    model.refit(view, lesson(samples, np.concatenate([parts.train, parts.validation])))
-    has = model.present(view)
+    model.fit(batch, training_set(samples, parts.train), training_set(samples, parts.validation), AUC, seed=0)
+    model.refit(batch, training_set(samples, np.concatenate([parts.train, parts.validation])))
+    has = model.present(batch)
     assert 0.5 < has.mean() < 0.9
-    found = model.log_probability(view)
+    found = model.log_probability(batch)
     assert AUC(samples.labels()[has], found[has]) > 0.95
     again = LinearClassifier(model.config, name="vector").restore(model.arrays(), model.facts())
-    np.testing.assert_array_equal(again.log_probability(view), found)
+    np.testing.assert_array_equal(again.log_probability(batch), found)
 
 
 def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> None:
-    samples, view, _ = make("text")
-    view = ContentBatch(view.catalog, {"vector": channel(samples)})
+    samples, batch, _ = make("text")
+    batch = ContentBatch(batch.catalog, {"vector": channel(samples)})
     with pytest.raises(ConfigError, match="There is no channel 'vectr'") as caught:
-        LinearClassifier(LinearConfig(channels=["vectr"]), name="x").modalities(view)
+        LinearClassifier(LinearConfig(channels=["vectr"]), name="x").modalities(batch)
     assert "vector" in caught.value.fix

@@ -32,8 +32,8 @@ def pictures(tmp_path: Path) -> Catalog:
 
 
 def test_what_cannot_be_opened_is_missing_and_says_why(pictures: Catalog, tmp_path: Path) -> None:
-    view, unread = without_unreadable(ContentBatch(pictures, {}), {"image", "text"})
-    assert view.catalog.table["image"].to_list() == ["whole.png", None, None]
+    batch, unread = without_unreadable(ContentBatch(pictures, {}), {"image", "text"})
+    assert batch.catalog.table["image"].to_list() == ["whole.png", None, None]
     assert [list(one) for one in unread] == [[], ["image"], []]
     error = unread[1]["image"]
     assert error.message.startswith(CUT)
@@ -50,7 +50,7 @@ def test_files_are_opened_again_only_where_one_failed(pictures: Catalog) -> None
 def test_what_an_encoder_refuses_keeps_its_reason(pictures: Catalog) -> None:
     content = find_content(pictures, [], "image", MediaLimits(), where="test")
     error = refused(content, 0, "faces", [f"{content.place(1)}: cut short", f"{content.place(0)}: no face"])
-    assert error.message == "The encoder of 'faces' can do nothing with this file: no face."
+    assert error.message == "The encoder of 'faces' cannot encode this file: no face."
     assert "whole.png" in error.where
 
 
@@ -70,7 +70,7 @@ def test_a_network_that_opens_files_itself_does_not_guess_from_a_broken_one(tmp_
     bad.write_bytes((tmp_path / "1.png").read_bytes()[:900])
     told = CliRunner().invoke(app, ["predict", str(tmp_path / "bundle"), "--image", str(bad)])
     assert told.exit_code == 0, told.output
-    assert "UNSURE: ask a person" in told.stdout
-    assert "nothing could be read: this is how often each class occurs" in told.stdout
-    assert f"image was left aside: {CUT}" in told.stdout
+    assert "UNSURE: needs review" in told.stdout
+    assert "nothing could be read: these are the class frequencies of training" in told.stdout
+    assert f"image was ignored: {CUT}" in told.stdout
     assert f"\n  where: {bad}\n  fix:   copy it again from its source" in told.stdout

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penchant.classifiers.classifier import ContentBatch
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import ContentBatch, make_classifier
 from penchant.classifiers.network import NetworkClassifier, focal
 from penchant.core.errors import ConfigError
 
@@ -62,13 +61,13 @@ def test_sound_is_read_as_a_picture_too(make: Callable[..., Made]) -> None:
 @pytest.mark.parametrize("fusion", ["concat", pytest.param("gated", marks=pytest.mark.slow), "attention"])
 def test_fused_networks_bear_missing_modalities_and_come_back_equal(fusion: str, make: Callable[..., Made]) -> None:
     made = make("text", "image", "audio")
-    samples, view, parts = made
-    view = ContentBatch(view.catalog, {"vector": channel(samples, lacking=0.3)})
+    samples, batch, parts = made
+    batch = ContentBatch(batch.catalog, {"vector": channel(samples, lacking=0.3)})
     branches = {m: {"modality": m, **OPTIONS[m]} for m in ("text", "image", "audio")}
     net = network({**branches, "frozen": {"channel": "vector"}}, fusion=fusion)
-    assert learn(net, (samples, view, parts)) >= 0.9
+    assert learn(net, (samples, batch, parts)) >= 0.9
     again = network({**branches, "frozen": {"channel": "vector"}}, fusion=fusion).restore(net.arrays(), net.facts())
-    np.testing.assert_array_equal(again.log_probability(view), net.log_probability(view))
+    np.testing.assert_array_equal(again.log_probability(batch), net.log_probability(batch))
 
 
 @pytest.mark.parametrize("settings", [{"augment": {}}, pytest.param({"mixup": 0.2}, marks=pytest.mark.slow)])
@@ -91,9 +90,9 @@ def test_what_else_is_in_a_batch_makes_no_difference(make: Callable[..., Made]) 
     made = make("text")
     net = network({"text": {"modality": "text"}})
     learn(net, made)
-    view = made[1]
-    alone = np.concatenate([net.log_probability(view.take(np.array([row]))) for row in range(6)])
-    np.testing.assert_allclose(alone, net.log_probability(view.take(np.arange(6))), atol=1e-5)
+    batch = made[1]
+    alone = np.concatenate([net.log_probability(batch.take(np.array([row]))) for row in range(6)])
+    np.testing.assert_allclose(alone, net.log_probability(batch.take(np.arange(6))), atol=1e-5)
 
 
 def test_focal_loss_is_cross_entropy_at_gamma_0_and_looks_away_from_the_known() -> None:
@@ -107,13 +106,13 @@ def test_focal_loss_is_cross_entropy_at_gamma_0_and_looks_away_from_the_known() 
 def test_a_branch_of_nothing_says_so() -> None:
     with pytest.raises(ConfigError, match="either the frozen vectors of a channel or the raw content"):
         network({"x": {}})
-    with pytest.raises(ConfigError, match="The network reads nothing"):
+    with pytest.raises(ConfigError, match="The network has no branches"):
         network({})
 
 
 def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> None:
-    samples, view, _ = make("text")
-    view = ContentBatch(view.catalog, {"vector": channel(samples)})
+    samples, batch, _ = make("text")
+    batch = ContentBatch(batch.catalog, {"vector": channel(samples)})
     with pytest.raises(ConfigError, match="There is no channel 'vectro'") as caught:
-        network({"x": {"channel": "vectro"}}).modalities(view)
+        network({"x": {"channel": "vectro"}}).modalities(batch)
     assert "vector" in caught.value.fix

@@ -67,15 +67,15 @@ def test_back_translation_passes_texts_through_two_prompts(
 
 def test_training_reads_other_words_and_later_content_does_not(parrot: Path, tmp_path: Path) -> None:
     texts = ["awful robots", "they fight far", "strange"]
-    view = ContentBatch(Catalog(pl.DataFrame({"item_id": list("abc"), "text": texts}), text_columns=("text",)), {})
+    batch = ContentBatch(Catalog(pl.DataFrame({"item_id": list("abc"), "text": texts}), text_columns=("text",)), {})
     branch = make_branch("words", BranchConfig(modality="text", min_count=1))
-    branch.learn(view, np.arange(3))
+    branch.learn(batch, np.arange(3))
     change = BranchAugmentationConfig.read(
-        {"text": {"deletion": 0}, "paraphrase": config(parrot, tmp_path, chance=1).model_dump()}, where="test"
+        {"text": {"deletion": 0}, "paraphrase": config(parrot, tmp_path, probability=1).model_dump()}, where="test"
     )
-    branch.vary(view, change)
+    branch.vary(batch, change)
     rng = np.random.default_rng(0)
-    (own, other, strange) = (array for array in branch.prepare(view) if array is not None)
+    (own, other, strange) = (array for array in branch.prepare(batch) if array is not None)
     np.testing.assert_array_equal(branch.ready(own, change, rng), other)
     np.testing.assert_array_equal(branch.ready(strange, change, rng), strange)
     np.testing.assert_array_equal(branch.ready(own, None, rng), own)
@@ -84,5 +84,5 @@ def test_training_reads_other_words_and_later_content_does_not(parrot: Path, tmp
 def test_without_a_model_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="There is no folder"):
         paraphrase(["good"], ParaphraseConfig(model="./absent", written=tmp_path))
-    with pytest.raises(ConfigError, match="The prompt has no place for the text"):
+    with pytest.raises(ConfigError, match="The prompt has no placeholder for the text"):
         paraphrase(["good"], ParaphraseConfig(prompt="Say it otherwise", written=tmp_path))

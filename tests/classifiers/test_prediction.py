@@ -1,4 +1,4 @@
-"""What is said of content, on lines a person reads."""
+"""Predictions as lines of text."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_answer_comes_first_and_notes_last() -> None:
         {"cross": 0.1, "glad": 0.9},
         True,
         evidence=(("lovely", 1.234),),
-        heard="so lovely",
+        transcript="so lovely",
         written="GRAND\nHOTEL",
         notes=("not a diagnosis",),
     )
     assert prediction_lines(found) == [
-        "glad  90.0% (threshold below 0.1%)  UNSURE: ask a person",
+        "glad  90.0% (threshold below 0.1%)  UNSURE: needs review",
         "glad 90.0%, cross 10.0%",
-        'heard: "so lovely"',
+        'transcript: "so lovely"',
         "because of lovely +1.23",
         'written: "GRAND / HOTEL"',
         "not a diagnosis",

@@ -79,7 +79,7 @@ def test_without_a_classifier_nothing_changes(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_said(reader: Path, tmp_path: Path) -> None:
     silent = data([None, None])
-    with pytest.raises(DataError, match="None of 2 events has words of its own"):
+    with pytest.raises(DataError, match="None of 2 events has text to read"):
         classify_reviews(silent, ReviewsConfig(sentiment={"en": reader}), MediaLimits(), cache=tmp_path)
     with pytest.raises(ConfigError, match="none of sad is among its classes"):
         classify_reviews(

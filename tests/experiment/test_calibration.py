@@ -10,22 +10,21 @@ from sklearn.metrics import f1_score
 from penchant.classifiers.classifier import log_softmax
 from penchant.classifiers.combined import DecisionRule, log_odds
 from penchant.experiment.calibration import (
-    LEAST,
+    MIN_SLOPE,
     CalibrationConfig,
     calibrate,
-    choose_confidence,
+    choose_confidence_threshold,
     choose_factors,
     combine,
     cross_entropy,
     fit_ensemble,
-    is_reversed,
+    is_flat,
     targets,
 )
 
 CLASSES = ("a", "b", "c")
 RNG = np.random.default_rng(0)
 LABELS = RNG.choice(3, 400, p=[0.7, 0.2, 0.1])
-TRUTH = np.eye(3)[LABELS]
 PRIOR = np.log(np.bincount(LABELS) / len(LABELS))
 HERE = np.ones(len(LABELS), bool)
 
@@ -40,8 +39,8 @@ def test_the_stack_listens_to_who_knows() -> None:
     ensemble = fit_ensemble(("knows", "guesses"), found, {"knows": HERE, "guesses": HERE}, LABELS, PRIOR)
     assert ensemble.weight[0] > 0.5
     assert ensemble.weight[1] < 0.1
-    alone = cross_entropy(np.exp(found["knows"]), TRUTH)
-    assert cross_entropy(np.exp(log_softmax(ensemble.logits(found, {"knows": HERE, "guesses": HERE}))), TRUTH) < alone
+    alone = cross_entropy(np.exp(found["knows"]), LABELS)
+    assert cross_entropy(np.exp(log_softmax(ensemble.logits(found, {"knows": HERE, "guesses": HERE}))), LABELS) < alone
 
 
 @pytest.mark.parametrize("kind", ["temperature", "platt", "isotonic", "auto"])
@@ -49,8 +48,8 @@ def test_overconfident_probabilities_are_calibrated_on_others(kind: str) -> None
     logits = 4 * said(1.0, 3)
     half = np.arange(len(LABELS)) < 200
     found = calibrate(logits[half], LABELS[half], kind)
-    before = cross_entropy(np.exp(log_softmax(logits[~half])), TRUTH[~half])
-    assert cross_entropy(found.apply(logits[~half]), TRUTH[~half]) < before - 0.1
+    before = cross_entropy(np.exp(log_softmax(logits[~half])), LABELS[~half])
+    assert cross_entropy(found.apply(logits[~half]), LABELS[~half]) < before - 0.1
 
 
 def test_targets_are_platts_and_sum_to_one() -> None:
@@ -106,13 +105,13 @@ def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
     probability = np.stack([1 - confidence, confidence], axis=1)
     labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
     decision = DecisionRule(np.ones(2))
-    sure = choose_confidence(decision, probability, labels, required_accuracy=0.95, max_review_rate=0.5)
+    sure = choose_confidence_threshold(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
     asked = confidence < sure
     assert asked.sum() == 16  # 80 right of 84
-    assert choose_confidence(
-        decision, probability, labels, required_accuracy=1.0, max_review_rate=0.1
-    ) == pytest.approx(confidence[9:11].mean())
-    assert choose_confidence(decision, probability, labels, required_accuracy=0.8, max_review_rate=0.5) == 0.0
+    assert choose_confidence_threshold(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
+        confidence[9:11].mean()
+    )
+    assert choose_confidence_threshold(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
 
 
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
@@ -132,7 +131,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
     truth = labels + 0.5 * rng.standard_normal(30)
     upside_down = log_softmax(np.stack([truth, -truth], axis=1))
     found = calibrate(upside_down, labels, "platt")
-    assert found.slope.tolist() == [LEAST, LEAST]
+    assert found.slope.tolist() == [MIN_SLOPE, MIN_SLOPE]
     moved = found.apply(upside_down)[:, 1]
     assert (np.argsort(moved) == np.argsort(-truth)).all()  # the order is as it was
     np.testing.assert_allclose(moved, labels.mean(), atol=0.05)  # and says next to nothing
@@ -146,7 +145,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
     )
-    assert is_reversed(made)
+    assert is_flat(made)
     assert made.ensemble.weight.sum() > 0
     right_way = combine(
         ("m",),
@@ -157,7 +156,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
     )
-    assert not is_reversed(right_way)
+    assert not is_flat(right_way)
 
 
 def test_temperature_is_the_best_of_a_fine_grid() -> None:
@@ -217,4 +216,4 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
         ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), CalibrationConfig(aim="none")
     )
     np.testing.assert_allclose(none.decision.factor, [1, 1])
-    assert none.decision.confidence_threshold == 0  # all right: nobody is asked
+    assert none.decision.confidence_threshold == 0  # all right: no review

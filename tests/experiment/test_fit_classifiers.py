@@ -28,7 +28,7 @@ LABELS = np.arange(COUNT) % 2
 CLASSES = ("cross", "glad")
 
 
-def view() -> ContentBatch:
+def batch() -> ContentBatch:
     """Return words and pictures that tell the classes apart now and then, and sound that says nothing."""
     rng = np.random.default_rng(1)
     words = [
@@ -70,7 +70,7 @@ def everything(found: FittedClassifiers) -> dict[str, Any]:
 
 @pytest.mark.parametrize("refit", [True, False])
 def test_changing_labels_and_content_of_the_test_changes_nothing(refit: bool) -> None:
-    seen, labels = view(), LABELS.copy()
+    seen, labels = batch(), LABELS.copy()
     labels[PARTS.test] = 1 - labels[PARTS.test]
     table = seen.catalog.table.with_columns(
         text=pl.when(pl.int_range(pl.len()).is_in(PARTS.test.tolist())).then(pl.lit("poison")).otherwise(pl.col("text"))
@@ -91,7 +91,7 @@ def test_changing_labels_and_content_of_the_test_changes_nothing(refit: bool) ->
 
 
 def test_validation_labels_decide_but_are_not_learned_without_refit() -> None:
-    seen, labels = view(), LABELS.copy()
+    seen, labels = batch(), LABELS.copy()
     labels[PARTS.validation] = 1 - labels[PARTS.validation]
     tables = {"look": {"model": "linear", "channels": ["look"], "strength": [1.0]}}
     config = ClassifierFitConfig.read({"fusion": [], "refit": False}, where="here")
@@ -102,7 +102,7 @@ def test_validation_labels_decide_but_are_not_learned_without_refit() -> None:
 
 
 def test_refit_learns_from_train_and_validation_with_the_weights_chosen_before() -> None:
-    seen = view()
+    seen = batch()
     look = seen.channels["look"]
     before, after = fitted(seen, LABELS, refit=False), fitted(seen, LABELS, refit=True)
     for found, rows in ((before, PARTS.train), (after, np.concatenate([PARTS.train, PARTS.validation]))):
@@ -115,7 +115,7 @@ def test_refit_learns_from_train_and_validation_with_the_weights_chosen_before()
 
 
 def test_the_row_that_validation_likes_best_is_ours() -> None:
-    seen = view()
+    seen = batch()
     found = fitted(seen, LABELS)
     assert found.alone == ("ngrams", "look", "noise")
     assert found.fused == ("stacking",)
@@ -129,7 +129,7 @@ def test_the_row_that_validation_likes_best_is_ours() -> None:
 
 def test_the_prior_is_the_share_of_each_class_in_train() -> None:
     labels = np.where(np.arange(COUNT) < 45, 0, 1)
-    found = fitted(view(), labels)
+    found = fitted(batch(), labels)
     ones = int(labels[PARTS.train].sum())
     np.testing.assert_allclose(
         np.exp(found.rows["stacking"].ensemble.prior), [(30 - ones + 0.5) / 31, (ones + 0.5) / 31]
@@ -149,7 +149,7 @@ def test_scorers_by_hand() -> None:
 
 
 def test_presence_is_by_modality() -> None:
-    seen = view()
+    seen = batch()
     twin = replace(seen.channels["look"], present=~seen.channels["look"].present)
     both = ContentBatch(seen.catalog, {**seen.channels, "twin": twin})
     found = presence(both)
@@ -160,7 +160,7 @@ def test_presence_is_by_modality() -> None:
 
 
 def test_ways_of_fusion_need_two_modalities() -> None:
-    seen, config = view(), ClassifierFitConfig()
+    seen, config = batch(), ClassifierFitConfig()
     assert set(fusion_tables(seen, config)) == {"concat", "gated", "attention"}
     assert fusion_tables(seen, config)["gated"] == {
         "model": "network",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penchant.experiment.imbalance import MAX_FACTOR, ImbalanceConfig, plain, training_set
+from penchant.experiment.imbalance import MAX_FACTOR, ImbalanceConfig, training_set, unweighted
 
 LABELS = np.array([0] * 90 + [1] * 10)
 ROWS = np.arange(100)
@@ -21,11 +21,11 @@ def test_a_class_counts_by_one_over_its_share(weights: str, ratio: float) -> Non
 
 def test_batches_are_balanced_and_rare_combinations_drawn_more() -> None:
     made = training_set(ROWS, LABELS, 2, PRESENT, ImbalanceConfig(balanced_batches=True))
-    assert made.chance[LABELS == 1].sum() == pytest.approx(made.chance[LABELS == 0].sum())
+    assert made.sampling_weight[LABELS == 1].sum() == pytest.approx(made.sampling_weight[LABELS == 0].sum())
     lacking = PRESENT.copy()
     lacking[:4, 1] = False
     made = training_set(ROWS, LABELS, 2, lacking, ImbalanceConfig(rare_combinations=True))
-    assert made.chance[0] / made.chance[50] == pytest.approx(np.sqrt(96 / 4))
+    assert made.sampling_weight[0] / made.sampling_weight[50] == pytest.approx(np.sqrt(96 / 4))
 
 
 def test_a_single_sample_is_not_learned_by_heart() -> None:
@@ -38,14 +38,14 @@ def test_weights_and_draws_by_hand() -> None:
     labels, present = np.array([0, 0, 0, 1]), np.array([[True], [False], [False], [False]])
     made = training_set(np.arange(4), labels, 2, present, ImbalanceConfig(weights="balanced", focus=2.0))
     np.testing.assert_allclose(made.weight, [2 / 3, 2 / 3, 2 / 3, 2])
-    np.testing.assert_allclose(made.chance, 1)
+    np.testing.assert_allclose(made.sampling_weight, 1)
     assert made.focus == 2.0
     root = training_set(np.arange(4), labels, 2, present, ImbalanceConfig(weights="root")).weight
     np.testing.assert_allclose(root, np.array([1, 1, 1, np.sqrt(3)]) * 4 / (3 + np.sqrt(3)))
     both = training_set(
         np.arange(4), labels, 2, present, ImbalanceConfig(balanced_batches=True, rare_combinations=True)
-    ).chance
+    ).sampling_weight
     wanted = np.array([1 * np.sqrt(3), 1, 1, 3])  # one of four has it: drawn the root of three times as often
     np.testing.assert_allclose(both, wanted / wanted.mean())
-    same = plain(np.arange(4), labels, 2)
-    assert (same.weight.tolist(), same.chance.tolist(), same.focus) == ([1] * 4, [1] * 4, 0)
+    same = unweighted(np.arange(4), labels, 2)
+    assert (same.weight.tolist(), same.sampling_weight.tolist(), same.focus) == ([1] * 4, [1] * 4, 0)

@@ -1,4 +1,4 @@
-"""A labelled CSV becomes a classifier that answers, says why, asks a person when in doubt, and says when fusion does not help."""
+"""A labelled CSV becomes a classifier that answers, says why, leaves unsure answers to a reviewer, and says when fusion does not help."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_the_report_has_every_part(heard: TrainedClassifier) -> None:
         "penchant": "ours",
         "words": "alone",
         "sound": "alone",
-        "the commonest class": "baseline",
+        "the most frequent class": "baseline",
     }
     page = (heard.folder / "report" / "report.html").read_text()
     for part in (
-        "Telling the classes apart",
-        "What was taken for what",
+        "Classification results",
+        "Confusion matrix",
         "Calibration",
         "ROC curve",
         "Cost by threshold",
@@ -96,9 +96,9 @@ def test_missing_and_unknown_modalities_are_fine(heard: TrainedClassifier, tmp_p
     by_sound = heard.predict(audio=tmp_path / str(table["audio"][1]))
     by_words = heard.predict(text="an awful and nasty room", video="clip.mp4")
     assert (by_sound.label, by_words.label) == ("glad", "cross")
-    assert any("video was left aside" in note for note in by_words.notes)
+    assert any("video was ignored" in note for note in by_words.notes)
     assert NOT_A_DIAGNOSIS in by_words.notes
-    with pytest.raises(DataError, match="There is nothing to judge by: it learned from text, audio"):
+    with pytest.raises(DataError, match="The content holds nothing to classify: the classifier reads text, audio"):
         heard.predict(video="clip.mp4")
 
 
@@ -115,12 +115,12 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(heard: TrainedClass
     said = heard.predict(audio=tmp_path / "broken.wav")
     assert said.is_unsure
     assert said.notes[0].startswith("nothing could be read")
-    why = "audio was left aside: The file is not sound in a known format"
+    why = "audio was ignored: The file is not sound in a known format"
     assert said.notes[1].startswith(why)
     assert f"\n  where: {tmp_path / 'broken.wav'}\n  fix:   " in said.notes[1]
     by_words = heard.predict(text="an awful and nasty room", audio=tmp_path / "absent.wav")
     assert (by_words.label, by_words.is_unsure) == ("cross", False)
-    assert by_words.notes[0].startswith("audio was left aside: There is no file 'absent.wav'.")
+    assert by_words.notes[0].startswith("audio was ignored: There is no file 'absent.wav'.")
     table = pl.DataFrame({"audio": ["broken.wav", None], "text": [None, "a lovely room"]})
     told = pl.read_csv(predict_file(heard, table, tmp_path / "said.csv", root=tmp_path))["predicted_notes"].to_list()
     assert why in told[0]
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(heard: TrainedClass
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_a_table_is_judged_row_by_row(heard: TrainedClassifier, ending: str, tmp_path: Path) -> None:
+def test_a_table_is_classified_row_by_row(heard: TrainedClassifier, ending: str, tmp_path: Path) -> None:
     table = write_samples(tmp_path, 8, modalities=("text", "audio"), seed=7)
     output = predict_file(heard, table, tmp_path / f"said.{ending}", root=tmp_path)
     said = pl.read_csv(output) if ending == "csv" else pl.read_parquet(output)
@@ -195,16 +195,16 @@ def test_a_voice_note_is_read_as_words(tmp_path: Path) -> None:
     words = "The room was dreadful, the bed was broken and the staff was nasty"
     subprocess.run(["espeak-ng", "-w", str(tmp_path / "voice.wav"), words], check=True)
     spoken = trained.predict(audio=tmp_path / "voice.wav")
-    assert len({"dreadful", "broken", "nasty"} & set(spoken.heard.strip(".").replace(",", "").split())) >= 2
-    assert (spoken.label, spoken.probabilities) == ("cross", trained.predict(text=spoken.heard).probabilities)
+    assert len({"dreadful", "broken", "nasty"} & set(spoken.transcript.strip(".").replace(",", "").split())) >= 2
+    assert (spoken.label, spoken.probabilities) == ("cross", trained.predict(text=spoken.transcript).probabilities)
     table = pl.DataFrame({"text": ["a lovely delight", None], "audio": [None, "voice.wav"]})
     said = pl.read_csv(predict_file(trained, table, tmp_path / "said.csv", root=tmp_path))
     assert said["predicted"].to_list() == ["glad", "cross"]
-    assert said["heard"].to_list() == ["", spoken.heard]
+    assert said["transcript"].to_list() == ["", spoken.transcript]
 
 
 def test_without_a_listener_a_voice_note_is_left_aside(tmp_path: Path) -> None:
     write_samples(tmp_path, 40)
     trained = run(config(tmp_path))[0]
-    with pytest.raises(DataError, match="There is nothing to judge by: it learned from text"):
+    with pytest.raises(DataError, match="The content holds nothing to classify: the classifier reads text"):
         trained.predict(audio=tmp_path / "voice.wav")

@@ -54,7 +54,7 @@ def test_a_harmless_picture_is_allowed_and_comes_back_equal(tmp_path: Path) -> N
 def test_threshold_and_doubt_are_where_the_settings_say(tmp_path: Path) -> None:
     from penchant.pipelines.moderation import fixed
 
-    decision = fixed(config(tmp_path, threshold=0.6, ask_from=0.4)).combined.decision
+    decision = fixed(config(tmp_path, threshold=0.6, review_from=0.4)).combined.decision
     yes = np.array([0.39, 0.41, 0.59, 0.61, 0.76, 0.78])
     probability = np.stack([1 - yes, yes], axis=1)
     assert decision.answers(probability).tolist() == [0, 0, 0, 1, 1, 1]
@@ -68,12 +68,12 @@ def test_the_report_shows_blurred_previews_only(tmp_path: Path) -> None:
     for number in range(3):
         draw(folder / f"{number}.png", seed=number)
     (folder / "broken.jpg").write_bytes(b"no picture")
-    run(config(tmp_path, path=folder, threshold=1e-5, ask_from=1e-5))  # so low that anything is held back
+    run(config(tmp_path, path=folder, threshold=1e-5, review_from=1e-5))  # so low that anything is blocked
     report = tmp_path / "bundle" / "report"
-    judged = pl.read_parquet(report / "judged.parquet")
+    judged = pl.read_parquet(report / "predictions.parquet")
     assert judged.sort("image")["predicted"].to_list()[:3] == ["nudity"] * 3
     about = json.loads((report / "report.json").read_text())["screening"]
-    assert (about["num_pictures"], about["num_held"], about["num_doubtful"], about["num_unread"]) == (4, 3, 1, 1)
+    assert (about["num_pictures"], about["num_blocked"], about["num_doubtful"], about["num_unread"]) == (4, 3, 1, 1)
     page = (report / "report.html").read_text()
     assert "could not be opened" in page
     assert "default-src 'none'" in page
@@ -86,7 +86,7 @@ def test_the_report_shows_blurred_previews_only(tmp_path: Path) -> None:
 
 
 def test_regions_lie_in_the_picture_and_are_told_in_words(tmp_path: Path) -> None:
-    run(config(tmp_path, threshold=1e-5, ask_from=1e-5))
+    run(config(tmp_path, threshold=1e-5, review_from=1e-5))
     said = TrainedClassifier.load(tmp_path / "bundle").predict(image=draw(tmp_path / "house.png"))
     assert said.label == "nudity"
     assert said.regions
@@ -112,8 +112,8 @@ def test_scores_are_those_of_the_wheels_own_detector(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"labels": ["BUTTOCKS"]}, ConfigError, "The detector knows no 'BUTTOCKS'"),
-        ({"path": "absent"}, DataError, "There are no pictures to judge"),
+        ({"labels": ["BUTTOCKS"]}, ConfigError, "The detector has no label 'BUTTOCKS'"),
+        ({"path": "absent"}, DataError, "There are no pictures to classify"),
     ],
 )
 def test_what_does_not_fit_is_said(
@@ -125,6 +125,6 @@ def test_what_does_not_fit_is_said(
 
 def test_asking_from_above_the_threshold_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text('task = "moderation"\nthreshold = 0.3\nask_from = 0.4\n')
-    with pytest.raises(ConfigError, match="A person would be asked from 0"):
+    file.write_text('task = "moderation"\nthreshold = 0.3\nreview_from = 0.4\n')
+    with pytest.raises(ConfigError, match="review_from = 0"):
         ModerationConfig.from_toml(file)

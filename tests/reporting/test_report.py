@@ -188,7 +188,7 @@ def test_markdown_keeps_tables_whole(folder):
 
 def test_summary_says_it_in_plain_words(everything):
     first, second, third, *rest = summarise(everything)
-    assert "of what people chose next within 20 suggestions; EASE finds 12.6 %: better, +1.2 [" in first
+    assert "of what users chose next within 20 recommendations; EASE finds 12.6 %: better, +1.2 [" in first
     assert second.startswith("NDCG@20: ")
     assert "puts a liked item above a disliked one" in third
     assert rest[0].startswith("Text pays: without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")
@@ -203,7 +203,7 @@ def test_an_empty_run_still_makes_a_page(tmp_path):
     assert summarise(data) == []
 
 
-def test_a_lone_baseline_makes_a_page_without_a_verdict(tmp_path):
+def test_a_lone_baseline_makes_a_page_without_an_outcome(tmp_path):
     leaderboard = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
     data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard)
     write_report(data, tmp_path)

@@ -91,8 +91,8 @@ def test_service_without_tasks_says_how_to_get_one(config: ServiceConfig):
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        ({}, "There is nothing to judge by: it learned from text, audio."),
-        ({"image": {"data": "eA=="}}, "There is nothing to judge by"),
+        ({}, "The content holds nothing to classify: the classifier reads text, audio."),
+        ({"image": {"data": "eA=="}}, "The content holds nothing to classify"),
         ({"audio": {"data": "no base64!"}}, "The data is not base64."),
         ({"audio": {"file": "../secret.key"}}, "'../secret.key' leads out of the media folder."),
         ({"audio": {"url": "https://127.0.0.1/x.wav"}}, "127.0.0.1"),

@@ -1,6 +1,6 @@
 """Classify a whole table and write the predictions.
 
-In: a trained classifier and a table with columns as in training. Out: a Parquet or CSV file, the table with the answers beside it.
+In: a trained classifier and a table with columns as in training. Out: a Parquet or CSV file, the table with the predictions beside it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ def predict_file(
     root: Path,
     columns: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the table with `predicted`, `score`, `threshold`, `is_unsure`, `evidence`, `heard` where somebody listens, `written` where
-    somebody reads pictures, `predicted_notes` (what could not be read and why, what the answer is
-    not), and a column for each class's probability.
+    """Write the table with its predictions.
+
+    New columns: `predicted`, `score`, `threshold`, `is_unsure`, `evidence`, `transcript` where speech is transcribed, `written` where
+    pictures are read, `predicted_notes` (what could not be read and why, what the prediction is not), and one probability per class.
 
     Args:
         trained: From `TrainedClassifier.load`.
-        table: What is judged.
+        table: Columns as in training.
         output: A .parquet or .csv file.
         root: Folder the paths of media are below.
         columns: Our columns' names to the table's.
@@ -44,21 +45,21 @@ def predict_file(
             where=str(output),
             fix="name it .parquet or .csv",
         )
-    found = trained.predict_table(table, root=root, columns=columns)
+    predictions = trained.predict_table(table, root=root, columns=columns)
     inputs = trained.inputs
-    said: dict[str, Sequence[Any]] = {
-        "predicted": [one.label for one in found],
-        "score": [one.score for one in found],
-        "threshold": [one.threshold for one in found],
-        "is_unsure": [one.is_unsure for one in found],
-        "evidence": [evidence_line(one) for one in found],
-        **({"heard": [one.heard for one in found]} if inputs.transcript is not None else {}),
-        **({"written": [one.written for one in found]} if inputs.ocr is not None else {}),
-        "predicted_notes": ["\n".join(one.notes) for one in found],
-        **{f"probability.{name}": [one.probabilities[name] for one in found] for name in trained.classes},
+    new: dict[str, Sequence[Any]] = {
+        "predicted": [one.label for one in predictions],
+        "score": [one.score for one in predictions],
+        "threshold": [one.threshold for one in predictions],
+        "is_unsure": [one.is_unsure for one in predictions],
+        "evidence": [evidence_line(one) for one in predictions],
+        **({"transcript": [one.transcript for one in predictions]} if inputs.transcript is not None else {}),
+        **({"written": [one.written for one in predictions]} if inputs.ocr is not None else {}),
+        "predicted_notes": ["\n".join(one.notes) for one in predictions],
+        **{f"probability.{name}": [one.probabilities[name] for one in predictions] for name in trained.classes},
     }
-    written = table.drop([name for name in said if name in table.columns]).with_columns(
-        **{name: pl.Series(values) for name, values in said.items()}
+    written = table.drop([name for name in new if name in table.columns]).with_columns(
+        **{name: pl.Series(values) for name, values in new.items()}
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".csv":

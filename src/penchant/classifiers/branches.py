@@ -1,7 +1,7 @@
 """Branches of a network classifier: frozen embeddings, or raw content of one modality.
 
-In: a `ContentBatch`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content changes a
-little every time it is seen where `BranchAugmentationConfig` says so; later content never does.
+In: a `ContentBatch`. Out: for each sample an array, or none; padded batches of them; and the network that reads these. Training content is
+augmented every time it is read where `BranchAugmentationConfig` asks for it; other content never is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class BranchAugmentationConfig(Settings):
     signal: augmentation.SignalAugmentationConfig = augmentation.SignalAugmentationConfig()
     """Readings are jittered, scaled, warped."""
     paraphrase: ParaphraseConfig | None = None
-    """Texts are also read in other words that a language model found for them, or translated and back; None asks no model."""
+    """Texts are also read as paraphrases of a language model, or translated and back; None uses no model."""
 
 
 class BranchConfig(Settings):
@@ -53,24 +53,24 @@ class BranchConfig(Settings):
     modality: str | None = None
     """Raw content read, instead of a channel: text, image, audio, mesh, signal."""
     net: str | None = None
-    """What reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Pictures are also read by
+    """Network that reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Images are also read by
     resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
     model: str | None = None
     """Of pictures: hub id or folder of any vision model of transformers (ResNet-50, MobileNet, ViT, CLIP, SigLIP) to start from."""
     revision: str = "main"
     """Branch, tag or commit of that model on the hub."""
     fine_tune: bool = True
-    """Whether a trained vision model learns on with the rest of the network, or stays as it was."""
+    """Whether a pretrained vision model is trained with the rest of the network, or stays frozen."""
     size: ContentNetConfig = ContentNetConfig()
     """Its size; the width is that of the whole network."""
     max_length: int = Field(200, ge=2)
     """Words, frames of sound or steps of a signal kept; longer sounds and signals are made coarser, longer texts are cut."""
     min_count: int = Field(2, ge=1)
-    """Rarer words are one word."""
+    """Words with fewer occurrences share one entry."""
     pretrain: bool = False
     """Start the vectors of words from Word2Vec trained on the training texts (needs the extra `words`)."""
     side: int | None = Field(None, ge=16)
-    """Pixels of a picture's sides; None takes what a trained model was trained with, else 64."""
+    """Pixels of a picture's sides; None takes the size that a pretrained model was trained with, else 64."""
     bands: int = Field(40, ge=8)
     """Mel bands of a frame of sound."""
     options: dict[str, Any] = {}
@@ -95,37 +95,37 @@ class Branch(ABC):
         self.facts: dict[str, Any] = facts or {}
 
     @abstractmethod
-    def modality(self, view: ContentBatch) -> str:
-        """Return what it looks at, for reports."""
+    def modality(self, batch: ContentBatch) -> str:
+        """Return the modality it reads, for reports."""
 
     @abstractmethod
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
         """Return which samples have this content, without opening files."""
 
-    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some have nothing to learn
-        """Learn from training content what preparing needs: which words there are, means and spreads."""
+    def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:  # noqa: B027 - some branches learn nothing here
+        """Learn from training content what `prepare` needs: the vocabulary, means and standard deviations."""
 
-    def vary(self, view: ContentBatch, change: BranchAugmentationConfig | None) -> None:  # noqa: B027 - most content is changed as it is seen
-        """Make ready what changing training content needs and takes long to make."""
+    def vary(self, batch: ContentBatch, change: BranchAugmentationConfig | None) -> None:  # noqa: B027 - most content is augmented batch by batch
+        """Prepare the augmentations that take long, such as paraphrases."""
 
     @abstractmethod
-    def prepare(self, view: ContentBatch) -> list[Prepared]:
+    def prepare(self, batch: ContentBatch) -> list[Prepared]:
         """Return each sample's array; None where it has none or it cannot be read."""
 
     @abstractmethod
     def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
-        """Return what the network takes: changed where asked, standardised, what is missing marked."""
+        """Return the input of the network: augmented where asked for, standardised, missing values marked."""
 
     @abstractmethod
     def empty(self) -> Array:
-        """Return an array of zeros as `ready` would, for a batch in which nobody has this content."""
+        """Return an array of zeros as `ready` would, for a batch without this content."""
 
     @abstractmethod
     def network(self, dim: int) -> nn.Module:
         """Return a network that reads its batches and gives (B, dim)."""
 
-    def widen(self, arrays: Mapping[str, Array]) -> None:  # noqa: B027 - most networks' shapes follow from the settings
-        """Take from stored weights what shape the network had; their values are loaded later."""
+    def widen(self, arrays: Mapping[str, Array]) -> None:  # noqa: B027 - the settings fix the shapes of most networks
+        """Set the shape of the network from stored weights; their values are loaded later."""
 
     def batch(
         self,
@@ -150,21 +150,21 @@ class Branch(ABC):
 class FrozenBranch(Branch):
     """Frozen embeddings of one channel, standardised on the training samples."""
 
-    def modality(self, view: ContentBatch) -> str:
-        channel = self._channel(view)
-        return view.modality(channel)
+    def modality(self, batch: ContentBatch) -> str:
+        channel = self._channel(batch)
+        return batch.modality(channel)
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return view.channels[self._channel(view)].present
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return batch.channels[self._channel(batch)].present
 
-    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
-        values = view.channels[self._channel(view)].values[rows[self.present(view)[rows]]]
+    def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
+        values = batch.channels[self._channel(batch)].values[rows[self.present(batch)[rows]]]
         self.facts = {"width": int(values.shape[1]), **moments(values)}
 
-    def prepare(self, view: ContentBatch) -> list[Prepared]:
-        e = view.channels[self._channel(view)]
+    def prepare(self, batch: ContentBatch) -> list[Prepared]:
+        e = batch.channels[self._channel(batch)]
         values = standardise(e.values, self.facts)
-        return [values[row] if e.present[row] else None for row in range(len(view))]
+        return [values[row] if e.present[row] else None for row in range(len(batch))]
 
     def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         return array
@@ -175,13 +175,13 @@ class FrozenBranch(Branch):
     def network(self, dim: int) -> nn.Module:
         return FrozenVectorNet(self.config.size.model_copy(update={"dim": dim}), self.facts["width"])
 
-    def _channel(self, view: ContentBatch) -> str:
+    def _channel(self, batch: ContentBatch) -> str:
         channel = self.config.channel or ""
-        if channel not in view.channels:
+        if channel not in batch.channels:
             raise ConfigError(
                 f"There is no channel {channel!r}.",
                 where=f"branches.{self.name}.channel",
-                fix=nearest(channel, view.channels),
+                fix=nearest(channel, batch.channels),
             )
         return channel
 
@@ -191,19 +191,19 @@ class MediaBranch(Branch):
 
     kind: ClassVar[str]
 
-    def modality(self, view: ContentBatch) -> str:
+    def modality(self, batch: ContentBatch) -> str:
         return self.kind
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        column = view.catalog.media_columns.get(self.kind)
-        if column is None or column not in view.catalog.table.columns:
-            return np.zeros(len(view), bool)
-        return view.catalog.table[column].is_not_null().to_numpy()
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        column = batch.catalog.media_columns.get(self.kind)
+        if column is None or column not in batch.catalog.table.columns:
+            return np.zeros(len(batch), bool)
+        return batch.catalog.table[column].is_not_null().to_numpy()
 
-    def prepare(self, view: ContentBatch) -> list[Prepared]:
-        if not self.present(view).any():
-            return [None] * len(view)
-        content = find_content(view.catalog, [], self.kind, view.limits, where=f"branches.{self.name}")
+    def prepare(self, batch: ContentBatch) -> list[Prepared]:
+        if not self.present(batch).any():
+            return [None] * len(batch)
+        content = find_content(batch.catalog, [], self.kind, batch.limits, where=f"branches.{self.name}")
 
         def one(row: int) -> Prepared:
             if content.keys[row] is None:
@@ -214,7 +214,7 @@ class MediaBranch(Branch):
                 return None
 
         with ThreadPoolExecutor(WORKERS) as pool:
-            return list(pool.map(one, range(len(view))))
+            return list(pool.map(one, range(len(batch))))
 
     @abstractmethod
     def array(self, raw: Any) -> Array:
@@ -240,12 +240,12 @@ def make_branch(name: str, config: BranchConfig, facts: dict[str, Any] | None = 
 
 
 def standardise(values: Array, facts: Mapping[str, Any]) -> Array:
-    """Return values with the mean and spread of training taken out."""
+    """Return values standardised with the mean and standard deviation of training."""
     return ((values - np.asarray(facts["mean"])) / np.asarray(facts["scale"])).astype(np.float32)
 
 
 def moments(values: Array) -> dict[str, list[float]]:
-    """Return the mean and spread of each column; what is missing (NaN) does not count."""
+    """Return the mean and standard deviation of each column; missing values (NaN) do not count."""
     known = np.isfinite(values)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, values, 0).sum(axis=0) / count

@@ -1,7 +1,7 @@
 """The trained classifier and its bundle on disk.
 
 In: a folder written by `penchant run`. Out: for any content, with modalities missing or unknown: class, probability, threshold, the words that
-speak for it, and whether a person should be asked.
+support it, and whether a reviewer should decide.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import polars as pl
 from jaxtyping import Float64
 from safetensors.numpy import load_file, save_file
 
-from penchant.classifiers.classifier import Classifier, ContentBatch
+from penchant.classifiers.classifier import Classifier, ContentBatch, make_classifier, predict_members
 from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
-from penchant.classifiers.factory import make_classifier
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
 from penchant.classifiers.prediction import Prediction
@@ -37,12 +36,12 @@ KIND = "classifier"
 MEDIA = tuple(m for m in MODALITIES if m not in ("text", "attribute"))
 """Modalities of files."""
 BLOCK = 1000
-"""Rows of a batch judged at once."""
+"""Rows of a batch classified at once."""
 
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """Everything a trained classifier needs to answer.
+    """A trained classifier with everything that a prediction needs.
 
     Attributes:
         classes: Names.
@@ -50,7 +49,7 @@ class TrainedClassifier:
         tables: Their settings, `model` among them.
         combined: Their weights, the calibration, the thresholds.
         inputs: What it reads, and how.
-        facts: What the manifest says: run, seed, task, notes.
+        facts: Contents of the manifest: run, seed, task, notes.
         folder: Where it was read from; None before it was written.
     """
 
@@ -105,44 +104,43 @@ class TrainedClassifier:
     def predict(
         self, *, text: str | Mapping[str, str] | None = None, evidence: bool = True, **content: str | Path | float
     ) -> Prediction:
-        """Return what is said of one piece of content.
+        """Return the prediction for one piece of content.
 
         Args:
             text: Words; where the classifier reads several columns of them, column to words.
-            evidence: Look for the words that speak for the answer.
-            content: Modality to the path of a file (image, audio, video, mesh, signal), or attribute to value. What was not learned
-                from is left aside, with a note.
+            evidence: Whether to find the words that support the prediction.
+            content: Modality to the path of a file (image, audio, video, mesh, signal), or attribute to value. What the
+                classifier does not read is ignored, with a note.
 
         Raises:
-            DataError: There is nothing the classifier could judge by.
+            DataError: The content holds nothing that the classifier reads.
         """
         row, ignored = self.inputs.row(text, content)
         found = self.predict_table(pl.DataFrame([row]), root=Path("/"), evidence=evidence)[0]
         reads = ", ".join(self.inputs.modalities)
-        notes = tuple(f"{name} was left aside: it learned from {reads}" for name in ignored)
+        notes = tuple(f"{name} was ignored: the classifier reads {reads}" for name in ignored)
         return replace(found, notes=(*notes, *found.notes))
 
     def predict_table(
         self, table: pl.DataFrame, *, root: Path, evidence: bool = True, columns: Mapping[str, str] | None = None
     ) -> list[Prediction]:
-        """Return what is said of every row of a table; columns it does not know are left aside, missing ones are missing content.
+        """Return the prediction for every row of a table; unknown columns are ignored, missing ones are missing content.
 
         Args:
             table: Columns as in training.
             root: Folder the paths of media are below.
-            evidence: Look for the words that speak for each answer.
+            evidence: Whether to find the words that support each prediction.
             columns: Our columns' names to the table's.
 
         Raises:
             DataError: The table holds none of the columns learned from.
         """
-        given = self.inputs.read(table, root, columns or {})
-        return [said for part in given.parts(BLOCK) for said in self._judge(part, evidence)]
+        content = self.inputs.read(table, root, columns or {})
+        return [found for part in content.parts(BLOCK) for found in self._predict(part, evidence)]
 
-    def probability(self, view: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
+    def probability(self, batch: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return (samples, classes) of content whose channels are encoded."""
-        found = {name: member.log_probability(view) for name, member in self.members.items()}
-        return self.combined.probability(found, {name: member.present(view) for name, member in self.members.items()})
+        return self.combined.probability(*predict_members(self.members, batch))
 
     def save(self, folder: Path, *, report: Path | None = None) -> TrainedClassifier:
         """Write the classifier in one step; a report is copied beside it."""
@@ -182,48 +180,47 @@ class TrainedClassifier:
             "ocr": None if inputs.ocr is None else inputs.ocr.model_dump(mode="json"),
         }
 
-    def _judge(self, given: PreparedContent, evidence: bool) -> list[Prediction]:
-        view, unread = self._ready(given.view)
-        found = {name: member.log_probability(view) for name, member in self.members.items()}
-        present = {name: member.present(view) for name, member in self.members.items()}
+    def _predict(self, content: PreparedContent, evidence: bool) -> list[Prediction]:
+        batch, unread = self._ready(content.batch)
+        found, present = predict_members(self.members, batch)
         probability = self.combined.probability(found, present)
         answers, unsure = self.combined.decision.answers(probability), self.combined.decision.is_unsure(probability)
         thresholds = self.combined.decision.thresholds(probability)
-        nothing = ~np.any(list(present.values()), axis=0)
-        errors = both(given.unread, unread)
-        said: list[Prediction] = []
+        is_empty = ~np.any(list(present.values()), axis=0)
+        errors = both(content.unread, unread)
+        predictions: list[Prediction] = []
         for row, k in enumerate(answers.tolist()):
             words: Evidence = ()
             regions: list[DetectedRegion] = []
-            if evidence and not nothing[row]:
-                words = find_evidence(self.members, self.combined.ensemble, present, view, row, k, self._again)
-                regions = [region for member in self.members.values() for region in member.regions(view, row)]
-            said.append(
+            if evidence and not is_empty[row]:
+                words = find_evidence(self.members, self.combined.ensemble, present, batch, row, k, self._again)
+                regions = [region for member in self.members.values() for region in member.regions(batch, row)]
+            predictions.append(
                 Prediction(
                     self.classes[k],
                     float(probability[row, k]),
                     float(thresholds[row, k]),
                     dict(zip(self.classes, probability[row].tolist(), strict=True)),
-                    bool(unsure[row] or nothing[row]),
+                    bool(unsure[row] or is_empty[row]),
                     words,
-                    given.heard[row] or "",
-                    given.written[row] or "",
+                    content.transcripts[row] or "",
+                    content.written[row] or "",
                     tuple(regions),
-                    (*_lacking(nothing[row], errors[row]), *self.facts.get("notes", ())),
+                    (*_lacking(is_empty[row], errors[row]), *self.facts.get("notes", ())),
                 )
             )
-        return said
+        return predictions
 
-    def _ready(self, view: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
+    def _ready(self, batch: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
         """Return content whose channels are encoded, without the files that cannot be read, and why they cannot."""
-        view, unread = self.inputs.encode(view)
-        looks = {modality for member in self.members.values() for modality in member.modalities(view)}
-        view, more = without_unreadable(view, looks - {channel.modality for channel in view.channels.values()})
-        return view, both(unread, more)
+        batch, unread = self.inputs.encode(batch)
+        read = {modality for member in self.members.values() for modality in member.modalities(batch)}
+        batch, more = without_unreadable(batch, read - {channel.modality for channel in batch.channels.values()})
+        return batch, both(unread, more)
 
-    def _again(self, view: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
-        """Return probabilities of content nothing of which is encoded yet."""
-        return self.probability(self.inputs.encode(view)[0])
+    def _again(self, batch: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
+        """Return probabilities of content that is not encoded yet."""
+        return self.probability(self.inputs.encode(batch)[0])
 
 
 def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
@@ -231,19 +228,19 @@ def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
         name: FrozenChannel(ChannelConfig.read(c["config"], where=f"classifier.json: {name}"), c["modality"], c["dim"])
         for name, c in facts["channels"].items()
     }
-    voices, prints = facts.get("transcript"), facts.get("ocr")
+    transcript, ocr = facts.get("transcript"), facts.get("ocr")
     return ClassifierInputs(
         channels,
         tuple(facts["text_columns"]),
         facts["media_columns"],
         tuple(facts["attribute_columns"]),
         MediaLimits.read(facts["limits"], where="classifier.json: limits"),
-        None if voices is None else TranscriptConfig.read(voices, where="classifier.json: transcript"),
-        None if prints is None else OcrConfig.read(prints, where="classifier.json: ocr"),
+        None if transcript is None else TranscriptConfig.read(transcript, where="classifier.json: transcript"),
+        None if ocr is None else OcrConfig.read(ocr, where="classifier.json: ocr"),
     )
 
 
-def _lacking(is_nothing: bool, unread: Unread) -> tuple[str, ...]:
-    """Return what an answer had to do without."""
-    prior = ("nothing could be read: this is how often each class occurs",) if is_nothing else ()
-    return (*prior, *(f"{modality} was left aside: {error}" for modality, error in unread.items()))
+def _lacking(is_empty: bool, unread: Unread) -> tuple[str, ...]:
+    """Return notes on the content that a prediction lacks."""
+    prior = ("nothing could be read: these are the class frequencies of training",) if is_empty else ()
+    return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))

@@ -1,6 +1,6 @@
 """The contract of a classifier: content in, log-probabilities of the classes out.
 
-In: a `ContentBatch` of content that holds no label, and a `TrainingSet` that does. Out: (samples, classes), and which samples had anything to judge by.
+In: a `ContentBatch` of content that holds no label, and a `TrainingSet` that does. Out: (samples, classes), and which samples have content that it reads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Self, cast
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from penchant.classifiers import CLASSIFIERS
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.media import MediaLimits
@@ -21,19 +22,22 @@ from penchant.encoders.content import join_text
 from penchant.encoders.nudity import DetectedRegion
 
 LogProbability = Float64[np.ndarray, "samples classes"]
-Judge = Callable[[Int64[np.ndarray, " samples"], LogProbability], float]
-"""Labels and logarithms of probability to how good they are; higher is better. Only ever called on validation."""
+ScoreFunction = Callable[[Int64[np.ndarray, " samples"], LogProbability], float]
+"""Labels and log-probabilities to a score; higher is better. Called on validation only."""
+
+ClassifierTables = Mapping[str, Mapping[str, Any]]
+"""Name to settings; `model` names the classifier."""
 
 NEVER = -14.0
-"""Logarithm of probability of a class no training sample has: about one in a million."""
+"""Log-probability of a class without a training sample: about one in a million."""
 
 
 @dataclass(frozen=True)
 class ContentBatch:
-    """Content without labels, as classifiers see it.
+    """Content without labels, the input of classifiers.
 
     Attributes:
-        catalog: One row for each sample; its media are read by networks trained from raw content.
+        catalog: One row for each sample; networks trained on raw content open its media.
         channels: Frozen vectors by channel, aligned with the catalog.
         limits: Of media files.
     """
@@ -69,19 +73,19 @@ class TrainingSet:
     """Some samples of a content batch with their labels and weights.
 
     Attributes:
-        rows: Rows of the view.
-        labels: (rows,) number of each one's class.
-        num_classes: How many classes there are, whether or not each is here.
-        weight: (rows,) how much each counts, 1 on average.
-        chance: (rows,) how likely each is drawn for a batch, 1 on average; networks alone look at it.
-        focus: Gamma of the focal loss, 0 for plain cross-entropy; networks alone look at it.
+        rows: Rows of the batch.
+        labels: (rows,) class index of each.
+        num_classes: Of the task; a class may have no row here.
+        weight: (rows,) sample weight, 1 on average.
+        sampling_weight: (rows,) relative probability of being drawn for a batch, 1 on average; only networks use it.
+        focus: Gamma of the focal loss, 0 for plain cross-entropy; only networks use it.
     """
 
     rows: Int64[np.ndarray, " rows"]
     labels: Int64[np.ndarray, " rows"]
     num_classes: int
     weight: Float64[np.ndarray, " rows"]
-    chance: Float64[np.ndarray, " rows"]
+    sampling_weight: Float64[np.ndarray, " rows"]
     focus: float = 0.0
 
     def where(self, chosen: Bool[np.ndarray, " rows"]) -> TrainingSet:
@@ -91,7 +95,7 @@ class TrainingSet:
             rows=self.rows[chosen],
             labels=self.labels[chosen],
             weight=self.weight[chosen],
-            chance=self.chance[chosen],
+            sampling_weight=self.sampling_weight[chosen],
         )
 
 
@@ -100,7 +104,7 @@ class Classifier(ABC, Generic[SettingsT_co]):
 
     Args:
         config: Its settings.
-        name: What reports call it.
+        name: Its name in reports.
     """
 
     config_class: ClassVar[type[Settings]]
@@ -110,28 +114,30 @@ class Classifier(ABC, Generic[SettingsT_co]):
         self.name = name or type(self).__name__.lower()
 
     @abstractmethod
-    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
-        """Return what it looks at, for reports: ("text",), ("text", "image")."""
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
+        """Return the modalities that it reads, for reports: ("text",), ("text", "image")."""
 
     @abstractmethod
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        """Return which samples have anything it could judge by."""
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        """Return which samples have content that it reads."""
 
     @abstractmethod
-    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
+    def fit(
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
+    ) -> Self:
         """Learn from `train`, choosing settings, and when to stop, on `validation`."""
 
-    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
-        """Learn again from more samples with the settings chosen before; by default stay as it is."""
+    def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:
+        """Fit again on more samples with the settings chosen before; by default nothing changes."""
         return self
 
     @abstractmethod
-    def log_probability(self, view: ContentBatch) -> LogProbability:
-        """Return the logarithm of each class's probability; rows without content hold no meaning."""
+    def log_probability(self, batch: ContentBatch) -> LogProbability:
+        """Return the logarithm of each class's probability; rows without content are undefined."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return everything learned, by name, for safetensors."""
+        """Return all learned arrays by name, for safetensors."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -139,15 +145,33 @@ class Classifier(ABC, Generic[SettingsT_co]):
 
     @abstractmethod
     def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
-        """Take back what `arrays` and `facts` gave; probabilities are then equal bit for bit."""
+        """Set the state that `arrays` and `facts` returned; probabilities are then equal bit for bit."""
 
-    def evidence(self, view: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]] | None:
+    def evidence(self, batch: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]] | None:
         """Return the words of a text and what each adds to each class's logit, exactly; None where it is not additive."""
         return None
 
-    def regions(self, view: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
-        """Return where in a sample's picture it saw what it judges by; none where it does not look for places."""
+    def regions(self, batch: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
+        """Return the regions of a sample's image that support the prediction; none where it does not locate any."""
         return ()
+
+
+def make_classifier(name: str, table: Mapping[str, Any]) -> Classifier:
+    """Return the unfitted classifier of a `[classifiers.NAME]` table.
+
+    Raises:
+        ConfigError: The table names no classifier, an unknown one, or an unknown setting.
+    """
+    made: Classifier = CLASSIFIERS.make(name, table, where=f"classifiers.{name}")
+    return made
+
+
+def predict_members(
+    members: Mapping[str, Classifier], batch: ContentBatch
+) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
+    """Return the log-probabilities of each classifier, and which samples it can classify."""
+    found = {name: member.log_probability(batch) for name, member in members.items()}
+    return found, {name: member.present(batch) for name, member in members.items()}
 
 
 def log_softmax(logits: LogProbability) -> LogProbability:

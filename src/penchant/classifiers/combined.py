@@ -1,7 +1,7 @@
 """An ensemble of classifiers with calibrated probabilities and a decision rule.
 
-In: logarithms of probability of each classifier, and where each had anything to judge by. Out: (samples, classes) probabilities and answers.
-Fitted in `training.calibration`; what is here is only applied.
+In: logarithms of probability of each classifier, and which samples each can classify. Out: (samples, classes) probabilities and answers.
+Fitted in `experiment.calibration`, applied here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TINY = 1e-12
 class ClassifierEnsemble:
     """Decision-level fusion: a weighted sum of log-probabilities.
 
-    A sample that lacks what some members judge by is judged by the others, whose weights grow so that the sum stays the same; where
-    nothing is there, the answer is how often each class occurs.
+    A sample without the content that some members read is classified by the others, whose weights are scaled up to the same sum;
+    without any content, the answer is the share of each class in training.
 
     Attributes:
         members: Names.
@@ -40,7 +40,7 @@ class ClassifierEnsemble:
     prior: Float64[np.ndarray, " classes"]
 
     def shares(self, present: Mapping[str, Bool[np.ndarray, " samples"]]) -> Float64[np.ndarray, "samples members"]:
-        """Return each member's weight for each sample; a row of zeros where nothing is there."""
+        """Return each member's weight for each sample; a row of zeros without content."""
         return shares(self.weight, np.stack([present[name] for name in self.members], axis=1))
 
     def logits(
@@ -58,7 +58,7 @@ class Calibration:
     """Calibration of probabilities.
 
     Attributes:
-        kind: temperature divides logits by one number; platt fits a line for each class to its log odds; isotonic a rising staircase.
+        kind: temperature divides logits by one number; platt fits a line for each class to its log odds; isotonic a non-decreasing step function.
         temperature: Of the logits.
         slope: (classes,) of platt.
         intercept: (classes,) of platt.
@@ -100,15 +100,15 @@ class DecisionRule:
     """From probabilities to one class, or to human review.
 
     Attributes:
-        factor: (classes,) the class with the largest factor times probability is the answer; of two classes it is a threshold.
-        sure: An answer whose share of these products is below this goes to a person.
+        factor: (classes,) the class with the largest factor times probability is the answer; with two classes it is a threshold.
+        confidence_threshold: An answer whose share of these products is below this goes to a reviewer.
     """
 
     factor: Float64[np.ndarray, " classes"]
     confidence_threshold: float = 0.0
 
     def answers(self, probability: Probability) -> Int64[np.ndarray, " samples"]:
-        """Return the number of each sample's class."""
+        """Return the class index of each sample."""
         return np.argmax(probability * self.factor, axis=1)
 
     def confidence(self, probability: Probability) -> Float64[np.ndarray, " samples"]:
@@ -120,7 +120,7 @@ class DecisionRule:
         return self.confidence(probability) < self.confidence_threshold
 
     def thresholds(self, probability: Probability) -> Probability:
-        """Return from which probability on each class would be the answer, the others keeping their proportions."""
+        """Return the probability from which on each class is the answer, the others keeping their proportions."""
         known, classes = np.maximum(probability, TINY), range(len(self.factor))
         best = np.stack([np.delete(known * self.factor, k, axis=1).max(axis=1) for k in classes], axis=1)
         # not 1 - p, which is 0 long before the others are: their proportions would be lost
@@ -130,7 +130,7 @@ class DecisionRule:
 
 @dataclass(frozen=True)
 class CombinedClassifier:
-    """A row of the report, and what a bundle answers with."""
+    """An ensemble, its calibration and its decision rule: a row of the report, or the classifier of a bundle."""
 
     ensemble: ClassifierEnsemble
     calibration: Calibration
@@ -164,7 +164,7 @@ class CombinedClassifier:
 def shares(
     weight: Float64[np.ndarray, " members"], there: Bool[np.ndarray, "samples members"]
 ) -> Float64[np.ndarray, "samples members"]:
-    """Return the weights of members that are there, grown to the sum of all; even where those that are there have none."""
+    """Return the weights of members with content, scaled to the sum of all; equal where the weights of these are 0."""
     kept = np.where(there, weight, 0.0)
     total = kept.sum(axis=1, keepdims=True)
     even = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
@@ -172,12 +172,12 @@ def shares(
 
 
 def log_odds(probability: Probability) -> Float64[np.ndarray, "samples classes"]:
-    """Return log(p / (1 - p)), its ends cut off at one in a million million."""
+    """Return log(p / (1 - p)), clipped at 1e-12 from both ends."""
     clipped = np.clip(probability, TINY, 1 - TINY)
     return np.log(clipped) - np.log1p(-clipped)
 
 
 def _to_one(probability: Probability) -> Probability:
-    """Return rows that sum to 1; even where all are 0."""
+    """Return rows that sum to 1; uniform where all are 0."""
     total = probability.sum(axis=1, keepdims=True)
     return np.where(total > TINY, probability / np.maximum(total, TINY), 1 / probability.shape[1])

@@ -1,6 +1,6 @@
 """A classifier from the scores of a bundled detector; nothing is trained.
 
-In: the scores a detector gave as a frozen channel. Out: logarithms of probability of two classes, and where in the picture it was seen.
+In: the scores a detector gave as a frozen channel. Out: log-probabilities of two classes, and the regions of the image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field
 
-from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet
+from penchant.classifiers.classifier import Classifier, ContentBatch, LogProbability, ScoreFunction, TrainingSet
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.encoders.content import find_content
@@ -21,18 +21,18 @@ TINY = 1e-6
 
 
 class DetectedConfig(Settings):
-    """What is looked for."""
+    """Detector labels that count."""
 
     channel: str = "nudity"
     """Channel of the encoder nudity."""
     labels: list[str] = Field(list(EXPOSED), min_length=1)
-    """Kinds that count."""
+    """Labels that count."""
     least: float = Field(0.2, ge=0, le=1)
-    """Score from which on a sighting is named as evidence."""
+    """Score from which on a detection is listed as evidence."""
 
 
 class DetectorClassifier(Classifier[DetectedConfig]):
-    """The surest sighting of any of some kinds is the probability of the last class, by name; it has not been calibrated."""
+    """The highest score among some labels is the probability of the last class by name; it is not calibrated."""
 
     config_class = DetectedConfig
 
@@ -41,29 +41,31 @@ class DetectorClassifier(Classifier[DetectedConfig]):
         for label in self.config.labels:
             if label not in LABELS:
                 raise ConfigError(
-                    f"The detector knows no {label!r}.", where=f"{self.name}.labels", fix=nearest(label, LABELS)
+                    f"The detector has no label {label!r}.", where=f"{self.name}.labels", fix=nearest(label, LABELS)
                 )
         self._detector = Nudity()
 
-    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
         return ("image",)
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return view.channels[self._channel(view)].present
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return batch.channels[self._channel(batch)].present
 
-    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
+    def fit(
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
+    ) -> Self:
         if train.num_classes != 2:
             raise ConfigError(
-                f"A detector tells two classes apart, not {train.num_classes}.",
+                f"A detector separates two classes, not {train.num_classes}.",
                 where=f"classifiers.{self.name}",
-                fix='let a hyperplane weigh its scores: model = "linear"',
+                fix='fit a linear classifier to its scores: model = "linear"',
             )
         return self
 
-    def log_probability(self, view: ContentBatch) -> LogProbability:
+    def log_probability(self, batch: ContentBatch) -> LogProbability:
         columns = [LABELS.index(label) for label in self.config.labels]
-        seen = view.channels[self._channel(view)].values[:, columns].astype(np.float64).max(axis=1)
-        yes = np.clip(seen, TINY, 1 - TINY)
+        score = batch.channels[self._channel(batch)].values[:, columns].astype(np.float64).max(axis=1)
+        yes = np.clip(score, TINY, 1 - TINY)
         return np.log(np.stack([1 - yes, yes], axis=1))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -75,8 +77,8 @@ class DetectorClassifier(Classifier[DetectedConfig]):
     def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
         return self
 
-    def regions(self, view: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
-        content = find_content(view.catalog, [], "image", view.limits, where=self.name)
+    def regions(self, batch: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
+        content = find_content(batch.catalog, [], "image", batch.limits, where=self.name)
         if content.keys[row] is None:
             return ()
         try:
@@ -84,9 +86,9 @@ class DetectorClassifier(Classifier[DetectedConfig]):
         except MediaError:
             return ()
 
-    def _channel(self, view: ContentBatch) -> str:
+    def _channel(self, batch: ContentBatch) -> str:
         name: str = self.config.channel
-        if name not in view.channels:
+        if name not in batch.channels:
             raise ConfigError(
                 f"There is no channel {name!r}.",
                 where=f"classifiers.{self.name}.channel",

@@ -1,6 +1,6 @@
 """Images as training input: small ones for a small CNN, or in the format of a vision model.
 
-In: opened pictures. Out: pixels, changed a little in training; and a network from scratch, or one that learned before and learns on.
+In: opened images. Out: pixels, augmented in training; and a network that is trained from scratch or fine-tuned.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ImageContent(MediaBranch):
         self._vision = VisionModel.of(facts["vision"]) if facts and not self._is_small else None
         self._body: Any = None
 
-    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
+    def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         if self._is_small:
             return
         config, where = self.config, f"branches.{self.name}"
@@ -76,7 +76,7 @@ class ImageContent(MediaBranch):
         if self._vision is None:
             return SmallImageNet(size)
         net = VisionNet(size, self._vision, self._body)
-        self._body = None  # the net holds it from here on, and may change it
+        self._body = None  # the net owns it from here on and may change it
         return net
 
     @property
@@ -85,22 +85,22 @@ class ImageContent(MediaBranch):
 
 
 def _check(config: BranchConfig, where: str) -> None:
-    """Refuse what does not go together.
+    """Refuse settings that contradict each other.
 
     Raises:
-        ConfigError: The net reads no pictures, or weights drawn at random shall stay as they are.
+        ConfigError: The net reads no images, or random weights would stay frozen.
     """
     if config.net is not None and config.net not in NETS:
-        raise ConfigError(f"A {config.net} reads no pictures.", where=f"{where}.net", fix=nearest(config.net, NETS))
+        raise ConfigError(f"A {config.net} reads no images.", where=f"{where}.net", fix=nearest(config.net, NETS))
     if config.net == SMALL and config.model is not None:
         raise ConfigError(
-            f"A {SMALL} always starts from scratch, so {config.model!r} is of no use to it.",
+            f"A {SMALL} always starts from scratch, so it cannot use {config.model!r}.",
             where=f"{where}.model",
             fix="leave net out, or leave model out",
         )
     if not config.fine_tune and config.model is None and config.net != EFFICIENTNET:
         raise ConfigError(
-            "Weights drawn at random would stay as they are and say nothing.",
+            "Random weights would stay frozen and carry no information.",
             where=f"{where}.fine_tune",
-            fix='name a trained one: model = "..." or net = "efficientnet"; or leave fine_tune out',
+            fix='name a pretrained model: model = "..." or net = "efficientnet"; or leave fine_tune out',
         )

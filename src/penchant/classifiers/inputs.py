@@ -1,7 +1,7 @@
 """Inputs of a trained classifier, and new content in the form of the training content.
 
-In: words, numbers and files, with any of them missing or unknown. Out: a `ContentBatch` with its frozen channels, what was heard and read in it,
-and of every file that could not be read, why.
+In: words, numbers and files, with any of them missing or unknown. Out: a `ContentBatch` with its frozen channels, its transcripts and
+printed text, and the error of every file that could not be read.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ class FrozenChannel:
 
 @dataclass(frozen=True)
 class PreparedContent:
-    """Content as classifiers see it, and what was noticed on the way.
+    """Content in the form of training content, with transcripts, printed text and unreadable files.
 
     Attributes:
-        view: The content.
-        heard: (rows,) what is said in the sound, where somebody listens.
-        written: (rows,) what stands written in the picture, where somebody reads.
+        batch: The content.
+        transcripts: (rows,) speech of the sound, where it is transcribed.
+        written: (rows,) text printed in the picture, where it is read.
         unread: (rows,) files that could not be read.
     """
 
-    view: ContentBatch
-    heard: Sequence[str | None]
+    batch: ContentBatch
+    transcripts: Sequence[str | None]
     written: Sequence[str | None]
     unread: Sequence[Unread]
 
     def parts(self, size: int) -> Iterator[PreparedContent]:
-        """Yield the rows in order, at most so many at once."""
-        for start in range(0, len(self.view), size):
+        """Yield the rows in order, at most `size` at once."""
+        for start in range(0, len(self.batch), size):
             part = slice(start, start + size)
-            rows = np.arange(len(self.view))[part]
-            yield PreparedContent(self.view.take(rows), self.heard[part], self.written[part], self.unread[part])
+            rows = np.arange(len(self.batch))[part]
+            yield PreparedContent(self.batch.take(rows), self.transcripts[part], self.written[part], self.unread[part])
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class ClassifierInputs:
         media_columns: Modality to column.
         attribute_columns: Categories and numbers.
         limits: Of media files.
-        transcript: Who writes down what is said, so that it is read as words; None where nobody does.
-        ocr: Who reads what stands written in pictures; None where nobody does.
+        transcript: Speech recogniser, whose transcript is read as text; None for none.
+        ocr: Reader of text printed in pictures; None for none.
     """
 
     channels: Mapping[str, FrozenChannel]
@@ -92,18 +92,21 @@ class ClassifierInputs:
 
     @property
     def modalities(self) -> list[str]:
-        """What it learned from and what it opens, attributes by their own names."""
+        """What it reads, attributes by their own names."""
         found = ["text"] if self.text_columns else []
         found += list(self.opened)
         return [*found, *self.attribute_columns]
 
     @property
     def opened(self) -> dict[str, str]:
-        """Modality to column of the files it opens: what it learned from, sound where somebody listens, pictures where somebody reads."""
+        """Modality to column of the files it opens: those of training, sound that is transcribed, pictures whose text is read."""
         if not self.text_columns:
             return dict(self.media_columns)
-        asked = {"audio": self.transcript, "image": self.ocr}
-        return {**{modality: modality for modality, who in asked.items() if who is not None}, **self.media_columns}
+        readers = {"audio": self.transcript, "image": self.ocr}
+        return {
+            **{modality: modality for modality, reader in readers.items() if reader is not None},
+            **self.media_columns,
+        }
 
     def row(
         self, text: str | Mapping[str, str] | None, content: Mapping[str, str | Path | float]
@@ -111,7 +114,7 @@ class ClassifierInputs:
         """Return one piece of content as a row whose files lie below /, and the names of what it does not read.
 
         Raises:
-            DataError: There is nothing it could judge by.
+            DataError: The content holds nothing that it reads.
         """
         row: dict[str, Any] = {}
         ignored: list[str] = []
@@ -132,60 +135,60 @@ class ClassifierInputs:
         if not row:
             reads = ", ".join(self.modalities)
             raise DataError(
-                f"There is nothing to judge by: it learned from {reads}.",
+                f"The content holds nothing to classify: the classifier reads {reads}.",
                 where=f"the content given ({', '.join(ignored) or 'none'})",
                 fix=f"give {reads}",
             )
         return row, ignored
 
     def read(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> PreparedContent:
-        """Return a table as classifiers see it, words in the form they had in training, nothing encoded yet.
+        """Return a table in the form of training content, text normalised, nothing encoded yet.
 
         Args:
-            table: Columns as in training; what is unknown is left aside, what is missing is missing content.
+            table: Columns as in training; unknown ones are ignored, missing ones are missing content.
             root: Folder the paths of media are below.
             columns: Our columns' names to the table's.
 
         Raises:
             DataError: The table holds none of the columns learned from.
         """
-        heard: list[str | None] = [None] * table.height
+        transcripts: list[str | None] = [None] * table.height
         written: list[str | None] = [None] * table.height
         unread = none_unread(table.height)
         sounds = self._files(table, "audio", root, columns)
         if self.transcript is not None and sounds is not None:
-            heard, noticed = transcribe_catalog(sounds, self._listener, self.limits, cache=None)
-            unread = both(unread, why_wordless(sounds, "audio", heard, noticed, self.limits))
-            table = self._joined(table, heard, self.transcript.into, columns)
+            transcripts, findings = transcribe_catalog(sounds, self._recogniser, self.limits, cache=None)
+            unread = both(unread, why_wordless(sounds, "audio", transcripts, findings, self.limits))
+            table = self._joined(table, transcripts, self.transcript.into, columns)
         pictures = self._files(table, "image", root, columns)
         if self.ocr is not None and pictures is not None:
-            written, noticed = read_pictures(pictures, self._reader, self.limits, cache=None)
-            unread = both(unread, why_wordless(pictures, "image", written, noticed, self.limits))
+            written, findings = read_pictures(pictures, self._reader, self.limits, cache=None)
+            unread = both(unread, why_wordless(pictures, "image", written, findings, self.limits))
             table = self._joined(table, written, self.ocr.into, columns)
-        return PreparedContent(self._view(table, root, columns), heard, written, unread)
+        return PreparedContent(self._batch(table, root, columns), transcripts, written, unread)
 
-    def encode(self, view: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
-        """Return the view with its frozen channels; what cannot be read is missing, and why is told for each row."""
-        channels, unread = {}, none_unread(len(view))
+    def encode(self, batch: ContentBatch) -> tuple[ContentBatch, list[Unread]]:
+        """Return the batch with its frozen channels; an unreadable file is missing, with its error for each row."""
+        channels, unread = {}, none_unread(len(batch))
         for name, channel in self.channels.items():
-            values, present = np.zeros((len(view), channel.dim), np.float32), np.zeros(len(view), bool)
+            values, present = np.zeros((len(batch), channel.dim), np.float32), np.zeros(len(batch), bool)
             if name in self._encoders:
-                self._fill(values, present, view, name, unread)
+                self._fill(values, present, batch, name, unread)
             channels[name] = Embeddings(name, channel.modality, values, present, channel.config.encoder)
-        return replace(view, channels=channels), unread
+        return replace(batch, channels=channels), unread
 
     def _fill(
         self,
         values: Float32[np.ndarray, "rows dim"],
         present: Bool[np.ndarray, " rows"],
-        view: ContentBatch,
+        batch: ContentBatch,
         name: str,
         unread: Sequence[Unread],
     ) -> None:
-        """Write the vectors of one channel, where they are there, and what could not be read."""
+        """Fill in the vectors of one channel, their presence, and the errors of unreadable files."""
         channel, encoder, failures = self.channels[name], self._encoders[name], list[str]()
         columns, modality = channel.config.columns, channel.modality
-        content, errors = watched(find_content(view.catalog, columns, modality, self.limits, where=f"content.{name}"))
+        content, errors = watched(find_content(batch.catalog, columns, modality, self.limits, where=f"content.{name}"))
         work = [(str(row), row) for row, key in enumerate(content.keys) if key is not None]
         size = channel.config.batch_size or encoder.batch_size
         for keys, vectors in encode_batches(encoder, content, work, failures, size=size, proven=True):
@@ -216,7 +219,7 @@ class ClassifierInputs:
         joined = table.select(pl.concat_str(parts, separator="\n", ignore_nulls=True).alias(theirs)).to_series()
         return table.with_columns(joined.set(joined == "", None))
 
-    def _view(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> ContentBatch:
+    def _batch(self, table: pl.DataFrame, root: Path, columns: Mapping[str, str]) -> ContentBatch:
         wanted = [*self.text_columns, *self.media_columns.values(), *self.attribute_columns]
         theirs = {name: columns.get(name, name) for name in wanted}
         if not any(name in table.columns for name in theirs.values()):
@@ -241,7 +244,7 @@ class ClassifierInputs:
         return ContentBatch(catalog, {}, self.limits)
 
     @cached_property
-    def _listener(self) -> SpeechRecogniser:
+    def _recogniser(self) -> SpeechRecogniser:
         return SpeechRecogniser(self.transcript or TranscriptConfig())
 
     @cached_property
@@ -262,5 +265,5 @@ class ClassifierInputs:
 
 
 def channels_of(embeddings: Mapping[str, Embeddings], configs: Mapping[str, ChannelConfig]) -> dict[str, FrozenChannel]:
-    """Return what is needed to encode new content as this was."""
+    """Return the settings that encode new content in the same way."""
     return {name: FrozenChannel(configs[name], e.modality, e.dim) for name, e in embeddings.items()}

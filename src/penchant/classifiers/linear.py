@@ -1,6 +1,6 @@
 """Linear classifiers over frozen embeddings.
 
-In: vectors of one or several channels. Out: logarithms of probability. The strength of the regularisation is chosen on validation.
+In: vectors of one or several channels. Out: log-probabilities. The strength of the regularisation is chosen on validation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from penchant.classifiers.classifier import (
     NEVER,
     Classifier,
     ContentBatch,
-    Judge,
     LogProbability,
+    ScoreFunction,
     TrainingSet,
     log_softmax,
 )
@@ -33,14 +33,14 @@ Coefficients = tuple[Float64[np.ndarray, "classes dim"], Float64[np.ndarray, " c
 
 
 class LinearConfig(Settings):
-    """What it reads and how it is fitted."""
+    """Settings of a linear classifier."""
 
     channels: list[str] = []
     """Channels read side by side; empty reads the one that has the classifier's own name."""
     loss: Loss = "logistic"
-    """logistic, or squared_hinge for a support vector machine; the stack makes probabilities of either."""
+    """logistic, or squared_hinge for a support vector machine; calibration makes probabilities of either."""
     strength: list[float] = Field([0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1)
-    """C, one over the strength of the pull toward zero; several are tried on validation."""
+    """C, the inverse strength of regularisation; several are tried on validation."""
 
 
 class LinearClassifier(Classifier[LinearConfig]):
@@ -55,46 +55,48 @@ class LinearClassifier(Classifier[LinearConfig]):
         self.scale: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
 
-    def channels(self, view: ContentBatch) -> list[str]:
+    def channels(self, batch: ContentBatch) -> list[str]:
         wanted = self.config.channels or [self.name]
         for name in wanted:
-            if name not in view.channels:
+            if name not in batch.channels:
                 raise ConfigError(
                     f"There is no channel {name!r}.",
                     where=f"classifiers.{self.name}.channels",
-                    fix=nearest(name, view.channels),
+                    fix=nearest(name, batch.channels),
                 )
         return list(wanted)
 
-    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(view.modality(name) for name in self.channels(view)))
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(batch.modality(name) for name in self.channels(batch)))
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.any([view.channels[name].present for name in self.channels(view)], axis=0)
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return np.any([batch.channels[name].present for name in self.channels(batch)], axis=0)
 
-    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
-        has = self.present(view)
+    def fit(
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
+    ) -> Self:
+        has = self.present(batch)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
-        values = self._values(view)
+        values = self._values(batch)
         self.mean, self.scale = _spread(values[train.rows])
         ready = self._ready(values)
         found = {c: fit_linear(ready[train.rows], train, c, self.config.loss) for c in self.config.strength}
         held = ready[validation.rows]
         self.strength = choose(
-            {c: judge(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
+            {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
         self.coefficients = found[self.strength]
         return self
 
-    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
-        lesson = lesson.where(self.present(view)[lesson.rows])
-        values = self._values(view)
-        self.mean, self.scale = _spread(values[lesson.rows])
-        self.coefficients = fit_linear(self._ready(values)[lesson.rows], lesson, self.strength, self.config.loss)
+    def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:
+        train = train.where(self.present(batch)[train.rows])
+        values = self._values(batch)
+        self.mean, self.scale = _spread(values[train.rows])
+        self.coefficients = fit_linear(self._ready(values)[train.rows], train, self.strength, self.config.loss)
         return self
 
-    def log_probability(self, view: ContentBatch) -> LogProbability:
-        return log_softmax(apply_linear(self._ready(self._values(view)), self.coefficients))
+    def log_probability(self, batch: ContentBatch) -> LogProbability:
+        return log_softmax(apply_linear(self._ready(self._values(batch)), self.coefficients))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -112,20 +114,20 @@ class LinearClassifier(Classifier[LinearConfig]):
         self.coefficients = arrays["weight"], arrays["bias"]
         return self
 
-    def _values(self, view: ContentBatch) -> Float32[np.ndarray, "samples dim"]:
-        return np.concatenate([view.channels[name].values for name in self.channels(view)], axis=1)
+    def _values(self, batch: ContentBatch) -> Float32[np.ndarray, "samples dim"]:
+        return np.concatenate([batch.channels[name].values for name in self.channels(batch)], axis=1)
 
     def _ready(self, values: Float32[np.ndarray, "samples dim"]) -> Float32[np.ndarray, "samples dim"]:
         return (values - self.mean) / self.scale
 
 
-def fit_linear(values: Any, lesson: TrainingSet, strength: float, loss: Loss) -> Coefficients:
+def fit_linear(values: Any, train: TrainingSet, strength: float, loss: Loss) -> Coefficients:
     """Return a weight vector and a bias for each class.
 
-    Sparse values are fitted class against rest (liblinear), dense ones together; of two classes each gets half, so that
+    Sparse values are fitted class against rest (liblinear), dense ones together; with two classes each gets half, so that
     the difference of their logits is the log odds.
     """
-    known = np.unique(lesson.labels)
+    known = np.unique(train.labels)
     model: Any
     if loss == "squared_hinge":
         model = LinearSVC(C=strength, max_iter=2000)
@@ -134,16 +136,16 @@ def fit_linear(values: Any, lesson: TrainingSet, strength: float, loss: Loss) ->
     else:
         model = LogisticRegression(C=strength, max_iter=500)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a setting that is slow to converge is not the one chosen
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a setting that converges slowly is rarely the best
         if len(known) > 2 and sparse.issparse(values) and loss == "logistic":
-            parts = [_one_fit(model, values, lesson.labels == k, lesson.weight) for k in known]
+            parts = [_one_fit(model, values, train.labels == k, train.weight) for k in known]
             weight, bias = np.concatenate([w for w, _ in parts]), np.concatenate([b for _, b in parts])
         else:
-            weight, bias = _one_fit(model, values, lesson.labels, lesson.weight)
+            weight, bias = _one_fit(model, values, train.labels, train.weight)
     if len(known) == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    all_weight = np.zeros((lesson.num_classes, weight.shape[1]))
-    all_bias = np.full(lesson.num_classes, NEVER)
+    all_weight = np.zeros((train.num_classes, weight.shape[1]))
+    all_bias = np.full(train.num_classes, NEVER)
     all_weight[known], all_bias[known] = weight, bias
     return all_weight, all_bias
 
@@ -155,7 +157,7 @@ def apply_linear(values: Any, coefficients: Coefficients) -> LogProbability:
 
 
 def choose(scores: dict[float, float]) -> float:
-    """Return the setting that scores best; of equals the first, which is the plainest where settings ascend."""
+    """Return the setting with the best score; of equals the first, which is the most regularised where settings ascend."""
     return max(scores, key=lambda setting: scores[setting])
 
 
@@ -165,7 +167,7 @@ def _one_fit(model: Any, values: Any, labels: np.ndarray, weight: np.ndarray) ->
 
 
 def _spread(values: Float32[np.ndarray, "samples dim"]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and scale; the scale makes all numbers together weigh 1, so C means the same for any width."""
+    """Return mean and scale; the scale includes the square root of the width, so C means the same for any width."""
     mean, spread = values.mean(axis=0), values.std(axis=0)
     scale = np.where(spread > 1e-6, spread, 1.0) * np.sqrt(values.shape[1])
     return mean.astype(np.float32), scale.astype(np.float32)

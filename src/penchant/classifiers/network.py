@@ -1,6 +1,6 @@
 """A network classifier with one branch per modality, a fusion layer and a linear head.
 
-In: a `ContentBatch`. Out: logarithms of probability. Fusion is at feature level (concat, gated) or model level (attention), with a mask of what is there.
+In: a `ContentBatch`. Out: log-probabilities. Fusion is at feature level (concat, gated) or model level (attention), with a mask of present modalities.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from penchant.classifiers.branches import BranchAugmentationConfig, BranchConfig, Prepared, make_branch
-from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet
+from penchant.classifiers.classifier import Classifier, ContentBatch, LogProbability, ScoreFunction, TrainingSet
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.seeds import generator
@@ -26,18 +26,18 @@ from penchant.fusion import LAYERS
 from penchant.fusion.layers import FusionLayer, drop_modalities
 from penchant.networks.image_nets import VisionNet
 from penchant.networks.trainer import TrainerConfig, pick_device
-from penchant.networks.trainer import train as teach
+from penchant.networks.trainer import train as train_network
 
 
 class NetworkConfig(Settings):
-    """Its branches and how it learns."""
+    """Settings of a network classifier."""
 
     branches: dict[str, BranchConfig] = {}
-    """What it reads, by name."""
+    """Branches by name, one for each input."""
     fusion: str = "concat"
-    """How several branches become one vector; of no effect with one."""
+    """Fusion layer that joins several branches; no effect with one."""
     dim: int = Field(64, ge=4)
-    """Width of each branch and of what they become."""
+    """Width of each branch and of the fused vector."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Share of the fused vector dropped in training."""
     modality_dropout: float = Field(0.2, ge=0, lt=1)
@@ -45,15 +45,15 @@ class NetworkConfig(Settings):
     mixup: float = Field(0.0, ge=0)
     """Above 0, fused vectors of two samples are mixed in training, shares drawn from Beta(mixup, mixup)."""
     augment: BranchAugmentationConfig | None = None
-    """How raw content changes in training; None leaves it as it is."""
+    """Augmentation of raw content in training; None for none."""
     batch_size: int = Field(64, ge=2)
     """Samples of one step."""
     trainer: TrainerConfig = TrainerConfig(epochs=20, patience=5)
-    """Epochs and rates."""
+    """Settings of the training loop."""
     head_epochs: int = Field(5, ge=1)
-    """Where a branch fine-tunes what was trained before: epochs in which only the rest learns; then all of it does."""
+    """Where a branch fine-tunes a pretrained model: epochs in which only the other layers are trained; then all are."""
     fine_tune_rate: float = Field(0.1, gt=0, le=1)
-    """Share of the learning rate at which all of it then learns."""
+    """Share of the learning rate for training all layers."""
 
 
 class NetworkClassifier(Classifier[NetworkConfig]):
@@ -65,7 +65,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         super().__init__(config, name=name)
         if not self.config.branches:
             raise ConfigError(
-                "The network reads nothing.",
+                "The network has no branches.",
                 where=f"classifiers.{name}.branches",
                 fix='add [classifiers.NAME.branches.text] with modality = "text" (or channel = "...")',
             )
@@ -73,38 +73,40 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         self.net: _Net | None = None
         self.device = torch.device("cpu")
 
-    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(branch.modality(view) for branch in self.branches.values()))
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(branch.modality(batch) for branch in self.branches.values()))
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.any([branch.present(view) for branch in self.branches.values()], axis=0)
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return np.any([branch.present(batch) for branch in self.branches.values()], axis=0)
 
-    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
-        has = self.present(view)
-        lesson, held = train.where(has[train.rows]), validation.where(has[validation.rows])
+    def fit(
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
+    ) -> Self:
+        has = self.present(batch)
+        train, held = train.where(has[train.rows]), validation.where(has[validation.rows])
         self.device = pick_device(self.config.trainer.device)
         for branch in self.branches.values():
-            branch.learn(view, lesson.rows)
-            branch.vary(view.take(lesson.rows), self.config.augment)
+            branch.learn(batch, train.rows)
+            branch.vary(batch.take(train.rows), self.config.augment)
         torch.manual_seed(seed)
-        self.net = self._build(lesson.num_classes)
-        learnt = {key: branch.prepare(view.take(lesson.rows)) for key, branch in self.branches.items()}
-        seen = {key: branch.prepare(view.take(held.rows)) for key, branch in self.branches.items()}
-        batches = _Batches(lesson, learnt, self.config.batch_size)
+        self.net = self._build(train.num_classes)
+        train_content = {key: branch.prepare(batch.take(train.rows)) for key, branch in self.branches.items()}
+        held_content = {key: branch.prepare(batch.take(held.rows)) for key, branch in self.branches.items()}
+        batches = _Batches(train, train_content, self.config.batch_size)
         rng = generator(seed, "classifier.augment")
 
-        def loss(net: nn.Module, batch: Int64[np.ndarray, " batch"]) -> Tensor:
-            return self._loss(net, lesson, learnt, batch, rng)
+        def loss(net: nn.Module, rows: Int64[np.ndarray, " batch"]) -> Tensor:
+            return self._loss(net, train, train_content, rows, rng)
 
-        def score() -> float:
-            return judge(held.labels, self._run(seen, len(held.rows)))
+        def held_out_score() -> float:
+            return score(held.labels, self._run(held_content, len(held.rows)))
 
-        self._teach(batches, loss, score if len(held.rows) else None, seed)
+        self._train(batches, loss, held_out_score if len(held.rows) else None, seed)
         return self
 
-    def log_probability(self, view: ContentBatch) -> LogProbability:
-        prepared = {key: branch.prepare(view) for key, branch in self.branches.items()}
-        return self._run(prepared, len(view))
+    def log_probability(self, batch: ContentBatch) -> LogProbability:
+        prepared = {key: branch.prepare(batch) for key, branch in self.branches.items()}
+        return self._run(prepared, len(batch))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._fitted().state_dict().items()}
@@ -127,35 +129,35 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         self.net.eval()
         return self
 
-    def _teach(
+    def _train(
         self,
         batches: _Batches,
         loss: Callable[[nn.Module, Int64[np.ndarray, " batch"]], Tensor],
         score: Callable[[], float] | None,
         seed: int,
     ) -> None:
-        """Teach the network; what was trained before joins in once the rest has learned, lest its weights be torn about by a new head.
+        """Train the network; pretrained parts stay frozen until the new layers are trained, since a random head would distort their weights.
 
         Source: Kumar et al., Fine-tuning can distort pretrained features, ICLR 2022 (LP-FT).
         """
         net, trainer = self._fitted(), self.config.trainer
-        sights = {
+        vision_nets = {
             key: part for key, part in net.nets.items() if isinstance(part, VisionNet) and part.vision.is_pretrained
         }
-        tuned = [part for key, part in sights.items() if self.config.branches[key].fine_tune]
-        for part in sights.values():
+        tuned = [part for key, part in vision_nets.items() if self.config.branches[key].fine_tune]
+        for part in vision_nets.values():
             part.hold(True)
         if not tuned:
-            teach(net, batches, loss, score, trainer, seed=seed, name=self.name)
+            train_network(net, batches, loss, score, trainer, seed=seed, name=self.name)
             return
         first = trainer.model_copy(update={"epochs": self.config.head_epochs})
-        course = teach(net, batches, loss, score, first, seed=seed, name=f"{self.name} head")
+        head_history = train_network(net, batches, loss, score, first, seed=seed, name=f"{self.name} head")
         before = {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
         for part in tuned:
             part.hold(False)
-        gently = trainer.model_copy(update={"learning_rate": trainer.learning_rate * self.config.fine_tune_rate})
-        then = teach(net, batches, loss, score, gently, seed=seed + 1, name=f"{self.name} whole")
-        if score is not None and then.scores[then.best] < course.scores[course.best]:
+        fine_tuning = trainer.model_copy(update={"learning_rate": trainer.learning_rate * self.config.fine_tune_rate})
+        whole_history = train_network(net, batches, loss, score, fine_tuning, seed=seed + 1, name=f"{self.name} whole")
+        if score is not None and whole_history.scores[whole_history.best] < head_history.scores[head_history.best]:
             net.load_state_dict(before)
 
     def _build(self, num_classes: int) -> _Net:
@@ -165,7 +167,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
 
     def _fitted(self) -> _Net:
         if self.net is None:
-            raise RuntimeError(f"{self.name} has not learned anything yet")
+            raise RuntimeError(f"{self.name} is not fitted")
         return self.net
 
     def _inputs(
@@ -175,15 +177,15 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         change: BranchAugmentationConfig | None,
         rng: np.random.Generator,
     ) -> _Inputs:
-        batch = {key: [values[row] for row in rows] for key, values in prepared.items()}
-        present = np.stack([[value is not None for value in values] for values in batch.values()], axis=1)
-        parts = {key: self.branches[key].batch(values, self.device, change, rng) for key, values in batch.items()}
+        chosen = {key: [values[row] for row in rows] for key, values in prepared.items()}
+        present = np.stack([[value is not None for value in values] for values in chosen.values()], axis=1)
+        parts = {key: self.branches[key].batch(values, self.device, change, rng) for key, values in chosen.items()}
         return _Inputs(parts, torch.as_tensor(present, device=self.device))
 
     def _loss(
         self,
         net: Any,
-        lesson: TrainingSet,
+        train: TrainingSet,
         prepared: Mapping[str, list[Prepared]],
         rows: Int64[np.ndarray, " batch"],
         rng: np.random.Generator,
@@ -191,15 +193,15 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         inputs = self._inputs(prepared, rows, self.config.augment, rng)
         present = drop_modalities(inputs.present, self.config.modality_dropout)
         fused = net.fuse(inputs.parts, present)
-        target = functional.one_hot(torch.as_tensor(lesson.labels[rows]), lesson.num_classes).float().to(self.device)
-        weight = torch.as_tensor(lesson.weight[rows], dtype=torch.float32, device=self.device)
+        target = functional.one_hot(torch.as_tensor(train.labels[rows]), train.num_classes).float().to(self.device)
+        weight = torch.as_tensor(train.weight[rows], dtype=torch.float32, device=self.device)
         if self.config.mixup > 0:
             partner, share = (
                 torch.as_tensor(a, device=self.device) for a in draw_mixup(len(rows), self.config.mixup, rng)
             )
             fused = share[:, None] * fused + (1 - share[:, None]) * fused[partner]
             target = share[:, None] * target + (1 - share[:, None]) * target[partner]
-        return (weight * focal(net.classify(fused), target, lesson.focus)).mean()
+        return (weight * focal(net.classify(fused), target, train.focus)).mean()
 
     @torch.inference_mode()
     def _run(self, prepared: Mapping[str, list[Prepared]], count: int) -> LogProbability:
@@ -215,7 +217,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
 
 
 def focal(logits: Float[Tensor, "B C"], target: Float[Tensor, "B C"], gamma: float) -> Float[Tensor, "B"]:
-    """Return cross-entropy of each sample; with gamma above 0, less of it for samples that are already known.
+    """Return cross-entropy of each sample; with gamma above 0, samples with a high probability of the true class count less.
 
     Source: Lin et al., Focal loss for dense object detection, ICCV 2017, without alpha, which sample weights are.
     """
@@ -225,7 +227,7 @@ def focal(logits: Float[Tensor, "B C"], target: Float[Tensor, "B C"], gamma: flo
 
 @dataclass
 class _Inputs:
-    """One batch: each branch's values and lengths, and what is there."""
+    """One batch: values and lengths of each branch, and which modalities are present."""
 
     parts: dict[str, tuple[Tensor, Tensor]]
     present: Bool[Tensor, "B M"]
@@ -252,19 +254,19 @@ class _Net(nn.Module):
 
 
 class _Batches:
-    """Batches of places in a lesson, of about equal length, drawn as the lesson says."""
+    """Batches of training rows of about equal length, drawn by their sampling weights."""
 
-    def __init__(self, lesson: TrainingSet, prepared: Mapping[str, list[Prepared]], size: int) -> None:
-        self.lesson, self.size = lesson, size
+    def __init__(self, train: TrainingSet, prepared: Mapping[str, list[Prepared]], size: int) -> None:
+        self.train, self.size = train, size
         lengths = [[0 if value is None else len(value) for value in values] for values in prepared.values()]
         self._length = np.max(lengths, axis=0)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Int64[np.ndarray, " batch"]]:
-        """Yield as many samples as there are: each once, or drawn by their chance where it is not even."""
-        count = len(self.lesson.rows)
-        chance = self.lesson.chance
-        even = np.allclose(chance, 1.0)
-        rows = rng.permutation(count) if even else rng.choice(count, count, p=chance / chance.sum())
+        """Yield as many samples as there are: each once, or drawn by sampling weight where weights differ."""
+        count = len(self.train.rows)
+        sampling_weight = self.train.sampling_weight
+        even = np.allclose(sampling_weight, 1.0)
+        rows = rng.permutation(count) if even else rng.choice(count, count, p=sampling_weight / sampling_weight.sum())
         pools = [rows[start : start + 20 * self.size] for start in range(0, count, 20 * self.size)]
         for pool in pools:
             ordered = pool[np.argsort(self._length[pool], kind="stable")]
@@ -274,5 +276,5 @@ class _Batches:
                     yield groups[place]
 
     def num_batches(self) -> int:
-        """Return about how many."""
-        return max(1, -(-len(self.lesson.rows) // self.size))
+        """Return the approximate number of batches of an epoch."""
+        return max(1, -(-len(self.train.rows) // self.size))

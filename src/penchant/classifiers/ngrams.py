@@ -1,6 +1,6 @@
 """TF-IDF of word and character n-grams with a linear classifier.
 
-In: text. Out: logarithms of probability, and exactly what each word of a text adds to each class.
+In: text. Out: log-probabilities, and exactly what each word of a text adds to each class.
 """
 
 from __future__ import annotations
@@ -16,36 +16,43 @@ from pydantic import Field
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability, TrainingSet, log_softmax
+from penchant.classifiers.classifier import (
+    Classifier,
+    ContentBatch,
+    LogProbability,
+    ScoreFunction,
+    TrainingSet,
+    log_softmax,
+)
 from penchant.classifiers.linear import Coefficients, Loss, apply_linear, choose, fit_linear
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.data.clean.normalisation import words
 
 MAX_CHARACTERS = 20_000
-"""Read of each text: what a long document is about shows in its first pages."""
+"""Characters read of each text: the topic of a long document shows in its first pages."""
 BLOCK = 500
-"""Texts weighed at once."""
+"""Texts vectorised at once."""
 _SPACE = re.compile(r"\s+")
 
 Kind = Literal["word", "char"]
 
 
 class NGramsConfig(Settings):
-    """What is counted and how it is fitted."""
+    """Settings of an n-gram classifier."""
 
     kinds: list[Kind] = Field(["word", "char"], min_length=1)
-    """word: runs of words; char: runs of characters, which forgive spelling and cross the borders of words."""
+    """word: n-grams of words; char: n-grams of characters, which tolerate misspelling and cross word borders."""
     words: tuple[int, int] = (1, 2)
-    """Fewest and most words of a run."""
+    """Least and greatest number of words of an n-gram."""
     chars: tuple[int, int] = (1, 4)
-    """Fewest and most characters of a run."""
+    """Least and greatest number of characters of an n-gram."""
     min_texts: int = Field(2, ge=1)
-    """Runs that stand in fewer texts are left out."""
+    """N-grams in fewer texts are left out."""
     loss: Loss = "logistic"
     """logistic, or squared_hinge for a support vector machine."""
     strength: list[float] = Field([1.0, 4.0, 16.0], min_length=1)
-    """C, one over the strength of the pull toward zero; several are tried on validation."""
+    """C, the inverse strength of regularisation; several are tried on validation."""
 
 
 class NGramClassifier(Classifier[NGramsConfig]):
@@ -62,51 +69,53 @@ class NGramClassifier(Classifier[NGramsConfig]):
         self.counters: list[_Counter] = []
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
 
-    def modalities(self, view: ContentBatch) -> tuple[str, ...]:
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
         return ("text",)
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.array([bool(text.strip()) for text in view.texts], bool)
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return np.array([bool(text.strip()) for text in batch.texts], bool)
 
-    def fit(self, view: ContentBatch, train: TrainingSet, validation: TrainingSet, judge: Judge, *, seed: int) -> Self:
-        has = self.present(view)
+    def fit(
+        self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int
+    ) -> Self:
+        has = self.present(batch)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
-        learnt = self._count(view, train)
-        held = self._weigh([view.texts[row] for row in validation.rows])
-        found = {c: fit_linear(learnt, train, c, self.config.loss) for c in self.config.strength}
+        values = self._count(batch, train)
+        held = self._vectorise([batch.texts[row] for row in validation.rows])
+        found = {c: fit_linear(values, train, c, self.config.loss) for c in self.config.strength}
         self.strength = choose(
-            {c: judge(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
+            {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
-        self.coefficients = _slim(found[self.strength])
+        self.coefficients = _halved(found[self.strength])
         return self
 
-    def refit(self, view: ContentBatch, lesson: TrainingSet) -> Self:
-        lesson = lesson.where(self.present(view)[lesson.rows])
-        self.coefficients = _slim(fit_linear(self._count(view, lesson), lesson, self.strength, self.config.loss))
+    def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:
+        train = train.where(self.present(batch)[train.rows])
+        self.coefficients = _halved(fit_linear(self._count(batch, train), train, self.strength, self.config.loss))
         return self
 
-    def log_probability(self, view: ContentBatch) -> LogProbability:
-        texts = view.texts
+    def log_probability(self, batch: ContentBatch) -> LogProbability:
+        texts = batch.texts
         parts = [
-            apply_linear(self._weigh(texts[start : start + BLOCK]), self.coefficients)
+            apply_linear(self._vectorise(texts[start : start + BLOCK]), self.coefficients)
             for start in range(0, len(texts), BLOCK)
         ]
         return log_softmax(np.concatenate(parts)) if parts else np.zeros((0, len(self.coefficients[1])))
 
-    def evidence(self, view: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]]:
+    def evidence(self, batch: ContentBatch, row: int) -> tuple[list[str], Float64[np.ndarray, "words classes"]]:
         """Return the text's words and what each adds to each class's logit; with the bias they sum to it.
 
-        What a run of characters adds is shared among its characters, a run of words among its words.
+        The contribution of a character n-gram is divided among its characters, that of a word n-gram among its words.
         """
-        text = flat(view.texts[row])
+        text = flat(batch.texts[row])
         spans = list(word_spans(text))
         added = np.zeros((len(spans) + 1, len(self.coefficients[1])))  # the last row is what lies between words
         owner = np.full(len(text), len(spans))
         for number, (start, stop) in enumerate(spans):
             owner[start:stop] = number
-        values = self._weigh([text])
+        values = self._vectorise([text])
         for counter, first in zip(self.counters, self._starts(), strict=True):
-            counter.share_out(text, values, first, self.coefficients[0], owner, added)
+            counter.add_contributions(text, values, first, self.coefficients[0], owner, added)
         return [text[start:stop] for start, stop in spans] + [""], added
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -133,9 +142,9 @@ class NGramClassifier(Classifier[NGramsConfig]):
     def _starts(self) -> list[int]:
         return [0, *np.cumsum([len(counter.runs) for counter in self.counters])[:-1].tolist()]
 
-    def _count(self, view: ContentBatch, lesson: TrainingSet) -> sparse.csr_array:
-        """Learn which runs there are and return the lesson's texts."""
-        texts = [view.texts[row] for row in lesson.rows]
+    def _count(self, batch: ContentBatch, train: TrainingSet) -> sparse.csr_array:
+        """Learn the vocabulary and return the TF-IDF values of the training texts."""
+        texts = [batch.texts[row] for row in train.rows]
         made = [
             (counter, values)
             for kind in self.config.kinds
@@ -144,19 +153,19 @@ class NGramClassifier(Classifier[NGramsConfig]):
         ]
         if not made:
             raise DataError(
-                f"No run of words or characters stands in {self.config.min_texts} of {len(texts):,} texts.",
+                f"No n-gram of words or characters occurs in {self.config.min_texts} of {len(texts):,} texts.",
                 where=f"classifiers.{self.name}",
                 fix="lower min_texts, or leave this classifier out",
             )
         self.counters = [counter for counter, _ in made]
         return _float32(sparse.hstack([values for _, values in made], format="csr"))
 
-    def _weigh(self, texts: list[str]) -> sparse.csr_array:
-        return _float32(sparse.hstack([counter.weigh(texts) for counter in self.counters], format="csr"))
+    def _vectorise(self, texts: list[str]) -> sparse.csr_array:
+        return _float32(sparse.hstack([counter.transform(texts) for counter in self.counters], format="csr"))
 
 
 class _Counter:
-    """One kind of run: which there are, and how rare each is."""
+    """The n-grams of one kind: vocabulary and inverse document frequencies."""
 
     def __init__(self, kind: Kind, reach: tuple[int, int], vectorizer: TfidfVectorizer) -> None:
         self.kind, self.reach, self._vectorizer = kind, reach, vectorizer
@@ -170,7 +179,7 @@ class _Counter:
         vectorizer = _vectorizer(kind, reach, min_df=min(min_texts, len(texts)))
         try:
             values = vectorizer.fit_transform(texts)
-        except ValueError:  # no run stands often enough
+        except ValueError:  # no n-gram occurs often enough
             return None
         return cls(kind, reach, vectorizer), values
 
@@ -181,10 +190,10 @@ class _Counter:
         vectorizer.vocabulary_ = {run: row for row, run in enumerate(runs)}
         return cls(kind, reach, vectorizer)
 
-    def weigh(self, texts: list[str]) -> sparse.csr_array:
+    def transform(self, texts: list[str]) -> sparse.csr_array:
         return self._vectorizer.transform(texts)
 
-    def share_out(
+    def add_contributions(
         self,
         text: str,
         values: sparse.csr_array,
@@ -193,17 +202,17 @@ class _Counter:
         owner: np.ndarray,
         added: Float64[np.ndarray, "words classes"],
     ) -> None:
-        """Add what each run of a text contributes to the words it covers."""
+        """Add the contribution of each n-gram of a text to the words it covers."""
         rows = dict(zip(values.indices.tolist(), values.data.tolist(), strict=True))
         index = self._vectorizer.vocabulary_
-        places = [(first + index[run], start, stop) for run, start, stop in self._found(text) if run in index]
-        often = Counter(column for column, _, _ in places)
+        places = [(first + index[run], start, stop) for run, start, stop in self._ngrams(text) if run in index]
+        repeats = Counter(column for column, _, _ in places)
         for column, start, stop in places:
-            share = rows.get(column, 0.0) * weight[:, column] / often[column] / (stop - start)
+            share = rows.get(column, 0.0) * weight[:, column] / repeats[column] / (stop - start)
             np.add.at(added, owner[start:stop], share)
 
-    def _found(self, text: str) -> Iterator[tuple[str, int, int]]:
-        """Yield every run of the text with the characters it covers."""
+    def _ngrams(self, text: str) -> Iterator[tuple[str, int, int]]:
+        """Yield every n-gram of the text with the characters it covers."""
         if self.kind == "char":
             for size in range(self.reach[0], self.reach[1] + 1):
                 for start in range(len(text) - size + 1):
@@ -217,7 +226,7 @@ class _Counter:
 
 
 def flat(text: str) -> str:
-    """Return the text as runs are counted in it: lower case, one space between words, cut to bearable length."""
+    """Return the text from which n-grams are counted: lower case, one space between words, at most `MAX_CHARACTERS`."""
     return _SPACE.sub(" ", text[:MAX_CHARACTERS].lower().replace("’", "'")).strip()
 
 
@@ -249,8 +258,8 @@ def _vectorizer(kind: Kind, reach: tuple[int, int], **options: Any) -> TfidfVect
     )
 
 
-def _slim(coefficients: Coefficients) -> Coefficients:
-    """Halve the memory of the weights; what is kept on disk is then what was evaluated."""
+def _halved(coefficients: Coefficients) -> Coefficients:
+    """Return the weights in float32, the type on disk, so that the evaluated and the stored classifier are equal."""
     return coefficients[0].astype(np.float32), coefficients[1]
 
 

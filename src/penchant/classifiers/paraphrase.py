@@ -1,7 +1,7 @@
 """Augmentation of training texts by paraphrases of a language model.
 
-In: texts. Out: each in other words, or none where the model wrote nothing new. Written batch by batch and kept with its provenance, so that
-a killed run goes on and no text is asked about twice.
+In: texts. Out: a paraphrase of each, or none where the model wrote nothing new. Written batch by batch and stored with its provenance:
+an interrupted run continues, and no text is sent to the model twice.
 """
 
 from __future__ import annotations
@@ -23,41 +23,43 @@ TRANSLATE = "Translate the following into {language}. Answer with the translatio
 
 
 class ParaphraseConfig(LocalConfig):
-    """Which language model says training texts in other words, and how."""
+    """Language model and prompt for paraphrases of training texts."""
 
     through: str | None = None
-    """A language the text is translated into and back, for example "French"; None asks for other words at once.
+    """A language the text is translated into and back, for example "French"; None asks for a paraphrase directly.
 
     Source: Sennrich et al., ACL 2016; Xie et al., Unsupervised data augmentation, NeurIPS 2020."""
     language: str = "English"
-    """Into which it is translated back."""
+    """Language of the translation back."""
     prompt: str = PROMPT
-    """What is asked where nothing is translated; {content} stands for the text."""
-    chance: float = Field(0.5, ge=0, le=1)
-    """Of a training text to be read in its other words, each time it is seen."""
+    """Prompt where nothing is translated; {content} stands for the text."""
+    probability: float = Field(0.5, ge=0, le=1)
+    """Probability that a training text is replaced by its paraphrase, each time it is read."""
     max_tokens: int = Field(120, ge=1)
-    """Longest answer."""
+    """Maximum length of an answer in tokens."""
     max_characters: int = Field(1000, ge=1)
-    """Longer texts are not asked about."""
+    """Longer texts are not paraphrased."""
     batch_size: int = Field(8, ge=1)
-    """Texts written at once, and the most work a killed run loses."""
+    """Texts written at once, and the most work an interrupted run loses."""
     written: Path = Path("runs/cache/written")
-    """Folder of what was written before; relative to where the command is given."""
+    """Folder of earlier paraphrases. Relative to the working directory."""
 
 
 def paraphrase(texts: Sequence[str], config: ParaphraseConfig) -> list[str | None]:
-    """Return each text in other words; None where it is empty, too long, or the model wrote nothing new.
+    """Return a paraphrase of each text; None where it is empty, too long, or the model wrote nothing new.
 
-    What a model of 135 million parameters writes is often no paraphrase: read some before you trust them.
+    The output of a model of 135 million parameters is often no paraphrase: read some first.
 
     Raises:
-        ConfigError: The prompt has no place for the text.
+        ConfigError: The prompt has no placeholder for the text.
         EncoderError: There is no such model here, or it cannot be loaded.
         MissingExtraError: The extra `llm` is not installed.
     """
     if "{content}" not in config.prompt:
         raise ConfigError(
-            "The prompt has no place for the text.", where="augment.paraphrase.prompt", fix="write {content} into it"
+            "The prompt has no placeholder for the text.",
+            where="augment.paraphrase.prompt",
+            fix="write {content} into it",
         )
     writers = _writers(config)
     mark = fingerprint([writer.provenance for writer in writers])
@@ -77,7 +79,7 @@ def paraphrase(texts: Sequence[str], config: ParaphraseConfig) -> list[str | Non
 
 
 def _writers(config: ParaphraseConfig) -> list[DescriptionWriter]:
-    """Return who writes, one after the other."""
+    """Return the models in the order in which they write."""
     languages = [] if config.through is None else [config.through, config.language]
     prompts = [TRANSLATE.replace("{language}", language) for language in languages] or [config.prompt]
     return [
@@ -97,7 +99,7 @@ def _writers(config: ParaphraseConfig) -> list[DescriptionWriter]:
 
 
 def _through(writers: Sequence[DescriptionWriter], texts: Sequence[str]) -> list[str]:
-    """Return texts passed from writer to writer; "" where one of them wrote nothing."""
+    """Return texts passed through the writers in order; "" where one of them wrote nothing."""
     for writer in writers:
         given = [text for text in texts if text]
         answers = iter(writer(given) if given else [])

@@ -1,6 +1,6 @@
 """The prediction for one piece of content.
 
-In: numbers, words and places. Out: a `Prediction`, and the same on lines that a person reads.
+In: probabilities, words and regions. Out: a `Prediction`, and the same as lines of text.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from penchant.encoders.nudity import DetectedRegion
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one piece of content.
+    """The predicted class of one piece of content, with its evidence.
 
     Attributes:
         label: The class.
         score: Its probability, 0 to 1.
-        threshold: From which probability on it is the answer, the other classes keeping their proportions.
+        threshold: Probability from which on it is the answer, the other classes keeping their proportions.
         probabilities: Of every class.
-        is_unsure: A person should be asked.
-        evidence: Words that speak most for the class, with what each adds to its logit; empty where there are none.
-        heard: What is said in the sound; empty where nobody speaks, or the classifier was not asked to listen.
-        written: What stands written in the picture; empty where nothing does, or the classifier was not asked to read it.
-        regions: Where a detector saw what the answer rests on, the surest first; empty where none takes part.
-        notes: What was not used, which file could not be read and why, and what the answer is not.
+        is_unsure: Whether a reviewer should decide.
+        evidence: Words that add most to the logit of the class, with that amount; empty where there are none.
+        transcript: Speech of the sound; empty without speech, or where speech is not transcribed.
+        written: Text printed in the picture; empty without text, or where pictures are not read.
+        regions: Detections that support the answer, the highest score first; empty without a detector.
+        notes: What was ignored, which file could not be read and why, and what the answer is not.
     """
 
     label: str
@@ -34,19 +34,19 @@ class Prediction:
     probabilities: Mapping[str, float]
     is_unsure: bool
     evidence: tuple[tuple[str, float], ...] = ()
-    heard: str = ""
+    transcript: str = ""
     written: str = ""
     regions: tuple[DetectedRegion, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def prediction_lines(prediction: Prediction) -> list[str]:
-    """Return all that is said of one piece of content, the answer first."""
-    unsure = "  UNSURE: ask a person" if prediction.is_unsure else ""
+    """Return a prediction as lines of text, the answer first."""
+    unsure = "  UNSURE: needs review" if prediction.is_unsure else ""
     answer = f"{prediction.label}  {percent(prediction.score)} (threshold {percent(prediction.threshold)}){unsure}"
     lines = [answer, classes_line(prediction)]
-    if prediction.heard:
-        lines.append(f'heard: "{prediction.heard}"')
+    if prediction.transcript:
+        lines.append(f'transcript: "{prediction.transcript}"')
     if prediction.evidence:
         lines.append("because of " + ", ".join(word_line(*pair) for pair in prediction.evidence))
     lines += [region_line(region) for region in prediction.regions]
@@ -62,7 +62,7 @@ def classes_line(prediction: Prediction) -> str:
 
 
 def evidence_line(prediction: Prediction) -> str:
-    """Return words and regions that speak for the answer on one line."""
+    """Return the words and regions that support the answer on one line."""
     words = [word_line(*pair) for pair in prediction.evidence]
     return "; ".join([*words, *map(region_line, prediction.regions)])
 
@@ -73,13 +73,13 @@ def word_line(word: str, value: float) -> str:
 
 
 def region_line(region: DetectedRegion) -> str:
-    """Return what was seen where, in words."""
+    """Return label, score and place of a detection in words."""
     middle = (region.left + region.width / 2, region.top + region.height / 2)
     return f"{region.label} {region.score:.2f} at {middle[0]:.0%} from the left, {middle[1]:.0%} from the top"
 
 
 def percent(value: float) -> str:
-    """Return a share from 0 to 1; what is not 0 or 1 is not rounded to it."""
+    """Return a share from 0 to 1; values other than 0 and 1 are never rounded to them."""
     if 0 < value < 0.0005:
         return "below 0.1%"
     if 0.9995 <= value < 1:

@@ -1,6 +1,6 @@
 """Raw content of each modality as training input.
 
-In: texts, and opened sounds, meshes, signals. Out: rows of words, log-mel frames, points, readings; pictures are in `pictures`.
+In: texts, and opened sounds, meshes, signals. Out: word indices, log-mel frames, points, signal values; images are in `images`.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ from penchant.encoders.word_vectors import TrainingConfig, train_words
 from penchant.networks.content_nets import PointNet, SequenceEncoder, SmallImageNet, WordEmbedding
 
 UNKNOWN = "\x00"
-"""The word that stands for every word not learned."""
+"""Stands for every word outside the vocabulary."""
 WINDOW = 512
 """Samples of one frame of sound, 32 ms."""
 MAX_CHARACTERS = 20_000
-ENOUGH = 200
-"""Sounds or signals whose means and spreads stand for all."""
+MAX_FOR_MOMENTS = 200
+"""Sounds or signals from which means and standard deviations are computed."""
 
 
 class WordContent(Branch):
-    """Words of a text as rows of a table learned with the network; jieba cuts Chinese."""
+    """Words of a text as rows of an embedding table trained with the network; jieba segments Chinese."""
 
     is_sequence = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._start: Array | None = None
-        self._other: dict[bytes, Array] = {}
+        self._paraphrases: dict[bytes, Array] = {}
 
-    def modality(self, view: ContentBatch) -> str:
+    def modality(self, batch: ContentBatch) -> str:
         return "text"
 
-    def present(self, view: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.array([bool(text.strip()) for text in view.texts], bool)
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return np.array([bool(text.strip()) for text in batch.texts], bool)
 
-    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
-        cut = [words(view.texts[row][:MAX_CHARACTERS]) for row in rows]
+    def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
+        cut = [words(batch.texts[row][:MAX_CHARACTERS]) for row in rows]
         count = Counter(word for text in cut for word in text)
         common = (word for word, number in count.items() if number >= self.config.min_count)
         self.facts = {"words": [UNKNOWN, *sorted(common, key=lambda word: (-count[word], word))]}
@@ -68,24 +68,24 @@ class WordContent(Branch):
             found = train_words(cut, TrainingConfig(min_count=self.config.min_count))
             self._start = _start(self.facts["words"], found.index, found.values)
 
-    def vary(self, view: ContentBatch, change: BranchAugmentationConfig | None) -> None:
+    def vary(self, batch: ContentBatch, change: BranchAugmentationConfig | None) -> None:
         if change is None or change.paraphrase is None:
             return
-        index, others = self._index(), paraphrase(view.texts, change.paraphrase)
-        for text, other in zip(view.texts, others, strict=True):
+        index, others = self._index(), paraphrase(batch.texts, change.paraphrase)
+        for text, other in zip(batch.texts, others, strict=True):
             own, new = self._rows(text, index), None if other is None else self._rows(other, index)
             if own is not None and new is not None:
-                self._other[own.tobytes()] = new
+                self._paraphrases[own.tobytes()] = new
 
-    def prepare(self, view: ContentBatch) -> list[Prepared]:
+    def prepare(self, batch: ContentBatch) -> list[Prepared]:
         index = self._index()
-        return [self._rows(text, index) for text in view.texts]
+        return [self._rows(text, index) for text in batch.texts]
 
     def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is None:
             return array
-        if change.paraphrase is not None and rng.random() < change.paraphrase.chance:
-            array = self._other.get(array.tobytes(), array)
+        if change.paraphrase is not None and rng.random() < change.paraphrase.probability:
+            array = self._paraphrases.get(array.tobytes(), array)
         if len(array) < 2:
             return array
         kept = rng.random(len(array)) >= change.text.deletion
@@ -113,7 +113,7 @@ class WordContent(Branch):
 
 
 class PointCloudContent(MediaBranch):
-    """Points drawn from a mesh, with the way the surface faces at each."""
+    """Points drawn from a mesh, with the surface normal at each."""
 
     kind = "mesh"
 
@@ -132,13 +132,13 @@ class PointCloudContent(MediaBranch):
         return PointNet(self.config.size.model_copy(update={"dim": dim}))
 
 
-class _Steps(MediaBranch):
-    """Frames or readings one after the other, standardised by what training content says."""
+class _SequenceContent(MediaBranch):
+    """Sequences of frames or signal values, standardised with the moments of training content."""
 
     is_sequence = True
 
-    def learn(self, view: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
-        prepared = self.prepare(view.take(rows[:: max(1, len(rows) // ENOUGH)]))
+    def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
+        prepared = self.prepare(batch.take(rows[:: max(1, len(rows) // MAX_FOR_MOMENTS)]))
         known = [array for array in prepared if array is not None]
         if not known:
             raise DataError(
@@ -157,7 +157,7 @@ class _Steps(MediaBranch):
         return SequenceEncoder(size, self.config.net or "lstm", nn.Linear(width, dim), self.config.max_length)
 
 
-class AudioContent(_Steps):
+class AudioContent(_SequenceContent):
     """Log-mel frames of a sound, read as a sequence, or by `picture_cnn` as a picture."""
 
     kind = "audio"
@@ -189,8 +189,8 @@ class AudioContent(_Steps):
         return self._sequence(dim, self.config.bands)
 
 
-class SignalContent(_Steps):
-    """Readings of a signal on an even axis of time, each channel beside a mark of whether it is there."""
+class SignalContent(_SequenceContent):
+    """A signal resampled to equal time steps, each channel beside a mask of present values."""
 
     kind = "signal"
 
@@ -221,7 +221,7 @@ def log_mel(samples: Float32[np.ndarray, " samples"], bands: int) -> Float32[np.
 
 
 def coarser(steps: Float32[np.ndarray, "steps channels"], most: int) -> Float32[np.ndarray, "fewer channels"]:
-    """Return at most so many steps: means of neighbours; what is missing does not count."""
+    """Return at most `most` steps, means of neighbours; missing values do not count."""
     if len(steps) <= most:
         return steps
     group = -(-len(steps) // most)
@@ -235,14 +235,14 @@ def coarser(steps: Float32[np.ndarray, "steps channels"], most: int) -> Float32[
 
 
 def fit_channels(values: Float32[np.ndarray, "steps some"], channels: int) -> Float32[np.ndarray, "steps channels"]:
-    """Return readings with so many channels; one that is lacking is missing throughout."""
+    """Return steps with `channels` channels; an absent channel is NaN throughout."""
     if values.shape[1] >= channels:
         return values[:, :channels]
     return np.pad(values, ((0, 0), (0, channels - values.shape[1])), constant_values=np.nan)
 
 
 def _start(names: list[str], index: Mapping[str, int], values: Array) -> Array:
-    """Return the first values of the table of words: Word2Vec's where it has one, small random ones elsewhere, 0 for padding."""
+    """Return the initial word embeddings: Word2Vec's where it has the word, small random ones elsewhere, 0 for padding."""
     start = np.random.default_rng(0).normal(0, 0.1, (len(names) + 1, values.shape[1]))
     start[0] = 0
     for row, word in enumerate(names, start=1):

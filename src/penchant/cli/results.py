@@ -34,7 +34,7 @@ def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
             comparison = (
-                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['verdict']}"
+                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['outcome']}"
                 if change
                 else "–"
             )
@@ -52,7 +52,7 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
     for row in labelled["rows"]:
         scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
         gap = row["difference"]
-        comparison = f"{gap['mean']:+.4f} {gap['verdict']}" if gap else "–"
+        comparison = f"{gap['mean']:+.4f} {gap['outcome']}" if gap else "–"
         table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), comparison)
     out.print(f"{labelled['num_samples']:,} test samples:", markup=False)
     out.print(table)
@@ -62,12 +62,10 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
 
 
 def _screening(trained: Any, screening: dict[str, Any]) -> str:
-    """Print how many images were held back, and return a command to try."""
+    """Print how many pictures were blocked, and return a command to try."""
     if screening["num_pictures"]:
-        held, doubtful = screening["num_held"], screening["num_doubtful"]
-        out.print(
-            f"{screening['num_pictures']:,} images: {held:,} held back, {doubtful:,} for a reviewer", markup=False
-        )
+        blocked, doubtful = screening["num_blocked"], screening["num_doubtful"]
+        out.print(f"{screening['num_pictures']:,} pictures: {blocked:,} blocked, {doubtful:,} for review", markup=False)
     return f"predict {trained.folder} --image ..."
 
 

@@ -1,6 +1,6 @@
-"""Ensemble weights, calibration and thresholds of classifiers, fitted on validation, never on test.
+"""Fit ensemble weights, calibration and thresholds of classifiers on validation, never on test.
 
-In: validation labels, and logarithms of probability of the members. Out: a `CombinedClassifier`.
+In: validation labels, and log-probabilities of the members. Out: a `CombinedClassifier`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from penchant.classifiers.combined import (
 )
 from penchant.core.config import Settings
 from penchant.metrics.classification import from_confusion
-from penchant.metrics.interest import fit_platt
+from penchant.metrics.interest import Platt
 
 Aim = Literal["accuracy", "macro_f1", "cost", "none"]
 FOLDS = 5
-MIN_ISOTONIC = 500
-"""Isotonic regression fits noise with fewer samples. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
+MIN_FOR_ISOTONIC = 500
+"""With fewer samples, isotonic regression fits noise. Source: Niculescu-Mizil & Caruana, ICML 2005 (about 1000 for a clear gain)."""
 MIN_PROBABILITY = 1e-6
-"""Least probability in a cross-entropy."""
-PULL = 0.5
-"""Penalty of the weights' squared distance from equal ones, in samples."""
-LEAST = 0.01
-"""Least slope of a calibration and least sum of ensemble weights: validation may flatten the ranking of training, never reverse it.
-On a small validation set the fitted slope may be negative at random, and every ranking of that fit would be reversed."""
+"""Lower bound of probabilities in the cross-entropy."""
+PENALTY = 0.5
+"""Weight of the penalty on the squared distance of ensemble weights from equal ones, in samples."""
+MIN_SLOPE = 0.01
+"""Minimum slope of a calibration and minimum sum of ensemble weights: validation may flatten what training learned, never reverse it.
+On a small validation set the fitted slope can be negative by chance, which would reverse every ranking of that fit."""
 
 
 class CalibrationConfig(Settings):
@@ -49,13 +49,13 @@ class CalibrationConfig(Settings):
     calibration: Literal["auto", "none", "temperature", "platt", "isotonic"] = "auto"
     """auto takes the best on held-out parts of validation; isotonic only where validation is large."""
     aim: Aim = "macro_f1"
-    """Aim of the thresholds; "cost" takes `costs`, "none" answers the most probable class."""
+    """Metric that thresholds maximise; "cost" minimises `costs`, "none" keeps the most probable class as the answer."""
     costs: dict[str, float] = {}
-    """Cost of missing a sample of each class; 1 for a class not named."""
+    """Cost of a missed sample by class; other classes cost 1."""
     confidence_threshold: float = Field(0.95, gt=0, le=1)
-    """Accuracy required of the answers given without review."""
+    """Target accuracy of the answers that no reviewer checks."""
     max_review_rate: float = Field(0.3, ge=0, lt=1)
-    """Largest share of samples left to a reviewer; 0 leaves none."""
+    """Maximum share of samples sent to a reviewer; 0 sends none."""
 
 
 def combine(
@@ -67,16 +67,16 @@ def combine(
     classes: Sequence[str],
     config: CalibrationConfig,
 ) -> CombinedClassifier:
-    """Return the members as one classifier.
+    """Return an ensemble of the members with calibration and decision rule.
 
     Args:
         members: Which of `found` take part.
         found: Log-probabilities by member, on validation.
-        present: By member, whether a sample has content it reads.
+        present: By member, on validation.
         labels: Of validation.
-        prior: Logarithm of each class's share in training.
+        prior: Logarithm of the share of each class in training.
         classes: Names.
-        config: Settings.
+        config: Settings of calibration and thresholds.
     """
     ensemble = fit_ensemble(members, found, present, labels, prior)
     logits = ensemble.logits(found, present)
@@ -85,7 +85,7 @@ def combine(
     costs = np.array([config.costs.get(name, 1.0) for name in classes])
     factor = choose_factors(probability, labels, config.aim, costs)
     decision = DecisionRule(factor)
-    confidence_threshold = choose_confidence(
+    confidence_threshold = choose_confidence_threshold(
         decision, probability, labels, config.confidence_threshold, config.max_review_rate
     )
     return CombinedClassifier(ensemble, calibration, DecisionRule(factor, confidence_threshold))
@@ -98,11 +98,11 @@ def fit_ensemble(
     labels: Int64[np.ndarray, " samples"],
     prior: Float64[np.ndarray, " classes"],
 ) -> ClassifierEnsemble:
-    """Return non-negative weights and class biases of least cross-entropy, pulled a little toward equal weights."""
+    """Return non-negative weights and class biases of least cross-entropy, with a small penalty toward equal weights."""
     each = np.stack([found[name] for name in members], axis=1)  # (N, M, C)
     there = np.stack([present[name] for name in members], axis=1)
-    with_content = there.any(axis=1)
-    each, there, labels = each[with_content], there[with_content], labels[with_content]
+    has_content = there.any(axis=1)
+    each, there, labels = each[has_content], there[has_content], labels[has_content]
     count, num_members, num_classes = each.shape
     even = np.full(num_members, 1.0 / num_members)
     if not count:
@@ -112,30 +112,30 @@ def fit_ensemble(
     def loss(parameters: np.ndarray) -> float:
         weight, bias = parameters[:num_members], parameters[num_members:]
         logits = np.einsum("nm,nmc->nc", shares(weight, there), np.where(there[..., None], each, 0.0)) + bias
-        pulled = PULL * (np.square(weight - even).sum() + np.square(bias).sum())
-        return float((-(truth * log_softmax(logits)).sum() + pulled) / count)
+        penalty = PENALTY * (np.square(weight - even).sum() + np.square(bias).sum())
+        return float((-(truth * log_softmax(logits)).sum() + penalty) / count)
 
     start = np.concatenate([even, np.zeros(num_classes)])
     bounds = [(0.0, None)] * num_members + [(None, None)] * num_classes
     best = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
-    weight = best[:num_members] if best[:num_members].sum() > LEAST else LEAST * even
+    weight = best[:num_members] if best[:num_members].sum() > MIN_SLOPE else MIN_SLOPE * even
     return ClassifierEnsemble(tuple(members), weight, best[num_members:], prior)
 
 
-def is_reversed(row: CombinedClassifier) -> bool:
-    """Return whether validation ranks the classes in the reverse order of training, so that weight or slope was held at `LEAST`."""
+def is_flat(row: CombinedClassifier) -> bool:
+    """Return whether validation reverses the ranking of training, so that a weight or slope was held at `MIN_SLOPE`."""
     slopes = row.calibration.slope if row.calibration.kind == "platt" else np.zeros(0)
-    return bool(row.ensemble.weight.sum() <= LEAST * (1 + 1e-9) or (slopes <= LEAST).any())
+    return bool(row.ensemble.weight.sum() <= MIN_SLOPE * (1 + 1e-9) or (slopes <= MIN_SLOPE).any())
 
 
 def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kind: str) -> Calibration:
-    """Return the named calibration, or for "auto" that of least cross-entropy to `targets` over five held-out parts of validation."""
+    """Return the calibration of a kind, for "auto" that of least cross-entropy to `targets` over five held-out parts of validation."""
     if kind != "auto":
         return _fit(kind, logits, labels)  # type: ignore[arg-type]
     kinds: list[CalibrationKind] = ["none", "temperature", "platt"]
-    if len(labels) >= MIN_ISOTONIC:
+    if len(labels) >= MIN_FOR_ISOTONIC:
         kinds.append("isotonic")
-    fold, target = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
+    fold, wanted = np.arange(len(labels)) % FOLDS, targets(labels, logits.shape[1])
     scores = {}
     for name in kinds:
         held = np.zeros(logits.shape)
@@ -143,14 +143,14 @@ def calibrate(logits: LogProbability, labels: Int64[np.ndarray, " samples"], kin
             out = fold == number
             if (~out).any():
                 held[out] = _fit(name, logits[~out], labels[~out]).apply(logits[out])
-        scores[name] = cross_entropy(held, target)
+        scores[name] = soft_cross_entropy(held, wanted)
     return _fit(min(scores, key=lambda name: scores[name]), logits, labels)
 
 
 def choose_factors(
     probability: Probability, labels: Int64[np.ndarray, " samples"], aim: Aim, costs: Float64[np.ndarray, " classes"]
 ) -> Float64[np.ndarray, " classes"]:
-    """Return the factor of each class's probability before the largest wins, chosen one class at a time until none changes."""
+    """Return the factors of the decision rule, optimised one class at a time until none changes."""
     factor = np.ones(probability.shape[1])
     if aim == "none":
         return factor
@@ -166,23 +166,23 @@ def choose_factors(
     return factor / factor.sum()
 
 
-def choose_confidence(
+def choose_confidence_threshold(
     decision: DecisionRule,
     probability: Probability,
     labels: Int64[np.ndarray, " samples"],
-    required_accuracy: float,
+    wanted: float,
     max_review_rate: float,
 ) -> float:
-    """Return the confidence below which a reviewer decides: the lowest at which the other answers have the required accuracy.
+    """Return the confidence below which a reviewer decides: the lowest at which the other answers reach the accuracy `wanted`.
 
-    Where not even `max_review_rate` suffices, that share is left to the reviewer.
+    Where none does at `max_review_rate`, that share is reviewed.
     """
     confidence = decision.confidence(probability)
     order = np.argsort(-confidence, kind="stable")
     right = (decision.answers(probability) == labels)[order]
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
     least = max(1, int(np.ceil((1 - max_review_rate) * len(right))))
-    enough = np.flatnonzero(accuracy[least - 1 :] >= required_accuracy)
+    enough = np.flatnonzero(accuracy[least - 1 :] >= wanted)
     kept = least + int(enough[-1]) if len(enough) else least
     if kept >= len(right):
         return 0.0
@@ -191,23 +191,28 @@ def choose_confidence(
 
 def score_answers(labels: Int64[np.ndarray, " samples"], answers: Int64[np.ndarray, " samples"], aim: str) -> float:
     """Return accuracy or macro-F1; a class without a sample does not count."""
-    if aim == "macro_f1":  # scikit-learn's own takes milliseconds, and thousands of thresholds are tried
+    if aim == "macro_f1":  # scikit-learn's function takes milliseconds, and thousands of thresholds are tried
         size = int(max(labels.max(), answers.max())) + 1
         cells = np.bincount(labels * size + answers, minlength=size**2).reshape(1, size, size)
         return float(from_confusion(cells.astype(np.float64))["macro_f1"][0])
     return float((labels == answers).mean())
 
 
-def cross_entropy(probability: Probability, target: Probability) -> float:
+def cross_entropy(probability: Probability, labels: Int64[np.ndarray, " samples"]) -> float:
+    """Return the mean cross-entropy to the labels, in nats."""
+    return soft_cross_entropy(probability, np.eye(probability.shape[1])[labels])
+
+
+def soft_cross_entropy(probability: Probability, wanted: Probability) -> float:
     """Return the mean cross-entropy to target probabilities, in nats."""
-    return float(-(target * np.log(np.maximum(probability, MIN_PROBABILITY))).sum(axis=1).mean())
+    return float(-(wanted * np.log(np.maximum(probability, MIN_PROBABILITY))).sum(axis=1).mean())
 
 
 def targets(labels: Int64[np.ndarray, " samples"], num_classes: int) -> Probability:
-    """Return the targets of calibration: the truth, smoothed by the number of samples of a class.
+    """Return the target probabilities of calibration: the labels, smoothed by the number of samples of each class.
 
-    Samples that are all separated would otherwise be fitted best by probabilities of 0 and 1, and samples unlike them would be
-    answered with the same certainty. Of a class with n samples, others get 1 / (n + classes) each.
+    For samples separated without error, the best fit would otherwise be probabilities of 0 and 1, also for content unlike them.
+    With n samples of the true class, every other class gets 1 / (n + classes).
 
     Source: Platt, 1999, for two classes; Laplace's rule of succession is the same for more.
     """
@@ -223,9 +228,9 @@ def _best_factor(
     k: int,
     best: float,
 ) -> tuple[float, Float64[np.ndarray, " classes"]]:
-    """Try other factors of one class, between those at which some answer changes; keep the middle, in log odds, of the widest run of the best.
+    """Try factors of one class between the borders at which answers change; keep the middle, in log odds, of the widest best interval.
 
-    With n samples a probability below 1 / n is not distinguishable from 0: borders further out are moved there.
+    A sample of this size cannot distinguish a probability below one over its size from 0: borders further out are clipped there.
     """
     product = probability * factor
     others = np.delete(product, k, axis=1).max(axis=1)
@@ -244,8 +249,8 @@ def _best_factor(
     return float(scores.max()), moved
 
 
-def _widest(is_best: Bool[np.ndarray, " stretches"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
-    """Return the two borders of the widest run of best stretches; stretch n lies between borders n and n + 1."""
+def _widest(is_best: Bool[np.ndarray, " intervals"], border: Float64[np.ndarray, " borders"]) -> tuple[int, int]:
+    """Return the two borders of the widest run of best intervals; interval n lies between borders n and n + 1."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], is_best, [False]]).astype(np.int8)))
     runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     return max(runs, key=lambda run: border[run[1]] - border[run[0]])
@@ -274,22 +279,22 @@ def _fit(kind: CalibrationKind, logits: LogProbability, labels: Int64[np.ndarray
 
 
 def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> float:
-    target = targets(labels, logits.shape[1])
+    wanted = targets(labels, logits.shape[1])
 
     def loss(log_temperature: float) -> float:
-        return float(-(target * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
+        return float(-(wanted * log_softmax(logits / np.exp(log_temperature))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 
 
 def _line(truth: Bool[np.ndarray, " samples"], odds: Float64[np.ndarray, " samples"]) -> tuple[float, float]:
-    if truth.all() or not truth.any():  # a class that validation lacks cannot be calibrated
+    if truth.all() or not truth.any():  # a class without validation samples cannot be calibrated
         return 1.0, 0.0
-    slope, intercept = fit_platt(truth, odds)
-    if slope >= LEAST:
-        return slope, intercept
+    found = Platt.fit(truth, odds)
+    if found.slope >= MIN_SLOPE:
+        return found.slope, found.intercept
     share = (truth.sum() + 1) / (len(truth) + 2)
-    return LEAST, float(np.log(share) - np.log1p(-share) - LEAST * odds.mean())
+    return MIN_SLOPE, float(np.log(share) - np.log1p(-share) - MIN_SLOPE * odds.mean())
 
 
 def _steps(truth: Bool[np.ndarray, " samples"], probability: Float64[np.ndarray, " samples"]) -> np.ndarray:

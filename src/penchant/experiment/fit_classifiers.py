@@ -1,6 +1,6 @@
 """Fit, fuse and select classifiers.
 
-In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and the best on validation.
+In: a `ContentBatch`, labels and `SampleSplit`. Out: `FittedClassifiers`: every classifier, every row of the report, and the best fusion on validation.
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from sklearn.metrics import roc_auc_score
 
-from penchant.classifiers.classifier import Classifier, ContentBatch, Judge, LogProbability
+from penchant.classifiers.classifier import (
+    Classifier,
+    ClassifierTables,
+    ContentBatch,
+    LogProbability,
+    ScoreFunction,
+    make_classifier,
+    predict_members,
+)
 from penchant.classifiers.combined import CombinedClassifier
-from penchant.classifiers.factory import ClassifierTables, make_classifier
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import SampleSplit
 from penchant.experiment.calibration import CalibrationConfig, combine, cross_entropy, score_answers
-from penchant.experiment.imbalance import ImbalanceConfig, plain, training_set
+from penchant.experiment.imbalance import ImbalanceConfig, training_set, unweighted
 
 STACKING = "stacking"
 
@@ -31,13 +38,13 @@ class ClassifierFitConfig(Settings):
     """Fit settings of labelled tasks."""
 
     choose_by: Literal["auc", "accuracy", "macro_f1", "cross_entropy"] = "auc"
-    """Metric by which settings and the fusion are chosen on validation; auc needs no threshold."""
+    """Validation metric that chooses settings and the kind of fusion; auc needs no threshold."""
     fusion: list[Literal["stacking", "concat", "gated", "attention"]] = ["stacking", "concat", "gated", "attention"]
-    """Fusions tried where there is more than one modality: decision level, feature level (two), model level."""
+    """Kinds of fusion tried where there is more than one modality: decision level, feature level (two), model level."""
     refit: bool = True
-    """After selection, fit classifiers without epochs on validation too; weights and thresholds stay."""
+    """Once everything is chosen, fit classifiers without epochs on validation too; weights and thresholds stay."""
     imbalance: ImbalanceConfig = ImbalanceConfig()
-    """Weights of rare classes and combinations."""
+    """Weights for rare classes and combinations of modalities."""
     tune: CalibrationConfig = CalibrationConfig()
     """Calibration, thresholds and review."""
 
@@ -50,11 +57,11 @@ class FittedClassifiers:
         members: Every classifier.
         rows: Every row of the report.
         uses: Row to the modalities it reads.
-        ours: The row that a bundle uses.
-        alone: Rows of one modality, which fusion must beat.
+        ours: The row that a bundle holds.
+        alone: Rows of one modality, which fusion is compared with.
         fused: Rows of several.
         scores: Row to its validation score.
-        seconds: Classifier to the time of its fit.
+        seconds: Classifier to its fitting time.
     """
 
     members: Mapping[str, Classifier]
@@ -69,7 +76,7 @@ class FittedClassifiers:
 
 def fit(
     tables: ClassifierTables,
-    view: ContentBatch,
+    batch: ContentBatch,
     labels: Int64[np.ndarray, " samples"],
     classes: Sequence[str],
     parts: SampleSplit,
@@ -77,123 +84,119 @@ def fit(
     *,
     seed: int,
 ) -> FittedClassifiers:
-    """Fit every classifier on train, select and weight on validation; rows of the test are removed first.
+    """Fit every classifier on train, choose and weight them on validation; test rows are removed first.
 
     Args:
-        tables: Name to settings; `model` says which classifier.
-        view: All samples.
+        tables: Name to settings; `model` names the classifier.
+        batch: All samples.
         labels: Of all samples.
         classes: Names.
         parts: Rows of each part.
-        config: How.
+        config: Settings of fit, fusion and calibration.
         seed: Of networks.
     """
     both = np.sort(np.concatenate([parts.train, parts.validation]))
-    view, labels = view.take(both), labels[both]
+    batch, labels = batch.take(both), labels[both]
     train_rows, validation_rows = np.searchsorted(both, parts.train), np.searchsorted(both, parts.validation)
-    count, present = len(classes), presence(view)
+    count, present = len(classes), presence(batch)
     train = training_set(train_rows, labels[train_rows], count, present[train_rows], config.imbalance)
-    validation = plain(validation_rows, labels[validation_rows], count)
-    score = make_score_function(config.choose_by)
+    validation = unweighted(validation_rows, labels[validation_rows], count)
+    score_function = make_score_function(config.choose_by)
     members: dict[str, Classifier] = {}
     seconds: dict[str, float] = {}
-    for name, table in {**tables, **fusion_tables(view, config)}.items():
+    for name, table in {**tables, **fusion_tables(batch, config)}.items():
         began = perf_counter()
-        members[name] = make_classifier(name, table).fit(view, train, validation, score, seed=seed)
+        members[name] = make_classifier(name, table).fit(batch, train, validation, score_function, seed=seed)
         seconds[name] = perf_counter() - began
         logger.info("  %s: fitted in %.1f s", name, seconds[name])
-    found, there = log_probabilities(members, view.take(validation_rows))
+    found, there = predict_members(members, batch.take(validation_rows))
     prior = np.log((np.bincount(train.labels, minlength=count) + 0.5) / (len(train.labels) + 0.5 * count))
-    teams, alone, fused = _teams(members, view, config)
+    ensembles, alone, fused = _ensemble_rows(members, batch, config)
     rows = {
-        name: combine(team, found, there, validation.labels, prior, classes, config.tune)
-        for name, team in teams.items()
+        name: combine(names, found, there, validation.labels, prior, classes, config.tune)
+        for name, names in ensembles.items()
     }
     scores = {
-        name: score(validation.labels, np.log(np.maximum(row.probability(found, there), 1e-12)))
+        name: score_function(validation.labels, np.log(np.maximum(row.probability(found, there), 1e-12)))
         for name, row in rows.items()
     }
     uses = {
-        name: tuple(dict.fromkeys(m for member in team for m in members[member].modalities(view)))
-        for name, team in teams.items()
+        name: tuple(dict.fromkeys(m for member in names for m in members[member].modalities(batch)))
+        for name, names in ensembles.items()
     }
     ours = max(fused or alone or tuple(rows), key=lambda name: scores[name])
     if config.refit:
-        everything = training_set(np.arange(len(both)), labels, count, present, config.imbalance)
-        members = {name: member.refit(view, everything) for name, member in members.items()}
+        more = training_set(np.arange(len(both)), labels, count, present, config.imbalance)
+        members = {name: member.refit(batch, more) for name, member in members.items()}
     return FittedClassifiers(members, rows, uses, ours, alone, fused, scores, seconds)
 
 
-def log_probabilities(
-    members: Mapping[str, Classifier], view: ContentBatch
-) -> tuple[dict[str, LogProbability], dict[str, Bool[np.ndarray, " samples"]]]:
-    """Return each classifier's log-probabilities, and which samples have content it reads."""
-    found = {name: member.log_probability(view) for name, member in members.items()}
-    return found, {name: member.present(view) for name, member in members.items()}
-
-
-def default_classifiers(view: ContentBatch) -> dict[str, dict[str, Any]]:
-    """Return n-grams where there are words, and a linear classifier over each channel's frozen vectors."""
+def default_classifiers(batch: ContentBatch) -> dict[str, dict[str, Any]]:
+    """Return n-grams where there is text, and a linear classifier for each channel of frozen vectors."""
     tables: dict[str, dict[str, Any]] = {}
-    if view.catalog.text_columns:
+    if batch.catalog.text_columns:
         tables["ngrams"] = {"model": "ngrams"}
-    tables |= {name: {"model": "linear", "channels": [name]} for name in view.channels}
+    tables |= {name: {"model": "linear", "channels": [name]} for name in batch.channels}
     return tables
 
 
-def fusion_tables(view: ContentBatch, config: ClassifierFitConfig) -> dict[str, dict[str, Any]]:
-    """Return a network over all frozen vectors for each fusion but stacking; none where there is one modality."""
-    if len({e.modality for e in view.channels.values()}) < 2:
+def fusion_tables(batch: ContentBatch, config: ClassifierFitConfig) -> dict[str, dict[str, Any]]:
+    """Return a network over all frozen vectors for each kind of fusion but stacking; none with a single modality."""
+    if len({e.modality for e in batch.channels.values()}) < 2:
         return {}
-    branches = {name: {"channel": name} for name in view.channels}
+    branches = {name: {"channel": name} for name in batch.channels}
     return {
-        name: {"model": "network", "fusion": name, "branches": branches} for name in config.fusion if name != STACKING
+        kind: {"model": "network", "fusion": kind, "branches": branches} for kind in config.fusion if kind != STACKING
     }
 
 
-def presence(view: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
+def presence(batch: ContentBatch) -> Bool[np.ndarray, "samples modalities"]:
     """Return which modality each sample has."""
-    modalities = sorted({e.modality for e in view.channels.values()})
+    modalities = sorted({e.modality for e in batch.channels.values()})
     columns = [
-        np.any([e.present for e in view.channels.values() if e.modality == modality], axis=0) for modality in modalities
+        np.any([e.present for e in batch.channels.values() if e.modality == modality], axis=0)
+        for modality in modalities
     ]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(view), 0), bool)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0), bool)
 
 
-def make_score_function(kind: str) -> Judge:
-    """Return the function that scores log-probabilities; higher is better."""
+def make_score_function(kind: str) -> ScoreFunction:
+    """Return the function that scores log-probabilities on labels; higher is better."""
 
-    def score(labels: Int64[np.ndarray, " samples"], found: LogProbability) -> float:
+    def score_function(labels: Int64[np.ndarray, " samples"], found: LogProbability) -> float:
         if kind == "cross_entropy":
-            return -cross_entropy(np.exp(found), np.eye(found.shape[1])[labels])
+            return -cross_entropy(np.exp(found), labels)
         if kind == "auc":
             areas = [roc_auc_score(labels == k, found[:, k]) for k in np.unique(labels) if not (labels == k).all()]
             return float(np.mean(areas)) if areas else 0.0
         return score_answers(labels, found.argmax(axis=1), kind)
 
-    return score
+    return score_function
 
 
-def _teams(
-    members: Mapping[str, Classifier], view: ContentBatch, config: ClassifierFitConfig
+def _ensemble_rows(
+    members: Mapping[str, Classifier], batch: ContentBatch, config: ClassifierFitConfig
 ) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...], tuple[str, ...]]:
-    """Return the members of each row (each classifier, all of one modality, all of them), the rows alone, and the fused rows."""
+    """Return the members of each row, and which rows are of one modality, which fused.
+
+    There is a row for each classifier, one for all classifiers of a modality, and one for all of them.
+    """
     by_modality: dict[str, list[str]] = {}
     several = []
     for name, member in members.items():
-        reads = member.modalities(view)
+        reads = member.modalities(batch)
         if len(reads) == 1:
             by_modality.setdefault(reads[0], []).append(name)
         else:
             several.append(name)
-    teams: dict[str, tuple[str, ...]] = {name: (name,) for name in members}
+    ensembles: dict[str, tuple[str, ...]] = {name: (name,) for name in members}
     alone = []
     for modality, names in by_modality.items():
         row = message("{channels} alone", channels=channel_names([modality])) if len(names) > 1 else names[0]
-        teams[row] = tuple(names)
+        ensembles[row] = tuple(names)
         alone.append(row)
     fused = list(several)
     if len(by_modality) > 1 and STACKING in config.fusion:
-        teams[STACKING] = tuple(name for names in by_modality.values() for name in names)
+        ensembles[STACKING] = tuple(name for names in by_modality.values() for name in names)
         fused.append(STACKING)
-    return teams, tuple(alone), tuple(fused)
+    return ensembles, tuple(alone), tuple(fused)

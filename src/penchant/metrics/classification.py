@@ -1,6 +1,6 @@
 """Classification metrics with intervals.
 
-In: labels, and each row's probabilities and answers on samples that no fit learned from. Out: `ClassificationResults`. Units (speakers, patients), not
+In: labels, and each row's probabilities and answers on held-out samples. Out: `ClassificationResults`. Units (speakers, patients), not
 samples, are drawn again for intervals.
 """
 
@@ -29,15 +29,15 @@ from penchant.metrics.intervals import (
     Interval,
     IntervalConfig,
     adjust,
-    draw_counts,
     drawn_difference,
+    draw_counts,
     interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
 
 BATCH_CELLS = 1_000_000
 COSTS = ((1.0, 1.0), (5.0, 1.0), (1.0, 5.0))
-"""What a miss and a false alarm cost, for which curves are drawn."""
+"""Costs of a miss and of a false alarm, one curve for each pair."""
 NUM_THRESHOLDS = 101
 
 
@@ -57,19 +57,19 @@ def evaluate_classification(
     """Return every score of a classification.
 
     Args:
-        answers: Row name to its answers.
+        answers: By row.
         labels: The truth.
         classes: Names.
         ours: The row that is compared with all others.
         metric: One of `METRICS`; decides outcomes and the order of rows.
-        positive: Of two classes, the positive one; None takes the last.
-        groups: Unit of each sample; None draws samples.
-        folds: The fit that scored each sample, for each repeat; rankings are compared within one fit only. None: one fit scored all.
-        config: How intervals are made.
+        positive: Positive class of two; None takes the last.
+        groups: Resampling unit of each sample; None resamples samples.
+        folds: Fit that answered each sample, for each repeat; rankings are compared within one fit only. None: one fit for all.
+        config: Settings of intervals.
         notes: For the reader.
 
     Raises:
-        DataError: The truth holds one class only, or no such metric.
+        DataError: The labels hold one class only, or there is no such metric.
     """
     if len(np.unique(labels)) < 2:
         raise DataError(
@@ -82,17 +82,17 @@ def evaluate_classification(
             f"There is no metric {metric!r}.", where="evaluation.metric", fix=f"one of {', '.join(METRICS)}"
         )
     config = config or IntervalConfig()
-    picked = _positive(classes, positive)
+    positive_index = _positive(classes, positive)
     unit = _units(groups, len(labels))
-    shown = list(range(len(classes))) if picked is None else [picked]
+    shown = list(range(len(classes))) if positive_index is None else [positive_index]
     fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
-    drawn = {name: _Drawn(given, labels, unit, fold, len(classes), shown) for name, given in answers.items()}
+    drawn = {name: _Drawn(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
     rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
     best = answers[ours]
     return ClassificationResults(
         tuple(classes),
-        None if picked is None else classes[picked],
+        None if positive_index is None else classes[positive_index],
         metric,
         len(labels),
         int(unit.max()) + 1,
@@ -100,15 +100,15 @@ def evaluate_classification(
         rows,
         tuple(_by_class(best, labels, fold, classes)),
         tuple(tuple(row) for row in _confusion(best.answer, labels, len(classes)).tolist()),
-        _reliability(best, labels, picked),
-        _costs(best, labels, picked),
+        _reliability(best, labels, positive_index),
+        _costs(best, labels, positive_index),
         _review_load(best, labels),
         tuple(notes),
     )
 
 
 class _Drawn:
-    """The parts of one row that its scores depend on, so that each draw of units needs only new weights."""
+    """Confusion and rank order of one row by unit, so that each draw of units needs only new counts."""
 
     def __init__(
         self,
@@ -264,13 +264,13 @@ def _ranked(
     if truth.all() or not truth.any():
         return float("nan"), float("nan"), Curve((), ()), Curve((), ())
     once, same = np.ones((1, 1)), np.zeros(len(truth), np.int64)
-    pairs = list(zip(probability, folds, strict=True))
-    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in pairs])
-    average = np.mean([average_precision_within(truth, p, fold) for p, fold in pairs])
+    repeats = list(zip(probability, folds, strict=True))
+    area = np.mean([FoldOrder.of(truth, p, same, fold).areas(once)[0] for p, fold in repeats])
+    average = np.mean([average_precision_within(truth, p, fold) for p, fold in repeats])
     one_fit = len(np.unique(folds)) == 1
-    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in pairs])
-    often = np.tile(truth, len(pairs))
-    return float(area), float(average), roc(often, score), precision_recall(often, score)
+    score = np.concatenate([p if one_fit else ranks_within(p, fold) for p, fold in repeats])
+    labels = np.tile(truth, len(repeats))
+    return float(area), float(average), roc(labels, score), precision_recall(labels, score)
 
 
 def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Float64[np.ndarray, "classes classes"]:
@@ -278,20 +278,20 @@ def _confusion(answer: np.ndarray, labels: np.ndarray, num_classes: int) -> Floa
     return np.bincount(cells.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes) / len(answer)
 
 
-def _reliability(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> Reliability:
+def _reliability(best: ClassifierAnswers, labels: np.ndarray, positive_index: int | None) -> Reliability:
     truth = np.tile(labels, len(best.answer))
     probability = best.probability.reshape(len(truth), -1)
-    if picked is not None:
-        return reliability(truth == picked, probability[:, picked])
+    if positive_index is not None:
+        return reliability(truth == positive_index, probability[:, positive_index])
     answer = probability.argmax(axis=1)
     return reliability(truth == answer, probability[np.arange(len(truth)), answer])
 
 
-def _costs(best: ClassifierAnswers, labels: np.ndarray, picked: int | None) -> tuple[CostCurve, ...]:
-    if picked is None:
+def _costs(best: ClassifierAnswers, labels: np.ndarray, positive_index: int | None) -> tuple[CostCurve, ...]:
+    if positive_index is None:
         return ()
-    truth = np.tile(labels, len(best.answer)) == picked
-    probability = best.probability[..., picked].ravel()
+    truth = np.tile(labels, len(best.answer)) == positive_index
+    probability = best.probability[..., positive_index].ravel()
     thresholds = np.linspace(0, 1, NUM_THRESHOLDS)
     yes, no = np.sort(probability[truth]), np.sort(probability[~truth])
     missed = np.searchsorted(yes, thresholds, side="left")

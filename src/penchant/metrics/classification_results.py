@@ -1,7 +1,7 @@
 """Results of a classification: per row, per class, costs, review load.
 
-In: each row's answers on samples that no fit learned from (`ClassifierAnswers`). Out: `ClassificationResults`: scores with paired
-intervals, the confusion matrix, curves, calibration, costs, and the review load.
+In: the answers of each row on held-out samples (`ClassifierAnswers`). Out, from `classification`: `ClassificationResults`: scores with
+paired intervals, the confusion matrix, curves, calibration, costs, and the share left to reviewers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ClassifierAnswers:
 
     Attributes:
         probability: (repeats, samples, classes); more than one repeat where folds were drawn again.
-        answer: (repeats, samples) number of a class.
+        answer: (repeats, samples) class index.
         is_unsure: (repeats, samples) whether a reviewer decides.
         uses: Modalities.
         role: "ours", "alone" (one modality), "member", "fused" or "baseline".
@@ -46,7 +46,7 @@ class ClassificationRow:
         role: As in `ClassifierAnswers`.
         uses: Modalities.
         scores: Metric to mean and interval.
-        difference: Ours minus this row in the deciding metric; None for ours.
+        difference: Ours minus this row in the metric of the comparison; None for ours.
     """
 
     name: str
@@ -63,10 +63,10 @@ class ClassScores:
     Attributes:
         name: The class.
         support: Samples of it.
-        precision: Share of such answers that were right.
-        recall: Share of the class that was found.
+        precision: Share of answers of this class that are right.
+        recall: Share of its samples that are answered right.
         f1: Harmonic mean of the two.
-        auc: Area under the ROC curve; NaN where test lacks the class.
+        auc: Area under the ROC curve; NaN without test samples of the class.
         average_precision: Area under the precision-recall curve.
         roc: False positive rate to true positive rate.
         precision_recall: Recall to precision.
@@ -85,7 +85,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class CostCurve:
-    """Cost by threshold of the positive class, as a share of what being wrong about everything costs.
+    """Cost by threshold of the positive class, as a share of the cost of all answers wrong.
 
     Attributes:
         miss: Cost of a miss.
@@ -105,8 +105,8 @@ class ReviewLoad:
     """Share and accuracy of the answers left to human review.
 
     Attributes:
-        share: Share of the samples left to a reviewer.
-        accuracy: Of the other answers; NaN where all are left to a reviewer.
+        share: Samples that a reviewer decides.
+        accuracy: Of the other answers; NaN without any.
         accuracy_of_all: Of all answers, without review.
     """
 
@@ -120,13 +120,13 @@ class ClassificationResults:
     """All results of one classification.
 
     Attributes:
-        classes: Names; of two, the last is the positive one unless `positive` names another.
+        classes: Names; of two, the last is the positive one unless `positive` says otherwise.
         positive: Class whose curves are shown for two classes; None for more.
-        metric: The deciding one.
-        num_samples: Test samples.
+        metric: Of the comparison.
+        num_samples: Of the test.
         num_units: Speakers, patients, ... they come from; samples where there are no groups.
-        num_repeats: How often the division was drawn again.
-        rows: Ours first, then by the deciding metric.
+        num_repeats: Number of draws of the folds.
+        rows: Ours first, then by `metric`.
         by_class: Of ours.
         confusion: Of ours, true class by answer, mean over repeats.
         reliability: Of ours: of the positive class, or of the answer given where there are more than two.
@@ -154,7 +154,7 @@ class ClassificationResults:
         return self.rows[0]
 
     def outcome(self) -> str:
-        """Return whether fusion helps: better only where it is better than every modality alone; "" where nothing was fused."""
+        """Return whether fusion helps: better only where it is better than every modality alone; "" without fusion."""
         alone = [row.difference for row in self.rows if row.role == "alone" and row.difference is not None]
         if len(self.ours.uses) < 2 or not alone:
             return ""

@@ -1,9 +1,9 @@
 """Ranking metrics compared within one fit only.
 
-In: labels, scores, and which fit gave each score. Out: areas over the pairs of one fit, and ranks that can be laid side by side.
+In: labels, scores, and which fit gave each score. Out: areas over the pairs of one fit, and ranks that are comparable over fits.
 
-Two fits have scales of their own: the same score may mean more in one fold than in another, and a fold that trains on fewer of a
-class has more of it to score. Pooled, such scores rank worse than any fold does, below random where little is learned.
+Scores of two fits have different scales, and a fold that trains on fewer samples of a class has more of them in its test part.
+Pooled scores rank worse than those of any fold, below chance where little is learned.
 Source: Forman & Scholz, SIGKDD Explorations 2010, "Apples-to-apples in cross-validation studies".
 """
 
@@ -22,7 +22,7 @@ from penchant.metrics.interest import RankOrder
 
 @dataclass(frozen=True)
 class FoldOrder:
-    """The rank orders of all fits of one repeat; fits that scored one class only hold no pair and are left out."""
+    """The rank orders of all fits of one repeat; fits with test samples of one class only hold no pair and are left out."""
 
     orders: tuple[RankOrder, ...]
 
@@ -53,7 +53,7 @@ class FoldOrder:
 def ranks_within(
     score: Float64[np.ndarray, " samples"], fold: Int64[np.ndarray, " samples"]
 ) -> Float64[np.ndarray, " samples"]:
-    """Return each score's place among those of its own fit, 0 (lowest) to 1, so that curves can be drawn over all fits."""
+    """Return each score's place among those of its own fit, 0 (lowest) to 1, so that one curve covers all fits."""
     place = np.zeros(len(score))
     for number in np.unique(fold):
         rows = fold == number

@@ -1,4 +1,4 @@
-"""THE FLOW of `task = "classification"`: from labelled files to a classifier that is evaluated and says why. Read recommendation.py first.
+"""THE FLOW of `task = "classification"`: from labelled files to an evaluated classifier with evidence for its answers. Read recommendation.py first.
 
 In: one TOML file. Out: a folder with the trained classifier and its report.
 """
@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.classifier import ContentBatch
-from penchant.classifiers.factory import make_classifier
+from penchant.classifiers.classifier import ContentBatch, make_classifier
 from penchant.classifiers.inputs import ClassifierInputs, channels_of
 from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError
@@ -26,7 +25,6 @@ from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import SampleSplitConfig, split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
-from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
@@ -51,7 +49,7 @@ from penchant.pipelines.frame import (
 from penchant.reporting.report import StepTime, write_report
 
 NOT_A_DIAGNOSIS = message(
-    "This is not a diagnosis: it says how alike this is to recordings of others, and a physician must judge."
+    "This is not a diagnosis: it measures the similarity to recordings of others. A physician must decide."
 )
 
 
@@ -63,24 +61,24 @@ class ClassificationConfig(LearningSettings):
     name: str = "task"
     """Name of the run, and title of its report."""
     kind: Literal["sentiment", "moderation", "health", "other"] = "other"
-    """health adds to every answer that it is no diagnosis; moderation that doubtful posts go to a person."""
+    """health adds to every answer that it is no diagnosis; the other kinds add nothing."""
     data: SamplesConfig = SamplesConfig()
     """Where the data is."""
     split: SampleSplitConfig = SampleSplitConfig()
     """Train, validation, test; or folds, for small sets."""
     transcript: TranscriptConfig | None = None
-    """Who writes down what is said in sound, so that it joins the words; None leaves sound a sound. An empty table takes what comes as a
-    wheel, and a classifier of words alone then answers to a voice note too."""
+    """Speech recogniser, whose transcripts become a text column; None transcribes nothing. An empty table takes the model that comes as a
+    wheel. A classifier of text alone then reads voice notes too."""
     classifiers: dict[str, dict[str, Any]] | None = None
-    """Classifiers by name; None takes n-grams of words and a hyperplane over each channel."""
+    """Classifiers by name; None takes n-grams of the text and a linear classifier for each channel."""
     fit: ClassifierFitConfig = ClassifierFitConfig()
-    """How they are fitted, fused, calibrated."""
+    """Settings of fit, fusion and calibration."""
     evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
-    """What is measured."""
+    """Settings of the evaluation."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What every answer and report says beside its numbers."""
+        """Notes of every answer and report."""
         return {"health": (NOT_A_DIAGNOSIS,)}.get(self.kind, ())
 
 
@@ -98,46 +96,41 @@ def run(config: ClassificationConfig, data: Samples | None = None) -> list[Train
     with clock("read"):
         samples = read_samples(config.data) if data is None else data
     with clock("clean"):
-        pictures = InspectedPictures(
-            config.content,
-            samples.media_columns.get("image"),
-            cache=config.cache / "vectors",
-            limits=config.media,
-        )
+        pictures = config.inspected_pictures(samples.media_columns)
         samples = clean_samples(samples, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         samples = stop_on_errors(samples)
         check_names(samples, config)
     with clock("encode"):
         samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
         samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
-        samples, view, channels = encode(samples, config)
-    finished, told = [], (*config.notes, *notes_within(samples, config.evaluation.within))
-    for own, part in apart(samples, config):
-        seen = view if len(part) == len(samples) else view.take(_rows_of(samples, part))
-        finished.append(run_one(own, part, seen, channels, clock.stages, told))
-    return finished
+        samples, batch, channels = encode(samples, config)
+    trained, notes = [], (*config.notes, *notes_within(samples, config.evaluation.within))
+    for own, part in split_by_value(samples, config):
+        part_batch = batch if len(part) == len(samples) else batch.take(_rows_of(samples, part))
+        trained.append(run_one(own, part, part_batch, channels, clock.stages, notes))
+    return trained
 
 
 def run_one(
     config: ClassificationConfig,
     samples: Samples,
-    view: ContentBatch,
+    batch: ContentBatch,
     channels: Mapping[str, ChannelConfig],
     before: list[StepTime],
-    told: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> TrainedClassifier:
     """Split, fit, evaluate and write, once content is encoded."""
     clock = StepTimer()
     with clock("split"):
         parts = split_samples(samples, config.split, config.seed)
-        tables = default_classifiers(view) if config.classifiers is None else config.classifiers
+        tables = default_classifiers(batch) if config.classifiers is None else config.classifiers
     with clock("fit"):
-        fitted = fit(tables, view, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
+        fitted = fit(tables, batch, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
     with clock("evaluate"):
-        report, judged = assess(
+        report, results = assess(
             fitted,
             tables,
-            view,
+            batch,
             samples,
             parts,
             config.split,
@@ -145,10 +138,10 @@ def run_one(
             config.evaluation,
             name=config.name,
             seed=config.seed,
-            notes=told,
+            notes=notes,
         )
     timed = replace(report, stages=(*before, *clock.stages))
-    trained = bundle(config, samples, view, channels, tables, fitted, judged)
+    trained = bundle(config, samples, batch, channels, tables, fitted, results)
     return persist(trained, config.folder, lambda folder: write_report(timed, folder))
 
 
@@ -156,7 +149,7 @@ TASK = Task(ClassificationConfig, run, ("samples",), lambda config, samples: sam
 
 
 def check_names(samples: Samples, config: ClassificationConfig) -> None:
-    """Check what the settings name, before anything is encoded or fitted.
+    """Check the names in the settings, before anything is encoded or fitted.
 
     Raises:
         ConfigError: A class, column, classifier or setting of a classifier does not exist.
@@ -172,19 +165,19 @@ def check_names(samples: Samples, config: ClassificationConfig) -> None:
 
 
 def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:
-    """Return every frozen channel; what could not be read is among the samples' findings.
+    """Return the content with every frozen channel; unreadable files are among the findings of the samples.
 
     Raises:
-        ConfigError: An encoder learns from all content at once, so it would see test content and could not read new content.
+        ConfigError: An encoder learns from all content at once: it would read test content and cannot encode new content.
     """
     catalog = samples.catalog()
     channels = default_channels(catalog) if config.content is None else config.content
     for name, channel in channels.items():
         if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
             raise ConfigError(
-                f"The encoder {channel.encoder!r} learns from all content at once, test content too, and cannot read new content.",
+                f"The encoder {channel.encoder!r} learns from all content at once, test content too, and cannot encode new content.",
                 where=f"content.{name}.encoder",
-                fix='use a classifier that learns words from train alone: [classifiers.NAME] model = "ngrams", or a network',
+                fix='use a classifier that learns its vocabulary from train alone: [classifiers.NAME] model = "ngrams", or a network',
             )
     check_channels(config.classifiers or {}, channels, where="classifiers")
     embeddings, noticed = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
@@ -195,7 +188,7 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
     )
 
 
-def apart(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
+def split_by_value(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
     """Return the samples whole, or one part for each value of `evaluation.within`, with the settings of each.
 
     Raises:
@@ -216,7 +209,7 @@ def apart(samples: Samples, config: ClassificationConfig) -> list[tuple[Classifi
         raise DataError(
             f"No value of {column!r} has samples of two classes.",
             where="evaluation.within",
-            fix="leave evaluation.within out, or bring samples of every class from one source",
+            fix="leave evaluation.within out, or add samples of every class from one source",
         )
     return found
 
@@ -224,15 +217,15 @@ def apart(samples: Samples, config: ClassificationConfig) -> list[tuple[Classifi
 def bundle(
     config: ClassificationConfig,
     samples: Samples,
-    view: ContentBatch,
+    batch: ContentBatch,
     channels: Mapping[str, ChannelConfig],
     tables: Mapping[str, Mapping[str, Any]],
     fitted: FittedClassifiers,
-    judged: ClassificationResults,
+    results: ClassificationResults,
 ) -> TrainedClassifier:
-    """Return the row that validation likes best, with what it needs."""
+    """Return the best row on validation as a trained classifier."""
     ours = fitted.rows[fitted.ours]
-    every = {**tables, **fusion_tables(view, config.fit)}
+    every = {**tables, **fusion_tables(batch, config.fit)}
     facts = {
         **facts_of(config, versions(PACKAGES)),
         "task": config.task,
@@ -240,7 +233,7 @@ def bundle(
         "row": fitted.ours,
         "seed": config.seed,
         "notes": list(config.notes),
-        "test": {metric: interval.mean for metric, interval in judged.ours.scores.items()},
+        "test": {metric: interval.mean for metric, interval in results.ours.scores.items()},
     }
     return TrainedClassifier(
         samples.classes,
@@ -248,7 +241,7 @@ def bundle(
         {name: every[name] for name in ours.ensemble.members},
         ours,
         ClassifierInputs(
-            channels_of(view.channels, channels),
+            channels_of(batch.channels, channels),
             samples.text_columns,
             samples.media_columns,
             samples.attribute_columns,

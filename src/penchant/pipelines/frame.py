@@ -24,6 +24,7 @@ from penchant.data.media import MediaLimits
 from penchant.data.read.samples import SamplesConfig
 from penchant.data.read.sources import DataConfig
 from penchant.encoders.catalog import ChannelConfig
+from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import OcrConfig
 from penchant.reporting.report import StepTime
 
@@ -89,6 +90,11 @@ class LearningSettings(RunSettings):
     def with_media_root(self, folder: Path) -> Self:
         return self.model_copy(update={"data": self.data.model_copy(update={"path": folder})})
 
+    def inspected_pictures(self, media_columns: Mapping[str, str]) -> InspectedPictures:
+        """Return the pictures that cleaning decodes, so that encoding need not decode them again."""
+        image = media_columns.get("image")
+        return InspectedPictures(self.content, image, cache=self.cache / "vectors", limits=self.media)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -96,7 +102,7 @@ class Task:
 
     Attributes:
         settings: Class of the TOML file.
-        run: The flow: settings, and data where it is in memory, to what was trained; several for several results.
+        run: The flow: settings, and data where it is in memory, to the trained object, or a list of several.
         tables: Names of the tables it takes from memory, the required one first.
         bind: Settings and those tables to the data that `run` takes.
     """
@@ -108,19 +114,19 @@ class Task:
 
 
 def stop_on_errors(dataset: Checked) -> Checked:
-    """Raise the first finding that forbids going on."""
+    """Raise the first finding that is an error."""
     for finding in dataset.findings:
         if finding.severity == "error":
             raise DataError(
                 f"{finding.check}: {finding.count:,} of {finding.total:,}.",
                 where="; ".join(finding.examples[:3]) or "the data",
-                fix=finding.advice or "look at `penchant doctor`",
+                fix=finding.advice or "run `penchant doctor`",
             )
     return dataset
 
 
 def check_known(noun: str, names: Iterable[str], known: Iterable[str], *, where: str) -> None:
-    """Raise for the first name that a setting gives and the data does not have.
+    """Raise for the first name of a setting that the data does not have.
 
     Raises:
         ConfigError: With the nearest known name.
@@ -139,7 +145,7 @@ def check_channels(tables: Mapping[str, Mapping[str, Any]], channels: Iterable[s
     """Raise where a member or classifier names a content channel that does not exist.
 
     Args:
-        tables: Name to settings, as in [members] or [classifiers]; `channel`, `channels` and `branches` are looked at.
+        tables: Name to settings, as in [members] or [classifiers]; `channel`, `channels` and `branches` are checked.
         channels: Known names.
         where: "members" or "classifiers".
 
@@ -158,12 +164,12 @@ def check_channels(tables: Mapping[str, Mapping[str, Any]], channels: Iterable[s
 
 
 def facts_of(config: RunSettings, versions: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the manifest of every result says of its run."""
+    """Return the facts of a run for the manifest of its result."""
     return {"name": config.name, "settings": fingerprint(config), "versions": dict(versions)}
 
 
 class Saved(Protocol):
-    """What a run ends with: it can be written beside its report."""
+    """A result that can be saved with its report."""
 
     def save(self, folder: Path, *, report: Path | None = None) -> Self: ...
 
@@ -172,7 +178,7 @@ Result = TypeVar("Result", bound=Saved)
 
 
 def persist(trained: Result, folder: Path, write_report: Callable[[Path], object]) -> Result:
-    """Write what was trained and its report as one artifact, and return what a reader of that folder gets.
+    """Write a result and its report as one artifact, and return the result as loaded from it.
 
     Args:
         trained: A recommender or classifier.

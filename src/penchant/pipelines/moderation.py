@@ -1,6 +1,6 @@
-"""The flow of `task = "moderation"`: a category that a bundled detector knows, a threshold, and no training.
+"""The flow of `task = "moderation"`: a category of a bundled detector and a threshold, without training.
 
-In: one TOML file, perhaps with a folder of pictures. Out: a classifier for `penchant predict`, and a page of what was held back, blurred.
+In: one TOML file, optionally with a folder of pictures. Out: a classifier for `penchant predict`, and a page of blocked pictures, blurred.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from penchant.reporting.moderation_report import (
 
 ALLOWED = "allowed"
 DETECTOR = "nudity"
-UNMEASURED = "No labelled data was at hand: neither the threshold nor the scores were measured or calibrated here. Try them on your own."
+UNMEASURED = "Neither the threshold nor the scores were measured or calibrated, for want of labelled data. Test them on your own data."
 
 
 class ModerationConfig(RunSettings):
@@ -46,25 +46,25 @@ class ModerationConfig(RunSettings):
     name: str = "nudity"
     """Name of the run, and title of its report."""
     category: str = "nudity"
-    """What the class is called; the other is "allowed"."""
+    """Name of the class; the other is "allowed"."""
     labels: list[str] = Field(list(EXPOSED), min_length=1)
-    """What counts, of the kinds the detector knows; FEMALE_BREAST_COVERED, BUTTOCKS_COVERED, ... make it stricter."""
+    """Labels of the detector that count; FEMALE_BREAST_COVERED, BUTTOCKS_COVERED, ... make it stricter."""
     threshold: float = Field(0.5, gt=0, lt=1)
-    """Score from which on a picture is held back."""
-    ask_from: float = Field(0.25, gt=0, lt=1)
-    """Score from which on a person is asked: up to the threshold, and as far, in odds, above it."""
+    """Score from which on a picture is blocked."""
+    review_from: float = Field(0.25, gt=0, lt=1)
+    """Score from which on a reviewer decides: up to the threshold, and as far, in odds, above it."""
     path: Path | None = None
-    """Pictures to judge now: a folder, or a table with a column of paths below its own folder."""
+    """Pictures to classify in this run: a folder, or a table with a column of paths below its own folder."""
     column: str = "image"
-    """That column."""
+    """Name of that column."""
 
     @model_validator(mode="after")
-    def _asks_below_the_threshold(self) -> Self:
-        if self.ask_from > self.threshold:
+    def _review_starts_below_the_threshold(self) -> Self:
+        if self.review_from > self.threshold:
             raise ConfigError(
-                f"A person would be asked from {self.ask_from} on only, above the threshold of {self.threshold}.",
-                where="ask_from",
-                fix="set it to the threshold (nobody is asked) or below",
+                f"review_from = {self.review_from} is above the threshold of {self.threshold}.",
+                where="review_from",
+                fix="set it to the threshold (no review) or below",
             )
         return self
 
@@ -76,7 +76,7 @@ class ModerationConfig(RunSettings):
 
 
 def run(config: ModerationConfig, data: RawTable | None = None) -> TrainedClassifier:
-    """Write the classifier, with a page of what it says of the pictures given.
+    """Write the classifier, and a page of its predictions for the pictures given.
 
     Args:
         config: Every setting.
@@ -87,11 +87,11 @@ def run(config: ModerationConfig, data: RawTable | None = None) -> TrainedClassi
     """
     Nudity().load()
     trained = fixed(config)
-    with step("judge"):
-        screening, judged = screen(trained, config, data)
+    with step("classify"):
+        screening, predictions = screen(trained, config, data)
 
     def write(folder: Path) -> None:
-        judged.write_parquet(folder / "judged.parquet")
+        predictions.write_parquet(folder / "predictions.parquet")
         write_screening(screening, folder)
 
     return persist(trained, config.folder, write)
@@ -101,10 +101,10 @@ TASK = Task(ModerationConfig, run, ("samples",), lambda _, samples: as_raw(sampl
 
 
 def fixed(config: ModerationConfig) -> TrainedClassifier:
-    """Return a classifier that says what the detector says: no weight in it was learned here."""
-    odds = config.threshold / (1 - config.threshold) * (1 - config.ask_from) / config.ask_from
+    """Return a classifier with the scores of the detector; nothing is trained."""
+    odds = config.threshold / (1 - config.threshold) * (1 - config.review_from) / config.review_from
     decision = DecisionRule(np.array([config.threshold, 1 - config.threshold]), confidence_threshold=odds / (1 + odds))
-    settings = DetectedConfig(channel=DETECTOR, labels=config.labels, least=min(0.2, config.ask_from))
+    settings = DetectedConfig(channel=DETECTOR, labels=config.labels, least=min(0.2, config.review_from))
     ensemble = ClassifierEnsemble((DETECTOR,), np.ones(1), np.zeros(2), np.log([0.5, 0.5]))
     channels = {DETECTOR: FrozenChannel(ChannelConfig(encoder=DETECTOR, columns=["image"]), "image", len(LABELS))}
     return TrainedClassifier(
@@ -127,7 +127,7 @@ def fixed(config: ModerationConfig) -> TrainedClassifier:
 def screen(
     trained: TrainedClassifier, config: ModerationConfig, data: RawTable | None = None
 ) -> tuple[ModerationResults, pl.DataFrame]:
-    """Judge the pictures given; return what the page shows, and what was said of each picture.
+    """Classify the pictures given; return the content of the page, and the prediction for each picture.
 
     Raises:
         DataError: There are no pictures.
@@ -136,22 +136,22 @@ def screen(
     found = trained.predict_table(pl.DataFrame({"image": names}), root=root, evidence=False) if names else []
     scores = [one.probabilities[config.category] for one in found]
     labels, unsure = [one.label for one in found], [one.is_unsure for one in found]
-    judged = pl.DataFrame({"image": names, "score": scores, "predicted": labels, "is_unsure": unsure})
-    held: list[ScreenedImage] = []
+    predictions = pl.DataFrame({"image": names, "score": scores, "predicted": labels, "is_unsure": unsure})
+    blocked: list[ScreenedImage] = []
     doubtful: list[ScreenedImage] = []
     for row in sorted(range(len(names)), key=lambda row: (-scores[row], names[row])):
         if found[row].is_unsure or found[row].label == config.category:
-            part = doubtful if found[row].is_unsure else held
+            part = doubtful if found[row].is_unsure else blocked
             part.append(_shown(names[row], root, scores[row], trained, config, full=len(part) < MOST))
     return ModerationResults(
-        config.name, config.category, len(names), tuple(held), tuple(doubtful), _how(config)
-    ), judged
+        config.name, config.category, len(names), tuple(blocked), tuple(doubtful), _how(config)
+    ), predictions
 
 
 def _shown(
     name: str, root: Path, score: float, trained: TrainedClassifier, config: ModerationConfig, *, full: bool
 ) -> ScreenedImage:
-    """Return one picture's row; evidence and preview only where the page has room for it."""
+    """Return one picture's entry; evidence and preview only where the page has room for it."""
     try:
         path = resolve(root, name)
         picture = load_image(path, config.media, max_side=512)
@@ -159,12 +159,12 @@ def _shown(
         return ScreenedImage(name, score, config.threshold, is_readable=False)
     if not full:
         return ScreenedImage(name, score, config.threshold)
-    places = tuple((region.label, region.score) for region in trained.predict(image=path).regions[:3])
-    return ScreenedImage(name, score, config.threshold, places=places, preview=preview_address(picture))
+    regions = tuple((region.label, region.score) for region in trained.predict(image=path).regions[:3])
+    return ScreenedImage(name, score, config.threshold, regions=regions, preview=preview_address(picture))
 
 
 def _pictures(config: ModerationConfig, data: RawTable | None) -> tuple[list[str], Path]:
-    """Return paths and the folder they are below; none where nothing shall be judged now."""
+    """Return paths and the folder they are below; none without pictures to classify."""
     path = config.path or Path()
     if data is not None:
         names, root = _named(data, config.column), path
@@ -177,7 +177,7 @@ def _pictures(config: ModerationConfig, data: RawTable | None) -> tuple[list[str
     else:
         names, root = _named(read_table(path), config.column) if path.is_file() else [], path.parent
     if not names:
-        raise DataError("There are no pictures to judge.", where=str(path), fix="correct path, or leave it out")
+        raise DataError("There are no pictures to classify.", where=str(path), fix="correct path, or leave it out")
     return names, root
 
 
@@ -194,8 +194,8 @@ def _named(raw: RawTable, column: str) -> list[str]:
 def _how(config: ModerationConfig) -> tuple[str, ...]:
     labels = ", ".join(config.labels)
     return (
-        f"NudeNet's detector looks for {labels}; the score is its surest sighting. Nothing was learned here.",
-        f"Held back from {config.threshold:g} on. Near it, from {config.ask_from:g} on and as far above, a person is asked; so too where a "
-        "picture cannot be opened.",
+        f"NudeNet's detector looks for {labels}; the score is that of its best detection. Nothing was trained.",
+        f"Blocked from {config.threshold:g} on. Near it, from {config.review_from:g} on and as far above in odds, a reviewer decides; so too "
+        "for a picture that cannot be opened.",
         UNMEASURED,
     )

@@ -1,4 +1,4 @@
-"""THE FLOW: from files to a bundle that is evaluated and explains itself. Read this first.
+"""THE FLOW: from files to an evaluated bundle with explanations. Read this first.
 
 In: one TOML file. Out: a folder with the trained recommender and its report.
 """
@@ -25,7 +25,6 @@ from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
-from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
@@ -65,7 +64,7 @@ class FusionConfig(Settings):
     options: dict[str, Any] = {}
     """Settings of another kind; of a list each value is tried on validation."""
     impute: bool = True
-    """Fill missing content in from items that share users."""
+    """Impute missing content from items that share users."""
 
     def tables(self) -> list[dict[str, Any]]:
         """Return every kind and settings to compare on validation.
@@ -94,25 +93,25 @@ class RecommendationConfig(LearningSettings):
     data: DataConfig = DataConfig()
     """Where the data is."""
     reviews: ReviewsConfig = ReviewsConfig()
-    """Who reads what users say of items; unhappy words count against the item. Without a classifier nobody does."""
+    """Classifiers of users' reviews; unhappy ones count against the item. Without a classifier, reviews are not read."""
     split: SplitConfig = SplitConfig()
     """Train, validation, test."""
     histories: HistoriesConfig = HistoriesConfig()
-    """What an event says about interest."""
+    """Weights of events."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
     """Channels to one vector."""
     model: Literal["auto"] | None = None
-    """"auto" chooses members and a network on validation under the budget of [search]; None takes what `members` says."""
+    """"auto" chooses members and a network on validation under the budget of [search]; None takes `members`."""
     members: dict[str, dict[str, Any]] | None = None
-    """The stack's members by name; None takes all that pay for themselves in seconds."""
+    """Members of the ensemble by name; None takes the default members, which fit in seconds."""
     search: SearchConfig = SearchConfig()
-    """What model = "auto" may spend."""
+    """Budget of model = "auto"."""
     fit: FitConfig = FitConfig()
-    """How settings and weights are chosen."""
+    """Selection of settings and ensemble weights."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """What is measured."""
+    """Settings of the evaluation."""
 
     @model_validator(mode="after")
     def _evaluated_length_is_measured(self) -> Self:
@@ -136,7 +135,7 @@ def run(
     Args:
         config: Every setting.
         data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
-        groups: `user_id` and the column `evaluation.group`, where the report shall split by what is no attribute of users.
+        groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
@@ -145,12 +144,7 @@ def run(
     with clock("read"):
         raw = read(config.data) if data is None else data
     with clock("clean"):
-        pictures = InspectedPictures(
-            config.content,
-            raw.catalog.media_columns.get("image"),
-            cache=config.cache / "vectors",
-            limits=config.media,
-        )
+        pictures = config.inspected_pictures(raw.catalog.media_columns)
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
         check_names(dataset, config, groups)
@@ -205,9 +199,9 @@ def run(
         "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
         "fusion": fusion.table(),
     }
-    every, ensemble = everything(dataset, config), trained.ensemble(content)
+    histories, ensemble = all_histories(dataset, config), trained.ensemble(content)
     recommender = Recommender(
-        dataset.catalog, every, ensemble, trained.tables, topics, facts, content=content, fitted=known
+        dataset.catalog, histories, ensemble, trained.tables, topics, facts, content=content, fitted=known
     )
     timed = replace(report, stages=tuple(clock.stages))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
@@ -222,7 +216,7 @@ TASK = Task(
 
 
 def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
-    """Check what the settings name, before anything is encoded or fitted.
+    """Check the names in the settings, before anything is encoded or fitted.
 
     Raises:
         ConfigError: A column, model or setting of a member does not exist.
@@ -247,7 +241,7 @@ def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) ->
 
 
 def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
-    """Return the histories before the test, and the test; users who come with the test have an empty history."""
+    """Return the histories before the test, and the test; users without earlier events have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
     return HoldOut(
@@ -267,26 +261,26 @@ def _histories(items: Vocabulary, users: list[str], config: RecommendationConfig
 
 
 def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) -> tuple[Content, Fusion]:
-    """Fill missing content in, and put the channels side by side as validation likes best."""
+    """Impute missing content, and fuse the channels with the best settings on validation."""
     channels = dict(content.channels)
     if config.fusion.impute and any(not e.present.all() for e in channels.values()):
         graph = item_graph(validation.histories.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
-    judge = ValidationScorer.sample(
+    scorer = ValidationScorer.sample(
         validation.histories, validation.truth, config.evaluation.cutoff, 1000, validation.candidates
     )
     filled = Content(channels)
-    fusion = choose_fusion(filled, validation.histories, judge, config.fusion.tables())
+    fusion = choose_fusion(filled, validation.histories, scorer, config.fusion.tables())
     return Content(channels, fusion(channels)), fusion
 
 
 def choose_members(
     parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig
 ) -> tuple[MemberTables, tuple[Finding, ...]]:
-    """Return the members the settings name, the defaults, or what a search under a budget finds, with its reasons.
+    """Return the members of the settings, the defaults, or the result of a search under a budget, with its reasons.
 
     Raises:
-        ConfigError: Both a search and members are asked for.
+        ConfigError: The settings ask for a search and name members.
     """
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
@@ -298,18 +292,18 @@ def choose_members(
             fix="leave one of them out",
         )
     choice = config.fit.selection
-    judge = ValidationScorer.sample(
+    scorer = ValidationScorer.sample(
         validation.histories, validation.truth, config.evaluation.cutoff, choice.max_users, validation.candidates
     )
-    found = search(validation.histories, content, judge, config.search, has_time=has_time)
+    found = search(validation.histories, content, scorer, config.search, has_time=has_time)
     count = len(found.reasons)
     return found.tables, (
         Finding("model.auto", count, count, "kept", tuple(found.reasons), message("how the model was chosen")),
     )
 
 
-def everything(dataset: Dataset, config: RecommendationConfig) -> Histories:
-    """Return all that is known of every user: what is served must not suggest what they already have."""
+def all_histories(dataset: Dataset, config: RecommendationConfig) -> Histories:
+    """Return all events as histories, so that served lists leave out what a user already has."""
     return build_histories(
         dataset.interactions, Vocabulary(dataset.catalog.item_ids), config.histories, seed=config.seed
     )

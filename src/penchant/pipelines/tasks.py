@@ -1,6 +1,6 @@
 """One entrance for every task: settings from a TOML file, an object or keywords, data from files or tables in memory.
 
-In: a path or settings, perhaps tables. Out: what the task's flow trained.
+In: a path or settings, optionally tables. Out: the trained recommender or classifier.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TASKS = {
     "classification": "penchant.pipelines.classification",
     "moderation": "penchant.pipelines.moderation",
 }
-"""Name to the module whose `TASK` says how it is run; imported only when used."""
+"""Name to the module that holds its `TASK`; imported only when used."""
 DEFAULT_TASK = "recommendation"
 
 
@@ -49,7 +49,7 @@ def read_settings(config: str | Path | RunSettings | None, changes: Mapping[str,
     if isinstance(config, RunSettings):
         if not changes:
             return config
-        return type(config).read({**_given(config), **changes}, where="the settings")
+        return type(config).read({**_explicit(config), **changes}, where="the settings")
     if config is None:
         return find_task(changes.get("task", DEFAULT_TASK)).settings.read(changes, where="the settings")
     path = Path(config)
@@ -64,7 +64,7 @@ def run(
     media_root: str | Path | None = None,
     **settings: Any,
 ) -> Any:
-    """Do the whole flow of one task.
+    """Run the flow of one task.
 
     Args:
         config: A TOML file, or settings of any task; None takes `settings` alone.
@@ -102,8 +102,8 @@ def run(
     return _single(task.run(checked, task.bind(checked, **given)))
 
 
-def _given(config: RunSettings) -> dict[str, Any]:
-    """Return the settings that somebody set, nested ones as they are."""
+def _explicit(config: RunSettings) -> dict[str, Any]:
+    """Return the settings that were set explicitly, nested ones unchanged."""
     return {name: getattr(config, name) for name in type(config).model_fields if name in config.model_fields_set}
 
 

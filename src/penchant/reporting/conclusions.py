@@ -1,6 +1,6 @@
 """Conclusions of a report in plain sentences.
 
-In: a leaderboard, an ablation, a judged yes-or-no, and a language. Out: sentences with their intervals.
+In: a leaderboard, an ablation, results of interest or of classes, and a language. Out: sentences with their intervals.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
 
 def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> list[str]:
-    """Return how ours stands against the best baseline: first what people found, then the deciding metric if it is another."""
+    """Return the comparison of ours with the best baseline: first recall, then the metric of the leaderboard if it is another."""
     ours = leaderboard.ours or next((row for row in leaderboard.rows if row.differences), None)
-    if ours is None:  # a baseline alone has nothing to stand against
+    if ours is None:  # a baseline alone has no comparison
         return []
     plain = f"recall@{leaderboard.metric.partition('@')[2]}"
     metrics = [m for m in (plain, leaderboard.metric) if m in leaderboard.metrics]
@@ -28,7 +28,7 @@ def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> li
 
 
 def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
-    """Return whether one channel pays, what it brings and what it costs."""
+    """Return whether one channel pays, with its gain and its cost."""
     gain, sign = payoff.gain, -1 if payoff.outcome == DOES_NOT_PAY else 1
     low, high = sorted((sign * gain.low, sign * gain.high))
     change = number_format.interval(Interval(sign * gain.mean, low, high, gain.num_users))
@@ -52,7 +52,7 @@ def ablation_sentences(ablation: Ablation, translate: Translator) -> list[str]:
 
 
 def classified_sentence(classified: InterestResults, translate: Translator) -> str:
-    """Return what an AUC means."""
+    """Return the meaning of an AUC."""
     auc = classified.auc
     interval = "" if math.isnan(auc.low) else f" [{number_format.percent(auc.low)}, {number_format.percent(auc.high)}]"
     return translate(
@@ -64,9 +64,9 @@ def classified_sentence(classified: InterestResults, translate: Translator) -> s
 
 
 def labelled_sentences(labelled: ClassificationResults, translate: Translator) -> list[str]:
-    """Return how often the answer is right, whether fusion helps, what is left to a person, and what a reader must know."""
-    ours, asked = labelled.ours.scores, labelled.review_load
-    said = [
+    """Return accuracy, whether fusion helps, the share left to reviewers, and the notes."""
+    ours, review = labelled.ours.scores, labelled.review_load
+    sentences = [
         translate(
             "Of {samples} test samples, accuracy is {accuracy}, macro F1 {f1}, AUC {auc}.",
             accuracy=number_format.interval(ours["accuracy"]),
@@ -75,32 +75,32 @@ def labelled_sentences(labelled: ClassificationResults, translate: Translator) -
             samples=number_format.count(labelled.num_samples),
         )
     ]
-    verdict = labelled.outcome()
-    if verdict:
+    outcome = labelled.outcome()
+    if outcome:
         compared = _against_each(labelled, translate)
-        said.append(translate("{first} {second}", first=translate(FUSIONS[verdict]), second=compared))
-    if asked.share > 0:
-        shares = (asked.share, asked.accuracy, asked.accuracy_of_all)
+        sentences.append(translate("{first} {second}", first=translate(FUSIONS[outcome]), second=compared))
+    if review.share > 0:
+        shares = (review.share, review.accuracy, review.accuracy_of_all)
         share, rest, everything = (number_format.percent(value) for value in shares)
-        said.append(
+        sentences.append(
             translate(
-                "Asking a person about {share} of them makes the other answers right {accuracy} of the time, instead of {all}.",
+                "With {share} of them left to a reviewer, the accuracy of the other answers is {accuracy}, instead of {all}.",
                 share=share,
                 accuracy=rest,
                 all=everything,
             )
         )
-    return [*said, *map(translate.said, labelled.notes)]
+    return [*sentences, *map(translate.said, labelled.notes)]
 
 
 def labelled_role(row: ClassificationRow, translate: Translator) -> str:
-    """Return what kind of row it is, and what it looks at."""
+    """Return the role of a row, and the modalities it reads."""
     uses = " + ".join(translate.channel(name) for name in row.uses)
     return translate(row.role) + translate(": ") + uses if uses else translate(row.role)
 
 
 def arm_name(row: AblationRow, translate: Translator) -> str:
-    """Return what to call one arm of the ablation: "all but text"."""
+    """Return the name of one arm of the ablation: "all but text"."""
     uses = " + ".join(translate.channel(name) for name in row.uses)
     return translate(ARMS[row.kind], channel=translate.channel(row.channel), uses=uses)
 
@@ -133,14 +133,14 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     facts = {
         "name": translate.said(ours.name),
         "baseline": leaderboard.best_baseline,
-        "verdict": translate(gain.outcome),
+        "outcome": translate(gain.outcome),
     }
     if not metric.startswith("recall@"):
         digits_ = number_format.decimals(gain)
         mine, theirs = (number_format.number(v.mean, digits_) for v in (ours.scores[metric], base))
         change = number_format.difference(gain)
         return translate(
-            "{metric}: {name} {ours}, {baseline} {theirs}: {verdict}, {difference}.",
+            "{metric}: {name} {ours}, {baseline} {theirs}: {outcome}, {difference}.",
             metric=metric_label(translate, metric),
             ours=mine,
             theirs=theirs,
@@ -151,7 +151,7 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     mine, theirs = (number_format.percent(v.mean, places) for v in (ours.scores[metric], base))
     k, change = metric.partition("@")[2], number_format.points(gain, places)
     return translate(
-        "{name} finds {ours} of what people chose next within {k} suggestions; {baseline} finds {theirs}: {verdict}, {difference} points.",
+        "{name} finds {ours} of what users chose next within {k} recommendations; {baseline} finds {theirs}: {outcome}, {difference} points.",
         k=k,
         ours=mine,
         theirs=theirs,

@@ -1,6 +1,6 @@
 """Names of metrics, counts, steps and arms in the report.
 
-In: an internal name ("macro_f1"). Out: its label in the reader's language. A name that is not here is the reader's own and stays as it is.
+In: an internal name ("macro_f1"). Out: its label in the reader's language. A name that is not listed is the name of a user's own component and stays as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from penchant.metrics.ablation import DOES_NOT_PAY, PAYS
 from penchant.metrics.intervals import BETTER, SAME, WORSE
 
 LIST_METRICS = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "recall": "Recall", "precision": "Precision"}
-"""Metrics of ranked lists, which Chinese calls by their English names too."""
+"""Metrics of ranked lists, which keep their English names in Chinese."""
 
 METRICS = {
     "support": message("samples"),
@@ -81,7 +81,7 @@ FUSIONS: dict[str, Message] = {
 CHOSEN_ON = {
     "validation": message("The best baseline ({name}) was chosen on validation, not on the test shown here."),
     "test": message(
-        "No validation scores were given, so the best baseline ({name}) was chosen on this very test, which favours it."
+        "Without validation scores, the best baseline ({name}) was chosen on the test shown here, which favours it."
     ),
 }
 
@@ -94,7 +94,7 @@ PLAIN: tuple[Message, ...] = (
     message("ablation"),
     message("alone"),
     message("fused"),
-    # what was done about a finding
+    # actions of a finding
     message("kept"),
     message("repaired"),
     message("dropped"),
@@ -111,10 +111,10 @@ def metric_label(translate: Translator, name: str) -> str:
 
 
 def size_label(translate: Translator, name: str) -> str:
-    """Return what to call a count of the data."""
+    """Return the label of a count of the data."""
     return translate(SIZES[name]) if name in SIZES else name
 
 
 def stage_label(translate: Translator, name: str) -> str:
-    """Return what to call a step of a run."""
+    """Return the label of a step of a run."""
     return translate(name) if name in STAGES else name

@@ -1,6 +1,6 @@
-"""The page of held-back and doubtful images; no image is shown unblurred.
+"""The page of blocked and doubtful images; no image is shown unblurred.
 
-In: judged pictures, each already blurred. Out: report.html (one file, no network, no script), report.md and report.json.
+In: classified pictures, each already blurred. Out: report.html (one file, no network, no script), report.md and report.json.
 """
 
 from __future__ import annotations
@@ -10,30 +10,29 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from penchant.reporting.report import page_templates
 
 CELLS = 10
-"""Patches left along the longer side: shapes of bodies and faces are gone, and no sharpening brings them back."""
+"""Patches along the longer side: shapes of bodies and faces are removed, and no sharpening restores them."""
 SIDE = 160
 """Longer side of a preview, pixels."""
 MOST = 60
-"""Pictures a part of the page shows."""
+"""Maximum number of pictures in a section of the page."""
 
 
 @dataclass(frozen=True)
 class ScreenedImage:
-    """One picture that was held back or is doubtful.
+    """One picture that was blocked or is doubtful.
 
     Attributes:
         name: Its path, as the data has it.
         score: Of the category, 0 to 1.
-        threshold: From which on it is held back.
-        is_readable: Whether it could be opened; else a person must.
-        places: What was seen, and how sure the detector is; the surest first.
+        threshold: Score from which on it is blocked.
+        is_readable: Whether it could be opened; otherwise a reviewer decides.
+        regions: Label and score of each detection, the highest score first.
         preview: `data:` address of the blurred picture; empty where there is none.
     """
 
@@ -41,29 +40,29 @@ class ScreenedImage:
     score: float
     threshold: float
     is_readable: bool = True
-    places: tuple[tuple[str, float], ...] = ()
+    regions: tuple[tuple[str, float], ...] = ()
     preview: str = ""
 
 
 @dataclass(frozen=True)
 class ModerationResults:
-    """A whole run.
+    """The results of a moderation run.
 
     Attributes:
         name: The run.
-        category: What was looked for.
-        num_pictures: All that were given.
-        held: The surest first.
-        doubtful: The surest first.
-        how: Paragraphs: detector, threshold, border of doubt, what was not measured.
+        category: Name of the class.
+        num_pictures: Of the run.
+        blocked: The highest score first.
+        doubtful: The highest score first.
+        protocol: Paragraphs: detector, threshold, review range, limits.
     """
 
     name: str
     category: str
     num_pictures: int
-    held: tuple[ScreenedImage, ...]
+    blocked: tuple[ScreenedImage, ...]
     doubtful: tuple[ScreenedImage, ...]
-    how: tuple[str, ...]
+    protocol: tuple[str, ...]
 
     @property
     def num_unread(self) -> int:
@@ -74,15 +73,15 @@ class ModerationResults:
         """The run in one sentence."""
         unread = f", {self.num_unread:,} of them unreadable" if self.num_unread else ""
         return (
-            f"{self.num_pictures:,} pictures: {len(self.held):,} held back, {len(self.doubtful):,} for a person to judge{unread}. "
+            f"{self.num_pictures:,} pictures: {len(self.blocked):,} blocked, {len(self.doubtful):,} for review{unread}. "
             "Every preview is blurred beyond recognition."
         )
 
 
 def blurred(picture: Image.Image) -> Image.Image:
-    """Return a small picture of which nothing but the colours of a few patches is left.
+    """Return a small picture that keeps only the mean colours of a few patches.
 
-    What a patch showed is averaged before anything is enlarged, so that the detail is not hidden but gone.
+    Patches are averaged before the picture is enlarged, so that the detail is removed, not hidden.
     """
     longer = max(picture.size)
     few = [max(1, round(side * CELLS / longer)) for side in picture.size]
@@ -102,19 +101,15 @@ def write_screening(data: ModerationResults, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     page = page_templates().get_template("screening.html.jinja").render(data=data, most=MOST)
     (folder / "report.html").write_text(page, encoding="utf-8")
-    lines = [f"# {data.name}", data.summary, *data.how]
+    lines = [f"# {data.name}", data.summary, *data.protocol]
     (folder / "report.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    text = json.dumps({"screening": _plain(data)}, ensure_ascii=False, indent=2)
-    (folder / "report.json").write_text(text, encoding="utf-8")
-
-
-def _plain(data: ModerationResults) -> dict[str, Any]:
-    """Return the numbers without previews."""
-    return {
+    numbers = {
         "category": data.category,
         "num_pictures": data.num_pictures,
-        "num_held": len(data.held),
+        "num_blocked": len(data.blocked),
         "num_doubtful": len(data.doubtful),
         "num_unread": data.num_unread,
-        "how": list(data.how),
+        "protocol": list(data.protocol),
     }
+    text = json.dumps({"screening": numbers}, ensure_ascii=False, indent=2)
+    (folder / "report.json").write_text(text, encoding="utf-8")

@@ -53,7 +53,7 @@ def points(value: Difference, digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign; nothing but zeros has none."""
+    """Return a number with its sign; a number that rounds to 0 has none."""
     text = number(value, digits)
     return f"+{text}" if value > 0 and float(f"{value:.{digits}f}") else text
 

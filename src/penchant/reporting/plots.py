@@ -48,11 +48,11 @@ class PlotScale:
         return cls(math.floor(low / step + 1e-9) * step, (math.ceil(high / step - 1e-9) or 1) * step, step)
 
     def at(self, value: float) -> float:
-        """Return the place of a value in per cent of the width."""
+        """Return the position of a value in per cent of the width."""
         return 100.0 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Return the values that carry a number."""
+        """Return the values with a label."""
         return [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
 
     def label(self, value: float) -> str:
@@ -111,12 +111,12 @@ def curves(lines: Sequence[tuple[Curve, str]], *, x: str, y: str, alt: str, diag
         lines: Each curve with its class.
         x: Name of the horizontal axis.
         y: Name of the vertical axis.
-        alt: What a person who cannot see it is told.
-        diagonal: Whether to draw the line of pure chance (or of perfect calibration).
+        alt: Alternative text.
+        diagonal: Whether to draw the diagonal of random scores (or of perfect calibration).
     """
     marks = _frame(x, y)
     if diagonal:
-        marks += _line(_sx(0), _sy(0), _sx(1), _sy(1), "chance")
+        marks += _line(_sx(0), _sy(0), _sx(1), _sy(1), "diagonal")
     for curve, kind in lines:
         path = " ".join(f"{_sx(a):.1f},{_sy(b):.1f}" for a, b in zip(curve.x, curve.y, strict=True))
         marks += _tag("polyline", points=path, class_=f"curve {kind}")
@@ -124,8 +124,8 @@ def curves(lines: Sequence[tuple[Curve, str]], *, x: str, y: str, alt: str, diag
 
 
 def calibration(lines: Sequence[tuple[Reliability, str]], *, x: str, y: str, alt: str) -> Markup:
-    """Return a square plot of promised against true shares; a dot's area grows with the pairs behind it."""
-    marks = _frame(x, y) + _line(_sx(0), _sy(0), _sx(1), _sy(1), "chance")
+    """Return a square plot of predicted probability against true share; a dot grows with its number of pairs."""
+    marks = _frame(x, y) + _line(_sx(0), _sy(0), _sx(1), _sy(1), "diagonal")
     for found, kind in lines:
         places = [(_sx(p), _sy(s)) for p, s in zip(found.probability, found.share, strict=True)]
         marks += _tag("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in places), class_=f"curve {kind}")

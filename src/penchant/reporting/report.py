@@ -1,7 +1,7 @@
 """The report: one page that works offline.
 
-In: `ReportData`, everything measured in one run. Out: report.html (one file, no network, no script), report.json and report.md.
-Titles and names may be hostile: all text is escaped, and the page's own policy forbids scripts and outside addresses.
+In: `ReportData`, the measurements of one run. Out: report.html (one file, no network, no script), report.json and report.md.
+Titles and names are untrusted: all text is escaped, and the page's policy forbids scripts and outside addresses.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from penchant.reporting import conclusions, number_format, plots
 from penchant.reporting.labels import CHOSEN_ON, metric_label, size_label, stage_label
 from penchant.reporting.thumbnails import clip, thumbnail
 
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and marks that turn the direction of what follows them."""
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and marks that change the text direction."""
 
 MESSAGES = "messages.json"
-"""Beside report.json: what the names of slices there are made of, from which the studio says them in other languages."""
+"""Beside report.json: the source strings of slice names, from which the studio translates them."""
 
 UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 """The space between a number and its unit, and between "less than" and its number."""
@@ -42,14 +42,14 @@ UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 
 @dataclass(frozen=True)
 class ChannelCoverage:
-    """How much of the catalog one channel reaches.
+    """Coverage of the catalog by one channel.
 
     Attributes:
         channel: Its name.
         modality: "text", "image", ...
         num_items: Rows of the catalog.
-        num_present: Items that truly have it.
-        num_imputed: Items filled in from their neighbours.
+        num_present: Items that have it.
+        num_imputed: Items imputed from their neighbours.
     """
 
     channel: str
@@ -61,13 +61,13 @@ class ChannelCoverage:
 
 @dataclass(frozen=True)
 class StepTime:
-    """What one step of the run took.
+    """Time and memory of one step of the run.
 
     Attributes:
         name: The step.
         seconds: Wall clock.
-        peak_bytes: Largest resident memory so far when it ended; None where it was not measured.
-        is_cached: Whether its result was already there.
+        peak_bytes: Peak resident memory of the process when it ended; None where it was not measured.
+        is_cached: Whether its result came from the cache.
     """
 
     name: str
@@ -78,13 +78,13 @@ class StepTime:
 
 @dataclass(frozen=True)
 class ShownItem:
-    """One item as a person sees it.
+    """One item as a user sees it.
 
     Attributes:
-        title: What it is called; may be hostile.
+        title: Its name; untrusted text.
         picture: File or bytes; unreadable ones are left out.
         sound: File; large ones are left out.
-        reason: Why it was suggested.
+        reason: Of the recommendation.
         score: As the recommender gave it; None for an item of the history.
         is_hit: Whether the user chose it later.
     """
@@ -99,10 +99,10 @@ class ShownItem:
 
 @dataclass(frozen=True)
 class UserExample:
-    """One user: what they did, and what they would be shown.
+    """One user with a history and a list of recommendations.
 
     Attributes:
-        user: Who it is ("user 42, 25-34, writer").
+        user: Id and attributes ("user 42, 25-34, writer").
         history: The latest events, oldest first.
         recommended: Best first.
     """
@@ -114,7 +114,7 @@ class UserExample:
 
 @dataclass(frozen=True)
 class WeightBand:
-    """What the stack listens to where histories are about equally long.
+    """Ensemble weights for one range of history lengths.
 
     Attributes:
         first: Least number of events.
@@ -129,7 +129,7 @@ class WeightBand:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything measured in one run; a part that was not measured is left empty and left out of the page.
+    """The measurements of one run; an empty part is left out of the page.
 
     Attributes:
         name: The run.
@@ -138,19 +138,19 @@ class ReportData:
         language: "en" or "zh".
         hardware: One line.
         versions: Package to version.
-        protocol: Paragraphs: split, candidates, what was chosen on what.
+        protocol: Paragraphs: split, candidates, selection.
         sizes: Name ("users", "items", "train", ...) to count.
-        findings: What was noticed in the data and the split.
+        findings: Of the data and the split.
         coverage: One for each channel.
-        league: Recommenders against the best baseline.
+        leaderboard: Recommenders against the best baseline.
         ablation: By modality.
-        group_gains: What each modality is worth to each group of users.
-        slices: By kind of user and of true item.
-        classified: Yes or no; ours first, others beside it.
-        labelled: Classes told apart, for a labelled task.
+        group_gains: Gain of each modality for each group of users.
+        slices: By group of users and of true items.
+        classified: Interest in an item, yes or no; ours first.
+        labelled: Classification results of a labelled task.
         variety: Beyond accuracy.
-        weights: Member to its weight in the stack.
-        bands: Weights by length of the history, where it pays.
+        weights: Member to its weight in the ensemble.
+        bands: Weights by length of the history, where they are better.
         stages: In the order they ran.
         examples: A few users.
     """
@@ -194,9 +194,9 @@ def write_report(data: ReportData, folder: Path) -> None:
             page = UNIT.sub(
                 "\u00a0", page.replace(" %", translate("\u00a0%"))
             )  # a number and its unit stay on one line
-        (folder / template).write_text(UNSEEN.sub("", page), encoding="utf-8")
-    said = {text: packed(text) for row in data.slices for text in (row.dimension, row.group)}
-    (folder / MESSAGES).write_text(json.dumps(said, ensure_ascii=False, indent=2), encoding="utf-8")
+        (folder / template).write_text(CONTROL_CHARACTERS.sub("", page), encoding="utf-8")
+    names = {text: packed(text) for row in data.slices for text in (row.dimension, row.group)}
+    (folder / MESSAGES).write_text(json.dumps(names, ensure_ascii=False, indent=2), encoding="utf-8")
     plain = json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "report.json").write_text(plain, encoding="utf-8")
 
@@ -226,7 +226,7 @@ def as_json(value: Any) -> Any:
 
 
 def page_templates() -> Environment:
-    """Return the templates beside this file, what stands in a page escaped."""
+    """Return the environment of the templates beside this file, with HTML escaping."""
     return Environment(
         loader=PackageLoader("penchant.reporting", "."),
         autoescape=select_autoescape(enabled_extensions=("html.jinja",)),
@@ -266,11 +266,11 @@ def _grouped(rows: Sequence[Any], attribute: str) -> dict[str, list[Any]]:
 
 
 def _one_line(text: object) -> str:
-    """Return text on one line, without unseen marks."""
-    return " ".join(UNSEEN.sub("", str(text)).split())
+    """Return text on one line, without control characters."""
+    return " ".join(CONTROL_CHARACTERS.sub("", str(text)).split())
 
 
 def _markdown(text: object) -> str:
-    """Return one line that Markdown and the HTML within it leave as it is."""
+    """Return one line, escaped for Markdown and for HTML within it."""
     escaped = _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", escaped)

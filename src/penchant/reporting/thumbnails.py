@@ -1,6 +1,6 @@
 """Images and sounds reduced to fit inside a page.
 
-In: a path or bytes, which may be anything. Out: a `data:` address, or none where the content is unreadable or too large.
+In: a path or untrusted bytes. Out: a `data:` address, or none where the content is unreadable or too large.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 SIDE = 192
-"""Longest side of a thumbnail, pixels: sharp at twice the size it is shown."""
+"""Longest side of a thumbnail, pixels: twice the size on the page."""
 
 MAX_PIXELS = 50_000_000
 """A larger picture is not opened."""
 
 MAX_SOUND_BYTES = 200_000
-"""A larger sound is left out: it would outweigh the page."""
+"""A larger sound is left out, to bound the size of the page."""
 
 SOUND_TYPES = {
     ".mp3": "audio/mpeg",

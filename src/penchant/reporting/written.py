@@ -60,6 +60,6 @@ class WrittenReport:
         return found
 
     def _repr_html_(self) -> str:
-        """Return the page in a frame of its own, so that its styles leave the notebook alone."""
+        """Return the page in an iframe, so that its styles do not change the notebook."""
         page = escape(self.html.read_text(encoding="utf-8"))
         return f'<iframe srcdoc="{page}" sandbox style="width: 100%; height: 40em; border: 0"></iframe>'

@@ -161,9 +161,9 @@ class PredictionOut(ApiModel):
     is_unsure: bool
     """Whether a reviewer should decide."""
     evidence: list[tuple[str, float]] = []
-    """Words with the largest contribution to the class's logit, and that contribution."""
-    heard: str = ""
-    """Transcript of the audio, where the task reads it."""
+    """Words that add most to the logit of the class, with that amount."""
+    transcript: str = ""
+    """Speech of the sound, where the task transcribes it."""
     written: str = ""
     """Text found in the image, where the task reads it."""
     regions: list[RegionOut] = []

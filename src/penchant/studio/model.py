@@ -77,10 +77,10 @@ def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict
         return None
     rows = []
     for payoff in ablation["payoffs"]:
-        verdict = payoff["outcome"]
-        row = _range(translate.channel(payoff["channel"]), verdict, payoff["gain"])
+        outcome = payoff["outcome"]
+        row = _range(translate.channel(payoff["channel"]), outcome, payoff["gain"])
         if row is not None:
-            rows.append({**row, "verdict": translate(verdict)})
+            rows.append({**row, "outcome": translate(outcome)})
     return {"metric": ablation["metric"], "rows": rows, "chart": charts.ranges(rows, ablation["metric"], zero=True)}
 
 
@@ -96,9 +96,9 @@ def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: Page
 
     for s in slices:
         name = f"{said(s['dimension'])}: {said(s['group'])}"
-        verdict = (s.get("difference") or {}).get("verdict", "")
+        outcome = (s.get("difference") or {}).get("outcome", "")
         values = (s["ours"]["mean"], s["baseline"]["mean"])
-        rows.append((name, *values, s["num_users"], translate(verdict) if verdict else ""))
+        rows.append((name, *values, s["num_users"], translate(outcome) if outcome else ""))
         if s["num_users"] >= FEWEST:
             sides = ((baseline, values[1]), (translate("ours"), values[0]))  # ours is drawn last, on top
             points += [{"group": name, "entry": entry, "value": value} for entry, value in sides]

@@ -176,21 +176,21 @@ class FirstLetter(Classifier["FirstLetter.config_class"]):
     letters: dict[str, int] = {}
     num_classes = 0
 
-    def modalities(self, view):
+    def modalities(self, batch):
         return ("text",)
 
-    def present(self, view):
-        return np.array([bool(text) for text in view.texts], bool)
+    def present(self, batch):
+        return np.array([bool(text) for text in batch.texts], bool)
 
-    def fit(self, view, train, validation, judge, *, seed):
-        self.letters = {view.texts[row][0]: int(label) for row, label in zip(train.rows, train.labels, strict=True)}
+    def fit(self, batch, train, validation, score_function, *, seed):
+        self.letters = {batch.texts[row][0]: int(label) for row, label in zip(train.rows, train.labels, strict=True)}
         self.num_classes = train.num_classes
         return self
 
-    def log_probability(self, view):
+    def log_probability(self, batch):
         rest = (1 - self.config.certainty) / (self.num_classes - 1)
-        found = np.full((len(view), self.num_classes), rest)
-        for row, text in enumerate(view.texts):
+        found = np.full((len(batch), self.num_classes), rest)
+        for row, text in enumerate(batch.texts):
             found[row, self.letters.get(text[:1], 0)] = self.config.certainty
         return np.log(found)
 
@@ -208,14 +208,14 @@ class FirstLetter(Classifier["FirstLetter.config_class"]):
 class Counts(Branch):
     """Counts of a and z, as numbers a network reads."""
 
-    def modality(self, view):
+    def modality(self, batch):
         return "text"
 
-    def present(self, view):
-        return np.array([bool(text) for text in view.texts], bool)
+    def present(self, batch):
+        return np.array([bool(text) for text in batch.texts], bool)
 
-    def prepare(self, view):
-        return [np.array([t.count("a"), t.count("z")], np.float32) if t else None for t in view.texts]
+    def prepare(self, batch):
+        return [np.array([t.count("a"), t.count("z")], np.float32) if t else None for t in batch.texts]
 
     def ready(self, array, change, rng):
         return array
