@@ -143,5 +143,5 @@ def test_spans_reach_a_collector(config: ServiceConfig):
 
 
 def test_what_is_no_address_of_a_collector_is_told():
-    with pytest.raises(ConfigError, match="'collector:4318' is no address"):
+    with pytest.raises(ConfigError, match="'collector:4318' is not the address"):
         Tracing.to("collector:4318")
