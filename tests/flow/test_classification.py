@@ -165,7 +165,7 @@ def test_within_each_source_apart_and_nothing_pooled(tmp_path: Path) -> None:
     assert found[0].folder is not None
     page = (found[0].folder / "report" / "report.md").read_text()
     assert "within one source only" in page
-    assert "already reaches AUC 0.5" in page
+    assert "alone reaches AUC 0.5" in page
     with pytest.raises(ConfigError, match="There is no column 'sauce'") as caught:
         run(config(tmp_path, evaluation={**QUICK, "within": "sauce"}))
     assert "source" in caught.value.fix
