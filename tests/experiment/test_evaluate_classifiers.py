@@ -11,7 +11,7 @@ import pytest
 
 from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.combined import Calibration, ClassifierEnsemble, CombinedClassifier, DecisionRule
-from penchant.core.schema import Embeddings, Finding, Samples, SampleSplit
+from penchant.core.schema import Catalog, Embeddings, Finding, Samples, SampleSplit
 from penchant.data.split.samples import SampleSplitConfig
 from penchant.experiment import evaluate_classifiers
 from penchant.experiment.evaluate_classifiers import (
@@ -43,7 +43,10 @@ SAMPLES = Samples(
     findings=(Finding("read", 1, 8, "kept"),),
 )
 SOUND = Embeddings("sound", "audio", np.ones((8, 2), np.float32), np.arange(8) > 1, "sound")
-VIEW = ContentBatch(SAMPLES.catalog(), {"sound": SOUND})
+CATALOG = Catalog(
+    pl.DataFrame({"item_id": [f"s{n}" for n in range(8)], "text": [f"{n}" for n in range(8)]}), None, ("text",)
+)  # not SAMPLES.catalog(): a module that runs a query cannot be forked
+VIEW = ContentBatch(CATALOG, {"sound": SOUND})
 PARTS = SampleSplit(
     "stratified", np.array([0, 3]), np.array([1, 4, 5]), np.array([2, 6, 7]), (Finding("c", 0, 1, "kept"),)
 )
