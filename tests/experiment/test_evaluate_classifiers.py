@@ -241,3 +241,16 @@ def test_the_area_of_a_column_is_that_of_guessing_by_its_values() -> None:
     assert len(note) == 1
     assert note[0].startswith("Learned and measured within one room only.")
     assert note[0].endswith("already reaches AUC 0.906.")
+
+
+def test_the_settings_of_intervals_reach_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    measure = evaluate_classifiers.evaluate_classification
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        given.append(settings["config"])
+        return measure(*args, **settings)
+
+    monkeypatch.setattr(evaluate_classifiers, "evaluate_classification", watched)
+    report()
+    assert given == [QUICK.intervals]
