@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src/penchant"
 MODULES = ("experiment/*.py", "fusion/*.py", "metrics/*.py", "reporting/conclusions.py")
-TESTS = {  # beside tests/metrics/test_ranking.py for metrics/ranking.py, which need not stand here
+TESTS = {  # beside tests/metrics/test_ranking.py and test_ranking_edges.py for metrics/ranking.py, which need not stand here
     "fusion/late.py": ["tests/fusion/test_late_by_hand.py"],
     "metrics/classification_results.py": ["tests/metrics/test_classification.py"],
     "metrics/within_folds.py": ["tests/metrics/test_classification.py"],
@@ -92,8 +92,8 @@ def test(module: str, sample: int, seed: int, *, again: bool) -> Counter[str]:
 def workplace(module: str) -> tuple[Path, list[str]]:
     """Make the folder in which one module is mutated; return it and the tests of the module."""
     path = Path(module)
-    own = f"tests/{path.parent}/test_{path.name}"
-    tests = [test for test in (own, *TESTS.get(module, [])) if (ROOT / test).exists()]
+    own = [f"tests/{path.parent}/test_{path.stem}{end}.py" for end in ("", "_edges")]
+    tests = [test for test in (*own, *TESTS.get(module, [])) if (ROOT / test).exists()]
     folder = ROOT / "runs/mutants" / module.removesuffix(".py").replace("/", "_")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("src", "tests"):
