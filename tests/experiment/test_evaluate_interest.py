@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from penchant.experiment.evaluate_interest import OWN_RATE, PROFILE, InterestQuestion, evaluate_interest
 
 from hand_made import Told, histories
 from penchant.core.schema import BEHAVIOUR, Histories, Users
-from penchant.experiment.evaluate_interest import OWN_RATE, PROFILE, InterestQuestion, evaluate_interest
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import InterestModel, like_rate, make_pairs
 from penchant.experiment.pool import MemberPool

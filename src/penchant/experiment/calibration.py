@@ -28,7 +28,7 @@ from penchant.classifiers.combined import (
 )
 from penchant.core.config import Settings
 from penchant.metrics.classification import from_confusion
-from penchant.metrics.interest import Platt
+from penchant.metrics.interest import fit_platt
 
 Aim = Literal["accuracy", "macro_f1", "cost", "none"]
 FOLDS = 5
@@ -290,9 +290,9 @@ def _temperature(logits: LogProbability, labels: Int64[np.ndarray, " samples"]) 
 def _line(truth: Bool[np.ndarray, " samples"], odds: Float64[np.ndarray, " samples"]) -> tuple[float, float]:
     if truth.all() or not truth.any():  # a class without validation samples cannot be calibrated
         return 1.0, 0.0
-    found = Platt.fit(truth, odds)
-    if found.slope >= MIN_SLOPE:
-        return found.slope, found.intercept
+    slope, intercept = fit_platt(truth, odds)
+    if slope >= MIN_SLOPE:
+        return slope, intercept
     share = (truth.sum() + 1) / (len(truth) + 2)
     return MIN_SLOPE, float(np.log(share) - np.log1p(-share) - MIN_SLOPE * odds.mean())
 

@@ -29,8 +29,8 @@ from penchant.metrics.intervals import (
     Interval,
     IntervalConfig,
     adjust,
-    drawn_difference,
     draw_counts,
+    drawn_difference,
     interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within

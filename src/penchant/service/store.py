@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -277,9 +277,10 @@ class Store:
         """Return all API keys."""
         return self._all(StoredKey, t.api_key.c)
 
-    def _all(self, record: type[Record], columns: Any, *order: Any) -> list[Record]:
+    def _all(self, record: Callable[..., Record], columns: Any, *order: Any) -> list[Record]:
         """Return every row of a table as a record, whose fields are the names of the columns read."""
-        wanted = select(*(columns[f.name] for f in fields(record))).order_by(*order)  # type: ignore[arg-type]
+        names = [f.name for f in fields(record)]  # type: ignore[arg-type]
+        wanted = select(*(columns[name] for name in names)).order_by(*order)
         with self._reading.connect() as connection:
             return [record(*row) for row in connection.execute(wanted)]
 
