@@ -45,6 +45,17 @@ def test_calibrations_sum_to_one_and_do_what_they_say() -> None:
     np.testing.assert_allclose(line, plain)
 
 
+def test_float32_log_probabilities_of_members_are_calibrated_in_float64() -> None:
+    known = LOG.astype(np.float32)
+    line = Calibration("platt", slope=np.array([3.0, 2.0]), intercept=np.array([-1.0, 0.5]))
+    lone = ClassifierEnsemble(("a",), np.ones(1), np.zeros(2), PRIOR)
+    found = CombinedClassifier(lone, line, DecisionRule(np.ones(2))).probability({"a": known}, {"a": np.ones(2, bool)})
+    assert found.dtype == np.float64
+    odds = known.astype(np.float64) @ np.array([[1, -1], [-1, 1]])  # of two classes: the difference of the logarithms
+    wanted = 1 / (1 + np.exp(-(odds * line.slope + line.intercept)))
+    np.testing.assert_allclose(found, wanted / wanted.sum(axis=1, keepdims=True), rtol=1e-14)
+
+
 def test_of_two_classes_a_factor_is_a_threshold() -> None:
     decision = DecisionRule(np.array([0.3, 0.7]))
     probability = np.array([[0.69, 0.31], [0.71, 0.29]])

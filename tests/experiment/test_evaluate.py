@@ -27,7 +27,7 @@ from penchant.core.schema import (
     Users,
 )
 from penchant.experiment import evaluate
-from penchant.experiment.evaluate import VERSIONS, EvaluationConfig, EvaluationResults, assess
+from penchant.experiment.evaluate import VERSIONS, EvaluationConfig, assess
 from penchant.experiment.fit import OURS, WITHOUT_NETWORKS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
@@ -128,6 +128,20 @@ CONTENT = Content({"plot": channel("plot", "text", np.eye(ITEMS).tolist()), "pos
 CONFIG = EvaluationConfig(ks=[1, 3], cutoff=3, examples=2)
 
 
+def results(
+    test: HoldOut | None = None,
+    config: EvaluationConfig = CONFIG,
+    *,
+    fitted: FittedRecommenders | None = None,
+    dataset: Dataset = DATASET,
+    content: Content = CONTENT,
+) -> evaluate._TestResults:
+    """Return what is measured on a test; on that of the users who have something to find unless one is given."""
+    return evaluate._TestResults(
+        fitted or trained(), test or evaluate._sampled(TEST, None), dataset, SPLIT, content, config
+    )
+
+
 def report(fitted: FittedRecommenders | None = None, config: EvaluationConfig = CONFIG) -> ReportData:
     before = HoldOut(KNOWN, histories([[2], [3], [4], [1], [3], [1]], ITEMS))
     return assess(fitted or trained(), before, TEST, DATASET, SPLIT, CONTENT, config, name="by hand", seed=7)
@@ -198,7 +212,7 @@ def test_bands_end_one_event_before_the_next_begins() -> None:
 
 def test_users_with_nothing_to_find_are_left_out_and_the_rest_is_evenly_spaced() -> None:
     def chosen(limit: int | None) -> list[str]:
-        kept = evaluate._chosen(replace(TEST, candidates=np.ones(ITEMS, bool)), limit)
+        kept = evaluate._sampled(replace(TEST, candidates=np.ones(ITEMS, bool)), limit)
         assert kept.histories.user_ids == kept.truth.user_ids
         assert kept.candidates is not None
         return list(kept.truth.user_ids)
@@ -211,8 +225,8 @@ def test_users_with_nothing_to_find_are_left_out_and_the_rest_is_evenly_spaced()
 
 def test_lists_are_as_long_as_the_largest_k_and_hold_candidates_only() -> None:
     allowed = np.array([True, True, False, True, True, False])
-    test = evaluate._chosen(replace(TEST, candidates=allowed), None)
-    found = evaluate._rank(trained(), test, EvaluationConfig(ks=[3, 1], cutoff=1))
+    test = evaluate._sampled(replace(TEST, candidates=allowed), None)
+    found = results(test, EvaluationConfig(ks=[3, 1], cutoff=1))
     lists = found.lists[OURS].item_index.tolist()
     assert lists == [[1, 3, 4], [3, 0, 4], [4, 1, 0], [3, 4, -1], [0, 1, 3]]
     assert found.tables[OURS]["ndcg@1"].to_list() == [1, 0, 1, 0, 0]
@@ -220,11 +234,16 @@ def test_lists_are_as_long_as_the_largest_k_and_hold_candidates_only() -> None:
 
 
 def test_cost_is_the_fit_of_all_members_and_milliseconds_a_user() -> None:
-    fitted = trained()
-    fitted.pool.seconds.update({"good": 0.25, "other": 9.0})
-    assert evaluate._cost(entries()[0], fitted, 5) == Cost(2.5, 50.0)  # "bad" was never timed: 0 s
-    assert evaluate._cost(entries()[1], fitted, 1) == Cost(2.0, 250.0)
-    assert evaluate._cost(entries()[1], fitted, 0) == Cost(2.0, 250.0)
+    def cost(row: LeaderboardEntry, num_users: int) -> Cost:
+        measured = results()
+        measured.trained.pool.seconds.clear()  # of the ranking above
+        measured.trained.pool.seconds.update({"good": 0.25, "other": 9.0})
+        measured.test = replace(measured.test, histories=KNOWN.take(np.arange(num_users)))
+        return measured.cost(row)
+
+    assert cost(entries()[0], 5) == Cost(2.5, 50.0)  # "bad" was never timed: 0 s
+    assert cost(entries()[1], 1) == Cost(2.0, 250.0)
+    assert cost(entries()[1], 0) == Cost(2.0, 250.0)
 
 
 def arms(count: int = 3) -> list[Arm]:
@@ -240,14 +259,15 @@ def arms(count: int = 3) -> list[Arm]:
 def test_gains_of_groups_are_those_of_their_own_users() -> None:
     test = HoldOut(KNOWN.take(np.array([0, 1, 5])), TRUTH.take(np.array([0, 1, 5])))
     config = EvaluationConfig(group="team", cutoff=3)
-    gains = {(g.group, g.channel): g.gain.mean for g in evaluate._group_gains(arms(), USERS, test, config)}
+    measured = results(test, config)
+    gains = {(g.group, g.channel): g.gain.mean for g in measured.group_gains(arms())}
     assert gains == pytest.approx(
         {("red", "text"): 0.25, ("blue", "text"): 0.0, ("red", BEHAVIOUR): 0.5, ("blue", BEHAVIOUR): 0.5}
     )
-    assert evaluate._group_gains(arms(), USERS, test, EvaluationConfig(cutoff=3)) == []
-    assert evaluate._group_gains(arms(), None, test, config) == []
-    assert evaluate._group_gains(arms(), USERS, test, EvaluationConfig(group="age", cutoff=3)) == []
-    assert evaluate._group_gains(arms(2), USERS, test, config) == []
+    assert results(test, EvaluationConfig(cutoff=3)).group_gains(arms()) == []
+    assert results(test, config, dataset=replace(DATASET, users=None)).group_gains(arms()) == []
+    assert results(test, EvaluationConfig(group="age", cutoff=3)).group_gains(arms()) == []
+    assert measured.group_gains(arms(2)) == []
 
 
 def test_gains_of_groups_reach_the_report() -> None:
@@ -277,16 +297,14 @@ def test_slices_are_of_history_popularity_and_channels_with_holes() -> None:
 
 
 def test_popularity_counts_train_and_validation_of_every_item_of_the_catalog() -> None:
-    counts = evaluate._popularity(SPLIT, CATALOG)
+    counts = results().popularity
     assert counts.tolist() == [4, 2, 1, 0, 0, 0]
     assert counts.dtype == np.int64
 
 
 def variety(catalog: Catalog, content: Content) -> dict[str, Any]:
-    test = evaluate._chosen(TEST, None)
-    fitted = trained()
-    results = evaluate._rank(fitted, test, CONFIG)
-    return {row.name: row for row in evaluate._variety(fitted, results, SPLIT, catalog, content, CONFIG)}
+    measured = results(dataset=replace(DATASET, catalog=catalog), content=content)
+    return {row.name: row for row in measured.variety()}
 
 
 def test_variety_is_of_the_first_items_and_their_categories() -> None:
@@ -340,11 +358,10 @@ def test_coverage_tells_present_from_imputed() -> None:
 
 
 def test_examples_are_users_with_middling_histories_and_name_their_reasons() -> None:
-    test = evaluate._chosen(TEST, None)  # lengths 1, 2, 1, 4, 0: quantiles .3 and .8 are 1 and 2.4
-    lists = evaluate._rank(trained(), test, CONFIG).lists[OURS]
-    found = evaluate._examples(trained(), lists, test, CATALOG, CONTENT, CONFIG)
-    assert [example.user for example in found] == ["u0", "u3"]
-    every = evaluate._examples(trained(), lists, test, CATALOG, CONTENT, CONFIG.model_copy(update={"examples": 9}))
+    measured = results()  # lengths 1, 2, 1, 4, 0: quantiles .3 and .8 are 1 and 2.4
+    lists = measured.lists[OURS]
+    assert [example.user for example in measured.examples()] == ["u0", "u3"]
+    every = results(config=CONFIG.model_copy(update={"examples": 9})).examples()
     assert [example.user for example in every] == ["u0", "u1", "u3"]
     first = every[1]
     assert [item.title for item in first.history] == ["One", "Two"]
@@ -365,9 +382,9 @@ def test_examples_show_the_last_eight_events_and_the_first_eight_items() -> None
     order = [0.0] * 10 + [float(many - item) for item in range(10, many)]
     members = {"good": Wide({"u0": order}, many)}
     fitted = replace(trained(), pool=MemberPool(members), rows=(LeaderboardEntry(OURS, "ours", ONE),))
-    lists = fitted.pool.rank({OURS: ONE}, known, 10)[OURS]
-    catalog = Catalog(pl.DataFrame({"item_id": [f"i{n}" for n in range(many)]}))
-    found = evaluate._examples(fitted, lists, HoldOut(known, truth), catalog, Content(), CONFIG)
+    dataset = replace(DATASET, catalog=Catalog(pl.DataFrame({"item_id": [f"i{n}" for n in range(many)]})))
+    config = EvaluationConfig(ks=[10], cutoff=3, examples=2)
+    found = results(HoldOut(known, truth), config, fitted=fitted, dataset=dataset, content=Content()).examples()
     assert [item.title for item in found[0].history] == [f"i{n}" for n in range(2, 10)]
     assert [item.title for item in found[0].recommended] == [f"i{n}" for n in range(10, 18)]
     assert [item.is_hit for item in found[0].recommended] == [True] + [False] * 7
@@ -400,7 +417,7 @@ def test_an_item_without_a_path_or_a_catalog_without_a_folder_has_no_media() -> 
 
 
 def test_results_hold_a_table_and_a_list_for_each_row() -> None:
-    found = evaluate._rank(trained(), evaluate._chosen(TEST, None), CONFIG)
-    assert isinstance(found, EvaluationResults)
+    found = results()
+    assert set(found.tables) == set(found.lists) == {row.name for row in entries()}
     assert found.tables["bad"]["ndcg@3"].to_list() == pytest.approx(GAINS["bad"])
     assert found.tables[OURS]["ndcg@3"].to_list() == pytest.approx(GAINS[OURS])

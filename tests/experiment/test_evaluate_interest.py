@@ -7,12 +7,19 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from penchant.experiment.evaluate_interest import OWN_RATE, PROFILE, InterestQuestion, evaluate_interest
 
 from hand_made import Told, histories
 from penchant.core.schema import BEHAVIOUR, Histories, Users
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
-from penchant.experiment.interest import InterestModel, like_rate, make_pairs
+from penchant.experiment.interest import (
+    OWN_RATE,
+    PROFILE,
+    InterestModel,
+    InterestPairs,
+    evaluate_interest,
+    like_rate,
+    make_pairs,
+)
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.interest import InterestResults, best_threshold, evaluate_answers
@@ -72,10 +79,10 @@ def by_hand(
         make_pairs(part.histories, part.truth, seed=5, max_pairs=80, candidates=part.candidates)
         for part in (before, test)
     )
-    then, now = (InterestQuestion("", weights, users=users).people(part.histories) for part in (before, test))
-    model = InterestModel.fit(TRAINED.before, weights, before.histories, learn, with_rate=with_rate, people=then)
-    own = model.probability(TRAINED.before, weights, before.histories, learn, people=then)
-    found = model.probability(TRAINED.pool, weights, test.histories, judge, people=now)
+    model = InterestModel("", weights, with_rate=with_rate, users=users)
+    model.fit(TRAINED.before, before.histories, learn)
+    own = model.probability(TRAINED.before, before.histories, learn)
+    found = model.probability(TRAINED.pool, test.histories, judge)
     return evaluate_answers(name, judge.label, found, judge.user_index, threshold=best_threshold(learn.label, own))
 
 
@@ -127,13 +134,18 @@ def test_nothing_is_asked_where_one_answer_is_all_there_is_or_the_parts_differ()
     assert asked(hold_out(3, 0.0), TEST) == {}
 
 
-def test_people_are_aligned_with_the_histories_and_unknown_ones_are_zero() -> None:
+def test_attributes_are_aligned_with_the_histories_and_unknown_ones_are_zero() -> None:
     some = histories([[0], [1], [2], [3]], ITEMS)
-    found = InterestQuestion("", PLOT, users=USERS).people(some)
-    assert found is not None
-    encoded = InterestQuestion("", PLOT, users=Users(USERS.table.sort("user_id"), USERS.attribute_columns)).people(some)
+    pairs = InterestPairs(np.arange(4), np.zeros(4, np.int64), np.array([True, False, True, False]), False)
+    nobody = EnsembleWeights({})
+    found = InterestModel("", nobody, users=USERS)._features(TRAINED.pool, some, pairs)
+    in_order = Users(USERS.table.sort("user_id"), USERS.attribute_columns)
+    encoded = InterestModel("", nobody, users=in_order)._features(TRAINED.pool, some, pairs)
     np.testing.assert_array_equal(found, encoded)  # the order of the table does not matter
     assert not found[2].any()
     assert all(found[row].any() for row in (0, 1, 3))
     assert len({tuple(row) for row in found.tolist()}) == 4
-    assert InterestQuestion("", PLOT).people(some) is None
+    scores = InterestModel("", PLOT)._features(TRAINED.pool, some, pairs)
+    assert scores.shape == (4, 1)  # the score alone: nothing is read of users that are not given
+    with_both = InterestModel("", PLOT, users=USERS)._features(TRAINED.pool, some, pairs)
+    np.testing.assert_array_equal(with_both, np.concatenate([scores, found], axis=1))

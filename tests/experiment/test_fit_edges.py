@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from penchant.models.factory import MemberTables
 
 from hand_made import channel, histories
 from penchant.core.schema import Content
@@ -15,6 +14,7 @@ from penchant.experiment import fit as fitting
 from penchant.experiment.defaults import BASELINES
 from penchant.experiment.fit import OURS, FitConfig, FittedRecommenders, HoldOut, fit
 from penchant.fusion.concat import Concat, ConcatConfig
+from penchant.models.member import MemberTables
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 ROWS, NEXT = [[0, 1], [1, 2, 0], [3, 1], [4, 0]], [[2], [3], [5], [1]]
