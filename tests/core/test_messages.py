@@ -36,16 +36,21 @@ def sentences(node: ast.expr | None) -> Iterator[ast.expr]:
 
 def spoken(tree: ast.AST) -> Iterator[ast.expr]:
     """Yield what a file says to the reader of the report: the advice of findings, and why a model was chosen."""
+    names = {"advice"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            given = [keyword.value for keyword in node.keywords if keyword.arg in ("advice", "without_media")]
+            given += {"Finding": node.args[5:6], "findings": node.args[2:4], "note": node.args[:1]}.get(name, [])
+            yield from given
+            for value in given:  # a name, or a row of a table: its text stands where it is assigned
+                table = value.value if isinstance(value, ast.Subscript) else value
+                names |= {table.id} if isinstance(table, ast.Name) else set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            names = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
-            if any(name == "advice" or name.endswith(("_ADVICE", "_LACKS")) for name in names):
+            targets = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            if targets & names:
                 yield from node.value.elts[:1] if isinstance(node.value, ast.Tuple) else [node.value]
-        elif isinstance(node, ast.Call):
-            name = ast.unparse(node.func).rpartition(".")[2]
-            yield from (keyword.value for keyword in node.keywords if keyword.arg == "advice")
-            yield from node.args[5:6] if name == "Finding" else []
-            yield from node.args[:1] if name == "say" else []
 
 
 def test_everything_a_finding_may_advise_is_a_message():

@@ -166,7 +166,7 @@ def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
     for _ in range(2):
         page.keyboard.press("ArrowLeft")
     after = changed(page, before)
-    page.wait_for_function("document.querySelectorAll('.said li').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.edits li').length === 1")
     assert all(int(item[1:]) >= 12 for item in listed(page)), (after, third)
     assert slider.get_attribute("aria-valuetext") == "never"
     assert page.evaluate("document.activeElement.type") == "range", "the keyboard stays where it was"
