@@ -204,8 +204,8 @@ def test_the_report_holds_the_scores_and_what_they_are_of() -> None:
     assert (judged.num_samples, judged.num_units) == (3, 3)
     # of samples 2, 6 and 7 only the last is answered rightly
     assert judged.ours.scores["accuracy"].mean == pytest.approx(1 / 3)
-    assert judged.asked.share == pytest.approx(2 / 3)
-    assert judged.asked.accuracy == 0
+    assert judged.review_load.share == pytest.approx(2 / 3)
+    assert judged.review_load.accuracy == 0
 
 
 def test_units_are_the_groups_of_the_samples() -> None:
@@ -223,10 +223,10 @@ def test_folds_count_every_sample(refits: list[Any]) -> None:
 def test_the_protocol_says_how_it_was_measured() -> None:
     settings = ClassifierFitConfig(choose_by="accuracy")
     once = evaluate_classifiers._protocol(PARTS, fitted(), ONE, settings)
-    assert once[0] == "A stratified split; test is judged once."
-    assert "the way of fusion (by accuracy)" in once[1]
+    assert once[0] == "A stratified split; test is evaluated once."
+    assert "the kind of fusion (by accuracy)" in once[1]
     assert f"thresholds (for {settings.tune.aim})" in once[1]
-    assert once[2] == "Validation liked both best: words 0.7500, sound 0.5000, both 0.8125."
+    assert once[2] == "Best on validation: both (words 0.7500, sound 0.5000, both 0.8125)."
     folds = evaluate_classifiers._protocol(PARTS, fitted(), SampleSplitConfig(folds=5, repeats=3), settings)
     assert folds[0].startswith("5 folds, drawn 3 time(s); in each")
     assert folds[1:] == once[1:]
@@ -239,8 +239,8 @@ def test_the_area_of_a_column_is_that_of_guessing_by_its_values() -> None:
     assert notes_within(SAMPLES, "ward") == ()
     note = notes_within(SAMPLES, "room")
     assert len(note) == 1
-    assert note[0].startswith("Learned and measured within one room only.")
-    assert note[0].endswith("already reaches AUC 0.906.")
+    assert note[0].startswith("Fitted and measured within one room only.")
+    assert note[0].endswith("the room alone reaches AUC 0.906.")
 
 
 def test_the_settings_of_intervals_reach_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_reference_page_shows_every_call_and_loads_nothing_from_elsewhere(app: F
     assert "PATCH /v1/users/{user_id}/profile" in page
     assert "Only these items; empty allows all." in page
     assert "order-7" in page
-    assert "A person should be asked." in page
+    assert "Whether a reviewer should decide." in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "").partition("<body>")[0]
 
