@@ -19,7 +19,9 @@ from networks import prepared
 from penchant.core.logs import show_logs
 from penchant.core.schema import Histories
 from penchant.core.seeds import generator
+from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer
+from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
 from penchant.pipelines.recommendation import RecommendationConfig
 
@@ -60,7 +62,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         epochs = len(member.training_history.losses) if hasattr(member, "training_history") else 0
         print(
-            f"| {title} | {scorer(Panel({'': member}), Weights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |",
+            f"| {title} | {scorer(MemberPool({'': member}), EnsembleWeights({'': 1.0})):.4f} | {seconds:.0f} | {epochs} |",
             flush=True,
         )
 

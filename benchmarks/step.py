@@ -34,7 +34,7 @@ def main() -> None:
         histories, Content()
     )
     config, network = member.config, member.network
-    teacher = member._teacher(histories, config, torch.device("cpu"))
+    loss = member._loss(histories, config, torch.device("cpu"))
     windows = Windows(histories, config.max_length, config.batch_events, config)
     batches = list(windows.epoch(np.random.default_rng(0)))
     ratios = []
@@ -43,10 +43,10 @@ def main() -> None:
         began = time.process_time()
         for batch in batches:
             network.zero_grad(set_to_none=True)
-            teacher(network, batch).backward()
+            loss(network, batch).backward()
         bare = time.process_time() - began
         began = time.process_time()
-        train(network, windows, teacher, None, config, seed=0, name="step")
+        train(network, windows, loss, None, config, seed=0, name="step")
         ours = time.process_time() - began
         ratios.append(bare / ours)
         print(f"bare {bare:.2f} s, ours {ours:.2f} s, ratio {bare / ours:.3f}", flush=True)

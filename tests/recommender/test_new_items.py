@@ -94,7 +94,7 @@ def test_columns_are_checked_against_the_catalog(bundle: Recommender):
     assert row.equals(pl.DataFrame(row))
 
 
-def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle: Bundle):
+def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle: Recommender):
     network = {
         "model": "sequence",
         "dim": 8,
@@ -117,7 +117,7 @@ def test_networks_score_a_twin_like_its_twin_and_hold_no_other_member_up(bundle:
         assert scores[1, 24] < scores[1, 25], name
 
 
-def test_vector_that_is_not_finite_counts_as_missing(bundle: Bundle):
+def test_vector_that_is_not_finite_counts_as_missing(bundle: Recommender):
     broken = np.full(bundle.content.channels["sound"].dim, np.nan, np.float32)
     grown = grow(bundle, [NewItem("broken", {}, {"sound": broken})])
     assert not grown.content.channels["sound"].present[24]

@@ -22,19 +22,19 @@ def mean(value: float, half: float = 0.01) -> Interval:
     return Interval(value, value - half, value + half, 50)
 
 
-def gap(value: float, verdict: str = BETTER, half: float = 0.01) -> Difference:
-    return Difference(value, value - half, value + half, 0.01, verdict, 50)
+def gap(value: float, outcome: str = BETTER, half: float = 0.01) -> Difference:
+    return Difference(value, value - half, value + half, 0.01, outcome, 50)
 
 
 def board(metric: str, gain: Difference, *, role: str = "ours") -> Leaderboard:
     def row(name: str, role: str, lift: float, differences: dict[str, Difference]) -> LeaderboardRow:
         return LeaderboardRow(name, role, {m: mean(0.2 + lift) for m in ("recall@10", "ndcg@10")}, differences)
 
-    ours = row("Ours", role, gain.mean, {"recall@10": gain, "ndcg@10": replace(gain, verdict=SAME)})
+    ours = row("Ours", role, gain.mean, {"recall@10": gain, "ndcg@10": replace(gain, outcome=SAME)})
     return Leaderboard(metric, ("recall@10", "ndcg@10"), "EASE", "test", 50, (row("EASE", "baseline", 0, {}), ours))
 
 
-RECALL = "Ours finds 23.0 % of what people chose next within 10 suggestions; EASE finds 20.0 %: better, +3.0 [2.0, 4.0] points."
+RECALL = "Ours finds 23.0 % of what users chose next within 10 recommendations; EASE finds 20.0 %: better, +3.0 [2.0, 4.0] points."
 NDCG = "NDCG@10: Ours 0.230, EASE 0.200: not distinguishable, +0.030 [0.020, 0.040]."
 
 
@@ -54,14 +54,17 @@ def test_without_ours_the_first_row_that_was_compared_stands_for_it() -> None:
 @pytest.mark.parametrize(
     ("gain", "shares"),
     [
-        (0.005, "20.5 % of what people chose next within 10 suggestions; EASE finds 20.0 %: better, +0.5 [-0.5, 1.5]"),
+        (
+            0.005,
+            "20.5 % of what users chose next within 10 recommendations; EASE finds 20.0 %: better, +0.5 [-0.5, 1.5]",
+        ),
         (
             0.0049,
-            "20.49 % of what people chose next within 10 suggestions; EASE finds 20.00 %: better, +0.49 [-0.51, 1.49]",
+            "20.49 % of what users chose next within 10 recommendations; EASE finds 20.00 %: better, +0.49 [-0.51, 1.49]",
         ),
         (
             -0.012,
-            "18.8 % of what people chose next within 10 suggestions; EASE finds 20.0 %: better, -1.2 [-2.2, -0.2]",
+            "18.8 % of what users chose next within 10 recommendations; EASE finds 20.0 %: better, -1.2 [-2.2, -0.2]",
         ),
     ],
 )
@@ -127,20 +130,22 @@ def test_what_an_auc_means() -> None:
         conclusions.classified_sentence(yes_or_no(Interval(0.712, 0.7, 0.724, 50)), EN) == f"{said} [70.0 %, 72.4 %]."
     )
     assert conclusions.classified_sentence(yes_or_no(Interval(0.712, nan, nan, 3)), EN) == f"{said}."
-    own = message("the person's own rate of likes")
+    own = message("the user's own rate of likes")
     assert ZH(own) != own
     assert ZH(own) in conclusions.classified_sentence(yes_or_no(mean(0.7), own), ZH)
 
 
 def labelled(
-    verdicts: dict[tuple[str, ...], Difference], asked: ReviewLoad, notes: tuple[str, ...] = ()
+    outcomes: dict[tuple[str, ...], Difference], review_load: ReviewLoad, notes: tuple[str, ...] = ()
 ) -> ClassificationResults:
     scores = {"accuracy": mean(0.81), "macro_f1": mean(0.72), "auc": mean(0.93)}
     rows = [ClassificationRow("penchant", "ours", ("text", "audio"), scores)]
-    rows += [ClassificationRow("+".join(uses), "alone", uses, scores, found) for uses, found in verdicts.items()]
+    rows += [ClassificationRow("+".join(uses), "alone", uses, scores, found) for uses, found in outcomes.items()]
     rows.append(ClassificationRow("the rest", "member", ("image",), scores, gap(0.5)))
     curve = Reliability((), (), (), 0.0)
-    return ClassificationResults(("a", "b"), "b", "macro_f1", 1234, 99, 1, tuple(rows), (), (), curve, (), asked, notes)
+    return ClassificationResults(
+        ("a", "b"), "b", "macro_f1", 1234, 99, 1, tuple(rows), (), (), curve, (), review_load, notes
+    )
 
 
 FIRST = (
@@ -172,9 +177,9 @@ def test_whether_fusion_helps_is_said_with_every_modality_alone(second: Differen
 
 
 def test_what_is_left_to_a_person_and_what_a_reader_must_know() -> None:
-    note = message("the commonest class")
+    note = message("the most frequent class")
     found = labelled({}, ReviewLoad(0.125, 0.9, 0.81), (note, "mind the gap"))
-    asked = "Asking a person about 12.5 % of them makes the other answers right 90.0 % of the time, instead of 81.0 %."
+    asked = "With 12.5 % of them left to a reviewer, the accuracy of the other answers is 90.0 %, instead of 81.0 %."
     assert conclusions.labelled_sentences(found, EN) == [FIRST, asked, note, "mind the gap"]
     assert conclusions.labelled_sentences(found, ZH)[2:] == [ZH(note), "mind the gap"]
     assert ZH(note) != note
