@@ -49,3 +49,17 @@ def test_weights_and_draws_by_hand() -> None:
     np.testing.assert_allclose(both, wanted / wanted.mean())
     same = unweighted(np.arange(4), labels, 2)
     assert (same.weight.tolist(), same.sampling_weight.tolist(), same.focus) == ([1] * 4, [1] * 4, 0)
+
+
+def test_weights_are_1_on_average_and_unweighted_samples_all_1() -> None:
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    rows = np.arange(10, 18)
+    found = training_set(rows, labels, 2, np.zeros((8, 0), bool), ImbalanceConfig(weights="balanced"))
+    assert found.weight == pytest.approx(
+        [2 / 3] * 6 + [2.0] * 2
+    )  # shares 3/4 and 1/4: 4/3 and 4, divided by their mean 2
+    plain = unweighted(rows, labels, 2)
+    assert plain.rows.tolist() == rows.tolist()
+    assert plain.labels.tolist() == labels.tolist()
+    assert plain.num_classes == 2
+    assert plain.weight.tolist() == plain.sampling_weight.tolist() == [1.0] * 8

@@ -46,3 +46,8 @@ def test_gains_of_a_group_leave_out_channels_that_were_not_left_out() -> None:
     found = gains_by_group(given, labels, user_ids=["u1", "u0", "u9"], metric="ndcg@20")
     assert [(g.group, g.channel) for g in found] == [(g, c) for g in "ab" for c in ("behaviour", "sound")]
     assert [g.gain.mean for g in found] == pytest.approx([0.25, 0.0, 0.0, 0.25])
+
+
+def test_one_arm_has_no_gain_by_group() -> None:
+    labels = GroupLabels(("a",), pl.Series([0, 0]).to_numpy())
+    assert gains_by_group([arm(WHOLE, None)], labels, user_ids=["u0", "u1"], metric="ndcg@20") == []

@@ -45,6 +45,11 @@ def test_the_headline_says_what_people_found_and_then_the_deciding_metric() -> N
     assert conclusions.leaderboard_sentences(without, EN) == [NDCG]
 
 
+def test_a_narrow_interval_of_the_deciding_metric_shows_four_decimals() -> None:
+    said = conclusions.leaderboard_sentences(board("ndcg@10", gap(0.03, half=0.002)), EN)
+    assert said[1] == "NDCG@10: Ours 0.2300, EASE 0.2000: not distinguishable, +0.0300 [0.0280, 0.0320]."
+
+
 def test_without_ours_the_first_row_that_was_compared_stands_for_it() -> None:
     assert conclusions.leaderboard_sentences(board("recall@10", gap(0.03), role="member"), EN) == [RECALL]
     alone = board("recall@10", gap(0.03))
