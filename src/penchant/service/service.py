@@ -64,7 +64,7 @@ class ServiceConfig(Settings):
     folder: Path | None = None
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
-    """Answer requests without a key as long as there are no API keys."""
+    """Answer requests without a key until the first API key is made; removing keys never opens the service again."""
     user_cache_bytes: int = Field(256_000_000, ge=0)
     """Memory of each process for the most recently requested users."""
     max_body_bytes: int = Field(32_000_000, ge=1000)

@@ -261,9 +261,11 @@ class Store:
         return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
 
     def put_key(self, key: StoredKey) -> None:
-        """Store an API key."""
+        """Store an API key; from the first one on, `has_had_keys` is true for good."""
+        created = now()
         with self._writing.begin() as connection:
-            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": now()})
+            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": created})
+            connection.execute(update(t.world).where(t.world.c.first_key_at.is_(None)).values(first_key_at=created))
             _renew(connection)
 
     def drop_key(self, key_id: str) -> bool:
@@ -276,6 +278,11 @@ class Store:
     def api_keys(self) -> list[StoredKey]:
         """Return all API keys."""
         return self._all(StoredKey, t.api_key.c)
+
+    def has_had_keys(self) -> bool:
+        """Return whether there ever was an API key, removed ones included."""
+        with self._reading.connect() as connection:
+            return connection.scalar(select(t.world.c.first_key_at)) is not None
 
     def _all(self, record: Callable[..., Record], columns: Any, *order: Any) -> list[Record]:
         """Return every row of a table as a record, whose fields are the names of the columns read."""

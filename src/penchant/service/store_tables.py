@@ -88,5 +88,6 @@ world = Table(
     Column("number", Integer, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("secret_check", String(64)),
+    Column("first_key_at", BigInteger),
 )
-"""One row: a number that is new after every change of items, erasures or keys."""
+"""One row: a number that is new after every change of items, erasures or keys; and when the first key was made, which outlives all keys."""
