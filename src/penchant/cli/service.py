@@ -37,6 +37,9 @@ def serve(
     ] = True,
     media_folder: Annotated[Path | None, typer.Option(help="Requests may name files below it.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Requests may name addresses on it; repeatable.")] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Answer at this host name too, not only at localhost; repeatable.")
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(help="NAME=BUNDLE: a labelled task to answer too, at /v1/predict/NAME; repeatable."),
@@ -55,6 +58,7 @@ def serve(
             is_open=is_open,
             media_folder=media_folder,
             allow_hosts=allow_host or [],
+            host_names=host_name or [],
             tasks=_tasks(task or []),
             traces=traces,
         )

@@ -21,6 +21,7 @@ from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
+from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.schemas import (
     ErasureReceipt,
@@ -52,6 +53,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         408: "Body too slow",
         412: "Changed meanwhile",
         413: "Body too large",
+        421: "Another host name",
         422: "Invalid value",
         429: "Too many requests",
         501: "Not in this bundle",
@@ -105,10 +107,12 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         lifespan=life,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # such a redirect would repeat whatever Host the request names
         responses=PROBLEMS,
         telemetry=SILENT,
     )
     add_error_handlers(app)
+    app.add_middleware(HostMiddleware, names=config.host_names)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,

@@ -36,7 +36,7 @@ class RefusedError(PenchantError):
     """A request that is not allowed or too large or too frequent, by `status`.
 
     Args:
-        status: 401, 403, 413 or 429.
+        status: 401, 403, 413, 421 or 429.
         headers: Of the response, for example Retry-After.
     """
 
@@ -99,11 +99,16 @@ def _response(
     return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _penchant_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PenchantError)
+def problem_response(request: Request, error: PenchantError) -> JSONResponse:
+    """Return the response to an error."""
     title = type(error).__name__.removesuffix("Error").lower()
     headers = error.headers if isinstance(error, RefusedError) else None
     return _response(request, status_of(error), title, error.message, error.where, error.fix, headers)
+
+
+async def _penchant_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PenchantError)
+    return problem_response(request, error)
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:

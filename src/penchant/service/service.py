@@ -32,6 +32,7 @@ from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.batching import GroupCommit
 from penchant.service.fetching import Fetcher
+from penchant.service.host_names import HostName
 from penchant.service.schemas import (
     EditIn,
     EventIn,
@@ -65,6 +66,9 @@ class ServiceConfig(Settings):
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
     """Answer requests without a key until the first API key is made; removing keys never opens the service again."""
+    host_names: list[HostName] = []
+    """Host names at which requests are answered, beside localhost, 127.0.0.0/8 and [::1]; empty: those alone while the service is open, any
+    name once there are keys."""
     user_cache_bytes: int = Field(256_000_000, ge=0)
     """Memory of each process for the most recently requested users."""
     max_body_bytes: int = Field(32_000_000, ge=1000)
