@@ -86,7 +86,7 @@ def test_keys_without_names_answer_any_name_and_redirect_to_none(plain: TestClie
     plain.app.state.worker.step()
     headers = {"Host": "evil.example", "Authorization": f"Bearer {key}"}
     assert plain.get("/v1/export/u1", headers=headers).status_code == 200
-    paths = [route.path.replace("{user_id:path}", "u1") for route in plain.app.routes if hasattr(route, "path")]
+    paths = [route.path.replace("{user_id:id}", "u1") for route in plain.app.routes if hasattr(route, "path")]
     for path in [*paths, "/studio/users", "/studio/static", "/v1/search", "/healthz", "//evil.example"]:
         for asked in (path, f"{path}/"):
             answer = plain.get(asked, headers=headers, follow_redirects=False)

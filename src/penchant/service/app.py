@@ -23,6 +23,7 @@ from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
+from penchant.service.paths import PathMiddleware
 from penchant.service.schemas import (
     ErasureReceipt,
     EventBatch,
@@ -112,6 +113,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         telemetry=SILENT,
     )
     add_error_handlers(app)
+    app.add_middleware(PathMiddleware)
     app.add_middleware(HostMiddleware, names=config.host_names)
     app.add_middleware(
         RequestMiddleware,
@@ -167,7 +169,7 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
 
 def _add_lists(app: FastAPI) -> None:
     @app.get(
-        "/v1/users/{user_id:path}/recommendations",
+        "/v1/users/{user_id:id}/recommendations",
         tags=["lists"],
         dependencies=[allowed("read")],
         response_model=RecommendationList,
@@ -186,7 +188,7 @@ def _add_lists(app: FastAPI) -> None:
         """Rank the catalog for a history in the request; nothing is stored."""
         return await _recommended(request, None, session)
 
-    @app.get("/v1/items/{item_id:path}/similar", tags=["lists"], dependencies=[allowed("read")])
+    @app.get("/v1/items/{item_id:id}/similar", tags=["lists"], dependencies=[allowed("read")])
     def similar(
         request: Request,
         item_id: Item,
@@ -203,13 +205,13 @@ def _add_lists(app: FastAPI) -> None:
 
 
 def _add_users(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     def profile(request: Request, user_id: User) -> JSONResponse:
         """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.patch("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     def edit_profile(
         request: Request,
         user_id: User,
@@ -223,17 +225,17 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         found, held = service_of(request).edit(user_id, patch.edits, expected)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.get("/v1/users/{user_id:path}/explanations/{item_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
         """Split one score into what past events, channels and members contribute; the parts sum to it."""
         return service_of(request).explain(user_id, item_id)
 
-    @app.get("/v1/export/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/export/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def export(request: Request, user_id: User) -> dict[str, Any]:
         """Return all stored data of one user."""
         return service_of(request).export(user_id)
 
-    @app.delete("/v1/users/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.delete("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def erase(request: Request, user_id: User) -> ErasureReceipt:
         """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
@@ -243,26 +245,26 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _add_items(app: FastAPI) -> None:
-    @app.put("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")], status_code=202)
+    @app.put("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")], status_code=202)
     def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
         state = service_of(request).put_item(item_id, item)
         request.app.state.worker.wake()
         return state
 
-    @app.get("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("read")])
+    @app.get("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("read")])
     def get_item(request: Request, item_id: Item) -> ItemState:
         """Return the status of an item."""
         return service_of(request).item(item_id)
 
-    @app.delete("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")])
+    @app.delete("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")])
     def withdraw(request: Request, item_id: Item) -> ItemState:
         """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
 
 
 def _add_tasks(app: FastAPI) -> None:
-    @app.post("/v1/predict/{task}", tags=["tasks"], dependencies=[allowed("read")])
+    @app.post("/v1/predict/{task:id}", tags=["tasks"], dependencies=[allowed("read")])
     def predict(
         request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
     ) -> PredictionOut:
