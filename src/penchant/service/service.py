@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +416,10 @@ def _list_request(options: RankingOptions, user_id: str | None, state: UserState
 
 def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Event:
     at = now() if event.at is None else _micros(event.at)
+    if at < _EARLIEST:
+        raise DataError(
+            "An event lies before the year 1 in UTC.", where=f"events.{position}.at", fix="give the time it happened"
+        )
     if at > latest:
         raise DataError(
             "An event lies in the future.",
@@ -428,8 +432,16 @@ def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Ev
 
 def _micros(at: datetime) -> int:
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
 def _iso(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat()
+    except OverflowError:  # stored or learned from before such times were refused; NumPy's calendar has a year 0
+        return f"{np.datetime64(micros, 'us')}+00:00"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = _micros(datetime.min)
+"""The first microsecond that a date of Python, and hence an export, can show."""
