@@ -157,7 +157,9 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
     def add_events(
         request: Request,
         body: Annotated[EventIn | EventBatch, Body(openapi_examples=_EVENT_EXAMPLES)],
-        idempotency_key: Annotated[Id | None, Header(description="The same key stores the same events once.")] = None,
+        idempotency_key: Annotated[
+            Id | None, Header(description="The same key stores the same events once; with other events it is refused.")
+        ] = None,
     ) -> EventsStored:
         """Store one event or a batch; answered once it is on disk. All of a batch, or none."""
         events = body.events if isinstance(body, EventBatch) else [body]

@@ -5,6 +5,7 @@ In: requests that were checked. Out: answers; what was changed is in the store b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -45,7 +46,7 @@ from penchant.service.schemas import (
     SessionIn,
 )
 from penchant.service.security import ApiKeys, Secret
-from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
+from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
@@ -143,7 +144,7 @@ class Service:
         self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
-        self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
+        self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
@@ -151,24 +152,28 @@ class Service:
 
     # events
 
-    def append(self, events: Sequence[EventIn], prefix: str | None = None) -> EventsStored:
+    def append(self, events: Sequence[EventIn], request_key: str | None = None) -> EventsStored:
         """Store events; they are on disk when this returns, and the next answer about their users reflects them.
 
         Args:
             events: Of any users.
-            prefix: The request's idempotency key; with its position it identifies an event without an id of its own.
+            request_key: The request's idempotency key: the same events under the same key are stored once.
 
         Raises:
-            DataError: An event lies in the future, or there are too many. Nothing is stored then.
+            DataError: An event lies in the future, there are too many, or the key was used for other events. Nothing is stored then.
         """
         if len(events) > self.config.max_batch:
             raise DataError(
                 f"{len(events):,} events in one request.", where="events", fix=f"send at most {self.config.max_batch:,}"
             )
         latest = now() + int(self.config.max_skew_seconds * 1e6)
-        new = self._append([_event(e, position, prefix, latest) for position, e in enumerate(events)])
+        rows = [_event(e, position, latest) for position, e in enumerate(events)]
+        new = self._append((rows, _request_key(request_key, events) if request_key else None))
         unknown = sum(e.item_id not in self.snapshot.recommender.lookup.items for e in events)
         return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
+
+    def _append_group(self, tasks: Sequence[tuple[Sequence[Event], RequestKey | None]]) -> list[int | DataError]:
+        return self.store.append([events for events, _ in tasks], [request for _, request in tasks])
 
     # users
 
@@ -275,6 +280,7 @@ class Service:
             "user_id": user_id,
             "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
             "edits": [asdict(e) for e in state.edits],
+            "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
                 for row, at, weight in zip(base.item_index, base.at, base.weight, strict=True)
@@ -414,7 +420,15 @@ def _list_request(options: RankingOptions, user_id: str | None, state: UserState
     return ListRequest(options, user_id, state.history, state.edits, state.scores, items)
 
 
-def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Event:
+def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
+    """Return a key with a digest of each user's events: as they were sent, with their places in the request."""
+    own: dict[str, list[str]] = {}
+    for position, event in enumerate(events):
+        own.setdefault(event.user_id, []).append(f"{position} {event.model_dump_json()}")
+    return RequestKey(key, {user: hashlib.sha256("\n".join(one).encode()).hexdigest() for user, one in own.items()})
+
+
+def _event(event: EventIn, position: int, latest: int) -> Event:
     at = now() if event.at is None else _micros(event.at)
     if at < _EARLIEST:
         raise DataError(
@@ -426,8 +440,7 @@ def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Ev
             where=f"events.{position}.at",
             fix="set the sender's clock, or leave `at` out",
         )
-    key = event.event_id or (f"{prefix}/{position}" if prefix else None)
-    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, key)
+    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, event.event_id)
 
 
 def _micros(at: datetime) -> int:

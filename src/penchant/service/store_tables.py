@@ -28,6 +28,17 @@ event = Table(
 )
 """Events of users. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
 
+request = Table(
+    "request",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("key", String(MAX_ID), primary_key=True, index=True),
+    Column("digest", String(64), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+"""Idempotency keys of requests with events: a row for each user of the request, which goes with that user; `digest` is of the user's events
+in it."""
+
 edit = Table(
     "edit",
     metadata,
