@@ -204,7 +204,7 @@ def own_shop(shop: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(shop: Path, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60)
+    return ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
 
 
 @pytest.fixture

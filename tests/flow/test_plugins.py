@@ -174,7 +174,9 @@ def test_report_has_the_metric_of_the_package(home: Path, bundle: Recommender) -
 
 def test_service_answers_with_what_the_package_made(bundle: Recommender, words: Path, tmp_path: Path) -> None:
     assert bundle.folder is not None
-    config = ServiceConfig(bundle=bundle.folder, tasks={"words": words}, folder=tmp_path, watch_seconds=60)
+    config = ServiceConfig(
+        bundle=bundle.folder, tasks={"words": words}, folder=tmp_path, watch_seconds=60, host_names=["testserver"]
+    )
     with TestClient(create_app(config)) as client:
         for item in ("i0", "i1", "i2"):
             client.post("/v1/events", json={"user_id": "new", "item_id": item})

@@ -110,7 +110,9 @@ def test_run_bundle_and_service_agree(
 
 @pytest.fixture(scope="module")
 def client(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    config = ServiceConfig(bundle=shop, folder=tmp_path_factory.mktemp("web"), watch_seconds=60)
+    config = ServiceConfig(
+        bundle=shop, folder=tmp_path_factory.mktemp("web"), watch_seconds=60, host_names=["testserver"]
+    )
     with TestClient(create_app(config, add_pages=add_studio)) as client:
         yield client
 

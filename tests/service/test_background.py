@@ -21,7 +21,7 @@ from shop import make_bundle
 
 @pytest.fixture
 def shop_config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
 
 
 def test_new_bundle_takes_over_without_a_failed_request(shop_config: ServiceConfig):

@@ -24,7 +24,7 @@ from shop import TABLES
 
 @pytest.fixture
 def shop_config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
 
 
 @pytest.fixture

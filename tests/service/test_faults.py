@@ -57,7 +57,13 @@ def test_disk_that_fills_up_loses_nothing_acknowledged_and_heals(tmp_path: Path)
 def test_database_that_crashes_under_load_loses_nothing_acknowledged(
     shop: Path, tmp_path: Path, postgres_server: Postgres
 ):
-    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
+    config = ServiceConfig(
+        bundle=shop,
+        folder=tmp_path / "state",
+        database=postgres_server.empty(),
+        watch_seconds=60,
+        host_names=["testserver"],
+    )
     acknowledged, codes, stop = set[str](), set[int](), threading.Event()
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
 

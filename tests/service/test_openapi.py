@@ -29,7 +29,9 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def app(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     folder = tmp_path_factory.mktemp("state")
-    app = create_app(ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60))
+    app = create_app(
+        ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, watch_seconds=60, host_names=["testserver"])
+    )
     with TestClient(app):
         app.state.worker.refit = lambda: None
         yield app

@@ -86,7 +86,9 @@ def test_event_the_bundle_learned_from_counts_once(service: Service):
 
 
 def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, address: str):
-    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=address, watch_seconds=60)
+    config = ServiceConfig(
+        bundle=shop, folder=tmp_path / "state", database=address, watch_seconds=60, host_names=["testserver"]
+    )
     with TestClient(create_app(config)) as one, TestClient(create_app(config)) as two:
         two.app.state.worker.refit = one.app.state.worker.refit = lambda: None
 
@@ -112,7 +114,13 @@ def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, addre
 
 
 def test_store_that_went_and_came_back_is_found_again(shop: Path, tmp_path: Path, postgres_server: Postgres):
-    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", database=postgres_server.empty(), watch_seconds=60)
+    config = ServiceConfig(
+        bundle=shop,
+        folder=tmp_path / "state",
+        database=postgres_server.empty(),
+        watch_seconds=60,
+        host_names=["testserver"],
+    )
     event = {"user_id": "away", "item_id": "i12", "event_id": "once"}
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         postgres_server.stop()

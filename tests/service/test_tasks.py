@@ -35,7 +35,14 @@ def client(shop: Path, health: Path, tmp_path_factory: pytest.TempPathFactory) -
     media = folder / "allowed"
     media.mkdir()
     write_sound(media, 1, glad=False, rng=np.random.default_rng(1))
-    config = ServiceConfig(bundle=shop, tasks={"health": health}, folder=folder, media_folder=media, watch_seconds=60)
+    config = ServiceConfig(
+        bundle=shop,
+        tasks={"health": health},
+        folder=folder,
+        media_folder=media,
+        watch_seconds=60,
+        host_names=["testserver"],
+    )
     with TestClient(create_app(config), raise_server_exceptions=False) as client:
         yield client
 
@@ -109,7 +116,11 @@ def test_what_cannot_be_judged_is_told(client: TestClient, body: dict[str, objec
 
 
 def test_key_needs_the_scope_read(shop: Path, health: Path, tmp_path: Path):
-    app = create_app(ServiceConfig(bundle=shop, tasks={"health": health}, folder=tmp_path, watch_seconds=60))
+    app = create_app(
+        ServiceConfig(
+            bundle=shop, tasks={"health": health}, folder=tmp_path, watch_seconds=60, host_names=["testserver"]
+        )
+    )
     with TestClient(app) as client:
         service: Service = app.state.service
         keys = {scope: make_key(service.store, scope, [scope]) for scope in ("read", "write")}
@@ -158,7 +169,11 @@ def test_shape_and_readings_are_known_by_their_ending(shop: Path, tmp_path: Path
         "signal": {"data": base64.b64encode(readings).decode(), "ending": ".csv"},
     }
     config = ServiceConfig(
-        bundle=shop, tasks={"things": tmp_path / "bundle"}, folder=tmp_path / "state", media_folder=tmp_path
+        bundle=shop,
+        tasks={"things": tmp_path / "bundle"},
+        folder=tmp_path / "state",
+        media_folder=tmp_path,
+        host_names=["testserver"],
     )
     with TestClient(create_app(config)) as client:
         labels = [client.post("/v1/predict/things", json={name: one}).json() for name, one in given.items()]

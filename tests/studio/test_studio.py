@@ -66,7 +66,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
-    config = ServiceConfig(bundle=gallery, folder=tmp_path / "state", watch_seconds=60)
+    config = ServiceConfig(bundle=gallery, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
     with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
         yield client
 
@@ -74,7 +74,9 @@ def studio(gallery: Path, tmp_path: Path) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def reader(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Return a client for tests that change nothing."""
-    config = ServiceConfig(bundle=gallery, folder=tmp_path_factory.mktemp("state"), watch_seconds=60)
+    config = ServiceConfig(
+        bundle=gallery, folder=tmp_path_factory.mktemp("state"), watch_seconds=60, host_names=["testserver"]
+    )
     with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
         yield client
 
@@ -82,7 +84,10 @@ def reader(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
     """Return a service with keys, and the keys by their scopes."""
-    app = create_app(ServiceConfig(bundle=gallery, folder=tmp_path / "state", watch_seconds=60), add_pages=add_studio)
+    app = create_app(
+        ServiceConfig(bundle=gallery, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"]),
+        add_pages=add_studio,
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         service = app.state.service
         keys = {
@@ -404,7 +409,10 @@ def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: P
     bare.save(tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "report", ignore_errors=True)
     with TestClient(
-        create_app(ServiceConfig(bundle=tmp_path / "bare", folder=tmp_path / "state"), add_pages=add_studio)
+        create_app(
+            ServiceConfig(bundle=tmp_path / "bare", folder=tmp_path / "state", host_names=["testserver"]),
+            add_pages=add_studio,
+        )
     ) as client:
         assert "without a report" in client.get("/studio/model").text
         person = client.get("/studio/user?id=u0")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,15 @@ def print_answer(answer: Any, as_json: bool) -> None:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
     else:
         typer.echo(os.linesep.join(str(line) for line in answer))
+
+
+def shell_word(word: object) -> str:
+    """Return a word as a shell reads it back; ids are the data's own, so control characters are written as escapes."""
+    text = str(word)
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = (f"\\{c}" if c in "'\\" else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
+    return f"$'{''.join(escaped)}'"
 
 
 def columns_table(*columns: str) -> Table:

@@ -15,7 +15,7 @@ from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.classifiers.prediction import prediction_lines
 from penchant.cli.options import AsJson, BundlePath, Items, UserId
-from penchant.cli.printing import columns_table, out, print_answer, reported_errors
+from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
 from penchant.data.media import load_image
@@ -145,7 +145,7 @@ def _user_or_history(bundle: Recommender, user: str | None, history: str | None)
     if history is not None:
         return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])
     if user is None:
-        example = bundle.histories.user_ids[0]
+        example = shell_word(bundle.histories.user_ids[0])
         raise ConfigError(
             "No user was given.", where="--user", fix=f"give --user {example}, or --history ITEM,ITEM for a new user"
         )

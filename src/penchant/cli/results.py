@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penchant.cli.printing import columns_table, out, print_answer
+from penchant.cli.printing import columns_table, out, print_answer, shell_word
 
 
 def print_results(finished: Any, as_json: bool) -> None:
@@ -43,7 +43,7 @@ def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
             )
     out.print(f"At {at} items, {leaderboard['num_users']:,} test users:", markup=False)
     out.print(table)
-    return f"recommend {trained.folder} --user {trained.histories.user_ids[0]}"
+    return f"recommend {shell_word(trained.folder)} --user {shell_word(trained.histories.user_ids[0])}"
 
 
 def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
@@ -58,7 +58,7 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
     out.print(table)
     for note in labelled["notes"]:
         out.print(note, markup=False)
-    return f"predict {trained.folder} --{trained.inputs.modalities[0]} ..."
+    return f"predict {shell_word(trained.folder)} --{trained.inputs.modalities[0]} ..."
 
 
 def _screening(trained: Any, screening: dict[str, Any]) -> str:
@@ -66,7 +66,7 @@ def _screening(trained: Any, screening: dict[str, Any]) -> str:
     if screening["num_pictures"]:
         blocked, doubtful = screening["num_blocked"], screening["num_doubtful"]
         out.print(f"{screening['num_pictures']:,} pictures: {blocked:,} blocked, {doubtful:,} for review", markup=False)
-    return f"predict {trained.folder} --image ..."
+    return f"predict {shell_word(trained.folder)} --image ..."
 
 
 def _cell(score: dict[str, Any]) -> str:

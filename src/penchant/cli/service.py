@@ -33,10 +33,13 @@ def serve(
     database: Database = None,
     folder: StateFolder = None,
     is_open: Annotated[
-        bool, typer.Option("--open/--no-open", help="Answer requests without a key while there are no keys.")
+        bool, typer.Option("--open/--no-open", help="Answer requests without a key until the first key is made.")
     ] = True,
     media_folder: Annotated[Path | None, typer.Option(help="Requests may name files below it.")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="Requests may name addresses on it; repeatable.")] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Answer at this host name too, not only at localhost; repeatable.")
+    ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(help="NAME=BUNDLE: a labelled task to answer too, at /v1/predict/NAME; repeatable."),
@@ -55,6 +58,7 @@ def serve(
             is_open=is_open,
             media_folder=media_folder,
             allow_hosts=allow_host or [],
+            host_names=host_name or [],
             tasks=_tasks(task or []),
             traces=traces,
         )
@@ -91,7 +95,7 @@ def keys_list(
 
 @keys.command("remove")
 def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, folder: StateFolder = None) -> None:
-    """Delete a key; running services follow within a second."""
+    """Delete a key; running services follow within a second, and without any key refuse every request."""
     with reported_errors(False), _store(bundle, database, folder) as store:
         if not store.drop_key(key_id):
             raise ConfigError(f"There is no key {key_id!r}.", where="penchant keys", fix="see `penchant keys list`")

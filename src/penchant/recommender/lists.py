@@ -23,13 +23,22 @@ DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 
 def _printable(text: str) -> str:
     """Refuse control characters and lone surrogates, which databases and logs do not accept."""
-    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) == 127 for c in text):
+    if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or 127 <= ord(c) < 160 for c in text):
         raise ValueError("holds a control character")
     return text
 
 
+def _one_direction(text: str) -> str:
+    """Refuse characters that change the direction of text: an id with them looks like another one on pages and in terminals."""
+    if any(c in _DIRECTIONS for c in text):
+        raise ValueError("holds a control character of text direction")
+    return text
+
+
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Unicode's Bidi_Control."""
 Printable = AfterValidator(_printable)
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Printable]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Printable, AfterValidator(_one_direction)]
 Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
 Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
 Bound = Annotated[str, Field(max_length=MAX_ID + 24, pattern=r"^[^:]+:-?\d+(\.\d+)?$", examples=["price:10"])]

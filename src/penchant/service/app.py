@@ -21,7 +21,9 @@ from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
+from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
+from penchant.service.paths import PathMiddleware
 from penchant.service.schemas import (
     ErasureReceipt,
     EventBatch,
@@ -52,6 +54,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         408: "Body too slow",
         412: "Changed meanwhile",
         413: "Body too large",
+        421: "Another host name",
         422: "Invalid value",
         429: "Too many requests",
         501: "Not in this bundle",
@@ -105,10 +108,13 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         lifespan=life,
         docs_url=None,  # FastAPI's own pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # such a redirect would repeat whatever Host the request names
         responses=PROBLEMS,
         telemetry=SILENT,
     )
     add_error_handlers(app)
+    app.add_middleware(PathMiddleware)
+    app.add_middleware(HostMiddleware, names=config.host_names)
     app.add_middleware(
         RequestMiddleware,
         metrics=metrics,
@@ -151,7 +157,9 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
     def add_events(
         request: Request,
         body: Annotated[EventIn | EventBatch, Body(openapi_examples=_EVENT_EXAMPLES)],
-        idempotency_key: Annotated[Id | None, Header(description="The same key stores the same events once.")] = None,
+        idempotency_key: Annotated[
+            Id | None, Header(description="The same key stores the same events once; with other events it is refused.")
+        ] = None,
     ) -> EventsStored:
         """Store one event or a batch; answered once it is on disk. All of a batch, or none."""
         events = body.events if isinstance(body, EventBatch) else [body]
@@ -163,7 +171,7 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
 
 def _add_lists(app: FastAPI) -> None:
     @app.get(
-        "/v1/users/{user_id:path}/recommendations",
+        "/v1/users/{user_id:id}/recommendations",
         tags=["lists"],
         dependencies=[allowed("read")],
         response_model=RecommendationList,
@@ -182,7 +190,7 @@ def _add_lists(app: FastAPI) -> None:
         """Rank the catalog for a history in the request; nothing is stored."""
         return await _recommended(request, None, session)
 
-    @app.get("/v1/items/{item_id:path}/similar", tags=["lists"], dependencies=[allowed("read")])
+    @app.get("/v1/items/{item_id:id}/similar", tags=["lists"], dependencies=[allowed("read")])
     def similar(
         request: Request,
         item_id: Item,
@@ -199,13 +207,13 @@ def _add_lists(app: FastAPI) -> None:
 
 
 def _add_users(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     def profile(request: Request, user_id: User) -> JSONResponse:
         """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.patch("/v1/users/{user_id:path}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     def edit_profile(
         request: Request,
         user_id: User,
@@ -219,17 +227,17 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         found, held = service_of(request).edit(user_id, patch.edits, expected)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.get("/v1/users/{user_id:path}/explanations/{item_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
         """Split one score into what past events, channels and members contribute; the parts sum to it."""
         return service_of(request).explain(user_id, item_id)
 
-    @app.get("/v1/export/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/export/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def export(request: Request, user_id: User) -> dict[str, Any]:
         """Return all stored data of one user."""
         return service_of(request).export(user_id)
 
-    @app.delete("/v1/users/{user_id:path}", tags=["users"], dependencies=[allowed("personal")])
+    @app.delete("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
     def erase(request: Request, user_id: User) -> ErasureReceipt:
         """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
@@ -239,26 +247,26 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _add_items(app: FastAPI) -> None:
-    @app.put("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")], status_code=202)
+    @app.put("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")], status_code=202)
     def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
         state = service_of(request).put_item(item_id, item)
         request.app.state.worker.wake()
         return state
 
-    @app.get("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("read")])
+    @app.get("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("read")])
     def get_item(request: Request, item_id: Item) -> ItemState:
         """Return the status of an item."""
         return service_of(request).item(item_id)
 
-    @app.delete("/v1/items/{item_id:path}", tags=["items"], dependencies=[allowed("write")])
+    @app.delete("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")])
     def withdraw(request: Request, item_id: Item) -> ItemState:
         """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
 
 
 def _add_tasks(app: FastAPI) -> None:
-    @app.post("/v1/predict/{task}", tags=["tasks"], dependencies=[allowed("read")])
+    @app.post("/v1/predict/{task:id}", tags=["tasks"], dependencies=[allowed("read")])
     def predict(
         request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
     ) -> PredictionOut:

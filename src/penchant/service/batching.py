@@ -30,11 +30,12 @@ class GroupCommit(Generic[Task, Answer]):
     The thread that gets the lock runs all waiting tasks; no task waits for further ones to come.
 
     Args:
-        run: Answers several tasks, in order. What it raises, every call of that group raises.
+        run: Answers several tasks, in order; an answer may be an exception, which its own call alone raises. What it
+            raises, every call of that group raises.
         max_size: Largest group.
     """
 
-    def __init__(self, run: Callable[[Sequence[Task]], Sequence[Answer]], *, max_size: int) -> None:
+    def __init__(self, run: Callable[[Sequence[Task]], Sequence[Answer | Exception]], *, max_size: int) -> None:
         self._run = run
         self._max_size = max_size
         self._lock = threading.Lock()
@@ -59,7 +60,10 @@ class GroupCommit(Generic[Task, Answer]):
             group, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
         try:
             for one, answer in zip(group, self._run([one.task for one in group]), strict=True):
-                one.answer = answer
+                if isinstance(answer, Exception):
+                    one.error = answer
+                else:
+                    one.answer = answer
         except BaseException as error:
             for one in group:
                 one.error = error

@@ -20,10 +20,25 @@ BLOCK = 1 << 16
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is on the open internet; loopback, private, link-local and the like are not."""
+    """Return whether an IP address is on the open internet.
+
+    Loopback, private, link-local and the like are not. An IPv6 address that stands for an IPv4 address is judged by that one where it is
+    `::ffff:10.0.0.1` or NAT64 (RFC 6052), by which networks without IPv4 reach the rest; 6to4 and Teredo tunnels may end anywhere.
+    """
     found = ipaddress.ip_address(address)
-    mapped = getattr(found, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1
-    return (mapped or found).is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None or found in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)))
+        if found not in _GLOBAL_UNICAST or any(found in network for network in _TUNNELS_AND_EXAMPLES):
+            return False
+    return found.is_global and not found.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is given out (RFC 4291); site-local, IPv4-compatible and local NAT64 addresses lie outside."""
+_TUNNELS_AND_EXAMPLES = [ipaddress.IPv6Network(network) for network in ("2001::/32", "2002::/16", "3fff::/20")]
+"""Teredo, 6to4, and documentation (RFC 9637), which older versions of Python take for global."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from penchant.core.errors import (
     ArtifactError,
@@ -36,7 +37,7 @@ class RefusedError(PenchantError):
     """A request that is not allowed or too large or too frequent, by `status`.
 
     Args:
-        status: 401, 403, 413 or 429.
+        status: 401, 403, 413, 421 or 429.
         headers: Of the response, for example Retry-After.
     """
 
@@ -99,11 +100,16 @@ def _response(
     return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _penchant_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, PenchantError)
+def problem_response(request: Request, error: PenchantError) -> JSONResponse:
+    """Return the response to an error."""
     title = type(error).__name__.removesuffix("Error").lower()
     headers = error.headers if isinstance(error, RefusedError) else None
     return _response(request, status_of(error), title, error.message, error.where, error.fix, headers)
+
+
+async def _penchant_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PenchantError)
+    return problem_response(request, error)
 
 
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -122,7 +128,24 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     fixes = {404: "see /docs for the addresses", 405: "use another method; see /docs"}
     fix = fixes.get(error.status_code, "see /docs")
-    return _response(request, error.status_code, "http", f"{error.detail}.", request.method, fix, error.headers)
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {**(headers or {}), "Allow": ", ".join(_allowed_methods(request))}
+    return _response(request, error.status_code, "http", f"{error.detail}.", request.method, fix, headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of every route at the path; the framework names those of the first route alone."""
+    found = set[str]()
+    for route in request.app.routes:
+        for method in ("GET",) if isinstance(route, Mount) else _METHODS:
+            asked = {"type": "http", "method": method, "path": request.scope["path"], "headers": []}
+            if route.matches(asked)[0] is Match.FULL:
+                found.add(method)
+    return sorted(found)
+
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 async def _store_error(request: Request, error: Exception) -> JSONResponse:

@@ -8,13 +8,31 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from penchant.recommender.lists import Id, Printable, RankingOptions
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), Printable]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), Printable]
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
+
+
+def _written_time(value: Any) -> Any:
+    """Refuse numbers, also those in a text, which would be read as seconds or milliseconds by their size."""
+    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise ValueError("is not a time such as 2025-01-31T12:00:00Z")
+
+
+def _written_flag(value: Any) -> Any:
+    """Accept what a query string can hold of a boolean, and no other spelling of one."""
+    if isinstance(value, bool) or value in ("true", "false"):
+        return value
+    raise ValueError("is neither true nor false")
+
+
+Time = Annotated[datetime, BeforeValidator(_written_time), Field(strict=False)]
+QueryFlag = Annotated[bool, BeforeValidator(_written_flag)]
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 
 
@@ -24,7 +42,13 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class EventIn(ApiModel):
+class ApiInput(ApiModel):
+    """Base of bodies: JSON's own types, so that `"5"` is no number and 0 no boolean, as the schema says."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class EventIn(ApiInput):
     """One event."""
 
     user_id: Id
@@ -35,13 +59,13 @@ class EventIn(ApiModel):
     """view, click, play, like, cart, purchase, rating, review, skip, dislike, or a kind of your own."""
     value: Finite | None = None
     """A rating, seconds, an amount."""
-    at: datetime | None = None
+    at: Time | None = None
     """Time; without an offset it is UTC. Missing: now. The future is refused beyond five minutes of skew."""
     event_id: Id | None = None
     """The same id of the same user is stored once, however often it is sent."""
 
 
-class EventBatch(ApiModel):
+class EventBatch(ApiInput):
     """Several events; all are stored, or none."""
 
     events: Annotated[list[EventIn], Field(min_length=1, max_length=10_000)]
@@ -63,16 +87,26 @@ class ListIn(RankingOptions):
 
     k: Annotated[int, Field(ge=1, le=500)] = 10
     """How many."""
+    seen: QueryFlag = False
+    """Whether items of the history may come again."""
+    reasons: QueryFlag = False
+    """Add reasons by past event; costs some milliseconds."""
 
 
 class SessionIn(ListIn):
     """An anonymous history and ranking options."""
 
+    model_config = ConfigDict(strict=True)
+
+    seen: StrictBool = False
+    """Whether items of the history may come again."""
+    reasons: StrictBool = False
+    """Add reasons by past event; costs some milliseconds."""
     history: Annotated[list[Id], Field(max_length=1000)] = []
     """Item ids, oldest first."""
 
 
-class EditIn(ApiModel):
+class EditIn(ApiInput):
     """A user's edit of one interest."""
 
     name: Name
@@ -85,13 +119,13 @@ class EditIn(ApiModel):
     """How much more or less, in standard deviations of a score."""
 
 
-class ProfilePatch(ApiModel):
+class ProfilePatch(ApiInput):
     """A user's edits."""
 
     edits: Annotated[list[EditIn], Field(min_length=1, max_length=200)]
 
 
-class MediaIn(ApiModel):
+class MediaIn(ApiInput):
     """A media file: exactly one of the three."""
 
     data: Annotated[str, Field(max_length=64_000_000)] | None = None
@@ -102,7 +136,7 @@ class MediaIn(ApiModel):
     """An https address on a host of the allow-list."""
 
 
-class SearchIn(ApiModel):
+class SearchIn(ApiInput):
     """A search query: words, an image, or audio."""
 
     words: Words | None = None
@@ -118,7 +152,7 @@ class FileIn(MediaIn):
     """.obj, .ply, .stl, .off, .glb of a shape; .csv, .tsv, .parquet, .jsonl, .npy of readings. A path or address may show it instead."""
 
 
-class PredictIn(ApiModel):
+class PredictIn(ApiInput):
     """Content to classify: the inputs of the task, or a part of them."""
 
     text: Prose | Annotated[dict[Name, Prose], Field(min_length=1, max_length=50)] | None = None
@@ -172,7 +206,7 @@ class PredictionOut(ApiModel):
     """Inputs that were not used, and limits of the answer: a health task gives no diagnosis."""
 
 
-class ItemIn(ApiModel):
+class ItemIn(ApiInput):
     """A new or changed item."""
 
     columns: dict[Name, str | float | bool | list[str] | None] = {}

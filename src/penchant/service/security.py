@@ -50,12 +50,17 @@ class ApiKeys:
 
     Args:
         store: Holds the keys.
-        is_open: Answer requests without a key as long as there are no keys.
+        is_open: Answer requests without a key until the first key is made.
+
+    Attributes:
+        is_open: Whether requests without a key are answered now. Once false it stays false: neither removing the last key nor a
+            restart nor an older copy of the store opens the service again.
     """
 
     def __init__(self, store: Store, *, is_open: bool) -> None:
         self._store = store
-        self._is_open = is_open
+        self._may_open = is_open
+        self.is_open = False
         self._version: int | None = None
         self._keys: dict[str, StoredKey] = {}
         self._limiter = RateLimiter()
@@ -64,6 +69,8 @@ class ApiKeys:
         """Read the keys again unless this version of the store was read already."""
         if version != self._version:
             self._keys = {key.key_id: key for key in self._store.api_keys()}
+            self._may_open = self._may_open and not self._store.has_had_keys()
+            self.is_open = self._may_open
             self._version = version
 
     def check(self, authorization: str | None, scope: str) -> None:
@@ -72,7 +79,7 @@ class ApiKeys:
         Raises:
             RefusedError: No key, a wrong key, a key without this scope, or too many requests.
         """
-        if not self._keys and self._is_open:
+        if self.is_open:
             return
         key = self._find(authorization)
         if key is None:

@@ -103,14 +103,16 @@ def serve(
         PenchantError: The bundle, the store or the secret is not as it should be.
     """
     store = Store.open(config.address)
-    has_keys = bool(store.api_keys())
+    has_had_keys = store.has_had_keys()
     store.close()
-    if config.is_open and not has_keys and not _is_loopback(host):
-        raise ConfigError(
-            f"Every client that reaches {host} could read and erase users.",
-            where="--host",
-            fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
-        )
+    if not _is_loopback(host):
+        if config.is_open and not has_had_keys:
+            raise ConfigError(
+                f"Every client that reaches {host} could read and erase users.",
+                where="--host",
+                fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
+            )
+        config = config.model_copy(update={"is_open": False})  # whatever happens to the store later
     log_to_stderr()
     _bound_free_memory()
     if workers == 1:

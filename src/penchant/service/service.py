@@ -5,13 +5,14 @@ In: requests that were checked. Out: answers; what was changed is in the store b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.batching import GroupCommit
 from penchant.service.fetching import Fetcher
+from penchant.service.host_names import HostName
 from penchant.service.schemas import (
     EditIn,
     EventIn,
@@ -44,7 +46,7 @@ from penchant.service.schemas import (
     SessionIn,
 )
 from penchant.service.security import ApiKeys, Secret
-from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
+from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
@@ -64,7 +66,10 @@ class ServiceConfig(Settings):
     folder: Path | None = None
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
-    """Answer requests without a key as long as there are no API keys."""
+    """Answer requests without a key until the first API key is made; removing keys never opens the service again."""
+    host_names: list[HostName] = []
+    """Host names at which requests are answered, beside localhost, 127.0.0.0/8 and [::1]; empty: those alone while the service is open, any
+    name once there are keys."""
     user_cache_bytes: int = Field(256_000_000, ge=0)
     """Memory of each process for the most recently requested users."""
     max_body_bytes: int = Field(32_000_000, ge=1000)
@@ -139,7 +144,7 @@ class Service:
         self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
-        self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
+        self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
@@ -147,24 +152,28 @@ class Service:
 
     # events
 
-    def append(self, events: Sequence[EventIn], prefix: str | None = None) -> EventsStored:
+    def append(self, events: Sequence[EventIn], request_key: str | None = None) -> EventsStored:
         """Store events; they are on disk when this returns, and the next answer about their users reflects them.
 
         Args:
             events: Of any users.
-            prefix: The request's idempotency key; with its position it identifies an event without an id of its own.
+            request_key: The request's idempotency key: the same events under the same key are stored once.
 
         Raises:
-            DataError: An event lies in the future, or there are too many. Nothing is stored then.
+            DataError: An event lies in the future, there are too many, or the key was used for other events. Nothing is stored then.
         """
         if len(events) > self.config.max_batch:
             raise DataError(
                 f"{len(events):,} events in one request.", where="events", fix=f"send at most {self.config.max_batch:,}"
             )
         latest = now() + int(self.config.max_skew_seconds * 1e6)
-        new = self._append([_event(e, position, prefix, latest) for position, e in enumerate(events)])
+        rows = [_event(e, position, latest) for position, e in enumerate(events)]
+        new = self._append((rows, _request_key(request_key, events) if request_key else None))
         unknown = sum(e.item_id not in self.snapshot.recommender.lookup.items for e in events)
         return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
+
+    def _append_group(self, tasks: Sequence[tuple[Sequence[Event], RequestKey | None]]) -> list[int | DataError]:
+        return self.store.append([events for events, _ in tasks], [request for _, request in tasks])
 
     # users
 
@@ -271,6 +280,7 @@ class Service:
             "user_id": user_id,
             "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
             "edits": [asdict(e) for e in state.edits],
+            "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
                 for row, at, weight in zip(base.item_index, base.at, base.weight, strict=True)
@@ -410,22 +420,41 @@ def _list_request(options: RankingOptions, user_id: str | None, state: UserState
     return ListRequest(options, user_id, state.history, state.edits, state.scores, items)
 
 
-def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Event:
+def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
+    """Return a key with a digest of each user's events: as they were sent, with their places in the request."""
+    own: dict[str, list[str]] = {}
+    for position, event in enumerate(events):
+        own.setdefault(event.user_id, []).append(f"{position} {event.model_dump_json()}")
+    return RequestKey(key, {user: hashlib.sha256("\n".join(one).encode()).hexdigest() for user, one in own.items()})
+
+
+def _event(event: EventIn, position: int, latest: int) -> Event:
     at = now() if event.at is None else _micros(event.at)
+    if at < _EARLIEST:
+        raise DataError(
+            "An event lies before the year 1 in UTC.", where=f"events.{position}.at", fix="give the time it happened"
+        )
     if at > latest:
         raise DataError(
             "An event lies in the future.",
             where=f"events.{position}.at",
             fix="set the sender's clock, or leave `at` out",
         )
-    key = event.event_id or (f"{prefix}/{position}" if prefix else None)
-    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, key)
+    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, event.event_id)
 
 
 def _micros(at: datetime) -> int:
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
+    return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
 def _iso(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).isoformat()
+    except OverflowError:  # stored or learned from before such times were refused; NumPy's calendar has a year 0
+        return f"{np.datetime64(micros, 'us')}+00:00"
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = _micros(datetime.min)
+"""The first microsecond that a date of Python, and hence an export, can show."""

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from penchant.core.errors import ConfigError, PenchantError
+from penchant.core.errors import ConfigError, DataError, PenchantError
 from penchant.data.histories import Event
 from penchant.recommender.lists import Edit
 from penchant.service import store_tables as t
@@ -29,6 +29,8 @@ from penchant.service import store_tables as t
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
+REQUEST_LOCK = 7_236_844
+"""Any number: it keeps the locks of idempotency keys apart from others in the database."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
 
@@ -59,6 +61,27 @@ class StoredErasure:
     erased_at: int
     finished_at: int | None
     receipt: str
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """The idempotency key of one request.
+
+    Attributes:
+        key: As the client sent it.
+        digests: User to the digest of the user's events in the request; two requests are the same if these are equal.
+    """
+
+    key: str
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request with an idempotency key that held events of a user."""
+
+    key: str
+    received_at: int
 
 
 @dataclass(frozen=True)
@@ -119,22 +142,68 @@ class Store:
 
     # users
 
-    def append(self, batches: Sequence[Sequence[Event]]) -> list[int]:
+    def append(
+        self, batches: Sequence[Sequence[Event]], requests: Sequence[RequestKey | None] = ()
+    ) -> list[int | DataError]:
         """Store several batches in one commit; return how many events of each were new.
 
-        Either all of them are stored or none is.
+        Either all of them are stored or none is; but a batch whose key was used for other events is answered with an error, and left out.
+
+        Args:
+            batches: Events of one request each.
+            requests: The idempotency key of each; missing ones are None. A batch whose key was stored with the same events is not stored again.
         """
         received = now()
-        users = sorted({e.user_id for batch in batches for e in batch})  # one order: two writers never deadlock
-        new = []
+        new: list[int | DataError] = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
-            self._touch(connection, users)
-            for batch in batches:
+            outcomes = self._claim(connection, requests, received)
+            outcomes += [None] * (len(batches) - len(outcomes))
+            accepted = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
+            # one order: two writers never deadlock
+            self._touch(connection, sorted({e.user_id for batch in accepted for e in batch}))
+            for batch, outcome in zip(batches, outcomes, strict=True):
+                if outcome is not None:
+                    new.append(outcome)
+                    continue
                 rows = [_event_row(e, received) for e in batch]
                 done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
                 new.append(done.rowcount if done is not None else 0)
         return new
+
+    def _claim(
+        self, connection: Connection, requests: Sequence[RequestKey | None], received: int
+    ) -> list[int | DataError | None]:
+        """Store the keys of requests; return 0 for one that was stored before, an error for one that differs, None for a new one."""
+        keys = sorted({request.key for request in requests if request is not None})
+        held: dict[str, dict[str, str]] = {}
+        if keys and not self.is_sqlite:  # SQLite has one writer at a time anyway
+            for key in keys:  # before any row, and in one order: two writers never deadlock
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, REQUEST_LOCK))))
+        if keys:
+            wanted = select(t.request.c.key, t.request.c.user_id, t.request.c.digest).where(t.request.c.key.in_(keys))
+            for key, user_id, digest in connection.execute(wanted):
+                held.setdefault(key, {})[user_id] = digest
+        outcomes: list[int | DataError | None] = []
+        for request in requests:
+            if request is None:
+                outcomes.append(None)
+            elif request.key not in held:
+                held[request.key] = dict(request.digests)
+                row = {"key": request.key, "received_at": received}
+                rows = [{**row, "user_id": user, "digest": digest} for user, digest in request.digests.items()]
+                connection.execute(t.request.insert(), rows)
+                outcomes.append(None)
+            else:
+                outcomes.append(0 if held[request.key] == request.digests else _used_otherwise())
+        return outcomes
+
+    def requests(self, user_id: str) -> list[StoredRequest]:
+        """Return the requests with an idempotency key that held events of a user, oldest first."""
+        wanted = select(t.request.c.key, t.request.c.received_at).where(t.request.c.user_id == user_id)
+        with self._reading.connect() as connection:
+            rows = connection.execute(wanted.order_by(t.request.c.received_at, t.request.c.key))
+            return [StoredRequest(*row) for row in rows]
 
     def versions(self, user_ids: Sequence[str]) -> tuple[list[int | None], int]:
         """Return the version of each user's data (None: nothing is stored), and the version of the world."""
@@ -202,7 +271,7 @@ class Store:
         with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
-                for table in (t.user_version, t.event, t.edit)
+                for table in (t.user_version, t.event, t.edit, t.request)
             }
             row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
             connection.execute(t.erasure.insert(), row)
@@ -214,7 +283,9 @@ class Store:
         """Return every user with stored data, sorted."""
         with self._reading.connect() as connection:
             found = {
-                u for table in (t.user_version, t.event, t.edit) for u in connection.scalars(select(table.c.user_id))
+                u
+                for table in (t.user_version, t.event, t.edit, t.request)
+                for u in connection.scalars(select(table.c.user_id))
             }
         return sorted(found)
 
@@ -261,9 +332,11 @@ class Store:
         return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
 
     def put_key(self, key: StoredKey) -> None:
-        """Store an API key."""
+        """Store an API key; from the first one on, `has_had_keys` is true for good."""
+        created = now()
         with self._writing.begin() as connection:
-            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": now()})
+            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": created})
+            connection.execute(update(t.world).where(t.world.c.first_key_at.is_(None)).values(first_key_at=created))
             _renew(connection)
 
     def drop_key(self, key_id: str) -> bool:
@@ -276,6 +349,11 @@ class Store:
     def api_keys(self) -> list[StoredKey]:
         """Return all API keys."""
         return self._all(StoredKey, t.api_key.c)
+
+    def has_had_keys(self) -> bool:
+        """Return whether there ever was an API key, removed ones included."""
+        with self._reading.connect() as connection:
+            return connection.scalar(select(t.world.c.first_key_at)) is not None
 
     def _all(self, record: Callable[..., Record], columns: Any, *order: Any) -> list[Record]:
         """Return every row of a table as a record, whose fields are the names of the columns read."""
@@ -302,6 +380,14 @@ class Store:
         if self.is_sqlite:
             with self._reading.connect() as connection:
                 connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+
+
+def _used_otherwise() -> DataError:
+    return DataError(
+        "The Idempotency-Key was used for other events; nothing was stored.",
+        where="Idempotency-Key",
+        fix="send the same events under it, or make a new random key for each request",
+    )
 
 
 def now() -> int:

@@ -28,6 +28,17 @@ event = Table(
 )
 """Events of users. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
 
+request = Table(
+    "request",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("key", String(MAX_ID), primary_key=True, index=True),
+    Column("digest", String(64), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+"""Idempotency keys of requests with events: a row for each user of the request, which goes with that user; `digest` is of the user's events
+in it."""
+
 edit = Table(
     "edit",
     metadata,
@@ -88,5 +99,6 @@ world = Table(
     Column("number", Integer, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("secret_check", String(64)),
+    Column("first_key_at", BigInteger),
 )
-"""One row: a number that is new after every change of items, erasures or keys."""
+"""One row: a number that is new after every change of items, erasures or keys; and when the first key was made, which outlives all keys."""

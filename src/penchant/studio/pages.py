@@ -350,7 +350,7 @@ def _ids(text: str) -> list[str]:
     """Return the ids of a JSON list; none of other text."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [i for i in found if isinstance(i, str)] if isinstance(found, list) else []
 
