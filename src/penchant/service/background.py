@@ -202,5 +202,5 @@ class BackgroundWorker:
 def finish_erasures(folder: Path, address: str, secret: Path) -> None:
     """Refit without the erased users: the main function of the process."""
     store = Store.open(address)
-    erasure.finish(folder, store, Secret.read(secret))
+    erasure.finish(folder, store, Secret.of(store, secret))
     store.close()

@@ -125,14 +125,11 @@ class Service:
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.store = Store.open(config.address)
-        self.secret = Secret.read(config.state_folder / "secret.key")
-        if not self.store.check_secret(self.secret.check()):
+        try:
+            self.secret = Secret.of(self.store, config.state_folder / "secret.key")
+        except ConfigError:
             self.store.close()
-            raise ConfigError(
-                "The secret is not the one this store was made with.",
-                where=str(config.state_folder / "secret.key"),
-                fix="give every process that shares a database the same folder",
-            )
+            raise
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)

@@ -243,6 +243,11 @@ class Store:
         with self._reading.connect() as connection:
             return int(connection.execute(select(t.world.c.version)).scalar_one())
 
+    def has_secret(self) -> bool:
+        """Return whether a process has used this store with a secret."""
+        with self._reading.connect() as connection:
+            return connection.scalar(select(t.world.c.secret_check)) is not None
+
     def check_secret(self, check: str) -> bool:
         """Return whether all processes of this store use the same secret; the first one decides."""
         with self._writing.begin() as connection:
