@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 import threading
+import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,6 +31,8 @@ from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
 logger = logging.getLogger("penchant.service")
 MIN_SHARED = 0.5
 """A bundle with a smaller share of the present items is of another catalog, and refused."""
+MAX_LOG_WAIT = 30.0
+"""Longest time between two attempts to empty the store's log, in seconds."""
 
 
 class BackgroundWorker:
@@ -47,6 +50,7 @@ class BackgroundWorker:
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
         self._refused: tuple[str, ...] | None = None
+        self._log_wait = self._next_log = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
 
@@ -76,6 +80,7 @@ class BackgroundWorker:
         self.load_new_bundle()
         self.encode()
         self.add_items()
+        self.empty_log()
         self.refit()
         self.index()
 
@@ -165,12 +170,23 @@ class BackgroundWorker:
             if item.status == FAILED:
                 self._service.store.put_item(StoredItem(item.item_id, WAITING, item.body))
 
+    def empty_log(self) -> None:
+        """Empty the store's log where an erasure waits for it, at growing intervals while a reader holds it."""
+        if time.monotonic() < self._next_log:
+            return
+        if erasure.finish_log(self._service.store, self._service.secret):
+            self._log_wait = 0.0
+            return
+        self._log_wait = min(max(2 * self._log_wait, self._service.config.watch_seconds), MAX_LOG_WAIT)
+        self._next_log = time.monotonic() + self._log_wait
+        logger.warning("a reader holds the store's write-ahead log: an erasure waits for it")
+
     def refit(self) -> None:
         """Start a refit, in a process of its own, if erasures are due and none is running."""
         if self._refit is not None and self._refit.is_alive():
             return
         self._refit = None
-        if any(e.finished_at is None for e in self._service.store.erasures()):
+        if any(map(erasure.needs_refit, self._service.store.erasures())):
             config = self._service.config
             arguments = (config.bundle, config.address, config.state_folder / "secret.key")
             spawn: Any = multiprocessing.get_context("spawn")
