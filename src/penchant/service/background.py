@@ -19,7 +19,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
-from penchant.core.errors import PenchantError
+from penchant.core.errors import ArtifactError, PenchantError
 from penchant.recommender.new_items import NewItem, encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import ItemSearch
@@ -29,8 +29,6 @@ from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
 
 logger = logging.getLogger("penchant.service")
-MIN_SHARED = 0.5
-"""A bundle with a smaller share of the present items is of another catalog, and refused."""
 MAX_LOG_WAIT = 30.0
 """Longest time between two attempts to empty the store's log, in seconds."""
 
@@ -105,10 +103,10 @@ class BackgroundWorker:
         encoders = self._base.encoders  # loaded once, for every version of the model
         found = replace(Recommender.load(self._service.config.bundle), encoders=encoders).warmed_up()
         self._seen = stamp
-        old = self._base.lookup.items
-        shared = sum(item in found.lookup.items for item in old.ids) / max(len(old), 1)
-        if shared < MIN_SHARED:
-            logger.error("the new bundle holds %.0f %% of the items: of another catalog, refused", 100 * shared)
+        try:
+            self._service.served_catalog.accept(found)
+        except ArtifactError as error:
+            logger.error("the new bundle is refused: %s", error.message)
             return
         logger.info("bundle %s replaces %s", found.mark, self._base.mark)
         self._base, self._added, self._refused = found, (), None

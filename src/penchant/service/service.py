@@ -44,6 +44,7 @@ from penchant.service.schemas import (
     SessionIn,
 )
 from penchant.service.security import ApiKeys, Secret
+from penchant.service.served_catalog import ServedCatalog
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
@@ -119,7 +120,7 @@ class Service:
 
     Raises:
         ConfigError: The store cannot be opened, or its secret is another's.
-        ArtifactError: The bundle is missing or altered.
+        ArtifactError: The bundle is missing, altered, or of another catalog than the one served last.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
@@ -139,6 +140,8 @@ class Service:
         self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
+        self.served_catalog = ServedCatalog(config.state_folder)
+        self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
 
