@@ -15,6 +15,7 @@ import hmac
 import json
 import logging
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,11 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from penchant.core.artifacts import REPORT
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import MAX_ID
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
+from penchant.reporting.written import WrittenReport
+from penchant.service.bundle_search import ids_in_folder
 from penchant.service.log_pages import texts_in_log
 from penchant.service.security import Secret
 from penchant.service.store import Store, StoredErasure
@@ -89,14 +93,22 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
         gone = erased_users(bundle, store, secret)
         if gone:
             logger.info("refit without %d users", len(gone))
-            report = folder / "report"
-            bundle = refit(bundle.without(gone)).save(folder, report=report if report.is_dir() else None)
+            bundle = _save_with_report(refit(bundle.without(gone)), folder)
         is_empty = store.empty_log()
         for e in due:
             held: dict[str, Any] = json.loads(e.receipt) if e.receipt else {"rows": {}}
             receipt = _signed(secret, e.receipt_id, held["rows"], DONE, is_empty, bundle)
             store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=is_empty)
     return bundle
+
+
+def _save_with_report(bundle: Recommender, folder: Path) -> Recommender:
+    """Save the bundle over its folder; its report comes along without the examples, which may show the erased user."""
+    if not (folder / REPORT / "report.json").is_file():
+        return bundle.save(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        WrittenReport.beside(folder).copy_without_examples(Path(scratch))
+        return bundle.save(folder, report=Path(scratch))
 
 
 def refit(bundle: Recommender) -> Recommender:
@@ -142,6 +154,7 @@ class ErasureCheck:
         num_in_store: Erased users of whom the store holds something from before the erasure.
         num_in_log: Erased users whose id is in SQLite's write-ahead log; one who came back to the store is not counted.
         max_difference: Largest difference between the members' arrays and those of a refit, done now, without them.
+        files: Files of the bundle, and of unfinished folders beside it, that name an erased user.
         num_bad_signatures: Receipts whose signature is not valid.
     """
 
@@ -152,12 +165,13 @@ class ErasureCheck:
     num_in_log: int
     max_difference: float
     num_bad_signatures: int
+    files: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found; the same machine and thread count give a difference of exactly 0."""
         found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_in_log + self.num_bad_signatures
-        return found == 0 and self.max_difference <= 1e-4
+        return found == 0 and not self.files and self.max_difference <= 1e-4
 
     def lines(self) -> list[str]:
         """Return the result as lines of text."""
@@ -165,6 +179,7 @@ class ErasureCheck:
             f"{self.num_erased} erasures, {self.num_due} of them wait for their refit or for the store's log",
             f"{self.num_in_bundle} erased users are in the bundle's histories, {self.num_in_store} in the store, "
             f"{self.num_in_log} in its write-ahead log",
+            f"{len(self.files)} files of the bundle name erased users{': ' * bool(self.files)}{', '.join(self.files)}",
             f"the model differs from a refit without them by at most {self.max_difference:.2g}",
             f"{self.num_bad_signatures} receipts were altered",
             "clean" if self.is_clean else "NOT CLEAN",
@@ -189,6 +204,7 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
         len(in_log),
         max((_difference(held[name], fresh[name]) for name in held), default=0.0),
         sum(not genuine for genuine in signatures),
+        tuple(ids_in_folder(folder, lambda text: secret.subject(text) in last)),
     )
 
 
