@@ -17,13 +17,15 @@ import polars as pl
 from jaxtyping import Float64
 from safetensors.numpy import load_file, save_file
 
+from penchant.classifiers.bundle_checks import check_classifier, damaged
 from penchant.classifiers.classifier import Classifier, ContentBatch, make_classifier, predict_members
 from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
 from penchant.classifiers.prediction import Prediction
-from penchant.core.artifacts import copy_report, open_artifact, write_artifact
+from penchant.core.artifacts import copy_report, open_artifact, read_artifact, write_artifact
+from penchant.core.errors import PenchantError
 from penchant.core.schema import MODALITIES
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig
@@ -66,10 +68,25 @@ class TrainedClassifier:
         """Return the classifier of a folder; its probabilities equal those of the run that wrote it.
 
         Raises:
-            ArtifactError: It is missing, half-written or altered.
+            ArtifactError: It is missing, half-written, altered, or holds what no run writes.
         """
-        folder = Path(folder)
-        manifest = open_artifact(folder, kind=KIND)
+        return read_artifact(Path(folder), lambda: cls._read_checked(Path(folder)))
+
+    @classmethod
+    def _read_checked(cls, folder: Path) -> TrainedClassifier:
+        manifest = open_artifact(folder, kind=KIND, exact=True)
+        try:
+            found = cls._read(folder, manifest["facts"])
+            check_classifier(found.classes, found.members, found.combined, folder)
+        except PenchantError:
+            raise
+        except Exception as error:  # whatever the files hold, the caller gets one kind of error
+            lines = str(error).splitlines() or [""]
+            raise damaged(f"{type(error).__name__}: {lines[0][:200]}", folder) from error
+        return found
+
+    @classmethod
+    def _read(cls, folder: Path, about_run: Mapping[str, Any]) -> TrainedClassifier:
         facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         arrays: dict[str, dict[str, np.ndarray]] = {}
         for key, array in load_file(folder / "learned.safetensors").items():
@@ -85,7 +102,7 @@ class TrainedClassifier:
             {name: about["table"] for name, about in facts["members"].items()},
             CombinedClassifier.of(arrays["combined"], facts["combined"]),
             _inputs(facts),
-            manifest["facts"],
+            about_run,
             folder,
         )
 

@@ -114,8 +114,7 @@ def erase(
     """Erase a user in store, bundle and model, and print the signed receipt; or verify all erasures."""
     with reported_errors(as_json), _store(bundle, database, folder) as store:
         erasure, security = _part("erasure", "serve"), _part("security", "serve")
-        secret = security.Secret.read(_service_config(bundle, database, folder).state_folder / "secret.key")
-        store.check_secret(secret.check())
+        secret = security.Secret.of(store, _service_config(bundle, database, folder).state_folder / "secret.key")
         if user is not None:
             receipt_id = erasure.erase(store, secret, Recommender.load(bundle), user)["receipt_id"]
             erasure.finish(bundle, store, secret)
@@ -137,7 +136,7 @@ def _part(module: str, extra: str) -> Any:
 
 
 def _service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
-    config = _part("service", "serve").config_class
+    config = _part("service", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 

@@ -5,6 +5,7 @@ In: a function that writes files into an empty folder. Out: a folder with a mani
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -12,9 +13,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from penchant.core.errors import ArtifactError
 
@@ -24,6 +26,11 @@ REPORT = "report"
 """Folder of the report below that of a result."""
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 """Errors caused by the disk or its permissions; any other error is a bug."""
+WAITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before a folder that is being replaced is read again."""
+AT_CURRENT_FOLDER, EXCHANGE = -100, 2
+"""The arguments of Linux's renameat2 for two paths that change places."""
+Found = TypeVar("Found")
 
 
 def fingerprint(*parts: Any) -> str:
@@ -135,13 +142,54 @@ def read_manifest(folder: Path, *, kind: str) -> dict[str, Any]:
             where=str(folder),
             fix="run `penchant run CONFIG.toml` to make one",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested without end
         raise ArtifactError("The manifest cannot be read.", where=str(path), fix=_REMAKE) from None
+    if not isinstance(manifest, dict):
+        raise ArtifactError("The manifest is not of the form that is written.", where=str(path), fix=_REMAKE)
     return manifest
 
 
-def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
+def read_artifact(folder: Path, read: Callable[[], Found]) -> Found:
+    """Return what `read` makes of one version of a folder; where the folder is replaced meanwhile, it is read again.
+
+    Raises:
+        ArtifactError: It is missing, or `read` refuses it.
+    """
+    for wait in WAITS:
+        before = _version(folder)
+        try:
+            found = read()
+        except ArtifactError:
+            if before == _version(folder) and not _is_being_replaced(folder):
+                raise
+        else:
+            if before == _version(folder):
+                return found
+        time.sleep(wait)
+    return read()
+
+
+def _version(folder: Path) -> tuple[int, ...] | None:
+    """Return numbers that change when a folder is replaced; None where it is missing."""
+    try:
+        about, manifest = folder.stat(), (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return about.st_ino, manifest.st_ino, manifest.st_mtime_ns
+
+
+def _is_being_replaced(folder: Path) -> bool:
+    """Return whether the old folder was moved aside and the new one is not there yet."""
+    return not folder.exists() and any(folder.parent.glob(f".{folder.name}.old-*"))
+
+
+def open_artifact(folder: Path, *, kind: str, exact: bool = False) -> dict[str, Any]:
     """Check every file against the manifest and return the manifest.
+
+    Args:
+        folder: Of an artifact.
+        kind: What is expected there.
+        exact: Whether to refuse a file that the manifest does not name; hidden files, which no one reads, may be there.
 
     Raises:
         ArtifactError: It is missing, incomplete, altered, of another kind, or from a newer Penchant.
@@ -151,12 +199,18 @@ def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
         raise ArtifactError(
             f"This is a {manifest.get('kind')}, not a {kind}.", where=str(folder), fix=f"give the path of a {kind}"
         )
-    if manifest.get("format", 0) > FORMAT:
+    files, version = manifest.get("files"), manifest.get("format", 0)
+    is_named = isinstance(files, dict) and all(isinstance(c, str) and "\0" not in n for n, c in files.items())
+    if not is_named or not isinstance(version, int) or not isinstance(manifest.get("facts", {}), dict):
+        raise ArtifactError("The manifest is not of the form that is written.", where=str(path), fix=_REMAKE)
+    if version > FORMAT:
         raise ArtifactError(
-            f"Format {manifest['format']} is newer than this Penchant reads ({FORMAT}).",
+            f"Format {version} is newer than this Penchant reads ({FORMAT}).",
             where=str(path),
             fix="pip install --upgrade penchant",
         )
+    if exact:
+        _refuse_others(folder, manifest["files"])
     for name, expected in manifest["files"].items():
         file = folder / name
         if not file.resolve().is_relative_to(folder.resolve()):
@@ -170,16 +224,46 @@ def open_artifact(folder: Path, *, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def _refuse_others(folder: Path, names: dict[str, str]) -> None:
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if file.is_dir() or name.as_posix() in (*names, MANIFEST) or any(p.startswith(".") for p in name.parts):
+            continue
+        raise ArtifactError(
+            f"The manifest does not name the file {name.as_posix()!r}.",
+            where=str(folder),
+            fix="move the file elsewhere; if it belongs there, copy the folder again from its source",
+        )
+
+
 _REMAKE = "copy it again from its source, or run `penchant run` again to remake it"
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Move the finished folder into place; the old one is removed after that."""
+    """Move the finished folder into place; the old one is removed after that.
+
+    The two change places in one step, so that the folder is there at every moment. Where the system or the file system cannot do
+    that, `read_artifact` waits for the moment between two renames.
+    """
+    if folder.exists() and _exchange(staging, folder):
+        return  # the caller removes `staging`, which is the old folder now
     old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     if folder.exists():
         folder.rename(old)
     staging.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; return whether that is possible here."""
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        paths = os.fsencode(one), os.fsencode(other)
+        if hasattr(library, "renamex_np"):  # macOS
+            return bool(library.renamex_np(*paths, EXCHANGE) == 0)
+        return bool(library.renameat2(AT_CURRENT_FOLDER, paths[0], AT_CURRENT_FOLDER, paths[1], EXCHANGE) == 0)
+    except (OSError, AttributeError, TypeError):  # no such function
+        return False
 
 
 def _plain(value: Any) -> Any:

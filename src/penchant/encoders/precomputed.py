@@ -19,6 +19,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import EncoderError, PenchantError
 from penchant.core.logs import logger
 from penchant.core.schema import Embeddings, Vocabulary
+from penchant.data.read.tables import read_parquet
 from penchant.encoders.encoder import Encoder
 
 MODALITY_WORDS = {
@@ -112,7 +113,7 @@ def _from_rows(raw: np.ndarray, path: Path, items: Vocabulary) -> Float32[np.nda
 
 
 def _from_parquet(path: Path, items: Vocabulary) -> Float32[np.ndarray, "items dim"]:
-    table = pl.read_parquet(path)
+    table = read_parquet(path)
     column = next((c for c in table.columns if isinstance(table[c].dtype, (pl.List, pl.Array))), None)
     if "item_id" not in table.columns or column is None:
         raise EncoderError(

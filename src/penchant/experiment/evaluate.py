@@ -35,7 +35,7 @@ from penchant.metrics.slices import (
     slice_items,
     slice_users,
 )
-from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand
+from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand, user_label
 
 VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
@@ -234,7 +234,7 @@ class _TestResults:
         users = middling[np.linspace(0, len(middling) - 1, min(self.config.examples, len(middling))).astype(np.int64)]
         ensemble, titles = self.trained.ensemble(self.content), catalog.titles()
         examples = []
-        for user in users:
+        for number, user in enumerate(users):
             history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
             true_items = set(truth.item_index[truth.weight > 0])
             past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
@@ -245,7 +245,7 @@ class _TestResults:
                 replace(_shown(catalog, titles, int(row)), reason=reason, score=float(score), is_hit=row in true_items)
                 for row, score, reason in zip(rows, lists.score[user], reasons, strict=False)
             ]
-            examples.append(UserExample(history.user_ids[0], past, tuple(best)))
+            examples.append(UserExample(user_label(number), past, tuple(best)))
         return examples
 
 

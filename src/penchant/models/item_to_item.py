@@ -102,6 +102,7 @@ class ItemToItem(Member[ItemToItemT_co]):
             parts = (arrays["data"], arrays["indices"], arrays["indptr"])
             rows, columns = (int(n) for n in arrays["shape"])
             self.matrix = sparse.csr_array(parts, shape=(rows, columns))
+            self.matrix.check_format(full_check=True)  # compiled code trusts the indices
         return self
 
     def _rows(self, history: Histories) -> Float32[np.ndarray, "events items"]:

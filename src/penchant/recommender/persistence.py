@@ -14,13 +14,24 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
-from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, write_artifact
+from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, read_artifact, write_artifact
+from penchant.core.errors import DataError, PenchantError
 from penchant.core.schema import Catalog, Content, Embeddings, Histories
+from penchant.data.read.tables import read_parquet
 from penchant.explanation.topics import Topics
 from penchant.fusion.late import EnsembleWeights
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
+from penchant.recommender.bundle_checks import (
+    check_catalog,
+    check_content,
+    check_histories,
+    check_members,
+    check_topics,
+    check_weights,
+    damaged,
+)
 
 if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender
@@ -61,17 +72,37 @@ def read_bundle(folder: Path) -> dict[str, Any]:
     """Return the fields of the `Recommender` that wrote a folder; its scores equal those of the run that wrote it.
 
     Raises:
-        ArtifactError: It is missing, half-written or altered.
+        ArtifactError: It is missing, half-written, altered, or holds what no run writes.
     """
-    manifest = open_artifact(folder, kind=KIND)
+    return read_artifact(folder, lambda: _read_checked(folder))
+
+
+def _read_checked(folder: Path) -> dict[str, Any]:
+    manifest = open_artifact(folder, kind=KIND, exact=True)
+    try:
+        return _read(folder, manifest)
+    except DataError as error:
+        raise damaged(error.message.rstrip("."), folder) from error
+    except PenchantError:
+        raise
+    except (
+        Exception,
+        pl.exceptions.PanicException,
+    ) as error:  # whatever the files hold, the caller gets one kind of error
+        lines = str(error).splitlines() or [""]
+        raise damaged(f"{type(error).__name__}: {lines[0][:200]}", folder) from error
+
+
+def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
     bands = facts.get("bands", {"starts": (), "weights": ()})
     weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
+    check_weights(weights, channels, members, folder / "ensemble.json")
     ensemble = Ensemble(members, weights, channels).restore(load_file(folder / "ensemble.safetensors"))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
-    table = pl.read_parquet(folder / "catalog.parquet")
+    table = read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")
     catalog = Catalog(
         table,
@@ -81,10 +112,15 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         tuple(about["attribute_columns"]),
         Path(root) if root else None,
     )
+    check_catalog(catalog, folder / "catalog.parquet")
+    check_members(ensemble, len(catalog), folder / "ensemble.safetensors")
     histories = _load_histories(folder, "users.parquet", "histories.safetensors", len(catalog))
     has_fitted = (folder / FITTED_FILES[0]).exists()
     fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
     topics = Topics(load_file(folder / "topics.safetensors")["labels"], facts["topics"])
+    check_topics(topics, len(catalog), folder / "topics.safetensors")
+    content = _load_content(folder)
+    check_content(content, len(catalog), folder / "content.safetensors")
     return {
         "catalog": catalog,
         "histories": histories,
@@ -93,7 +129,7 @@ def read_bundle(folder: Path) -> dict[str, Any]:
         "topics": topics,
         "facts": manifest["facts"],
         "folder": folder,
-        "content": _load_content(folder),
+        "content": content,
         "fitted": fitted,
         "mark": fingerprint((folder / MANIFEST).read_bytes()),
     }
@@ -116,8 +152,10 @@ def _save_histories(histories: Histories, folder: Path, users: str, events: str)
 
 
 def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
-    user_ids = pl.read_parquet(folder / users)["user_id"].to_list()
-    return Histories(user_ids, **load_file(folder / events), num_items=num_items)
+    user_ids = read_parquet(folder / users)["user_id"].cast(pl.String).to_list()
+    histories = Histories(user_ids, **load_file(folder / events), num_items=num_items)
+    check_histories(histories, folder / events)
+    return histories
 
 
 def _save_content(content: Content, folder: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from penchant.core.messages import Translator, packed
+from penchant.core.messages import Translator, message, packed
 from penchant.core.schema import Finding
 from penchant.metrics.ablation import Ablation, GroupGain
 from penchant.metrics.beyond_accuracy import BeyondAccuracy
@@ -97,12 +97,17 @@ class ShownItem:
     is_hit: bool = False
 
 
+ABOUT_USERS = ("events.", "users.")
+"""Beginnings of the checks whose examples name users."""
+NAMES_NO_USER = ("events.unknown_item", "events.one_instant", "events.no_time")
+
+
 @dataclass(frozen=True)
 class UserExample:
     """One user with a history and a list of recommendations.
 
     Attributes:
-        user: Id and attributes ("user 42, 25-34, writer").
+        user: A label that is no id: `user_label`.
         history: The latest events, oldest first.
         recommended: Best first.
     """
@@ -178,13 +183,29 @@ class ReportData:
     examples: tuple[UserExample, ...] = ()
 
 
+def user_label(number: int) -> str:
+    """Return the label of an example, "user A" for 0: a report is passed on, and outlives the erasure of a user."""
+    letters = ""
+    while number >= 0:
+        letters, number = chr(ord("A") + number % 26) + letters, number // 26 - 1
+    return message("user {letter}", letter=letters)
+
+
+def _without_users(finding: Finding) -> Finding:
+    """Leave out the examples that name users; the log of the run and `penchant doctor` show them."""
+    if finding.check.startswith(ABOUT_USERS) and finding.check not in NAMES_NO_USER:
+        return replace(finding, examples=())
+    return finding
+
+
 def write_report(data: ReportData, folder: Path) -> None:
-    """Write report.html, report.json and report.md into a folder.
+    """Write report.html, report.json and report.md into a folder; examples of findings that name users are left out.
 
     Raises:
         ConfigError: The language is unknown.
     """
     translate = Translator(data.language)
+    data = replace(data, findings=tuple(map(_without_users, data.findings)))
     context = {"data": data, "_": translate, "summary": summarise(data)}
     environment = _environment(translate)
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
+from penchant.service.erasure import HELD
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
@@ -237,10 +238,16 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         """Return all stored data of one user."""
         return service_of(request).export(user_id)
 
-    @app.delete("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
-    def erase(request: Request, user_id: User) -> ErasureReceipt:
+    @app.delete(
+        "/v1/users/{user_id:id}",
+        tags=["users"],
+        dependencies=[allowed("personal")],
+        responses={202: {"description": "A reader holds SQLite's log: it is emptied later", "model": ErasureReceipt}},
+    )
+    def erase(request: Request, response: Response, user_id: User) -> ErasureReceipt:
         """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
+        response.status_code = 202 if receipt["store"] == HELD else 200
         metrics.erasures.inc()
         request.app.state.worker.wake()
         return ErasureReceipt(receipt=receipt)

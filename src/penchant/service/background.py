@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 import threading
+import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
-from penchant.core.errors import PenchantError
+from penchant.core.errors import ArtifactError, PenchantError
 from penchant.recommender.new_items import NewItem, encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import ItemSearch
@@ -28,8 +29,8 @@ from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
 
 logger = logging.getLogger("penchant.service")
-MIN_SHARED = 0.5
-"""A bundle with a smaller share of the present items is of another catalog, and refused."""
+MAX_LOG_WAIT = 30.0
+"""Longest time between two attempts to empty the store's log, in seconds."""
 
 
 class BackgroundWorker:
@@ -47,6 +48,7 @@ class BackgroundWorker:
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
         self._refused: tuple[str, ...] | None = None
+        self._log_wait = self._next_log = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
 
@@ -76,6 +78,7 @@ class BackgroundWorker:
         self.load_new_bundle()
         self.encode()
         self.add_items()
+        self.empty_log()
         self.refit()
         self.index()
 
@@ -100,10 +103,10 @@ class BackgroundWorker:
         encoders = self._base.encoders  # loaded once, for every version of the model
         found = replace(Recommender.load(self._service.config.bundle), encoders=encoders).warmed_up()
         self._seen = stamp
-        old = self._base.lookup.items
-        shared = sum(item in found.lookup.items for item in old.ids) / max(len(old), 1)
-        if shared < MIN_SHARED:
-            logger.error("the new bundle holds %.0f %% of the items: of another catalog, refused", 100 * shared)
+        try:
+            self._service.served_catalog.accept(found)
+        except ArtifactError as error:
+            logger.error("the new bundle is refused: %s", error.message)
             return
         logger.info("bundle %s replaces %s", found.mark, self._base.mark)
         self._base, self._added, self._refused = found, (), None
@@ -165,12 +168,23 @@ class BackgroundWorker:
             if item.status == FAILED:
                 self._service.store.put_item(StoredItem(item.item_id, WAITING, item.body))
 
+    def empty_log(self) -> None:
+        """Empty the store's log where an erasure waits for it, at growing intervals while a reader holds it."""
+        if time.monotonic() < self._next_log:
+            return
+        if erasure.finish_log(self._service.store, self._service.secret):
+            self._log_wait = 0.0
+            return
+        self._log_wait = min(max(2 * self._log_wait, self._service.config.watch_seconds), MAX_LOG_WAIT)
+        self._next_log = time.monotonic() + self._log_wait
+        logger.warning("a reader holds the store's write-ahead log: an erasure waits for it")
+
     def refit(self) -> None:
         """Start a refit, in a process of its own, if erasures are due and none is running."""
         if self._refit is not None and self._refit.is_alive():
             return
         self._refit = None
-        if any(e.finished_at is None for e in self._service.store.erasures()):
+        if any(map(erasure.needs_refit, self._service.store.erasures())):
             config = self._service.config
             arguments = (config.bundle, config.address, config.state_folder / "secret.key")
             spawn: Any = multiprocessing.get_context("spawn")
@@ -202,5 +216,5 @@ class BackgroundWorker:
 def finish_erasures(folder: Path, address: str, secret: Path) -> None:
     """Refit without the erased users: the main function of the process."""
     store = Store.open(address)
-    erasure.finish(folder, store, Secret.read(secret))
+    erasure.finish(folder, store, Secret.of(store, secret))
     store.close()

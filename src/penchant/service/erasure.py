@@ -15,6 +15,7 @@ import hmac
 import json
 import logging
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,15 +24,22 @@ from typing import Any
 
 import numpy as np
 
+from penchant.core.artifacts import REPORT
 from penchant.core.errors import ArtifactError
+from penchant.core.schema import MAX_ID
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
+from penchant.reporting.written import WrittenReport
+from penchant.service.bundle_search import ids_in_folder
+from penchant.service.log_pages import texts_in_log
 from penchant.service.security import Secret
-from penchant.service.store import Store
+from penchant.service.store import Store, StoredErasure
 
 logger = logging.getLogger("penchant.service")
 DUE, DONE, UNTOUCHED = "refit is due", "refitted without the user", "never learned from the user"
+ERASED, HELD = "erased", "deleted; the write-ahead log is emptied as soon as a reader releases it"
+"""States of the store's files."""
 
 
 def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> dict[str, Any]:
@@ -42,9 +50,31 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     receipt_id = secrets.token_hex(16)
     rows = store.erase(user_id, secret.subject(user_id), receipt_id)
     is_known = any(user_id in h.user_ids for h in (bundle.histories, bundle.fitted) if h is not None)
-    receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, bundle)
-    store.sign_erasure(receipt_id, json.dumps(receipt), finished=not is_known)
+    is_empty = store.empty_log(waits=())  # `erase` has waited already
+    receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, is_empty, bundle)
+    store.sign_erasure(receipt_id, json.dumps(receipt), finished=is_empty and not is_known)
     return receipt
+
+
+def needs_refit(erasure: StoredErasure) -> bool:
+    """Return whether the bundle may still hold the user; so it is too where the process ended before the receipt was signed."""
+    return erasure.finished_at is None and (not erasure.receipt or json.loads(erasure.receipt)["model"] == DUE)
+
+
+def finish_log(store: Store, secret: Secret) -> bool:
+    """Empty the store's log where an erasure waits for it, and sign those receipts anew; return whether nothing waits any more."""
+    due = [e for e in store.erasures() if e.finished_at is None and e.receipt]
+    held = [e for e in due if json.loads(e.receipt).get("store") == HELD]
+    if not held:
+        return True
+    if not store.empty_log(waits=()):
+        return False
+    for e in held:
+        body = {**json.loads(e.receipt), "store": ERASED}
+        del body["signature"]
+        receipt = {**body, "signature": secret.sign(_canonical(body))}
+        store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=not needs_refit(e))
+    return True
 
 
 def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
@@ -56,20 +86,29 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
         The new bundle; None where nothing was due.
     """
     with _locked(folder):
-        due = [e for e in store.erasures() if e.finished_at is None]
+        due = [e for e in store.erasures() if needs_refit(e)]
         if not due:
             return None
         bundle = Recommender.load(folder)
         gone = erased_users(bundle, store, secret)
         if gone:
             logger.info("refit without %d users", len(gone))
-            report = folder / "report"
-            bundle = refit(bundle.without(gone)).save(folder, report=report if report.is_dir() else None)
+            bundle = _save_with_report(refit(bundle.without(gone)), folder)
+        is_empty = store.empty_log()
         for e in due:
             held: dict[str, Any] = json.loads(e.receipt) if e.receipt else {"rows": {}}
-            receipt = _signed(secret, e.receipt_id, held["rows"], DONE, bundle)
-            store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=True)
+            receipt = _signed(secret, e.receipt_id, held["rows"], DONE, is_empty, bundle)
+            store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=is_empty)
     return bundle
+
+
+def _save_with_report(bundle: Recommender, folder: Path) -> Recommender:
+    """Save the bundle over its folder; its report comes along without the examples, which may show the erased user."""
+    if not (folder / REPORT / "report.json").is_file():
+        return bundle.save(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        WrittenReport.beside(folder).copy_without_examples(Path(scratch))
+        return bundle.save(folder, report=Path(scratch))
 
 
 def refit(bundle: Recommender) -> Recommender:
@@ -110,10 +149,12 @@ class ErasureCheck:
 
     Attributes:
         num_erased: Erasures on record.
-        num_due: Of these, those whose refit is not done.
+        num_due: Of these, those whose refit is not done, or for which SQLite's log could not be emptied yet.
         num_in_bundle: Erased users the bundle still holds.
         num_in_store: Erased users of whom the store holds something from before the erasure.
+        num_in_log: Erased users whose id is in SQLite's write-ahead log; one who came back to the store is not counted.
         max_difference: Largest difference between the members' arrays and those of a refit, done now, without them.
+        files: Files of the bundle, and of unfinished folders beside it, that name an erased user.
         num_bad_signatures: Receipts whose signature is not valid.
     """
 
@@ -121,20 +162,24 @@ class ErasureCheck:
     num_due: int
     num_in_bundle: int
     num_in_store: int
+    num_in_log: int
     max_difference: float
     num_bad_signatures: int
+    files: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found; the same machine and thread count give a difference of exactly 0."""
-        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_bad_signatures
-        return found == 0 and self.max_difference <= 1e-4
+        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_in_log + self.num_bad_signatures
+        return found == 0 and not self.files and self.max_difference <= 1e-4
 
     def lines(self) -> list[str]:
         """Return the result as lines of text."""
         return [
-            f"{self.num_erased} erasures, {self.num_due} of them wait for their refit",
-            f"{self.num_in_bundle} erased users are in the bundle's histories, {self.num_in_store} in the store",
+            f"{self.num_erased} erasures, {self.num_due} of them wait for their refit or for the store's log",
+            f"{self.num_in_bundle} erased users are in the bundle's histories, {self.num_in_store} in the store, "
+            f"{self.num_in_log} in its write-ahead log",
+            f"{len(self.files)} files of the bundle name erased users{': ' * bool(self.files)}{', '.join(self.files)}",
             f"the model differs from a refit without them by at most {self.max_difference:.2g}",
             f"{self.num_bad_signatures} receipts were altered",
             "clean" if self.is_clean else "NOT CLEAN",
@@ -147,17 +192,19 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
     in_bundle = erased_users(bundle, store, secret)
     held, fresh = bundle.ensemble.arrays(), refit(bundle.without(in_bundle)).ensemble.arrays()
     last = {e.subject: e.erased_at for e in erasures}
-    in_store = [
-        u for u in store.user_ids() if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)
-    ]
+    present = store.user_ids()
+    in_store = [u for u in present if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)]
+    in_log = {u for u in _log_ids(store) if secret.subject(u) in last} - (set(present) - set(in_store))
     signatures = [is_genuine(secret, json.loads(e.receipt)) for e in erasures if e.receipt]
     return ErasureCheck(
         len(erasures),
         sum(e.finished_at is None for e in erasures),
         len(in_bundle),
         len(in_store),
+        len(in_log),
         max((_difference(held[name], fresh[name]) for name in held), default=0.0),
         sum(not genuine for genuine in signatures),
+        tuple(ids_in_folder(folder, lambda text: secret.subject(text) in last)),
     )
 
 
@@ -167,12 +214,20 @@ def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
     return hmac.compare_digest(str(receipt.get("signature")), secret.sign(_canonical(body)))
 
 
-def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Recommender) -> dict[str, Any]:
+def _log_ids(store: Store) -> set[str]:
+    texts = set() if store.log_file is None else texts_in_log(store.log_file)
+    return {text for text in texts if len(text) <= MAX_ID}
+
+
+def _signed(
+    secret: Secret, receipt_id: str, rows: dict[str, int], status: str, is_empty: bool, bundle: Recommender
+) -> dict[str, Any]:
     members = bundle.ensemble.members
     networks = sorted(name for name, member in members.items() if member.is_costly)
     body = {
         "receipt_id": receipt_id,
         "rows": rows,
+        "store": ERASED if is_empty else HELD,
         "model": status,
         "members": sorted(set(members) - set(networks)),
         "until_the_next_run": networks if status != UNTOUCHED else [],

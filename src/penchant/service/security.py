@@ -170,6 +170,23 @@ class Secret:
             )
         return cls(value)
 
+    @classmethod
+    def of(cls, store: Store, path: Path) -> Secret:
+        """Return the secret of a store; the first process makes it.
+
+        Raises:
+            ConfigError: The file holds the secret of another store, or it is missing and the store was made with one.
+        """
+        has_one = store.has_secret()  # before the file: a process that starts beside this one writes the file first
+        secret = None if has_one and not path.exists() else cls.read(path)
+        if secret is None or not store.check_secret(secret.check()):
+            raise ConfigError(
+                "The secret is not the one this store was made with.",
+                where=str(path),
+                fix="give every process that shares a database the same folder",
+            )
+        return secret
+
     def subject(self, user_id: str) -> str:
         """Return the keyed hash that stands for a user after their erasure."""
         return self._mac(b"subject\x00" + user_id.encode())

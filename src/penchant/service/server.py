@@ -122,9 +122,9 @@ def serve(
         if failure is not None:
             raise failure
         return
-    open_artifact(config.bundle, kind=KIND)  # an error is shown once, not by every worker
+    open_artifact(config.bundle, kind=KIND, exact=True)  # an error is shown once, not by every worker
     for folder in config.tasks.values():
-        open_artifact(folder, kind=CLASSIFIER)
+        open_artifact(folder, kind=CLASSIFIER, exact=True)
     if config.traces:
         Tracing.to(config.traces).close()
     with tempfile.TemporaryDirectory() as counters:

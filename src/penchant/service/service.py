@@ -46,6 +46,7 @@ from penchant.service.schemas import (
     SessionIn,
 )
 from penchant.service.security import ApiKeys, Secret
+from penchant.service.served_catalog import ServedCatalog
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
@@ -124,20 +125,17 @@ class Service:
 
     Raises:
         ConfigError: The store cannot be opened, or its secret is another's.
-        ArtifactError: The bundle is missing or altered.
+        ArtifactError: The bundle is missing, altered, or of another catalog than the one served last.
     """
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.store = Store.open(config.address)
-        self.secret = Secret.read(config.state_folder / "secret.key")
-        if not self.store.check_secret(self.secret.check()):
+        try:
+            self.secret = Secret.of(self.store, config.state_folder / "secret.key")
+        except ConfigError:
             self.store.close()
-            raise ConfigError(
-                "The secret is not the one this store was made with.",
-                where=str(config.state_folder / "secret.key"),
-                fix="give every process that shares a database the same folder",
-            )
+            raise
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
@@ -147,6 +145,8 @@ class Service:
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks)
         recommender = Recommender.load(config.bundle).warmed_up()
+        self.served_catalog = ServedCatalog(config.state_folder)
+        self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
 

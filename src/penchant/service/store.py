@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any, TypeVar
 
 from alembic import command
@@ -33,6 +34,10 @@ REQUEST_LOCK = 7_236_844
 """Any number: it keeps the locks of idempotency keys apart from others in the database."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
+BUSY_SECONDS = 15
+"""Longest wait for another writer of SQLite."""
+LOG_WAITS = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between the attempts to empty SQLite's log while a reader holds it."""
 
 
 Record = TypeVar("Record")
@@ -276,8 +281,40 @@ class Store:
             row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
             connection.execute(t.erasure.insert(), row)
             _renew(connection)
-        self._scrub()
+        self.empty_log()
         return counts
+
+    def empty_log(self, waits: Sequence[float] = LOG_WAITS) -> bool:
+        """Empty SQLite's write-ahead log, where deleted rows stay; return whether it is empty. PostgreSQL's is its own matter.
+
+        A reader that holds an older state of the file prevents it.
+
+        Args:
+            waits: Seconds before each further attempt. SQLite's own waiting would hold up every writer meanwhile.
+        """
+        if not self.is_sqlite:
+            return True
+        with closing(self._engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout = 0")
+            try:
+                for wait in (0.0, *waits):
+                    time.sleep(wait)
+                    try:
+                        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                    except OperationalError:  # another process is emptying it
+                        continue
+                    if not is_busy:
+                        return True
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
+        return False
+
+    @property
+    def log_file(self) -> Path | None:
+        """SQLite's write-ahead log; None for PostgreSQL and a store in memory."""
+        name = self._engine.url.database if self.is_sqlite else None
+        return Path(f"{name}-wal") if name else None
 
     def user_ids(self) -> list[str]:
         """Return every user with stored data, sorted."""
@@ -313,6 +350,11 @@ class Store:
         """Return the number that changes with items, erasures and keys."""
         with self._reading.connect() as connection:
             return int(connection.execute(select(t.world.c.version)).scalar_one())
+
+    def has_secret(self) -> bool:
+        """Return whether a process has used this store with a secret."""
+        with self._reading.connect() as connection:
+            return connection.scalar(select(t.world.c.secret_check)) is not None
 
     def check_secret(self, check: str) -> bool:
         """Return whether all processes of this store use the same secret; the first one decides."""
@@ -375,12 +417,6 @@ class Store:
             connection.execute(add, rows)
         return versions
 
-    def _scrub(self) -> None:
-        """Empty SQLite's write-ahead log, where deleted rows stay until the next checkpoint."""
-        if self.is_sqlite:
-            with self._reading.connect() as connection:
-                connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-
 
 def _used_otherwise() -> DataError:
     return DataError(
@@ -420,7 +456,7 @@ def _connect(address: str) -> Engine:
         raise ArgumentError(f"there is no store of kind {url.get_backend_name()!r}")
     if url.database:
         Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args={"timeout": 15})
+    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -14,6 +14,7 @@ from penchant.core.errors import NotFoundError
 from penchant.core.messages import unpacked
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import MESSAGES
+from penchant.reporting.written import without_examples
 from penchant.studio import charts
 from penchant.studio.language import PageTranslator
 
@@ -31,16 +32,27 @@ def read_report(recommender: Recommender) -> dict[str, Any] | None:
     return found
 
 
-def report_page(recommender: Recommender) -> str:
+def report_page(recommender: Recommender, *, with_examples: bool) -> str:
     """Return the report's own page.
 
+    Args:
+        recommender: The bundle.
+        with_examples: Whether to show the examples of users.
+
     Raises:
-        NotFoundError: The bundle has none.
+        NotFoundError: The bundle has none, or one of an earlier version whose examples cannot be left out.
     """
     path = _folder(recommender) / "report.html"
     if not path.is_file():
         raise NotFoundError("This bundle has no report.", where="the bundle", fix="make it with `penchant run`")
-    return path.read_text(encoding="utf-8")
+    page = path.read_text(encoding="utf-8")
+    if with_examples:
+        return page
+    if recommender.report.has_unmarked_examples:
+        raise NotFoundError(
+            "This report names users.", where="the bundle", fix="use a key with the scope personal, or run it again"
+        )
+    return without_examples(page)
 
 
 def read_messages(recommender: Recommender) -> dict[str, str]:

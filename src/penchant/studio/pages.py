@@ -258,7 +258,9 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
     def report(context: Context) -> Response:
         context.require("read")
         headers = {"Content-Security-Policy": REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-        return HTMLResponse(model.report_page(context.service.snapshot.recommender), headers=headers)
+        recommender = context.service.snapshot.recommender
+        page = model.report_page(recommender, with_examples=context.may("personal"))
+        return HTMLResponse(page, headers=headers)
 
     @router.get("/studio/operations")
     def show_operations(context: Context) -> Response:

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from penchant.core.errors import DataError
 from penchant.core.messages import message
@@ -25,6 +27,10 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".csv.gz",
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PolarsType: TypeAlias = pl.DataType | type[pl.DataType]
 BLOCK = 1 << 20
+FREE_ROWS = 10_000_000
+"""Rows that a Parquet file of any size may hold; a larger table has at least one byte for each."""
+VALUES_PER_BYTE = 8
+"""The same for values in lists: vectors of zeros, where content is missing, take less than a byte for each number."""
 FIELD_MARK = "\x1f"
 """Replaces a separator of several characters: Polars splits on one."""
 
@@ -127,6 +133,35 @@ def read_table(
     return raw
 
 
+def read_parquet(path: Path) -> pl.DataFrame:
+    """Return a Parquet file; it is refused unread where it states more rows, or values in lists, than a file of its size holds.
+
+    A column of equal values takes next to nothing on disk: 20 MB may state 400 million rows.
+
+    Raises:
+        DataError: Too many rows for its size.
+        OSError: It is missing, or not a Parquet file.
+    """
+    try:
+        about = pq.read_metadata(path)
+    except pa.ArrowException as error:
+        raise OSError(f"not a Parquet file: {str(error).splitlines()[0]}") from error
+    groups = [about.row_group(n) for n in range(about.num_row_groups)]
+    values = [sum(group.column(c).num_values for group in groups) for c in range(about.num_columns)]
+    size = path.stat().st_size
+    for count, noun, most in (
+        (about.num_rows, "rows", max(FREE_ROWS, size)),
+        (max(values, default=0), "values in a column", max(FREE_ROWS, VALUES_PER_BYTE * size)),
+    ):
+        if count > most:
+            raise DataError(
+                f"The file states {count:,} {noun} in {size:,} bytes; at most {most:,} are read.",
+                where=str(path),
+                fix="check where the file comes from; if it is right, write it as CSV",
+            )
+    return pl.read_parquet(path)
+
+
 def as_raw(table: Any, name: str) -> RawTable:
     """Return a pandas, Arrow or Polars table; rows are counted from 0, as in Python.
 
@@ -166,7 +201,7 @@ def _read(
 ) -> RawTable:
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
-        return RawTable(pl.read_parquet(path), path.name)
+        return RawTable(read_parquet(path), path.name)
     raw, findings = _as_utf8(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
     if name.endswith(JSON_SUFFIXES):
         return RawTable(_read_json(raw, path, schema), path.name, findings=findings)

@@ -1,0 +1,112 @@
+"""Checks of a recommender's bundle, whose files may come from anyone.
+
+In: what was read of a bundle. Out: nothing, or an `ArtifactError`. Arrays go to compiled code that trusts its indices: a row that is not in the
+catalog would end the process instead of raising an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from penchant.core.errors import ArtifactError
+from penchant.core.schema import Catalog, Content, Histories
+from penchant.explanation.topics import Topics
+from penchant.fusion.late import EnsembleWeights
+from penchant.models.ensemble import Ensemble
+
+FIX = "copy it again from its source, or run `penchant run` again to remake it"
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Microseconds of the first and last moment of the years 1 to 9999."""
+
+
+def check_catalog(catalog: Catalog, where: Path) -> None:
+    """Refuse a table without unique ids, or without a column that is named as one of its own."""
+    ids = catalog.table.get_columns()[0] if catalog.table.width else pl.Series("", [])
+    is_keyed = ids.name == "item_id" and ids.dtype == pl.String and not ids.null_count() and ids.is_unique().all()
+    _require(is_keyed, "the first column of the catalog is no unique text item_id", where)
+    media, title = catalog.media_columns, catalog.title_column
+    named = {*catalog.text_columns, *media.values(), *catalog.attribute_columns, *([title] if title else [])}
+    missing = sorted(named - set(catalog.table.columns))
+    _require(not missing, f"the catalog lacks the columns {', '.join(missing)}", where)
+
+
+def check_histories(histories: Histories, where: Path) -> None:
+    """Refuse histories whose events lie outside their users, the catalog or the calendar."""
+    users, offsets, events = histories.user_ids, histories.offsets, len(histories.item_index)
+    arrays = {"offsets": np.int64, "item_index": np.int32, "at": np.int64, "weight": np.float32}
+    for name, kind in arrays.items():
+        array = getattr(histories, name)
+        expected = (len(users) + 1,) if name == "offsets" else (events,)
+        is_right = array.dtype == kind and array.shape == expected
+        _require(is_right, f"{name} is {array.dtype} of shape {array.shape}, not {kind.__name__} of {expected}", where)
+    _require(len(set(users)) == len(users) and None not in users, "a user has two histories, or no id", where)
+    is_ascending = offsets[0] == 0 and offsets[-1] == events and bool((np.diff(offsets) >= 0).all())
+    _require(is_ascending, f"offsets do not ascend from 0 to {events}", where)
+    _in_range(histories.item_index, 0, histories.num_items - 1, "item_index", where)
+    _in_range(histories.at, EARLIEST, LATEST, "at", where)
+    _require(bool(np.isfinite(histories.weight).all()), "a weight is not finite", where)
+
+
+def check_topics(topics: Topics, num_items: int, where: Path) -> None:
+    """Refuse labels that are not one for each item, or name no topic."""
+    labels = topics.labels
+    is_right = labels.shape == (num_items,) and labels.dtype.kind == "i"
+    _require(is_right, f"labels of topics have shape {labels.shape}, the catalog has {num_items} items", where)
+    _in_range(labels, -1, len(topics.names) - 1, "labels of topics", where)
+
+
+def check_content(content: Content, num_items: int, where: Path) -> None:
+    """Refuse channels whose rows are not those of the catalog."""
+    for e in (*content.channels.values(), *([content.fused] if content.fused is not None else [])):
+        is_right = e.values.ndim == 2 and len(e.values) == num_items and e.values.dtype == np.float32
+        _require(is_right, f"the channel {e.name!r} has shape {e.values.shape} for {num_items} items", where)
+        for mask in (e.present, *([e.imputed] if e.imputed is not None else [])):
+            is_mask = mask.shape == (num_items,) and mask.dtype == np.bool_
+            _require(is_mask, f"the channel {e.name!r} does not state for each item whether it is present", where)
+
+
+def check_weights(
+    weights: EnsembleWeights, channels: Mapping[str, Any], members: Mapping[str, Any], where: Path
+) -> None:
+    """Refuse weights of other members, negative ones, and bands that do not follow their limits."""
+    is_same = set(weights) == set(channels) == set(members)
+    _require(is_same, "weights, channels and members name different members", where)
+    all_weights = [w for one in (weights.overall, *weights.bands) for w in one.values()]
+    is_valid = all(isinstance(w, (int, float)) and 0 <= w < float("inf") for w in all_weights)
+    _require(is_valid, "a weight is negative or no number", where)
+    is_banded = not weights.bands or len(weights.bands) == len(weights.starts) + 1
+    _require(is_banded, f"{len(weights.bands)} bands of weights for {len(weights.starts)} limits", where)
+
+
+def check_members(ensemble: Ensemble, num_items: int, where: Path) -> None:
+    """Refuse a member that does not score every item; costly members check their arrays themselves when they are restored."""
+    last = np.array([num_items - 1] if num_items else [], np.int32)
+    one = Histories.of_one("", last, np.zeros(len(last), np.int64), np.ones(len(last), np.float32), num_items)
+    for name, member in ensemble.members.items():
+        if not member.is_costly:
+            scores = member.score(one)
+            is_right = scores.shape == (1, num_items) and bool(np.isfinite(scores).all())
+            _require(
+                is_right, f"the member {name!r} gives {scores.shape[-1]} finite scores for {num_items} items", where
+            )
+
+
+def damaged(problem: str, where: Path) -> ArtifactError:
+    """Return the error of a bundle that cannot be used although its checksums are right."""
+    return ArtifactError(f"The bundle cannot be used: {problem}.", where=str(where), fix=FIX)
+
+
+def _require(is_right: bool, problem: str, where: Path) -> None:
+    if not is_right:
+        raise damaged(problem, where)
+
+
+def _in_range(values: np.ndarray, first: int, last: int, name: str, where: Path) -> None:
+    if values.size and (values.min() < first or values.max() > last):
+        bad = values[(values < first) | (values > last)][0]
+        raise damaged(f"{name} holds {bad}, outside {first} to {last}", where)
