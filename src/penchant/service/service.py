@@ -75,8 +75,15 @@ class ServiceConfig(Settings):
     """An event further in the future is refused."""
     max_seconds: float = Field(30, gt=0)
     """Longest wait for a request's body."""
-    media: MediaLimits = MediaLimits(max_bytes=20_000_000, max_audio_bytes=30_000_000)
-    """What a file may be."""
+    media: MediaLimits = MediaLimits(
+        max_bytes=20_000_000,
+        max_audio_bytes=30_000_000,
+        max_decoding_bytes=400_000_000,
+        max_samples=120_000_000,
+        max_frame_pixels=9_500_000,
+        max_frames=20_000,
+    )
+    """What a file may be; tighter than in a run, whose files are the operator's own."""
     media_folder: Path | None = None
     """Requests may name files below it; None allows none."""
     allow_hosts: list[str] = []
@@ -140,7 +147,7 @@ class Service:
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
         self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
-        self.tasks = ClassifierTasks(config.tasks)
+        self.tasks = ClassifierTasks(config.tasks, config.media)
         recommender = Recommender.load(config.bundle).warmed_up()
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())

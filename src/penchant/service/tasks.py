@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.core.errors import NotFoundError, nearest
+from penchant.data.media import MediaLimits
 from penchant.service.schemas import FileIn, MediaIn, PredictIn, PredictionOut
 from penchant.service.uploads import UploadStore
 
@@ -23,13 +24,15 @@ class ClassifierTasks:
 
     Args:
         folders: Name to the folder `penchant run` wrote for it.
+        limits: Of files that come with requests, beside those of the run.
 
     Raises:
         ArtifactError: A folder holds no classifier, or an altered one.
     """
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._trained = {name: (TrainedClassifier.load(folder), threading.Lock()) for name, folder in folders.items()}
+    def __init__(self, folders: Mapping[str, Path], limits: MediaLimits) -> None:
+        loaded = {name: TrainedClassifier.load(folder) for name, folder in folders.items()}
+        self._trained = {name: (_within(trained, limits), threading.Lock()) for name, trained in loaded.items()}
 
     @property
     def names(self) -> list[str]:
@@ -62,6 +65,11 @@ class ClassifierTasks:
             fix = nearest(task, self._trained) if self._trained else "start the service with --task NAME=BUNDLE"
             raise NotFoundError(f"There is no task {task!r}.", where="the address", fix=fix)
         return self._trained[task]
+
+
+def _within(trained: TrainedClassifier, limits: MediaLimits) -> TrainedClassifier:
+    """Return a classifier that also refuses what the service refuses: the run's files were the operator's own."""
+    return replace(trained, inputs=replace(trained.inputs, limits=trained.inputs.limits.within(limits)))
 
 
 def _ending(media: MediaIn) -> str:
