@@ -58,6 +58,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         429: "Too many requests",
         501: "Not in this bundle",
         503: "Store unavailable, or too many requests wait",
+        507: "No room on the disk",
     }.items()
 }
 User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]

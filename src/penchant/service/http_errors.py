@@ -36,7 +36,7 @@ class RefusedError(PenchantError):
     """A request that is not allowed or too large or too frequent, by `status`.
 
     Args:
-        status: 401, 403, 413, 429 or 503.
+        status: 401, 403, 413, 429, 503 or 507.
         headers: Of the response, for example Retry-After.
     """
 

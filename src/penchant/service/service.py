@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field
 
+from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Histories
@@ -43,6 +43,7 @@ from penchant.service.schemas import (
     SearchIn,
     SessionIn,
 )
+from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
 from penchant.service.tasks import ClassifierTasks
@@ -143,11 +144,15 @@ class Service:
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
-        self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
+        self.scratch = ScratchFolder(config.state_folder / "scratch")
+        media = config.state_folder / "media"
+        self.uploads = UploadStore(media, config.media_folder, fetcher, limit, parts=self.scratch.path)
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
         self._append = GroupCommit[Sequence[Event], int](self.store.append, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
+        for left in remove_unfinished(config.bundle):
+            logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
@@ -313,7 +318,7 @@ class Service:
         if wanted.words is not None:
             return snapshot.recommender.search(wanted.words, wanted.k, available=snapshot.available)
         (modality,) = given
-        with tempfile.TemporaryDirectory() as scratch:  # the query is not kept
+        with self.scratch.temporary() as scratch:  # the query is not kept
             uploads = replace(self.uploads, folder=Path(scratch))
             name = uploads.keep(getattr(wanted, modality), where=modality)
             return snapshot.recommender.search_media(
@@ -322,7 +327,7 @@ class Service:
 
     def predict(self, task: str, given: PredictIn) -> PredictionOut:
         """Return a labelled task's prediction for content; the content is not kept."""
-        return self.tasks.predict(task, given, self.uploads)
+        return self.tasks.predict(task, given, self.uploads, self.scratch)
 
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
         """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.
@@ -406,8 +411,9 @@ class Service:
             self.user_cache.clear()
 
     def close(self) -> None:
-        """Close the store's connections."""
+        """Close the store's connections, and remove temporary files."""
         self.store.close()
+        self.scratch.close()
 
 
 def _list_request(options: RankingOptions, user_id: str | None, state: UserState | None) -> ListRequest:

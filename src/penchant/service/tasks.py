@@ -5,7 +5,6 @@ In: content that comes with a request. Out: the prediction that `penchant predic
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.core.errors import NotFoundError, nearest
 from penchant.data.media import MediaLimits
 from penchant.service.schemas import FileIn, MediaIn, PredictIn, PredictionOut
+from penchant.service.scratch import ScratchFolder
 from penchant.service.uploads import UploadStore
 
 
@@ -38,7 +38,9 @@ class ClassifierTasks:
     def names(self) -> list[str]:
         return sorted(self._trained)
 
-    def predict(self, task: str, given: PredictIn, uploads: UploadStore) -> PredictionOut:
+    def predict(
+        self, task: str, given: PredictIn, uploads: UploadStore, scratch_folder: ScratchFolder
+    ) -> PredictionOut:
         """Return one classifier's prediction for one piece of content; requests to one classifier run one after the other.
 
         Raises:
@@ -47,7 +49,7 @@ class ClassifierTasks:
             MediaError: A file cannot be read.
         """
         trained, lock = self._named(task)
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder.temporary() as scratch:
             kept = replace(uploads, folder=Path(scratch))
             files = {
                 modality: Path(scratch) / kept.keep(media, where=modality, ending=_ending(media))
