@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -93,6 +94,24 @@ def test_file_of_something_else_is_refused(tmp_path: Path) -> None:
         open_video(tmp_path / "gone.mp4", LIMITS)
     with pytest.raises(UnusableMediaError, match="64 x 48 pixels, the most is 100"):
         open_video(write(tmp_path / "b.mp4", frames=3), MediaLimits(max_pixels=100))
+
+
+def test_frames_are_bounded_in_size_and_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", frames=40)
+    with pytest.raises(UnusableMediaError, match="64 x 48 pixels, the most is 3000"):
+        open_video(path, MediaLimits(max_frame_pixels=3000))
+    assert len(open_video(path, MediaLimits(max_frames=8)).frames(4, max_side=32)) == 1
+    assert len(open_video(path, LIMITS).frames(4, max_side=32)) == 4
+
+
+def test_frames_of_unknown_length_are_not_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.data.media.video.UNKNOWN_SECONDS", 0.1)
+    shrunk: list[object] = []
+    monkeypatch.setattr("penchant.data.media.video._shrunk", lambda frame, _side: shrunk.append(frame) or frame.pts)
+    video = replace(open_video(write(tmp_path / "a.mp4", frames=40), LIMITS), seconds=0.0)
+    found = video.frames(4, max_side=32)
+    assert len(found) == len(shrunk) == 4
+    assert found == sorted(found)
 
 
 def test_cut_file_gives_what_is_there_or_says_so(tmp_path: Path) -> None:

@@ -15,15 +15,24 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from penchant.core.errors import ArtifactError
 
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process left stays
+    fcntl = None  # type: ignore[assignment]
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 REPORT = "report"
 """Folder of the report below that of a result."""
+STAGING = "staging-"
+"""In the name of a folder that is being written."""
+YOUNG_SECONDS = 60
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 """Errors caused by the disk or its permissions; any other error is a bug."""
 WAITS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -83,10 +92,12 @@ def write_artifact(
             fix="choose another `output`, or empty that folder first",
         )
     staging: Path | None = None
+    held: int | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{STAGING}", dir=folder.parent))
         staging.chmod(0o755)
+        held = _hold(staging)
         write(staging)
         files = {p.relative_to(staging).as_posix(): checksum(p) for p in sorted(staging.rglob("*")) if p.is_file()}
         manifest = {"format": FORMAT, "kind": kind, "facts": facts or {}, "files": files}
@@ -104,7 +115,35 @@ def write_artifact(
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+        if held is not None:
+            os.close(held)
     return folder
+
+
+def remove_unfinished(folder: Path) -> list[str]:
+    """Remove what killed processes left beside an artifact: folders half written, and the one that was replaced.
+
+    A folder is locked as long as its process writes it. One younger than a minute stays: it may not be locked yet.
+
+    Args:
+        folder: Of the artifact; while it is missing, the one it was to replace stays.
+
+    Returns:
+        Names of the removed folders.
+    """
+    removed = []
+    staging, old = f".{folder.name}.{STAGING}", f".{folder.name}.old-"
+    for path in sorted(folder.parent.iterdir()) if fcntl and folder.parent.is_dir() else []:
+        is_old = path.name.startswith(old) and path.name[len(old) :].isdigit() and (folder / MANIFEST).is_file()
+        if not (path.name.startswith(staging) or is_old) or path.is_symlink() or not path.is_dir():
+            continue
+        with suppress(OSError):  # another process removed it
+            held = None if time.time() - path.stat().st_mtime < YOUNG_SECONDS else _hold(path)
+            if held is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(held)
+                removed.append(path.name)
+    return removed
 
 
 def copy_report(report: Path | None, result: Path) -> None:
@@ -113,6 +152,19 @@ def copy_report(report: Path | None, result: Path) -> None:
         (result / REPORT).mkdir()  # with the modes of the result; a temporary folder is closed to other accounts
         for file in sorted(report.iterdir()):
             shutil.copyfile(file, result / REPORT / file.name)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder for this process and return the descriptor to close; None where another process holds it."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _errno(error: Exception) -> int | None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import TypeAdapter
 
+from penchant.classifiers.bundle import MEDIA
 from penchant.core.errors import PenchantError
 from penchant.recommender.lists import Id, RankingOptions, RecommendationList
 from penchant.recommender.search import SearchResults
@@ -25,6 +26,7 @@ from penchant.service.erasure import HELD
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
+from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
 from penchant.service.schemas import (
     ErasureReceipt,
     EventBatch,
@@ -59,7 +61,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         422: "Invalid value",
         429: "Too many requests",
         501: "Not in this bundle",
-        503: "Store unavailable",
+        503: "Store unavailable, or too many requests wait",
+        507: "No room on the disk",
     }.items()
 }
 User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]
@@ -95,8 +98,10 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         worker.start()
         app.state.service, app.state.worker = service, worker
         app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
+        app.state.pools = WorkPools()
         yield
         app.state.batched.close()
+        app.state.pools.close()
         worker.close()
         service.close()
         if tracing is not None:
@@ -155,6 +160,7 @@ def allowed(scope: str) -> Any:
 
 def _add_events(app: FastAPI, metrics: Metrics) -> None:
     @app.post("/v1/events", tags=["events"], dependencies=[allowed("write")])
+    @in_pool("writes")
     def add_events(
         request: Request,
         body: Annotated[EventIn | EventBatch, Body(openapi_examples=_EVENT_EXAMPLES)],
@@ -192,6 +198,7 @@ def _add_lists(app: FastAPI) -> None:
         return await _recommended(request, None, session)
 
     @app.get("/v1/items/{item_id:id}/similar", tags=["lists"], dependencies=[allowed("read")])
+    @in_pool("lists")
     def similar(
         request: Request,
         item_id: Item,
@@ -202,6 +209,7 @@ def _add_lists(app: FastAPI) -> None:
         return service_of(request).similar(item_id, k, by)
 
     @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
+    @in_pool(_kind_of_search)
     def search(request: Request, wanted: SearchIn) -> SearchResults:
         """Find items by words, an image or audio."""
         return service_of(request).search(wanted)
@@ -209,12 +217,14 @@ def _add_lists(app: FastAPI) -> None:
 
 def _add_users(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("lists")
     def profile(request: Request, user_id: User) -> JSONResponse:
         """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("writes")
     def edit_profile(
         request: Request,
         user_id: User,
@@ -229,14 +239,21 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("lists")
     def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
         """Split one score into what past events, channels and members contribute; the parts sum to it."""
         return service_of(request).explain(user_id, item_id)
 
-    @app.get("/v1/export/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
-    def export(request: Request, user_id: User) -> dict[str, Any]:
+    @app.get(
+        "/v1/export/{user_id:id}",
+        tags=["users"],
+        dependencies=[allowed("personal")],
+        response_model=dict[str, Any],
+    )
+    @in_pool("lists")
+    def export(request: Request, user_id: User) -> JSONResponse:
         """Return all stored data of one user."""
-        return service_of(request).export(user_id)
+        return JSONResponse(service_of(request).export(user_id))  # rendered here: it may be long
 
     @app.delete(
         "/v1/users/{user_id:id}",
@@ -244,6 +261,7 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         dependencies=[allowed("personal")],
         responses={202: {"description": "A reader holds SQLite's log: it is emptied later", "model": ErasureReceipt}},
     )
+    @in_pool("writes")
     def erase(request: Request, response: Response, user_id: User) -> ErasureReceipt:
         """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
         receipt = service_of(request).erase(user_id)
@@ -255,6 +273,7 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
 
 def _add_items(app: FastAPI) -> None:
     @app.put("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")], status_code=202)
+    @in_pool(_kind_of_item)
     def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
         state = service_of(request).put_item(item_id, item)
@@ -262,11 +281,13 @@ def _add_items(app: FastAPI) -> None:
         return state
 
     @app.get("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("read")])
+    @in_pool("lists")
     def get_item(request: Request, item_id: Item) -> ItemState:
         """Return the status of an item."""
         return service_of(request).item(item_id)
 
     @app.delete("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")])
+    @in_pool("writes")
     def withdraw(request: Request, item_id: Item) -> ItemState:
         """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
@@ -274,6 +295,7 @@ def _add_items(app: FastAPI) -> None:
 
 def _add_tasks(app: FastAPI) -> None:
     @app.post("/v1/predict/{task:id}", tags=["tasks"], dependencies=[allowed("read")])
+    @in_pool(_kind_of_prediction)
     def predict(
         request: Request, task: Task, given: Annotated[PredictIn, Body(openapi_examples=_PREDICT_EXAMPLES)]
     ) -> PredictionOut:
@@ -324,13 +346,29 @@ def _describe_problems(app: FastAPI) -> None:
 
 
 async def _recommended(request: Request, user_id: str | None, options: RankingOptions) -> Response:
-    """Answer in one batch with other waiting requests; reasons take long, so such a request gets a thread of its own."""
+    """Answer in one batch with other waiting requests; reasons take long, so such a request waits for a thread of its own."""
     if options.reasons:
-        answer = await run_in_threadpool(service_of(request).recommend, user_id, options)
+        pool: WorkPool = request.app.state.pools["lists"]
+        answer = await pool.run(partial(service_of(request).recommend, user_id, options))
     else:
         answer = await request.app.state.batched((user_id, options))
     # the list is valid by construction: validating it again would cost as much as computing it
     return Response(_LISTS.dump_json(answer), media_type="application/json")
+
+
+def _kind_of_search(arguments: dict[str, Any]) -> Kind:
+    wanted: SearchIn = arguments["wanted"]
+    return "encoders" if wanted.image is None and wanted.audio is None else "media"
+
+
+def _kind_of_item(arguments: dict[str, Any]) -> Kind:
+    item: ItemIn = arguments["item"]
+    return "writes" if item.image is None and item.audio is None else "uploads"
+
+
+def _kind_of_prediction(arguments: dict[str, Any]) -> Kind:
+    given: PredictIn = arguments["given"]
+    return "encoders" if all(getattr(given, modality) is None for modality in MEDIA) else "media"
 
 
 _LISTS = TypeAdapter(RecommendationList)

@@ -45,6 +45,7 @@ class BackgroundWorker:
         self._base = service.snapshot.recommender
         self._added: tuple[str, ...] = ()
         self._seen = self._stamp()
+        self._damaged: tuple[tuple[str, int, int, int], ...] | None = None
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
         self._refused: tuple[str, ...] | None = None
@@ -100,8 +101,15 @@ class BackgroundWorker:
         stamp = self._stamp()
         if stamp == self._seen or stamp is None:
             return
+        files = self._files()
+        if files == self._damaged:
+            return
         encoders = self._base.encoders  # loaded once, for every version of the model
-        found = replace(Recommender.load(self._service.config.bundle), encoders=encoders).warmed_up()
+        try:
+            found = replace(Recommender.load(self._service.config.bundle), encoders=encoders).warmed_up()
+        except Exception:
+            self._damaged = files  # reported once; read again when one of its files changes
+            raise
         self._seen = stamp
         try:
             self._service.served_catalog.accept(found)
@@ -198,6 +206,12 @@ class BackgroundWorker:
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino
+
+    def _files(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Return name, time, size and number of every file of the bundle: what changes when one of them is replaced."""
+        folder = self._service.config.bundle
+        found = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*"))]
+        return tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in found)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -37,7 +37,7 @@ class RefusedError(PenchantError):
     """A request that is not allowed or too large or too frequent, by `status`.
 
     Args:
-        status: 401, 403, 413, 421 or 429.
+        status: 401, 403, 413, 421, 429, 503 or 507.
         headers: Of the response, for example Retry-After.
     """
 
@@ -126,7 +126,11 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    fixes = {404: "see /docs for the addresses", 405: "use another method; see /docs"}
+    fixes = {
+        404: "see /docs for the addresses",
+        405: "use another method; see /docs",
+        503: "send the same request again a little later",
+    }
     fix = fixes.get(error.status_code, "see /docs")
     headers = error.headers
     if error.status_code == 405:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field
 
+from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Histories
@@ -45,6 +45,7 @@ from penchant.service.schemas import (
     SearchIn,
     SessionIn,
 )
+from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
@@ -81,8 +82,15 @@ class ServiceConfig(Settings):
     """An event further in the future is refused."""
     max_seconds: float = Field(30, gt=0)
     """Longest wait for a request's body."""
-    media: MediaLimits = MediaLimits(max_bytes=20_000_000, max_audio_bytes=30_000_000)
-    """What a file may be."""
+    media: MediaLimits = MediaLimits(
+        max_bytes=20_000_000,
+        max_audio_bytes=30_000_000,
+        max_decoding_bytes=400_000_000,
+        max_samples=120_000_000,
+        max_frame_pixels=9_500_000,
+        max_frames=20_000,
+    )
+    """What a file may be; tighter than in a run, whose files are the operator's own."""
     media_folder: Path | None = None
     """Requests may name files below it; None allows none."""
     allow_hosts: list[str] = []
@@ -139,11 +147,15 @@ class Service:
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
-        self.uploads = UploadStore(config.state_folder / "media", config.media_folder, fetcher, limit)
+        self.scratch = ScratchFolder(config.state_folder / "scratch")
+        media = config.state_folder / "media"
+        self.uploads = UploadStore(media, config.media_folder, fetcher, limit, parts=self.scratch.path)
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
-        self.tasks = ClassifierTasks(config.tasks)
+        self.tasks = ClassifierTasks(config.tasks, config.media)
+        for left in remove_unfinished(config.bundle):
+            logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
         self.served_catalog = ServedCatalog(config.state_folder)
         self.served_catalog.accept(recommender)
@@ -316,7 +328,7 @@ class Service:
         if wanted.words is not None:
             return snapshot.recommender.search(wanted.words, wanted.k, available=snapshot.available)
         (modality,) = given
-        with tempfile.TemporaryDirectory() as scratch:  # the query is not kept
+        with self.scratch.temporary() as scratch:  # the query is not kept
             uploads = replace(self.uploads, folder=Path(scratch))
             name = uploads.keep(getattr(wanted, modality), where=modality)
             return snapshot.recommender.search_media(
@@ -325,7 +337,7 @@ class Service:
 
     def predict(self, task: str, given: PredictIn) -> PredictionOut:
         """Return a labelled task's prediction for content; the content is not kept."""
-        return self.tasks.predict(task, given, self.uploads)
+        return self.tasks.predict(task, given, self.uploads, self.scratch)
 
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
         """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.
@@ -409,8 +421,9 @@ class Service:
             self.user_cache.clear()
 
     def close(self) -> None:
-        """Close the store's connections."""
+        """Close the store's connections, and remove temporary files."""
         self.store.close()
+        self.scratch.close()
 
 
 def _list_request(options: RankingOptions, user_id: str | None, state: UserState | None) -> ListRequest:

@@ -5,7 +5,6 @@ In: content that comes with a request. Out: the prediction that `penchant predic
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,7 +13,9 @@ from urllib.parse import urlsplit
 
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.core.errors import NotFoundError, nearest
+from penchant.data.media import MediaLimits
 from penchant.service.schemas import FileIn, MediaIn, PredictIn, PredictionOut
+from penchant.service.scratch import ScratchFolder
 from penchant.service.uploads import UploadStore
 
 
@@ -23,19 +24,23 @@ class ClassifierTasks:
 
     Args:
         folders: Name to the folder `penchant run` wrote for it.
+        limits: Of files that come with requests, beside those of the run.
 
     Raises:
         ArtifactError: A folder holds no classifier, or an altered one.
     """
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._trained = {name: (TrainedClassifier.load(folder), threading.Lock()) for name, folder in folders.items()}
+    def __init__(self, folders: Mapping[str, Path], limits: MediaLimits) -> None:
+        loaded = {name: TrainedClassifier.load(folder) for name, folder in folders.items()}
+        self._trained = {name: (_within(trained, limits), threading.Lock()) for name, trained in loaded.items()}
 
     @property
     def names(self) -> list[str]:
         return sorted(self._trained)
 
-    def predict(self, task: str, given: PredictIn, uploads: UploadStore) -> PredictionOut:
+    def predict(
+        self, task: str, given: PredictIn, uploads: UploadStore, scratch_folder: ScratchFolder
+    ) -> PredictionOut:
         """Return one classifier's prediction for one piece of content; requests to one classifier run one after the other.
 
         Raises:
@@ -44,7 +49,7 @@ class ClassifierTasks:
             MediaError: A file cannot be read.
         """
         trained, lock = self._named(task)
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder.temporary() as scratch:
             kept = replace(uploads, folder=Path(scratch))
             files = {
                 modality: Path(scratch) / kept.keep(media, where=modality, ending=_ending(media))
@@ -62,6 +67,11 @@ class ClassifierTasks:
             fix = nearest(task, self._trained) if self._trained else "start the service with --task NAME=BUNDLE"
             raise NotFoundError(f"There is no task {task!r}.", where="the address", fix=fix)
         return self._trained[task]
+
+
+def _within(trained: TrainedClassifier, limits: MediaLimits) -> TrainedClassifier:
+    """Return a classifier that also refuses what the service refuses: the run's files were the operator's own."""
+    return replace(trained, inputs=replace(trained.inputs, limits=trained.inputs.limits.within(limits)))
 
 
 def _ending(media: MediaIn) -> str:

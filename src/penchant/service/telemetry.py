@@ -35,6 +35,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 POLICY = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+FREE_BYTES = 250_000
+"""Of each request's body, not counted together with others: events pass while large files wait."""
+LARGE_BODIES = 3
+"""Bodies of the largest size that may be in memory at the same time."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -91,6 +95,7 @@ class RequestMiddleware:
         self._max_bytes = max_body_bytes
         self._max_seconds = max_seconds
         self._tracing = tracing
+        self._budget = _BodyBudget(LARGE_BODIES * max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -110,9 +115,11 @@ class RequestMiddleware:
                 _set_headers(message, scope)
             await send(message)
 
+        body = _LimitedBody(receive, self._max_bytes, self._max_seconds, self._budget)
         try:
-            await self._app(scope, _LimitedBody(receive, self._max_bytes, self._max_seconds), guarded_send)
+            await self._app(scope, body, guarded_send)
         finally:
+            body.release()
             facts = self._record(scope, status, time.perf_counter() - began)
             if self._tracing is not None and span is not None:
                 self._tracing.end(span, **facts)
@@ -131,11 +138,20 @@ class RequestMiddleware:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _LimitedBody:
-    """A request's body with limits of size and time."""
+class _BodyBudget:
+    """Bytes of large bodies that are in memory, of all requests together; used by the event loop alone."""
 
-    def __init__(self, receive: Receive, max_bytes: int, max_seconds: float) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
+
+
+class _LimitedBody:
+    """A request's body with limits of size and time, and of memory together with other bodies."""
+
+    def __init__(self, receive: Receive, max_bytes: int, max_seconds: float, budget: _BodyBudget) -> None:
         self._receive = receive
+        self._budget = budget
+        self._free, self._held = FREE_BYTES, 0
         self._left = max_bytes
         self._until = time.monotonic() + max_seconds
         self._is_complete = False
@@ -151,8 +167,22 @@ class _LimitedBody:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise HTTPException(413, "The body is too large")
+        self._hold(len(message.get("body", b"")))
         self._is_complete = not message.get("more_body", False)
         return message
+
+    def release(self) -> None:
+        """Give back the memory of the body: the request is answered."""
+        self._budget.left += self._held
+        self._held = 0
+
+    def _hold(self, size: int) -> None:
+        counted = max(0, size - self._free)
+        self._free = max(0, self._free - size)
+        if counted > self._budget.left:
+            raise HTTPException(503, "Too many large bodies at the same time", headers={"Retry-After": "1"})
+        self._budget.left -= counted
+        self._held += counted
 
 
 def _set_headers(message: Message, scope: Scope) -> None:

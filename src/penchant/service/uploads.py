@@ -9,12 +9,16 @@ import base64
 import binascii
 import hashlib
 import os
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from penchant.core.artifacts import CANNOT_WRITE
 from penchant.core.errors import MediaError
 from penchant.data.media.limits import check_file, resolve
 from penchant.service.fetching import Fetcher
+from penchant.service.http_errors import RefusedError
 from penchant.service.schemas import MediaIn
 
 
@@ -27,12 +31,14 @@ class UploadStore:
         source: `Media.file` names files below it; None allows none.
         fetcher: Fetches addresses.
         max_bytes: Of one file.
+        parts: Folder of files that are being written, on the same disk; None writes beside the target.
     """
 
     folder: Path
     source: Path | None
     fetcher: Fetcher
     max_bytes: int
+    parts: Path | None = None
 
     def keep(self, media: MediaIn, *, where: str, ending: str = "") -> str:
         """Store one file and return its name below `folder`; equal files are stored once.
@@ -44,15 +50,23 @@ class UploadStore:
 
         Raises:
             MediaError: Not exactly one of the three was given, or it cannot be read.
+            RefusedError: There is no room for it on the disk; nothing is left of it there.
         """
         raw = self._read(media, where)
         name = f"{hashlib.blake2b(raw, digest_size=16).hexdigest()}{ending}"
         path = self.folder / name
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{name}.{os.getpid()}")
-            part.write_bytes(raw)
-            part.replace(path)
+            part = (self.parts or self.folder) / f".{name}.{secrets.token_hex(8)}"
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(raw)
+                part.replace(path)
+            except OSError as error:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                if error.errno not in CANNOT_WRITE:
+                    raise
+                raise _no_room(error, where) from error
         return name
 
     def drop(self, name: str) -> None:
@@ -83,6 +97,15 @@ class UploadStore:
         path = resolve(self.source, relative)
         check_file(path, self.max_bytes, "media")
         return path.read_bytes()
+
+
+def _no_room(error: OSError, where: str) -> RefusedError:
+    return RefusedError(
+        f"The file cannot be stored: {os.strerror(error.errno or 0)}. Nothing was changed.",
+        where=where,
+        fix="free some space on the service's disk, then send the same request again",
+        status=507,
+    )
 
 
 def _decoded(data: str, where: str) -> bytes:

@@ -241,7 +241,9 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
                 "This is neither an image nor audio.", where="file", fix="drop a JPEG, PNG, WAV, MP3 or FLAC"
             )
         wanted = SearchIn(image=media, k=FOUND_ITEMS) if modality == "image" else SearchIn(audio=media, k=FOUND_ITEMS)
-        return _search_page(context, wanted, looked_for=modality)
+        pool = context.request.app.state.pools["media"]
+        page: Response = pool.call(lambda: _search_page(context, wanted, looked_for=modality))
+        return page
 
 
 def _add_model(router: APIRouter, studio: Studio) -> None:

@@ -84,7 +84,7 @@ def test_file_of_something_else_is_refused(tmp_path: Path, name: str, raw: bytes
 
 def test_pickled_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"x": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(UnusableMediaError, match="allow_pickle=False"):
+    with pytest.raises(UnusableMediaError, match="Python objects"):
         load_signal(tmp_path / "a.npy", None, LIMITS)
 
 

@@ -6,8 +6,9 @@ In: a path and limits. Out: mono samples at one rate, cut at a longest length; o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +16,7 @@ from jaxtyping import Float32
 from penchant.core.errors import import_optional
 from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
+from penchant.data.media.memory import DECODING
 
 SOUND_CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mp3,ogg,wav,w64,flac,aac,avi,asf,mpegts,mpeg,flv,aiff,amr,caf,au,ac3,opus"
@@ -22,12 +24,18 @@ SOUND_CONTAINERS = (
 """Formats that FFmpeg may open: a playlist (m3u8, concat) in disguise could make it read other files or addresses."""
 
 
+BYTES_PER_SAMPLE = 20
+"""Memory of a returned sample while its sound is read and brought to one loudness."""
+BLOCK_VALUES = 1 << 18
+"""Samples of all channels read at once."""
+
+
 @dataclass(frozen=True)
 class AudioClip:
-    """Decoded audio, mixed to mono at its own rate.
+    """Decoded audio, mixed to mono.
 
     Attributes:
-        samples: (samples,) float32, as stored: not resampled, loudness unchanged; cut at `max_seconds`.
+        samples: (samples,) float32, loudness unchanged; cut at `max_seconds`.
         rate: Samples per second.
         seconds: Length of the whole file, before any cut.
     """
@@ -37,17 +45,23 @@ class AudioClip:
     seconds: float
 
 
-def decode_audio(path: Path, limits: MediaLimits) -> AudioClip:
+def decode_audio(path: Path, limits: MediaLimits, *, rate: int | None = None) -> AudioClip:
     """Return the samples of a sound file, or of the first sound track of a video.
 
+    Args:
+        path: From `resolve`.
+        limits: What is refused or cut.
+        rate: Samples per second to return, resampled block by block, so that a sound of a high rate is never in memory as a
+            whole; None leaves the file's own.
+
     Raises:
-        MediaError: Missing, not sound, empty, too short, or with values that are not finite.
-        MissingExtraError: soundfile, or PyAV for a format soundfile cannot read, is not installed.
+        MediaError: Missing, not sound, empty, too short, beyond the limits, or with values that are not finite.
+        MissingExtraError: soundfile, soxr, or PyAV for a format soundfile cannot read, is not installed.
     """
     check_file(path, limits.max_audio_bytes, "sound")
-    sound = _decode_by_soundfile(path, limits.max_seconds)
+    sound = _decode_by_soundfile(path, limits, rate)
     if sound is None:
-        sound = _decode_by_ffmpeg(path, limits.max_seconds)
+        sound = _decode_by_ffmpeg(path, limits, rate)
     if sound.samples.size == 0 or sound.seconds < limits.min_seconds:
         raise UnusableMediaError(
             message(
@@ -81,11 +95,9 @@ def load_audio(
         MediaError: As `decode_audio`.
         MissingExtraError: The extra `audio` is not installed.
     """
-    sound = decode_audio(path, limits)
-    samples = sound.samples
-    if sound.rate != rate:
-        samples = np.asarray(import_optional("soxr", "audio").resample(samples, sound.rate, rate), np.float32)
-    return samples if loudness is None else normalise_loudness(samples, rate, target=loudness)
+    with DECODING.reserve(int(limits.max_seconds * rate) * BYTES_PER_SAMPLE):
+        samples = decode_audio(path, limits, rate=rate).samples
+        return samples if loudness is None else normalise_loudness(samples, rate, target=loudness)
 
 
 def normalise_loudness(
@@ -117,54 +129,139 @@ def normalise_loudness(
 _SOUND_FIX = "convert it again from its source; until then the item counts as having no sound"
 
 
-def _decode_by_soundfile(path: Path, max_seconds: float) -> AudioClip | None:
+@dataclass
+class _Samples:
+    """Collects a sound's blocks, mixed to mono and resampled as they come.
+
+    Args:
+        path: Of the file, for messages.
+        limits: Of rate, channels and samples.
+        rate: Of the file.
+        channels: Of the file.
+        to_rate: To resample to; None leaves the file's own.
+    """
+
+    path: Path
+    limits: MediaLimits
+    rate: int
+    channels: int
+    to_rate: int | None
+    num_frames: int = 0
+    blocks: list[np.ndarray] = field(default_factory=list)
+    _resampler: Any = None
+
+    def __post_init__(self) -> None:
+        rate, channels, limits = self.rate, self.channels, self.limits
+        if rate > limits.max_audio_rate:
+            most = limits.max_audio_rate
+            text = message("The sound has {rate} samples per second, the most is {most}.", rate=rate, most=most)
+            raise self._bomb(text, "max_audio_rate")
+        if channels > limits.max_audio_channels:
+            most = limits.max_audio_channels
+            text = message("The sound has {channels} channels, the most is {most}.", channels=channels, most=most)
+            raise self._bomb(text, "max_audio_channels")
+        if self.rate < 1 or self.channels < 1:
+            raise _unreadable(self.path, f"{self.rate} samples per second in {self.channels} channels")
+        if self.to_rate not in (None, self.rate):
+            soxr = import_optional("soxr", "audio")
+            self._resampler = soxr.ResampleStream(self.rate, self.to_rate, 1, dtype="float32")
+
+    @property
+    def remaining(self) -> int:
+        """Frames to read until the cut."""
+        return int(self.limits.max_seconds * self.rate) - self.num_frames
+
+    def expect(self, frames: int) -> None:
+        """Refuse a sound of so many frames where that is too many; a wrong number in a header only ends the reading early."""
+        count = min(frames, int(self.limits.max_seconds * self.rate)) * self.channels
+        if count > self.limits.max_samples:
+            most = self.limits.max_samples
+            text = message("The sound has {count} samples, the most is {most}.", count=count, most=most)
+            raise self._bomb(text, "max_samples")
+
+    def add(self, mono: np.ndarray) -> None:
+        self.num_frames += len(mono)
+        self.expect(self.num_frames)
+        self._keep(mono, last=False)
+
+    def joined(self) -> Float32[np.ndarray, " samples"]:
+        """Return all samples; the last call."""
+        self._keep(_NONE, last=True)
+        return np.concatenate([_NONE, *self.blocks]).astype(np.float32, copy=False)
+
+    @property
+    def out_rate(self) -> int:
+        return self.to_rate or self.rate
+
+    def _keep(self, mono: np.ndarray, *, last: bool) -> None:
+        block = mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
+        self.blocks.append(np.asarray(block, np.float32))
+
+    def _bomb(self, text: str, setting: str) -> UnusableMediaError:
+        fix = f"resample or cut it, or raise `{setting}` if you trust its source"
+        return UnusableMediaError(text, path=str(self.path), fix=fix, check="bomb")
+
+
+def _decode_by_soundfile(path: Path, limits: MediaLimits, to_rate: int | None) -> AudioClip | None:
     """Read WAV, FLAC, Ogg, Opus, MP3, AIFF block by block; None when the format is not one of them."""
     soundfile = import_optional("soundfile", "audio")
-    blocks: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(path) as file:
-            rate, remaining = int(file.samplerate), int(max_seconds * file.samplerate)
+            found = _Samples(path, limits, int(file.samplerate), int(file.channels), to_rate)
             total = max(0, int(file.frames))
-            while remaining > 0 and len(block := file.read(min(1 << 16, remaining), dtype="float32", always_2d=True)):
-                blocks.append(block.mean(axis=1, dtype=np.float32))
-                remaining -= len(block)
+            found.expect(total)
+            size = max(1, BLOCK_VALUES // found.channels)
+            while found.remaining > 0 and len(
+                block := file.read(min(size, found.remaining), dtype="float32", always_2d=True)
+            ):
+                found.add(block.mean(axis=1, dtype=np.float32))
     except soundfile.LibsndfileError:
         return None
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     # A stream of unknown length reports a number near 2**63, or fewer frames than it holds.
-    cut = remaining <= 0 and len(samples) < total < 1 << 40
-    return AudioClip(samples, rate, (total if cut else len(samples)) / rate)
+    cut = found.remaining <= 0 and found.num_frames < total < 1 << 40
+    return AudioClip(found.joined(), found.out_rate, (total if cut else found.num_frames) / found.rate)
 
 
-def _decode_by_ffmpeg(path: Path, max_seconds: float) -> AudioClip:
+def _decode_by_ffmpeg(path: Path, limits: MediaLimits, to_rate: int | None) -> AudioClip:
     """Read M4A, WebM and the sound track of videos."""
     av = import_optional("av", "audio")
-    blocks: list[np.ndarray] = []
     try:
-        with path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
+        with path.open("rb") as file, av.open(file, options=av_options(limits)) as container:
             if not container.streams.audio:
                 raise ValueError("it has no sound track")
             stream = container.streams.audio[0]
             rate = int(stream.rate or stream.codec_context.sample_rate)
+            found = _Samples(path, limits, rate, int(stream.codec_context.channels or 1), to_rate)
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
             seconds = seconds or (container.duration or 0) / 1_000_000
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-            remaining = int(max_seconds * rate)
             for frame in container.decode(stream):
                 block = np.concatenate([part.to_ndarray().reshape(-1) for part in resampler.resample(frame)] or [_NONE])
-                blocks.append(block[:remaining])
-                remaining -= len(block)
-                if remaining <= 0:
+                found.add(block[: found.remaining])
+                if found.remaining <= 0:
                     break
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
-        raise UnusableMediaError(
-            message("The file is not sound in a known format: {error}.", error=str(error)),
-            path=str(path),
-            fix=_SOUND_FIX,
-            check="unreadable",
-        ) from error
-    samples = np.concatenate([_NONE, *blocks]).astype(np.float32)
-    return AudioClip(samples, rate, max(seconds, len(samples) / rate) if remaining <= 0 else len(samples) / rate)
+        raise _unreadable(path, str(error)) from error
+    length = found.num_frames / rate
+    return AudioClip(found.joined(), found.out_rate, max(seconds, length) if found.remaining <= 0 else length)
+
+
+def av_options(limits: MediaLimits) -> dict[str, str]:
+    """Return FFmpeg's options: which formats it may open, and which frames it may decode, also to find out what a file holds.
+
+    Twice the limit, so that the size of a frame a little too large can still be named; such a frame is refused once it is known.
+    """
+    most = max(2 * min(limits.max_pixels, limits.max_frame_pixels), 1 << 20)
+    return {"format_whitelist": SOUND_CONTAINERS, "max_pixels": str(most)}
+
+
+def _unreadable(path: Path, reason: str) -> UnusableMediaError:
+    return UnusableMediaError(
+        message("The file is not sound in a known format: {error}.", error=reason),
+        path=str(path),
+        fix=_SOUND_FIX,
+        check="unreadable",
+    )
 
 
 _NONE = np.zeros(0, np.float32)

@@ -18,9 +18,18 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from penchant.core.messages import message
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
+from penchant.data.media.memory import DECODING
 
 PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """No other format is opened: EPS would start Ghostscript, and rare decoders have most of the vulnerabilities."""
+DECODED_BYTES = {"JPEG": 1, "MPO": 1, "PNG": 6, "GIF": 8, "BMP": 10, "TIFF": 14, "WEBP": 18, "AVIF": 20}
+"""Memory of decoding, in bytes per pixel of the file, as measured with some room; a JPEG is decoded at a fraction of its size."""
+CONVERTED_BYTES = 14
+"""The least for a picture with transparency or a palette, which is converted at its full size."""
+PROGRESSIVE_BYTES = 10
+"""The same for a progressive JPEG, whose coefficients are all kept until the last scan."""
+STRIP_PIXELS = 1 << 20
+"""Pixels converted at once, where a conversion takes many bytes a pixel."""
 PICTURE_SIDE = 512
 """Longer side, in pixels, of images decoded for inspection and for encoders, all of which use fewer pixels."""
 
@@ -66,6 +75,19 @@ def decode_picture(raw: bytes, path: Path, limits: MediaLimits, *, max_side: int
     """
     with quiet_decoders():
         picture = _open_picture(raw, path, limits)
+        num_bytes = _decoding_bytes(picture, shrinks=max_side is not None)
+        if num_bytes > limits.max_decoding_bytes:
+            raise UnusableMediaError(
+                message(
+                    "Decoding the picture takes {bytes} bytes of memory, the most is {most}.",
+                    bytes=num_bytes,
+                    most=limits.max_decoding_bytes,
+                ),
+                path=str(path),
+                fix="shrink it or save it as JPEG, or raise `max_decoding_bytes` if you trust its source",
+                check="bomb",
+            )
+    with quiet_decoders(), DECODING.reserve(num_bytes):
         try:
             if max_side is not None:
                 picture.draft(None, _fitted(picture.size, max_side))
@@ -140,6 +162,18 @@ def _open_picture(raw: bytes, path: Path, limits: MediaLimits) -> ImageFile.Imag
     return picture
 
 
+def _decoding_bytes(picture: ImageFile.ImageFile, *, shrinks: bool) -> int:
+    """Return an estimate of the memory that decoding takes, from the header."""
+    width, height = picture.size
+    per_pixel = DECODED_BYTES.get(picture.format or "", max(DECODED_BYTES.values()))
+    if picture.format in ("JPEG", "MPO"):
+        is_progressive = bool(picture.info.get("progressive") or picture.info.get("progression"))
+        per_pixel = PROGRESSIVE_BYTES if is_progressive or not shrinks else per_pixel
+    if picture.mode == "P" or picture.has_transparency_data:
+        per_pixel = max(per_pixel, CONVERTED_BYTES)
+    return width * height * per_pixel
+
+
 def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     """Return the size whose longer side is at most `max_side`."""
     scale = min(1.0, max_side / max(size))
@@ -169,16 +203,31 @@ def _normalise_picture(picture: Image.Image, max_side: int | None) -> Image.Imag
 def _plain_mode(picture: Image.Image) -> Image.Image:
     """Return RGB, RGBA, L or CMYK: modes that resize and colour-convert without loss."""
     if picture.has_transparency_data:
-        return picture.convert("RGBA")
+        return picture if picture.mode == "RGBA" else picture.convert("RGBA")
     if picture.mode in {"RGB", "L", "CMYK"}:
         return picture
     if picture.mode.startswith(("I", "F")):  # 16 bits and more: Pillow would clip them to white
-        values = np.asarray(picture, np.float64)
-        low, high = (
-            (values.min(), values.max()) if picture.mode == "F" else (0.0, 65535.0 if values.max() > 255 else 255.0)
-        )
-        return Image.fromarray(np.uint8(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255))
+        return _eight_bits(picture)
     return picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Return a picture of 16 bits and more as L, strip by strip: the numbers in between take 24 bytes a pixel."""
+    rows = max(1, STRIP_PIXELS // picture.width)
+    strips = [(0, y, picture.width, min(y + rows, picture.height)) for y in range(0, picture.height, rows)]
+
+    def values(strip: tuple[int, int, int, int]) -> np.ndarray:
+        return np.asarray(picture.crop(strip), np.float64)
+
+    ranges = [(part.min(), part.max()) for part in map(values, strips)]
+    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+    if picture.mode != "F":
+        low, high = 0.0, 65535.0 if high > 255 else 255.0
+    out = Image.new("L", picture.size)
+    for strip in strips:
+        grey = np.uint8(np.clip((values(strip) - low) / max(high - low, 1e-12), 0, 1) * 255)
+        out.paste(Image.fromarray(grey), strip[:2])
+    return out
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

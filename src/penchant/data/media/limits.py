@@ -32,6 +32,8 @@ class MediaLimits(Settings):
 
     max_pixels: int = Field(50_000_000, ge=1)
     """A picture with more pixels is refused from its header alone, before memory is allocated."""
+    max_decoding_bytes: int = Field(1_000_000_000, ge=1)
+    """A picture that takes more memory while it is decoded is refused, by an estimate from its header: up to 20 bytes a pixel, for a JPEG 1."""
     min_side: int = Field(2, ge=1)
     """A picture with a shorter side below this many pixels is refused (a tracking pixel)."""
     max_bytes: int = Field(100_000_000, ge=1)
@@ -42,6 +44,16 @@ class MediaLimits(Settings):
     """A longer sound is cut here; how many were is in the report."""
     max_audio_bytes: int = Field(1_000_000_000, ge=1)
     """A sound or video file larger than this is refused unread."""
+    max_audio_rate: int = Field(384_000, ge=1)
+    """A sound with more samples per second is refused from its header."""
+    max_audio_channels: int = Field(32, ge=1)
+    """A sound with more channels is refused from its header."""
+    max_samples: int = Field(500_000_000, ge=1)
+    """A sound with more samples up to `max_seconds`, all channels together, is refused from its header, or once so many were read."""
+    max_frame_pixels: int = Field(50_000_000, ge=1)
+    """A video whose frames have more pixels, or more than `max_pixels`, is refused from its header."""
+    max_frames: int = Field(100_000, ge=1)
+    """No more frames of a video are decoded; frames after these are not used."""
     max_mesh_bytes: int = Field(200_000_000, ge=1)
     """A 3-D file larger than this is refused unread."""
     max_faces: int = Field(5_000_000, ge=1)
@@ -50,6 +62,12 @@ class MediaLimits(Settings):
     """A file of sensor readings larger than this is refused unread."""
     max_readings: int = Field(5_000_000, ge=1)
     """A longer signal is cut here."""
+
+    def within(self, other: MediaLimits) -> MediaLimits:
+        """Return the limits that refuse what either refuses; what is cut and what is too short stay as they are here."""
+        cuts = ("max_seconds", "max_readings")
+        names = [name for name in type(self).model_fields if name.startswith("max_") and name not in cuts]
+        return self.model_copy(update={name: min(getattr(self, name), getattr(other, name)) for name in names})
 
 
 class UnusableMediaError(MediaError):

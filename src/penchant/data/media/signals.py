@@ -62,7 +62,8 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
     check_file(path, limits.max_signal_bytes, "signal")
     try:
         if path.suffix == ".npy":
-            return _from_array(np.load(path, allow_pickle=False), limits.max_readings)
+            # mapped: a header that names more numbers than the file holds is refused before memory is taken for them
+            return _from_array(np.load(path, allow_pickle=False, mmap_mode="r"), limits.max_readings)
         if key is None:
             return _from_table(read_table(path), limits.max_readings)
         status = path.stat()

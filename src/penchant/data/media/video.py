@@ -16,13 +16,16 @@ from PIL import Image
 
 from penchant.core.errors import import_optional
 from penchant.core.messages import message
-from penchant.data.media.audio import SOUND_CONTAINERS, load_audio
+from penchant.data.media.audio import av_options, load_audio
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
+from penchant.data.media.memory import DECODING
 
 SEEK_SECONDS = 10.0
 """A frame this much later is reached by seeking; nearer ones by decoding, which costs less than going back to a key frame."""
 UNKNOWN_SECONDS = 1.0
 """Seconds between frames of a file of unknown length."""
+DECODING_BYTES = 190_000_000
+"""Memory reserved for a decoder with the frames it keeps; two of them fit into the budget of a process."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,13 @@ class Video:
         """
         if not self.has_picture:
             return []
-        kept = [_shrunk(frame, max_side) for frame in _read(self, self._times(count))]
-        return (
-            kept if len(kept) <= count else [kept[i] for i in np.linspace(0, len(kept) - 1, count).round().astype(int)]
-        )
+        times = self._times(count)
+        with DECODING.reserve(DECODING_BYTES):
+            if len(times) > count:  # of unknown length: read once to count, so that no more than `count` are ever kept
+                num_frames = sum(1 for _ in _read(self, times))
+                wanted = set(np.linspace(0, num_frames - 1, min(count, num_frames)).round().astype(int).tolist())
+                return [_shrunk(frame, max_side) for n, frame in enumerate(_read(self, times)) if n in wanted]
+            return [_shrunk(frame, max_side) for frame in _read(self, times)]
 
     def sound(self, rate: int, loudness: float | None) -> Float32[np.ndarray, " samples"] | None:
         """Return mono samples as `load_audio` does; None where there is no sound, or less than counts as one."""
@@ -87,7 +93,7 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
     check_file(path, limits.max_audio_bytes, "video")
     av = import_optional("av", "audio")
     try:
-        with path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
+        with path.open("rb") as file, av.open(file, options=av_options(limits)) as container:
             pictures = [s for s in container.streams.video if s.codec_context is not None and s.codec_context.width]
             if pictures:
                 _check_size(pictures[0].codec_context.width, pictures[0].codec_context.height, path, limits)
@@ -102,9 +108,9 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
 def _read(video: Video, times: list[float]) -> Iterator[Any]:
     """Yield the first frame at or after each time; past the end, the last one."""
     av = import_optional("av", "audio")
-    served = 0
+    served = decoded = 0
     try:
-        with video.path.open("rb") as file, av.open(file, options={"format_whitelist": SOUND_CONTAINERS}) as container:
+        with video.path.open("rb") as file, av.open(file, options=av_options(video.limits)) as container:
             stream = container.streams.video[0]
             # freeing a decoder that has threads may wait indefinitely for Python's lock (PyAV issue 909)
             stream.codec_context.thread_count = 1
@@ -112,6 +118,9 @@ def _read(video: Video, times: list[float]) -> Iterator[Any]:
             while served < len(times):
                 before = served
                 for frame in container.decode(stream):
+                    decoded += 1
+                    if decoded > video.limits.max_frames:
+                        return
                     at = (frame.time or 0.0) - start
                     if at + 1e-6 < times[served]:
                         if times[served] - at > SEEK_SECONDS and served > before:
@@ -147,15 +156,16 @@ def _shrunk(frame: Any, max_side: int) -> Image.Image:
 
 
 def _check_size(width: int, height: int, path: Path, limits: MediaLimits) -> None:
-    if width * height > limits.max_pixels:
+    most = min(limits.max_pixels, limits.max_frame_pixels)
+    if width * height > most:
         raise UnusableMediaError(
             message(
                 "The video's frames have {pixels} pixels, the most is {most}.",
                 pixels=f"{width} x {height}",
-                most=limits.max_pixels,
+                most=most,
             ),
             path=str(path),
-            fix="make it smaller, or raise `max_pixels` if you trust its source",
+            fix="make it smaller, or raise `max_frame_pixels` and `max_pixels` if you trust its source",
             check="bomb",
         )
 

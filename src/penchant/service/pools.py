@@ -1,0 +1,119 @@
+"""Threads for each kind of work, so that no kind of request can delay another.
+
+In: work, and its kind. Out: its answer; or, where too many wait already, a refusal at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, Literal, TypeVar
+
+from penchant.service.http_errors import RefusedError
+
+Answer = TypeVar("Answer")
+Kind = Literal["writes", "uploads", "lists", "encoders", "media"]
+SIZES: Mapping[Kind, tuple[int, int]] = {
+    "writes": (40, 1000),  # many wait for one commit
+    "uploads": (4, 32),
+    "lists": (8, 256),
+    "encoders": (2, 64),
+    "media": (2, 16),
+}
+"""Threads, and requests that may wait for one; each kind is refused when its own are taken."""
+RETRY_SECONDS = 1
+
+
+class OverloadedError(RefusedError):
+    """Too much work of one kind waits already."""
+
+
+class WorkPool:
+    """Some threads and a bounded queue before them.
+
+    Args:
+        name: The kind of work, for messages.
+        threads: Work done at the same time.
+        max_waiting: Work that waits for a thread; more is refused.
+    """
+
+    def __init__(self, name: str, threads: int, max_waiting: int) -> None:
+        self._name = name
+        self._room = threads + max_waiting
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """Return what the work returns.
+
+        Raises:
+            OverloadedError: No thread is free and no place in the queue.
+        """
+        return await asyncio.wrap_future(self._begin(work))
+
+    def call(self, work: Callable[[], Answer]) -> Answer:
+        """Do the same for a caller that is a thread itself."""
+        return self._begin(work).result()
+
+    def close(self) -> None:
+        """End the threads once their work is done."""
+        self._threads.shutdown()
+
+    def _begin(self, work: Callable[[], Answer]) -> Future[Answer]:
+        with self._lock:
+            if self._room == 0:
+                raise OverloadedError(
+                    f"Too many requests of this kind ({self._name}) wait already; nothing was changed.",
+                    where="the service",
+                    fix=f"send the same request again in {RETRY_SECONDS} s",
+                    status=503,
+                    headers={"Retry-After": str(RETRY_SECONDS)},
+                )
+            self._room -= 1
+        future = self._threads.submit(copy_context().run, work)
+        future.add_done_callback(self._leave)
+        return future
+
+    def _leave(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._room += 1
+
+
+class WorkPools:
+    """The pools of one service by kind of work."""
+
+    def __init__(self, sizes: Mapping[Kind, tuple[int, int]] = SIZES) -> None:
+        self._pools = {kind: WorkPool(kind, *size) for kind, size in sizes.items()}
+
+    def __getitem__(self, kind: Kind) -> WorkPool:
+        return self._pools[kind]
+
+    def close(self) -> None:
+        """End all threads once their work is done."""
+        for pool in self._pools.values():
+            pool.close()
+
+
+def in_pool(
+    kind: Kind | Callable[[dict[str, Any]], Kind],
+) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
+    """Return a decorator that runs an endpoint in the pool of its kind of work.
+
+    Args:
+        kind: Or what returns it from the endpoint's arguments, `request` among them.
+    """
+
+    def decorate(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+        @functools.wraps(endpoint)
+        async def run(**arguments: Any) -> Any:
+            pools: WorkPools = arguments["request"].app.state.pools
+            chosen = kind(arguments) if callable(kind) else kind
+            return await pools[chosen].run(functools.partial(endpoint, **arguments))
+
+        return run
+
+    return decorate

@@ -1,0 +1,117 @@
+"""One kind of request cannot delay another: each has its own threads, and what does not fit is refused at once."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from penchant.core.errors import NotFoundError
+from penchant.recommender.recommender import Recommender
+from penchant.service import telemetry
+from penchant.service.app import create_app
+from penchant.service.pools import SIZES, OverloadedError, WorkPool
+from penchant.service.service import ServiceConfig
+from service import hostile_media as hostile
+
+SOUND = {"audio": {"data": base64.b64encode(b"RIFF").decode()}}
+
+
+def test_media_searches_that_hang_neither_delay_events_nor_each_other(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    proceed, began = threading.Event(), threading.Semaphore(0)
+
+    def hang(*_: Any, **__: Any) -> None:
+        began.release()
+        assert proceed.wait(60)
+        raise ValueError
+
+    monkeypatch.setattr(Recommender, "search_media", hang)
+    room = sum(SIZES["media"])
+    with ThreadPoolExecutor(room + 70) as clients:
+        searches = [clients.submit(client.post, "/v1/search", json=SOUND) for _ in range(room + 60)]
+        try:
+            assert began.acquire(timeout=20)
+            refused = [search for search in searches if _is_refused(search)]
+            others = [
+                clients.submit(client.post, "/v1/events", json={"user_id": "a", "item_id": "i12"}),
+                clients.submit(client.get, "/v1/users/a/recommendations"),
+                clients.submit(client.get, "/v1/users/a/profile"),
+                clients.submit(client.post, "/v1/search", json={"words": "low tune"}),
+                clients.submit(client.put, "/v1/items/new", json={"columns": {"title": "new"}}),
+            ]
+            assert [other.result(20).status_code for other in others] == [200, 200, 200, 200, 202]
+        finally:
+            proceed.set()
+        codes = Counter(search.result().status_code for search in searches)
+    assert codes[503] == 60
+    answer = refused[0].result()
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["title"] == "overloaded"
+    assert client.post("/v1/search", json=SOUND).status_code == 500, "there is room again"
+
+
+def _is_refused(search: Any) -> bool:
+    """Return whether a search was refused while the others hang; waits a moment for one that was not answered."""
+    try:
+        return bool(search.result(0.05).status_code == 503)
+    except TimeoutError:
+        return False
+
+
+def test_pool_refuses_what_does_not_fit_and_has_room_again_after_a_failure():
+    pool, proceed = WorkPool("media", 1, 2), threading.Event()
+    hanging = [pool._begin(lambda: proceed.wait(20)) for _ in range(3)]
+    with pytest.raises(OverloadedError, match="wait already") as error:
+        pool.call(int)
+    assert error.value.headers == {"Retry-After": "1"}
+    proceed.set()
+    assert all(future.result() for future in hanging)
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            pool.call(lambda: 1 // 0)
+    pool.close()
+
+
+def test_large_bodies_share_a_budget_that_small_ones_do_not_need(
+    config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(telemetry, "FREE_BYTES", 2000)
+    monkeypatch.setattr(telemetry, "LARGE_BODIES", 1)
+    proceed, began = threading.Event(), threading.Event()
+
+    def hang(*_: Any, **__: Any) -> None:
+        began.set()
+        assert proceed.wait(60)
+        raise NotFoundError("no", where="here", fix="none")
+
+    monkeypatch.setattr(Recommender, "search_media", hang)
+    large = {"audio": {"data": base64.b64encode(bytes(21_000)).decode()}}
+    config = config.model_copy(update={"max_body_bytes": 40_000})
+    with TestClient(create_app(config)) as client, ThreadPoolExecutor(1) as other:
+        held = other.submit(client.post, "/v1/search", json=large)
+        try:
+            assert began.wait(20)
+            refused = client.post("/v1/search", json=large)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert refused.json()["detail"] == "Too many large bodies at the same time."
+            assert client.post("/v1/events", json={"user_id": "a", "item_id": "i1"}).status_code == 200
+        finally:
+            proceed.set()
+        assert held.result().status_code == 404
+        for _ in range(4):  # what a request held is given back, also by one that fails
+            assert client.post("/v1/search", json=large).status_code == 404
+
+
+def test_endless_body_ends_with_413(config: ServiceConfig):
+    with TestClient(create_app(config.model_copy(update={"max_body_bytes": 1_000_000}))) as client:
+        answer = client.post("/v1/search", content=b"".join(islice(hostile.endless(), 40)))
+        assert answer.status_code == 413
