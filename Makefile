@@ -5,15 +5,16 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard mutants figures docs messages clean
+.PHONY: help demo test test-slow check format bench leaderboard mutants figures docs messages audit sbom clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml requirements/lock.txt
+$(STAMP): pyproject.toml requirements/lock.txt requirements/torch.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Penchant needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/torch.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(STAMP)
 
@@ -61,5 +62,19 @@ $(PEERS)/installed: requirements/peers.txt
 leaderboard: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEADERBOARD="--set tiktok ...")
 	$(BIN)/python benchmarks/leaderboard.py $(LEADERBOARD)
 
+AUDIT := .venv-audit
+
+$(AUDIT)/installed: requirements/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT)/installed  ## known vulnerabilities of the locked packages (needs the index's own advisories)
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps -r requirements/lock.txt
+
+sbom: $(AUDIT)/installed  ## software bill of materials of the locked packages: dist/sbom.json (CycloneDX)
+	mkdir -p dist
+	$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o dist/sbom.json requirements/lock.txt
+
 clean:  ## remove what the chores made
-	rm -rf $(VENV) $(PEERS) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(AUDIT) runs .mypy_cache .ruff_cache .pytest_cache

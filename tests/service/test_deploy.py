@@ -29,6 +29,19 @@ def test_image_starts_the_service_as_somebody_without_rights():
     assert "/healthz" in text[text.index("HEALTHCHECK") :]
 
 
+def test_image_names_no_index_and_installs_locked_versions():
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert "://" not in re.sub(r"http://127\.0\.0\.1\S*", "", text)
+    assert "--constraint constraints.txt" in text
+
+
+def test_every_locked_package_has_hashes():
+    lines = (DEPLOY.parent / "requirements" / "lock.txt").read_text(encoding="utf-8").splitlines()
+    packages = [n for n, line in enumerate(lines) if not line.startswith(" ")]
+    assert len(packages) > 150
+    assert all(lines[n].endswith("\\") and lines[n + 1].strip().startswith("--hash=sha256:") for n in packages)
+
+
 def test_compose_file_starts_what_there_is():
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
     command, *rest = services["service"]["command"]
