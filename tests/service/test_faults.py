@@ -138,7 +138,7 @@ class Served:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
             await send({"type": "http.response.body", "body": b"ok"})
 
-        config = uvicorn.Config(app, port=0, http=server.HeaderTimeoutProtocol, log_level="critical", lifespan="off")
+        config = uvicorn.Config(app, port=0, http=server.ServiceProtocol, log_level="critical", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
 

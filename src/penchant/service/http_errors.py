@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -88,16 +89,21 @@ def _response(
     fix: str,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    body = {
+    body = problem(status, title, detail, where, fix, request.scope.get("request_id", "-"))
+    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem(status: int, title: str, detail: str, where: str, fix: str, request_id: str = "-") -> dict[str, Any]:
+    """Return the fields of an error response."""
+    return {
         "type": f"urn:penchant:problem:{title}",
         "title": title,
         "status": status,
         "detail": detail,
         "where": where,
         "fix": fix,
-        "instance": f"urn:request:{request.scope.get('request_id', '-')}",
+        "instance": f"urn:request:{request_id}",
     }
-    return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def problem_response(request: Request, error: PenchantError) -> JSONResponse:

@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import ctypes
 import ipaddress
+import json
 import os
 import tempfile
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
@@ -23,9 +25,10 @@ from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
 from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
+from penchant.service.http_errors import MEDIA_TYPE, problem
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
-from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
+from penchant.service.telemetry import HEADERS, MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
 
 SETTINGS, PAGES = "PENCHANT_SERVICE", "PENCHANT_PAGES"
@@ -36,19 +39,39 @@ SILENT_SECONDS = 120
 HEADER_SECONDS = 10
 """Longest wait for a request's headers; uvicorn has no limit, and each waiting client takes one of the connections."""
 MAX_CONNECTIONS = 2000
+"""Further requests are refused; by `ServiceProtocol`, since uvicorn's own limit answers in plain text."""
 ARENA_MAX, ARENAS = -8, 2
 """glibc's number for the setting, and its value: by default each of 40 threads may hold freed memory the others cannot use."""
 MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
 """The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a batch of
 users stay as holes."""
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _Protocol: Any = AutoHTTPProtocol
 
 
-class HeaderTimeoutProtocol(_Protocol):  # type: ignore[misc]
-    """uvicorn's protocol with a time limit for a request's headers."""
+class ServiceProtocol(_Protocol):  # type: ignore[misc]
+    """uvicorn's protocol with a time limit for a request's headers, and with problem JSON where uvicorn answers in plain text."""
 
     _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._application: Any = self.app
+        self.app: Any = self._answer
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Call the application, or refuse the request where there are too many connections."""
+        if max(len(self.connections), len(self.tasks)) <= MAX_CONNECTIONS:
+            await self._application(scope, receive, send)
+            return
+        headers, body = _problem(
+            503, "busy", "Too many connections; nothing was changed.", "wait a second, and try again"
+        )
+        await send({"type": "http.response.start", "status": 503, "headers": [*headers, (b"retry-after", b"1")]})
+        await send({"type": "http.response.body", "body": body})
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(400, "http", msg, "send HTTP/1.1")
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer for the first request."""
@@ -83,8 +106,26 @@ class HeaderTimeoutProtocol(_Protocol):  # type: ignore[misc]
 
     def _close_if_idle(self) -> None:
         if self._is_between_requests and not self.transport.is_closing():
-            self.transport.write(_TOO_SLOW)
-            self.transport.close()
+            self._refuse(408, "timeout", "The headers took too long.", f"send them within {HEADER_SECONDS} s")
+
+    def _refuse(self, status: int, title: str, detail: str, fix: str) -> None:
+        """Answer without the application, and close the connection."""
+        headers, body = _problem(status, title, detail, fix)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b": ".join(header) for header in headers)]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.close()
+
+
+def _problem(status: int, title: str, detail: str, fix: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body of an error of the connection."""
+    body = json.dumps(problem(status, title, detail, "the connection", fix)).encode()
+    length = str(len(body)).encode()
+    return [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", length),
+        (b"connection", b"close"),
+        *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
+    ], body
 
 
 def serve(
@@ -161,7 +202,8 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         port=port,
         workers=workers,
         factory=isinstance(app, str),
-        http=HeaderTimeoutProtocol,
+        http=ServiceProtocol,
+        ws="none",  # there are no web sockets, and their refusal would be plain text
         access_log=False,  # it would write ids into the log
         log_level="warning",
         server_header=False,
@@ -169,7 +211,6 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
-        limit_concurrency=MAX_CONNECTIONS,
     )
 
 
