@@ -48,6 +48,10 @@ def test_media_searches_that_hang_neither_delay_events_nor_each_other(
                 clients.submit(client.put, "/v1/items/new", json={"columns": {"title": "new"}}),
             ]
             assert [other.result(20).status_code for other in others] == [200, 200, 200, 200, 202]
+            unread = client.post(
+                "/v1/search", content=b"{" + b" " * 60_000, headers={"Content-Type": "application/json"}
+            )
+            assert (unread.status_code, unread.headers["Retry-After"]) == (503, "1"), "not even read: it is no JSON"
         finally:
             proceed.set()
         codes = Counter(search.result().status_code for search in searches)

@@ -26,6 +26,9 @@ SIZES: Mapping[Kind, tuple[int, int]] = {
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
 RETRY_SECONDS = 1
+MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/studio/search")
+WORDS_BYTES = 50_000
+"""A larger body of a request to these holds media."""
 
 
 class OverloadedError(RefusedError):
@@ -46,6 +49,11 @@ class WorkPool:
         self._room = threads + max_waiting
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more work would be refused."""
+        return self._room == 0
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Return what the work returns.
@@ -91,6 +99,15 @@ class WorkPools:
 
     def __getitem__(self, kind: Kind) -> WorkPool:
         return self._pools[kind]
+
+    def has_room(self, path: str, num_bytes: int) -> bool:
+        """Return whether a request is worth reading: its body costs time even where it is refused after that.
+
+        Args:
+            path: Of the address.
+            num_bytes: Of the body, as its header states.
+        """
+        return num_bytes <= WORDS_BYTES or not path.startswith(MEDIA_PATHS) or not self["media"].is_full
 
     def close(self) -> None:
         """End all threads once their work is done."""

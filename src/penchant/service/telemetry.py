@@ -14,6 +14,8 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -85,16 +87,24 @@ class RequestMiddleware:
         max_body_bytes: A larger body is refused while it comes in.
         max_seconds: A body that takes longer is refused.
         tracing: Exports spans; None makes none.
+        has_room: Path and size of a body to whether it is worth reading; where not, the request is refused unread.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, max_body_bytes: int, max_seconds: float, tracing: Tracing | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        max_body_bytes: int,
+        max_seconds: float,
+        tracing: Tracing | None = None,
+        has_room: Callable[[str, int], bool] = lambda _path, _size: True,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_bytes = max_body_bytes
         self._max_seconds = max_seconds
         self._tracing = tracing
+        self._has_room = has_room
         self._budget = _BodyBudget(LARGE_BODIES * max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +125,10 @@ class RequestMiddleware:
                 _set_headers(message, scope)
             await send(message)
 
+        size = headers.get(b"content-length", b"")
+        num_bytes = int(size) if size.isdigit() and len(size) < 19 else self._max_bytes
         body = _LimitedBody(receive, self._max_bytes, self._max_seconds, self._budget)
+        body.is_worth_reading = partial(self._has_room, scope["path"], num_bytes)
         try:
             await self._app(scope, body, guarded_send)
         finally:
@@ -148,6 +161,9 @@ class _BodyBudget:
 class _LimitedBody:
     """A request's body with limits of size and time, and of memory together with other bodies."""
 
+    is_worth_reading: Callable[[], bool] | None = None
+    """Asked before the first byte is read."""
+
     def __init__(self, receive: Receive, max_bytes: int, max_seconds: float, budget: _BodyBudget) -> None:
         self._receive = receive
         self._budget = budget
@@ -157,6 +173,9 @@ class _LimitedBody:
         self._is_complete = False
 
     async def __call__(self) -> Message:
+        if self.is_worth_reading is not None and not self.is_worth_reading():
+            raise HTTPException(503, "Too many requests of this kind wait already", headers={"Retry-After": "1"})
+        self.is_worth_reading = None
         if self._is_complete:  # the next message is the end of the connection, which has no time limit
             return await self._receive()
         try:
