@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,14 @@ def test_erase_with_the_right_secret_prints_the_receipt(served: ServiceConfig):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["rows"]["event"] == 1
+
+
+def test_next_command_empties_the_log_that_a_reader_held(served: ServiceConfig):
+    arguments = ["erase", str(served.bundle), "--folder", str(served.folder), "--json"]
+    with closing(sqlite3.connect(served.address.removeprefix("sqlite:///"), isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchone()
+        held = CliRunner().invoke(app, [*arguments, "--user", "u1"])
+        assert json.loads(held.stdout)["store"].startswith("deleted; the write-ahead log")
+    done = CliRunner().invoke(app, [*arguments, "--verify"])
+    assert (done.exit_code, json.loads(done.stdout)["is_clean"]) == (0, True)
