@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.client import Client
@@ -90,6 +90,7 @@ def test_encoding_twice_is_not_decoded_twice(paths: TestClient):
     assert paths.get("/%76%31/export/a%2fb").json()["user_id"] == "a/b"
 
 
+@settings(deadline=None)
 @given(
     segments=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1), is_raw=st.booleans()
 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.service.service import _iso, _micros
@@ -40,6 +40,7 @@ def test_time_that_was_stored_before_is_exported(client: TestClient):
     assert exported.json()["events"][0]["at"] == "0000-12-31T10:00:00.000000+00:00"
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_every_microsecond_survives(at: datetime):
     assert datetime.fromisoformat(_iso(_micros(at))) == at
