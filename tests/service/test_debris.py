@@ -27,7 +27,7 @@ from shop import make_bundle
 
 @pytest.fixture
 def shop_config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
 
 
 def kept_files(config: ServiceConfig) -> list[str]:

@@ -21,7 +21,7 @@ USER = "stranger@shop.example"
 
 @pytest.fixture
 def client(shop: Path, tmp_path: Path) -> Iterator[TestClient]:
-    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60)
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
     with TestClient(create_app(config)) as client:
         client.app.state.worker.refit = lambda: None
         yield client

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.service import ServiceConfig
 from penchant.studio.pages import add_studio
@@ -80,10 +81,12 @@ REPORT = {
 @pytest.fixture(scope="module")
 def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # noqa: F811
     """Return the address of a service that really listens."""
-    bundle = Path(shutil.copytree(gallery, tmp_path_factory.mktemp("reported") / "bundle"))
-    (bundle / "report").mkdir()
-    (bundle / "report" / "report.json").write_text(json.dumps(REPORT), encoding="utf-8")
-    (bundle / "report" / "report.html").write_text("<!doctype html><title>Report</title>", encoding="utf-8")
+    folder = tmp_path_factory.mktemp("reported")
+    (folder / "report").mkdir()
+    (folder / "report" / "report.json").write_text(json.dumps(REPORT), encoding="utf-8")
+    (folder / "report" / "report.html").write_text("<!doctype html><title>Report</title>", encoding="utf-8")
+    bundle = folder / "bundle"
+    Recommender.load(gallery).save(bundle, report=folder / "report")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
