@@ -38,6 +38,9 @@ LANGUAGE_MODEL = {**{k: v for k, v in NETWORK.items() if k != "layers"}, "langua
 SAMPLES: dict[str, dict[str, Any]] = {
     "content_prior": {},
     "popularity": {},
+    "recent_popularity": {},
+    "new_arrivals": {"days": 10},
+    "lifted": {"of": {"model": "ease", "regularisation": 10}, "window_days": 5},
     "item_knn": {"neighbours": 20},
     "rp3beta": {"neighbours": 20},
     "ease": {"regularisation": 10},
@@ -100,7 +103,7 @@ READS_CONTENT = (
     "language_model",
     "language_model: every channel, LoRA",
 )
-IMPERSONAL = ("content_prior", "popularity", "popularity of late")
+IMPERSONAL = ("content_prior", "popularity", "popularity of late", "recent_popularity", "new_arrivals")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -166,8 +165,8 @@ def _fit_pool(
     """Fit every member, or refit it from the same member of the pool `before`."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
+    fits = FitCache()
     for name, planned_member in planned.items():
-        began = perf_counter()
         allowed = content
         if planned_member.channels is not None:
             allowed = content.only(planned_member.channels)
@@ -175,10 +174,13 @@ def _fit_pool(
         member = make_member(name, planned_member.table)
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
-        members[name] = (
-            member.fit(histories, allowed) if before is None else member.refit(histories, allowed, before.members[name])
-        )
-        seconds[name] = perf_counter() - began
+
+        def learn(unfitted: Member, name: str = name, allowed: Content = allowed) -> Member:
+            if before is None:
+                return unfitted.fit(histories, allowed)
+            return unfitted.refit(histories, allowed, before.members[name])
+
+        members[name], seconds[name] = fits.fit(member, learn, allowed)
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return MemberPool(members), seconds
 

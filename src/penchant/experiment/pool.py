@@ -6,7 +6,7 @@ Baselines, single members, ablation arms and the ensemble are all rows over one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -14,11 +14,37 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.logs import progress_bar
-from penchant.core.schema import Histories, Recommendations
+from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
 from penchant.fusion.late import standardise
 from penchant.models.ensemble import batch_users, blocked_items, top_k
 from penchant.models.member import Member
+
+
+class FitCache:
+    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`)."""
+
+    def __init__(self) -> None:
+        self._fitted: dict[str, tuple[Member, float]] = {}
+
+    def fit(self, member: Member, learn: Callable[[Member], Member], content: Content) -> tuple[Member, float]:
+        """Return the fitted member and the seconds its fit took, here or when it was fitted first.
+
+        Args:
+            member: Unfitted.
+            learn: Fits it; called unless an equal fit is here already.
+            content: What it may read.
+        """
+        config = member.config.model_dump(mode="json", exclude=set(member.reading))
+        read = sorted(content.channels) if member.channels(content) else []
+        key = repr((type(member).__qualname__, sorted(config.items()), read))
+        if member.reading and key in self._fitted:
+            fitted, seconds = self._fitted[key]
+            return fitted.reread(member), seconds
+        began = perf_counter()
+        fitted = learn(member)
+        self._fitted[key] = fitted, perf_counter() - began
+        return self._fitted[key]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import MemberPool
+from penchant.experiment.pool import FitCache, MemberPool
 from penchant.fusion.fusion import Fusion, make_fusion
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
@@ -119,11 +119,12 @@ def _best(
     scorer: ValidationScorer,
 ) -> dict[str, Any]:
     seen: dict[str, float] = {}
+    fits = FitCache()
 
     def score(table: dict[str, Any]) -> float:
         key = repr(sorted(table.items()))
         if key not in seen:
-            member = make_member(name, table).fit(train, content)
+            member, _ = fits.fit(make_member(name, table), lambda unfitted: unfitted.fit(train, content), content)
             seen[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
         return seen[key]
 

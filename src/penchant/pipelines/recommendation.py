@@ -23,7 +23,7 @@ from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
-from penchant.data.split.interactions import SplitConfig, split
+from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
@@ -234,8 +234,8 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
 def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
-    train = _histories(items, users, config, parts.train)
     truth = _histories(items, users, config, parts.validation)
+    train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
     known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
     return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
 
@@ -244,11 +244,19 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
     """Return the histories before the test, and the test; users without earlier events have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
-    return HoldOut(
-        _histories(items, users, config, *before),
-        _histories(items, users, config, parts.test),
-        _among(items, parts.cold_items),
-    )
+    truth = _histories(items, users, config, parts.test)
+    known = _requested(_histories(items, users, config, *before), truth, parts, config)
+    return HoldOut(known, truth, _among(items, parts.cold_items))
+
+
+def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
+    """Return the histories read for a request at the time of each user's first held-out event, where the split lets it be known."""
+    if config.split.request_time == "hidden" or (config.split.request_time == "auto" and parts.kind not in BY_TIME):
+        return known
+    times = np.zeros(len(truth), np.int64)
+    chose = truth.lengths() > 0
+    times[chose] = truth.at[truth.offsets[:-1][chose]]
+    return known.requested(times)
 
 
 def _users(*pieces: Interactions) -> list[str]:
