@@ -219,7 +219,7 @@ class Histories:
         weight: (events,) event weight; negative means dislike.
         num_items: Number of rows of the catalog.
         requested_at: (users,) time of the request that each history is read for, microseconds since 1970, UTC; 0 where it is not known,
-            `LATEST` for a request after every event. None: not known for any user.
+            `LATEST` for a request after every event. None: nobody said; an ensemble then reads every history for `LATEST`.
     """
 
     user_ids: list[str]
@@ -260,7 +260,7 @@ class Histories:
             np.concatenate([h.at for h in histories]),
             np.concatenate([h.weight for h in histories]),
             histories[0].num_items,
-            np.concatenate([h._known_requests() for h in histories]),
+            _joined_requests(histories),
         )
 
     def requested(self, at: int | Int64[np.ndarray, " users"]) -> Histories:
@@ -269,13 +269,10 @@ class Histories:
 
     def requests(self) -> Int64[np.ndarray, " users"]:
         """Return the time of the request of each user: `requested_at`; where it is not known, that of the user's last event (0 without)."""
-        known = self._known_requests()
+        known = np.zeros(len(self), np.int64) if self.requested_at is None else self.requested_at
         last = np.zeros(len(self), np.int64)
         last[self.lengths() > 0] = self.at[self.offsets[1:][self.lengths() > 0] - 1]
         return np.where(known > 0, known, last)
-
-    def _known_requests(self) -> Int64[np.ndarray, " users"]:
-        return np.zeros(len(self), np.int64) if self.requested_at is None else self.requested_at
 
     def lengths(self) -> Int64[np.ndarray, " users"]:
         """Return the number of events of each user."""
@@ -342,6 +339,14 @@ class Histories:
         """Yield consecutive groups of at most `size` users."""
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
+
+
+def _joined_requests(histories: Sequence[Histories]) -> Int64[np.ndarray, " users"] | None:
+    if all(h.requested_at is None for h in histories):
+        return None
+    return np.concatenate(
+        [h.requested(LATEST).requested_at if h.requested_at is None else h.requested_at for h in histories]
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,7 +21,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import BASELINES
-from penchant.experiment.pool import MemberPool
+from penchant.experiment.pool import FitCache, MemberPool
 from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
@@ -42,6 +42,9 @@ class FitConfig(Settings):
     """How the members' weights are found."""
     refit: bool = True
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
+    ship: Literal["everything", "as_measured"] = "everything"
+    """After the measurement, fit the members of the bundle again on every event, the test included, with the settings and weights found; or
+    ship the members that were measured, as a paper would."""
     ablation: bool = True
     """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
@@ -93,6 +96,19 @@ class FittedRecommenders:
     def ensemble(self, content: Content) -> Ensemble:
         """Return our recommender, ready to serve."""
         return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+    def refitted(self, histories: Histories, content: Content, fusion: Fusion, cache: Path | None = None) -> Ensemble:
+        """Return our recommender with its members fitted again on other events; settings and weights stay.
+
+        Args:
+            histories: What to learn from, usually every event there is.
+            content: Channels and their fusion.
+            fusion: How the channels were fused.
+            cache: Folder of the networks' checkpoints; None keeps none.
+        """
+        planned = {name: PoolMember(self.tables[name]) for name in self.ours.weights}
+        pool, _ = _fit_pool(planned, histories, content, fusion, cache, self.pool)
+        return Ensemble.build(pool.members, self.ours.weights, content)
 
 
 @dataclass(frozen=True)

@@ -200,10 +200,13 @@ def run(
         "fusion": fusion.table(),
     }
     histories, ensemble = all_histories(dataset, config), trained.ensemble(content)
+    if config.fit.ship == "everything":
+        with clock("ship"):
+            known, ensemble = histories, trained.refitted(histories, content, fusion, config.cache / "networks")
     recommender = Recommender(
         dataset.catalog, histories, ensemble, trained.tables, topics, facts, content=content, fitted=known
     )
-    timed = replace(report, stages=tuple(clock.stages))
+    timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 
 
@@ -213,6 +216,20 @@ TASK = Task(
     ("interactions", "items", "users"),
     lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
 )
+
+
+def shipped(parts: Split, config: RecommendationConfig) -> str:
+    """Return the sentence of the protocol about the members in the bundle."""
+    if config.fit.ship == "as_measured":
+        return message("The bundle holds the members as they were measured; they have not learned from the test.")
+    if parts.kind == "cold_items":
+        return message(
+            "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for new items alone: to "
+            "serve, run with another split."
+        )
+    return message(
+        "After the measurement the bundle's members were fitted again on every event, with the settings and weights found."
+    )
 
 
 def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
@@ -250,9 +267,9 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
 
 
 def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
-    """Return the histories read for a request at the time of each user's first held-out event, where the split lets it be known."""
+    """Return the histories read for a request at the time of each user's first held-out event; at an unknown time where that is hidden."""
     if config.split.request_time == "hidden" or (config.split.request_time == "auto" and parts.kind not in BY_TIME):
-        return known
+        return known.requested(0)
     times = np.zeros(len(truth), np.int64)
     chose = truth.lengths() > 0
     times[chose] = truth.at[truth.offsets[:-1][chose]]
