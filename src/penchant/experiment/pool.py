@@ -17,6 +17,7 @@ from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
 from penchant.fusion.late import standardise
+from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import batch_users, blocked_items, top_k
 from penchant.models.member import Member
 
@@ -114,6 +115,7 @@ class MemberPool:
         config: late.EnsembleConfig,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        choices: SampledChoices | None = None,
     ) -> late.BandedMoments:
         """Sum up what ensemble weights are fitted on.
 
@@ -123,18 +125,21 @@ class MemberPool:
             truth: Choices of the same users in validation.
             config: How many users and bands.
             candidates: As for `rank`.
+            choices: Where given, the choices of the same users are added to it.
         """
-        users = np.flatnonzero(truth.lengths() > 0)
-        users = users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
+        users = weighed_users(truth, config)
         lengths = histories.lengths()[users]
         total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
-        cell = late.band_of(lengths, total.starts) * late.FOLDS + np.arange(len(users)) % late.FOLDS
+        fold = np.arange(len(users)) % late.FOLDS
+        cell = late.band_of(lengths, total.starts) * late.FOLDS + fold
         size = max(1, batch_users(histories.num_items) // max(len(names), 1))
         for start in range(0, len(users), size):
             chosen = users[start : start + size]
             batch = histories.take(chosen)
             values = np.stack([scores for _, scores in self.standardised(batch, names)])
             positive, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
+            if choices is not None:
+                choices.add(values, positive, blocked, fold[start : start + size])
             for number in np.unique(cell[start : start + size]):
                 inside = np.flatnonzero(cell[start : start + size] == number)
                 one = total.cells[number // late.FOLDS][number % late.FOLDS]
@@ -150,6 +155,12 @@ class MemberPool:
             scores = standardise(self.members[name].score(batch)).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
+
+
+def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.ndarray, " chosen"]:
+    """Return the users that weights are fitted on: evenly spaced among those with a choice; user n is in fold n modulo `late.FOLDS`."""
+    users = np.flatnonzero(truth.lengths() > 0)
+    return users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
 
 
 def weighted_sum(

@@ -65,8 +65,16 @@ class ValidationScorer:
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
-        ranked = pool.rank({"": weights}, self.histories, self.cutoff, candidates=self.candidates)[""].item_index
-        return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.cutoff).mean())
+        return self.compare(pool, {"": weights})[""]
+
+    def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
+        """Return the mean NDCG of each row of weights, every member scoring once."""
+        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
+        counts = relevant(self.truth).counts()
+        return {
+            name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())
+            for name, ranked in lists.items()
+        }
 
 
 def choose_settings(
