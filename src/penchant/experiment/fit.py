@@ -22,7 +22,7 @@ from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import BASELINES
 from penchant.experiment.pool import FitCache, MemberPool
-from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
+from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
@@ -139,8 +139,10 @@ def fit(
     """
     train = validation.histories
     scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
-    baselines = choose_settings(BASELINES, train, content, scorer, config.selection)
-    chosen = choose_settings(tables, train, content, scorer, config.selection)
+    tried = Tried()
+    baselines = choose_settings(BASELINES, train, content, scorer, config.selection, tried)
+    chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
+    del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}

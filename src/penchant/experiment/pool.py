@@ -19,13 +19,19 @@ from penchant.fusion import late
 from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.lifted import Lifted
 from penchant.models.member import Member
 
 
 class FitCache:
-    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`)."""
+    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), members within members included.
 
-    def __init__(self) -> None:
+    Args:
+        max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
+    """
+
+    def __init__(self, max_bytes: float | None = None) -> None:
+        self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
 
     def fit(self, member: Member, learn: Callable[[Member], Member], content: Content) -> tuple[Member, float]:
@@ -36,16 +42,38 @@ class FitCache:
             learn: Fits it; called unless an equal fit is here already.
             content: What it may read.
         """
+        if not member.reading:
+            return self._learned(member, learn)
         config = member.config.model_dump(mode="json", exclude=set(member.reading))
         read = sorted(content.channels) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
-        if member.reading and key in self._fitted:
+        if key in self._fitted:
             fitted, seconds = self._fitted[key]
             return fitted.reread(member), seconds
+        self._fitted[key] = found = self._learned(member, learn)
+        self._forget()
+        return found
+
+    def _learned(self, member: Member, learn: Callable[[Member], Member]) -> tuple[Member, float]:
+        if isinstance(member, Lifted):
+            member.shared_fit = lambda inner, fit_inner, content: self.fit(inner, fit_inner, content)[0]
         began = perf_counter()
         fitted = learn(member)
-        self._fitted[key] = fitted, perf_counter() - began
-        return self._fitted[key]
+        if isinstance(fitted, Lifted):
+            fitted.shared_fit = None
+        return fitted, perf_counter() - began
+
+    def _forget(self) -> None:
+        """Leave out the oldest fits above the limit; the newest stays."""
+        if self.max_bytes is None:
+            return
+        sizes = {
+            key: sum(array.nbytes for array in member.arrays().values()) for key, (member, _) in self._fitted.items()
+        }
+        for key in list(self._fitted)[:-1]:
+            if sum(sizes[one] for one in self._fitted) <= self.max_bytes:
+                break
+            del self._fitted[key]
 
 
 @dataclass
