@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -117,7 +116,7 @@ def choose_rule(
         return LEAST_SQUARES
     rules = [WeightRule("listwise")]
     sizes = [size for size in FORWARD_SIZES if size < len(members)]
-    rules += [WeightRule(objective, size) for size, objective in product(sizes, ("least_squares", "listwise"))]
+    rules += [rule for size in sizes for rule in (WeightRule(size=size), WeightRule("listwise", size))]
     base = [LEAST_SQUARES, WeightRule(has_bands=True)] if late.bands_pay(moments, config) else [LEAST_SQUARES]
     scored: dict[WeightRule, list[float]] = {rule: [] for rule in (*base, *rules)}
     for half, other in (HALVES, HALVES[::-1]):
