@@ -60,6 +60,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ease with content": ("ease", {"regularisation": 10, "content_weight": 20}),
     "ease of the most touched": ("ease", {"regularisation": 10, "max_items": 40}),
     "ease with dropout": ("ease", {"regularisation": 5, "dropout": 0.3}),
+    "ease of counts": ("ease", {"regularisation": 10, "strength": "log"}),
+    "session_regression across gaps": ("session_regression", {"regularisation": 10, "min_gap_hours": 1}),
     "graph_filter without content": ("graph_filter", {"hops": 2, "ideal_weight": 0.3, "ideal_dim": 8}),
     "sparse graph_filter": ("graph_filter", {"max_dense_items": 10, "max_entries": 30, "hops": 2, "ideal_weight": 0.1}),
     "content_knn of words": ("content_knn", {"channel": "words", "neighbours": 8, "sharpness": 2}),

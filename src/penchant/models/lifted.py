@@ -6,6 +6,7 @@ In: any additive member whose scores grow with preference. Out: the same, with i
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from penchant.models.member import Contributions, Member, make_member
 
 INNER = "of/"
 """Start of the names of the inner member's arrays."""
+SharedFit = Callable[[Member, Callable[[Member], Member], Content], Member]
 
 
 class LiftedConfig(Settings):
@@ -52,12 +54,17 @@ class Lifted(Member[LiftedConfig]):
         super().__init__(config, name=name)
         self.member = make_member(self.name, self.config.of)
         self.log = EMPTY
+        self.shared_fit: SharedFit | None = None
+        """Returns an equal fitted member instead of fitting the inner one again; None fits it."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
 
     def fit(self, train: Histories, content: Content) -> Self:
-        self.member = self.member.fit(train, content)
+        def learn(member: Member) -> Member:
+            return member.fit(train, content)
+
+        self.member = learn(self.member) if self.shared_fit is None else self.shared_fit(self.member, learn, content)
         self.log = EventLog.of(train)
         return self
 

@@ -309,7 +309,8 @@ def choose_members(
     """
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
-        return config.members or default_members(content, has_time=has_time), ()
+        count = validation.histories.num_events
+        return config.members or default_members(content, has_time=has_time, num_events=count), ()
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',
