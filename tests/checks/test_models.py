@@ -38,6 +38,9 @@ LANGUAGE_MODEL = {**{k: v for k, v in NETWORK.items() if k != "layers"}, "langua
 SAMPLES: dict[str, dict[str, Any]] = {
     "content_prior": {},
     "popularity": {},
+    "recent_popularity": {},
+    "new_arrivals": {"days": 10},
+    "lifted": {"of": {"model": "ease", "regularisation": 10}, "window_days": 5},
     "item_knn": {"neighbours": 20},
     "rp3beta": {"neighbours": 20},
     "ease": {"regularisation": 10},
@@ -57,6 +60,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "ease with content": ("ease", {"regularisation": 10, "content_weight": 20}),
     "ease of the most touched": ("ease", {"regularisation": 10, "max_items": 40}),
     "ease with dropout": ("ease", {"regularisation": 5, "dropout": 0.3}),
+    "ease of counts": ("ease", {"regularisation": 10, "strength": "log"}),
+    "session_regression across gaps": ("session_regression", {"regularisation": 10, "min_gap_hours": 1}),
     "graph_filter without content": ("graph_filter", {"hops": 2, "ideal_weight": 0.3, "ideal_dim": 8}),
     "sparse graph_filter": ("graph_filter", {"max_dense_items": 10, "max_entries": 30, "hops": 2, "ideal_weight": 0.1}),
     "content_knn of words": ("content_knn", {"channel": "words", "neighbours": 8, "sharpness": 2}),
@@ -100,7 +105,7 @@ READS_CONTENT = (
     "language_model",
     "language_model: every channel, LoRA",
 )
-IMPERSONAL = ("content_prior", "popularity", "popularity of late")
+IMPERSONAL = ("content_prior", "popularity", "popularity of late", "recent_popularity", "new_arrivals")
 
 
 @pytest.fixture(scope="module", autouse=True)

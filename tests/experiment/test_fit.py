@@ -15,6 +15,7 @@ from penchant.experiment.defaults import BASELINES
 from penchant.experiment.fit import OURS, WITHOUT_BANDS, WITHOUT_NETWORKS, FitConfig, FittedRecommenders, HoldOut, fit
 from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer
+from penchant.experiment.weighting import WeightRule
 from penchant.fusion import late
 from penchant.fusion.concat import Concat, ConcatConfig
 from penchant.models.member import MemberTables
@@ -254,8 +255,9 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
     pool, stage = bands_world(long_want)
     scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
-    rows, score = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
+    rows, score, rule = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
     assert score == max(scorer(pool, row.weights) for row in rows)
+    assert rule == WeightRule(has_bands=not long_want)
     if long_want:
         assert [row.name for row in rows] == [OURS]
         assert rows[0].weights.bands == ()

@@ -10,10 +10,12 @@ import pytest
 
 from hand_made import Told, histories
 from penchant.core.schema import Content
-from penchant.experiment.pool import MemberPool
+from penchant.experiment.pool import FitCache, MemberPool
 from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.models import ensemble
 from penchant.models.ensemble import Ensemble, batch_users, top_k
+from penchant.models.lifted import Lifted
+from penchant.models.member import Member, make_member
 
 ITEMS = 6
 SAID = {
@@ -183,3 +185,35 @@ def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.Monkey
     pool = member_pool()
     pool.rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 3)
     assert pool.seconds == {"near": 0.5}
+
+
+def test_members_that_differ_in_reading_alone_are_fitted_once_members_within_members_included() -> None:
+    cache, fitted = FitCache(), []
+
+    def learn(member: Member) -> Member:
+        fitted.append(type(member).__name__)
+        return member.fit(TRUTH, Content())
+
+    ease = {"model": "ease", "regularisation": 5}
+    plain, _ = cache.fit(make_member("one", ease), learn, Content())
+    faded, _ = cache.fit(make_member("two", {**ease, "half_life": 1}), learn, Content())
+    lifted, _ = cache.fit(make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}), learn, Content())
+    assert fitted == ["EASE", "Lifted"]
+    assert isinstance(lifted, Lifted)
+    assert lifted.shared_fit is None
+    assert lifted.member.matrix is plain.matrix is faded.matrix
+    alone = make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}).fit(TRUTH, Content())
+    np.testing.assert_array_equal(lifted.score(KNOWN), alone.score(KNOWN))
+
+
+def test_the_oldest_fits_leave_a_full_cache() -> None:
+    cache, count = FitCache(2.5 * 4 * ITEMS**2), 0  # two matrices and a bit
+
+    def learn(member: Member) -> Member:
+        nonlocal count
+        count += 1
+        return member.fit(TRUTH, Content())
+
+    for penalty in (1, 2, 3, 3, 2, 1):
+        cache.fit(make_member("m", {"model": "ease", "regularisation": penalty}), learn, Content())
+    assert count == 4

@@ -44,6 +44,18 @@ def test_user_exponent_scales_the_rows(random_histories) -> None:
     np.testing.assert_allclose(member.matrix, textbook(x.T @ x, 2), rtol=1e-3, atol=1e-5)
 
 
+def test_strength_log_counts_repeats_with_a_mean_of_one_for_each_user(make_histories) -> None:
+    plays = make_histories([[0, 1, 1, 1, 2], [1, 2], [0, 2, 2], [3]], 4, [[1, 2, 3, 1, 4], [0.5, 1], [2, 1, -3], [-1]])
+    member = EASE(EASEConfig(regularisation=2, strength="log")).fit(plays, Content())
+    x = np.log1p([[1, 6, 4, 0], [0, 0.5, 1, 0], [2, 0, 0, 0], [0, 0, 0, 0]])
+    x[:3] /= np.array([x[0].sum() / 3, x[1].sum() / 2, x[2].sum()])[:, None]
+    np.testing.assert_allclose(member.matrix, textbook(x.T @ x, 2), rtol=1e-3, atol=1e-5)
+    once = EASE(EASEConfig(regularisation=2)).fit(plays, Content())
+    assert not np.allclose(member.matrix, once.matrix)
+    weighted = plays.matrix() @ member.matrix  # reading a history is not affected
+    np.testing.assert_allclose(member.score(plays), weighted, rtol=1e-5)
+
+
 def test_dropout_is_a_penalty_on_popular_items(random_histories) -> None:
     member = EASE(EASEConfig(regularisation=2, dropout=0.5)).fit(random_histories, Content())
     x = dense(random_histories)

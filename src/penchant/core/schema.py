@@ -203,6 +203,10 @@ class Content:
         return Content({name: e for name, e in self.channels.items() if name in kept})
 
 
+LATEST = np.iinfo(np.int64).max
+"""Time of a request that comes after every event: what is served now."""
+
+
 @dataclass(frozen=True)
 class Histories:
     """Compressed rows of events, one row for each user, oldest event first.
@@ -214,6 +218,8 @@ class Histories:
         at: (events,) microseconds since 1970, UTC.
         weight: (events,) event weight; negative means dislike.
         num_items: Number of rows of the catalog.
+        requested_at: (users,) time of the request that each history is read for, microseconds since 1970, UTC; 0 where it is not known,
+            `LATEST` for a request after every event. None: nobody said; an ensemble then reads every history for `LATEST`.
     """
 
     user_ids: list[str]
@@ -222,6 +228,7 @@ class Histories:
     at: Int64[np.ndarray, " events"]
     weight: Float32[np.ndarray, " events"]
     num_items: int
+    requested_at: Int64[np.ndarray, " users"] | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -253,7 +260,19 @@ class Histories:
             np.concatenate([h.at for h in histories]),
             np.concatenate([h.weight for h in histories]),
             histories[0].num_items,
+            _joined_requests(histories),
         )
+
+    def requested(self, at: int | Int64[np.ndarray, " users"]) -> Histories:
+        """Return the same histories, read for requests at these times."""
+        return replace(self, requested_at=np.broadcast_to(np.asarray(at, np.int64), len(self)))
+
+    def requests(self) -> Int64[np.ndarray, " users"]:
+        """Return the time of the request of each user: `requested_at`; where it is not known, that of the user's last event (0 without)."""
+        known = np.zeros(len(self), np.int64) if self.requested_at is None else self.requested_at
+        last = np.zeros(len(self), np.int64)
+        last[self.lengths() > 0] = self.at[self.offsets[1:][self.lengths() > 0] - 1]
+        return np.where(known > 0, known, last)
 
     def lengths(self) -> Int64[np.ndarray, " users"]:
         """Return the number of events of each user."""
@@ -291,6 +310,7 @@ class Histories:
             self.at[first:last],
             self.weight[first:last],
             self.num_items,
+            None if self.requested_at is None else self.requested_at[start:stop],
         )
 
     def take(self, users: Int64[np.ndarray, " chosen"]) -> Histories:
@@ -305,6 +325,7 @@ class Histories:
             self.at[events],
             self.weight[events],
             self.num_items,
+            None if self.requested_at is None else self.requested_at[users],
         )
 
     def where(self, keep: Bool[np.ndarray, " events"]) -> Histories:
@@ -318,6 +339,14 @@ class Histories:
         """Yield consecutive groups of at most `size` users."""
         for start in range(0, len(self), size):
             yield self.rows(start, start + size)
+
+
+def _joined_requests(histories: Sequence[Histories]) -> Int64[np.ndarray, " users"] | None:
+    if all(h.requested_at is None for h in histories):
+        return None
+    return np.concatenate(
+        [h.requested(LATEST).requested_at if h.requested_at is None else h.requested_at for h in histories]
+    )
 
 
 @dataclass(frozen=True)

@@ -17,24 +17,55 @@ BASELINES: MemberTables = {
 }
 """In every report, whatever members the settings name; tuned on validation like everything else."""
 
+RETURNS: dict[str, Any] = {
+    "model": "session_regression",
+    "min_gap_hours": 1,
+    "past": 100,
+    "past_half_life": 60,
+    "future_half_life": 5,
+    "half_life": 60,
+    "regularisation": 1000,
+}
+"""What people choose when they come back after an hour: fitted on long pasts, since the session before says little about the next."""
+EASE_LIFTED: dict[str, Any] = {"model": "ease", "regularisation": 500}
+"""The member that the popularity of the moment multiplies; it is fitted once with the other EASE members."""
 
-def default_members(content: Content, *, has_time: bool) -> dict[str, dict[str, Any]]:
+FEW_EVENTS = 100_000
+"""Training events up to which settings are tried that need a fit each."""
+
+
+def default_members(content: Content, *, has_time: bool, num_events: int = 0) -> dict[str, dict[str, Any]]:
     """Return the members used where the settings name none: everything that improves the ensemble and fits in seconds.
 
     Lists are tried on validation.
+
+    Args:
+        content: Channels.
+        has_time: Whether events have times.
+        num_events: Training events; with few of them more settings are tried.
     """
+    few = num_events <= FEW_EVENTS
     fade: list[float] = [0, 3, 10] if has_time else [0]
     members: dict[str, dict[str, Any]] = {
         "popularity": {"model": "popularity", "half_life_days": [0, 30] if has_time else 0},
-        "item_knn": {"model": "item_knn", "half_life": fade},
+        "item_knn": {"model": "item_knn", "half_life": fade, **_few(few, target_exponent=[0.5, 0.3, 0.7])},
         "rp3beta": {"model": "rp3beta", "half_life": fade, "beta": [0.4, 0.6]},
         "ease": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
         "graph": {"model": "graph_filter", "hops": [1, 2, 3], "shift": [0, 0.25, 0.5], "half_life": fade},
     }
     if has_time:
         members["ease_recent"] = {"model": "ease", "regularisation": [200, 500], "half_life": [3, 10]}
-        members["transitions"] = {"model": "transitions", "half_life": [3, 1]}
+        members["transitions"] = {"model": "transitions", "half_life": [3, 1], **_few(few, backward=[0, 0.5])}
         members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
+        members["returns"] = RETURNS
+        members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
+        members["arrivals"] = {"model": "new_arrivals"}
+        members["ease_now"] = {
+            "model": "lifted",
+            "of": [EASE_LIFTED, {**EASE_LIFTED, "half_life": 3}],
+            "window_days": [14, 7, 30],
+            "power": [1, 0.5],
+        }
     for channel, embeddings in content.channels.items():
         if embeddings.modality != "attribute":
             members[f"like_{channel}"] = {
@@ -42,7 +73,12 @@ def default_members(content: Content, *, has_time: bool) -> dict[str, dict[str, 
                 "channel": channel,
                 "neighbours": [100, 20],
                 "half_life": fade,
+                **_few(few, sharpness=[1, 2, 4]),
             }
     if content.channels:
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     return members
+
+
+def _few(few: bool, **grid: list[float]) -> dict[str, list[float]]:
+    return grid if few else {}

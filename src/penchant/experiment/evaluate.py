@@ -102,7 +102,7 @@ def assess(
         language=config.language,
         hardware=hardware(),
         versions=versions(VERSIONS),
-        protocol=_protocol(split, measured.test, config),
+        protocol=(*_protocol(split, measured.test, config), trained.weighting.describe()),
         sizes=measured.sizes(),
         findings=(*dataset.findings, *split.checks),
         coverage=tuple(

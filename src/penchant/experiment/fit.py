@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,10 +21,12 @@ from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import BASELINES
-from penchant.experiment.pool import MemberPool
-from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
+from penchant.experiment.pool import FitCache, MemberPool
+from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
+from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
+from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import Member, MemberTables, make_member
 
@@ -43,6 +44,9 @@ class FitConfig(Settings):
     """How the members' weights are found."""
     refit: bool = True
     """Fit again on train and validation together once everything is chosen; published splits usually do not."""
+    ship: Literal["everything", "as_measured"] = "everything"
+    """After the measurement, fit the members of the bundle again on every event, the test included, with the settings and weights found; or
+    ship the members that were measured, as a paper would."""
     ablation: bool = True
     """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
@@ -78,6 +82,7 @@ class FittedRecommenders:
         validation: Baseline to its NDCG on validation.
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
+        weighting: How the ensemble weights were fitted.
     """
 
     pool: MemberPool
@@ -86,6 +91,7 @@ class FittedRecommenders:
     validation: Mapping[str, float]
     seconds: Mapping[str, float]
     before: MemberPool
+    weighting: WeightRule = LEAST_SQUARES
 
     @property
     def ours(self) -> LeaderboardEntry:
@@ -94,6 +100,19 @@ class FittedRecommenders:
     def ensemble(self, content: Content) -> Ensemble:
         """Return our recommender, ready to serve."""
         return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+    def refitted(self, histories: Histories, content: Content, fusion: Fusion, cache: Path | None = None) -> Ensemble:
+        """Return our recommender with its members fitted again on other events; settings and weights stay.
+
+        Args:
+            histories: What to learn from, usually every event there is.
+            content: Channels and their fusion.
+            fusion: How the channels were fused.
+            cache: Folder of the networks' checkpoints; None keeps none.
+        """
+        planned = {name: PoolMember(self.tables[name]) for name in self.ours.weights}
+        pool, _ = _fit_pool(planned, histories, content, fusion, cache, self.pool)
+        return Ensemble.build(pool.members, self.ours.weights, content)
 
 
 @dataclass(frozen=True)
@@ -136,14 +155,16 @@ def fit(
     """
     train = validation.histories
     scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
-    baselines = choose_settings(BASELINES, train, content, scorer, config.selection)
-    chosen = choose_settings(tables, train, content, scorer, config.selection)
+    tried = Tried()
+    baselines = choose_settings(BASELINES, train, content, scorer, config.selection, tried)
+    chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
+    del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
     pool, seconds = _fit_pool(planned, train, content, fusion, cache)
-    rows, ours = _weigh(arms, pool, validation, config, scorer)
+    rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
     scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
@@ -152,7 +173,7 @@ def fit(
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule)
 
 
 def _fit_pool(
@@ -166,8 +187,8 @@ def _fit_pool(
     """Fit every member, or refit it from the same member of the pool `before`."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
+    fits = FitCache()
     for name, planned_member in planned.items():
-        began = perf_counter()
         allowed = content
         if planned_member.channels is not None:
             allowed = content.only(planned_member.channels)
@@ -175,10 +196,13 @@ def _fit_pool(
         member = make_member(name, planned_member.table)
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
-        members[name] = (
-            member.fit(histories, allowed) if before is None else member.refit(histories, allowed, before.members[name])
-        )
-        seconds[name] = perf_counter() - began
+
+        def learn(unfitted: Member, name: str = name, allowed: Content = allowed) -> Member:
+            if before is None:
+                return unfitted.fit(histories, allowed)
+            return unfitted.refit(histories, allowed, before.members[name])
+
+        members[name], seconds[name] = fits.fit(member, learn, allowed)
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return MemberPool(members), seconds
 
@@ -192,40 +216,44 @@ def _key(member: PoolMember, histories: Histories, content: Content, again: bool
 
 def _weigh(
     arms: list[AblationArm], pool: MemberPool, validation: HoldOut, config: FitConfig, scorer: ValidationScorer
-) -> tuple[list[LeaderboardEntry], float]:
-    """Return the entry of every arm, all weights fitted from the same moments, and the validation NDCG of ours."""
+) -> tuple[list[LeaderboardEntry], float, WeightRule]:
+    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; and the rule."""
     names = sorted({name for arm in arms for name in arm.members})
-    moments = pool.moments(
-        names, validation.histories, validation.truth, config.ensemble, candidates=validation.candidates
+    settings, known, truth = config.ensemble, validation.histories, validation.truth
+    choices = None if settings.objective == "least_squares" else SampledChoices(len(names))
+    moments = pool.moments(names, known, truth, settings, candidates=validation.candidates, choices=choices)
+
+    def of(members: tuple[str, ...]) -> tuple[late.BandedMoments, SampledChoices | None]:
+        places = [names.index(name) for name in members]
+        return moments.only(places), None if choices is None else choices.only(places)
+
+    members, (ours, chose) = arms[0].members, of(arms[0].members)
+    rule = choose_rule(members, ours, chose, pool, known, truth, scorer, settings)
+    tried = {rule: rule.fit(members, ours, chose, settings)}
+    if rule == LEAST_SQUARES and late.bands_pay(ours, settings):
+        banded = WeightRule(has_bands=True)
+        tried[banded] = banded.fit(members, ours, chose, settings)
+    # where cold items are the truth, squared error and NDCG can disagree
+    scored = dict(
+        zip(
+            tried,
+            scorer.compare(pool, {str(place): one for place, one in enumerate(tried.values())}).values(),
+            strict=True,
+        )
     )
-    members = list(arms[0].members)
-    ours = moments.only([names.index(name) for name in members])
-    plain = _weights(members, ours, config.ensemble, with_bands=False)
-    score, with_bands = scorer(pool, plain), False
-    if late.bands_pay(ours, config.ensemble):
-        # where cold items are the truth, squared error and NDCG can disagree
-        banded = scorer(pool, _weights(members, ours, config.ensemble, with_bands=True))
-        score, with_bands = max(score, banded), banded > score
+    rule = max(scored, key=lambda one: scored[one])
     rows: list[LeaderboardEntry] = []
     for arm in arms:
-        own = moments.only([names.index(name) for name in arm.members])
-        weights = _weights(list(arm.members), own, config.ensemble, with_bands=with_bands)
+        weights = rule.fit(arm.members, *of(arm.members), settings)
         name, role = (", ".join(sorted(arm.uses)), "ablation") if rows else (OURS, "ours")
         if rows and arm.uses == rows[0].uses:
             name, role = WITHOUT_NETWORKS, "member"
         rows.append(LeaderboardEntry(name, role, weights, arm.uses))
+    logger.info("  %s", rule.describe())
     largest_first = sorted(rows[0].weights.items(), key=lambda pair: -pair[1])
     logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in largest_first))
-    if with_bands:
+    if rule.has_bands:
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
-        rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", plain))
-    return rows, score
-
-
-def _weights(
-    members: list[str], moments: late.BandedMoments, config: late.EnsembleConfig, *, with_bands: bool
-) -> late.EnsembleWeights:
-    found = [late.fit_weights(moments.total(), config), *(late.fit_bands(moments, config) if with_bands else [])]
-    overall, *bands = (dict(zip(members, one.tolist(), strict=True)) for one in found)
-    return late.EnsembleWeights(overall, moments.starts if with_bands else (), tuple(bands)).nonzero()
+        rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", tried[LEAST_SQUARES]))
+    return rows, scored[rule], rule

@@ -6,7 +6,7 @@ Baselines, single members, ablation arms and the ensemble are all rows over one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -14,11 +14,66 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.logs import progress_bar
-from penchant.core.schema import Histories, Recommendations
+from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
 from penchant.fusion.late import standardise
+from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.lifted import Lifted
 from penchant.models.member import Member
+
+
+class FitCache:
+    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), members within members included.
+
+    Args:
+        max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
+    """
+
+    def __init__(self, max_bytes: float | None = None) -> None:
+        self.max_bytes = max_bytes
+        self._fitted: dict[str, tuple[Member, float]] = {}
+
+    def fit(self, member: Member, learn: Callable[[Member], Member], content: Content) -> tuple[Member, float]:
+        """Return the fitted member and the seconds its fit took, here or when it was fitted first.
+
+        Args:
+            member: Unfitted.
+            learn: Fits it; called unless an equal fit is here already.
+            content: What it may read.
+        """
+        if not member.reading:
+            return self._learned(member, learn)
+        config = member.config.model_dump(mode="json", exclude=set(member.reading))
+        read = sorted(content.channels) if member.channels(content) else []
+        key = repr((type(member).__qualname__, sorted(config.items()), read))
+        if key in self._fitted:
+            fitted, seconds = self._fitted[key]
+            return fitted.reread(member), seconds
+        self._fitted[key] = found = self._learned(member, learn)
+        self._forget()
+        return found
+
+    def _learned(self, member: Member, learn: Callable[[Member], Member]) -> tuple[Member, float]:
+        if isinstance(member, Lifted):
+            member.shared_fit = lambda inner, fit_inner, content: self.fit(inner, fit_inner, content)[0]
+        began = perf_counter()
+        fitted = learn(member)
+        if isinstance(fitted, Lifted):
+            fitted.shared_fit = None
+        return fitted, perf_counter() - began
+
+    def _forget(self) -> None:
+        """Leave out the oldest fits above the limit; the newest stays."""
+        if self.max_bytes is None:
+            return
+        sizes = {
+            key: sum(array.nbytes for array in member.arrays().values()) for key, (member, _) in self._fitted.items()
+        }
+        for key in list(self._fitted)[:-1]:
+            if sum(sizes[one] for one in self._fitted) <= self.max_bytes:
+                break
+            del self._fitted[key]
 
 
 @dataclass
@@ -88,6 +143,7 @@ class MemberPool:
         config: late.EnsembleConfig,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        choices: SampledChoices | None = None,
     ) -> late.BandedMoments:
         """Sum up what ensemble weights are fitted on.
 
@@ -97,18 +153,21 @@ class MemberPool:
             truth: Choices of the same users in validation.
             config: How many users and bands.
             candidates: As for `rank`.
+            choices: Where given, the choices of the same users are added to it.
         """
-        users = np.flatnonzero(truth.lengths() > 0)
-        users = users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
+        users = weighed_users(truth, config)
         lengths = histories.lengths()[users]
         total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
-        cell = late.band_of(lengths, total.starts) * late.FOLDS + np.arange(len(users)) % late.FOLDS
+        fold = np.arange(len(users)) % late.FOLDS
+        cell = late.band_of(lengths, total.starts) * late.FOLDS + fold
         size = max(1, batch_users(histories.num_items) // max(len(names), 1))
         for start in range(0, len(users), size):
             chosen = users[start : start + size]
             batch = histories.take(chosen)
             values = np.stack([scores for _, scores in self.standardised(batch, names)])
             positive, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
+            if choices is not None:
+                choices.add(values, positive, blocked, fold[start : start + size])
             for number in np.unique(cell[start : start + size]):
                 inside = np.flatnonzero(cell[start : start + size] == number)
                 one = total.cells[number // late.FOLDS][number % late.FOLDS]
@@ -124,6 +183,12 @@ class MemberPool:
             scores = standardise(self.members[name].score(batch)).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
+
+
+def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.ndarray, " chosen"]:
+    """Return the users that weights are fitted on: evenly spaced among those with a choice; user n is in fold n modulo `late.FOLDS`."""
+    users = np.flatnonzero(truth.lengths() > 0)
+    return users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
 
 
 def weighted_sum(

@@ -125,9 +125,9 @@ class MemberSearch:
         result, spent = self.result, 0.0
         cheapest: float | None = None
         modalities = len({e.modality for e in self.content.channels.values()})
-        defaults = default_members(self.content, has_time=self.has_time)
+        defaults = default_members(self.content, has_time=self.has_time, num_events=self.train.num_events)
         for name, table in sorted(defaults.items(), key=lambda pair: _order(pair[1])):
-            need = _bytes(table, self.train.num_items)
+            need = _bytes(without_grid(table), self.train.num_items)
             if need > self.memory:
                 result.note(message("left out {name}: it would take {memory} GB", name=name, memory=f"{need / GB:.1f}"))
                 continue
@@ -152,7 +152,7 @@ class MemberSearch:
             spent += total
             result.tables[name] = table
         if cheapest is None:
-            least = min(_bytes(table, self.train.num_items) for table in defaults.values())
+            least = min(_bytes(without_grid(table), self.train.num_items) for table in defaults.values())
             raise ConfigError(
                 f"Nothing can be fitted in {self.memory / GB:.2g} GB.",
                 where="search.budget_gb",
@@ -320,6 +320,7 @@ def _order(table: Mapping[str, Any]) -> int:
 
 def _bytes(table: Mapping[str, Any], num_items: int) -> float:
     """Return about how much a member takes while it is fitted: dense ones a few squares of the items they use."""
+    table = table.get("of", table)  # a member that is lifted
     limit = getattr(MODELS.load(str(table["model"])).config_class(), "max_items", None)
     return 3 * 4.0 * min(num_items, limit) ** 2 if limit else 4 * 4.0 * num_items * 1024
 

@@ -6,7 +6,7 @@ In: tables of members in which a list means "one of these". Out: the same tables
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from jaxtyping import Bool
 from penchant.core.config import Settings
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import MemberPool
+from penchant.experiment.pool import FitCache, MemberPool
 from penchant.fusion.fusion import Fusion, make_fusion
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
 from penchant.models.member import MemberTables, make_member
+
+MAX_KEPT_BYTES = 1e9
+"""Size of the members kept while settings are compared."""
 
 
 class SelectionConfig(Settings):
@@ -65,24 +68,52 @@ class ValidationScorer:
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
-        ranked = pool.rank({"": weights}, self.histories, self.cutoff, candidates=self.candidates)[""].item_index
-        return float(ndcg(hit_matrix(ranked, self.truth), relevant(self.truth).counts(), self.cutoff).mean())
+        return self.compare(pool, {"": weights})[""]
+
+    def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
+        """Return the mean NDCG of each row of weights, every member scoring once."""
+        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
+        counts = relevant(self.truth).counts()
+        return {
+            name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())
+            for name, ranked in lists.items()
+        }
+
+
+@dataclass
+class Tried:
+    """What was fitted and scored for one train part, one content and one scorer.
+
+    Attributes:
+        scores: Table without its name to its NDCG.
+        fits: Fitted members.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    fits: FitCache = field(default_factory=lambda: FitCache(MAX_KEPT_BYTES))
 
 
 def choose_settings(
-    tables: MemberTables, train: Histories, content: Content, scorer: ValidationScorer, config: SelectionConfig
+    tables: MemberTables,
+    train: Histories,
+    content: Content,
+    scorer: ValidationScorer,
+    config: SelectionConfig,
+    tried: Tried | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return tables without lists: for each list in turn the value that does best on validation.
 
-    One setting is tried at a time, in the order of the table, the others at their best so far.
+    One setting is tried at a time, in the order of the table, the others at their best so far. Settings that another member, or an
+    earlier call with the same `tried`, was scored with are not scored again.
     """
+    tried = Tried() if tried is None else tried
     chosen: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
         grid, fixed = _lists(table), without_grid(table)
         if grid and train.num_events > config.max_events:
             logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
         elif grid:
-            fixed = _best(name, fixed, grid, train, content, scorer)
+            fixed = _best(name, fixed, grid, train, content, scorer, tried)
         chosen[name] = fixed
     return chosen
 
@@ -117,15 +148,14 @@ def _best(
     train: Histories,
     content: Content,
     scorer: ValidationScorer,
+    tried: Tried,
 ) -> dict[str, Any]:
-    seen: dict[str, float] = {}
-
     def score(table: dict[str, Any]) -> float:
         key = repr(sorted(table.items()))
-        if key not in seen:
-            member = make_member(name, table).fit(train, content)
-            seen[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
-        return seen[key]
+        if key not in tried.scores:
+            member, _ = tried.fits.fit(make_member(name, table), lambda unfitted: unfitted.fit(train, content), content)
+            tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
+        return tried.scores[key]
 
     for setting, values in grid.items():
         fixed = max(({**fixed, setting: value} for value in values), key=score)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -22,10 +22,16 @@ MIN_BAND_USERS = 100
 FOLDS = 4
 """Parts of the validation users, each left out once, in all of which bands must gain."""
 
+MAX_RIDGES = 6
+"""Times that the ridge is multiplied by 10 where the sums are not positive definite."""
+
 
 class EnsembleConfig(Settings):
     """Settings of the ensemble weights."""
 
+    objective: Literal["auto", "least_squares", "listwise"] = "auto"
+    """How weights are fitted: least squares of "chosen next", the likelihood of each choice among sampled items, or "auto": least squares unless
+    the likelihood, or the few members of a forward selection, rank left-out halves of the validation users better."""
     max_users: int = 3000
     """Validation users to fit on, evenly spaced; a dozen weights need no more."""
     ridge: float = 1e-6
@@ -165,6 +171,10 @@ class BandedMoments:
         """Return the moments of some members."""
         return BandedMoments(self.starts, tuple(tuple(one.only(members) for one in band) for band in self.cells))
 
+    def folds(self, *numbers: int) -> BandedMoments:
+        """Return the moments of some folds."""
+        return BandedMoments(self.starts, tuple(tuple(band[number] for number in numbers) for band in self.cells))
+
     def band(self, band: int, *, without: int | None = None) -> Moments:
         """Return the moments of one band, of all its folds but one."""
         kept = [one for fold, one in enumerate(self.cells[band]) if fold != without]
@@ -191,8 +201,8 @@ def standardise(scores: Float32[np.ndarray, "users items"]) -> StandardisedScore
 def fit_weights(moments: Moments, config: EnsembleConfig) -> Float64[np.ndarray, " members"]:
     """Return one weight >= 0 for each member, summing to 1.
 
-    Non-negative least squares of "chosen next" on the members' z-scores. A softmax likelihood was tried and is worse here:
-    z-scores have heavy tails, and it spends its weights on taming them (see ARCHITECTURE.md).
+    Non-negative least squares of "chosen next" on the members' z-scores. `listwise.fit_listwise` is the alternative; which one is better
+    depends on the data (see ARCHITECTURE.md).
 
     Args:
         moments: Of validation users; never of test users.
@@ -202,15 +212,37 @@ def fit_weights(moments: Moments, config: EnsembleConfig) -> Float64[np.ndarray,
 
     gram = moments.gram / max(float(np.trace(moments.gram)) / len(moments.gram), 1e-12)
     target = moments.target / max(float(np.abs(moments.target).max()), 1e-12)
-    root = np.linalg.cholesky(gram + (config.ridge + 1e-9) * np.eye(len(gram)))
-    weights = _shares(nnls(root.T, np.linalg.solve(root, target))[0])
+    root = _root(gram, config.ridge + 1e-9)
+    weights = shares(nnls(root.T, np.linalg.solve(root, target))[0])
     small = weights < config.min_share
     if small.any() and not small.all():
         kept = np.flatnonzero(~small)
         again = nnls(root.T[:, kept], np.linalg.solve(root, target))[0]
         weights = np.zeros(len(gram))
-        weights[kept] = _shares(again)
+        weights[kept] = shares(again)
     return weights
+
+
+def forward_order(moments: Moments, config: EnsembleConfig, limit: int) -> list[int]:
+    """Return up to `limit` members, each the one that, added to those before, explains most; it ends where none explains more.
+
+    Args:
+        moments: Of validation users; never of test users.
+        config: Limits.
+        limit: Members at most.
+    """
+    order: list[int] = []
+    reached = 0.0
+    while len(order) < min(limit, len(moments.gram)):
+        gains = {}
+        for member in set(range(len(moments.gram))) - set(order):
+            part = moments.only([*order, member])
+            gains[member] = part.explained(fit_weights(part, config))
+        best = max(sorted(gains), key=lambda member: gains[member])
+        if gains[best] <= reached:
+            break
+        order, reached = [*order, best], gains[best]
+    return order
 
 
 def fit_bands(moments: BandedMoments, config: EnsembleConfig) -> list[Float64[np.ndarray, " members"]]:
@@ -238,7 +270,17 @@ def bands_pay(moments: BandedMoments, config: EnsembleConfig) -> bool:
     return True
 
 
-def _shares(weights: Float64[np.ndarray, " members"]) -> Float64[np.ndarray, " members"]:
+def _root(gram: Float64[np.ndarray, "members members"], ridge: float) -> Float64[np.ndarray, "members members"]:
+    """Return the Cholesky factor; sums in float32 of members with nearly equal scores may need a larger ridge to be positive definite."""
+    for _ in range(MAX_RIDGES):
+        try:
+            return np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+        except np.linalg.LinAlgError:
+            ridge *= 10
+    return np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
+
+
+def shares(weights: Float64[np.ndarray, " members"]) -> Float64[np.ndarray, " members"]:
     """Scale to a sum of 1; equal weights where no member helps."""
     total = weights.sum()
     return weights / total if total > 0 else np.full(len(weights), 1 / len(weights))

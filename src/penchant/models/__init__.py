@@ -9,6 +9,9 @@ MODELS = Table(
     {
         "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
+        "recent_popularity": "penchant.models.recency:RecentPopularity",
+        "new_arrivals": "penchant.models.recency:NewArrivals",
+        "lifted": "penchant.models.lifted:Lifted",
         "item_knn": "penchant.models.neighbours:ItemKNN",
         "rp3beta": "penchant.models.neighbours:RP3beta",
         "ease": "penchant.models.linear:EASE",

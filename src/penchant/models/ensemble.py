@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.logs import logger
-from penchant.core.schema import BEHAVIOUR, Content, Histories, Recommendations
+from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
 from penchant.fusion.late import EnsembleWeights, standardise
 from penchant.models.member import FittedItems, Member
 
@@ -44,6 +44,7 @@ class Ensemble:
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return one score for every user and item."""
+        histories = _asked_now(histories)
         total = np.zeros((len(histories), histories.num_items), np.float32)
         lengths = histories.lengths()
         for name, member in self.members.items():
@@ -75,7 +76,7 @@ class Ensemble:
             history: Exactly one user.
             item_index: The items in question.
         """
-        parts = []
+        parts, history = [], _asked_now(history)
         for name, member in self.members.items():
             prior, events = member.contributions(history)
             rows = np.concatenate([prior[None], events])
@@ -120,6 +121,11 @@ class Ensemble:
                 grown = FittedItems(member, new.start)
             members[name] = grown
         return replace(self, members=members)
+
+
+def _asked_now(histories: Histories) -> Histories:
+    """Return the histories as they are if they say when the list is asked for, else read for a request after every known event."""
+    return histories if histories.requested_at is not None else histories.requested(LATEST)
 
 
 def batch_users(num_items: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float32, Int64, Real
@@ -45,6 +45,7 @@ class ItemToItem(Member[ItemToItemT_co]):
     """
 
     config_class = ItemToItemConfig
+    reading: ClassVar[frozenset[str]] = frozenset(ItemToItemConfig.model_fields)
 
     def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)

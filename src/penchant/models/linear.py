@@ -5,7 +5,7 @@ In: histories, and content as side information. Out: a dense items x items matri
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -27,6 +27,9 @@ class EASEConfig(ContentMixConfig):
     """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
     target_exponent: float = 0.0
     """Columns are divided by (users of the item) ** this when scoring; above 0 favours rarer items."""
+    strength: Literal["binary", "log"] = "binary"
+    """How much an event counts in fitting: its weight up to `max_weight`; or "log", log(1 + sum of weights), whatever the maximum, divided by
+    the user's mean: for counts of plays or purchases. Reading a history is not affected."""
     dropout: float = Field(0, ge=0, lt=1)
     """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items have a stronger penalty."""
     max_items: int = 20_000
@@ -43,13 +46,13 @@ class EASE(ContentMix[EASEConfig]):
 
     Source: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, eq. 8;
     Jeunen et al., Closed-form models for collaborative filtering with side-information, RecSys 2020 (CEASE); Steck, Autoencoders that don't overfit
-    towards the identity, NeurIPS 2020 (`dropout`). We add `user_exponent`, which divides a user's row by their number of events to that power.
+    towards the identity, NeurIPS 2020 (`dropout`). We add `user_exponent`, which divides a user's row by their number of events to that power, and `strength`.
     """
 
     config_class = EASEConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
-        users_items = liked(train, self.config.max_weight)
+        users_items = self._strengths(train)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:
             kept = self.kept = most_touched(users_items, self.config.max_items)
@@ -66,6 +69,16 @@ class EASE(ContentMix[EASEConfig]):
             count = np.maximum(np.asarray(users_items.sum(0)).ravel(), 1)
             self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
+
+    def _strengths(self, train: Histories) -> sparse.csr_array:
+        if self.config.strength == "binary":
+            return liked(train, self.config.max_weight)
+        users_items = liked(train, np.inf)
+        users_items.data = np.log1p(users_items.data)
+        items = np.diff(users_items.indptr)
+        mean = np.asarray(users_items.sum(1)).ravel() / np.maximum(items, 1)
+        users_items.data /= np.repeat(mean, items)
+        return users_items
 
     def _add_content(self, gram: Float32[np.ndarray, "kept kept"], content: Content, kept: np.ndarray) -> None:
         """Add the weighted cosines between centred rows of each channel, in place."""

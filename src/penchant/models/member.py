@@ -5,6 +5,7 @@ In: `Histories` and `Content` to learn from. Out: a score for every item, for an
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -51,6 +52,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
+    reading: ClassVar[frozenset[str]] = frozenset()
+    """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False
     """Whether fitting takes minutes: such a member is fitted again for ablation arms only if the settings ask for it."""
     checkpoint: Path | None = None
@@ -73,6 +76,12 @@ class Member(ABC, Generic[SettingsT_co]):
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Learn from more events of the same catalog, given the same member fitted on fewer; by default from scratch."""
         return self.fit(train, content)
+
+    def reread(self, other: Self) -> Self:
+        """Return `other`, an unfitted member that differs from this one in `reading` settings alone, with what this one learned."""
+        fitted = copy.copy(self)
+        fitted.config, fitted.name = other.config, other.name
+        return fitted
 
     @abstractmethod
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
@@ -17,6 +17,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
 
 BLOCK_EVENTS = 200_000
+MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 class SessionRegressionConfig(ItemToItemConfig):
@@ -34,6 +35,9 @@ class SessionRegressionConfig(ItemToItemConfig):
     """Events until a later event counts half in fitting."""
     regularisation: float = Field(300.0, gt=0)
     """Ridge penalty."""
+    min_gap_hours: float = Field(0, ge=0)
+    """Only events more than this many hours after the previous one are explained, each with the events up to the next such gap; 0 explains
+    every event. Above 0 it learns what people choose when they come back."""
     target_exponent: float = 0.1
     """Division by the target's count to this power; above 0 favours rarer items."""
     max_items: int = 12_000
@@ -46,9 +50,12 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     For the event at position p, x_p = sum of past_decay^(d-1) e(item p-d) and y_p = sum of future_decay^d e(item p+d);
     matrix = (X^T X + lambda I)^-1 X^T Y, column j divided by count_j ^ target_exponent. Disliked events are on neither side.
 
+    With `min_gap_hours`, p are the first events after a gap only, and y_p ends at the next gap; the past reads across gaps. An event without
+    a time begins no gap and ends none.
+
     Cost: events x past x (past + future), then items^3; memory: two dense matrices.
 
-    Source: Choi et al., Session-aware linear item-item models, WWW 2021 (SLIT); we decay both sides by position.
+    Source: Choi et al., Session-aware linear item-item models, WWW 2021 (SLIT); we decay both sides by position, and add `min_gap_hours`.
     """
 
     config_class = SessionRegressionConfig
@@ -62,7 +69,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         place = np.full(train.num_items, -1)
         place[kept] = np.arange(len(kept))
         item = np.where(train.weight > 0, place[train.item_index], -1)
-        gram, cross = self._moments(train.user_index(), item, len(kept))
+        gram, cross = self._moments(train, item, len(kept))
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
         weights = linalg.solve(gram.T, cross, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False)
         weights *= power(count[kept] + 1, -self.config.target_exponent)[None, :]
@@ -70,15 +77,20 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         return self
 
     def _moments(
-        self, user: Int64[np.ndarray, " events"], item: Int64[np.ndarray, " events"], num_items: int
+        self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
     ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
         """Return X^T X and X^T Y, summed over blocks of events; an event whose item is -1 is on neither side."""
         gram, cross = (np.zeros((num_items, num_items), np.float32) for _ in range(2))
-        for start in range(0, len(user), BLOCK_EVENTS):
-            events = np.arange(start, min(start + BLOCK_EVENTS, len(user)))
-            earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
+        user = session = train.user_index()
+        explained = np.arange(len(user))
+        if self.config.min_gap_hours > 0:
+            returns = after_gap(train, self.config.min_gap_hours)
+            explained, session = np.flatnonzero(returns), user + np.cumsum(returns)
+        earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
+        for start in range(0, len(explained), BLOCK_EVENTS):
+            events = explained[start : start + BLOCK_EVENTS]
             past = _window(events, user, item, earlier, self.config.past_half_life, num_items)
-            future = _window(events, user, item, later, self.config.future_half_life, num_items)
+            future = _window(events, session, item, later, self.config.future_half_life, num_items)
             turned = sparse.csr_array(past.T)
             for first in range(0, num_items, block_rows(num_items)):
                 rows = slice(first, first + block_rows(num_items))
@@ -87,19 +99,29 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         return gram, cross
 
 
+def after_gap(histories: Histories, hours: float) -> Bool[np.ndarray, " events"]:
+    """Return which events come more than so many hours after the user's previous one; both have a time."""
+    found = np.zeros(histories.num_events, bool)
+    gap = np.diff(histories.at) > round(hours * MICROSECONDS_PER_HOUR)
+    found[1:] = gap & (histories.at[:-1] > 0)
+    starts = histories.offsets[:-1]
+    found[starts[starts < histories.num_events]] = False  # a user's first event follows that of another user
+    return found
+
+
 def _window(
     events: Int64[np.ndarray, " block"],
-    user: Int64[np.ndarray, " events"],
+    group: Int64[np.ndarray, " events"],
     item: Int64[np.ndarray, " events"],
     offsets: Int64[np.ndarray, " offsets"],
     half_life: float,
     num_items: int,
 ) -> sparse.csr_array:
-    """Return (block, items): the items at the given offsets from each event of the same user, decaying with distance."""
+    """Return (block, items): the items at the given offsets from each event of the same group (user or session), decaying with distance."""
     other = events[:, None] + offsets[None, :]
-    inside = (other >= 0) & (other < len(user))
+    inside = (other >= 0) & (other < len(group))
     other[~inside] = 0
-    inside &= (user[other] == user[events][:, None]) & (item[other] >= 0)
+    inside &= (group[other] == group[events][:, None]) & (item[other] >= 0)
     row, step = np.nonzero(inside)
     weight = np.exp2(-step / half_life).astype(np.float32)
     place = (row, item[other[row, step]])

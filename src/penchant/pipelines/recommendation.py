@@ -23,7 +23,7 @@ from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
-from penchant.data.split.interactions import SplitConfig, split
+from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
@@ -200,10 +200,13 @@ def run(
         "fusion": fusion.table(),
     }
     histories, ensemble = all_histories(dataset, config), trained.ensemble(content)
+    if config.fit.ship == "everything":
+        with clock("ship"):
+            known, ensemble = histories, trained.refitted(histories, content, fusion, config.cache / "networks")
     recommender = Recommender(
         dataset.catalog, histories, ensemble, trained.tables, topics, facts, content=content, fitted=known
     )
-    timed = replace(report, stages=tuple(clock.stages))
+    timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 
 
@@ -213,6 +216,20 @@ TASK = Task(
     ("interactions", "items", "users"),
     lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
 )
+
+
+def shipped(parts: Split, config: RecommendationConfig) -> str:
+    """Return the sentence of the protocol about the members in the bundle."""
+    if config.fit.ship == "as_measured":
+        return message("The bundle holds the members as they were measured; they have not learned from the test.")
+    if parts.kind == "cold_items":
+        return message(
+            "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for new items alone: to "
+            "serve, run with another split."
+        )
+    return message(
+        "After the measurement the bundle's members were fitted again on every event, with the settings and weights found."
+    )
 
 
 def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
@@ -234,8 +251,8 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
 def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
-    train = _histories(items, users, config, parts.train)
     truth = _histories(items, users, config, parts.validation)
+    train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
     known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
     return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
 
@@ -244,11 +261,19 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
     """Return the histories before the test, and the test; users without earlier events have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
-    return HoldOut(
-        _histories(items, users, config, *before),
-        _histories(items, users, config, parts.test),
-        _among(items, parts.cold_items),
-    )
+    truth = _histories(items, users, config, parts.test)
+    known = _requested(_histories(items, users, config, *before), truth, parts, config)
+    return HoldOut(known, truth, _among(items, parts.cold_items))
+
+
+def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
+    """Return the histories read for a request at the time of each user's first held-out event; at an unknown time where that is hidden."""
+    if config.split.request_time == "hidden" or (config.split.request_time == "auto" and parts.kind not in BY_TIME):
+        return known.requested(0)
+    times = np.zeros(len(truth), np.int64)
+    chose = truth.lengths() > 0
+    times[chose] = truth.at[truth.offsets[:-1][chose]]
+    return known.requested(times)
 
 
 def _users(*pieces: Interactions) -> list[str]:
@@ -284,7 +309,8 @@ def choose_members(
     """
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
-        return config.members or default_members(content, has_time=has_time), ()
+        count = validation.histories.num_events
+        return config.members or default_members(content, has_time=has_time, num_events=count), ()
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',

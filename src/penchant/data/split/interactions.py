@@ -19,6 +19,7 @@ from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 PARTS = ("train", "validation", "test")
 BY_TIME = ("user_time", "last_out", "global_time")
+"""Splits that follow time."""
 
 
 class SplitConfig(Settings):
@@ -36,6 +37,9 @@ class SplitConfig(Settings):
     """cold_items draws among items with at least this many events."""
     min_user_events: int = Field(3, ge=3)
     """Users with fewer events stay in train (user_time, last_out, random)."""
+    request_time: Literal["auto", "known", "hidden"] = "auto"
+    """known: a list is asked for at the time of the first held-out event of its user, and members may read what all users did before that
+    moment. hidden: they know the time of the user's last event only. auto: known in splits by time (user_time, last_out, global_time)."""
 
     @model_validator(mode="after")
     def _leave_something_to_learn(self) -> Self:

@@ -1,0 +1,142 @@
+"""Choose how ensemble weights are fitted, on validation.
+
+In: moments and sampled choices of validation users. Out: a `WeightRule`, the same for the ensemble and every ablation arm: the objective, how
+many members it selects, and whether bands of history length have weights of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from penchant.core.logs import logger
+from penchant.core.messages import Message, message
+from penchant.core.schema import Histories
+from penchant.experiment.pool import MemberPool, weighed_users
+from penchant.experiment.selection import ValidationScorer
+from penchant.fusion import late
+from penchant.fusion.listwise import SampledChoices, fit_listwise
+
+HALVES = ((0, 2), (1, 3))
+"""Folds of each half of the validation users."""
+MIN_HALF_USERS = 100
+"""Users of a half below which the objective is not compared: least squares is used."""
+FORWARD_SIZES = (2, 4, 6)
+"""Members of the forward selections that are compared."""
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How weights are fitted.
+
+    Attributes:
+        objective: Least squares of "chosen next", or the likelihood of each choice.
+        size: Members selected forward; 0 selects none.
+        has_bands: Whether bands of history length have weights of their own; least squares without a selection only.
+    """
+
+    objective: Literal["least_squares", "listwise"] = "least_squares"
+    size: int = 0
+    has_bands: bool = False
+
+    def describe(self) -> Message:
+        """Return the sentence of the report."""
+        if self.objective == "listwise":
+            fitted = message("by the likelihood of each choice among sampled items")
+        elif self.has_bands:
+            fitted = message("by least squares, for each band of history length")
+        else:
+            fitted = message("by least squares")
+        if not self.size:
+            return message("Ensemble weights are fitted on validation {how}.", how=fitted)
+        return message(
+            "Ensemble weights are fitted on validation {how}, of up to {count} members selected forward.",
+            how=fitted,
+            count=self.size,
+        )
+
+    def fit(
+        self,
+        members: Sequence[str],
+        moments: late.BandedMoments,
+        choices: SampledChoices | None,
+        config: late.EnsembleConfig,
+    ) -> late.EnsembleWeights:
+        """Return the weights of the members, whose moments and choices are given in their order."""
+        kept = list(range(len(members)))
+        if self.size:
+            kept = sorted(late.forward_order(moments.total(), config, self.size))
+        own = moments.only(kept)
+        if self.objective == "listwise" and choices is not None:
+            overall, bands = fit_listwise(choices.only(kept), config), []
+        else:
+            overall = late.fit_weights(own.total(), config)
+            bands = late.fit_bands(own, config) if self.has_bands else []
+        found, *of_bands = (
+            {members[place]: float(weight) for place, weight in zip(kept, one, strict=True)}
+            for one in (overall, *bands)
+        )
+        return late.EnsembleWeights(found, moments.starts if self.has_bands else (), tuple(of_bands)).nonzero()
+
+
+LEAST_SQUARES = WeightRule()
+
+
+def choose_rule(
+    members: Sequence[str],
+    moments: late.BandedMoments,
+    choices: SampledChoices | None,
+    pool: MemberPool,
+    histories: Histories,
+    truth: Histories,
+    scorer: ValidationScorer,
+    config: late.EnsembleConfig,
+) -> WeightRule:
+    """Return least squares, unless another rule fitted on either half of the validation users has a higher NDCG on the other half.
+
+    Of several such rules, that with the highest mean. Bands, where they pay, take part as least squares.
+
+    Args:
+        members: Of the ensemble.
+        moments: Of these members.
+        choices: Of these members; None compares nothing.
+        pool: Where the members are.
+        histories: Users before validation.
+        truth: Choices of the same users in validation.
+        scorer: Length of the list, what is ranked, and how many users are scored.
+        config: Settings.
+    """
+    if config.objective == "listwise":
+        return WeightRule("listwise")
+    users = weighed_users(truth, config)
+    if choices is None or config.objective == "least_squares" or len(users) < 2 * MIN_HALF_USERS or len(members) < 2:
+        return LEAST_SQUARES
+    rules = [WeightRule("listwise")]
+    sizes = [size for size in FORWARD_SIZES if size < len(members)]
+    rules += [rule for size in sizes for rule in (WeightRule(size=size), WeightRule("listwise", size))]
+    base = [LEAST_SQUARES, WeightRule(has_bands=True)] if late.bands_pay(moments, config) else [LEAST_SQUARES]
+    scored: dict[WeightRule, list[float]] = {rule: [] for rule in (*base, *rules)}
+    for half, other in (HALVES, HALVES[::-1]):
+        own, chose = moments.folds(*half), choices.folds(*half)
+        rows = {str(place): rule.fit(members, own, chose, config) for place, rule in enumerate(scored)}
+        left_out = users[np.isin(np.arange(len(users)) % late.FOLDS, other)]
+        limit = max(1, len(scorer.histories) // 2)
+        left_out = left_out[np.linspace(0, len(left_out) - 1, min(limit, len(left_out))).astype(np.int64)]
+        stage = replace(scorer, histories=histories.take(left_out), truth=truth.take(left_out))
+        found = stage.compare(pool, rows)
+        for place, rule in enumerate(scored):
+            scored[rule].append(found[str(place)])
+    best = best_rule(scored, base)
+    for rule in dict.fromkeys((*base, best)):
+        logger.info("  %s: NDCG of left-out halves %.4f, %.4f", rule.describe().rstrip("."), *scored[rule])
+    return best
+
+
+def best_rule(scored: Mapping[WeightRule, Sequence[float]], base: Sequence[WeightRule]) -> WeightRule:
+    """Return the rule with the highest mean among those above every rule of `base` on each half; the first of `base` if there is none."""
+    floor = np.max([scored[rule] for rule in base], axis=0)
+    better = [rule for rule in scored if rule not in base and (np.asarray(scored[rule]) > floor).all()]
+    return max(better, key=lambda rule: float(np.mean(scored[rule])), default=base[0])

@@ -1,0 +1,131 @@
+"""Counts of events as of a moment: what a shop knows at the time of a request.
+
+In: the events of all users, without the users. Out: for each moment, how often each item was chosen before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64
+
+from penchant.core.schema import LATEST, Histories
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """The positive events of all users in time order; it holds no user.
+
+    A count as of a moment reads the events before the moment only: one at the very moment does not count, so that with times to the day the
+    day of the request is left out. A moment after the last event is read as directly after it.
+
+    Attributes:
+        item_index: (events,) row of the catalog.
+        at: (events,) microseconds since 1970, UTC, ascending.
+        num_items: Number of rows of the catalog.
+    """
+
+    item_index: Int32[np.ndarray, " events"]
+    at: Int64[np.ndarray, " events"]
+    num_items: int
+
+    @classmethod
+    def of(cls, histories: Histories) -> Self:
+        """Return the log of some histories; dislikes and events without a time are left out."""
+        kept = np.flatnonzero((histories.weight > 0) & (histories.at > 0))
+        order = kept[np.argsort(histories.at[kept], kind="stable")]
+        return cls(histories.item_index[order], histories.at[order], histories.num_items)
+
+    def moments(self, histories: Histories) -> Int64[np.ndarray, " users"]:
+        """Return the moment of each user: that of the request, else of the last event, else the end of the log."""
+        end = int(self.at[-1]) + 1 if len(self.at) else 1
+        asked = histories.requests()
+        return np.where((asked == 0) | (asked == LATEST), end, np.minimum(asked, end))
+
+    def windowed(self, moments: Int64[np.ndarray, " moments"], days: float) -> Float32[np.ndarray, "moments items"]:
+        """Return the number of events of each item in the days before each moment.
+
+        Cost: the events between the first window's start and the last moment, and moments x items.
+        """
+        first = np.searchsorted(self.at, moments - round(days * MICROSECONDS_PER_DAY), "left")
+        end = np.searchsorted(self.at, moments, "left")
+        counts, left, right = np.zeros(self.num_items, np.float32), 0, 0
+
+        def advance(position: int) -> np.ndarray:
+            nonlocal left, right
+            np.add.at(counts, self.item_index[right : end[position]], 1)
+            np.subtract.at(counts, self.item_index[left : first[position]], 1)
+            left, right = first[position], end[position]
+            return counts
+
+        if len(moments):  # the first window starts where it starts, not at the beginning of the log
+            left = right = int(first[np.argmin(moments)])
+        return self._each(moments, advance)
+
+    def decayed(
+        self, moments: Int64[np.ndarray, " moments"], half_life_days: float
+    ) -> Float32[np.ndarray, "moments items"]:
+        """Return the events of each item before each moment, an event `half_life_days` before it counting half.
+
+        Cost: the events before the last moment, and moments x items.
+        """
+        half_life = half_life_days * MICROSECONDS_PER_DAY
+        end = np.searchsorted(self.at, moments, "left")
+        counts, right, before = np.zeros(self.num_items, np.float64), 0, 0
+
+        def advance(position: int) -> np.ndarray:
+            nonlocal right, before, counts
+            counts *= np.exp2((before - moments[position]) / half_life)
+            new = slice(right, end[position])
+            np.add.at(counts, self.item_index[new], np.exp2((self.at[new] - moments[position]) / half_life))
+            right, before = end[position], int(moments[position])
+            return counts
+
+        return self._each(moments, advance)
+
+    @property
+    def span_days(self) -> float:
+        """Days from the first event to the last, rounded up: a window that holds every event."""
+        return float(np.ceil((self.at[-1] - self.at[0]) / MICROSECONDS_PER_DAY)) + 1 if len(self.at) else 1.0
+
+    def first_at(self) -> Int64[np.ndarray, " items"]:
+        """Return the time of the first event of each item; `LATEST` where there is none."""
+        first = np.full(self.num_items, LATEST)
+        np.minimum.at(first, self.item_index, self.at)
+        return first
+
+    def grown(self, num_items: int) -> EventLog:
+        """Return the same log over a larger catalog."""
+        return EventLog(self.item_index, self.at, num_items)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the log by name, for safetensors."""
+        return {"log_item": self.item_index, "log_at": self.at, "log_items": np.array([self.num_items])}
+
+    @classmethod
+    def restored(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Return the log that `arrays` described."""
+        return cls(arrays["log_item"], arrays["log_at"], int(arrays["log_items"][0]))
+
+    def _each(
+        self,
+        moments: Int64[np.ndarray, " moments"],
+        advance: Callable[[int], Float32[np.ndarray, " items"] | Float64[np.ndarray, " items"]],
+    ) -> Float32[np.ndarray, "moments items"]:
+        """Return the counts as of each moment; `advance` moves them to a later moment and is called in the order of time."""
+        out = np.empty((len(moments), self.num_items), np.float32)
+        previous = -1
+        for position in np.argsort(moments, kind="stable"):
+            is_same = previous >= 0 and moments[position] == moments[previous]
+            out[position] = out[previous] if is_same else advance(int(position))
+            previous = int(position)
+        return out
+
+
+EMPTY = EventLog(np.zeros(0, np.int32), np.zeros(0, np.int64), 0)
+"""The log of a member that is not fitted."""

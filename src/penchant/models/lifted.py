@@ -1,0 +1,102 @@
+"""A member times the popularity of the moment.
+
+In: any additive member whose scores grow with preference. Out: the same, with items that are chosen a lot at the time of the request lifted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.schema import Content, Histories
+from penchant.models.event_log import EMPTY, EventLog
+from penchant.models.member import Contributions, Member, make_member
+
+INNER = "of/"
+"""Start of the names of the inner member's arrays."""
+SharedFit = Callable[[Member, Callable[[Member], Member], Content], Member]
+
+
+class LiftedConfig(Settings):
+    """The settings of a lifted member."""
+
+    of: dict[str, Any] = {"model": "ease"}
+    """The member that is lifted, with its settings."""
+    window_days: float = Field(14, gt=0)
+    """Events of this many days before the request count."""
+    power: float = Field(1, ge=0)
+    """Exponent of the count in the window; 0 leaves it out."""
+    offset: float = Field(1, gt=0)
+    """Added to the count in the window: smaller lifts more."""
+    total_exponent: float = Field(0.7, ge=0)
+    """Division by the item's count before the request to this exponent times `power`; 0 does not divide."""
+    total_offset: float = Field(20, gt=0)
+    """Added to the count before the request."""
+
+
+class Lifted(Member[LiftedConfig]):
+    """score(item) = member's score x ((offset + c) ^ power / (total_offset + n) ^ (total_exponent x power)).
+
+    c counts the item's events in the window before the request, n those of all time before it. The factor depends on the moment and the
+    item only, so each event's contribution is that of the member times the factor. Cost: the member's, and two counts of `EventLog`.
+    """
+
+    config_class = LiftedConfig
+    reading = frozenset({"window_days", "power", "offset", "total_exponent", "total_offset"})
+
+    def __init__(self, config: LiftedConfig | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.member = make_member(self.name, self.config.of)
+        self.log = EMPTY
+        self.shared_fit: SharedFit | None = None
+        """Returns an equal fitted member instead of fitting the inner one again; None fits it."""
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return self.member.channels(content)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        def learn(member: Member) -> Member:
+            return member.fit(train, content)
+
+        self.member = learn(self.member) if self.shared_fit is None else self.shared_fit(self.member, learn, content)
+        self.log = EventLog.of(train)
+        return self
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        return self.member.score(histories) * self._factor(histories)
+
+    def contributions(self, history: Histories) -> Contributions:
+        prior, events = self.member.contributions(history)
+        factor = self._factor(history)
+        return prior * factor[0], events * factor
+
+    def _factor(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        config, moments = self.config, self.log.moments(histories)
+        factor = (self.log.windowed(moments, config.window_days) + np.float32(config.offset)) ** np.float32(
+            config.power
+        )
+        if config.total_exponent and config.power:
+            total = self.log.windowed(moments, self.log.span_days) + np.float32(config.total_offset)
+            factor /= total ** np.float32(config.total_exponent * config.power)
+        return factor
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which the member has added the new items; they have no events yet."""
+        grown = copy.copy(self)
+        grown.member = self.member.add_items(content, new)
+        grown.log = self.log.grown(new.stop)
+        return grown
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {**self.log.arrays(), **{f"{INNER}{name}": array for name, array in self.member.arrays().items()}}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.log = EventLog.restored(arrays)
+        self.member = self.member.restore({n.removeprefix(INNER): a for n, a in arrays.items() if n.startswith(INNER)})
+        return self

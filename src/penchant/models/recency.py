@@ -1,0 +1,104 @@
+"""Members that read the moment of the request: recent popularity and newly arrived items.
+
+In: the events of all users. Out: a prior for each user, as of the moment the list is asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from pydantic import Field
+
+from penchant.core.config import Settings, SettingsT_co
+from penchant.core.schema import Content, Histories
+from penchant.models.event_log import EMPTY, MICROSECONDS_PER_DAY, EventLog
+from penchant.models.member import Contributions, Member
+
+
+class MomentPrior(Member[SettingsT_co]):
+    """Base class of members whose score depends on the item and the moment of the request, not on the history.
+
+    The moment is `Histories.requested_at`; where it is not known, the time of the user's last event.
+    """
+
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.log = EMPTY
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        self.log = EventLog.of(train)
+        return self
+
+    @abstractmethod
+    def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        """Return the score of every item at each moment."""
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        return self.as_of(self.log.moments(histories))
+
+    def contributions(self, history: Histories) -> Contributions:
+        return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which new items have the score of an item without events."""
+        grown = copy.copy(self)
+        grown.log = self.log.grown(new.stop)
+        return grown
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self.log.arrays()
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.log = EventLog.restored(arrays)
+        return self
+
+
+class RecentPopularityConfig(Settings):
+    """The settings of recent popularity."""
+
+    half_life_days: float = Field(7, gt=0)
+    """Days before the request at which an event counts half; not used where a window is set."""
+    window_days: float = Field(0, ge=0)
+    """Events of this many days before the request count 1, others 0; 0 uses the half-life."""
+    offset: float = Field(0.3, gt=0)
+    """Added to a count before its logarithm: smaller separates rare items from absent ones more."""
+
+
+class RecentPopularity(MomentPrior[RecentPopularityConfig]):
+    """log(offset + events of the item shortly before the request).
+
+    Cost of a score: the events before the latest request of the batch, and users x items.
+    """
+
+    config_class = RecentPopularityConfig
+    reading = frozenset(RecentPopularityConfig.model_fields)
+
+    def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        if self.config.window_days:
+            counts = self.log.windowed(moments, self.config.window_days)
+        else:
+            counts = self.log.decayed(moments, self.config.half_life_days)
+        return np.log(np.float32(self.config.offset) + counts)
+
+
+class NewArrivalsConfig(Settings):
+    """The settings of new arrivals."""
+
+    days: float = Field(30, gt=0)
+    """Days after its first event during which an item is new."""
+
+
+class NewArrivals(MomentPrior[NewArrivalsConfig]):
+    """1 for an item whose first event came within `days` before the request, else 0."""
+
+    config_class = NewArrivalsConfig
+    reading = frozenset(NewArrivalsConfig.model_fields)
+
+    def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        first = self.log.first_at()[None, :]
+        start = (moments - round(self.config.days * MICROSECONDS_PER_DAY))[:, None]
+        return ((first < moments[:, None]) & (first >= start)).astype(np.float32)

@@ -1,0 +1,121 @@
+"""Which objective is used, on worlds whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hand_made import Told, histories
+from penchant.core.schema import BEHAVIOUR
+from penchant.experiment import fit as fitting
+from penchant.experiment import weighting
+from penchant.experiment.fit import FitConfig, HoldOut
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import ValidationScorer
+from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, best_rule
+from penchant.fusion.late import EnsembleConfig, EnsembleWeights, Moments, forward_order
+
+USERS, ITEMS = 400, 60
+
+
+def world(said: dict[str, np.ndarray], logits: np.ndarray) -> tuple[MemberPool, HoldOut]:
+    """Return members that say these scores, and users who chose the item with the highest logit; item 0 is the history."""
+    truth = 1 + np.argmax(logits[:, 1:], axis=1)
+    told = {name: Told({f"u{u}": row.tolist() for u, row in enumerate(rows)}) for name, rows in said.items()}
+    known, chose = histories([[0]] * USERS, ITEMS), histories([[int(item)] for item in truth], ITEMS)
+    return MemberPool(told), HoldOut(known, chose)
+
+
+def sparse_prior() -> tuple[MemberPool, HoldOut]:
+    """Taste decides, and two new items are chosen a little more often: in z-scores the sparse prior is 5 there and near 0 elsewhere."""
+    rng = np.random.default_rng(0)
+    taste, new = rng.normal(size=(USERS, ITEMS)), np.broadcast_to((np.arange(ITEMS) % 30 == 7) * 1.0, (USERS, ITEMS))
+    z = (new - new.mean()) / new.std()
+    return world({"taste": taste, "new": new}, 2.5 * taste + 0.35 * z + rng.gumbel(size=(USERS, ITEMS)))
+
+
+def heavy_tail() -> tuple[MemberPool, HoldOut]:
+    """What "loud" says is nearly always right, but where it is not, it is far off, and the likelihood turns it down for that."""
+    rng = np.random.default_rng(1)
+    weak, loud, wanted = rng.normal(size=(USERS, ITEMS)), rng.normal(size=(USERS, ITEMS)), rng.integers(1, ITEMS, USERS)
+    logits = np.zeros((USERS, ITEMS))
+    logits[np.arange(USERS), wanted] = 1
+    weak += 0.9 * logits
+    loud += np.where(np.arange(USERS) % 12 < 11, 3, -60)[:, None] * logits
+    return world({"loud": loud, "weak": weak}, logits)
+
+
+def weigh(pool: MemberPool, stage: HoldOut, **settings: object):
+    scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
+    plan = [fitting.AblationArm(frozenset({BEHAVIOUR, "text"}), tuple(sorted(pool.members)))]
+    plan.append(fitting.AblationArm(frozenset({BEHAVIOUR}), tuple(sorted(pool.members))[:1]))
+    config = FitConfig(ensemble=EnsembleConfig(bands=1, **settings))
+    return *fitting._weigh(plan, pool, stage, config, scorer), scorer
+
+
+def test_listwise_is_chosen_where_least_squares_misweights_a_sparse_prior() -> None:
+    pool, stage = sparse_prior()
+    rows, score, rule, scorer = weigh(pool, stage)
+    assert rule == WeightRule("listwise")
+    plain, plain_score, kept, _ = weigh(pool, stage, objective="least_squares")
+    assert kept == LEAST_SQUARES
+    assert score > plain_score
+    assert rows[0].weights["new"] < 0.7 * plain[0].weights["new"]
+    assert sum(rows[0].weights.values()) == pytest.approx(1)
+    assert score == scorer(pool, rows[0].weights)
+    assert dict(rows[1].weights) == {"new": 1.0}  # the arm is fitted by the same rule
+
+
+def test_least_squares_stays_where_the_likelihood_ranks_worse() -> None:
+    pool, stage = heavy_tail()
+    _, score, rule, _ = weigh(pool, stage)
+    _, forced_score, listwise, _ = weigh(pool, stage, objective="listwise")
+    assert listwise == WeightRule("listwise")
+    assert rule == LEAST_SQUARES
+    assert score > forced_score
+
+
+def test_few_users_or_one_member_compare_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, stage = sparse_prior()
+    one = MemberPool({"taste": pool.members["taste"]})
+    assert weigh(one, stage)[2] == LEAST_SQUARES
+    monkeypatch.setattr(weighting, "MIN_HALF_USERS", 201)
+    assert weigh(pool, stage)[2] == LEAST_SQUARES
+
+
+def test_another_rule_must_be_better_on_both_halves() -> None:
+    listwise, two = WeightRule("listwise"), WeightRule(size=2)
+    base = [LEAST_SQUARES]
+    assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.5, 0.3], two: [0.21, 0.31]}, base) == two
+    assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.22, 0.35], two: [0.21, 0.31]}, base) == listwise
+    assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.9, 0.3], two: [0.2, 0.3]}, base) == LEAST_SQUARES
+    banded = WeightRule(has_bands=True)
+    scored = {LEAST_SQUARES: [0.2, 0.3], banded: [0.3, 0.4], listwise: [0.29, 0.41], two: [0.31, 0.41]}
+    assert best_rule(scored, [LEAST_SQUARES, banded]) == two
+
+
+def test_members_are_selected_by_what_they_add() -> None:
+    gram = np.array([[1, 0.99, 0], [0.99, 1, 0], [0, 0, 1]], float)
+    moments = Moments(gram, np.array([1.0, 0.99, 0.5]))  # the second says what the first says
+    assert forward_order(moments, EnsembleConfig(min_share=0), 2) == [0, 2]
+    assert forward_order(Moments(gram, np.array([1.0, 0.5, -1.0])), EnsembleConfig(min_share=0), 3) == [0]
+
+
+def test_a_selection_gives_other_members_no_weight() -> None:
+    pool, stage = sparse_prior()
+    names = ["new", "noise", "taste"]
+    rng = np.random.default_rng(2)
+    members = {**pool.members, "noise": Told({f"u{u}": rng.normal(size=ITEMS).tolist() for u in range(USERS)})}
+    config = EnsembleConfig(bands=1, min_share=0)
+    moments = MemberPool(members).moments(names, stage.histories, stage.truth, config)
+    weights = WeightRule(size=2).fit(names, moments, None, config)
+    assert isinstance(weights, EnsembleWeights)
+    assert set(weights) == {"new", "taste"}
+
+
+def test_each_rule_is_described() -> None:
+    assert WeightRule("listwise", 4).describe() == (
+        "Ensemble weights are fitted on validation by the likelihood of each choice among sampled items, of up to 4 members selected forward."
+    )
+    assert WeightRule(has_bands=True).describe().endswith("by least squares, for each band of history length.")
+    assert LEAST_SQUARES.describe() == "Ensemble weights are fitted on validation by least squares."
