@@ -360,9 +360,11 @@ def test_coverage_tells_present_from_imputed() -> None:
 def test_examples_are_users_with_middling_histories_and_name_their_reasons() -> None:
     measured = results()  # lengths 1, 2, 1, 4, 0: quantiles .3 and .8 are 1 and 2.4
     lists = measured.lists[OURS]
-    assert [example.user for example in measured.examples()] == ["u0", "u3"]
+    few = measured.examples()
+    assert [example.user for example in few] == ["user A", "user B"]  # a report names no user
+    assert [[item.title for item in example.history] for example in few] == [["Zero"], ["Three"]]  # u0 and u3
     every = results(config=CONFIG.model_copy(update={"examples": 9})).examples()
-    assert [example.user for example in every] == ["u0", "u1", "u3"]
+    assert [[item.title for item in example.history] for example in every] == [["Zero"], ["One", "Two"], ["Three"]]
     first = every[1]
     assert [item.title for item in first.history] == ["One", "Two"]
     assert [item.title for item in first.recommended] == ["Three", "Zero", "i4"]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from hand_made import channel, histories
-from penchant.core.schema import Content
-from penchant.experiment import fit as fitting
+from hand_made import Witness, channel, histories
+from penchant.core.schema import Content, Histories
 from penchant.experiment.defaults import BASELINES
 from penchant.experiment.fit import OURS, FitConfig, FittedRecommenders, HoldOut, fit
 from penchant.fusion.concat import Concat, ConcatConfig
-from penchant.models.member import MemberTables
+from penchant.models.linear import EASE
+from penchant.models.member import MemberTables, make_member
 
 pytestmark = pytest.mark.usefixtures("hand_made")
 ROWS, NEXT = [[0, 1], [1, 2, 0], [3, 1], [4, 0]], [[2], [3], [5], [1]]
@@ -40,14 +39,45 @@ def test_without_ablation_there_is_no_row_without_networks() -> None:
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_seconds_are_those_of_the_last_fit_of_each_member(monkeypatch: pytest.MonkeyPatch, refit: bool) -> None:
-    ticks = iter(np.arange(0, 99, 0.25) ** 2)
-    monkeypatch.setattr(fitting, "perf_counter", lambda: float(next(ticks)))
+    clock, fit_plainly = [0.0], Witness.fit
+
+    def fit_slowly(self: Witness, train: Histories, content: Content) -> Witness:
+        clock[0] += train.num_events  # a second an event
+        return fit_plainly(self, train, content)
+
+    monkeypatch.setattr(Witness, "fit", fit_slowly)
+    monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: clock[0])
     fitted = learn(refit=refit)
-    assert set(fitted.seconds) == set(fitted.pool.members)
-    place = len(fitted.before.members) if refit else 0
-    # the n-th fit begins at (n / 2) squared and ends a quarter later
-    wanted = [(0.5 * n + 0.25) ** 2 - (0.5 * n) ** 2 for n in range(place, place + len(fitted.seconds))]
-    assert sorted(fitted.seconds.values()) == pytest.approx(wanted)
+    events = sum(map(len, ROWS)) + refit * sum(map(len, NEXT))
+    assert fitted.seconds == {name: events * (name == "slow") for name in fitted.pool.members}
+
+
+@pytest.mark.parametrize("first", ["ease", "lifted"])
+def test_members_that_differ_in_what_scoring_reads_are_fitted_once(monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    fits, fit_plainly = [], EASE.fit
+
+    def counted(self: EASE, train: Histories, content: Content) -> EASE:
+        fits.append(self.config.regularisation)
+        return fit_plainly(self, train, content)
+
+    monkeypatch.setattr(EASE, "fit", counted)
+    tables: MemberTables = {
+        "plain": {"model": "ease", "regularisation": 7},
+        "recent": {"model": "ease", "regularisation": 7, "half_life": 2},
+        "other": {"model": "ease", "regularisation": 9},
+        "lifted": {"model": "lifted", "of": {"model": "ease", "regularisation": 7}},
+    }
+    order = sorted(tables, reverse=first == "lifted")
+    train, truth = histories(ROWS, 6), histories(NEXT, 6)
+    chosen = {name: tables[name] for name in order}
+    config = FitConfig(refit=False, ablation=False)
+    fitted = fit(chosen, HoldOut(train, truth), train, Content({}), Concat(ConcatConfig()), config, cutoff=3)
+    assert fits.count(7) == 1
+    assert fits.count(9) == 1
+    members = fitted.pool.members
+    alone = make_member("alone", tables["recent"]).fit(train, Content({}))
+    assert (members["recent"].score(train) == alone.score(train)).all()
+    assert (members["recent"].score(train) != members["plain"].score(train)).any()
 
 
 def test_a_catalog_of_another_size_has_checkpoints_of_its_own(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ STAGES = (
     message("fuse"),
     message("fit"),
     message("evaluate"),
+    message("ship"),
     message("explain"),
 )
 
