@@ -45,6 +45,7 @@ from penchant.service.schemas import (
 )
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, Store, StoredItem, now
+from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
@@ -133,6 +134,7 @@ class Service:
                 where=str(config.state_folder / "secret.key"),
                 fix="give every process that shares a database the same folder",
             )
+        self.stored_items = StoredItems(self.store)
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
@@ -341,7 +343,7 @@ class Service:
         Raises:
             NotFoundError: There is no such item.
         """
-        if self._stored_item(item_id) is None:
+        if self.store.item(item_id) is None:
             self.snapshot.recommender.lookup.row(item_id)
         self.store.put_item(StoredItem(item_id, WITHDRAWN, "{}"))
         self.sync(self.store.world_version())
@@ -353,7 +355,7 @@ class Service:
         Raises:
             NotFoundError: There is no such item.
         """
-        stored = self._stored_item(item_id)
+        stored = self.store.item(item_id)
         status = stored and stored.status
         if status is None:
             self.snapshot.recommender.lookup.row(item_id)
@@ -361,9 +363,6 @@ class Service:
             status = WAITING  # encoded, and this process adds it within a second
         reason = json.loads(stored.body)["reason"] if stored and status == FAILED else None
         return ItemState.model_validate({"item_id": item_id, "status": status or READY, "reason": reason})
-
-    def _stored_item(self, item_id: str) -> StoredItem | None:
-        return next((item for item in self.store.items() if item.item_id == item_id), None)
 
     # the snapshot
 
@@ -387,7 +386,7 @@ class Service:
     def _renew(self, recommender: Recommender, world: int) -> None:
         before = self.snapshot
         self.keyring.refresh(world)
-        withdrawn = [item.item_id for item in self.store.items() if item.status == WITHDRAWN]
+        withdrawn = [i.item_id for i in self.stored_items.newest().values() if i.status == WITHDRAWN]
         subjects = frozenset(e.subject for e in self.store.erasures())
         is_new = recommender is not before.recommender
         generation = before.generation + int(is_new or subjects != before.subjects)

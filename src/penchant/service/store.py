@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ from penchant.service import store_tables as t
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
+MAX_PARAMETERS = 500
+"""Values bound in one query."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
 
@@ -42,12 +44,21 @@ class ConflictError(PenchantError):
 
 @dataclass(frozen=True)
 class StoredItem:
-    """An item that came, changed or went since the bundle was made; `vectors` is a safetensors file, None before encoding."""
+    """An item that came, changed or went since the bundle was made.
+
+    Attributes:
+        item_id: Its id.
+        status: One of the four.
+        body: JSON: columns, media, failures, reason.
+        vectors: A safetensors file; None before encoding, and where vectors are not read.
+        version: Number of its last change, higher than that of any change before; set by the store.
+    """
 
     item_id: str
     status: str
     body: str
     vectors: bytes | None = None
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -250,15 +261,52 @@ class Store:
             return connection.scalar(select(t.world.c.secret_check)) == check
 
     def put_item(self, item: StoredItem) -> None:
-        """Store an item in place of an earlier one of the same id."""
+        """Store an item in place of an earlier one of the same id, whatever that is."""
         with self._writing.begin() as connection:
-            connection.execute(delete(t.item).where(t.item.c.item_id == item.item_id))
-            connection.execute(t.item.insert(), {**asdict(item), "changed_at": now()})
-            _renew(connection)
+            row = _item_row(connection, item)
+            add = self._dialect.insert(t.item).values(row)
+            connection.execute(add.on_conflict_do_update(index_elements=["item_id"], set_=row))
+
+    def replace_item(self, held: StoredItem, item: StoredItem) -> bool:
+        """Store an item in place of the one held, unless that was changed since; return whether it was stored."""
+        with self._writing.begin() as connection:
+            same = (t.item.c.item_id == held.item_id) & (t.item.c.version == held.version)
+            if connection.execute(select(t.item.c.item_id).where(same)).first() is None:
+                return False  # without a new version of the world
+            # the row's version is compared again by the update: another process may have been faster
+            return connection.execute(update(t.item).where(same).values(_item_row(connection, item))).rowcount > 0
+
+    def item(self, item_id: str) -> StoredItem | None:
+        """Return one item without its vectors; None where it never changed."""
+        wanted = select(*_ITEM_COLUMNS).where(t.item.c.item_id == item_id)
+        with self._reading.connect() as connection:
+            return next((_item(row) for row in connection.execute(wanted)), None)
 
     def items(self) -> list[StoredItem]:
-        """Return every item that came, changed or went, in the order of their ids."""
-        return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
+        """Return every item that came, changed or went, in the order of their last change."""
+        return self._all(StoredItem, t.item.c, t.item.c.version, t.item.c.item_id)
+
+    def items_changed(self, after: int) -> list[StoredItem]:
+        """Return the items whose version is above `after`, in the order of their last change, without their vectors.
+
+        Changes of items commit in the order of their versions, so no lower version can appear later.
+        """
+        wanted = select(*_ITEM_COLUMNS).where(t.item.c.version > after).order_by(t.item.c.version, t.item.c.item_id)
+        with self._reading.connect() as connection:
+            return [_item(row) for row in connection.execute(wanted)]
+
+    def item_vectors(self, items: Sequence[StoredItem]) -> dict[str, bytes]:
+        """Return the vectors of those items that have some and were not changed since."""
+        versions = {item.item_id: item.version for item in items}
+        found: dict[str, bytes] = {}
+        with self._reading.connect() as connection:
+            for start in range(0, len(items), MAX_PARAMETERS):
+                ids = [item.item_id for item in items[start : start + MAX_PARAMETERS]]
+                wanted = select(t.item.c.item_id, t.item.c.version, t.item.c.vectors).where(t.item.c.item_id.in_(ids))
+                for item_id, version, vectors in connection.execute(wanted):
+                    if vectors is not None and version == versions[item_id]:
+                        found[item_id] = vectors
+        return found
 
     def put_key(self, key: StoredKey) -> None:
         """Store an API key."""
@@ -321,6 +369,23 @@ def _event_row(event: Event, received: int) -> Mapping[str, Any]:
 
 def _renew(connection: Connection) -> None:
     connection.execute(update(t.world).values(version=secrets.randbits(62)))
+
+
+_ITEM_COLUMNS = (t.item.c.item_id, t.item.c.status, t.item.c.body, t.item.c.version)
+
+
+def _item(row: Any) -> StoredItem:
+    return StoredItem(row.item_id, row.status, row.body, version=row.version)
+
+
+def _item_row(connection: Connection, item: StoredItem) -> dict[str, Any]:
+    """Return an item's row with the next version.
+
+    The version is drawn first: it locks the one row of `world` until the commit, so changes of items commit in the order of their versions.
+    """
+    next_version = update(t.world).values(version=secrets.randbits(62), item_changes=t.world.c.item_changes + 1)
+    version = connection.execute(next_version.returning(t.world.c.item_changes)).scalar_one()
+    return {**asdict(item), "changed_at": now(), "version": version}
 
 
 def _connect(address: str) -> Engine:

@@ -56,8 +56,11 @@ item = Table(
     Column("body", Text, nullable=False),
     Column("vectors", LargeBinary),
     Column("changed_at", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Index("item_version", "version"),
 )
-"""Items that came, changed or went since the bundle was made; `vectors` is a safetensors file."""
+"""Items that came, changed or went since the bundle was made; `vectors` is a safetensors file. `version` is the value of
+`world.item_changes` at the item's last change."""
 
 erasure = Table(
     "erasure",
@@ -88,5 +91,6 @@ world = Table(
     Column("number", Integer, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("secret_check", String(64)),
+    Column("item_changes", BigInteger, nullable=False, server_default="0"),
 )
-"""One row: a number that is new after every change of items, erasures or keys."""
+"""One row: a number that is new after every change of items, erasures or keys, and the number of changes of items."""
