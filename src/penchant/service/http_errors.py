@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError as DriverDataError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -72,6 +73,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PenchantError, _penchant_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(DriverDataError, _value_error)
     app.add_exception_handler(DBAPIError, _store_error)
     app.add_exception_handler(sqlite3.Error, _store_error)
     app.add_exception_handler(PoolTimeout, _store_error)
@@ -123,6 +125,13 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     fixes = {404: "see /docs for the addresses", 405: "use another method; see /docs"}
     fix = fixes.get(error.status_code, "see /docs")
     return _response(request, error.status_code, "http", f"{error.detail}.", request.method, fix, error.headers)
+
+
+async def _value_error(request: Request, error: Exception) -> JSONResponse:
+    """To send the same value again would fail again; the driver's message may repeat it, so it is not shown."""
+    logger.error("the database refuses a value: %s", type(error).__name__)
+    fix = "send shorter texts and smaller numbers; /docs shows what is expected"
+    return _response(request, 422, "data", "The database refuses a value; nothing was changed.", "the request", fix)
 
 
 async def _store_error(request: Request, error: Exception) -> JSONResponse:

@@ -418,7 +418,7 @@ def _event(event: EventIn, position: int, prefix: str | None, latest: int) -> Ev
             fix="set the sender's clock, or leave `at` out",
         )
     key = event.event_id or (f"{prefix}/{position}" if prefix else None)
-    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, key)
+    return Event(event.user_id, event.item_id, event.kind, at, event.value, key)
 
 
 def _micros(at: datetime) -> int:

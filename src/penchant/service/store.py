@@ -6,22 +6,40 @@ is on disk when it returns.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from penchant.core.errors import ConfigError, PenchantError
+from penchant.core.errors import ConfigError, DataError, PenchantError
 from penchant.data.histories import Event
 from penchant.recommender.lists import Edit
 from penchant.service import store_tables as t
@@ -29,6 +47,8 @@ from penchant.service import store_tables as t
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
+MAX_TEXT = 200_000_000
+"""Characters of a column without a length of its own; PostgreSQL holds 1 GB, of at most four bytes a character."""
 MAX_PARAMETERS = 500
 """Values bound in one query."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
@@ -134,15 +154,18 @@ class Store:
         """Store several batches in one commit; return how many events of each were new.
 
         Either all of them are stored or none is.
+
+        Raises:
+            DataError: A value does not fit its column.
         """
         received = now()
         users = sorted({e.user_id for batch in batches for e in batch})  # one order: two writers never deadlock
+        rows_of = [[_checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
         new = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
             self._touch(connection, users)
-            for batch in batches:
-                rows = [_event_row(e, received) for e in batch]
+            for rows in rows_of:
                 done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
                 new.append(done.rowcount if done is not None else 0)
         return new
@@ -204,6 +227,7 @@ class Store:
                 same = (t.edit.c.user_id == user_id) & (t.edit.c.name == e.name) & (t.edit.c.value == e.value)
                 connection.execute(delete(t.edit).where(same))
             rows = [{"user_id": user_id, **asdict(e), "edited_at": now() + place} for place, e in enumerate(edits)]
+            rows = [_checked(t.edit, row) for row in rows]
             if rows:
                 connection.execute(t.edit.insert(), rows)
         return version
@@ -311,7 +335,7 @@ class Store:
     def put_key(self, key: StoredKey) -> None:
         """Store an API key."""
         with self._writing.begin() as connection:
-            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": now()})
+            connection.execute(t.api_key.insert(), _checked(t.api_key, {**asdict(key), "created_at": now()}))
             _renew(connection)
 
     def drop_key(self, key_id: str) -> bool:
@@ -362,7 +386,53 @@ FROM world LEFT JOIN person ON person.user_id IN ({})"""
 """Of several users at once; one row without a user where nothing is stored."""
 
 
-def _event_row(event: Event, received: int) -> Mapping[str, Any]:
+def _checked(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row that every database stores as it is.
+
+    SQLite keeps text of any length and turns NaN into NULL, PostgreSQL refuses both and a NUL; neither decides what is accepted.
+
+    Raises:
+        DataError: A value does not fit its column.
+    """
+    for name, (kind, least, most) in _limits(table).items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if kind is str:
+            fits = least <= len(value) <= most and "\x00" not in value and (value.isascii() or _is_encodable(value))
+            rule = f"at most {most:,} characters, no NUL, no lone surrogate"
+        elif kind is float:
+            fits, rule = math.isfinite(value), "a finite number"
+        else:
+            fits, rule = least <= value <= most, f"a whole number from {least:,} to {most:,}"
+        if not fits:
+            raise DataError("A value cannot be stored.", where=f"{table.name}.{name}", fix=f"send {rule}")
+    return row
+
+
+@cache
+def _limits(table: Table) -> dict[str, tuple[type, int, int]]:
+    """Return the type of each column with the least and the largest value, or length of a text."""
+    limits: dict[str, tuple[type, int, int]] = {}
+    for column in table.columns:
+        kind = column.type
+        if isinstance(kind, String):
+            limits[column.name] = (str, 0, kind.length or MAX_TEXT)
+        elif isinstance(kind, Float):
+            limits[column.name] = (float, 0, 0)
+        elif isinstance(kind, Integer):
+            bits = 63 if isinstance(kind, BigInteger) else 31
+            limits[column.name] = (int, -(2**bits), 2**bits - 1)
+        else:
+            assert isinstance(kind, LargeBinary)
+    return limits
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _event_row(event: Event, received: int) -> dict[str, Any]:
     values = asdict(event)
     return {**values, "event_key": values.pop("key"), "received_at": received}
 
@@ -385,7 +455,7 @@ def _item_row(connection: Connection, item: StoredItem) -> dict[str, Any]:
     """
     next_version = update(t.world).values(version=secrets.randbits(62), item_changes=t.world.c.item_changes + 1)
     version = connection.execute(next_version.returning(t.world.c.item_changes)).scalar_one()
-    return {**asdict(item), "changed_at": now(), "version": version}
+    return _checked(t.item, {**asdict(item), "changed_at": now(), "version": version})
 
 
 def _connect(address: str) -> Engine:
