@@ -43,6 +43,7 @@ class BackgroundWorker:
         self._service = service
         self._base = service.snapshot.recommender
         self._added: tuple[tuple[str, int], ...] = ()
+        self._cleared: object = None
         self._seen = self._stamp()
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
@@ -76,6 +77,7 @@ class BackgroundWorker:
         self.load_new_bundle()
         self.encode()
         self.add_items()
+        self.remove_uploads()
         self.refit()
         self.index()
 
@@ -150,6 +152,12 @@ class BackgroundWorker:
             raise
         self._added = wanted
         self._service.serve(grown)
+
+    def remove_uploads(self) -> None:
+        """Delete the files that no item uses any more; in a later step if an upload is being stored now."""
+        items = self._service.stored_items.newest()
+        if items is not self._cleared and self._service.uploads.remove_unused(self._service.stored_items.uploads):
+            self._cleared = items
 
     def _fail(self, item: StoredItem, error: Exception) -> None:
         """Mark an item that cannot be added, with the reason; one that changed meanwhile stays as it is now."""

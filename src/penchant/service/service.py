@@ -10,6 +10,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -332,9 +333,10 @@ class Service:
         for name in media:
             if name not in catalog.media_columns:
                 raise DataError(f"Items of this bundle have no {name}.", where=name, fix="leave it out")
-        kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
-        body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
-        self.store.put_item(StoredItem(item_id, WAITING, body))
+        with self.uploads.in_use() if media else nullcontext():
+            kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
+            body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
+            self.store.put_item(StoredItem(item_id, WAITING, body))
         return ItemState(item_id=item_id, status=WAITING)
 
     def withdraw(self, item_id: str) -> ItemState:

@@ -5,6 +5,7 @@ In: a store. Out: every item that came, changed or went since the bundle was mad
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 
@@ -33,3 +34,17 @@ class StoredItems:
                 self._items = {**kept, **changed}  # another object: a caller may still read the old one
                 self._version = max(item.version for item in changed.values())
             return self._items
+
+    def media(self, item_id: str) -> Mapping[str, str]:
+        """Return the uploads of an item, modality to name, as of the last call of `newest`; empty where it has none."""
+        item = self._items.get(item_id)
+        return {} if item is None else _media(item)
+
+    def uploads(self) -> set[str]:
+        """Return the names of all files that an item of the store uses now."""
+        return {name for item in self.newest().values() for name in _media(item).values()}
+
+
+def _media(item: StoredItem) -> Mapping[str, str]:
+    found: Mapping[str, str] = json.loads(item.body).get("media", {})
+    return found
