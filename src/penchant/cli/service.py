@@ -111,7 +111,8 @@ def erase(
     with reported_errors(as_json), _store(bundle, database, folder) as store:
         erasure, security = _part("erasure", "serve"), _part("security", "serve")
         secret = security.Secret.read(_service_config(bundle, database, folder).state_folder / "secret.key")
-        store.check_secret(secret.check())
+        if store.check_secret(secret.check()):
+            store.seal_erasures(secret.link)
         if user is not None:
             receipt_id = erasure.erase(store, secret, Recommender.load(bundle), user)["receipt_id"]
             erasure.finish(bundle, store, secret)

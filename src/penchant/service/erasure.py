@@ -15,7 +15,7 @@ import hmac
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service.security import Secret
-from penchant.service.store import Store
+from penchant.service.store import Store, StoredErasure
 
 logger = logging.getLogger("penchant.service")
 DUE, DONE, UNTOUCHED = "refit is due", "refitted without the user", "never learned from the user"
@@ -40,7 +40,7 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     Where the bundle holds the user, the models are due for a refit: see `finish`.
     """
     receipt_id = secrets.token_hex(16)
-    rows = store.erase(user_id, secret.subject(user_id), receipt_id)
+    rows = store.erase(user_id, secret.subject(user_id), receipt_id, sign=secret.link)
     is_known = any(user_id in h.user_ids for h in (bundle.histories, bundle.fitted) if h is not None)
     receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, bundle)
     store.sign_erasure(receipt_id, json.dumps(receipt), finished=not is_known)
@@ -114,7 +114,8 @@ class ErasureCheck:
         num_in_bundle: Erased users the bundle still holds.
         num_in_store: Erased users of whom the store holds something from before the erasure.
         max_difference: Largest difference between the members' arrays and those of a refit, done now, without them.
-        num_bad_signatures: Receipts whose signature is not valid.
+        num_bad_signatures: Receipts that are missing, of another erasure, or whose signature is not valid.
+        num_missing: Erasures that are missing from the chain of all, or whose place in it is not theirs.
     """
 
     num_erased: int
@@ -123,11 +124,12 @@ class ErasureCheck:
     num_in_store: int
     max_difference: float
     num_bad_signatures: int
+    num_missing: int = 0
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found; the same machine and thread count give a difference of exactly 0."""
-        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_bad_signatures
+        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_bad_signatures + self.num_missing
         return found == 0 and self.max_difference <= 1e-4
 
     def lines(self) -> list[str]:
@@ -137,6 +139,7 @@ class ErasureCheck:
             f"{self.num_in_bundle} erased users are in the bundle's histories, {self.num_in_store} in the store",
             f"the model differs from a refit without them by at most {self.max_difference:.2g}",
             f"{self.num_bad_signatures} receipts were altered",
+            f"{self.num_missing} erasures are missing or altered",
             "clean" if self.is_clean else "NOT CLEAN",
         ]
 
@@ -150,21 +153,61 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
     in_store = [
         u for u in store.user_ids() if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)
     ]
-    signatures = [is_genuine(secret, json.loads(e.receipt)) for e in erasures if e.receipt]
     return ErasureCheck(
         len(erasures),
         sum(e.finished_at is None for e in erasures),
         len(in_bundle),
         len(in_store),
         max((_difference(held[name], fresh[name]) for name in held), default=0.0),
-        sum(not genuine for genuine in signatures),
+        bad_receipts(erasures, secret),
+        chain_breaks(store, secret),
     )
+
+
+def bad_receipts(erasures: Sequence[StoredErasure], secret: Secret) -> int:
+    """Return how many receipts were emptied, exchanged or altered; an erasure whose refit is due may have none yet."""
+    return sum(not _has_own_receipt(e, secret) for e in erasures if e.receipt or e.finished_at is not None)
+
+
+def _has_own_receipt(stored: StoredErasure, secret: Secret) -> bool:
+    try:
+        receipt = json.loads(stored.receipt)
+    except ValueError:
+        return False
+    if not isinstance(receipt, dict) or not is_genuine(secret, receipt):
+        return False
+    is_stale = stored.finished_at is not None and receipt.get("model") == DUE
+    return receipt.get("receipt_id") == stored.receipt_id and not is_stale
+
+
+def chain_breaks(store: Store, secret: Secret) -> int:
+    """Return how many erasures are missing from the chain or altered; the newest ones too, as the store counts them apart."""
+    erasures, count, last = store.erasure_chain()
+    by_number = {e.number: e for e in erasures if e.number is not None}
+    before: str | None = ""
+    breaks = len(erasures) - len(by_number)
+    for number in range(1, max([count, *by_number]) + 1):
+        found = by_number.get(number)
+        if found is None:
+            breaks += 1
+            before = None  # the link after a gap cannot be checked; the gap itself is counted
+            continue
+        is_own = before is None or hmac.compare_digest(found.link or "", secret.link(found.linked(before)))
+        breaks += not is_own or number > count
+        before = found.link or ""
+    is_end_own = before is None or hmac.compare_digest(before, last)
+    return breaks + (not is_end_own)
 
 
 def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
     """Return whether a receipt was signed with this secret and not altered since."""
     body = {name: value for name, value in receipt.items() if name != "signature"}
-    return hmac.compare_digest(str(receipt.get("signature")), secret.sign(_canonical(body)))
+    return hmac.compare_digest(str(receipt.get("signature")).encode(), signature(secret, body).encode())
+
+
+def signature(secret: Secret, body: dict[str, Any]) -> str:
+    """Return the signature of a receipt without one."""
+    return secret.sign(_canonical(body))
 
 
 def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, bundle: Recommender) -> dict[str, Any]:
@@ -178,7 +221,7 @@ def _signed(secret: Secret, receipt_id: str, rows: dict[str, int], status: str, 
         "until_the_next_run": networks if status != UNTOUCHED else [],
         "bundle": bundle.mark,
     }
-    return {**body, "signature": secret.sign(_canonical(body))}
+    return {**body, "signature": signature(secret, body)}
 
 
 def _canonical(body: dict[str, Any]) -> str:

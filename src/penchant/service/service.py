@@ -135,6 +135,7 @@ class Service:
                 where=str(config.state_folder / "secret.key"),
                 fix="give every process that shares a database the same folder",
             )
+        self.store.seal_erasures(self.secret.link)
         self.stored_items = StoredItems(self.store)
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)

@@ -6,12 +6,13 @@ is on disk when it returns.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from sqlalchemy import (
     func,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -56,6 +58,10 @@ FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 
 
 Record = TypeVar("Record")
+
+
+def _unkeyed(message: str) -> str:
+    return hashlib.sha256(message.encode()).hexdigest()
 
 
 class ConflictError(PenchantError):
@@ -83,13 +89,22 @@ class StoredItem:
 
 @dataclass(frozen=True)
 class StoredErasure:
-    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id."""
+    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id.
+
+    `number` and `link` are its place in the chain of all erasures; None before the first start of a service that signs it.
+    """
 
     receipt_id: str
     subject: str
     erased_at: int
     finished_at: int | None
     receipt: str
+    number: int | None = None
+    link: str | None = None
+
+    def linked(self, before: str) -> str:
+        """Return what its link is made of; `before` is the link of the erasure before, "" for the first."""
+        return "\n".join([before, str(self.number), self.receipt_id, self.subject, str(self.erased_at)])
 
 
 @dataclass(frozen=True)
@@ -232,16 +247,28 @@ class Store:
                 connection.execute(t.edit.insert(), rows)
         return version
 
-    def erase(self, user_id: str, subject: str, receipt_id: str) -> dict[str, int]:
-        """Delete all rows of one user, and store the keyed hash of their id; return rows by table."""
+    def erase(
+        self, user_id: str, subject: str, receipt_id: str, *, sign: Callable[[str], str] = _unkeyed
+    ) -> dict[str, int]:
+        """Delete all rows of one user, and store the keyed hash of their id; return rows by table.
+
+        Args:
+            user_id: The user.
+            subject: Keyed hash of the id.
+            receipt_id: Of the erasure.
+            sign: Makes the erasure's link in the chain of all; a hash without a key shows damage, but no forgery.
+        """
         with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
                 for table in (t.user_version, t.event, t.edit)
             }
-            row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
-            connection.execute(t.erasure.insert(), row)
-            _renew(connection)
+            _renew(connection)  # locks the end of the chain until the commit
+            number, last = connection.execute(select(t.world.c.num_erasures, t.world.c.last_link)).one()
+            new = StoredErasure(receipt_id, subject, now(), None, "", (number or 0) + 1)
+            new = replace(new, link=sign(new.linked(last or "")))
+            connection.execute(t.erasure.insert(), asdict(new))
+            connection.execute(update(t.world).values(num_erasures=new.number, last_link=new.link))
         self._scrub()
         return counts
 
@@ -270,6 +297,37 @@ class Store:
     def erasures(self) -> list[StoredErasure]:
         """Return every erasure, oldest first."""
         return self._all(StoredErasure, t.erasure.c, t.erasure.c.erased_at)
+
+    def erasure_chain(self) -> tuple[list[StoredErasure], int, str]:
+        """Return every erasure, how many the chain has, and its last link, as of one moment."""
+        names = [f.name for f in fields(StoredErasure)]
+        columns = [t.erasure.c[name] for name in names]
+        wanted = select(t.world.c.num_erasures, t.world.c.last_link, *columns)
+        wanted = wanted.select_from(t.world.outerjoin(t.erasure, true())).order_by(t.erasure.c.number)
+        with self._reading.connect() as connection:
+            rows = connection.execute(wanted).all()
+        return [StoredErasure(*row[2:]) for row in rows if row[2] is not None], rows[0][0] or 0, rows[0][1] or ""
+
+    def seal_erasures(self, sign: Callable[[str], str]) -> None:
+        """Chain the erasures from before there was a chain; does nothing once any has a link."""
+        with self._reading.connect() as connection:
+            if connection.scalar(select(t.world.c.num_erasures)) is not None:
+                return
+        with self._writing.begin() as connection:
+            _renew(connection)
+            is_begun = select(t.world.c.num_erasures).where(t.world.c.num_erasures.is_not(None))
+            linked = select(t.erasure.c.receipt_id).where(t.erasure.c.link.is_not(None)).limit(1)
+            if any(connection.execute(found).first() is not None for found in (is_begun, linked)):
+                return
+            names = [f.name for f in fields(StoredErasure)]
+            ordered = select(*(t.erasure.c[n] for n in names)).order_by(t.erasure.c.erased_at, t.erasure.c.receipt_id)
+            last = ""
+            held = [StoredErasure(*row) for row in connection.execute(ordered)]
+            for number, found in enumerate(held, 1):
+                last = sign(replace(found, number=number).linked(last))
+                same = t.erasure.c.receipt_id == found.receipt_id
+                connection.execute(update(t.erasure).where(same).values(number=number, link=last))
+            connection.execute(update(t.world).values(num_erasures=len(held), last_link=last))
 
     # the world
 

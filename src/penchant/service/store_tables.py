@@ -70,8 +70,11 @@ erasure = Table(
     Column("erased_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Column("receipt", Text, nullable=False),
+    Column("number", BigInteger),
+    Column("link", String(64)),
 )
-"""Users who must not be read from an old bundle: a keyed hash, never an id."""
+"""Users who must not be read from an old bundle: a keyed hash, never an id. `number` counts erasures from 1; `link` is a keyed hash of
+the row and of the link before."""
 
 api_key = Table(
     "api_key",
@@ -92,5 +95,8 @@ world = Table(
     Column("version", BigInteger, nullable=False),
     Column("secret_check", String(64)),
     Column("item_changes", BigInteger, nullable=False, server_default="0"),
+    Column("num_erasures", BigInteger),
+    Column("last_link", String(64)),
 )
-"""One row: a number that is new after every change of items, erasures or keys, and the number of changes of items."""
+"""One row: a number that is new after every change of items, erasures or keys, the number of changes of items, and the end of the
+chain of erasures."""
