@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, settings
@@ -200,3 +203,17 @@ def test_reading_the_items_again_reads_only_what_changed(config: ServiceConfig, 
         client.delete("/v1/items/n1")
         client.app.state.worker.step()
         assert read == ["n1"]
+
+
+def test_items_that_come_one_by_one_score_like_all_at_once(config: ServiceConfig, shop: Path):
+    scores, sound = [], base64.b64encode((shop.parent / "media" / "1.wav").read_bytes()).decode()
+    with TestClient(create_app(config)) as client:
+        for n in range(4):
+            body = {"columns": {"title": f"{n}", "genres": ["low"]}, **({"audio": {"data": sound}} if n % 2 else {})}
+            client.put(f"/v1/items/n{n}", json=body)
+            client.app.state.worker.step()
+        scores.append(client.app.state.service.user_state("u1")[1].scores)
+    with TestClient(create_app(config)) as client:  # its start adds all of them at once
+        scores.append(client.app.state.service.user_state("u1")[1].scores)
+    assert len(scores[0]) == 28
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
