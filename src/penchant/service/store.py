@@ -227,7 +227,12 @@ class Store:
 
         Raises:
             ConflictError: The user's data changed since.
+            DataError: A value does not fit its column.
         """
+        rows = [
+            _checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
+            for place, e in enumerate((*edits, *forget))
+        ][: len(edits)]  # those to delete are checked too
         with self._writing.begin() as connection:
             if expected is not None:
                 held = select(t.user_version.c.version).where(t.user_version.c.user_id == user_id).with_for_update()
@@ -241,8 +246,6 @@ class Store:
             for e in (*edits, *forget):
                 same = (t.edit.c.user_id == user_id) & (t.edit.c.name == e.name) & (t.edit.c.value == e.value)
                 connection.execute(delete(t.edit).where(same))
-            rows = [{"user_id": user_id, **asdict(e), "edited_at": now() + place} for place, e in enumerate(edits)]
-            rows = [_checked(t.edit, row) for row in rows]
             if rows:
                 connection.execute(t.edit.insert(), rows)
         return version
