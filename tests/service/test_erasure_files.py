@@ -79,7 +79,7 @@ def test_report_names_no_user(named_shop: Path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_examples_of_the_report_need_the_scope_personal(named_shop: Path, tmp_path: Path):
-    config = ServiceConfig(bundle=named_shop, folder=tmp_path / "state", watch_seconds=60)
+    config = ServiceConfig(bundle=named_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
     with TestClient(create_app(config, add_pages=add_studio)) as client:
         store = client.app.state.service.store
         pages = {}
@@ -100,7 +100,7 @@ def test_erased_user_is_found_nowhere(named_shop: Path, tmp_path: Path, caplog: 
     tempfile_folder.mkdir()
     monkey = pytest.MonkeyPatch()
     monkey.setattr(tempfile, "tempdir", str(tempfile_folder))
-    config = ServiceConfig(bundle=named_shop, folder=tmp_path / "state", watch_seconds=60)
+    config = ServiceConfig(bundle=named_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
     (tmp_path / "written").rename(tmp_path.parent / f"{tmp_path.name}-source")  # the run's own copy is out of reach
     with TestClient(create_app(config)) as client:
         client.app.state.worker.refit = lambda: None  # done below, in this process

@@ -103,8 +103,9 @@ def test_emptied_or_exchanged_receipt_is_noticed(store: Store, address: str, sta
     assert found(store) == (0, 1)
 
 
-def test_finished_erasure_whose_receipt_says_it_is_due_is_noticed(store: Store):
-    receipt = {"receipt_id": "a", "model": erasure.DUE}
+@pytest.mark.parametrize("state", [{"model": erasure.DUE}, {"model": erasure.UNTOUCHED, "store": erasure.HELD}])
+def test_finished_erasure_whose_receipt_says_it_is_due_is_noticed(store: Store, state: dict[str, str]):
+    receipt = {"receipt_id": "a", **state}
     store.erase("a", SECRET.subject("a"), "a", sign=SECRET.link)
     signed = json.dumps({**receipt, "signature": erasure.signature(SECRET, receipt)})
     store.sign_erasure("a", signed, finished=False)

@@ -41,7 +41,7 @@ def replace_ids(folder: Path, first: int) -> None:
 
 @pytest.fixture
 def config(own_shop: Path, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60)
+    return ServiceConfig(bundle=own_shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
 
 
 def test_refused_bundle_is_not_served_after_a_restart(config: ServiceConfig):

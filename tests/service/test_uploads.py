@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from penchant.service.app import create_app
 from penchant.service.service import ServiceConfig
 from penchant.service.store import StoredItem
+from penchant.service.uploads import UploadStore
 
 
 def put(client: TestClient, item_id: str, content: bytes | None) -> None:
@@ -45,9 +47,21 @@ def test_parts_of_a_killed_process_go_and_other_files_stay(config: ServiceConfig
     media = config.state_folder / "media"
     media.mkdir(parents=True)
     (media / f".{'0' * 32}.4711").write_bytes(b"part")
+    (media / f".{'0' * 32}.{'ab' * 8}").write_bytes(b"part")
     (media / "README").write_bytes(b"not an upload")
     with TestClient(create_app(config)):
         assert held(config) == {b"not an upload"}
+
+
+def test_full_disk_before_the_lock_is_held_is_a_507(config: ServiceConfig, monkeypatch: pytest.MonkeyPatch):
+    def full(_uploads: UploadStore) -> Path:
+        raise OSError(errno.ENOSPC, "full")
+
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+        monkeypatch.setattr(UploadStore, "_lock_file", full)
+        refused = client.put("/v1/items/a", json={"columns": {"title": "t"}, "audio": {"data": "AAAA"}})
+        assert (refused.status_code, refused.json()["where"]) == (507, "audio")
+        assert client.get("/v1/items/a").status_code == 404
 
 
 def test_file_whose_item_another_process_is_storing_stays(config: ServiceConfig, monkeypatch: pytest.MonkeyPatch):

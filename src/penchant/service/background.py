@@ -203,7 +203,7 @@ class BackgroundWorker:
         if self._refit is not None and self._refit.is_alive():
             return
         self._refit = None
-        if any(map(erasure.needs_refit, self._service.store.erasures())):
+        if any(erasure.needs_refit(e, self._service.secret) for e in self._service.store.erasures()):
             config = self._service.config
             arguments = (config.bundle, config.address, config.state_folder / "secret.key")
             spawn: Any = multiprocessing.get_context("spawn")

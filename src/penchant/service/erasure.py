@@ -56,24 +56,27 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     return receipt
 
 
-def needs_refit(erasure: StoredErasure) -> bool:
-    """Return whether the bundle may still hold the user; so it is too where the process ended before the receipt was signed."""
-    return erasure.finished_at is None and (not erasure.receipt or json.loads(erasure.receipt)["model"] == DUE)
+def needs_refit(erasure: StoredErasure, secret: Secret) -> bool:
+    """Return whether the bundle may still hold the user.
+
+    So it is too where the process ended before the receipt was signed, or where the receipt is not the erasure's own.
+    """
+    return erasure.finished_at is None and _own_receipt(erasure, secret).get("model", DUE) == DUE
 
 
 def finish_log(store: Store, secret: Secret) -> bool:
     """Empty the store's log where an erasure waits for it, and sign those receipts anew; return whether nothing waits any more."""
-    due = [e for e in store.erasures() if e.finished_at is None and e.receipt]
-    held = [e for e in due if json.loads(e.receipt).get("store") == HELD]
+    due = [(e, _own_receipt(e, secret)) for e in store.erasures() if e.finished_at is None]
+    held = [(e, receipt) for e, receipt in due if receipt.get("store") == HELD]  # an altered one is not signed anew
     if not held:
         return True
     if not store.empty_log(waits=()):
         return False
-    for e in held:
-        body = {**json.loads(e.receipt), "store": ERASED}
+    for e, receipt in held:
+        body = {**receipt, "store": ERASED}
         del body["signature"]
-        receipt = {**body, "signature": secret.sign(_canonical(body))}
-        store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=not needs_refit(e))
+        signed = {**body, "signature": signature(secret, body)}
+        store.sign_erasure(e.receipt_id, json.dumps(signed), finished=not needs_refit(e, secret))
     return True
 
 
@@ -86,7 +89,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
         The new bundle; None where nothing was due.
     """
     with _locked(folder):
-        due = [e for e in store.erasures() if needs_refit(e)]
+        due = [e for e in store.erasures() if needs_refit(e, secret)]
         if not due:
             return None
         bundle = Recommender.load(folder)
@@ -96,8 +99,8 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
             bundle = _save_with_report(refit(bundle.without(gone)), folder)
         is_empty = store.empty_log()
         for e in due:
-            held: dict[str, Any] = json.loads(e.receipt) if e.receipt else {"rows": {}}
-            receipt = _signed(secret, e.receipt_id, held["rows"], DONE, is_empty, bundle)
+            rows = _own_receipt(e, secret).get("rows", {})
+            receipt = _signed(secret, e.receipt_id, rows, DONE, is_empty, bundle)
             store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=is_empty)
     return bundle
 
@@ -214,18 +217,19 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
 
 def bad_receipts(erasures: Sequence[StoredErasure], secret: Secret) -> int:
     """Return how many receipts were emptied, exchanged or altered; an erasure whose refit is due may have none yet."""
-    return sum(not _has_own_receipt(e, secret) for e in erasures if e.receipt or e.finished_at is not None)
+    return sum(not _own_receipt(e, secret) for e in erasures if e.receipt or e.finished_at is not None)
 
 
-def _has_own_receipt(stored: StoredErasure, secret: Secret) -> bool:
+def _own_receipt(stored: StoredErasure, secret: Secret) -> dict[str, Any]:
+    """Return an erasure's receipt; empty where it is missing, altered, another's, or from before the erasure was finished."""
     try:
         receipt = json.loads(stored.receipt)
     except ValueError:
-        return False
+        return {}
     if not isinstance(receipt, dict) or not is_genuine(secret, receipt):
-        return False
-    is_stale = stored.finished_at is not None and receipt.get("model") == DUE
-    return receipt.get("receipt_id") == stored.receipt_id and not is_stale
+        return {}
+    is_stale = stored.finished_at is not None and (receipt.get("model") == DUE or receipt.get("store") == HELD)
+    return receipt if receipt.get("receipt_id") == stored.receipt_id and not is_stale else {}
 
 
 def chain_breaks(store: Store, secret: Secret) -> int:

@@ -356,7 +356,7 @@ class Service:
         for name in media:
             if name not in catalog.media_columns:
                 raise DataError(f"Items of this bundle have no {name}.", where=name, fix="leave it out")
-        with self.uploads.in_use() if media else nullcontext():
+        with self.uploads.in_use(where=", ".join(media)) if media else nullcontext():
             kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
             body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
             self.store.put_item(StoredItem(item_id, WAITING, body))

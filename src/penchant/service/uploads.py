@@ -73,9 +73,22 @@ class UploadStore:
         return name
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep `remove_unused`, of any process, from deleting files until the item that uses them is in the store."""
-        with self._lock_file().open("a") as file:
+    def in_use(self, *, where: str) -> Iterator[None]:
+        """Keep `remove_unused`, of any process, from deleting files until the item that uses them is in the store.
+
+        Args:
+            where: Place of the files in the body, for messages.
+
+        Raises:
+            RefusedError: There is no room on the disk.
+        """
+        try:
+            lock = self._lock_file().open("a")
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            raise _no_room(error, where) from error
+        with lock as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
