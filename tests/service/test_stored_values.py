@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DataError as DriverDataError
 from sqlalchemy.exc import OperationalError
@@ -223,6 +223,8 @@ def test_both_services_accept_the_same_events(both_clients: list[TestClient], bo
 
 
 @FEW
+@example(columns={"title": "\ud800"})
+@example(columns={"genres": ["a", "\ud800"]})
 @given(columns=st.dictionaries(st.sampled_from(["title", "price", "genres", "\x00"]) | TEXT, VALUES, max_size=3))
 def test_both_services_accept_the_same_items(both_clients: list[TestClient], columns: dict[str, Any]):
     (code,) = _codes(both_clients, "PUT", "/v1/items/new", {"columns": columns})

@@ -87,7 +87,7 @@ def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.
         values[name] = [value] if is_list and isinstance(value, str) else value
     try:
         return pl.DataFrame([{**values, "item_id": item_id}], schema, orient="row")
-    except (TypeError, pl.exceptions.PolarsError) as error:
+    except (TypeError, UnicodeEncodeError, pl.exceptions.PolarsError) as error:  # a lone surrogate is no text
         types = ", ".join(f"{n}: {schema[n]}" for n in columns)
         raise DataError(
             "A value does not fit its column.", where="columns", fix=f"the catalog holds {types}"

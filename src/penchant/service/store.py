@@ -209,10 +209,11 @@ class Store:
         """
         received = now()
         rows_of = [[_checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
+        request_rows = [[] if r is None else [_checked(t.request, row) for row in _rows(r, received)] for r in requests]
         new: list[int | DataError] = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
-            outcomes = self._claim(connection, requests, received)
+            outcomes = self._claim(connection, requests, request_rows)
             outcomes += [None] * (len(batches) - len(outcomes))
             accepted = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
             # one order: two writers never deadlock
@@ -226,7 +227,10 @@ class Store:
         return new
 
     def _claim(
-        self, connection: Connection, requests: Sequence[RequestKey | None], received: int
+        self,
+        connection: Connection,
+        requests: Sequence[RequestKey | None],
+        request_rows: Sequence[Sequence[dict[str, Any]]],
     ) -> list[int | DataError | None]:
         """Store the keys of requests; return 0 for one that was stored before, an error for one that differs, None for a new one."""
         keys = sorted({request.key for request in requests if request is not None})
@@ -239,14 +243,11 @@ class Store:
             for key, user_id, digest in connection.execute(wanted):
                 held.setdefault(key, {})[user_id] = digest
         outcomes: list[int | DataError | None] = []
-        for request in requests:
+        for request, rows in zip(requests, request_rows, strict=True):
             if request is None:
                 outcomes.append(None)
             elif request.key not in held:
                 held[request.key] = dict(request.digests)
-                row = {"key": request.key, "received_at": received}
-                held_by = request.digests.items()
-                rows = [_checked(t.request, {**row, "user_id": user, "digest": digest}) for user, digest in held_by]
                 connection.execute(t.request.insert(), rows)
                 outcomes.append(None)
             else:
@@ -550,6 +551,11 @@ class Store:
         if rows:
             connection.execute(add, rows)
         return versions
+
+
+def _rows(request: RequestKey, received: int) -> list[dict[str, Any]]:
+    row = {"key": request.key, "received_at": received}
+    return [{**row, "user_id": user, "digest": digest} for user, digest in request.digests.items()]
 
 
 def _used_otherwise() -> DataError:

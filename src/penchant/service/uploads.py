@@ -98,6 +98,8 @@ class UploadStore:
         Args:
             used: Reads the names of the files to keep; called while no process stores an item with files.
         """
+        if not self.folder.is_dir():
+            return True
         with self._lock_file().open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
