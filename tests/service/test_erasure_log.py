@@ -87,7 +87,18 @@ def test_next_start_empties_the_log(client: TestClient, reader: sqlite3.Connecti
 
 def test_waiting_for_the_log_starts_no_refit(client: TestClient, reader: sqlite3.Connection):
     client.delete(f"/v1/users/{USER}")
-    assert not any(map(erasure.needs_refit, client.app.state.service.store.erasures()))
+    service = client.app.state.service
+    assert not any(erasure.needs_refit(e, service.secret) for e in service.store.erasures())
+
+
+def test_altered_receipt_is_not_signed_anew(client: TestClient, reader: sqlite3.Connection):
+    service, worker = client.app.state.service, client.app.state.worker
+    receipt = client.delete(f"/v1/users/{USER}").json()["receipt"]
+    service.store.sign_erasure(receipt["receipt_id"], json.dumps({**receipt, "rows": {}}), finished=False)
+    reader.execute("ROLLBACK")
+    worker.empty_log()
+    assert erasure.bad_receipts(service.store.erasures(), service.secret) == 1
+    assert erasure.needs_refit(service.store.erasures()[0], service.secret), "another one is signed after the refit"
 
 
 def test_log_pages_give_the_texts_of_tables_and_indexes(tmp_path: Path):

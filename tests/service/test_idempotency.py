@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +143,40 @@ def test_group_commit_gives_an_error_to_its_own_call_alone():
     assert commit(1) == 1
     with pytest.raises(DataError, match="none"):
         commit(0)
+
+
+def test_bad_value_of_a_group_leaves_the_answers_about_keys(store: Store):
+    commit = GroupCommit[tuple[list[Event], RequestKey | None], int](
+        lambda tasks: store.append([events for events, _ in tasks], [request for _, request in tasks]), max_size=9
+    )
+    assert commit(of("a", "i1")) == 1
+    tasks = {
+        "again": of("a", "i1"),
+        "other": of("a", "i2"),
+        "bad": ([Event("b", "i1", "click", 0, math.nan)], None),
+        "new": ([Event("c", "i1", "click", 0)], None),
+    }
+
+    def call(task: tuple[list[Event], RequestKey | None]) -> int | str | None:
+        try:
+            return commit(task)
+        except DataError as error:
+            return error.where
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        with commit._running:  # all of them wait, and are one group
+            found = {name: pool.submit(call, task) for name, task in tasks.items()}
+            while len(commit._waiting) < len(tasks):
+                pass
+        answers = {name: future.result() for name, future in found.items()}
+    assert answers == {"again": 0, "other": "Idempotency-Key", "bad": "event.value", "new": 1}
+
+
+@pytest.mark.parametrize("key", ["k" * 257, "k\x00"])
+def test_key_that_does_not_fit_is_refused_alike_on_both_databases(store: Store, key: str):
+    with pytest.raises(DataError):
+        store.append([[Event("a", "i1", "click", 0)]], [RequestKey(key, {"a": "digest"})])
+    assert store.user_ids() == []
 
 
 def test_erasure_counts_requests(store: Store):

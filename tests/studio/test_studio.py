@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -276,6 +277,37 @@ def test_withdrawn_item_shows_no_media(studio: TestClient):
     studio.delete("/v1/items/i5")
     assert studio.get("/studio/picture?id=i5").status_code == 404
     assert "Withdrawn" in studio.get("/studio/item?id=i5").text
+
+
+def _picture(colour: tuple[int, int, int]) -> dict[str, str]:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(out, "PNG")
+    return {"data": base64.b64encode(out.getvalue()).decode()}
+
+
+def _shown_colour(studio: TestClient, item_id: str) -> tuple[int, ...]:
+    shown = studio.get(f"/studio/picture?id={item_id}&size=small")
+    assert shown.status_code == 200, shown.text
+    return tuple(round(value / 50) * 50 for value in Image.open(io.BytesIO(shown.content)).getpixel((32, 32)))
+
+
+def test_media_of_items_that_came_online_show(studio: TestClient, gallery: Path):
+    sound = base64.b64encode((gallery.parent / "media" / "13.wav").read_bytes()).decode()
+    columns = {"columns": {"title": "t"}}
+    studio.put("/v1/items/new", json={**columns, "image": _picture((200, 0, 0)), "audio": {"data": sound}})
+    studio.put("/v1/items/i4", json={**columns, "image": _picture((0, 200, 0))})
+    studio.app.state.worker.step()
+    assert _shown_colour(studio, "new") == (200, 0, 0)
+    assert _shown_colour(studio, "i4") == (0, 200, 0), "an item of the catalog has the picture it was sent again with"
+    assert studio.get("/studio/sound?id=new").headers["content-type"] == "audio/wav"
+    assert "/studio/picture?id=new" in studio.get("/studio/item?id=new").text
+    studio.put("/v1/items/new", json={**columns, "image": _picture((0, 0, 200))})
+    studio.app.state.worker.step()
+    assert _shown_colour(studio, "new") == (0, 0, 200)
+    assert studio.get("/studio/sound?id=new").status_code == 404
+    studio.put("/v1/items/i4", json=columns)
+    studio.app.state.worker.step()
+    assert _shown_colour(studio, "i4") != (0, 200, 0), "without one, it has the catalog's again"
 
 
 def test_search_by_a_dropped_sound_and_nothing_else(studio: TestClient, gallery: Path):

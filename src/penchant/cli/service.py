@@ -115,6 +115,7 @@ def erase(
     with reported_errors(as_json), _store(bundle, database, folder) as store:
         erasure, security = _part("erasure", "serve"), _part("security", "serve")
         secret = security.Secret.of(store, _service_config(bundle, database, folder).state_folder / "secret.key")
+        store.seal_erasures(secret.link)
         erasure.finish_log(store, secret)  # of earlier erasures that waited for a reader
         if user is not None:
             receipt_id = erasure.erase(store, secret, Recommender.load(bundle), user)["receipt_id"]

@@ -5,7 +5,7 @@ In: embeddings of every channel. Out: one vector for each item; a missing channe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,6 +14,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
 from penchant.fusion.fusion import Fusion
 
+Projection = Callable[[np.ndarray], np.ndarray]
 MIN_SHARE = 1e-3
 """Directions with less than this share of the strongest one's spread are noise; whitening would amplify them."""
 
@@ -40,31 +41,61 @@ class Concat(Fusion[ConcatConfig]):
 
         A row lacking some channels is scaled by what it has, so cosines stay comparable. Cost: items x dim per channel.
         """
-        if not channels:
-            return None
-        blocks = [self._block(e) for e in channels.values()]
-        values = np.concatenate(blocks, axis=1)
-        norms = np.linalg.norm(values, axis=1, keepdims=True)
-        present = np.any([e.present for e in channels.values()], axis=0)
-        usable = np.any([e.usable for e in channels.values()], axis=0)
-        encoder = "+".join(e.encoder for e in channels.values())
-        fused = (values / np.maximum(norms, 1e-12)).astype(np.float32)
-        return Embeddings("fused", "fused", fused, present, encoder, usable & ~present)
+        return _fused({name: (e, self._block(e)[0]) for name, e in channels.items()})
 
-    def _block(self, embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
-        """Return unit rows in the channel's main directions; unusable rows are zero."""
+    def fitted(self, channels: Mapping[str, Embeddings]) -> Callable[[Mapping[str, Embeddings]], Embeddings | None]:
+        """Return a function that projects further rows on the main directions of these; rows of these stay as they are."""
+        blocks = {name: self._block(e) for name, e in channels.items()}
+
+        def fuse(grown: Mapping[str, Embeddings]) -> Embeddings | None:
+            found = {}
+            for name, embeddings in grown.items():
+                block, project = blocks[name]
+                added, usable = (
+                    np.zeros((len(embeddings.present) - len(block), block.shape[1]), np.float32),
+                    embeddings.usable,
+                )
+                added[usable[len(block) :]] = project(embeddings.values[len(block) :][usable[len(block) :]])
+                found[name] = (embeddings, np.concatenate([block, added]))
+            return _fused(found)
+
+        return fuse
+
+    def _block(self, embeddings: Embeddings) -> tuple[Float32[np.ndarray, "items dim"], Projection]:
+        """Return unit rows in the channel's main directions, unusable rows zero, and a function for further rows."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         out = np.zeros((len(embeddings.present), min(self.config.dim, embeddings.dim)), np.float32)
         usable = embeddings.usable
         if usable.sum() < 2:
-            return out
-        centred = embeddings.values[usable] - embeddings.values[usable].mean(0)
+            return out, lambda rows: np.zeros((len(rows), out.shape[1]), np.float32)
+        mean = embeddings.values[usable].mean(0)
+        centred = embeddings.values[usable] - mean
         width = min(out.shape[1], len(centred) - 1)
-        left, spread, _ = randomized_svd(centred, width, random_state=0)
-        scaled = left if self.config.whiten else left * spread
-        if self.config.whiten:
-            scaled = scaled * (spread > MIN_SHARE * spread[0])
-        norms = np.linalg.norm(scaled, axis=1, keepdims=True)
-        out[usable, :width] = scaled / np.maximum(norms, 1e-12)
-        return out
+        left, spread, right = randomized_svd(centred, width, random_state=0)
+        scale = (
+            (spread > MIN_SHARE * spread[0]) / np.maximum(spread, 1e-12) if self.config.whiten else np.ones_like(spread)
+        )
+        out[usable, :width] = _unit(left * spread * scale)
+
+        def project(rows: Float32[np.ndarray, "rows channel_dim"]) -> Float32[np.ndarray, "rows dim"]:
+            found = np.zeros((len(rows), out.shape[1]), np.float32)
+            found[:, :width] = _unit((rows - mean) @ right.T * scale)
+            return found
+
+        return out, project
+
+
+def _fused(blocks: Mapping[str, tuple[Embeddings, Float32[np.ndarray, "items dim"]]]) -> Embeddings | None:
+    """Return the blocks of all channels side by side, of unit length; None where there is no channel."""
+    if not blocks:
+        return None
+    channels = [e for e, _ in blocks.values()]
+    values = _unit(np.concatenate([block for _, block in blocks.values()], axis=1)).astype(np.float32)
+    present = np.any([e.present for e in channels], axis=0)
+    usable = np.any([e.usable for e in channels], axis=0)
+    return Embeddings("fused", "fused", values, present, "+".join(e.encoder for e in channels), usable & ~present)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

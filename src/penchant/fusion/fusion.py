@@ -6,7 +6,7 @@ In: a `[fusion]` table. Out: the fusion it names, with checked settings.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, cast
 
 from penchant.core.config import Settings, SettingsT_co
@@ -31,6 +31,14 @@ class Fusion(ABC, Generic[SettingsT_co]):
     @abstractmethod
     def __call__(self, channels: Mapping[str, Embeddings]) -> Embeddings | None:
         """Return the fused vectors, one row for each item; None where there is no channel."""
+
+    def fitted(self, channels: Mapping[str, Embeddings]) -> Callable[[Mapping[str, Embeddings]], Embeddings | None]:
+        """Return a function that fuses the same channels with more rows after these.
+
+        By default everything is fused again. A fusion that learns from the catalog overrides this: it learns from `channels` once, so that a
+        new item costs its own row alone, and the vectors of the others do not depend on it.
+        """
+        return self
 
     def table(self) -> dict[str, Any]:
         """Return its kind and settings, as `make_fusion` reads them."""

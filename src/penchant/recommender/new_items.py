@@ -26,7 +26,6 @@ from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
 from penchant.explanation.topics import Topics
-from penchant.fusion.fusion import make_fusion
 
 if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender
@@ -88,7 +87,7 @@ def table_row(catalog: Catalog, item_id: str, columns: Mapping[str, Any]) -> pl.
         values[name] = [value] if is_list and isinstance(value, str) else value
     try:
         return pl.DataFrame([{**values, "item_id": item_id}], schema, orient="row")
-    except (TypeError, pl.exceptions.PolarsError) as error:
+    except (TypeError, UnicodeEncodeError, pl.exceptions.PolarsError) as error:  # a lone surrogate is no text
         types = ", ".join(f"{n}: {schema[n]}" for n in columns)
         raise DataError(
             "A value does not fit its column.", where="columns", fix=f"the catalog holds {types}"
@@ -166,7 +165,7 @@ def _grown_content(bundle: Recommender, new: Sequence[NewItem]) -> Content:
     channels = {name: _with_rows(e, [i.vectors.get(name) for i in new]) for name, e in bundle.content.channels.items()}
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:
-        fused = make_fusion(bundle.facts["fusion"], where="the bundle's facts")(channels)
+        fused = bundle.fuse(channels)
     elif bundle.content.fused is not None:
         fused = _with_rows(bundle.content.fused, [None] * len(new))
     return Content(channels, fused)

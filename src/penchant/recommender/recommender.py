@@ -7,7 +7,7 @@ is immutable: methods that add items or leave users out return another one.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import NotFoundError, nearest
-from penchant.core.schema import Catalog, Content, Histories
+from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
@@ -25,6 +25,7 @@ from penchant.explanation.attribution import Explanation, attribute, explain
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
+from penchant.fusion.fusion import make_fusion
 from penchant.models.ensemble import Ensemble
 from penchant.recommender import batch
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
@@ -118,6 +119,11 @@ class Recommender:
     def finder(self) -> ItemSearch:
         """Search among the items."""
         return ItemSearch(self.lookup, self.content, self.facts, self.encoders, self.score)
+
+    @cached_property
+    def fuse(self) -> Callable[[Mapping[str, Embeddings]], Embeddings | None]:
+        """The fusion of the channels, learned from this catalog once, for the catalog with more items."""
+        return make_fusion(self.facts["fusion"], where="the bundle's facts").fitted(self.content.channels)
 
     @cached_property
     def _profiler(self) -> ProfileBuilder:

@@ -43,12 +43,13 @@ class BackgroundWorker:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._base = service.snapshot.recommender
-        self._added: tuple[str, ...] = ()
+        self._added: tuple[tuple[str, int], ...] = ()
+        self._cleared: object = None
         self._seen = self._stamp()
         self._damaged: tuple[tuple[str, int, int, int], ...] | None = None
         self._refit: BaseProcess | None = None
         self._indexing: threading.Thread | None = None
-        self._refused: tuple[str, ...] | None = None
+        self._refused: tuple[tuple[str, int], ...] | None = None
         self._log_wait = self._next_log = 0.0
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
@@ -80,6 +81,7 @@ class BackgroundWorker:
         self.encode()
         self.add_items()
         self.empty_log()
+        self.remove_uploads()
         self.refit()
         self.index()
 
@@ -124,7 +126,7 @@ class BackgroundWorker:
     def encode(self) -> None:
         """Encode the waiting items, and record in the store what could not be read."""
         service = self._service
-        for item in [i for i in service.store.items() if i.status == WAITING]:
+        for item in self._items(WAITING):
             body = json.loads(item.body)
             try:
                 row = table_row(self._base.catalog, item.item_id, body["columns"])
@@ -138,20 +140,20 @@ class BackgroundWorker:
                 logger.warning("a new item is added without some content: %s", failure)
             body["failures"] = failures
             ready = StoredItem(item.item_id, READY, json.dumps(body, ensure_ascii=False), write_arrays(vectors))
-            service.store.put_item(ready)
+            service.store.replace_item(item, ready)  # an item that changed meanwhile stays as it is now
 
     def add_items(self) -> None:
         """Add the items that are ready and not in the model."""
-        ready = [i for i in self._service.store.items() if i.status == READY]
-        wanted = tuple(f"{i.item_id}\n{i.body}" for i in ready)
+        ready = self._items(READY)
+        wanted = tuple((i.item_id, i.version) for i in ready)
         if wanted in (self._added, self._refused):
             return
-        new_items = []
-        for item in (i for i in ready if i.vectors):
+        new_items, vectors = [], self._service.store.item_vectors(ready)
+        for item in (i for i in ready if i.item_id in vectors):
             try:
                 columns = json.loads(item.body)["columns"]
                 table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
-                new_items.append(NewItem(item.item_id, columns, read_arrays(item.vectors or b"")))
+                new_items.append(NewItem(item.item_id, columns, read_arrays(vectors[item.item_id])))
             except Exception as error:
                 self._fail(item, error)
         try:
@@ -162,19 +164,28 @@ class BackgroundWorker:
         self._added = wanted
         self._service.serve(grown)
 
+    def remove_uploads(self) -> None:
+        """Delete the files that no item uses any more; in a later step if an upload is being stored now."""
+        items = self._service.stored_items.newest()
+        if items is not self._cleared and self._service.uploads.remove_unused(self._service.stored_items.uploads):
+            self._cleared = items
+
     def _fail(self, item: StoredItem, error: Exception) -> None:
-        """Mark an item that cannot be added, with the reason."""
+        """Mark an item that cannot be added, with the reason; one that changed meanwhile stays as it is now."""
         logger.error("the item %s cannot be added", item.item_id, exc_info=error)
         reason = f"{type(error).__name__}: see the log of the service."
         if isinstance(error, PenchantError):
             reason = f"{error.message} Fix: {error.fix}"
         body = json.dumps({**json.loads(item.body), "reason": reason}, ensure_ascii=False)
-        self._service.store.put_item(StoredItem(item.item_id, FAILED, body))
+        self._service.store.replace_item(item, StoredItem(item.item_id, FAILED, body))
 
     def _retry_failed(self) -> None:
-        for item in self._service.store.items():
-            if item.status == FAILED:
-                self._service.store.put_item(StoredItem(item.item_id, WAITING, item.body))
+        for item in self._items(FAILED):
+            self._service.store.replace_item(item, StoredItem(item.item_id, WAITING, item.body))
+
+    def _items(self, status: str) -> list[StoredItem]:
+        """Return the store's items of one status, in the order of their last change."""
+        return [item for item in self._service.stored_items.newest().values() if item.status == status]
 
     def empty_log(self) -> None:
         """Empty the store's log where an erasure waits for it, at growing intervals while a reader holds it."""
@@ -192,7 +203,7 @@ class BackgroundWorker:
         if self._refit is not None and self._refit.is_alive():
             return
         self._refit = None
-        if any(map(erasure.needs_refit, self._service.store.erasures())):
+        if any(erasure.needs_refit(e, self._service.secret) for e in self._service.store.erasures()):
             config = self._service.config
             arguments = (config.bundle, config.address, config.state_folder / "secret.key")
             spawn: Any = multiprocessing.get_context("spawn")

@@ -6,11 +6,15 @@ In: calls from many threads, or of one event loop. Out: each call's own answer, 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -30,10 +34,14 @@ class GroupCommit(Generic[Task, Answer]):
     The thread that gets the lock runs all waiting tasks; no task waits for further ones to come.
 
     Args:
-        run: Answers several tasks, in order; an answer may be an exception, which its own call alone raises. What it
-            raises, every call of that group raises.
+        run: Answers several tasks, in order; an answer may be an exception, which its own call alone raises. Or it changes
+            nothing and raises: then each task is run alone, so that a task fails by its own error only; but what does not
+            depend on the task (`SHARED`) every call of that group raises.
         max_size: Largest group.
     """
+
+    SHARED = (OperationalError, InterfaceError, PoolTimeout, sqlite3.Error)
+    """The database is away: to try each task would make all of them wait for as many timeouts."""
 
     def __init__(self, run: Callable[[Sequence[Task]], Sequence[Answer | Exception]], *, max_size: int) -> None:
         self._run = run
@@ -59,17 +67,36 @@ class GroupCommit(Generic[Task, Answer]):
         with self._lock:
             group, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
         try:
+            self._answer(group)
+        finally:
+            for one in group:
+                one.is_done = True
+
+    def _answer(self, group: Sequence[_Waiting[Task, Answer]]) -> None:
+        try:
             for one, answer in zip(group, self._run([one.task for one in group]), strict=True):
                 if isinstance(answer, Exception):
                     one.error = answer
                 else:
                     one.answer = answer
-        except BaseException as error:
-            for one in group:
-                one.error = error
-        finally:
-            for one in group:
-                one.is_done = True
+        except Exception as error:
+            if len(group) == 1 or isinstance(error, self.SHARED):
+                self._fail(group, error)
+            else:
+                self._answer_each(group)
+        except BaseException as error:  # the thread is stopped
+            self._fail(group, error)
+
+    def _answer_each(self, group: Sequence[_Waiting[Task, Answer]]) -> None:
+        for place, one in enumerate(group):
+            self._answer([one])
+            if isinstance(one.error, self.SHARED):
+                self._fail(group[place:], one.error)
+                return
+
+    def _fail(self, group: Sequence[_Waiting[Task, Answer]], error: BaseException) -> None:
+        for one in group:
+            one.error = error
 
 
 class MicroBatcher(Generic[Task, Answer]):

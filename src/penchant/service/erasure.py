@@ -16,7 +16,7 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +48,7 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     Where the bundle holds the user, the models are due for a refit: see `finish`.
     """
     receipt_id = secrets.token_hex(16)
-    rows = store.erase(user_id, secret.subject(user_id), receipt_id)
+    rows = store.erase(user_id, secret.subject(user_id), receipt_id, sign=secret.link)
     is_known = any(user_id in h.user_ids for h in (bundle.histories, bundle.fitted) if h is not None)
     is_empty = store.empty_log(waits=())  # `erase` has waited already
     receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, is_empty, bundle)
@@ -56,24 +56,27 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     return receipt
 
 
-def needs_refit(erasure: StoredErasure) -> bool:
-    """Return whether the bundle may still hold the user; so it is too where the process ended before the receipt was signed."""
-    return erasure.finished_at is None and (not erasure.receipt or json.loads(erasure.receipt)["model"] == DUE)
+def needs_refit(erasure: StoredErasure, secret: Secret) -> bool:
+    """Return whether the bundle may still hold the user.
+
+    So it is too where the process ended before the receipt was signed, or where the receipt is not the erasure's own.
+    """
+    return erasure.finished_at is None and _own_receipt(erasure, secret).get("model", DUE) == DUE
 
 
 def finish_log(store: Store, secret: Secret) -> bool:
     """Empty the store's log where an erasure waits for it, and sign those receipts anew; return whether nothing waits any more."""
-    due = [e for e in store.erasures() if e.finished_at is None and e.receipt]
-    held = [e for e in due if json.loads(e.receipt).get("store") == HELD]
+    due = [(e, _own_receipt(e, secret)) for e in store.erasures() if e.finished_at is None]
+    held = [(e, receipt) for e, receipt in due if receipt.get("store") == HELD]  # an altered one is not signed anew
     if not held:
         return True
     if not store.empty_log(waits=()):
         return False
-    for e in held:
-        body = {**json.loads(e.receipt), "store": ERASED}
+    for e, receipt in held:
+        body = {**receipt, "store": ERASED}
         del body["signature"]
-        receipt = {**body, "signature": secret.sign(_canonical(body))}
-        store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=not needs_refit(e))
+        signed = {**body, "signature": signature(secret, body)}
+        store.sign_erasure(e.receipt_id, json.dumps(signed), finished=not needs_refit(e, secret))
     return True
 
 
@@ -86,7 +89,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
         The new bundle; None where nothing was due.
     """
     with _locked(folder):
-        due = [e for e in store.erasures() if needs_refit(e)]
+        due = [e for e in store.erasures() if needs_refit(e, secret)]
         if not due:
             return None
         bundle = Recommender.load(folder)
@@ -96,8 +99,8 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
             bundle = _save_with_report(refit(bundle.without(gone)), folder)
         is_empty = store.empty_log()
         for e in due:
-            held: dict[str, Any] = json.loads(e.receipt) if e.receipt else {"rows": {}}
-            receipt = _signed(secret, e.receipt_id, held["rows"], DONE, is_empty, bundle)
+            rows = _own_receipt(e, secret).get("rows", {})
+            receipt = _signed(secret, e.receipt_id, rows, DONE, is_empty, bundle)
             store.sign_erasure(e.receipt_id, json.dumps(receipt), finished=is_empty)
     return bundle
 
@@ -155,7 +158,8 @@ class ErasureCheck:
         num_in_log: Erased users whose id is in SQLite's write-ahead log; one who came back to the store is not counted.
         max_difference: Largest difference between the members' arrays and those of a refit, done now, without them.
         files: Files of the bundle, and of unfinished folders beside it, that name an erased user.
-        num_bad_signatures: Receipts whose signature is not valid.
+        num_bad_signatures: Receipts that are missing, of another erasure, or whose signature is not valid.
+        num_missing: Erasures that are missing from the chain of all, or whose place in it is not theirs.
     """
 
     num_erased: int
@@ -166,11 +170,13 @@ class ErasureCheck:
     max_difference: float
     num_bad_signatures: int
     files: tuple[str, ...] = ()
+    num_missing: int = 0
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found; the same machine and thread count give a difference of exactly 0."""
-        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_in_log + self.num_bad_signatures
+        found = self.num_due + self.num_in_bundle + self.num_in_store + self.num_in_log
+        found += self.num_bad_signatures + self.num_missing
         return found == 0 and not self.files and self.max_difference <= 1e-4
 
     def lines(self) -> list[str]:
@@ -182,6 +188,7 @@ class ErasureCheck:
             f"{len(self.files)} files of the bundle name erased users{': ' * bool(self.files)}{', '.join(self.files)}",
             f"the model differs from a refit without them by at most {self.max_difference:.2g}",
             f"{self.num_bad_signatures} receipts were altered",
+            f"{self.num_missing} erasures are missing or altered",
             "clean" if self.is_clean else "NOT CLEAN",
         ]
 
@@ -195,7 +202,6 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
     present = store.user_ids()
     in_store = [u for u in present if (store.first_received(u) or np.inf) < last.get(secret.subject(u), -np.inf)]
     in_log = {u for u in _log_ids(store) if secret.subject(u) in last} - (set(present) - set(in_store))
-    signatures = [is_genuine(secret, json.loads(e.receipt)) for e in erasures if e.receipt]
     return ErasureCheck(
         len(erasures),
         sum(e.finished_at is None for e in erasures),
@@ -203,15 +209,57 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
         len(in_store),
         len(in_log),
         max((_difference(held[name], fresh[name]) for name in held), default=0.0),
-        sum(not genuine for genuine in signatures),
+        bad_receipts(erasures, secret),
         tuple(ids_in_folder(folder, lambda text: secret.subject(text) in last)),
+        chain_breaks(store, secret),
     )
+
+
+def bad_receipts(erasures: Sequence[StoredErasure], secret: Secret) -> int:
+    """Return how many receipts were emptied, exchanged or altered; an erasure whose refit is due may have none yet."""
+    return sum(not _own_receipt(e, secret) for e in erasures if e.receipt or e.finished_at is not None)
+
+
+def _own_receipt(stored: StoredErasure, secret: Secret) -> dict[str, Any]:
+    """Return an erasure's receipt; empty where it is missing, altered, another's, or from before the erasure was finished."""
+    try:
+        receipt = json.loads(stored.receipt)
+    except ValueError:
+        return {}
+    if not isinstance(receipt, dict) or not is_genuine(secret, receipt):
+        return {}
+    is_stale = stored.finished_at is not None and (receipt.get("model") == DUE or receipt.get("store") == HELD)
+    return receipt if receipt.get("receipt_id") == stored.receipt_id and not is_stale else {}
+
+
+def chain_breaks(store: Store, secret: Secret) -> int:
+    """Return how many erasures are missing from the chain or altered; the newest ones too, as the store counts them apart."""
+    erasures, count, last = store.erasure_chain()
+    by_number = {e.number: e for e in erasures if e.number is not None}
+    before: str | None = ""
+    breaks = len(erasures) - len(by_number)
+    for number in range(1, max([count, *by_number]) + 1):
+        found = by_number.get(number)
+        if found is None:
+            breaks += 1
+            before = None  # the link after a gap cannot be checked; the gap itself is counted
+            continue
+        is_own = before is None or hmac.compare_digest(found.link or "", secret.link(found.linked(before)))
+        breaks += not is_own or number > count
+        before = found.link or ""
+    is_end_own = before is None or hmac.compare_digest(before, last)
+    return breaks + (not is_end_own)
 
 
 def is_genuine(secret: Secret, receipt: dict[str, Any]) -> bool:
     """Return whether a receipt was signed with this secret and not altered since."""
     body = {name: value for name, value in receipt.items() if name != "signature"}
-    return hmac.compare_digest(str(receipt.get("signature")), secret.sign(_canonical(body)))
+    return hmac.compare_digest(str(receipt.get("signature")).encode(), signature(secret, body).encode())
+
+
+def signature(secret: Secret, body: dict[str, Any]) -> str:
+    """Return the signature of a receipt without one."""
+    return secret.sign(_canonical(body))
 
 
 def _log_ids(store: Store) -> set[str]:
@@ -233,7 +281,7 @@ def _signed(
         "until_the_next_run": networks if status != UNTOUCHED else [],
         "bundle": bundle.mark,
     }
-    return {**body, "signature": secret.sign(_canonical(body))}
+    return {**body, "signature": signature(secret, body)}
 
 
 def _canonical(body: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError as DriverDataError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -74,6 +75,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PenchantError, _penchant_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(DriverDataError, _value_error)
     app.add_exception_handler(DBAPIError, _store_error)
     app.add_exception_handler(sqlite3.Error, _store_error)
     app.add_exception_handler(PoolTimeout, _store_error)
@@ -156,6 +158,13 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+async def _value_error(request: Request, error: Exception) -> JSONResponse:
+    """To send the same value again would fail again; the driver's message may repeat it, so it is not shown."""
+    logger.error("the database refuses a value: %s", type(error).__name__)
+    fix = "send shorter texts and smaller numbers; /docs shows what is expected"
+    return _response(request, 422, "data", "The database refuses a value; nothing was changed.", "the request", fix)
 
 
 async def _store_error(request: Request, error: Exception) -> JSONResponse:

@@ -8,11 +8,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from penchant.recommender.lists import Id, Printable, RankingOptions
 
+MAX_KIND = 64
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), Printable]
+
+
+def _normalised_kind(kind: str) -> str:
+    """Return a kind of event as it is stored; lower case may be longer: "İ" becomes two characters."""
+    normalised = kind.strip().lower()
+    if not 1 <= len(normalised) <= MAX_KIND:
+        raise ValueError(
+            f"has {len(normalised)} characters in lower case and without spaces around; 1 to {MAX_KIND} fit"
+        )
+    return normalised
+
+
+Kind = Annotated[Name, AfterValidator(_normalised_kind)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000), Printable]
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=100_000)]
 
@@ -55,7 +69,7 @@ class EventIn(ApiInput):
     """The user."""
     item_id: Id
     """The item; an event of an unknown item is stored and counts once the item is added."""
-    kind: Name = "click"
+    kind: Kind = "click"
     """view, click, play, like, cart, purchase, rating, review, skip, dislike, or a kind of your own."""
     value: Finite | None = None
     """A rating, seconds, an amount."""

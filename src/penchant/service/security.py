@@ -195,6 +195,10 @@ class Secret:
         """Return the signature of a receipt."""
         return self._mac(b"receipt\x00" + message.encode())
 
+    def link(self, message: str) -> str:
+        """Return the link of an erasure in the chain of all."""
+        return self._mac(b"link\x00" + message.encode())
+
     def check(self) -> str:
         """Return a hash by which two secrets are compared without revealing either."""
         return self._mac(b"check")

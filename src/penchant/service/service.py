@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,7 @@ from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
 from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
+from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
@@ -144,6 +146,8 @@ class Service:
         except ConfigError:
             self.store.close()
             raise
+        self.store.seal_erasures(self.secret.link)
+        self.stored_items = StoredItems(self.store)
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
@@ -352,9 +356,10 @@ class Service:
         for name in media:
             if name not in catalog.media_columns:
                 raise DataError(f"Items of this bundle have no {name}.", where=name, fix="leave it out")
-        kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
-        body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
-        self.store.put_item(StoredItem(item_id, WAITING, body))
+        with self.uploads.in_use(where=", ".join(media)) if media else nullcontext():
+            kept = {name: self.uploads.keep(m, where=name) for name, m in media.items()}
+            body = json.dumps({"columns": item.columns, "media": kept}, ensure_ascii=False)
+            self.store.put_item(StoredItem(item_id, WAITING, body))
         return ItemState(item_id=item_id, status=WAITING)
 
     def withdraw(self, item_id: str) -> ItemState:
@@ -363,7 +368,7 @@ class Service:
         Raises:
             NotFoundError: There is no such item.
         """
-        if self._stored_item(item_id) is None:
+        if self.store.item(item_id) is None:
             self.snapshot.recommender.lookup.row(item_id)
         self.store.put_item(StoredItem(item_id, WITHDRAWN, "{}"))
         self.sync(self.store.world_version())
@@ -375,7 +380,7 @@ class Service:
         Raises:
             NotFoundError: There is no such item.
         """
-        stored = self._stored_item(item_id)
+        stored = self.store.item(item_id)
         status = stored and stored.status
         if status is None:
             self.snapshot.recommender.lookup.row(item_id)
@@ -383,9 +388,6 @@ class Service:
             status = WAITING  # encoded, and this process adds it within a second
         reason = json.loads(stored.body)["reason"] if stored and status == FAILED else None
         return ItemState.model_validate({"item_id": item_id, "status": status or READY, "reason": reason})
-
-    def _stored_item(self, item_id: str) -> StoredItem | None:
-        return next((item for item in self.store.items() if item.item_id == item_id), None)
 
     # the snapshot
 
@@ -409,7 +411,7 @@ class Service:
     def _renew(self, recommender: Recommender, world: int) -> None:
         before = self.snapshot
         self.keyring.refresh(world)
-        withdrawn = [item.item_id for item in self.store.items() if item.status == WITHDRAWN]
+        withdrawn = [i.item_id for i in self.stored_items.newest().values() if i.status == WITHDRAWN]
         subjects = frozenset(e.subject for e in self.store.erasures())
         is_new = recommender is not before.recommender
         generation = before.generation + int(is_new or subjects != before.subjects)
@@ -453,7 +455,7 @@ def _event(event: EventIn, position: int, latest: int) -> Event:
             where=f"events.{position}.at",
             fix="set the sender's clock, or leave `at` out",
         )
-    return Event(event.user_id, event.item_id, event.kind.strip().lower(), at, event.value, event.event_id)
+    return Event(event.user_id, event.item_id, event.kind, at, event.value, event.event_id)
 
 
 def _micros(at: datetime) -> int:

@@ -6,18 +6,38 @@ is on disk when it returns.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Float,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -32,6 +52,10 @@ MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
 REQUEST_LOCK = 7_236_844
 """Any number: it keeps the locks of idempotency keys apart from others in the database."""
+MAX_TEXT = 200_000_000
+"""Characters of a column without a length of its own; PostgreSQL holds 1 GB, of at most four bytes a character."""
+MAX_PARAMETERS = 500
+"""Values bound in one query."""
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
 BUSY_SECONDS = 15
@@ -43,29 +67,51 @@ LOG_WAITS = (0.05, 0.1, 0.2, 0.4)
 Record = TypeVar("Record")
 
 
+def _unkeyed(message: str) -> str:
+    return hashlib.sha256(message.encode()).hexdigest()
+
+
 class ConflictError(PenchantError):
     """The record was changed in the meantime."""
 
 
 @dataclass(frozen=True)
 class StoredItem:
-    """An item that came, changed or went since the bundle was made; `vectors` is a safetensors file, None before encoding."""
+    """An item that came, changed or went since the bundle was made.
+
+    Attributes:
+        item_id: Its id.
+        status: One of the four.
+        body: JSON: columns, media, failures, reason.
+        vectors: A safetensors file; None before encoding, and where vectors are not read.
+        version: Number of its last change, higher than that of any change before; set by the store.
+    """
 
     item_id: str
     status: str
     body: str
     vectors: bytes | None = None
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class StoredErasure:
-    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id."""
+    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id.
+
+    `number` and `link` are its place in the chain of all erasures; None before the first start of a service that signs it.
+    """
 
     receipt_id: str
     subject: str
     erased_at: int
     finished_at: int | None
     receipt: str
+    number: int | None = None
+    link: str | None = None
+
+    def linked(self, before: str) -> str:
+        """Return what its link is made of; `before` is the link of the erasure before, "" for the first."""
+        return "\n".join([before, str(self.number), self.receipt_id, self.subject, str(self.erased_at)])
 
 
 @dataclass(frozen=True)
@@ -157,27 +203,34 @@ class Store:
         Args:
             batches: Events of one request each.
             requests: The idempotency key of each; missing ones are None. A batch whose key was stored with the same events is not stored again.
+
+        Raises:
+            DataError: A value does not fit its column.
         """
         received = now()
+        rows_of = [[_checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
+        request_rows = [[] if r is None else [_checked(t.request, row) for row in _rows(r, received)] for r in requests]
         new: list[int | DataError] = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
-            outcomes = self._claim(connection, requests, received)
+            outcomes = self._claim(connection, requests, request_rows)
             outcomes += [None] * (len(batches) - len(outcomes))
             accepted = [batch for batch, outcome in zip(batches, outcomes, strict=True) if outcome is None]
             # one order: two writers never deadlock
             self._touch(connection, sorted({e.user_id for batch in accepted for e in batch}))
-            for batch, outcome in zip(batches, outcomes, strict=True):
+            for rows, outcome in zip(rows_of, outcomes, strict=True):
                 if outcome is not None:
                     new.append(outcome)
                     continue
-                rows = [_event_row(e, received) for e in batch]
                 done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
                 new.append(done.rowcount if done is not None else 0)
         return new
 
     def _claim(
-        self, connection: Connection, requests: Sequence[RequestKey | None], received: int
+        self,
+        connection: Connection,
+        requests: Sequence[RequestKey | None],
+        request_rows: Sequence[Sequence[dict[str, Any]]],
     ) -> list[int | DataError | None]:
         """Store the keys of requests; return 0 for one that was stored before, an error for one that differs, None for a new one."""
         keys = sorted({request.key for request in requests if request is not None})
@@ -190,13 +243,11 @@ class Store:
             for key, user_id, digest in connection.execute(wanted):
                 held.setdefault(key, {})[user_id] = digest
         outcomes: list[int | DataError | None] = []
-        for request in requests:
+        for request, rows in zip(requests, request_rows, strict=True):
             if request is None:
                 outcomes.append(None)
             elif request.key not in held:
                 held[request.key] = dict(request.digests)
-                row = {"key": request.key, "received_at": received}
-                rows = [{**row, "user_id": user, "digest": digest} for user, digest in request.digests.items()]
                 connection.execute(t.request.insert(), rows)
                 outcomes.append(None)
             else:
@@ -252,7 +303,12 @@ class Store:
 
         Raises:
             ConflictError: The user's data changed since.
+            DataError: A value does not fit its column.
         """
+        rows = [
+            _checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
+            for place, e in enumerate((*edits, *forget))
+        ][: len(edits)]  # those to delete are checked too
         with self._writing.begin() as connection:
             if expected is not None:
                 held = select(t.user_version.c.version).where(t.user_version.c.user_id == user_id).with_for_update()
@@ -266,21 +322,32 @@ class Store:
             for e in (*edits, *forget):
                 same = (t.edit.c.user_id == user_id) & (t.edit.c.name == e.name) & (t.edit.c.value == e.value)
                 connection.execute(delete(t.edit).where(same))
-            rows = [{"user_id": user_id, **asdict(e), "edited_at": now() + place} for place, e in enumerate(edits)]
             if rows:
                 connection.execute(t.edit.insert(), rows)
         return version
 
-    def erase(self, user_id: str, subject: str, receipt_id: str) -> dict[str, int]:
-        """Delete all rows of one user, and store the keyed hash of their id; return rows by table."""
+    def erase(
+        self, user_id: str, subject: str, receipt_id: str, *, sign: Callable[[str], str] = _unkeyed
+    ) -> dict[str, int]:
+        """Delete all rows of one user, and store the keyed hash of their id; return rows by table.
+
+        Args:
+            user_id: The user.
+            subject: Keyed hash of the id.
+            receipt_id: Of the erasure.
+            sign: Makes the erasure's link in the chain of all; a hash without a key shows damage, but no forgery.
+        """
         with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
                 for table in (t.user_version, t.event, t.edit, t.request)
             }
-            row = {"receipt_id": receipt_id, "subject": subject, "erased_at": now(), "receipt": ""}
-            connection.execute(t.erasure.insert(), row)
-            _renew(connection)
+            _renew(connection)  # locks the end of the chain until the commit
+            number, last = connection.execute(select(t.world.c.num_erasures, t.world.c.last_link)).one()
+            new = StoredErasure(receipt_id, subject, now(), None, "", (number or 0) + 1)
+            new = replace(new, link=sign(new.linked(last or "")))
+            connection.execute(t.erasure.insert(), asdict(new))
+            connection.execute(update(t.world).values(num_erasures=new.number, last_link=new.link))
         self.empty_log()
         return counts
 
@@ -344,6 +411,37 @@ class Store:
         """Return every erasure, oldest first."""
         return self._all(StoredErasure, t.erasure.c, t.erasure.c.erased_at)
 
+    def erasure_chain(self) -> tuple[list[StoredErasure], int, str]:
+        """Return every erasure, how many the chain has, and its last link, as of one moment."""
+        names = [f.name for f in fields(StoredErasure)]
+        columns = [t.erasure.c[name] for name in names]
+        wanted = select(t.world.c.num_erasures, t.world.c.last_link, *columns)
+        wanted = wanted.select_from(t.world.outerjoin(t.erasure, true())).order_by(t.erasure.c.number)
+        with self._reading.connect() as connection:
+            rows = connection.execute(wanted).all()
+        return [StoredErasure(*row[2:]) for row in rows if row[2] is not None], rows[0][0] or 0, rows[0][1] or ""
+
+    def seal_erasures(self, sign: Callable[[str], str]) -> None:
+        """Chain the erasures from before there was a chain; does nothing once any has a link."""
+        with self._reading.connect() as connection:
+            if connection.scalar(select(t.world.c.num_erasures)) is not None:
+                return
+        with self._writing.begin() as connection:
+            _renew(connection)
+            is_begun = select(t.world.c.num_erasures).where(t.world.c.num_erasures.is_not(None))
+            linked = select(t.erasure.c.receipt_id).where(t.erasure.c.link.is_not(None)).limit(1)
+            if any(connection.execute(found).first() is not None for found in (is_begun, linked)):
+                return
+            names = [f.name for f in fields(StoredErasure)]
+            ordered = select(*(t.erasure.c[n] for n in names)).order_by(t.erasure.c.erased_at, t.erasure.c.receipt_id)
+            last = ""
+            held = [StoredErasure(*row) for row in connection.execute(ordered)]
+            for number, found in enumerate(held, 1):
+                last = sign(replace(found, number=number).linked(last))
+                same = t.erasure.c.receipt_id == found.receipt_id
+                connection.execute(update(t.erasure).where(same).values(number=number, link=last))
+            connection.execute(update(t.world).values(num_erasures=len(held), last_link=last))
+
     # the world
 
     def world_version(self) -> int:
@@ -363,21 +461,58 @@ class Store:
             return connection.scalar(select(t.world.c.secret_check)) == check
 
     def put_item(self, item: StoredItem) -> None:
-        """Store an item in place of an earlier one of the same id."""
+        """Store an item in place of an earlier one of the same id, whatever that is."""
         with self._writing.begin() as connection:
-            connection.execute(delete(t.item).where(t.item.c.item_id == item.item_id))
-            connection.execute(t.item.insert(), {**asdict(item), "changed_at": now()})
-            _renew(connection)
+            row = _item_row(connection, item)
+            add = self._dialect.insert(t.item).values(row)
+            connection.execute(add.on_conflict_do_update(index_elements=["item_id"], set_=row))
+
+    def replace_item(self, held: StoredItem, item: StoredItem) -> bool:
+        """Store an item in place of the one held, unless that was changed since; return whether it was stored."""
+        with self._writing.begin() as connection:
+            same = (t.item.c.item_id == held.item_id) & (t.item.c.version == held.version)
+            if connection.execute(select(t.item.c.item_id).where(same)).first() is None:
+                return False  # without a new version of the world
+            # the row's version is compared again by the update: another process may have been faster
+            return connection.execute(update(t.item).where(same).values(_item_row(connection, item))).rowcount > 0
+
+    def item(self, item_id: str) -> StoredItem | None:
+        """Return one item without its vectors; None where it never changed."""
+        wanted = select(*_ITEM_COLUMNS).where(t.item.c.item_id == item_id)
+        with self._reading.connect() as connection:
+            return next((_item(row) for row in connection.execute(wanted)), None)
 
     def items(self) -> list[StoredItem]:
-        """Return every item that came, changed or went, in the order of their ids."""
-        return self._all(StoredItem, t.item.c, t.item.c.changed_at, t.item.c.item_id)
+        """Return every item that came, changed or went, in the order of their last change."""
+        return self._all(StoredItem, t.item.c, t.item.c.version, t.item.c.item_id)
+
+    def items_changed(self, after: int) -> list[StoredItem]:
+        """Return the items whose version is above `after`, in the order of their last change, without their vectors.
+
+        Changes of items commit in the order of their versions, so no lower version can appear later.
+        """
+        wanted = select(*_ITEM_COLUMNS).where(t.item.c.version > after).order_by(t.item.c.version, t.item.c.item_id)
+        with self._reading.connect() as connection:
+            return [_item(row) for row in connection.execute(wanted)]
+
+    def item_vectors(self, items: Sequence[StoredItem]) -> dict[str, bytes]:
+        """Return the vectors of those items that have some and were not changed since."""
+        versions = {item.item_id: item.version for item in items}
+        found: dict[str, bytes] = {}
+        with self._reading.connect() as connection:
+            for start in range(0, len(items), MAX_PARAMETERS):
+                ids = [item.item_id for item in items[start : start + MAX_PARAMETERS]]
+                wanted = select(t.item.c.item_id, t.item.c.version, t.item.c.vectors).where(t.item.c.item_id.in_(ids))
+                for item_id, version, vectors in connection.execute(wanted):
+                    if vectors is not None and version == versions[item_id]:
+                        found[item_id] = vectors
+        return found
 
     def put_key(self, key: StoredKey) -> None:
         """Store an API key; from the first one on, `has_had_keys` is true for good."""
         created = now()
         with self._writing.begin() as connection:
-            connection.execute(t.api_key.insert(), {**asdict(key), "created_at": created})
+            connection.execute(t.api_key.insert(), _checked(t.api_key, {**asdict(key), "created_at": created}))
             connection.execute(update(t.world).where(t.world.c.first_key_at.is_(None)).values(first_key_at=created))
             _renew(connection)
 
@@ -418,6 +553,11 @@ class Store:
         return versions
 
 
+def _rows(request: RequestKey, received: int) -> list[dict[str, Any]]:
+    row = {"key": request.key, "received_at": received}
+    return [{**row, "user_id": user, "digest": digest} for user, digest in request.digests.items()]
+
+
 def _used_otherwise() -> DataError:
     return DataError(
         "The Idempotency-Key was used for other events; nothing was stored.",
@@ -436,13 +576,76 @@ FROM world LEFT JOIN person ON person.user_id IN ({})"""
 """Of several users at once; one row without a user where nothing is stored."""
 
 
-def _event_row(event: Event, received: int) -> Mapping[str, Any]:
+def _checked(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row that every database stores as it is.
+
+    SQLite keeps text of any length and turns NaN into NULL, PostgreSQL refuses both and a NUL; neither decides what is accepted.
+
+    Raises:
+        DataError: A value does not fit its column.
+    """
+    for name, (kind, least, most) in _limits(table).items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if kind is str:
+            fits = least <= len(value) <= most and "\x00" not in value and (value.isascii() or _is_encodable(value))
+            rule = f"at most {most:,} characters, no NUL, no lone surrogate"
+        elif kind is float:
+            fits, rule = math.isfinite(value), "a finite number"
+        else:
+            fits, rule = least <= value <= most, f"a whole number from {least:,} to {most:,}"
+        if not fits:
+            raise DataError("A value cannot be stored.", where=f"{table.name}.{name}", fix=f"send {rule}")
+    return row
+
+
+@cache
+def _limits(table: Table) -> dict[str, tuple[type, int, int]]:
+    """Return the type of each column with the least and the largest value, or length of a text."""
+    limits: dict[str, tuple[type, int, int]] = {}
+    for column in table.columns:
+        kind = column.type
+        if isinstance(kind, String):
+            limits[column.name] = (str, 0, kind.length or MAX_TEXT)
+        elif isinstance(kind, Float):
+            limits[column.name] = (float, 0, 0)
+        elif isinstance(kind, Integer):
+            bits = 63 if isinstance(kind, BigInteger) else 31
+            limits[column.name] = (int, -(2**bits), 2**bits - 1)
+        else:
+            assert isinstance(kind, LargeBinary)
+    return limits
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _event_row(event: Event, received: int) -> dict[str, Any]:
     values = asdict(event)
     return {**values, "event_key": values.pop("key"), "received_at": received}
 
 
 def _renew(connection: Connection) -> None:
     connection.execute(update(t.world).values(version=secrets.randbits(62)))
+
+
+_ITEM_COLUMNS = (t.item.c.item_id, t.item.c.status, t.item.c.body, t.item.c.version)
+
+
+def _item(row: Any) -> StoredItem:
+    return StoredItem(row.item_id, row.status, row.body, version=row.version)
+
+
+def _item_row(connection: Connection, item: StoredItem) -> dict[str, Any]:
+    """Return an item's row with the next version.
+
+    The version is drawn first: it locks the one row of `world` until the commit, so changes of items commit in the order of their versions.
+    """
+    next_version = update(t.world).values(version=secrets.randbits(62), item_changes=t.world.c.item_changes + 1)
+    version = connection.execute(next_version.returning(t.world.c.item_changes)).scalar_one()
+    return _checked(t.item, {**asdict(item), "changed_at": now(), "version": version})
 
 
 def _connect(address: str) -> Engine:

@@ -67,8 +67,11 @@ item = Table(
     Column("body", Text, nullable=False),
     Column("vectors", LargeBinary),
     Column("changed_at", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="0"),
+    Index("item_version", "version"),
 )
-"""Items that came, changed or went since the bundle was made; `vectors` is a safetensors file."""
+"""Items that came, changed or went since the bundle was made; `vectors` is a safetensors file. `version` is the value of
+`world.item_changes` at the item's last change."""
 
 erasure = Table(
     "erasure",
@@ -78,8 +81,11 @@ erasure = Table(
     Column("erased_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     Column("receipt", Text, nullable=False),
+    Column("number", BigInteger),
+    Column("link", String(64)),
 )
-"""Users who must not be read from an old bundle: a keyed hash, never an id."""
+"""Users who must not be read from an old bundle: a keyed hash, never an id. `number` counts erasures from 1; `link` is a keyed hash of
+the row and of the link before."""
 
 api_key = Table(
     "api_key",
@@ -100,5 +106,9 @@ world = Table(
     Column("version", BigInteger, nullable=False),
     Column("secret_check", String(64)),
     Column("first_key_at", BigInteger),
+    Column("item_changes", BigInteger, nullable=False, server_default="0"),
+    Column("num_erasures", BigInteger),
+    Column("last_link", String(64)),
 )
-"""One row: a number that is new after every change of items, erasures or keys; and when the first key was made, which outlives all keys."""
+"""One row: a number that is new after every change of items, erasures or keys; when the first key was made, which outlives all keys; the
+number of changes of items; and the end of the chain of erasures."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
+import re
 import secrets
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +72,48 @@ class UploadStore:
                 raise _no_room(error, where) from error
         return name
 
-    def drop(self, name: str) -> None:
-        """Delete a file."""
-        (self.folder / name).unlink(missing_ok=True)
+    @contextmanager
+    def in_use(self, *, where: str) -> Iterator[None]:
+        """Keep `remove_unused`, of any process, from deleting files until the item that uses them is in the store.
+
+        Args:
+            where: Place of the files in the body, for messages.
+
+        Raises:
+            RefusedError: There is no room on the disk.
+        """
+        try:
+            lock = self._lock_file().open("a")
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+            raise _no_room(error, where) from error
+        with lock as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def remove_unused(self, used: Callable[[], Collection[str]]) -> bool:
+        """Delete the files that no item uses, and parts that a killed process left; return whether it could be done now.
+
+        Args:
+            used: Reads the names of the files to keep; called while no process stores an item with files.
+        """
+        if not self.folder.is_dir():
+            return True
+        with self._lock_file().open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            kept = used()
+            for path in self.folder.iterdir():
+                if _UPLOAD.fullmatch(path.name) and path.name not in kept:
+                    path.unlink(missing_ok=True)
+        return True
+
+    def _lock_file(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / ".lock"
 
     def _read(self, media: MediaIn, where: str) -> bytes:
         given = [value for value in (media.data, media.file, media.url) if value is not None]
@@ -97,6 +139,10 @@ class UploadStore:
         path = resolve(self.source, relative)
         check_file(path, self.max_bytes, "media")
         return path.read_bytes()
+
+
+_UPLOAD = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\.[0-9a-f]+")
+"""Names of files of items, and of parts of them; nothing else in the folder is deleted."""
 
 
 def _no_room(error: OSError, where: str) -> RefusedError:

@@ -1,13 +1,12 @@
 """Images and audio of the catalog for the pages.
 
-In: an item and a modality. Out: a file below the catalog's media folder (or below the uploads, for an item added later); images
+In: an item and a modality. Out: a file below the catalog's media folder (or below the uploads, for an item that came or was sent again); images
 resized and encoded again, so that only the pixels of the original file reach a browser.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -40,7 +39,6 @@ class MediaGallery:
         self._lock = threading.Lock()
         self._pictures: OrderedDict[tuple[str, int, str], bytes] = OrderedDict()
         self._num_bytes = 0
-        self._uploads: tuple[int | None, dict[str, dict[str, str]]] = (None, {})
 
     def picture(self, service: Service, item_id: str, size: str) -> bytes:
         """Return an item's picture as JPEG.
@@ -80,22 +78,13 @@ class MediaGallery:
         row = snapshot.recommender.lookup.row(item_id)
         if not snapshot.available[row]:
             raise _absent(item_id, modality)
-        if item_id in snapshot.recommender.added:
-            name = self._uploaded(service).get(item_id, {}).get(modality)
-            root: Path | None = service.uploads.folder
-        else:
+        name: str | None = service.stored_items.media(item_id).get(modality)
+        root: Path | None = service.uploads.folder
+        if name is None and item_id not in snapshot.recommender.added:
             name, root = media_name(snapshot.recommender, row, modality), snapshot.recommender.catalog.media_root
         if name is None or root is None:
             raise _absent(item_id, modality)
         return resolve(root, name)
-
-    def _uploaded(self, service: Service) -> dict[str, dict[str, str]]:
-        """Return the files that came with items, read again when the store's version changed."""
-        world = service.snapshot.world
-        if self._uploads[0] != world:
-            found = {i.item_id: json.loads(i.body).get("media", {}) for i in service.store.items()}
-            self._uploads = (world, found)
-        return self._uploads[1]
 
     def _keep(self, key: tuple[str, int, str], picture: bytes) -> None:
         with self._lock:
