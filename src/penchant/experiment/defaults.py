@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from penchant.core.messages import message
 from penchant.core.schema import Content
 from penchant.models.member import MemberTables
 
@@ -14,8 +15,14 @@ BASELINES: MemberTables = {
     "Popularity": {"model": "popularity"},
     "ItemKNN": {"model": "item_knn", "neighbours": [100, 300], "shrinkage": [10, 0, 100]},
     "EASE": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
+    message("Recent popularity"): {"model": "recent_popularity", "half_life_days": [7, 1, 2, 30, 365]},
 }
 """In every report, whatever members the settings name; tuned on validation like everything else."""
+
+
+def baseline_tables(*, has_time: bool) -> MemberTables:
+    """Return the baselines of a report; what was popular lately is one where events have times."""
+    return {name: table for name, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
 
 RETURNS: dict[str, Any] = {
     "model": "session_regression",

@@ -20,7 +20,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
-from penchant.experiment.defaults import BASELINES
+from penchant.experiment.defaults import baseline_tables
 from penchant.experiment.pool import FitCache, MemberPool
 from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
@@ -156,7 +156,7 @@ def fit(
     train = validation.histories
     scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
     tried = Tried()
-    baselines = choose_settings(BASELINES, train, content, scorer, config.selection, tried)
+    baselines = choose_settings(baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried)
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
     del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
