@@ -14,27 +14,26 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the shop, and the hostile media
-
-from attack_erasure import attack_erasure
-from attack_kills import attack_kills
-from attack_requests import attack_cases, attack_flood, attack_media, attack_slow
 from attacked_service import Measurement
 
-Part = Callable[[Path, argparse.Namespace], list[Measurement]]
-PARTS: dict[str, Part] = {
-    "kills": lambda folder, told: attack_kills(folder, told.kills, told.seed, told.seconds),
-    "cases": lambda folder, told: attack_cases(folder, told.cases, told.seed, told.seconds),
-    "media": lambda folder, told: attack_media(folder, told.at_once),
-    "flood": lambda folder, told: attack_flood(folder, told.searches, told.flood_seconds),
-    "slow": lambda folder, told: attack_slow(folder, told.slow_clients),
-    "erasure": lambda folder, _: attack_erasure(folder),
+HERE = Path(__file__).resolve().parent
+FOLDERS = [str(HERE), str(HERE.parent / "tests")]
+"""Of modules that processes started here need: the shop, and the hostile media."""
+sys.path[:0] = FOLDERS
+PARTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "kills": ("attack_kills", "attack_kills", ("kills", "seed", "seconds")),
+    "cases": ("attack_requests", "attack_cases", ("cases", "seed", "seconds")),
+    "media": ("attack_requests", "attack_media", ("at_once",)),
+    "flood": ("attack_requests", "attack_flood", ("searches", "flood_seconds")),
+    "slow": ("attack_requests", "attack_slow", ("slow_clients",)),
+    "erasure": ("attack_erasure", "attack_erasure", ()),
 }
+"""Module, function, and the options it takes after the scratch folder; imported when run, since every process that is started imports this file."""
 
 
 def main() -> None:
@@ -53,11 +52,14 @@ def main() -> None:
     unknown = set(told.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
     rows: list[Measurement] = []
     for part in told.parts or PARTS:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="penchant-attack-") as scratch:
-            found = PARTS[part](Path(scratch), told)
+            module, function, options = PARTS[part]
+            run = getattr(import_module(module), function)
+            found: list[Measurement] = run(Path(scratch), *(getattr(told, option) for option in options))
         rows += found
         took = Measurement(
             part, "seconds, load of the machine", f"{time.monotonic() - began:.0f}, {os.getloadavg()[0]:.1f}"

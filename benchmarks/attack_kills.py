@@ -17,10 +17,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from attacked_service import HOST, START_SECONDS, Caller, Measurement, free_port, wait_until_ready
+from attacked_service import START_SECONDS, Caller, Measurement, answer, free_port, wait_until_ready
 from penchant.service import erasure
 from penchant.service.security import Secret
-from penchant.service.server import serve
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from shop import make_bundle, postgres_programs, running_postgres
@@ -202,15 +201,6 @@ class Clients:
             self.found["lost items"] += held not in possible
 
 
-def answer(config: str, port: int, log: str) -> None:
-    """Serve, in a process group of its own, so that a kill can take its refit with it."""
-    os.setsid()
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    serve(ServiceConfig.model_validate_json(config), host=HOST, port=port)
-
-
 def attack_kills(folder: Path, kills: int, seed: int, seconds: float) -> list[Measurement]:
     """Kill the service half of the times over SQLite, half over PostgreSQL; over SQLite alone where there is no PostgreSQL.
 
@@ -238,7 +228,7 @@ class Kills:
         self._rng = random.Random(seed)
         self._clients = Clients()
         self._context = multiprocessing.get_context("forkserver")  # imports once: a start takes a part of a second
-        self._context.set_forkserver_preload(["penchant.service.server", "penchant.service.app", "attack_kills"])
+        self._context.set_forkserver_preload(["shop", "penchant.service.server"])
 
     def run(self, kills: int, seconds: float) -> list[Measurement]:
         """Kill so many times, then let a last server finish what is due, and compare everything."""

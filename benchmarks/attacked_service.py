@@ -129,3 +129,21 @@ def running(folder: Path, bundle: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def answer(config: str, port: int, log: str) -> None:
+    """Serve, in a process group of its own, so that a kill can take its refit with it.
+
+    Args:
+        config: Settings of the service in JSON.
+        port: Where to listen.
+        log: File that what it writes is added to.
+    """
+    from penchant.service.server import serve
+    from penchant.service.service import ServiceConfig
+
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    serve(ServiceConfig.model_validate_json(config), host=HOST, port=port)
