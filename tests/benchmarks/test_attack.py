@@ -35,8 +35,6 @@ def test_short_attack_finds_nothing(tmp_path: Path):
 
 
 def test_what_clients_find_missing_is_counted(tmp_path: Path):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-
     store, secret = Store.open(f"sqlite:///{tmp_path / 'store.db'}"), Secret.read(tmp_path / "secret.key")
     clients = Clients()
     clients.events["e0"] = {"0-0", "0-1", "0-2", "0-3", "0-4", "1-0"}  # the last was never stored
