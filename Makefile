@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard mutants figures docs messages audit sbom clean
+.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures docs messages audit sbom clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
+
+attack: $(STAMP)  ## attack a service of one's own on loopback, see docs/threat-model.md (ATTACK="kills --kills 20")
+	$(BIN)/python benchmarks/attack.py $(ATTACK)
 
 figures: $(STAMP)  ## write the figures of the READMEs from the reports in runs/ (FIGURES=--check: compare only)
 	$(BIN)/python benchmarks/figures.py $(FIGURES)

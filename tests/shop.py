@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import soundfile
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
-from labelled_media import words_and_sound, write_samples
+from labelled_media import words_and_sound, write_picture, write_samples
 from penchant.core.schema import Catalog, Content, Embeddings, Histories
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
@@ -48,8 +49,11 @@ def tone(path: Path, hertz: float, seed: int) -> None:
     soundfile.write(path, 0.3 * wave + 0.01 * rng.standard_normal(8000), 16000)
 
 
-def make_bundle(folder: Path, *, version: str = "first") -> Recommender:
-    """Fit and save the shop's bundle; items i0..i11 are high, i12..i23 low; even users like high, odd ones low."""
+def make_bundle(folder: Path, *, version: str = "first", has_pictures: bool = False) -> Recommender:
+    """Fit and save the shop's bundle; items i0..i11 are high, i12..i23 low; even users like high, odd ones low.
+
+    With pictures, items can be found by one (EfficientNet); no member reads them.
+    """
     media = folder.parent / "media"
     media.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -66,8 +70,13 @@ def make_bundle(folder: Path, *, version: str = "first") -> Recommender:
                 "sound": f"{n}.wav",
             }
         )
-    catalog = Catalog(pl.DataFrame(rows), "title", ("about",), {"audio": "sound"}, ("genres", "price"), media)
-    channels = {"sound": ChannelConfig(encoder="mel", columns=["sound"])}
+    columns, channels = {"audio": "sound"}, {"sound": ChannelConfig(encoder="mel", columns=["sound"])}
+    if has_pictures:
+        rng = np.random.default_rng(0)
+        rows = [{**row, "cover": write_picture(media, n, n < EACH, rng)} for n, row in enumerate(rows)]
+        columns["image"] = "cover"
+        channels["cover"] = ChannelConfig(encoder="efficientnet", columns=["cover"])
+    catalog = Catalog(pl.DataFrame(rows), "title", ("about",), columns, ("genres", "price"), media)
     embeddings, _ = encode_catalog(catalog, channels, cache=folder.parent / "cache", limits=MediaLimits())
     content = Content(embeddings, fused(embeddings["sound"]))
     histories = people()
@@ -134,11 +143,24 @@ def health(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """Start a PostgreSQL of our own; skip with a reason where there is none."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
-    if not programs or (os.geteuid() == 0 and not shutil.which("setpriv")):
+    programs = postgres_programs()
+    if programs is None:
         pytest.skip("no PostgreSQL here: /usr/lib/postgresql/*/bin is absent (Debian: apt-get install postgresql)")
+    with running_postgres(programs) as server:
+        yield server
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of the newest PostgreSQL's programs; None where there is none that this user can run."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: float(p.parent.name))
+    return found[-1] if found and (os.geteuid() != 0 or shutil.which("setpriv")) else None
+
+
+@contextmanager
+def running_postgres(programs: Path) -> Iterator[Postgres]:
+    """Start a server in a folder of its own; stop it and delete the folder in the end."""
     home = Path(tempfile.mkdtemp(prefix="penchant-pg-"))  # pytest's own folders are closed to the user it runs as
-    server = Postgres(programs[-1], home)
+    server = Postgres(programs, home)
     try:
         server.start()
         yield server

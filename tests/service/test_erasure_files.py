@@ -6,17 +6,16 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
+from named_user import SEEN, USER, grep, with_named_user
 from penchant.core.artifacts import REPORT, open_artifact, write_artifact
-from penchant.core.schema import Finding
 from penchant.recommender.recommender import Recommender
-from penchant.reporting.report import ReportData, ShownItem, UserExample, user_label, write_report
+from penchant.reporting.report import user_label
 from penchant.reporting.written import WrittenReport, without_examples
 from penchant.service import erasure
 from penchant.service.app import create_app
@@ -26,23 +25,11 @@ from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.studio.pages import add_studio
 
-USER = "anna@shop.example"
-SEEN = "a tune that only anna heard"
-
 
 @pytest.fixture
 def named_shop(own_shop: Path, tmp_path: Path) -> Path:
     """Return the shop's bundle with `USER` in the place of u1, and with a report whose example is this user."""
-    bundle = Recommender.load(own_shop)
-    assert bundle.fitted is not None
-    for histories in (bundle.histories, bundle.fitted):
-        histories.user_ids[histories.user_ids.index("u1")] = USER
-    example = UserExample(user_label(0), (ShownItem(SEEN),), (ShownItem("another tune"),))
-    named = Finding("events.duplicate", 1, 9, "dropped", (f"user {USER}, item i1",))
-    data = ReportData("shop", datetime.now(UTC), seed=1, examples=(example,), findings=(named,))
-    write_report(data, tmp_path / "written")
-    bundle.save(own_shop, report=tmp_path / "written")
-    return own_shop
+    return with_named_user(own_shop, tmp_path / "written")
 
 
 @pytest.fixture
@@ -55,18 +42,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def secret(tmp_path: Path) -> Secret:
     return Secret.read(tmp_path / "state" / "secret.key")
-
-
-def grep(folder: Path, *words: str) -> list[Path]:
-    """Return the files below a folder that hold one of the words, Parquet files decompressed."""
-    found = []
-    for file in (p for p in folder.rglob("*") if p.is_file()):
-        raw = file.read_bytes()
-        if file.suffix == ".parquet":
-            raw = pl.read_parquet(file).write_json().encode()
-        if any(word.encode() in raw for word in words):
-            found.append(file)
-    return found
 
 
 def test_report_names_no_user(named_shop: Path):
