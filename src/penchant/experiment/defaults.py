@@ -24,6 +24,7 @@ def baseline_tables(*, has_time: bool) -> MemberTables:
     """Return the baselines of a report; what was popular lately is one where events have times."""
     return {name: table for name, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
 
+
 RETURNS: dict[str, Any] = {
     "model": "session_regression",
     "min_gap_hours": 1,

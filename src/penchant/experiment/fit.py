@@ -156,7 +156,9 @@ def fit(
     train = validation.histories
     scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
     tried = Tried()
-    baselines = choose_settings(baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried)
+    baselines = choose_settings(
+        baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
+    )
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
     del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
