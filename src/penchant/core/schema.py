@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
@@ -91,10 +91,21 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Users:
-    """Users: `user_id` (str, unique) and optional attributes."""
+    """Users: one row each.
+
+    Attributes:
+        table: `user_id` (str, unique) and every other column.
+        attribute_columns: Categories and numbers.
+        text_columns: What users wrote about themselves, such as a bio.
+        media_columns: Modality to the column holding a path below `media_root`, such as an avatar.
+        media_root: Folder that no media path may leave; None without media.
+    """
 
     table: pl.DataFrame
     attribute_columns: tuple[str, ...] = ()
+    text_columns: tuple[str, ...] = ()
+    media_columns: Mapping[str, str] = field(default_factory=dict)
+    media_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -186,21 +197,85 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class UserEmbeddings:
+    """Vectors of what users wrote, showed or said, or of what they are: one channel of user content.
+
+    Attributes:
+        name: Channel, for example "review", "photo" or "avatar"; no channel of the items has this name.
+        modality: One of `MODALITIES`.
+        of: Whether a vector belongs to an event or to a user.
+        values: (rows, dim) float32; one row for each different content.
+        encoder: Fingerprint of the encoder and its settings.
+    """
+
+    name: str
+    modality: str
+    of: Literal["events", "users"]
+    values: Float32[np.ndarray, "rows dim"]
+    encoder: str
+
+
+@dataclass(frozen=True)
+class UserContent:
+    """All user content of a run: vectors, and the row of each user's.
+
+    The row of an event's vector is in the interactions, in the column `vector_column(name)`; it is null where the event has none.
+
+    Attributes:
+        embeddings: Name to vectors.
+        users: `user_id`, and one column for each channel of users with the row of the vector, null where the user has none.
+    """
+
+    embeddings: Mapping[str, UserEmbeddings] = field(default_factory=dict)
+    users: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"user_id": []}, {"user_id": pl.String}))
+
+    def encoders(self) -> dict[str, str]:
+        """Return the fingerprint of each channel's encoder, for `Content.user_channels`."""
+        return {name: e.encoder for name, e in self.embeddings.items()}
+
+
+def vector_column(channel: str) -> str:
+    """Return the name of the interactions' column that holds the row of each event's vector."""
+    return f"vector:{channel}"
+
+
+@dataclass(frozen=True)
+class UserChannel:
+    """A channel of user content beside the histories it belongs to.
+
+    Attributes:
+        embeddings: The vectors, shared by all histories cut from the same ones.
+        row: (events,) or (users,) row of the vector of each event or user; -1 where there is none.
+    """
+
+    embeddings: UserEmbeddings
+    row: Int32[np.ndarray, " owners"]
+
+    @property
+    def is_of_events(self) -> bool:
+        return self.embeddings.of == "events"
+
+
+@dataclass(frozen=True)
 class Content:
-    """Content of the items: channels and their fusion.
+    """Content that members may read: channels of the items, their fusion, and the names of the channels of user content.
 
     Attributes:
         channels: Name to embeddings, rows aligned with the catalog.
         fused: Feature-level fusion of the channels; None where no channel exists or fusion is off.
+        user_channels: Channels of user content that a member may read, each with the fingerprint of its encoder; their vectors are in
+            `Histories.user_channels`.
     """
 
     channels: Mapping[str, Embeddings] = field(default_factory=dict)
     fused: Embeddings | None = None
+    user_channels: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, names: Iterable[str]) -> Content:
         """Return some channels only; the fused vectors, which mix all channels, are dropped."""
         kept = set(names)
-        return Content({name: e for name, e in self.channels.items() if name in kept})
+        channels = {name: e for name, e in self.channels.items() if name in kept}
+        return Content(channels, user_channels={n: e for n, e in self.user_channels.items() if n in kept})
 
 
 LATEST = np.iinfo(np.int64).max
@@ -220,6 +295,7 @@ class Histories:
         num_items: Number of rows of the catalog.
         requested_at: (users,) time of the request that each history is read for, microseconds since 1970, UTC; 0 where it is not known,
             `LATEST` for a request after every event. None: nobody said; an ensemble then reads every history for `LATEST`.
+        user_channels: Name to a channel of user content.
     """
 
     user_ids: list[str]
@@ -229,6 +305,7 @@ class Histories:
     weight: Float32[np.ndarray, " events"]
     num_items: int
     requested_at: Int64[np.ndarray, " users"] | None = None
+    user_channels: Mapping[str, UserChannel] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -261,6 +338,22 @@ class Histories:
             np.concatenate([h.weight for h in histories]),
             histories[0].num_items,
             _joined_requests(histories),
+            _joined_channels(histories),
+        )
+
+    def appended(self, item_index: np.ndarray, at: np.ndarray, weight: np.ndarray) -> Histories:
+        """Return one user's history with later events, which have no user content."""
+        without = np.full(len(item_index), -1, np.int32)
+        return replace(
+            self,
+            offsets=np.array([0, self.num_events + len(item_index)], np.int64),
+            item_index=np.concatenate([self.item_index, item_index]).astype(np.int32),
+            at=np.concatenate([self.at, at]).astype(np.int64),
+            weight=np.concatenate([self.weight, weight]).astype(np.float32),
+            user_channels={
+                name: replace(channel, row=np.concatenate([channel.row, without])) if channel.is_of_events else channel
+                for name, channel in self.user_channels.items()
+            },
         )
 
     def requested(self, at: int | Int64[np.ndarray, " users"]) -> Histories:
@@ -311,6 +404,7 @@ class Histories:
             self.weight[first:last],
             self.num_items,
             None if self.requested_at is None else self.requested_at[start:stop],
+            self._channel_rows(slice(start, stop), slice(first, last)),
         )
 
     def take(self, users: Int64[np.ndarray, " chosen"]) -> Histories:
@@ -326,14 +420,26 @@ class Histories:
             self.weight[events],
             self.num_items,
             None if self.requested_at is None else self.requested_at[users],
+            self._channel_rows(users, events),
         )
 
     def where(self, keep: Bool[np.ndarray, " events"]) -> Histories:
         """Return the events that are kept; every user stays, with an empty history where none is."""
-        offsets = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)[self.offsets]
         return replace(
-            self, offsets=offsets, item_index=self.item_index[keep], at=self.at[keep], weight=self.weight[keep]
+            self,
+            offsets=np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)[self.offsets],
+            item_index=self.item_index[keep],
+            at=self.at[keep],
+            weight=self.weight[keep],
+            user_channels=self._channel_rows(slice(None), keep),
         )
+
+    def _channel_rows(self, users: slice | np.ndarray, events: slice | np.ndarray) -> dict[str, UserChannel]:
+        """Return the channels of user content of chosen users and events."""
+        return {
+            name: replace(channel, row=channel.row[events if channel.is_of_events else users])
+            for name, channel in self.user_channels.items()
+        }
 
     def batches(self, size: int) -> Iterator[Histories]:
         """Yield consecutive groups of at most `size` users."""
@@ -347,6 +453,28 @@ def _joined_requests(histories: Sequence[Histories]) -> Int64[np.ndarray, " user
     return np.concatenate(
         [h.requested(LATEST).requested_at if h.requested_at is None else h.requested_at for h in histories]
     )
+
+
+def _joined_channels(histories: Sequence[Histories]) -> dict[str, UserChannel]:
+    """Return the channels that any of the histories has; their vectors are joined unless all share them."""
+    joined = {}
+    for name in dict.fromkeys(name for h in histories for name in h.user_channels):
+        found = [h.user_channels.get(name) for h in histories]
+        different = list({id(c.embeddings): c.embeddings for c in found if c is not None}.values())
+        first = np.cumsum([0, *(len(e.values) for e in different)])
+        start = {id(e): int(begin) for e, begin in zip(different, first, strict=False)}
+        rows = []
+        for h, channel in zip(histories, found, strict=True):
+            if channel is None:
+                rows.append(np.full(h.num_events if different[0].of == "events" else len(h), -1, np.int32))
+            else:
+                moved = channel.row + np.int32(start[id(channel.embeddings)])
+                rows.append(np.where(channel.row >= 0, moved, np.int32(-1)))
+        embeddings = different[0]
+        if len(different) > 1:
+            embeddings = replace(embeddings, values=np.concatenate([e.values for e in different]))
+        joined[name] = UserChannel(embeddings, np.concatenate(rows).astype(np.int32))
+    return joined
 
 
 @dataclass(frozen=True)

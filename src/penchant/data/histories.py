@@ -15,13 +15,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from jaxtyping import Int32, Int64, UInt64
 
-from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions, Vocabulary
+from penchant.core.schema import (
+    INTERACTION_SCHEMA,
+    Histories,
+    Interactions,
+    UserChannel,
+    UserContent,
+    Vocabulary,
+    vector_column,
+)
 from penchant.data.event_weights import HistoriesConfig, event_weights, kind_weights, table_weights
 from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
@@ -33,6 +41,7 @@ def build_histories(
     *,
     users: Sequence[str] | None = None,
     seed: int = 0,
+    content: UserContent | None = None,
 ) -> Histories:
     """Return one row for each user, events in time; ties in time, and events without a time, in seeded random order.
 
@@ -44,9 +53,15 @@ def build_histories(
         config: Event weights.
         users: Users in the order of the result, those without events included; None takes all users, sorted.
         seed: Of the order of ties.
+        content: What users wrote, showed, said, or are; None reads none.
     """
+    content = content or UserContent()
+    of_events = [name for name, e in content.embeddings.items() if e.of == "events"]
+    vectors = [pl.col(vector_column(name)).fill_null(-1).cast(pl.Int32) for name in of_events]
     weight = pl.Series("weight", table_weights(interactions.table, config))
-    table = interactions.table.select("user_id", "kind", "value", "at", weight, tie_breaker(seed).alias("tie"))
+    table = interactions.table.select(
+        "user_id", "kind", "value", "at", weight, tie_breaker(seed).alias("tie"), *vectors
+    )
     table = table.with_columns(item=pl.Series(items.indices(interactions.table["item_id"])))
     table = table.filter(pl.col("item") >= 0, pl.col("weight") != 0)
     ids = table["user_id"].unique().sort().to_list() if users is None else list(users)
@@ -55,6 +70,7 @@ def build_histories(
     if config.max_events is not None:
         table = table.filter(pl.int_range(pl.len(), 0, -1).over("user") <= config.max_events)
     counts = np.bincount(table["user"].to_numpy(), minlength=len(ids))
+    rows = {name: table[vector_column(name)].to_numpy() for name in of_events} | _rows_of_users(content, ids)
     return Histories(
         ids,
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -62,7 +78,18 @@ def build_histories(
         table["at"].dt.epoch("us").fill_null(0).to_numpy().astype(np.int64),
         table["weight"].to_numpy().astype(np.float32),
         len(items),
+        user_channels={name: UserChannel(e, rows[name]) for name, e in content.embeddings.items()},
     )
+
+
+def _rows_of_users(content: UserContent, ids: Sequence[str]) -> dict[str, Int32[np.ndarray, " users"]]:
+    """Return the row of each user's vector in each channel of users, -1 for a user without one."""
+    names = [name for name, e in content.embeddings.items() if e.of == "users"]
+    if not names:
+        return {}
+    table = pl.DataFrame({"user_id": ids}, {"user_id": pl.String})
+    table = table.join(content.users, on="user_id", how="left", maintain_order="left")
+    return {name: table[name].fill_null(-1).cast(pl.Int32).to_numpy() for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +153,20 @@ def add_events(
     if config.max_events is not None:
         order = order[-config.max_events :]
     weights = np.concatenate([history.weight[kept], weight[new]])
-    return Histories.of_one(history.user_ids[0], item_index[order], at[order], weights[order], history.num_items)
+    added = Histories.of_one(history.user_ids[0], item_index[order], at[order], weights[order], history.num_items)
+    return replace(
+        added,
+        user_channels={name: _with_rows(c, kept, len(new), order) for name, c in history.user_channels.items()},
+    )
+
+
+def _with_rows(
+    channel: UserChannel, kept: Int64[np.ndarray, " kept"], num_new: int, order: Int64[np.ndarray, " events"]
+) -> UserChannel:
+    """Return a channel over the events that were kept and new ones, which have no vector, in the given order."""
+    if not channel.is_of_events:
+        return channel
+    return replace(channel, row=np.concatenate([channel.row[kept], np.full(num_new, -1, np.int32)])[order])
 
 
 def _ties(

@@ -59,9 +59,7 @@ def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
     """Return one channel for each modality of the catalog, with encoders that need no hub and no GPU."""
     channels = {}
     if catalog.text_columns:
-        texts = join_text(catalog, catalog.text_columns)[:2000]
-        chinese = sum(language(t) == "zh" for t in texts if t)
-        encoder = "e5" if chinese > CHINESE_SHARE * max(1, len(texts)) else "minilm"
+        encoder = default_text_encoder(join_text(catalog, catalog.text_columns)[:2000])
         channels["text"] = ChannelConfig(encoder=encoder, columns=list(catalog.text_columns))
     if catalog.attribute_columns:
         channels["attributes"] = ChannelConfig(encoder="attributes", columns=list(catalog.attribute_columns))
@@ -69,6 +67,13 @@ def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
         if modality in catalog.media_columns:
             channels[modality] = ChannelConfig(encoder=encoder, columns=[catalog.media_columns[modality]])
     return channels
+
+
+def default_text_encoder(texts: Iterable[str]) -> str:
+    """Return the encoder of texts in these languages."""
+    texts = list(texts)
+    chinese = sum(language(text) == "zh" for text in texts if text)
+    return "e5" if chinese > CHINESE_SHARE * max(1, len(texts)) else "minilm"
 
 
 def encode_catalog(

@@ -44,11 +44,13 @@ def plan_ablation(
 ) -> tuple[list[AblationArm], dict[str, PoolMember]]:
     """Return the arms, the one with everything first, and the pool of members they need.
 
-    Arms: all; behaviour alone; each modality alone; all but each modality. A member that reads several modalities is fitted
+    Arms: all; behaviour alone; each modality alone; all but each modality. Each channel of user content is a modality of its own. A member that reads several modalities is fitted
     again, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not requested,
     members that cost minutes are in the first arm only, and the second is everything without them.
     """
-    modality = {name: e.modality for name, e in content.channels.items()}
+    modality = {name: e.modality for name, e in content.channels.items()} | {
+        name: name for name in content.user_channels
+    }
     present = sorted(set(modality.values()))
     everything = frozenset({BEHAVIOUR, *present})
     sets = [everything, frozenset({BEHAVIOUR})]
@@ -81,6 +83,8 @@ def _member_for(
         return None
     kept = frozenset(channel for channel in reads if modality.get(channel) in uses)
     if reads and not kept and not member.stands_without_content:
+        return None
+    if member.needs_every_channel and len(kept) < len(reads):
         return None
     if len(kept) == len(reads):
         return name, PoolMember(table)

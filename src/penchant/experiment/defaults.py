@@ -85,6 +85,17 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             }
     if content.channels:
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
+    for channel, encoder in content.user_channels.items():
+        alike = [name for name, e in content.channels.items() if e.encoder == encoder]
+        if alike:
+            members[f"own_{channel}"] = {
+                "model": "user_content_knn",
+                "channel": channel,
+                "item_channel": alike[0],
+                "sharpness": [1, 4],
+            }
+    if content.user_channels:
+        members["user_content"] = {"model": "user_content_regression", "regularisation": [100, 10, 1000]}
     return members
 
 

@@ -7,7 +7,7 @@ one leaderboard entry for each recommender that will be evaluated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,7 +194,7 @@ def _fit_pool(
         allowed = content
         if planned_member.channels is not None:
             allowed = content.only(planned_member.channels)
-            allowed = Content(allowed.channels, fusion(allowed.channels))
+            allowed = replace(allowed, fused=fusion(allowed.channels))
         member = make_member(name, planned_member.table)
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)

@@ -45,7 +45,7 @@ class FitCache:
         if not member.reading:
             return self._learned(member, learn)
         config = member.config.model_dump(mode="json", exclude=set(member.reading))
-        read = sorted(content.channels) if member.channels(content) else []
+        read = sorted([*content.channels, *content.user_channels]) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
         if key in self._fitted:
             fitted, seconds = self._fitted[key]

@@ -18,6 +18,8 @@ MODELS = Table(
         "graph_filter": "penchant.models.graph:GraphFilter",
         "content_knn": "penchant.models.content:ContentKNN",
         "content_regression": "penchant.models.content:ContentRegression",
+        "user_content_knn": "penchant.models.user_content:UserContentKNN",
+        "user_content_regression": "penchant.models.user_content:UserContentRegression",
         "session_regression": "penchant.models.sessions:SessionRegression",
         "transitions": "penchant.models.transitions:Transitions",
         "graph_network": "penchant.models.graph_network:GraphNetwork",

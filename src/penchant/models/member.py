@@ -52,6 +52,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
+    needs_every_channel: ClassVar[bool] = False
+    """Whether it can be fitted only with all the channels it would read, as a member that compares two channels."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False

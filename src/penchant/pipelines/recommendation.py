@@ -18,7 +18,18 @@ from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Content, Dataset, Finding, Histories, Interactions, Split, Users, Vocabulary
+from penchant.core.schema import (
+    Catalog,
+    Content,
+    Dataset,
+    Finding,
+    Histories,
+    Interactions,
+    Split,
+    UserContent,
+    Users,
+    Vocabulary,
+)
 from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
@@ -26,6 +37,12 @@ from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
+from penchant.encoders.user_content import (
+    UserChannelConfig,
+    default_user_channels,
+    encode_user_content,
+    unused_protected,
+)
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
 from penchant.experiment.fit import FitConfig, HoldOut, fit
@@ -98,6 +115,9 @@ class RecommendationConfig(LearningSettings):
     """Train, validation, test."""
     histories: HistoriesConfig = HistoriesConfig()
     """Weights of events."""
+    user_content: dict[str, UserChannelConfig] | None = None
+    """Channels of what users wrote, showed and said, and of what they are; None takes one for each kind there is, without protected
+    attributes; an empty table reads none."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
@@ -149,20 +169,22 @@ def run(
         dataset = stop_on_errors(dataset)
         check_names(dataset, config, groups)
         dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
+    with clock("encode users"):
+        dataset, user_content = read_user_content(dataset, config)
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
-        validation, known = before_test(dataset.catalog, parts, config)
+        validation, known = before_test(dataset.catalog, parts, config, user_content)
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = default_channels(dataset.catalog) if config.content is None else config.content
-        check_channels(config.members or {}, [*channels, FUSED], where="members")
+        check_channels(config.members or {}, [*channels, *user_content.embeddings, FUSED], where="members")
         embeddings, noticed = encode_catalog(
             dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media
         )
         dataset = replace(dataset, findings=(*dataset.findings, *noticed))
     with clock("fuse"):
-        content, fusion = fuse(Content(embeddings), validation, config)
+        content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), validation, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
@@ -182,7 +204,7 @@ def run(
         report = assess(
             trained,
             validation,
-            at_test(dataset.catalog, parts, config),
+            at_test(dataset.catalog, parts, config, user_content),
             dataset if groups is None else replace(dataset, users=Users(groups)),
             parts,
             content,
@@ -199,7 +221,7 @@ def run(
         "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
         "fusion": fusion.table(),
     }
-    histories, ensemble = all_histories(dataset, config), trained.ensemble(content)
+    histories, ensemble = all_histories(dataset, config, user_content), trained.ensemble(content)
     if config.fit.ship == "everything":
         with clock("ship"):
             known, ensemble = histories, trained.refitted(histories, content, fusion, config.cache / "networks")
@@ -248,21 +270,46 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
         make_member(name, without_grid(table))
 
 
-def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> tuple[HoldOut, Histories]:
+def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[Dataset, UserContent]:
+    """Return the vectors of what users wrote, showed and said, and of what they are, and interactions that name the vector of each event.
+
+    Raises:
+        ConfigError: A column or an encoder does not exist, or a channel has the name of one of the items'.
+    """
+    channels = config.user_content
+    if channels is None:
+        channels = default_user_channels(dataset.interactions, dataset.users)
+    if taken := sorted(set(channels) & {*(config.content or default_channels(dataset.catalog)), FUSED}):
+        raise ConfigError(
+            f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"
+        )
+    dataset, content = encode_user_content(dataset, channels, cache=config.cache / "vectors", limits=config.media)
+    protected = tuple(unused_protected(dataset.users, channels))
+    return replace(dataset, findings=(*dataset.findings, *protected)), content
+
+
+def before_test(
+    catalog: Catalog, parts: Split, config: RecommendationConfig, content: UserContent | None = None
+) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
     truth = _histories(items, users, config, parts.validation)
-    train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
-    known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
+    train = _histories(items, users, config, parts.train, content=content)
+    train = _requested(train, truth, parts, config)
+    known = train
+    if config.fit.refit:
+        known = _histories(items, users, config, parts.train, parts.validation, content=content)
     return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
 
 
-def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
+def at_test(
+    catalog: Catalog, parts: Split, config: RecommendationConfig, content: UserContent | None = None
+) -> HoldOut:
     """Return the histories before the test, and the test; users without earlier events have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
     truth = _histories(items, users, config, parts.test)
-    known = _requested(_histories(items, users, config, *before), truth, parts, config)
+    known = _requested(_histories(items, users, config, *before, content=content), truth, parts, config)
     return HoldOut(known, truth, _among(items, parts.cold_items))
 
 
@@ -280,9 +327,15 @@ def _users(*pieces: Interactions) -> list[str]:
     return sorted(set().union(*(piece.table["user_id"].unique() for piece in pieces)))
 
 
-def _histories(items: Vocabulary, users: list[str], config: RecommendationConfig, *pieces: Interactions) -> Histories:
+def _histories(
+    items: Vocabulary,
+    users: list[str],
+    config: RecommendationConfig,
+    *pieces: Interactions,
+    content: UserContent | None = None,
+) -> Histories:
     joined = Interactions(pl.concat([piece.table for piece in pieces]))
-    return build_histories(joined, items, config.histories, users=users, seed=config.seed)
+    return build_histories(joined, items, config.histories, users=users, seed=config.seed, content=content)
 
 
 def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) -> tuple[Content, Fusion]:
@@ -294,9 +347,9 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
     scorer = ValidationScorer.sample(
         validation.histories, validation.truth, config.evaluation.cutoff, 1000, validation.candidates
     )
-    filled = Content(channels)
+    filled = replace(content, channels=channels)
     fusion = choose_fusion(filled, validation.histories, scorer, config.fusion.tables())
-    return Content(channels, fusion(channels)), fusion
+    return replace(filled, fused=fusion(channels)), fusion
 
 
 def choose_members(
@@ -328,10 +381,18 @@ def choose_members(
     )
 
 
-def all_histories(dataset: Dataset, config: RecommendationConfig) -> Histories:
-    """Return all events as histories, so that served lists leave out what a user already has."""
+def all_histories(dataset: Dataset, config: RecommendationConfig, content: UserContent | None = None) -> Histories:
+    """Return all events as histories, so that served lists leave out what a user already has.
+
+    A user with content of their own and no event has an empty history.
+    """
+    items, users = Vocabulary(dataset.catalog.item_ids), set(dataset.interactions.table["user_id"].unique())
+    if content is not None:
+        names = [name for name, e in content.embeddings.items() if e.of == "users"]
+        known = content.users.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in names)) if names else None
+        users |= set() if known is None else set(known["user_id"])
     return build_histories(
-        dataset.interactions, Vocabulary(dataset.catalog.item_ids), config.histories, seed=config.seed
+        dataset.interactions, items, config.histories, users=sorted(users), seed=config.seed, content=content
     )
 
 

@@ -52,6 +52,18 @@ def check_histories(histories: Histories, where: Path) -> None:
     _require(bool(np.isfinite(histories.weight).all()), "a weight is not finite", where)
 
 
+def check_user_channels(histories: Histories, where: Path) -> None:
+    """Refuse channels of user content whose rows are not those of their events, users and vectors."""
+    for name, channel in histories.user_channels.items():
+        values, row = channel.embeddings.values, channel.row
+        owners = histories.num_events if channel.is_of_events else len(histories)
+        is_right = values.ndim == 2 and values.dtype == np.float32 and bool(np.isfinite(values).all())
+        _require(is_right, f"the vectors of {name!r} are {values.dtype} of shape {values.shape}", where)
+        is_right = channel.embeddings.of in ("events", "users") and row.dtype == np.int32 and row.shape == (owners,)
+        _require(is_right, f"{name!r} has rows of shape {row.shape} for {owners} {channel.embeddings.of}", where)
+        _in_range(row, -1, len(values) - 1, f"rows of {name}", where)
+
+
 def check_topics(topics: Topics, num_items: int, where: Path) -> None:
     """Refuse labels that are not one for each item, or name no topic."""
     labels = topics.labels

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import DataError, PenchantError
-from penchant.core.schema import Catalog, Content, Embeddings, Histories
+from penchant.core.schema import Catalog, Content, Embeddings, Histories, UserChannel, UserEmbeddings
 from penchant.data.read.tables import read_parquet
 from penchant.explanation.topics import Topics
 from penchant.fusion.late import EnsembleWeights
@@ -29,6 +30,7 @@ from penchant.recommender.bundle_checks import (
     check_histories,
     check_members,
     check_topics,
+    check_user_channels,
     check_weights,
     damaged,
 )
@@ -49,6 +51,7 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
         _save_histories(recommender.histories, staging, "users.parquet", "histories.safetensors")
         if recommender.fitted is not None:
             _save_histories(recommender.fitted, staging, *FITTED_FILES)
+        _save_user_content(recommender.histories, recommender.fitted, staging)
         _save_content(recommender.content, staging)
         save_file(_contiguous(recommender.ensemble.arrays()), staging / "ensemble.safetensors")
         save_file({"labels": recommender.topics.labels}, staging / "topics.safetensors")
@@ -117,9 +120,12 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     histories = _load_histories(folder, "users.parquet", "histories.safetensors", len(catalog))
     has_fitted = (folder / FITTED_FILES[0]).exists()
     fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
+    histories, fitted = _with_user_content(histories, fitted, folder)
     topics = Topics(load_file(folder / "topics.safetensors")["labels"], facts["topics"])
     check_topics(topics, len(catalog), folder / "topics.safetensors")
-    content = _load_content(folder)
+    content = replace(
+        _load_content(folder), user_channels={n: c.embeddings.encoder for n, c in histories.user_channels.items()}
+    )
     check_content(content, len(catalog), folder / "content.safetensors")
     return {
         "catalog": catalog,
@@ -156,6 +162,48 @@ def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Hi
     histories = Histories(user_ids, **load_file(folder / events), num_items=num_items)
     check_histories(histories, folder / events)
     return histories
+
+
+def _save_user_content(histories: Histories, fitted: Histories | None, folder: Path) -> None:
+    """Write the vectors that some history refers to, and the rows of both; nothing of a user who is in neither."""
+    if not histories.user_channels:
+        return
+    arrays: dict[str, np.ndarray] = {}
+    for name, channel in histories.user_channels.items():
+        rows = [channel.row] if fitted is None else [channel.row, fitted.user_channels[name].row]
+        used = np.unique(np.concatenate(rows))
+        used = used[used >= 0]
+        arrays[f"{name}/values"] = channel.embeddings.values[used]
+        for key, own in zip(("histories", "fitted"), rows, strict=False):
+            arrays[f"{name}/{key}"] = np.where(own >= 0, np.searchsorted(used, own), -1).astype(np.int32)
+    about = {
+        name: {"modality": c.embeddings.modality, "of": c.embeddings.of, "encoder": c.embeddings.encoder}
+        for name, c in histories.user_channels.items()
+    }
+    save_file(_contiguous(arrays), folder / "user_content.safetensors")
+    (folder / "user_content.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _with_user_content(
+    histories: Histories, fitted: Histories | None, folder: Path
+) -> tuple[Histories, Histories | None]:
+    """Return the histories with the channels that were saved beside them."""
+    if not (folder / "user_content.json").exists():
+        return histories, fitted
+    about = json.loads((folder / "user_content.json").read_text(encoding="utf-8"))
+    arrays = load_file(folder / "user_content.safetensors")
+    embeddings = {
+        name: UserEmbeddings(name, facts["modality"], facts["of"], arrays[f"{name}/values"], facts["encoder"])
+        for name, facts in about.items()
+    }
+
+    def having(one: Histories, key: str) -> Histories:
+        channels = {name: UserChannel(e, arrays[f"{name}/{key}"]) for name, e in embeddings.items()}
+        with_channels = replace(one, user_channels=channels)
+        check_user_channels(with_channels, folder / "user_content.safetensors")
+        return with_channels
+
+    return having(histories, "histories"), None if fitted is None else having(fitted, "fitted")
 
 
 def _save_content(content: Content, folder: Path) -> None:

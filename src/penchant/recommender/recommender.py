@@ -324,9 +324,7 @@ class Recommender:
         if not len(rows):
             return known, request.scores, facts
         now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
-        at, weight = np.concatenate([known.at, now]), np.concatenate([known.weight, np.ones(len(rows), np.float32)])
-        item_index = np.concatenate([known.item_index, rows])
-        return Histories.of_one(known.user_ids[0], item_index, at, weight, known.num_items), None, facts
+        return known.appended(rows, now, np.ones(len(rows), np.float32)), None, facts
 
     def _ranked(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]

@@ -26,7 +26,7 @@ import numpy as np
 
 from penchant.core.artifacts import REPORT
 from penchant.core.errors import ArtifactError
-from penchant.core.schema import MAX_ID
+from penchant.core.schema import BEHAVIOUR, MAX_ID
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
@@ -128,7 +128,8 @@ def refit(bundle: Recommender) -> Recommender:
         if member.is_costly:
             members[name] = member
             continue
-        needs = [c for c in bundle.ensemble.channels[name] if c != "behaviour" and c not in bundle.content.channels]
+        known = {*bundle.content.channels, *bundle.content.user_channels, BEHAVIOUR}
+        needs = [c for c in bundle.ensemble.channels[name] if c not in known]
         if needs:
             raise ArtifactError(
                 f"The bundle was written without the channel {needs[0]!r}, which {name!r} reads.",

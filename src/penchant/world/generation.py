@@ -23,6 +23,7 @@ from penchant.world.items import make_items
 from penchant.world.settings import WorldConfig, WorldPlan, decide
 from penchant.world.sound import play
 from penchant.world.truth import WorldTruth, write_table
+from penchant.world.user_content import UserContentWriter
 from penchant.world.users import AGE_BANDS, UserPopulation, make_users
 from penchant.world.words import write_items, write_review
 
@@ -67,8 +68,16 @@ def _write(folder: Path, config: WorldConfig) -> None:
     (folder / "truth").mkdir()
     write_table(_listed(items, plan, seed, defects), folder / f"items{plan.ending}")
     robot = _robot_id(population)
-    write_table(_known(population, robot if plan.defects else None), folder / f"users{plan.ending}")
-    _write_events(folder, _event_chunks(items, population, plan, seed, defects, robot), plan)
+    writer = UserContentWriter(folder, population, seed) if plan.user_content and plan.media else None
+    users = _known(population, robot if plan.defects else None)
+    if writer is not None:
+        users = users.join(writer.users(), on="user_id", how="left", maintain_order="left")
+    write_table(users, folder / f"users{plan.ending}")
+    chunks = _event_chunks(items, population, plan, seed, defects, robot)
+    if writer is None:
+        _write_events(folder, chunks, plan, EVENT_COLUMNS)
+    else:
+        _write_events(folder, map(writer.events, chunks), plan, [*EVENT_COLUMNS, "image", "audio"])
     if plan.media:
         _write_media(folder, items, seed)
         if plan.defects:
@@ -149,20 +158,20 @@ def _reviews(drawn: pl.DataFrame, languages: pl.Series, share: float, rng: np.ra
     return pl.Series([None], dtype=pl.String).new_from_index(0, drawn.height).scatter(rows, reviews)
 
 
-def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: WorldPlan) -> None:
+def _write_events(folder: Path, chunks: Iterator[pl.DataFrame], plan: WorldPlan, columns: list[str]) -> None:
     """Write events and their reasons; Parquet is written chunk by chunk to bound memory."""
-    tables = {folder / f"interactions{plan.ending}": EVENT_COLUMNS}
+    tables = {folder / f"interactions{plan.ending}": columns}
     tables[folder / "truth" / f"events{plan.ending}"] = ["user_id", "item_id", "at", "reason"]
     if plan.ending == ".csv":
         events = pl.concat(list(chunks)).sort("at", maintain_order=True)
-        for path, columns in tables.items():
-            write_table(events.select(columns), path)
+        for path, chosen in tables.items():
+            write_table(events.select(chosen), path)
         return
     writers: dict[Path, pq.ParquetWriter] = {}
     try:
         for events in chunks:
-            for path, columns in tables.items():
-                table = events.select(columns).to_arrow()
+            for path, chosen in tables.items():
+                table = events.select(chosen).to_arrow()
                 if path not in writers:
                     writers[path] = pq.ParquetWriter(path, table.schema, compression="zstd")
                 writers[path].write_table(table)

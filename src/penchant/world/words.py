@@ -175,6 +175,23 @@ REVIEWS = {
     },
 }
 """Phrases of reviews by reason and language."""
+WISHES = {
+    "en": (
+        "I keep reading about {things} and {more}; more of that, please.",
+        "Since my holiday at {place} I want to {act} myself.",
+        "My next project: {act}. I am already looking for {things}.",
+        "Reminds me of {person} who taught me to {act}.",
+        "I could look at {things} all day, and at {rest} too.",
+    ),
+    "zh": (
+        "最近一直在看{things}和{more}，希望多来一些。",
+        "自从去过{place}，我就想自己{act}。",
+        "下一个计划是{act}，已经在找{things}了。",
+        "让我想起教我{act}的{person}。",
+        "{things}我能看一整天，{rest}也是。",
+    ),
+}
+"""What users write about the topic they care about, by language."""
 
 
 def write_item(topic: str, language: str, rng: np.random.Generator) -> tuple[str, str]:
@@ -205,6 +222,11 @@ def write_items(
 def write_review(reason: str, language: str, rng: np.random.Generator) -> str:
     """Return a review for a reason to choose or skip an item."""
     return _pick(REVIEWS[language][reason], rng)
+
+
+def write_wish(topic: str, language: str, rng: np.random.Generator) -> str:
+    """Return what a user writes about the topic they care about, whatever item it stands beside."""
+    return _pick(WISHES[language], rng).format_map(_subject(TOPICS[topic][language], rng))
 
 
 def _subject(bank: PhraseBank, rng: np.random.Generator) -> dict[str, str]:

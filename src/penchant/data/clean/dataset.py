@@ -61,7 +61,7 @@ def clean(
     """
     inspector = Inspector(limits, config.media, cache, pictures)
     catalog, about_items = _clean_catalog(dataset.catalog, config, inspector)
-    users, about_users = _clean_users(dataset.users)
+    users, about_users = _clean_users(dataset.users, replace(inspector, pictures=None))
     table, about_events = clean_events(
         dataset.interactions.table, catalog, users, config.events, now=now or datetime.now(UTC)
     )
@@ -88,11 +88,20 @@ def _clean_catalog(catalog: Catalog, config: CleanConfig, inspector: Inspector) 
     return replace(catalog, table=table), findings
 
 
-def _clean_users(users: Users | None) -> tuple[Users | None, list[Finding]]:
+def _clean_users(users: Users | None, inspector: Inspector) -> tuple[Users | None, list[Finding]]:
     if users is None:
         return None, []
     table, findings = _one_row_each(users.table, "user")
-    return replace(users, table=normalise_categories(table, users.attribute_columns)), findings
+    ids = table["user_id"]
+
+    def owner(row: int) -> str:
+        return message("user {id}", id=ids[row])
+
+    table, about_text = clean_text(table, list(users.text_columns), owner)
+    table = normalise_categories(table, users.attribute_columns)
+    table, about_media = inspect_media(table, users.media_columns, owner, users.media_root, inspector)
+    about = [replace(finding, check=f"users.{finding.check}") for finding in (*about_text, *about_media)]
+    return replace(users, table=table), findings + about
 
 
 def _one_row_each(table: pl.DataFrame, noun: str) -> tuple[pl.DataFrame, list[Finding]]:

@@ -46,6 +46,10 @@ class DataConfig(Settings):
     """Standard names of the items' columns to those of the file: item_id, title."""
     user_columns: dict[str, str] = {}
     """Standard names of the users' columns to those of the file: user_id."""
+    user_text: list[str] | None = None
+    """Users' text columns, such as a bio; None takes those with long texts."""
+    user_media: dict[str, str] | None = None
+    """Modality to the users' column with a path below `media_folder`, such as an avatar; None infers it from file endings."""
     text: list[str] | None = None
     """Items' text columns; None takes the title and those with long texts."""
     media: dict[str, str] | None = None
@@ -133,7 +137,7 @@ def assemble(
     findings += notes + _size_findings(events)
     user_table = None
     if users is not None:
-        user_table, notes = _users(config, users)
+        user_table, notes = _users(config, users, media_root)
         findings += notes
     return Dataset(catalog, Interactions(events), user_table, tuple(findings))
 
@@ -234,13 +238,19 @@ def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tupl
     return catalog, [*raw.findings, *notes, *more, *roles.findings]
 
 
-def _users(config: DataConfig, raw: RawTable) -> tuple[Users, list[Finding]]:
-    """Every column of the users is an attribute."""
+def _users(config: DataConfig, raw: RawTable, media_root: Path | None) -> tuple[Users, list[Finding]]:
+    """Every column of the users that is neither text nor media is an attribute."""
     raw = rename(raw, config.user_columns, ("user_id",), "data.user_columns")
+    for setting, columns in (("user_text", config.user_text or ()), ("user_media", (config.user_media or {}).values())):
+        for column in columns:
+            require(raw, column, f"[data] {setting}")
     ids, notes = read_ids(raw, "user_id")
     table, more = _with_id(raw.table.with_columns(user_id=ids), raw, "user_id")
-    names = [name for name in table.columns if name != "user_id"]
-    return Users(as_attributes(table, names), tuple(names)), [*raw.findings, *notes, *more]
+    types = infer_column_types(table.drop("user_id"), config.user_text, config.user_media, (), None)
+    content = {*types.text, *types.media.values()}
+    names = [name for name in table.columns if name != "user_id" and name not in content]
+    users = Users(as_attributes(table, names), tuple(names), types.text, types.media, media_root)
+    return users, [*raw.findings, *notes, *more]
 
 
 def _check_overlap(events: pl.DataFrame, catalog: Catalog, events_name: str, items_name: str) -> None:

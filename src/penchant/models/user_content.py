@@ -1,0 +1,317 @@
+"""Members that read user content: what users wrote, showed and said, and what they are.
+
+In: histories with channels of user content. Out: scores that exist for users without any event, and are 0 for users without content.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from pydantic import Field
+from scipy import linalg, sparse
+
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError, nearest
+from penchant.core.schema import Content, Embeddings, Histories, UserChannel
+from penchant.models.channels import centred_unit, named, nearest_fitted, pick, read
+from penchant.models.item_to_item import liked
+from penchant.models.member import Contributions, Member
+
+SHRINKAGE = 1.0
+"""Pseudo-events without content added to a user's number of events with content: one photo says less than ten."""
+
+
+class UserContentRegressionConfig(Settings):
+    """The settings of user content regression."""
+
+    channels: list[str] | None = None
+    """Channels of user content to read; None reads all."""
+    regularisation: float = Field(100.0, gt=0)
+    """Penalty of the map from content to items; larger trusts content less."""
+    dim: int = Field(128, ge=1)
+    """Main directions kept of each channel."""
+
+
+class UserContentRegression(Member[UserContentRegressionConfig]):
+    """Ridge regression from user content to the items that users choose.
+
+    z is the mean of the vectors of a user's own content in each channel, side by side; score = z B with B = (Z^T Z + lambda I)^-1 Z^T Y.
+    Y is 1 for chosen items, less each item's share of all choices, so that B holds no popularity. The content of an event tells much about the item of
+    that very event, which is never recommended: so each user is learned from twice, from the content of every other event to the
+    items of the remaining ones. A vector of the user themself (an avatar, attributes) is in both.
+
+    Cost: users x dim^2 for the fit, dim x items for a score. Memory: dim x items.
+
+    Source: multivariate ridge regression (Hoerl and Kennard, 1970); the separation of input and target events as in EASE's zero diagonal.
+    """
+
+    config_class = UserContentRegressionConfig
+
+    def __init__(self, config: UserContentRegressionConfig | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.projections: dict[str, ChannelProjection] = {}
+        self.maps: dict[str, Float32[np.ndarray, "dim items"]] = {}
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return _user_channels(content, self.config.channels)
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        names = [name for name in self.channels(content) if name in train.user_channels]
+        if not names:
+            raise ConfigError(
+                "There is no user content to read.",
+                where=f"members.{self.name}",
+                fix="add a [user_content.NAME] table, or leave this member out",
+            )
+        self.projections = {name: ChannelProjection.fit(train.user_channels[name], self.config.dim) for name in names}
+        users_items, inputs = [], []
+        even = train.ages() % 2 == 0
+        for read_part in (even, ~even):
+            inputs.append(np.concatenate(list(self._inputs(train.where(read_part)).values()), axis=1))
+            users_items.append(liked(train.where(~read_part)))
+        features = np.concatenate(inputs).astype(np.float64)
+        chosen = sparse.csr_array(sparse.vstack(users_items, format="csr"))
+        gram = features.T @ features
+        gram[np.diag_indices_from(gram)] += self.config.regularisation
+        share = np.asarray(chosen.sum(0)).ravel() / max(float(chosen.sum()), 1.0)
+        found: Any = chosen.T @ features
+        target = found.T - np.outer(features.T @ np.asarray(chosen.sum(1)).ravel(), share)
+        solution = linalg.solve(gram, target, assume_a="pos").astype(np.float32)
+        ends = np.cumsum([self.projections[name].dim for name in names])
+        self.maps = dict(zip(names, np.split(solution, ends[:-1]), strict=True))
+        return self
+
+    def _inputs(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users dim"]]:
+        """Return each user's mean vector in each channel, zeros where there is no content."""
+        inputs = {}
+        for name, projection in self.projections.items():
+            channel = histories.user_channels.get(name)
+            if channel is None:
+                inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
+            elif channel.is_of_events:
+                owned = np.flatnonzero(channel.row >= 0)
+                total = np.zeros((len(histories), projection.dim), np.float32)
+                user = histories.user_index()[owned]
+                np.add.at(total, user, projection(channel.embeddings.values[channel.row[owned]]))
+                inputs[name] = total / _divisors(histories, channel)[:, None]
+            else:
+                inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
+                owned = np.flatnonzero(channel.row >= 0)
+                inputs[name][owned] = projection(channel.embeddings.values[channel.row[owned]])
+        return inputs
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        scores = np.zeros((len(histories), histories.num_items), np.float32)
+        for name, inputs in self._inputs(histories).items():
+            scores += inputs @ self.maps[name]
+        return scores
+
+    def contributions(self, history: Histories) -> Contributions:
+        prior = np.zeros(history.num_items, np.float32)
+        events = np.zeros((history.num_events, history.num_items), np.float32)
+        for name, projection in self.projections.items():
+            channel = history.user_channels.get(name)
+            if channel is None:
+                continue
+            owned = np.flatnonzero(channel.row >= 0)
+            vectors = projection(channel.embeddings.values[channel.row[owned]])
+            if channel.is_of_events:
+                events[owned] += vectors @ self.maps[name] / _divisors(history, channel)[0]
+            elif len(owned):
+                prior += vectors[0] @ self.maps[name]
+        return prior, events
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy in which a new item has the mean column of its nearest fitted items in content; without content it scores 0."""
+        grown = copy.copy(self)
+        dims = {name: len(one) for name, one in self.maps.items()}
+        columns = {name: np.zeros((dim, len(new)), np.float32) for name, dim in dims.items()}
+        if content.channels:
+            near = nearest_fitted(read(content, None, {}, self.name), new)
+            columns = {name: np.asarray((near @ one.T).T, np.float32) for name, one in self.maps.items()}
+        grown.maps = {name: np.concatenate([one, columns[name]], axis=1) for name, one in self.maps.items()}
+        return grown
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"map/{name}": one for name, one in self.maps.items()}
+        for name, projection in self.projections.items():
+            arrays |= {f"mean/{name}": projection.mean, f"axes/{name}": projection.axes}
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.maps = _with_prefix(arrays, "map/")
+        means, axes = _with_prefix(arrays, "mean/"), _with_prefix(arrays, "axes/")
+        self.projections = {name: ChannelProjection(means[name], axes[name]) for name in self.maps}
+        return self
+
+
+class ChannelProjection:
+    """Unit rows of a channel of user content, in their main directions.
+
+    Args:
+        mean: (dim of the encoder,) mean of the vectors that were learned from; it is taken off first, as in `centred_unit`.
+        axes: (dim of the encoder, dim) orthogonal directions.
+    """
+
+    def __init__(self, mean: Float32[np.ndarray, " encoded"], axes: Float32[np.ndarray, "encoded dim"]) -> None:
+        self.mean, self.axes = mean, axes
+
+    @classmethod
+    def fit(cls, channel: UserChannel, dim: int) -> Self:
+        """Learn from the vectors that the histories of a channel refer to."""
+        from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
+
+        used = np.unique(channel.row[channel.row >= 0])
+        values = channel.embeddings.values[used]
+        if not len(used):
+            width = channel.embeddings.values.shape[1]
+            return cls(np.zeros(width, np.float32), np.zeros((width, 1), np.float32))
+        mean = values.mean(0)
+        rows = centred_unit(values, np.ones(len(values), bool))
+        if rows.shape[1] <= dim:
+            return cls(mean, np.eye(rows.shape[1], dtype=np.float32))
+        _, _, right = randomized_svd(rows, min(dim, *rows.shape), random_state=0)
+        return cls(mean, np.ascontiguousarray(right.T, np.float32))
+
+    @property
+    def dim(self) -> int:
+        return int(self.axes.shape[1])
+
+    def __call__(self, values: Float32[np.ndarray, "rows encoded"]) -> Float32[np.ndarray, "rows dim"]:
+        return np.asarray(centred_on(values, self.mean) @ self.axes, np.float32)
+
+
+class UserContentKNNConfig(Settings):
+    """The settings of user content neighbours."""
+
+    channel: str = ""
+    """Channel of user content."""
+    item_channel: str = ""
+    """Channel of the items that was encoded in the same way."""
+    sharpness: float = Field(1.0, gt=0)
+    """Similarities are raised to this power, keeping their sign; above 1 near items count more."""
+
+
+class UserContentKNN(Member[UserContentKNNConfig]):
+    """Cosine between what users wrote, showed or said and the items' content of the same encoder.
+
+    Both sides are centred, each by its own mean: photos of users and pictures of a shop differ as a whole. A user's events with content count the
+    same. Items without content score 0. Cost of a score: vectors x dim x items.
+    """
+
+    config_class = UserContentKNNConfig
+    learns_from_behaviour: ClassVar[bool] = False
+    needs_every_channel: ClassVar[bool] = True
+    reading = frozenset({"sharpness"})
+
+    def __init__(self, config: UserContentKNNConfig | None = None, *, name: str = "") -> None:
+        super().__init__(config, name=name)
+        self.mean: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
+        """Of the users' vectors."""
+        self.items: Float32[np.ndarray, "items dim"] = np.zeros((0, 0), np.float32)
+        """Centred unit rows; zeros for an item without content."""
+
+    def channels(self, content: Content) -> tuple[str, ...]:
+        return (*_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        embeddings = pick(content, self.config.item_channel, self.name)
+        if self.config.channel not in content.user_channels:
+            known = sorted(content.user_channels)
+            raise ConfigError(
+                f"There is no channel of user content {self.config.channel!r}.",
+                where=f"members.{self.name}",
+                fix=nearest(self.config.channel, known) if known else "add a [user_content.NAME] table",
+            )
+        channel = train.user_channels[self.config.channel]
+        if channel.embeddings.values.shape[1] != embeddings.dim:
+            raise ConfigError(
+                f"{self.config.channel!r} and {self.config.item_channel!r} have vectors of {channel.embeddings.values.shape[1]} and "
+                f"{embeddings.dim} numbers.",
+                where=f"members.{self.name}",
+                fix="name two channels of the same encoder",
+            )
+        used = channel.row[channel.row >= 0]
+        values = channel.embeddings.values
+        self.mean = values[used].mean(0) if len(used) else np.zeros(values.shape[1], np.float32)
+        self.items = self._placed(embeddings, train.num_items)
+        return self
+
+    def _placed(self, embeddings: Embeddings, fitted: int) -> Float32[np.ndarray, "items dim"]:
+        return centred_unit(embeddings.values, embeddings.usable, fitted)
+
+    def _similar(self, channel: UserChannel, owned: Int64[np.ndarray, " owned"]) -> Float32[np.ndarray, "owned items"]:
+        similar = centred_on(channel.embeddings.values[channel.row[owned]], self.mean) @ self.items.T
+        if self.config.sharpness != 1:
+            similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
+        return np.asarray(similar, np.float32)
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        scores = np.zeros((len(histories), histories.num_items), np.float32)
+        channel = histories.user_channels.get(self.config.channel)
+        if channel is None:
+            return scores
+        owned = np.flatnonzero(channel.row >= 0)
+        user = histories.user_index()[owned] if channel.is_of_events else owned
+        for start in range(0, len(owned), 4096):  # bounds the memory where a user has thousands of photos
+            part = slice(start, start + 4096)
+            np.add.at(scores, user[part], self._similar(channel, owned[part]))
+        return scores / _divisors(histories, channel)[:, None]
+
+    def contributions(self, history: Histories) -> Contributions:
+        prior = np.zeros(history.num_items, np.float32)
+        events = np.zeros((history.num_events, history.num_items), np.float32)
+        channel = history.user_channels.get(self.config.channel)
+        if channel is not None:
+            owned = np.flatnonzero(channel.row >= 0)
+            similar = self._similar(channel, owned) / _divisors(history, channel)[0]
+            if channel.is_of_events:
+                events[owned] = similar
+            elif len(owned):
+                prior = similar[0]
+        return prior, events
+
+    def add_items(self, content: Content, new: range) -> Self:
+        """Return a copy with the rows of the new items."""
+        grown = copy.copy(self)
+        rows = self._placed(pick(content, self.config.item_channel, self.name), new.start)
+        grown.items = np.concatenate([self.items, rows[new.start :]])
+        return grown
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean, "items": self.items}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        self.mean, self.items = arrays["mean"], arrays["items"]
+        return self
+
+
+def centred_on(
+    values: Float32[np.ndarray, "rows dim"], mean: Float32[np.ndarray, " dim"]
+) -> Float32[np.ndarray, "rows dim"]:
+    """Return unit rows after a given mean is taken off."""
+    centred = values - mean
+    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _divisors(histories: Histories, channel: UserChannel) -> Float32[np.ndarray, " users"]:
+    """Return what the sum of each user's vectors is divided by: their number and `SHRINKAGE`; 1 in a channel of users."""
+    if not channel.is_of_events:
+        return np.ones(len(histories), np.float32)
+    count = np.bincount(histories.user_index(), channel.row >= 0, len(histories))
+    return (count + SHRINKAGE).astype(np.float32)
+
+
+def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
+    """Return the channels of user content that a member reads: all, or those chosen that may be read."""
+    if chosen is None:
+        return tuple(sorted(content.user_channels))
+    return tuple(name for name in chosen if name in content.user_channels)
+
+
+def _with_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
