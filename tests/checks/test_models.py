@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penchant.core.schema import Content, Embeddings, Histories
+from penchant.core.schema import Content, Embeddings, Histories, UserChannel, UserEmbeddings
 from penchant.fusion.concat import Concat, ConcatConfig
 from penchant.models import MODELS
 from penchant.models.member import Member
@@ -49,6 +49,8 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "content_regression": {"regularisation": 1, "smoothing": 20},
     "session_regression": {"regularisation": 10},
     "transitions": {},
+    "user_content_knn": {"channel": "photo", "item_channel": "picture"},
+    "user_content_regression": {"regularisation": 1},
     "graph_network": {"dim": 16, "epochs": 15, "neighbours": 8, "batch_users": 50},
     "sequence": {**NETWORK, "backbone": "transformer", "fusion": "gated"},
     "language_model": dict(LANGUAGE_MODEL),
@@ -124,6 +126,18 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MOTIFS = np.random.default_rng(4).normal(size=(CLUSTERS, 8))
+"""What the pictures of each cluster have in common."""
+PHOTOS = UserEmbeddings(
+    "photo",
+    "image",
+    "events",
+    (MOTIFS[CLUSTER] + 0.4 * np.random.default_rng(5).normal(size=(ITEMS, 8)) + 1).astype(np.float32),
+    "picture",
+)
+"""Every third event has a photo that shows the cluster of its item."""
+
+
 @dataclass(frozen=True)
 class World:
     """Users who walk around one ring of items each; the last step is held back."""
@@ -157,18 +171,24 @@ def histories(items: np.ndarray, weight: np.ndarray | None = None) -> Histories:
     at = np.tile(np.arange(length) * 86_400_000_000, users).astype(np.int64)
     offsets = np.arange(users + 1, dtype=np.int64) * length
     said = np.ones(items.size, np.float32) if weight is None else weight.astype(np.float32).ravel()
-    return Histories([f"u{u}" for u in range(users)], offsets, items.ravel().astype(np.int32), at, said, ITEMS)
+    flat = items.ravel().astype(np.int32)
+    shown = np.where((np.arange(items.size) % 3 == 0) & (flat < ITEMS), flat, -1).astype(np.int32)
+    channels = {"photo": UserChannel(PHOTOS, shown)}
+    ids = [f"u{u}" for u in range(users)]
+    return Histories(ids, offsets, flat, at, said, ITEMS, user_channels=channels)
 
 
 def content(rng: np.random.Generator) -> Content:
     channels = {}
     for name, missing, dim in (("words", NO_WORDS, 16), ("picture", NO_PICTURE, 8)):
-        values = rng.normal(size=(CLUSTERS, dim))[CLUSTER] + 0.4 * rng.normal(size=(ITEMS, dim)) + 3
+        centres = rng.normal(size=(CLUSTERS, dim))
+        values = (MOTIFS if name == "picture" else centres)[CLUSTER] + 0.4 * rng.normal(size=(ITEMS, dim)) + 3
         present = ~np.isin(np.arange(ITEMS), missing)
         values[missing] = 0
         modality = "text" if name == "words" else "image"
         channels[name] = Embeddings(name, modality, values.astype(np.float32), present, name)
-    return Content(channels, Concat(ConcatConfig(dim=8))(channels))
+    fused = Concat(ConcatConfig(dim=8))(channels)
+    return Content(channels, fused, {"photo": "picture"})
 
 
 def make(variant: str) -> Member:
@@ -356,7 +376,7 @@ def test_an_added_item_is_scored_from_its_content(fitted: Member, world: World, 
     if fitted.name == "content_prior":
         everyone = fitted.score(world.train)[0]
         np.testing.assert_allclose([liked, unlike], everyone[[LIKED, UNLIKE]], rtol=1e-4, atol=1e-6)
-    elif fitted.name in READS_CONTENT or fitted.name.startswith(("content_knn", "graph_network")):
+    elif fitted.name in READS_CONTENT or fitted.name.startswith(("content_knn", "graph_network", "user_content")):
         assert liked > unlike
         assert liked > unknown
     else:

@@ -206,6 +206,8 @@ class UserEmbeddings:
         of: Whether a vector belongs to an event or to a user.
         values: (rows, dim) float32; one row for each different content.
         encoder: Fingerprint of the encoder and its settings.
+        has_signs: Whether the vectors say themselves what is liked and what is not; else a vector of a disliked event counts against what
+            it shows.
     """
 
     name: str
@@ -213,6 +215,7 @@ class UserEmbeddings:
     of: Literal["events", "users"]
     values: Float32[np.ndarray, "rows dim"]
     encoder: str
+    has_signs: bool = False
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def encode_user_content(
         )
         found = encoded[name]
         findings += _about(name, notes)
-        embeddings[name] = UserEmbeddings(name, found.modality, config.of, found.values, found.encoder)
-        readable = content.filter(pl.Series(found.present)).with_columns(pl.col("row").cast(pl.Int32))
+        embeddings[name] = UserEmbeddings(name, found.modality, config.of, found.values[found.present], found.encoder)
+        readable = content.filter(pl.Series(found.present)).drop("row").with_row_index("row").cast({"row": pl.Int32})
         rows = source.table.join(readable, on=columns, how="left", nulls_equal=True, maintain_order="left")["row"]
         if config.of == "events":
             table = table.with_columns(rows.alias(vector_column(name)))

@@ -96,7 +96,11 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
                 owned = np.flatnonzero(channel.row >= 0)
                 total = np.zeros((len(histories), projection.dim), np.float32)
                 user = histories.user_index()[owned]
-                np.add.at(total, user, projection(channel.embeddings.values[channel.row[owned]]))
+                np.add.at(
+                    total,
+                    user,
+                    projection(channel.embeddings.values[channel.row[owned]]) * _signs(histories, channel, owned),
+                )
                 inputs[name] = total / _divisors(histories, channel)[:, None]
             else:
                 inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
@@ -120,6 +124,7 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
             owned = np.flatnonzero(channel.row >= 0)
             vectors = projection(channel.embeddings.values[channel.row[owned]])
             if channel.is_of_events:
+                vectors = vectors * _signs(history, channel, owned)
                 events[owned] += vectors @ self.maps[name] / _divisors(history, channel)[0]
             elif len(owned):
                 prior += vectors[0] @ self.maps[name]
@@ -259,7 +264,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         user = histories.user_index()[owned] if channel.is_of_events else owned
         for start in range(0, len(owned), 4096):  # bounds the memory where a user has thousands of photos
             part = slice(start, start + 4096)
-            np.add.at(scores, user[part], self._similar(channel, owned[part]))
+            np.add.at(scores, user[part], self._similar(channel, owned[part]) * _signs(histories, channel, owned[part]))
         return scores / _divisors(histories, channel)[:, None]
 
     def contributions(self, history: Histories) -> Contributions:
@@ -268,7 +273,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         channel = history.user_channels.get(self.config.channel)
         if channel is not None:
             owned = np.flatnonzero(channel.row >= 0)
-            similar = self._similar(channel, owned) / _divisors(history, channel)[0]
+            similar = self._similar(channel, owned) * _signs(history, channel, owned) / _divisors(history, channel)[0]
             if channel.is_of_events:
                 events[owned] = similar
             elif len(owned):
@@ -304,6 +309,15 @@ def _divisors(histories: Histories, channel: UserChannel) -> Float32[np.ndarray,
         return np.ones(len(histories), np.float32)
     count = np.bincount(histories.user_index(), channel.row >= 0, len(histories))
     return (count + SHRINKAGE).astype(np.float32)
+
+
+def _signs(
+    histories: Histories, channel: UserChannel, owned: Int64[np.ndarray, " owned"]
+) -> Float32[np.ndarray, "owned 1"]:
+    """Return -1 for the content of disliked events, which counts against what it shows, else 1."""
+    if not channel.is_of_events or channel.embeddings.has_signs:
+        return np.ones((len(owned), 1), np.float32)
+    return np.where(histories.weight[owned] < 0, np.float32(-1), np.float32(1))[:, None]
 
 
 def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:

@@ -116,8 +116,8 @@ class RecommendationConfig(LearningSettings):
     histories: HistoriesConfig = HistoriesConfig()
     """Weights of events."""
     user_content: dict[str, UserChannelConfig] | None = None
-    """Channels of what users wrote, showed and said, and of what they are; None takes one for each kind there is, without protected
-    attributes; an empty table reads none."""
+    """Channels of what users wrote, showed and said, and of what they are. None takes one for each kind there is, without protected
+    attributes, where the members are the default ones, and none where they are named; an empty table reads none."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
@@ -278,7 +278,8 @@ def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[D
     """
     channels = config.user_content
     if channels is None:
-        channels = default_user_channels(dataset.interactions, dataset.users)
+        uses_defaults = config.members is None
+        channels = default_user_channels(dataset.interactions, dataset.users) if uses_defaults else {}
     if taken := sorted(set(channels) & {*(config.content or default_channels(dataset.catalog)), FUSED}):
         raise ConfigError(
             f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"

@@ -177,7 +177,12 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
         for key, own in zip(("histories", "fitted"), rows, strict=False):
             arrays[f"{name}/{key}"] = np.where(own >= 0, np.searchsorted(used, own), -1).astype(np.int32)
     about = {
-        name: {"modality": c.embeddings.modality, "of": c.embeddings.of, "encoder": c.embeddings.encoder}
+        name: {
+            "modality": c.embeddings.modality,
+            "of": c.embeddings.of,
+            "encoder": c.embeddings.encoder,
+            "has_signs": c.embeddings.has_signs,
+        }
         for name, c in histories.user_channels.items()
     }
     save_file(_contiguous(arrays), folder / "user_content.safetensors")
@@ -192,10 +197,7 @@ def _with_user_content(
         return histories, fitted
     about = json.loads((folder / "user_content.json").read_text(encoding="utf-8"))
     arrays = load_file(folder / "user_content.safetensors")
-    embeddings = {
-        name: UserEmbeddings(name, facts["modality"], facts["of"], arrays[f"{name}/values"], facts["encoder"])
-        for name, facts in about.items()
-    }
+    embeddings = {name: UserEmbeddings(name, values=arrays[f"{name}/values"], **facts) for name, facts in about.items()}
 
     def having(one: Histories, key: str) -> Histories:
         channels = {name: UserChannel(e, arrays[f"{name}/{key}"]) for name, e in embeddings.items()}

@@ -128,7 +128,7 @@ def assemble(
     """Check raw tables and return them as a `Dataset`; every converter ends here."""
     events, findings = _interactions(config, interactions)
     if items is None:
-        catalog = Catalog(events.select(pl.col("item_id").unique().sort()))
+        catalog = Catalog(events.select(pl.col("item_id").unique().sort()), media_root=media_root)
     else:
         catalog, notes = _catalog(config, items, media_root)
         findings += notes

@@ -1,0 +1,128 @@
+"""Members that read user content agree with independent formulas, and say nothing about users without any."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hand_made import histories
+from penchant.core.errors import ConfigError
+from penchant.core.schema import Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.models.user_content import (
+    SHRINKAGE,
+    UserContentKNN,
+    UserContentKNNConfig,
+    UserContentRegression,
+    UserContentRegressionConfig,
+)
+
+ITEMS = 6
+RNG = np.random.default_rng(3)
+PHOTOS = UserEmbeddings("photo", "image", "events", RNG.normal(size=(5, 4)).astype(np.float32), "net")
+AVATARS = UserEmbeddings("avatar", "image", "users", RNG.normal(size=(3, 3)).astype(np.float32), "other")
+PICTURES = Embeddings("image", "image", RNG.normal(size=(ITEMS, 4)).astype(np.float32), np.ones(ITEMS, bool), "net")
+CONTENT = Content({"image": PICTURES}, None, {"photo": "net", "avatar": "other"})
+
+
+def people() -> Histories:
+    """Return four users: two with photos and an avatar, one with an avatar alone, one with nothing of their own."""
+    given = histories(
+        [[0, 1, 2, 3], [2, 3, 4], [4, 5], [0, 5, 1]], ITEMS, [[1, 1, 1, 1], [1, -1, 1], [1, 1], [1, 1, 1]]
+    )
+    photo = np.array([0, -1, 1, -1, 2, 3, 4, -1, -1, -1, -1, -1], np.int32)
+    avatar = np.array([0, 1, 2, -1], np.int32)
+    return replace(given, user_channels={"photo": UserChannel(PHOTOS, photo), "avatar": UserChannel(AVATARS, avatar)})
+
+
+def regression(**options: float) -> UserContentRegression:
+    config = UserContentRegressionConfig.read({"regularisation": 2.0, **options}, where="test")
+    return UserContentRegression(config, name="own").fit(people(), CONTENT)
+
+
+def neighbours(**options: float) -> UserContentKNN:
+    table = {"channel": "photo", "item_channel": "image", **options}
+    return UserContentKNN(UserContentKNNConfig.read(table, where="test"), name="own").fit(people(), CONTENT)
+
+
+def unit(row: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    return (row - mean) / np.linalg.norm(row - mean)
+
+
+def plain_inputs(users: Histories, keep: np.ndarray) -> np.ndarray:
+    """Return [avatar, photo] of each user, event by event."""
+    photo_mean, avatar_mean = PHOTOS.values.mean(0), AVATARS.values.mean(0)
+    rows = []
+    for user in range(len(users)):
+        avatar, photo, count = np.zeros(3), np.zeros(4), 0
+        if users.user_channels["avatar"].row[user] >= 0:
+            avatar = unit(AVATARS.values[users.user_channels["avatar"].row[user]], avatar_mean)
+        for event in range(users.offsets[user], users.offsets[user + 1]):
+            place = users.user_channels["photo"].row[event]
+            if keep[event] and place >= 0:
+                photo += unit(PHOTOS.values[place], photo_mean) * (-1 if users.weight[event] < 0 else 1)
+                count += 1
+        rows.append(np.concatenate([avatar, photo / (count + SHRINKAGE)]))
+    return np.array(rows)
+
+
+def test_the_regression_is_ridge_from_one_half_of_the_events_to_the_other() -> None:
+    users = people()
+    even = np.concatenate([np.arange(n)[::-1] % 2 == 0 for n in users.lengths()])
+    inputs, chosen = [], []
+    for part in (even, ~even):
+        inputs.append(plain_inputs(users, part))
+        table = np.zeros((len(users), ITEMS))
+        for event in np.flatnonzero(~part & (users.weight > 0)):
+            table[users.user_index()[event], users.item_index[event]] = 1
+        chosen.append(table)
+    z, y = np.concatenate(inputs), np.concatenate(chosen)
+    y = y - np.outer(y.sum(1), y.sum(0) / y.sum())
+    expected = np.linalg.solve(z.T @ z + 2.0 * np.eye(7), z.T @ y)
+    scores = regression().score(users)
+    np.testing.assert_allclose(scores, plain_inputs(users, np.ones(12, bool)) @ expected, rtol=1e-4, atol=1e-5)
+
+
+def test_neighbours_are_the_mean_cosine_of_photos_and_pictures() -> None:
+    users, pictures = people(), PICTURES.values
+    items = np.array([unit(row, pictures.mean(0)) for row in pictures])
+    photos = np.array([unit(row, PHOTOS.values.mean(0)) for row in PHOTOS.values])
+    cosine = photos @ items.T
+    sharp = np.sign(cosine) * np.abs(cosine) ** 3
+    expected = [(sharp[0] + sharp[1]) / 3, (sharp[2] - sharp[3] + sharp[4]) / 4, np.zeros(ITEMS), np.zeros(ITEMS)]
+    np.testing.assert_allclose(neighbours(sharpness=3).score(users), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_user_without_content_of_their_own_scores_nothing() -> None:
+    for member in (regression(), neighbours()):
+        assert not member.score(people())[3].any()
+        assert not member.score(histories([[0, 1]], ITEMS)).any()  # a history that knows no channels
+
+
+def test_an_avatar_alone_gives_a_prior() -> None:
+    newcomer = replace(people().take(np.array([2])).where(np.zeros(2, bool)))
+    prior, events = regression().contributions(newcomer)
+    assert prior.any()
+    assert events.shape == (0, ITEMS)
+    np.testing.assert_allclose(regression().score(newcomer)[0], prior, atol=1e-6)
+
+
+def test_vectors_with_signs_of_their_own_do_not_take_that_of_the_event() -> None:
+    users = people()
+    signed = replace(PHOTOS, has_signs=True)
+    channels = {**users.user_channels, "photo": UserChannel(signed, users.user_channels["photo"].row)}
+    plain, other = neighbours().score(users), neighbours().score(replace(users, user_channels=channels))
+    np.testing.assert_array_equal(plain[0], other[0])  # no disliked event
+    assert not np.allclose(plain[1], other[1])
+
+
+def test_a_channel_that_does_not_exist_or_does_not_fit_is_refused() -> None:
+    missing = UserContentKNNConfig.read({"channel": "foto", "item_channel": "image"}, where="test")
+    with pytest.raises(ConfigError, match="no channel of user content 'foto'"):
+        UserContentKNN(missing, name="own").fit(people(), CONTENT)
+    other = UserContentKNNConfig.read({"channel": "avatar", "item_channel": "image"}, where="test")
+    with pytest.raises(ConfigError, match="vectors of 3 and 4 numbers"):
+        UserContentKNN(other, name="own").fit(people(), CONTENT)
+    with pytest.raises(ConfigError, match="no user content to read"):
+        UserContentRegression(name="own").fit(histories([[0, 1]], ITEMS), CONTENT)
