@@ -36,6 +36,7 @@ NETWORK = {
 }
 LANGUAGE_MODEL = {**{k: v for k, v in NETWORK.items() if k != "layers"}, "language_model": "written by a fixture"}
 SAMPLES: dict[str, dict[str, Any]] = {
+    "context_popularity": {"pseudo_events": 5},
     "content_prior": {},
     "popularity": {},
     "recent_popularity": {},
@@ -107,7 +108,14 @@ READS_CONTENT = (
     "language_model",
     "language_model: every channel, LoRA",
 )
-IMPERSONAL = ("content_prior", "popularity", "popularity of late", "recent_popularity", "new_arrivals")
+IMPERSONAL = (
+    "content_prior",
+    "context_popularity",
+    "popularity",
+    "popularity of late",
+    "recent_popularity",
+    "new_arrivals",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,6 +144,10 @@ PHOTOS = UserEmbeddings(
     "picture",
 )
 """Every third event has a photo that shows the cluster of its item."""
+DEVICES = UserEmbeddings(
+    "device", "attribute", "requests", np.eye(CLUSTERS, dtype=np.float32), "context", labels=tuple("abcde")
+)
+"""Each cluster has a device of its own."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,9 @@ def histories(items: np.ndarray, weight: np.ndarray | None = None) -> Histories:
     said = np.ones(items.size, np.float32) if weight is None else weight.astype(np.float32).ravel()
     flat = items.ravel().astype(np.int32)
     shown = np.where((np.arange(items.size) % 3 == 0) & (flat < ITEMS), flat, -1).astype(np.int32)
-    channels = {"photo": UserChannel(PHOTOS, shown)}
+    used = np.where(flat < ITEMS, CLUSTER[flat % ITEMS], -1).astype(np.int32)
+    last = used.reshape(users, length)[:, -1] if length else np.full(users, -1, np.int32)
+    channels = {"photo": UserChannel(PHOTOS, shown), "device": UserChannel(DEVICES, used, last)}
     ids = [f"u{u}" for u in range(users)]
     return Histories(ids, offsets, flat, at, said, ITEMS, user_channels=channels)
 
@@ -188,7 +202,7 @@ def content(rng: np.random.Generator) -> Content:
         modality = "text" if name == "words" else "image"
         channels[name] = Embeddings(name, modality, values.astype(np.float32), present, name)
     fused = Concat(ConcatConfig(dim=8))(channels)
-    return Content(channels, fused, {"photo": "picture"})
+    return Content(channels, fused, {"photo": "picture", "device": "context"})
 
 
 def make(variant: str) -> Member:

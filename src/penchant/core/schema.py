@@ -198,24 +198,26 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class UserEmbeddings:
-    """Vectors of what users wrote, showed or said, or of what they are: one channel of user content.
+    """Vectors of what users wrote, showed or said, of what they are, or of the circumstances of an event: one channel of user content.
 
     Attributes:
         name: Channel, for example "review", "photo" or "avatar"; no channel of the items has this name.
         modality: One of `MODALITIES`.
-        of: Whether a vector belongs to an event or to a user.
+        of: What a vector belongs to: an event, a user, or the circumstances of an event ("requests"), which are known when a list is asked for.
         values: (rows, dim) float32; one row for each different content.
         encoder: Fingerprint of the encoder and its settings.
         has_signs: Whether the vectors say themselves what is liked and what is not; else a vector of a disliked event counts against what
             it shows.
+        labels: (rows,) the value that each row stands for, where it is a category; else ().
     """
 
     name: str
     modality: str
-    of: Literal["events", "users"]
+    of: Literal["events", "users", "requests"]
     values: Float32[np.ndarray, "rows dim"]
     encoder: str
     has_signs: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,11 @@ def vector_column(channel: str) -> str:
     return f"vector:{channel}"
 
 
+def context_column(name: str) -> str:
+    """Return the name of the interactions' column that holds one circumstance of each event."""
+    return f"context:{name}"
+
+
 @dataclass(frozen=True)
 class UserChannel:
     """A channel of user content beside the histories it belongs to.
@@ -249,14 +256,22 @@ class UserChannel:
     Attributes:
         embeddings: The vectors, shared by all histories cut from the same ones.
         row: (events,) or (users,) row of the vector of each event or user; -1 where there is none.
+        requested: (users,) row of the vector of each request, in a channel of circumstances; None where they are not known.
     """
 
     embeddings: UserEmbeddings
     row: Int32[np.ndarray, " owners"]
+    requested: Int32[np.ndarray, " users"] | None = None
 
     @property
     def is_of_events(self) -> bool:
-        return self.embeddings.of == "events"
+        """Whether `row` has one entry for each event."""
+        return self.embeddings.of != "users"
+
+    def taken(self, users: slice | np.ndarray, events: slice | np.ndarray) -> UserChannel:
+        """Return the channel of chosen users and events."""
+        requested = None if self.requested is None else self.requested[users]
+        return replace(self, row=self.row[events if self.is_of_events else users], requested=requested)
 
 
 @dataclass(frozen=True)
@@ -363,6 +378,17 @@ class Histories:
         """Return the same histories, read for requests at these times."""
         return replace(self, requested_at=np.broadcast_to(np.asarray(at, np.int64), len(self)))
 
+    def under_circumstances_of(self, truth: Histories) -> Histories:
+        """Return the same histories, read for requests under the circumstances of each user's first event in `truth`."""
+        first, some = truth.offsets[:-1], truth.lengths() > 0
+        channels = dict(self.user_channels)
+        for name, channel in truth.user_channels.items():
+            if name in channels and channel.embeddings.of == "requests":
+                requested = np.full(len(self), -1, np.int32)
+                requested[some] = channel.row[first[some]]
+                channels[name] = replace(channels[name], requested=requested)
+        return replace(self, user_channels=channels)
+
     def requests(self) -> Int64[np.ndarray, " users"]:
         """Return the time of the request of each user: `requested_at`; where it is not known, that of the user's last event (0 without)."""
         known = np.zeros(len(self), np.int64) if self.requested_at is None else self.requested_at
@@ -439,10 +465,7 @@ class Histories:
 
     def _channel_rows(self, users: slice | np.ndarray, events: slice | np.ndarray) -> dict[str, UserChannel]:
         """Return the channels of user content of chosen users and events."""
-        return {
-            name: replace(channel, row=channel.row[events if channel.is_of_events else users])
-            for name, channel in self.user_channels.items()
-        }
+        return {name: channel.taken(users, events) for name, channel in self.user_channels.items()}
 
     def batches(self, size: int) -> Iterator[Histories]:
         """Yield consecutive groups of at most `size` users."""
@@ -466,17 +489,22 @@ def _joined_channels(histories: Sequence[Histories]) -> dict[str, UserChannel]:
         different = list({id(c.embeddings): c.embeddings for c in found if c is not None}.values())
         first = np.cumsum([0, *(len(e.values) for e in different)])
         start = {id(e): int(begin) for e, begin in zip(different, first, strict=False)}
-        rows = []
+        rows, requested = [], []
         for h, channel in zip(histories, found, strict=True):
-            if channel is None:
-                rows.append(np.full(h.num_events if different[0].of == "events" else len(h), -1, np.int32))
-            else:
-                moved = channel.row + np.int32(start[id(channel.embeddings)])
-                rows.append(np.where(channel.row >= 0, moved, np.int32(-1)))
+            owners = len(h) if different[0].of == "users" else h.num_events
+            own = np.full(owners, -1, np.int32) if channel is None else channel.row
+            asked = None if channel is None else channel.requested
+            asked = np.full(len(h), -1, np.int32) if asked is None else asked
+            offset = np.int32(0 if channel is None else start[id(channel.embeddings)])
+            rows.append(np.where(own >= 0, own + offset, np.int32(-1)))
+            requested.append(np.where(asked >= 0, asked + offset, np.int32(-1)))
         embeddings = different[0]
         if len(different) > 1:
-            embeddings = replace(embeddings, values=np.concatenate([e.values for e in different]))
-        joined[name] = UserChannel(embeddings, np.concatenate(rows).astype(np.int32))
+            labels = tuple(label for e in different for label in e.labels)
+            embeddings = replace(embeddings, values=np.concatenate([e.values for e in different]), labels=labels)
+        is_asked = any(channel is not None and channel.requested is not None for channel in found)
+        asked_rows = np.concatenate(requested).astype(np.int32) if is_asked else None
+        joined[name] = UserChannel(embeddings, np.concatenate(rows).astype(np.int32), asked_rows)
     return joined
 
 

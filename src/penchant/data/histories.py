@@ -56,7 +56,7 @@ def build_histories(
         content: What users wrote, showed, said, or are; None reads none.
     """
     content = content or UserContent()
-    of_events = [name for name, e in content.embeddings.items() if e.of == "events"]
+    of_events = [name for name, e in content.embeddings.items() if e.of != "users"]
     vectors = [pl.col(vector_column(name)).fill_null(-1).cast(pl.Int32) for name in of_events]
     weight = pl.Series("weight", table_weights(interactions.table, config))
     table = interactions.table.select(

@@ -44,12 +44,13 @@ def plan_ablation(
 ) -> tuple[list[AblationArm], dict[str, PoolMember]]:
     """Return the arms, the one with everything first, and the pool of members they need.
 
-    Arms: all; behaviour alone; each modality alone; all but each modality. Each channel of user content is a modality of its own. A member that reads several modalities is fitted
+    Arms: all; behaviour alone; each modality alone; all but each modality. Each channel of user content is a modality of its own, and the
+    circumstances of the request are one together. A member that reads several modalities is fitted
     again, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not requested,
     members that cost minutes are in the first arm only, and the second is everything without them.
     """
     modality = {name: e.modality for name, e in content.channels.items()} | {
-        name: name for name in content.user_channels
+        name: "context" if encoder == "context" else name for name, encoder in content.user_channels.items()
     }
     present = sorted(set(modality.values()))
     everything = frozenset({BEHAVIOUR, *present})

@@ -94,7 +94,9 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "item_channel": alike[0],
                 "sharpness": [1, 4],
             }
-    if content.user_channels:
+    if "context" in content.user_channels.values():
+        members["context"] = {"model": "context_popularity", "pseudo_events": [200, 20, 2000]}
+    if set(content.user_channels.values()) - {"context"}:
         members["user_content"] = {"model": "user_content_regression", "regularisation": [100, 10, 1000]}
     return members
 

@@ -7,6 +7,7 @@ from penchant.core.registry import Table
 MODELS = Table(
     "model",
     {
+        "context_popularity": "penchant.models.context:ContextPopularity",
         "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
         "recent_popularity": "penchant.models.recency:RecentPopularity",

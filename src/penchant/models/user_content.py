@@ -323,7 +323,7 @@ def _signs(
 def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
     """Return the channels of user content that a member reads: all, or those chosen that may be read."""
     if chosen is None:
-        return tuple(sorted(content.user_channels))
+        return tuple(sorted(name for name, encoder in content.user_channels.items() if encoder != "context"))
     return tuple(name for name in chosen if name in content.user_channels)
 
 

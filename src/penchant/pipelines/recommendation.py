@@ -31,6 +31,7 @@ from penchant.core.schema import (
     Vocabulary,
 )
 from penchant.data.clean.dataset import clean
+from penchant.data.context import ContextConfig, read_context
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
@@ -67,6 +68,9 @@ from penchant.pipelines.frame import (
 )
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import write_report
+
+CONTEXT = "context_popularity"
+"""The model that reads the circumstances of a request."""
 
 
 class FusionConfig(Settings):
@@ -118,6 +122,8 @@ class RecommendationConfig(LearningSettings):
     user_content: dict[str, UserChannelConfig] | None = None
     """Channels of what users wrote, showed and said, and of what they are. None takes one for each kind there is, without protected
     attributes, where the members are the default ones, and none where they are named; an empty table reads none."""
+    context: ContextConfig = ContextConfig()
+    """Circumstances of the request that are read, besides the columns of [data] context."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
@@ -280,13 +286,27 @@ def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[D
     if channels is None:
         uses_defaults = config.members is None
         channels = default_user_channels(dataset.interactions, dataset.users) if uses_defaults else {}
-    if taken := sorted(set(channels) & {*(config.content or default_channels(dataset.catalog)), FUSED}):
+    taken_names = {*(config.content or default_channels(dataset.catalog)), FUSED}
+    if taken := sorted(set(channels) & taken_names):
         raise ConfigError(
             f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"
         )
     dataset, content = encode_user_content(dataset, channels, cache=config.cache / "vectors", limits=config.media)
-    protected = tuple(unused_protected(dataset.users, channels))
-    return replace(dataset, findings=(*dataset.findings, *protected)), content
+    reads_context = config.members is None or any(t.get("model") == CONTEXT for t in config.members.values())
+    named = config.data.context if reads_context else []
+    settings = config.context if reads_context else ContextConfig(time=[])
+    interactions, context, notes = read_context(dataset.interactions, named, settings)
+    findings = (*dataset.findings, *unused_protected(dataset.users, channels), *notes)
+    if taken := sorted(set(context) & {*content.embeddings, *taken_names}):
+        raise ConfigError(
+            f"{taken[0]!r} is a circumstance of the request and a channel.",
+            where=f"user_content.{taken[0]}",
+            fix="choose another name for the channel, or leave the circumstance out of [context]",
+        )
+    return (
+        replace(dataset, interactions=interactions, findings=findings),
+        replace(content, embeddings={**content.embeddings, **context}),
+    )
 
 
 def before_test(
@@ -294,7 +314,7 @@ def before_test(
 ) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
-    truth = _histories(items, users, config, parts.validation)
+    truth = _histories(items, users, config, parts.validation, content=content)
     train = _histories(items, users, config, parts.train, content=content)
     train = _requested(train, truth, parts, config)
     known = train
@@ -309,7 +329,7 @@ def at_test(
     """Return the histories before the test, and the test; users without earlier events have an empty history."""
     items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
-    truth = _histories(items, users, config, parts.test)
+    truth = _histories(items, users, config, parts.test, content=content)
     known = _requested(_histories(items, users, config, *before, content=content), truth, parts, config)
     return HoldOut(known, truth, _among(items, parts.cold_items))
 
@@ -321,7 +341,7 @@ def _requested(known: Histories, truth: Histories, parts: Split, config: Recomme
     times = np.zeros(len(truth), np.int64)
     chose = truth.lengths() > 0
     times[chose] = truth.at[truth.offsets[:-1][chose]]
-    return known.requested(times)
+    return known.requested(times).under_circumstances_of(truth)
 
 
 def _users(*pieces: Interactions) -> list[str]:

@@ -173,6 +173,8 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
         rows = [channel.row] if fitted is None else [channel.row, fitted.user_channels[name].row]
         used = np.unique(np.concatenate(rows))
         used = used[used >= 0]
+        if channel.embeddings.labels:  # values of a category, which belong to no user
+            used = np.arange(len(channel.embeddings.values))
         arrays[f"{name}/values"] = channel.embeddings.values[used]
         for key, own in zip(("histories", "fitted"), rows, strict=False):
             arrays[f"{name}/{key}"] = np.where(own >= 0, np.searchsorted(used, own), -1).astype(np.int32)
@@ -182,6 +184,7 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
             "of": c.embeddings.of,
             "encoder": c.embeddings.encoder,
             "has_signs": c.embeddings.has_signs,
+            "labels": c.embeddings.labels,
         }
         for name, c in histories.user_channels.items()
     }
@@ -197,7 +200,10 @@ def _with_user_content(
         return histories, fitted
     about = json.loads((folder / "user_content.json").read_text(encoding="utf-8"))
     arrays = load_file(folder / "user_content.safetensors")
-    embeddings = {name: UserEmbeddings(name, values=arrays[f"{name}/values"], **facts) for name, facts in about.items()}
+    embeddings = {
+        name: UserEmbeddings(name, values=arrays[f"{name}/values"], **{**facts, "labels": tuple(facts["labels"])})
+        for name, facts in about.items()
+    }
 
     def having(one: Histories, key: str) -> Histories:
         channels = {name: UserChannel(e, arrays[f"{name}/{key}"]) for name, e in embeddings.items()}

@@ -14,7 +14,16 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
-from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users, make_findings
+from penchant.core.schema import (
+    INTERACTION_SCHEMA,
+    Catalog,
+    Dataset,
+    Finding,
+    Interactions,
+    Users,
+    context_column,
+    make_findings,
+)
 from penchant.data import SOURCES
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
@@ -60,6 +69,9 @@ class DataConfig(Settings):
     """Items' columns with categories or numbers; None takes numbers, lists, and text whose values repeat."""
     lists: dict[str, str] = {}
     """Attribute to the separator of its values, for example genres = "|"."""
+    context: list[str] = []
+    """Events' columns that describe the request, not the item: device, place, whether a discount runs. A list may be asked for under such
+    circumstances; a column that describes the chosen item would give the answer away."""
     default_kind: str = "interaction"
     """Kind of events without one."""
     min_value: float | None = None
@@ -164,6 +176,11 @@ def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list
     columns |= {name: pl.col(name).cast(pl.String) for name in EVENT_CONTENT if name in raw.table.columns}
     if "part" in raw.table.columns:
         columns["part"] = read_parts(raw, "part")
+    for name in config.context:
+        require(raw, name, "[data] context")
+        columns[context_column(name)] = pl.col(name).cast(pl.String)
+    unused = [name for name in raw.table.columns if name not in columns and name not in config.context]
+    findings += _unused_columns("events", unused, raw)
     ordered = [*INTERACTION_SCHEMA, *(name for name in columns if name not in INTERACTION_SCHEMA)]
     events = raw.table.with_columns(**columns).select(ordered)
     return _known_events(config, raw, events, findings)
@@ -194,6 +211,16 @@ def _known_events(
         )
         findings += make_findings("events.no_time", unknown, events.height, "kept", examples=(raw.name,), advice=advice)
     return events, findings
+
+
+def _unused_columns(noun: str, columns: list[str], raw: RawTable) -> list[Finding]:
+    """Return a finding about the columns that nothing reads."""
+    advice = message(
+        "nothing reads these columns; map those that mean something in [data.columns], and circumstances of the request in [data] context"
+    )
+    total = len(raw.table.columns)
+    examples = (", ".join(columns),)
+    return make_findings(f"{noun}.unused_columns", len(columns), total, "kept", examples=examples, advice=advice)
 
 
 def _with_id(table: pl.DataFrame, raw: RawTable, *columns: str) -> tuple[pl.DataFrame, list[Finding]]:
@@ -250,7 +277,20 @@ def _users(config: DataConfig, raw: RawTable, media_root: Path | None) -> tuple[
     content = {*types.text, *types.media.values()}
     names = [name for name in table.columns if name != "user_id" and name not in content]
     users = Users(as_attributes(table, names), tuple(names), types.text, types.media, media_root)
-    return users, [*raw.findings, *notes, *more]
+    return users, [*raw.findings, *notes, *more, *_roles_of_users(users)]
+
+
+def _roles_of_users(users: Users) -> list[Finding]:
+    """Return a finding about the types that the users' columns were taken for."""
+    places = (f"{column} ({modality})" for modality, column in users.media_columns.items())
+    roles = (
+        message("text: {columns}", columns=", ".join(users.text_columns)),
+        message("media: {columns}", columns=", ".join(places)),
+        message("attributes: {columns}", columns=", ".join(users.attribute_columns)),
+    )
+    named = tuple(role for role in roles if role.values["columns"])
+    advice = message("types of the users' columns; to set them, name them in [data] user_text and user_media")
+    return make_findings("users.roles", len(named), len(users.table.columns), "kept", examples=named, advice=advice)
 
 
 def _check_overlap(events: pl.DataFrame, catalog: Catalog, events_name: str, items_name: str) -> None:
