@@ -39,12 +39,16 @@ def demo(
     size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
     output: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("runs/demo"),
     language: Annotated[str, typer.Option(help="Of the report: en or zh.")] = "en",
+    user_content: Annotated[
+        bool, typer.Option("--user-content", help="Users write, show photos and avatars, and leave voice notes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Generate the sample data, whose true interests are known, and run the whole flow on it."""
     with reported_errors(as_json):
-        world = output.parent / f"world-{size}"
-        truth = make_world(world, WorldConfig.read({"size": size}, where="--size"))
+        world = output.parent / (f"world-{size}-users" if user_content else f"world-{size}")
+        settings = {"size": size, "user_content": user_content}
+        truth = make_world(world, WorldConfig.read(settings, where="--size"))
         config = {
             "name": output.name,
             "output": output,
