@@ -5,7 +5,7 @@ import pytest
 from penchant.core.messages import Translator
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
 from penchant.metrics.comparison import Cost
-from penchant.metrics.intervals import BETTER, SAME, BootstrapMeans, IntervalConfig, corrected, paired_difference
+from penchant.metrics.intervals import BETTER, SAME, BootstrapMeans, IntervalConfig, corrected
 from penchant.metrics.slices import GroupLabels
 from penchant.reporting.conclusions import ablation_sentences
 

@@ -349,7 +349,7 @@ def look_ahead(split: Split, test: HoldOut) -> float:
         return 0.0
     known = pl.concat([part.table for part in split.before_test])["at"]
     times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())
-    asked = test.truth.at[test.truth.offsets[:-1]]
+    asked = test.truth.at[test.truth.offsets[:-1][test.truth.lengths() > 0]]
     if not len(times) or not len(asked):
         return 0.0
     later = len(times) - np.searchsorted(times, asked, side="right")
