@@ -19,7 +19,7 @@ from penchant.service.store import ConflictError, Event, RequestKey
 from store_processes import OtherProcess, OwnProcess
 
 EXAMPLES = itertools.count()
-FEW = settings(max_examples=6, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=4, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture
