@@ -25,7 +25,17 @@ def test_every_value_of_every_grid_makes_a_member(has_time: bool, num_events: in
 
 def test_members_that_read_times_are_left_out_without_them() -> None:
     timed = set(default_members(CONTENT, has_time=True)) - set(default_members(CONTENT, has_time=False))
-    assert timed == {"ease_recent", "transitions", "sessions", "returns", "recent", "arrivals", "ease_now"}
+    assert timed == {
+        "ease_recent",
+        "transitions",
+        "sessions",
+        "returns",
+        "recent",
+        "rising",
+        "arrivals",
+        "ease_now",
+        "plot_now",
+    }
 
 
 def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:

@@ -38,6 +38,15 @@ RETURNS: dict[str, Any] = {
 EASE_LIFTED: dict[str, Any] = {"model": "ease", "regularisation": 500}
 """The member that the popularity of the moment multiplies; it is fitted once with the other EASE members."""
 
+SELLING_NOW: dict[str, Any] = {
+    "model": "lifted",
+    "window_days": 30,
+    "power": 0.5,
+    "offset": 0.1,
+    "total_exponent": 0,
+}
+"""Lifts a comparison of content: of what is like the user's items, that which many choose this month."""
+
 FEW_EVENTS = 100_000
 """Training events up to which settings are tried that need a fit each."""
 
@@ -67,6 +76,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
         members["returns"] = RETURNS
         members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
+        members["rising"] = {"model": "trend", "days": [3, 7]}
         members["arrivals"] = {"model": "new_arrivals"}
         members["ease_now"] = {
             "model": "lifted",
@@ -83,6 +93,11 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "half_life": fade,
                 **_few(few, sharpness=[1, 2, 4]),
             }
+            if has_time:
+                members[f"{channel}_now"] = {
+                    **SELLING_NOW,
+                    "of": {"model": "content_knn", "channel": channel, "neighbours": 1000, "half_life": 10},
+                }
     if content.channels:
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     return members

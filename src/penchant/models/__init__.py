@@ -10,6 +10,7 @@ MODELS = Table(
         "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
         "recent_popularity": "penchant.models.recency:RecentPopularity",
+        "trend": "penchant.models.recency:Trend",
         "new_arrivals": "penchant.models.recency:NewArrivals",
         "lifted": "penchant.models.lifted:Lifted",
         "item_knn": "penchant.models.neighbours:ItemKNN",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -220,6 +220,46 @@ class Store:
         wanted = wanted.order_by(t.event.c.at.desc(), t.event.c.sequence.desc()).limit(limit)
         with self._reading.connect() as connection:
             return [Event(*row) for row in reversed(connection.execute(wanted).all())]
+
+    def events_of(self, user_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """Return the events of several users, oldest first as `events` does; a user without events is left out."""
+        columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
+        order = (t.event.c.user_id, t.event.c.at, t.event.c.sequence)
+        found: dict[str, list[Event]] = {}
+        with self._reading.connect() as connection:
+            for start in range(0, len(user_ids), MAX_PARAMETERS):
+                chosen = t.event.c.user_id.in_(user_ids[start : start + MAX_PARAMETERS])
+                wanted = select(*columns, t.event.c.event_key).where(chosen).order_by(*order)
+                for row in connection.execute(wanted):
+                    found.setdefault(row.user_id, []).append(Event(*row))
+        return found
+
+    def users_with_events(self, after: int) -> tuple[set[str], int]:
+        """Return the users with an event whose number is above `after`, and the highest number of an event, or `after` without one.
+
+        Numbers grow, but PostgreSQL may commit a higher one first, and SQLite gives the highest ones again after their events were erased.
+        """
+        wanted = select(t.event.c.user_id, func.max(t.event.c.sequence)).where(t.event.c.sequence > after)
+        with self._reading.connect() as connection:
+            rows = connection.execute(wanted.group_by(t.event.c.user_id)).all()
+        return {user for user, _ in rows}, max((number for _, number in rows), default=after)
+
+    def last_event(self) -> int:
+        """Return the highest number of an event; 0 without one."""
+        with self._reading.connect() as connection:
+            return int(connection.scalar(select(func.max(t.event.c.sequence))) or 0)
+
+    def versions_of(self, user_ids: Collection[str] | None = None) -> dict[str, int]:
+        """Return the versions of those users of whom something is stored; None takes every user."""
+        wanted = select(t.user_version.c.user_id, t.user_version.c.version)
+        if user_ids is None:
+            chunks = [wanted]
+        else:
+            given = sorted(user_ids)
+            starts = range(0, len(given), MAX_PARAMETERS)
+            chunks = [wanted.where(t.user_version.c.user_id.in_(given[s : s + MAX_PARAMETERS])) for s in starts]
+        with self._reading.connect() as connection:
+            return {user: version for chunk in chunks for user, version in connection.execute(chunk)}
 
     def edits(self, user_id: str) -> list[Edit]:
         """Return one user's edits, oldest first."""
