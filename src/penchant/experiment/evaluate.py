@@ -152,7 +152,9 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        self.lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
+        self.lists = trained.pool.rank(
+            rows, test.histories, max(config.ks), candidates=test.candidates, tie_order=test.tie_order
+        )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
         counts = pl.concat([split.train.table, split.validation.table])["item_id"].value_counts()
         items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")

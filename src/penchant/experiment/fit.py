@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt64
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
@@ -123,11 +123,13 @@ class HoldOut:
         histories: Events of every user before it.
         truth: What the users chose next.
         candidates: Rank only among these items; None for all.
+        tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
     """
 
     histories: Histories
     truth: Histories
     candidates: Bool[np.ndarray, " items"] | None = None
+    tie_order: UInt64[np.ndarray, " items"] | None = None
 
 
 def fit(
@@ -154,7 +156,9 @@ def fit(
         cache: Folder of the networks' checkpoints, from which an interrupted run resumes; None keeps none.
     """
     train = validation.histories
-    scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
+    scorer = ValidationScorer.sample(
+        train, validation.truth, cutoff, config.selection.max_users, validation.candidates, validation.tie_order
+    )
     tried = Tried()
     baselines = choose_settings(
         baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried

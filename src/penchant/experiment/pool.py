@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
@@ -95,6 +95,7 @@ class MemberPool:
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         """Rank the catalog for every user under every row of weights.
 
@@ -103,6 +104,7 @@ class MemberPool:
             histories: The users to rank for; items in the history are left out.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
+            tie_order: Order of equal scores, as in `top_k`.
         """
         names = sorted({member for weights in rows.values() for member in weights})
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
@@ -113,7 +115,7 @@ class MemberPool:
                 for row, weights in rows.items():
                     total = weighted_sum(scores, weights, batch)
                     total[blocked] = -np.inf
-                    lists[row].append(top_k(total, k, batch.user_ids))
+                    lists[row].append(top_k(total, k, batch.user_ids, tie_order))
                 bar.advance(len(batch))
         return {row: _join(parts) for row, parts in lists.items()}
 

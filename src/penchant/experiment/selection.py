@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt64
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
@@ -45,12 +45,14 @@ class ValidationScorer:
         truth: What they chose.
         cutoff: Length of the list.
         candidates: Rank only among these.
+        tie_order: Order of equal scores.
     """
 
     histories: Histories
     truth: Histories
     cutoff: int
     candidates: Bool[np.ndarray, " items"] | None = None
+    tie_order: UInt64[np.ndarray, " items"] | None = None
 
     @classmethod
     def sample(
@@ -60,11 +62,12 @@ class ValidationScorer:
         cutoff: int,
         max_users: int,
         candidates: Bool[np.ndarray, " items"] | None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
-        return cls(histories.take(users), truth.take(users), cutoff, candidates)
+        return cls(histories.take(users), truth.take(users), cutoff, candidates, tie_order)
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
@@ -72,7 +75,7 @@ class ValidationScorer:
 
     def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
         """Return the mean NDCG of each row of weights, every member scoring once."""
-        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
+        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates, tie_order=self.tie_order)
         counts = relevant(self.truth).counts()
         return {
             name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
@@ -133,18 +134,50 @@ def batch_users(num_items: int) -> int:
     return max(1, min(4096, BATCH_CELLS // max(num_items, 1)))
 
 
-def top_k(scores: Float32[np.ndarray, "users items"], k: int, user_ids: list[str]) -> Recommendations:
+def top_k(
+    scores: Float32[np.ndarray, "users items"],
+    k: int,
+    user_ids: list[str],
+    tie_order: UInt64[np.ndarray, " items"] | None = None,
+) -> Recommendations:
     """Return the k best items of each row, best first; -inf scores are never recommended.
 
-    Equal scores are ordered by item row, so that a list can be repeated.
+    Args:
+        scores: One row for each user.
+        k: Length of the lists.
+        user_ids: Of the rows.
+        tie_order: Of equal scores the item with the smaller number comes first, at the end of a list too. None takes a random number for
+            each row of the catalog, always the same: the catalog's order may follow popularity or time.
     """
+    tie_order = tie_order_of_rows(scores.shape[1]) if tie_order is None else tie_order
     width = min(k, scores.shape[1])
-    found = np.sort(np.argpartition(-scores, width - 1, axis=1)[:, :width], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
-    found = np.take_along_axis(found, order, 1).astype(np.int32)
+    found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
     best = np.take_along_axis(scores, found, 1)
+    last = best.min(1, keepdims=True)
+    cut = ((scores == last).sum(1) > (best == last).sum(1)) & ~np.isneginf(last[:, 0])
+    for row in np.flatnonzero(cut):  # the list ends among equal scores
+        above, equal = np.flatnonzero(scores[row] > last[row]), np.flatnonzero(scores[row] == last[row])
+        room = width - len(above)
+        found[row] = [*above, *equal[np.argpartition(tie_order[equal], room - 1)[:room]]]
+    best = np.take_along_axis(scores, found, 1)
+    order = np.lexsort((tie_order[found], -best), axis=1)
+    found, best = (np.take_along_axis(one, order, 1) for one in (found, best))
     found[np.isneginf(best)] = -1
-    return Recommendations(user_ids, found, best.astype(np.float32))
+    return Recommendations(user_ids, found.astype(np.int32), best.astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def tie_order_of_rows(num_items: int) -> UInt64[np.ndarray, " items"]:
+    """Return a random number for each row of a catalog; those of present rows stay when the catalog grows.
+
+    Source: SplitMix64, Steele et al., Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    state = (np.arange(1, num_items + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    found = state ^ (state >> np.uint64(31))
+    found.setflags(write=False)
+    return found
 
 
 def blocked_items(

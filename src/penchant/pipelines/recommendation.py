@@ -24,6 +24,7 @@ from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
+from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
@@ -254,7 +255,8 @@ def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) ->
     truth = _histories(items, users, config, parts.validation)
     train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
     known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items), order), known
 
 
 def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
@@ -263,7 +265,7 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
     truth = _histories(items, users, config, parts.test)
     known = _requested(_histories(items, users, config, *before), truth, parts, config)
-    return HoldOut(known, truth, _among(items, parts.cold_items))
+    return HoldOut(known, truth, _among(items, parts.cold_items), item_tie_order(catalog.item_ids, config.seed))
 
 
 def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
@@ -292,7 +294,12 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
         graph = item_graph(validation.histories.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
     scorer = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.cutoff, 1000, validation.candidates
+        validation.histories,
+        validation.truth,
+        config.evaluation.cutoff,
+        1000,
+        validation.candidates,
+        validation.tie_order,
     )
     filled = Content(channels)
     fusion = choose_fusion(filled, validation.histories, scorer, config.fusion.tables())
@@ -319,7 +326,12 @@ def choose_members(
         )
     choice = config.fit.selection
     scorer = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.cutoff, choice.max_users, validation.candidates
+        validation.histories,
+        validation.truth,
+        config.evaluation.cutoff,
+        choice.max_users,
+        validation.candidates,
+        validation.tie_order,
     )
     found = search(validation.histories, content, scorer, config.search, has_time=has_time)
     count = len(found.reasons)
