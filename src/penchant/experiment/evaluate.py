@@ -102,7 +102,11 @@ def assess(
         language=config.language,
         hardware=hardware(),
         versions=versions(VERSIONS),
-        protocol=(*_protocol(split, measured.test, config), trained.weighting.describe()),
+        protocol=(
+            *_protocol(split, measured.test, config),
+            *_left_out(trained.left_out),
+            trained.weighting.describe(),
+        ),
         sizes=measured.sizes(),
         findings=(*dataset.findings, *split.checks),
         coverage=tuple(
@@ -272,6 +276,15 @@ def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[st
         ),
         message("An ablation arm is fitted without the modalities it lacks."),
     )
+
+
+def _left_out(names: tuple[str, ...]) -> Iterator[str]:
+    if names:
+        yield message(
+            "New items have no events, so only members that read content are fitted; {names}, and baselines that read events alone, would list "
+            "them in a random order.",
+            names=", ".join(names),
+        )
 
 
 def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:

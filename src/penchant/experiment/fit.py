@@ -16,13 +16,14 @@ from jaxtyping import Bool, UInt64
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
 from penchant.experiment.pool import FitCache, MemberPool
-from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
+from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings, without_grid
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
@@ -83,6 +84,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
+        left_out: Members that were not fitted: lists rank new items alone, and these members score them all alike.
     """
 
     pool: MemberPool
@@ -92,6 +94,7 @@ class FittedRecommenders:
     seconds: Mapping[str, float]
     before: MemberPool
     weighting: WeightRule = LEAST_SQUARES
+    left_out: tuple[str, ...] = ()
 
     @property
     def ours(self) -> LeaderboardEntry:
@@ -160,9 +163,10 @@ def fit(
         train, validation.truth, cutoff, config.selection.max_users, validation.candidates, validation.tie_order
     )
     tried = Tried()
-    baselines = choose_settings(
-        baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
-    )
+    among_new = validation.candidates is not None and not train.matrix()[:, validation.candidates].nnz
+    tables, left_out = tell_new_apart(tables, content) if among_new else (tables, ())
+    compared = baseline_tables(content, has_time=bool(train.at.any()), among_new=among_new)
+    baselines = choose_settings(compared, train, content, scorer, config.selection, tried)
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
     del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
@@ -179,7 +183,29 @@ def fit(
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, left_out)
+
+
+def tell_new_apart(tables: MemberTables, content: Content) -> tuple[MemberTables, tuple[str, ...]]:
+    """Return the members that read content in any of their settings to try, and the names of the others: these score all new items alike.
+
+    Raises:
+        ConfigError: No member reads content.
+    """
+    kept = {name: table for name, table in tables.items() if _reads_content(name, table, content)}
+    if not kept:
+        raise ConfigError(
+            "No member reads content, and lists of new items can be ranked by content alone.",
+            where="members",
+            fix="add a member that reads content, such as content_regression, and items with text, pictures or attributes",
+        )
+    return kept, tuple(name for name in tables if name not in kept)
+
+
+def _reads_content(name: str, table: Mapping[str, Any], content: Content) -> bool:
+    first = without_grid(table)
+    tried = [{**first, key: value} for key, values in table.items() if first[key] is not values for value in values]
+    return any(make_member(name, one).channels(content) for one in (first, *tried))
 
 
 def _fit_pool(

@@ -9,6 +9,7 @@ MODELS = Table(
     {
         "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
+        "random_order": "penchant.models.popularity:RandomOrder",
         "recent_popularity": "penchant.models.recency:RecentPopularity",
         "new_arrivals": "penchant.models.recency:NewArrivals",
         "lifted": "penchant.models.lifted:Lifted",
