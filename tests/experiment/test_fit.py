@@ -188,6 +188,38 @@ def test_candidates_of_validation_reach_scores_and_weights() -> None:
     assert dict(trained.ours.weights) == pytest.approx({n: w for n, w in wanted.items() if w > 0}, abs=1e-6)
 
 
+def world_of_kinds(seed: int = 0) -> tuple[Histories, Histories, Content]:
+    """Return users who choose items of one kind of five, and content that tells kinds apart."""
+    rng = np.random.default_rng(seed)
+    kind = np.arange(300) % 5
+    rows = [rng.choice(np.flatnonzero(kind == user % 5), 14, replace=False).tolist() for user in range(400)]
+    values = np.eye(5)[kind] + 0.1 * rng.normal(size=(300, 5))
+    channels = {"plot": channel("plot", "text", values.tolist())}
+    return histories([r[:12] for r in rows], 300), histories([r[12:] for r in rows], 300), Content(channels)
+
+
+def test_items_added_later_are_lifted_as_hidden_items_had_to_be_on_validation() -> None:
+    train, truth, known = world_of_kinds()
+    tables: MemberTables = {
+        "item_knn": {"model": "item_knn"},
+        "like": {"model": "content_knn", "channel": "plot", "neighbours": 299},
+    }
+    objective = late.EnsembleConfig(objective="least_squares", bands=1)
+    settings = {"validation": HoldOut(train, truth), "final": train, "known": known, "ensemble": objective}
+    plain = learn(tables, lift_new_items=False, **settings)
+    lifted = learn(tables, **settings)
+    weight = lifted.ours.weights["new_items"]
+    assert weight > 0
+    assert {n: w for n, w in lifted.ours.weights.items() if n != "new_items"} == dict(plain.ours.weights)
+    assert "new_items" not in [row.name for row in lifted.rows]
+    known_only = {row.name: row.weights for row in (plain.ours,)}
+    before = plain.pool.rank(known_only, train, 5)[OURS].item_index
+    np.testing.assert_array_equal(lifted.pool.rank({OURS: lifted.ours.weights}, train, 5)[OURS].item_index, before)
+    shipped = lifted.refitted(train, known, Concat(ConcatConfig(dim=2)))
+    assert shipped.weights["new_items"] == weight
+    assert dict(learn({"item_knn": {"model": "item_knn"}}, **settings).ours.weights) == {"item_knn": 1.0}
+
+
 NEW = np.array([False, False, False, False, True, True])
 EARLIER, CHOSE_NEW = histories([[0, 1], [1, 2, 0], [3, 1], [2, 0]], ITEMS), histories([[4], [5], [5], [4]], ITEMS)
 

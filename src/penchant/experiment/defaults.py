@@ -10,7 +10,7 @@ from typing import Any
 
 from penchant.core.messages import message
 from penchant.core.schema import Content
-from penchant.models.channels import FUSED
+from penchant.models.channels import FUSED, is_grouped
 from penchant.models.member import MemberTables
 
 BASELINES: MemberTables = {
@@ -66,7 +66,9 @@ FEW_EVENTS = 100_000
 """Training events up to which settings are tried that need a fit each."""
 
 
-def default_members(content: Content, *, has_time: bool, num_events: int = 0) -> dict[str, dict[str, Any]]:
+def default_members(
+    content: Content, *, has_time: bool, num_events: int = 0, has_new: bool = False
+) -> dict[str, dict[str, Any]]:
     """Return the members used where the settings name none: everything that improves the ensemble and fits in seconds.
 
     Lists are tried on validation.
@@ -75,6 +77,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         content: Channels.
         has_time: Whether events have times.
         num_events: Training events; with few of them more settings are tried.
+        has_new: Whether items without events are among those to recommend.
     """
     few = num_events <= FEW_EVENTS
     fade: list[float] = [0, 3, 10] if has_time else [0]
@@ -99,7 +102,16 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             "power": [1, 0.5],
         }
     for channel, embeddings in content.channels.items():
-        if embeddings.modality != "attribute":
+        if embeddings.modality == "attribute" and is_grouped(embeddings):
+            members[f"same_{channel}"] = {
+                "model": "content_knn",
+                "channel": channel,
+                "neighbours": 50,
+                "sharpness": 12,
+                "source_exponent": [0.5, 0, 1],
+                "half_life": fade,
+            }
+        elif embeddings.modality != "attribute":
             members[f"like_{channel}"] = {
                 "model": "content_knn",
                 "channel": channel,
@@ -109,6 +121,8 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             }
     if content.channels:
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
+    if has_new:
+        members["new_items"] = {"model": "new_items"}
     return members
 
 

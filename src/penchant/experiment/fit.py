@@ -7,7 +7,7 @@ one leaderboard entry for each recommender that will be evaluated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
+from penchant.experiment.new_items import NEW_ITEMS, learn_lift
 from penchant.experiment.pool import FitCache, MemberPool
 from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings, without_grid
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
@@ -30,6 +31,7 @@ from penchant.fusion.fusion import Fusion
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import Member, MemberTables, make_member
+from penchant.models.new_items import NewItems
 
 OURS = "Penchant"
 WITHOUT_NETWORKS = message("Penchant without networks")
@@ -48,6 +50,9 @@ class FitConfig(Settings):
     ship: Literal["everything", "as_measured"] = "everything"
     """After the measurement, fit the members of the bundle again on every event, the test included, with the settings and weights found; or
     ship the members that were measured, as a paper would."""
+    lift_new_items: bool = True
+    """Learn on validation how much an item that is added after the fit is given beside its members' scores, by hiding a tenth of the items;
+    costs one more fit of the members in use, where one of them reads content."""
     ablation: bool = True
     """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
@@ -175,8 +180,13 @@ def fit(
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
     pool, seconds = _fit_pool(planned, train, content, fusion, cache)
     rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
+    if config.lift_new_items and not among_new:
+        rows[0] = _with_lift(rows[0], chosen, pool, validation, content, fusion, cutoff)
+        planned |= {name: PoolMember(chosen[name]) for name in rows[0].weights}
+        seconds |= dict.fromkeys(set(rows[0].weights) - set(seconds), 0.0)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
-    rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
+    alone = [name for name in rows[0].weights if pool.members[name].standardised]
+    rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in alone]
     scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
     scores[OURS] = ours
     before = pool
@@ -184,6 +194,39 @@ def fit(
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
     return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, left_out)
+
+
+def _with_lift(
+    ours: LeaderboardEntry,
+    chosen: dict[str, dict[str, Any]],
+    pool: MemberPool,
+    validation: HoldOut,
+    content: Content,
+    fusion: Fusion,
+    cutoff: int,
+) -> LeaderboardEntry:
+    """Return our entry with the lift of items that are added later; `chosen` and `pool` get its member.
+
+    Networks take no part in learning it. Where no member with a weight reads content, or the tables have a lift already, nothing changes.
+    """
+    quick = [name for name in ours.weights if not pool.members[name].is_costly]
+    reads = any(pool.members[name].channels(content) for name in quick)
+    if not reads or any(isinstance(member, NewItems) for member in pool.members.values()):
+        return ours
+    train = validation.histories
+    planned = {name: PoolMember(chosen[name]) for name in quick}
+    lift = learn_lift(
+        ours.weights.only(quick),
+        lambda seen: _fit_pool(planned, seen, content, fusion, None)[0],
+        train,
+        validation.truth,
+        cutoff,
+    )
+    if not lift:
+        return ours
+    chosen[NEW_ITEMS] = {"model": "new_items", "of": "added"}
+    pool.members = {**pool.members, NEW_ITEMS: make_member(NEW_ITEMS, chosen[NEW_ITEMS]).fit(train, content)}
+    return replace(ours, weights=ours.weights.with_member(NEW_ITEMS, lift))
 
 
 def tell_new_apart(tables: MemberTables, content: Content) -> tuple[MemberTables, tuple[str, ...]]:

@@ -16,9 +16,8 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
-from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
 from penchant.models.lifted import Lifted
 from penchant.models.member import Member
 
@@ -179,10 +178,10 @@ class MemberPool:
     def standardised(
         self, batch: Histories, names: list[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
-        """Yield each member's per-user z-scores of one batch."""
+        """Yield each member's scores of one batch on the ensemble's scale (`on_one_scale`)."""
         for name in names:
             began = perf_counter()
-            scores = standardise(self.members[name].score(batch)).values
+            scores = on_one_scale(self.members[name], batch).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
 

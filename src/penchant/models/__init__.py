@@ -12,6 +12,7 @@ MODELS = Table(
         "random_order": "penchant.models.popularity:RandomOrder",
         "recent_popularity": "penchant.models.recency:RecentPopularity",
         "new_arrivals": "penchant.models.recency:NewArrivals",
+        "new_items": "penchant.models.new_items:NewItems",
         "lifted": "penchant.models.lifted:Lifted",
         "item_knn": "penchant.models.neighbours:ItemKNN",
         "rp3beta": "penchant.models.neighbours:RP3beta",

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
-from penchant.fusion.late import EnsembleWeights, standardise
+from penchant.fusion.late import EnsembleWeights, StandardisedScores, standardise
 from penchant.models.member import FittedItems, Member
 
 BATCH_CELLS = 8_000_000
@@ -49,7 +49,7 @@ class Ensemble:
         total = np.zeros((len(histories), histories.num_items), np.float32)
         lengths = histories.lengths()
         for name, member in self.members.items():
-            total += self.weights.of(name, lengths)[:, None] * standardise(member.score(histories)).values
+            total += self.weights.of(name, lengths)[:, None] * on_one_scale(member, histories).values
         return total
 
     def recommend(
@@ -82,8 +82,9 @@ class Ensemble:
             prior, events = member.contributions(history)
             rows = np.concatenate([prior[None], events])
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
-            scale = self.weights.of(name, history.lengths())[0] / standardise(member.score(history)).std[0, 0]
-            parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
+            scale = self.weights.of(name, history.lengths())[0] / on_one_scale(member, history).std[0, 0]
+            mean = rows.mean(1, keepdims=True, dtype=np.float64) if member.standardised else 0
+            parts.append(scale * (rows[:, item_index] - mean))
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -122,6 +123,15 @@ class Ensemble:
                 grown = FittedItems(member, new.start)
             members[name] = grown
         return replace(self, members=members)
+
+
+def on_one_scale(member: Member, histories: Histories) -> StandardisedScores:
+    """Return a member's scores as the ensemble sums them: per-user z-scores, or as they are where the member is not standardised."""
+    scores = member.score(histories)
+    if member.standardised:
+        return standardise(scores)
+    zero = np.zeros((len(scores), 1), np.float32)
+    return StandardisedScores(scores, zero, zero + 1)
 
 
 def _asked_now(histories: Histories) -> Histories:

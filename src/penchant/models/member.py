@@ -52,6 +52,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
+    standardised: ClassVar[bool] = True
+    """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False
@@ -133,6 +135,7 @@ class FittedItems(Member):
     def __init__(self, member: Member, fitted: int) -> None:
         super().__init__(member.config, name=member.name)
         self.member, self.fitted = member, fitted
+        self.standardised = member.standardised  # type: ignore[misc]
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
