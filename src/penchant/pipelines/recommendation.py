@@ -223,7 +223,7 @@ def shipped(parts: Split, config: RecommendationConfig) -> str:
     """Return the sentence of the protocol about the members in the bundle."""
     if config.fit.ship == "as_measured":
         return message("The bundle holds the members as they were measured; they have not learned from the test.")
-    if parts.kind == "cold_items":
+    if parts.kind == "cold_items" and config.split.new_items_among == "new":
         return message(
             "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for new items alone: to "
             "serve, run with another split."
