@@ -24,7 +24,11 @@ from penchant.data.read.sources import read
 from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog
 from penchant.experiment.fit import OURS, FitConfig, HoldOut, fit
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
+from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import measure
+from penchant.models.member import make_member
 from penchant.pipelines.recommendation import RecommendationConfig, at_test, before_test, fuse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,25 +120,34 @@ def among_new(draw: Draw, content: Content, config: RecommendationConfig) -> dic
 def whole_catalog(draw: Draw, content: Content, config: RecommendationConfig) -> dict[str, np.ndarray]:
     """Return NDCG of each user where new and known items compete; "... of new" counts the choices of new items alone."""
     fused, fusion = fuse(content, draw.validation, config)
-    out: dict[str, np.ndarray] = {}
-    content_members = dict(config.members or {})
-    ridge = {"Content ridge": {"model": "content_regression", "smoothing": 0, "regularisation": [10, 1, 100]}}
-    arms = {
-        "with the lift": {**BEHAVIOUR, **content_members, "new_items": {"model": "new_items"}},
-        "without it": {**BEHAVIOUR, **content_members},
-        "ridge": ridge,
-    }
+    members = {**BEHAVIOUR, **(config.members or {})}
+    arms = {f"{OURS} with the lift": {**members, "new_items": {"model": "new_items"}}, f"{OURS} without it": members}
+    # the first value of each grid: baselines of behaviour are not what is asked here
+    settings = FitConfig(ablation=False, lift_new_items=False, selection=SelectionConfig(max_events=0))
+    pools: list[tuple[MemberPool, dict[str, EnsembleWeights]]] = [content_rivals(draw, fused)]
     for name, tables in arms.items():
-        settings = FitConfig(ablation=False, lift_new_items=False)
         trained = fit(tables, draw.validation, draw.known, fused, fusion, settings, cutoff=K)
-        said = {OURS: "Content ridge" if name == "ridge" else f"{OURS} {name}"}
-        kept = ("ours",) if name != "with the lift" else ("ours", "baseline")
-        rows = {said.get(row.name, row.name): row.weights for row in trained.rows if row.role in kept}
-        truth = draw.test.truth
-        for kind, mask in (("", draw.new | True), (" of new", draw.new), (" of known", ~draw.new)):
-            wanted = truth.where(mask[truth.item_index])
-            out |= {f"{row}{kind}": one for row, one in per_user(trained.pool.rank, rows, draw.test, wanted).items()}
+        rows = {name: trained.ours.weights, "EASE": EnsembleWeights({"EASE": 1.0})}
+        pools.append((trained.pool, rows))
+    out: dict[str, np.ndarray] = {}
+    for kind, mask in (("", draw.new | True), (" of new", draw.new), (" of known", ~draw.new)):
+        wanted = draw.test.truth.where(mask[draw.test.truth.item_index])
+        for pool, rows in pools:
+            out |= {f"{row}{kind}": one for row, one in per_user(pool.rank, rows, draw.test, wanted).items()}
     return out
+
+
+def content_rivals(draw: Draw, content: Content) -> tuple[MemberPool, dict[str, EnsembleWeights]]:
+    """Return content kNN and ridge with the settings that are best on this draw's validation."""
+    stage = draw.validation
+    scorer = ValidationScorer.sample(stage.histories, stage.truth, K, 1000, stage.candidates, stage.tie_order)
+    tables = {
+        "Content kNN": {"model": "content_knn", "channel": ["plot", "fused"], "sharpness": [4, 1, 12]},
+        "Content ridge": {"model": "content_regression", "smoothing": 0, "regularisation": [10, 1, 100]},
+    }
+    chosen = choose_settings(tables, stage.histories, content, scorer, SelectionConfig())
+    members = {name: make_member(name, table).fit(draw.known, content) for name, table in chosen.items()}
+    return MemberPool(members), {name: EnsembleWeights({name: 1.0}) for name in members}
 
 
 def per_user(rank, rows, test: HoldOut, truth: Histories) -> dict[str, np.ndarray]:

@@ -135,7 +135,6 @@ class FittedItems(Member):
     def __init__(self, member: Member, fitted: int) -> None:
         super().__init__(member.config, name=member.name)
         self.member, self.fitted = member, fitted
-        self.standardised = member.standardised  # type: ignore[misc]
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
