@@ -419,7 +419,7 @@ class Split:
 
     Attributes:
         kind: "user_time", "last_out", "global_time", "random", "cold_items" or "published".
-        cold_items: Items whose every interaction is in test (for "cold_items"); ranking is among these unless the settings say otherwise.
+        cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
         cold_validation_items: The same for validation.
         checks: Verified properties ("no row in two parts", "ties broken at random: 34.1 %", ...).
     """

@@ -66,9 +66,7 @@ FEW_EVENTS = 100_000
 """Training events up to which settings are tried that need a fit each."""
 
 
-def default_members(
-    content: Content, *, has_time: bool, num_events: int = 0, has_new: bool = False
-) -> dict[str, dict[str, Any]]:
+def default_members(content: Content, *, has_time: bool, num_events: int = 0) -> dict[str, dict[str, Any]]:
     """Return the members used where the settings name none: everything that improves the ensemble and fits in seconds.
 
     Lists are tried on validation.
@@ -77,7 +75,6 @@ def default_members(
         content: Channels.
         has_time: Whether events have times.
         num_events: Training events; with few of them more settings are tried.
-        has_new: Whether items without events are among those to recommend.
     """
     few = num_events <= FEW_EVENTS
     fade: list[float] = [0, 3, 10] if has_time else [0]
@@ -121,8 +118,6 @@ def default_members(
             }
     if content.channels:
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
-    if has_new:
-        members["new_items"] = {"model": "new_items"}
     return members
 
 

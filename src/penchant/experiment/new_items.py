@@ -68,11 +68,11 @@ def learn_lift(
     return LIFTS[best]
 
 
-def draw_items(train: Histories) -> Bool[np.ndarray, " items"]:
+def draw_items(train: Histories, seed: int = 0) -> Bool[np.ndarray, " items"]:
     """Return which items are hidden: a seeded draw among those with enough events."""
     often = np.flatnonzero(np.bincount(train.item_index, minlength=train.num_items) >= MIN_EVENTS)
     drawn = np.zeros(train.num_items, bool)
-    drawn[np.random.default_rng(0).permutation(often)[: round(SHARE * len(often))]] = True
+    drawn[np.random.default_rng(seed).permutation(often)[: round(SHARE * len(often))]] = True
     return drawn
 
 

@@ -223,7 +223,7 @@ def shipped(parts: Split, config: RecommendationConfig) -> str:
     """Return the sentence of the protocol about the members in the bundle."""
     if config.fit.ship == "as_measured":
         return message("The bundle holds the members as they were measured; they have not learned from the test.")
-    if parts.kind == "cold_items" and config.split.new_items_among == "new":
+    if parts.kind == "cold_items":
         return message(
             "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for new items alone: to "
             "serve, run with another split."
@@ -256,7 +256,7 @@ def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) ->
     train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
     known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
     order = item_tie_order(catalog.item_ids, config.seed)
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items, config), order), known
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items), order), known
 
 
 def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
@@ -265,7 +265,7 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
     before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
     truth = _histories(items, users, config, parts.test)
     known = _requested(_histories(items, users, config, *before), truth, parts, config)
-    return HoldOut(known, truth, _among(items, parts.cold_items, config), item_tie_order(catalog.item_ids, config.seed))
+    return HoldOut(known, truth, _among(items, parts.cold_items), item_tie_order(catalog.item_ids, config.seed))
 
 
 def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
@@ -317,9 +317,7 @@ def choose_members(
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
         count = validation.histories.num_events
-        return config.members or default_members(
-            content, has_time=has_time, num_events=count, has_new=parts.kind == "cold_items"
-        ), ()
+        return config.members or default_members(content, has_time=has_time, num_events=count), ()
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',
@@ -349,9 +347,9 @@ def all_histories(dataset: Dataset, config: RecommendationConfig) -> Histories:
     )
 
 
-def _among(items: Vocabulary, chosen: tuple[str, ...], config: RecommendationConfig) -> np.ndarray | None:
+def _among(items: Vocabulary, chosen: tuple[str, ...]) -> np.ndarray | None:
     """Return the mask of some items, None where there is no restriction."""
-    if not chosen or config.split.new_items_among == "catalog":
+    if not chosen:
         return None
     mask = np.zeros(len(items), bool)
     mask[[items.index(item) for item in chosen if item in items]] = True

@@ -126,20 +126,6 @@ def test_cold_items_leave_training_for_good() -> None:
         split(events(), SplitConfig(kind="cold_items", min_item_events=1000), 0)
 
 
-def test_new_items_among_the_catalog_hold_out_the_last_events_on_other_items_too() -> None:
-    config = SplitConfig(kind="cold_items", new_items_among="catalog", test_share=0.2, validation_share=0.1)
-    found, alone = split(events(), config, 0), split(events(), SplitConfig(kind="cold_items", test_share=0.2), 0)
-    assert found.cold_items == alone.cold_items
-    drawn = {*found.cold_items, *found.cold_validation_items}
-    cold = events().where(pl.col("item_id").is_in(found.cold_items))
-    assert rows(found.test.where(pl.col("item_id").is_in(drawn))) == rows(cold)
-    assert not set(found.train.table["item_id"]) & drawn
-    known = events().where(~pl.col("item_id").is_in(drawn))
-    expected = split(known, SplitConfig(kind="user_time", test_share=0.2, validation_share=0.1), 0)
-    for part in ("train", "validation", "test"):
-        assert rows(getattr(found, part).where(~pl.col("item_id").is_in(drawn))) == rows(getattr(expected, part))
-
-
 def test_published_parts_are_kept_and_repeats_counted() -> None:
     table = one_user(
         user_id=["u", "u", "u", "v"],

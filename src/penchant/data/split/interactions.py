@@ -33,9 +33,6 @@ class SplitConfig(Settings):
     """Part of the events (of each user, of all, or of the items) that is test."""
     validation_share: float = Field(0.1, gt=0, lt=1)
     """The same for validation, which comes before test."""
-    new_items_among: Literal["new", "catalog"] = "new"
-    """cold_items: "new" ranks the drawn items alone. "catalog" ranks the whole catalog and holds out the last part of each user's other events as
-    well, so that new items compete with known ones for places in a list."""
     min_item_events: int = Field(5, ge=1)
     """cold_items draws among items with at least this many events."""
     min_user_events: int = Field(3, ge=3)
@@ -67,8 +64,6 @@ def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
     elif kind == "cold_items":
         cold = _draw_items(table, config, seed)
         parted = table.with_columns(part=_part_of_items(cold))
-        if config.new_items_among == "catalog":
-            parted = _with_known_items(parted, config, seed)
     elif kind == "global_time":
         parted = table.with_columns(part=_part_by_instant(table, config))
     else:
@@ -155,14 +150,6 @@ def _draw_items(table: pl.DataFrame, config: SplitConfig, seed: int) -> dict[str
 def _part_of_items(cold: dict[str, tuple[str, ...]]) -> pl.Expr:
     part_of = {item: part for part, items in cold.items() for item in items}
     return pl.col("item_id").replace_strict(part_of, default="train", return_dtype=pl.String)
-
-
-def _with_known_items(parted: pl.DataFrame, config: SplitConfig, seed: int) -> pl.DataFrame:
-    """Hold out the last events of each user on the items that were not drawn, too."""
-    known = parted.filter(pl.col("part") == "train").with_columns(tie=tie_breaker(seed))
-    known = known.sort("user_id", *TIME_ORDER, nulls_last=False)
-    known = known.with_columns(part=_part_by_rank(config, one=False)).drop("tie")
-    return pl.concat([parted.filter(pl.col("part") != "train"), known])
 
 
 def _too_few(table: pl.DataFrame, part: str, kind: str) -> DataError:
