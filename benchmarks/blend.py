@@ -137,7 +137,7 @@ def compare(name: str, source: Source, cache: Path, seed: int) -> None:
     embeddings, _ = encode_catalog(dataset.catalog, channels, cache=cache / "vectors", limits=config.media)
     test = at_test(dataset.catalog, parts, config)
     users = np.flatnonzero(np.bincount(test.truth.user_index(), test.truth.weight > 0, len(test.truth)) > 0)
-    test = HoldOut(test.histories.take(users), test.truth.take(users), test.candidates, test.tie_order)
+    test = HoldOut(test.histories.take(users), test.truth.take(users), test.candidates, tie_order=test.tie_order)
     found, seconds = {}, {}
     began = time.process_time()
     found["simple blend"] = blend(validation, known, test, embeddings, groups_of(dataset.catalog.table, source.group))

@@ -28,7 +28,7 @@ from penchant.encoders.catalog import encode_catalog
 from penchant.experiment.fit import OURS, FitConfig, HoldOut, fit
 from penchant.experiment.new_items import NEW_ITEMS, draw_items
 from penchant.experiment.pool import MemberPool, weighted_sum
-from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
+from penchant.experiment.selection import SelectionConfig, choose_settings
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import measure
 from penchant.models.ensemble import batch_users, blocked_items, top_k
@@ -151,7 +151,7 @@ def content_rivals(
     stage: HoldOut, known: Histories, content: Content
 ) -> tuple[dict[str, object], dict[str, EnsembleWeights]]:
     """Return content kNN and ridge with the settings that are best on this draw's validation."""
-    scorer = ValidationScorer.sample(stage.histories, stage.truth, K, 1000, None, stage.tie_order)
+    scorer = stage.scorer(K, 1000)
     tables = {
         "Content kNN": {"model": "content_knn", "channel": ["plot", "fused"], "sharpness": [4, 1, 12]},
         "Content ridge": {"model": "content_regression", "smoothing": 0, "regularisation": [10, 1, 100]},

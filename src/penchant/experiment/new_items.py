@@ -32,6 +32,7 @@ def learn_lift(
     weights: EnsembleWeights,
     fit_pool: Callable[[Histories], MemberPool],
     train: Histories,
+    histories: Histories,
     truth: Histories,
     cutoff: int,
 ) -> float:
@@ -43,7 +44,8 @@ def learn_lift(
     Args:
         weights: Of the ensemble.
         fit_pool: Fits the members of these weights.
-        train: Events before validation.
+        train: What members are fitted on.
+        histories: Events of each user before validation.
         truth: What the same users chose next.
         cutoff: Length of the lists.
     """
@@ -52,15 +54,15 @@ def learn_lift(
     if drawn.sum() < MIN_ITEMS or not len(users):
         return 0.0
     users = users[np.linspace(0, len(users) - 1, min(MAX_USERS, len(users))).astype(np.int64)]
-    seen = train.where(~drawn[train.item_index])
-    pool = fit_pool(seen)
+    seen = histories.where(~drawn[histories.item_index])
+    pool = fit_pool(train.where(~drawn[train.item_index]))
     found = np.zeros(len(LIFTS))
     size = batch_users(train.num_items)
     for start in range(0, len(users), size):
         chosen = users[start : start + size]
         batch, wanted = seen.take(chosen), truth.take(chosen)
         total = weighted_sum(dict(pool.standardised(batch, list(weights))), weights, batch)
-        found += _gains(total, blocked_items(train.take(chosen)), drawn, wanted, cutoff)
+        found += _gains(total, blocked_items(histories.take(chosen)), drawn, wanted, cutoff)
     best = int(np.argmax(found))
     logger.info(
         "  lift of new items %s (validation NDCG %.4f, %.4f without)", LIFTS[best], *found[[best, 0]] / len(users)
