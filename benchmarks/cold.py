@@ -133,8 +133,8 @@ def beside_known(dataset: Dataset, content: Content, config: RecommendationConfi
             ranked = top_k(total, K, batch.user_ids, test.tie_order)
             for kind, mask in (("", new | True), (" of new", new), (" of known", ~new)):
                 some = wanted.where(mask[wanted.item_index])
-                gains = measure(ranked, some, ks=[K])[f"ndcg@{K}"].to_numpy()
-                out[f"{name}{kind}"].append(gains[with_choices(some)])
+                gains = measure(ranked, some, ks=[K])[f"ndcg@{K}"].to_numpy()  # of users with such a choice
+                out[f"{name}{kind}"].append(gains)
     print(f"<!-- weights {dict(weights)} -->")
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
