@@ -6,7 +6,7 @@ import pytest
 
 from hand_made import channel
 from penchant.core.schema import Content
-from penchant.experiment.defaults import FEW_EVENTS, default_members
+from penchant.experiment.defaults import FEW_EVENTS, baseline_tables, default_members
 from penchant.experiment.selection import without_grid
 from penchant.models.member import make_member
 
@@ -44,5 +44,14 @@ def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:
     assert {name: grid for name, grid in more.items() if grid} == {
         "item_knn": {"target_exponent"},
         "transitions": {"backward"},
-        "like_plot": {"sharpness"},
     }
+
+
+def test_baselines_tell_items_apart() -> None:
+    known = set(baseline_tables(CONTENT, has_time=True))
+    assert known == {"Popularity", "ItemKNN", "EASE", "Recent popularity", "Content kNN"}
+    assert set(baseline_tables(Content(), has_time=False)) == {"Popularity", "ItemKNN", "EASE"}
+    new = baseline_tables(CONTENT, has_time=True, among_new=True)
+    assert set(new) == {"Content kNN", "Content ridge", "Random order"}
+    assert new["Content kNN"]["channel"] == ["plot"]
+    assert set(baseline_tables(Content(), has_time=True, among_new=True)) == {"Random order"}

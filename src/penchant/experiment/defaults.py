@@ -5,10 +5,12 @@ In: the channels there are, and whether events have times. Out: tables of member
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from penchant.core.messages import message
 from penchant.core.schema import Content
+from penchant.models.channels import FUSED, is_grouped
 from penchant.models.member import MemberTables
 
 BASELINES: MemberTables = {
@@ -18,11 +20,33 @@ BASELINES: MemberTables = {
     message("Recent popularity"): {"model": "recent_popularity", "half_life_days": [7, 1, 2, 30, 365]},
 }
 """In every report, whatever members the settings name; tuned on validation like everything else."""
+SHARPNESS = [4, 1, 12]
+"""Powers of the cosine that are tried: with 12, near twins alone count."""
 
 
-def baseline_tables(*, has_time: bool) -> MemberTables:
-    """Return the baselines of a report; what was popular lately is one where events have times."""
-    return {name: table for name, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
+def baseline_tables(content: Content, *, has_time: bool, among_new: bool = False) -> MemberTables:
+    """Return the baselines of a report.
+
+    Args:
+        content: Channels; where there are some, the nearest in content are a baseline.
+        has_time: Whether events have times; what was popular lately is then a baseline.
+        among_new: Lists rank new items alone: the baselines are those that tell new items apart, and a random order.
+    """
+    tables: dict[str, Mapping[str, Any]] = {}
+    if not among_new:
+        tables |= {n: table for n, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
+    compared = [n for n, e in content.channels.items() if e.modality != "attribute"] or list(content.channels)
+    if len(content.channels) > 1 and content.fused is not None:
+        compared.append(FUSED)
+    if compared:
+        kind = {"model": "content_knn", "neighbours": 100}
+        tables[message("Content kNN")] = {**kind, "channel": compared, "sharpness": SHARPNESS}
+    if among_new:
+        if compared:
+            ridge = {"model": "content_regression", "smoothing": 0, "regularisation": [10, 1, 100]}
+            tables[message("Content ridge")] = ridge
+        tables[message("Random order")] = {"model": "random_order"}
+    return tables
 
 
 RETURNS: dict[str, Any] = {
@@ -85,13 +109,22 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             "power": [1, 0.5],
         }
     for channel, embeddings in content.channels.items():
-        if embeddings.modality != "attribute":
+        if embeddings.modality == "attribute" and is_grouped(embeddings):
+            members[f"same_{channel}"] = {
+                "model": "content_knn",
+                "channel": channel,
+                "neighbours": 50,
+                "sharpness": 12,
+                "source_exponent": [0.5, 0, 1],
+                "half_life": fade,
+            }
+        elif embeddings.modality != "attribute":
             members[f"like_{channel}"] = {
                 "model": "content_knn",
                 "channel": channel,
                 "neighbours": [100, 20],
                 "half_life": fade,
-                **_few(few, sharpness=[1, 2, 4]),
+                "sharpness": SHARPNESS,
             }
             if has_time:
                 members[f"{channel}_now"] = {

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
-from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member
 
@@ -105,6 +104,7 @@ class MemberPool:
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         """Rank the catalog for every user under every row of weights.
 
@@ -113,6 +113,7 @@ class MemberPool:
             histories: The users to rank for; items in the history are left out.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
+            tie_order: Order of equal scores, as in `top_k`.
         """
         names = sorted({member for weights in rows.values() for member in weights})
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
@@ -125,7 +126,7 @@ class MemberPool:
                     if self.fallback is not None:
                         total[total.max(1) == total.min(1)] = self.fallback
                     total[blocked] = -np.inf
-                    lists[row].append(top_k(total, k, batch.user_ids))
+                    lists[row].append(top_k(total, k, batch.user_ids, tie_order))
                 bar.advance(len(batch))
         return {row: _join(parts) for row, parts in lists.items()}
 
@@ -189,10 +190,10 @@ class MemberPool:
     def standardised(
         self, batch: Histories, names: list[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
-        """Yield each member's per-user z-scores of one batch."""
+        """Yield each member's scores of one batch on the ensemble's scale (`on_one_scale`)."""
         for name in names:
             began = perf_counter()
-            scores = standardise(self.members[name].score(batch)).values
+            scores = on_one_scale(self.members[name], batch).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
 
@@ -226,9 +227,10 @@ class RefittedPool(MemberPool):
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         found = [
-            (users, pool.rank(rows, histories.take(users), k, candidates=candidates))
+            (users, pool.rank(rows, histories.take(users), k, candidates=candidates, tie_order=tie_order))
             for users, pool in self._answered_by(histories)
         ]
         order = np.argsort(np.concatenate([users for users, _ in found]), kind="stable")

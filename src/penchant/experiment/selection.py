@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt64
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
@@ -48,6 +48,7 @@ class ValidationScorer:
         candidates: Rank only among these.
         log: Every event of everybody, of which members observe those before each request; None lets them know what they learned from.
         fallback: Scores by which a user is ranked to whom a row gives equal scores; None leaves that to the pool.
+        tie_order: Order of equal scores.
     """
 
     histories: Histories
@@ -56,6 +57,7 @@ class ValidationScorer:
     candidates: Bool[np.ndarray, " items"] | None = None
     log: EventLog | None = None
     fallback: Float32[np.ndarray, " items"] | None = None
+    tie_order: UInt64[np.ndarray, " items"] | None = None
 
     @classmethod
     def sample(
@@ -67,11 +69,12 @@ class ValidationScorer:
         candidates: Bool[np.ndarray, " items"] | None,
         log: EventLog | None = None,
         fallback: Float32[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
-        return cls(histories.take(users), truth.take(users), cutoff, candidates, log, fallback)
+        return cls(histories.take(users), truth.take(users), cutoff, candidates, log, fallback, tie_order)
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
@@ -83,7 +86,7 @@ class ValidationScorer:
             pool = pool.observed(self.log)
         if self.fallback is not None:
             pool = replace(pool, fallback=self.fallback)
-        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
+        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates, tie_order=self.tie_order)
         counts = relevant(self.truth).counts()
         return {
             name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())

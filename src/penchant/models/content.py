@@ -18,9 +18,9 @@ from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
-    Matrix,
     keep_largest,
     liked,
+    power,
     recent,
     scores_of,
 )
@@ -37,8 +37,11 @@ class ContentKNNConfig(ItemToItemConfig):
     """Nearest items that each item of the history raises; 0 keeps every pair (memory 4 bytes x items^2)."""
     per_candidate: bool = False
     """Choose the nearest for each scored item instead, so that every item has neighbours."""
-    sharpness: float = 1.0
+    sharpness: float = Field(1.0, gt=0)
     """Similarities are raised to this power; above 1 near twins count more."""
+    source_exponent: float = Field(0.0, ge=0)
+    """An item of the history is divided by (1 + the sum of its similarities) to this power: with 1, one with many twins raises them no more
+    in all than one with few."""
     whiten_dim: int = Field(0, ge=0)
     """Compare in this many main directions, each given the same spread; 0 compares as encoded."""
 
@@ -53,12 +56,15 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
     config_class = ContentKNNConfig
 
     learns_from_behaviour = False
+    reading = ItemToItem.reading | {"sharpness", "source_exponent"}
 
     def __init__(self, config: ContentKNNConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row means over the items with content: the score of an item without content."""
+        self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
+        """Row sums; an item that was added keeps those of the others as they were."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
@@ -75,8 +81,22 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             similar = rows @ rows.T
             np.fill_diagonal(similar, 0)
             self.matrix = self._sharpened(similar)
-        self.typical = self._row_means(self.matrix)
+        self._sum_rows()
         return self
+
+    def reread(self, other: Self) -> Self:
+        fitted = super().reread(other)
+        change = np.float32(other.config.sharpness / self.config.sharpness)
+        if change != 1:
+            matrix: Any = self.matrix
+            if isinstance(matrix, np.ndarray):
+                fitted.matrix = np.sign(matrix) * np.abs(matrix) ** change
+            else:
+                sharpened = matrix.copy()
+                sharpened.data **= change
+                fitted.matrix = sharpened
+            fitted._sum_rows()
+        return fitted
 
     def _placed(self, embeddings: Embeddings, fitted: int) -> Float32[np.ndarray, "items dim"]:
         """Return unit rows, centred or whitened by the first `fitted` items."""
@@ -84,9 +104,12 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             return _whitened(embeddings, self.config.whiten_dim, fitted)
         return centred_unit(embeddings.values, embeddings.usable, fitted)
 
-    def _row_means(self, rows: Matrix) -> Float32[np.ndarray, " rows"]:
-        """Return the mean of each row over the items with content."""
-        return np.asarray(rows.sum(1), np.float32).ravel() / np.float32(max(int(self.known.sum()), 1))
+    def _sum_rows(self, start: int = 0) -> None:
+        """Sum up the rows of the matrix from `start` on; those before stay."""
+        rows: Any = self.matrix
+        sums = np.asarray(rows[start:].sum(1), np.float32).ravel()
+        self.sums = np.concatenate([self.sums[:start], sums])
+        self.typical = np.concatenate([self.typical[:start], sums / np.float32(max(int(self.known.sum()), 1))])
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which each new item has its neighbours, and is one where it is nearer than the present ones."""
@@ -101,7 +124,7 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         else:
             sharp = self._sharpened(similar)
             grown.matrix = np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
-        grown.typical = np.concatenate([self.typical, grown._row_means(grown.matrix[new.start :])])
+        grown._sum_rows(new.start)
         return grown
 
     def _grown_graph(self, similar: Float32[np.ndarray, "new items"]) -> sparse.csr_array:
@@ -125,25 +148,32 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
         return similar
 
+    def _weighted(self, histories: Histories) -> Histories:
+        weighted = super()._weighted(histories)
+        if self.config.source_exponent:
+            share = power(1 + np.maximum(self.sums, 0), -self.config.source_exponent)
+            weighted = weighted.weighted(weighted.weight * share[weighted.item_index])
+        return weighted
+
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         scores = super().score(histories)
         if not self.known.all():
-            weighted: Any = recent(histories, self.config).matrix()
+            weighted: Any = self._weighted(histories).matrix()
             scores[:, ~self.known] = np.asarray(weighted @ self.typical, np.float32)[:, None]
         return scores
 
     def contributions(self, history: Histories) -> Contributions:
         prior, events = super().contributions(history)
-        weighted = recent(history, self.config)
+        weighted = self._weighted(history)
         events[:, ~self.known] = (self.typical[weighted.item_index] * weighted.weight)[:, None]
         return prior, events
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**super().arrays(), "known": self.known, "typical": self.typical}
+        return {**super().arrays(), "known": self.known, "typical": self.typical, "sums": self.sums}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         super().restore(arrays)
-        self.known, self.typical = arrays["known"], arrays["typical"]
+        self.known, self.typical, self.sums = arrays["known"], arrays["typical"], arrays["sums"]
         return self
 
 

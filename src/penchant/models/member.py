@@ -53,6 +53,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
+    standardised: ClassVar[bool] = True
+    """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False

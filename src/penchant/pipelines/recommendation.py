@@ -28,6 +28,7 @@ from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
+from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
@@ -283,7 +284,8 @@ def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) ->
     truth = _histories(items, users, config, parts.validation)
     train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
     known = _histories(items, users, config, *parts.before_test) if config.fit.refit else train
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order), known
 
 
 def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
@@ -294,7 +296,8 @@ def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Hol
         return _rolling(items, config, None, (*parts.before_test, parts.test), parts.test)
     truth = _histories(items, users, config, parts.test)
     known = _requested(_histories(items, users, config, *before), truth, parts, config)
-    return HoldOut(known, truth, _among(items, parts.cold_items))
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(known, truth, _among(items, parts.cold_items), tie_order=order)
 
 
 def _rolling(
@@ -312,7 +315,8 @@ def _rolling(
     histories, truth = rolling_requests(
         events, start, stop, limit=config.split.max_requests, max_events=config.histories.max_events
     )
-    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events))
+    order = item_tie_order(items.ids, config.seed)
+    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events), tie_order=order)
 
 
 def refits_of(catalog: Catalog, parts: Split, known: Histories, config: RecommendationConfig) -> list[Refit]:
