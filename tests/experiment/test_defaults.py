@@ -33,6 +33,7 @@ def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:
     more = {name: set(few[name]) - set(many[name]) for name in few}
     assert {name: grid for name, grid in more.items() if grid} == {
         "item_knn": {"target_exponent"},
+        "graph": {"ideal_weight"},
         "transitions": {"backward"},
         "like_plot": {"sharpness"},
     }

@@ -59,7 +59,13 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         "item_knn": {"model": "item_knn", "half_life": fade, **_few(few, target_exponent=[0.5, 0.3, 0.7])},
         "rp3beta": {"model": "rp3beta", "half_life": fade, "beta": [0.4, 0.6]},
         "ease": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
-        "graph": {"model": "graph_filter", "hops": [1, 2, 3], "shift": [0, 0.25, 0.5], "half_life": fade},
+        "graph": {
+            "model": "graph_filter",
+            "hops": [1, 2, 3],
+            "shift": [0, 0.25, 0.5],
+            "half_life": fade,
+            **_few(few, ideal_weight=[0, 0.3, 1]),
+        },
     }
     if has_time:
         members["ease_recent"] = {"model": "ease", "regularisation": [200, 500], "half_life": [3, 10]}

@@ -31,7 +31,7 @@ class GraphFilterConfig(ContentMixConfig):
     """Steps of the walk, 1 to 3."""
     ideal_weight: float = 0.0
     """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
-    ideal_dim: int = 64
+    ideal_dim: int = 128
     """Directions the ideal filter lets through."""
     content_weight: float = 0.0
     """w: share of the content graph in each step, 0 to 1."""
