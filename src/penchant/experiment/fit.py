@@ -199,12 +199,8 @@ def _fit_pool(
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
 
-        def learn(unfitted: Member, name: str = name, allowed: Content = allowed) -> Member:
-            if before is None:
-                return unfitted.fit(histories, allowed)
-            return unfitted.refit(histories, allowed, before.members[name])
-
-        members[name], seconds[name] = fits.fit(member, learn, allowed)
+        earlier = None if before is None else before.members[name]
+        members[name], seconds[name] = fits.fit(member, histories, allowed, earlier)
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return MemberPool(members), seconds
 

@@ -6,7 +6,7 @@ Baselines, single members, ablation arms and the ensemble are all rows over one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -19,12 +19,11 @@ from penchant.fusion import late
 from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import batch_users, blocked_items, top_k
-from penchant.models.lifted import Lifted
 from penchant.models.member import Member
 
 
 class FitCache:
-    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), members within members included.
+    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), the parts of members included.
 
     Args:
         max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
@@ -34,33 +33,37 @@ class FitCache:
         self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
 
-    def fit(self, member: Member, learn: Callable[[Member], Member], content: Content) -> tuple[Member, float]:
+    def fit(
+        self, member: Member, train: Histories, content: Content, before: Member | None = None
+    ) -> tuple[Member, float]:
         """Return the fitted member and the seconds its fit took, here or when it was fitted first.
 
         Args:
             member: Unfitted.
-            learn: Fits it; called unless an equal fit is here already.
-            content: What it may read.
+            train: What it learns from; the same in every call.
+            content: What it may read; the same in every call for equal names of channels.
+            before: The same member fitted on fewer events, from which it is refitted; None fits it from scratch.
         """
         if not member.reading:
-            return self._learned(member, learn)
+            return self._learned(member, train, content, before)
         config = member.config.model_dump(mode="json", exclude=set(member.reading))
         read = sorted(content.channels) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
         if key in self._fitted:
             fitted, seconds = self._fitted[key]
             return fitted.reread(member), seconds
-        self._fitted[key] = found = self._learned(member, learn)
+        self._fitted[key] = found = self._learned(member, train, content, before)
         self._forget()
         return found
 
-    def _learned(self, member: Member, learn: Callable[[Member], Member]) -> tuple[Member, float]:
-        if isinstance(member, Lifted):
-            member.shared_fit = lambda inner, fit_inner, content: self.fit(inner, fit_inner, content)[0]
+    def _learned(
+        self, member: Member, train: Histories, content: Content, before: Member | None
+    ) -> tuple[Member, float]:
         began = perf_counter()
-        fitted = learn(member)
-        if isinstance(fitted, Lifted):
-            fitted.shared_fit = None
+        earlier = {} if before is None else before.parts()
+        parts = {name: self.fit(part, train, content, earlier.get(name))[0] for name, part in member.parts().items()}
+        member = member.with_parts(parts)
+        fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
         return fitted, perf_counter() - began
 
     def _forget(self) -> None:

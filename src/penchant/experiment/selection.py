@@ -153,7 +153,7 @@ def _best(
     def score(table: dict[str, Any]) -> float:
         key = repr(sorted(table.items()))
         if key not in tried.scores:
-            member, _ = tried.fits.fit(make_member(name, table), lambda unfitted: unfitted.fit(train, content), content)
+            member, _ = tried.fits.fit(make_member(name, table), train, content)
             tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
         return tried.scores[key]
 

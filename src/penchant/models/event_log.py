@@ -103,6 +103,32 @@ class EventLog:
         """Return the same log over a larger catalog."""
         return EventLog(self.item_index, self.at, num_items)
 
+    def within(self, num_items: int) -> EventLog:
+        """Return the events of the first items of the catalog alone."""
+        if num_items >= self.num_items:
+            return self
+        kept = self.item_index < num_items
+        return EventLog(self.item_index[kept], self.at[kept], num_items)
+
+    def extended(self, more: Histories | EventLog) -> EventLog:
+        """Return the log with further events; this one stays as it is.
+
+        Cost: sorting the further events if they are histories, and one pass over the log.
+
+        Args:
+            more: Events that are not in the log, over the same catalog or a larger one; of histories, dislikes and events without a time are
+                left out.
+        """
+        new = more if isinstance(more, EventLog) else EventLog.of(more)
+        place = np.searchsorted(
+            self.at, new.at, "right"
+        )  # of equal times the earlier events stay first, as in the log of all
+        return EventLog(
+            np.insert(self.item_index, place, new.item_index),
+            np.insert(self.at, place, new.at),
+            max(self.num_items, new.num_items),
+        )
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the log by name, for safetensors."""
         return {"log_item": self.item_index, "log_at": self.at, "log_items": np.array([self.num_items])}

@@ -43,6 +43,12 @@ class MomentPrior(Member[SettingsT_co]):
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
 
+    def observed(self, log: EventLog) -> Self:
+        """Return a copy that counts the events of this log."""
+        observed = copy.copy(self)
+        observed.log = log
+        return observed
+
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which new items have the score of an item without events."""
         grown = copy.copy(self)
