@@ -160,12 +160,12 @@ def fit(
         baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
     )
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
-    del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
-    pool, seconds = _fit_pool(planned, train, content, fusion, cache)
+    pool, seconds = _fit_pool(planned, train, content, fusion, cache, fits=tried.fits)
+    del tried  # gigabytes, in a large catalog
     rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
@@ -185,11 +185,12 @@ def _fit_pool(
     fusion: Fusion,
     cache: Path | None,
     before: MemberPool | None = None,
+    fits: FitCache | None = None,
 ) -> tuple[MemberPool, dict[str, float]]:
-    """Fit every member, or refit it from the same member of the pool `before`."""
+    """Fit every member, or refit it from the same member of the pool `before`; what `fits` holds is not fitted again."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
-    fits = FitCache()
+    fits = FitCache() if fits is None else fits
     for name, planned_member in planned.items():
         allowed = content
         if planned_member.channels is not None:

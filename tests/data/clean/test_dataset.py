@@ -372,7 +372,8 @@ def test_clean_repeats_leave_the_first_choice_where_wanted() -> None:
     )  # fmt: skip
     dataset = shop({"item_id": ["1", "2"]}, table)
     kept, found = cleaned(dataset)
-    assert len(kept.interactions) == 7 and "events.repeat" not in found
+    assert len(kept.interactions) == 7
+    assert "events.repeat" not in found
     wanted = CleanConfig(events=EventCleaningConfig(repeats="drop"))
     firsts, found = cleaned(dataset, wanted)
     minutes = [None if at is None else (NOW - at).seconds // 60 for at in firsts.interactions.table["at"]]
