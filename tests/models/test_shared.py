@@ -67,7 +67,9 @@ def test_equal_keys_are_computed_once_for_the_same_histories(random_histories: H
     assert [found(random_histories, "a"), found(random_histories, "a")] == [5, 6]
 
 
-def test_results_above_the_limit_are_computed_again(random_histories: Histories, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_above_the_limit_are_computed_again(
+    random_histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shared, "MAX_BYTES", 100)
     results = SharedResults()
     with sharing(results):

@@ -6,8 +6,8 @@ one leaderboard entry for each recommender that will be evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.logs import logger
-from penchant.core.messages import message
+from penchant.core.messages import Message, message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
@@ -83,6 +83,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
+        notes: What was decided about members beyond the floor.
     """
 
     pool: MemberPool
@@ -92,6 +93,7 @@ class FittedRecommenders:
     seconds: Mapping[str, float]
     before: MemberPool
     weighting: WeightRule = LEAST_SQUARES
+    notes: tuple[str, ...] = ()
 
     @property
     def ours(self) -> LeaderboardEntry:
@@ -140,6 +142,8 @@ def fit(
     *,
     cutoff: int,
     cache: Path | None = None,
+    tried: Tried | None = None,
+    floor: Collection[str] | None = None,
 ) -> FittedRecommenders:
     """Choose settings and weights on validation, then fit on all that came before the test.
 
@@ -152,10 +156,12 @@ def fit(
         config: Settings.
         cutoff: Length of the lists that matter.
         cache: Folder of the networks' checkpoints, from which an interrupted run resumes; None keeps none.
+        tried: What a search fitted on the same train part and content, and scored on the same users; None starts anew.
+        floor: Members that make the ensemble alone unless the others improve it on left-out halves of the validation users; None is all.
     """
     train = validation.histories
     scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
-    tried = Tried()
+    tried = Tried() if tried is None else tried
     baselines = choose_settings(
         baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
     )
@@ -166,7 +172,7 @@ def fit(
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
     pool, seconds = _fit_pool(planned, train, content, fusion, cache, fits=tried.fits)
     del tried  # gigabytes, in a large catalog
-    rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
+    rows, ours, rule, notes = _weigh(arms, pool, validation, config, scorer, floor)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
     scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
@@ -175,7 +181,7 @@ def fit(
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, notes)
 
 
 def _fit_pool(
@@ -214,20 +220,37 @@ def _key(member: PoolMember, histories: Histories, content: Content, again: bool
 
 
 def _weigh(
-    arms: list[AblationArm], pool: MemberPool, validation: HoldOut, config: FitConfig, scorer: ValidationScorer
-) -> tuple[list[LeaderboardEntry], float, WeightRule]:
-    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; and the rule."""
+    arms: list[AblationArm],
+    pool: MemberPool,
+    validation: HoldOut,
+    config: FitConfig,
+    scorer: ValidationScorer,
+    floor: Collection[str] | None = None,
+) -> tuple[list[LeaderboardEntry], float, WeightRule, tuple[str, ...]]:
+    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; the rule; and notes about the floor."""
     names = sorted({name for arm in arms for name in arm.members})
     settings, known, truth = config.ensemble, validation.histories, validation.truth
-    choices = None if settings.objective == "least_squares" else SampledChoices(len(names))
+    base = arms[0].members if floor is None else tuple(name for name in arms[0].members if name in floor)
+    has_others = bool(base) and base != arms[0].members
+    choices = SampledChoices(len(names)) if settings.objective != "least_squares" or has_others else None
     moments = pool.moments(names, known, truth, settings, candidates=validation.candidates, choices=choices)
 
     def of(members: tuple[str, ...]) -> tuple[late.BandedMoments, SampledChoices | None]:
         places = [names.index(name) for name in members]
         return moments.only(places), None if choices is None else choices.only(places)
 
-    members, (ours, chose) = arms[0].members, of(arms[0].members)
-    rule = choose_rule(members, ours, chose, pool, known, truth, scorer, settings)
+    def chosen_for(members: tuple[str, ...]) -> tuple[WeightRule, float | None]:
+        return choose_rule(members, *of(members), pool, known, truth, scorer, settings, measures=has_others)
+
+    members, notes = arms[0].members, list[str]()
+    rule, reached = chosen_for(members)
+    if has_others:
+        base_rule, least = chosen_for(base)
+        notes.append(_floor_note(set(members) - set(base), reached, least))
+        if reached is None or least is None or reached <= least:
+            members, rule = base, base_rule
+            arms = [replace(arms[0], members=base), *(arm for arm in arms[1:] if arm.uses != arms[0].uses)]
+    ours, chose = of(members)
     tried = {rule: rule.fit(members, ours, chose, settings)}
     if rule == LEAST_SQUARES and late.bands_pay(ours, settings):
         banded = WeightRule(has_bands=True)
@@ -255,4 +278,24 @@ def _weigh(
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
         rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", tried[LEAST_SQUARES]))
-    return rows, scored[rule], rule
+    return rows, scored[rule], rule, tuple(notes)
+
+
+def _floor_note(others: Collection[str], reached: float | None, least: float | None) -> Message:
+    """Return the sentence about members beyond the floor."""
+    names = ", ".join(sorted(others))
+    if reached is None or least is None:
+        return message("left out {names}: too few validation users to compare it with the other members", names=names)
+    if reached <= least:
+        return message(
+            "left out {names}: NDCG of left-out validation users {reached} with it, {least} without",
+            names=names,
+            reached=f"{reached:.4f}",
+            least=f"{least:.4f}",
+        )
+    return message(
+        "kept {names}: NDCG of left-out validation users {reached} with it, {least} without",
+        names=names,
+        reached=f"{reached:.4f}",
+        least=f"{least:.4f}",
+    )

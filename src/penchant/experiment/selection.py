@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
-from penchant.models.member import MemberTables, make_member
+from penchant.models.member import Member, MemberTables, make_member
 
 MAX_KEPT_BYTES = 1e9
 """Size of the members kept while settings are compared."""
@@ -87,10 +88,14 @@ class Tried:
     Attributes:
         scores: Table without its name to its NDCG.
         fits: Fitted members.
+        until: Moment of `perf_counter` from which no further setting is fitted and scored.
+        untried: Members with settings that were not tried for that.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     fits: FitCache = field(default_factory=lambda: FitCache(MAX_KEPT_BYTES))
+    until: float = np.inf
+    untried: set[str] = field(default_factory=set)
 
 
 def choose_settings(
@@ -151,16 +156,32 @@ def _best(
     tried: Tried,
 ) -> dict[str, Any]:
     def score(table: dict[str, Any]) -> float:
-        key = repr(sorted(table.items()))
-        if key not in tried.scores:
-            member, _ = tried.fits.fit(make_member(name, table), train, content)
-            tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
-        return tried.scores[key]
+        if (key := table_key(table)) in tried.scores:
+            return tried.scores[key]
+        if table is not fixed and perf_counter() > tried.until:
+            tried.untried.add(name)
+            return -np.inf
+        member, _ = tried.fits.fit(make_member(name, table), train, content)
+        return score_of(member, name, table, scorer, tried)
 
     for setting, values in grid.items():
-        fixed = max(({**fixed, setting: value} for value in values), key=score)
+        fixed = {**fixed, setting: values[0]}
+        fixed = max((fixed, *({**fixed, setting: value} for value in values[1:])), key=score)
     logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), score(fixed))
     return fixed
+
+
+def score_of(member: Member, name: str, table: Mapping[str, Any], scorer: ValidationScorer, tried: Tried) -> float:
+    """Return the validation NDCG of a fitted member, scored once for equal tables."""
+    key = table_key(table)
+    if key not in tried.scores:
+        tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
+    return tried.scores[key]
+
+
+def table_key(table: Mapping[str, Any]) -> str:
+    """Return the key of a table in `Tried.scores`."""
+    return repr(sorted(table.items()))
 
 
 def without_grid(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -204,7 +204,12 @@ def test_instants_are_held_out_whole(seed: int) -> None:
     found = split(invoices(), SplitConfig(kind="last_out", unit="instant"), seed)
     assert items_of(found.test) == {"a": ["i4", "i5", "i6"], "b": ["i4"], "d": ["i4"]}
     assert items_of(found.validation) == {"a": ["i3"], "b": ["i2", "i3"], "d": ["i3"]}
-    assert items_of(found.train) == {"a": ["i1", "i2"], "b": ["i1"], "c": ["i1", "i2", "i3", "i4", "i5"], "d": ["i1", "i2"]}
+    assert items_of(found.train) == {
+        "a": ["i1", "i2"],
+        "b": ["i1"],
+        "c": ["i1", "i2", "i3", "i4", "i5"],
+        "d": ["i1", "i2"],
+    }
     assert check(found, "split.boundary_tie").count == 0
 
 
