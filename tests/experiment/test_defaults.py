@@ -25,7 +25,7 @@ def test_every_value_of_every_grid_makes_a_member(has_time: bool, num_events: in
 
 def test_members_that_read_times_are_left_out_without_them() -> None:
     timed = set(default_members(CONTENT, has_time=True)) - set(default_members(CONTENT, has_time=False))
-    assert timed == {"ease_recent", "transitions", "sessions", "returns", "recent", "arrivals", "ease_now"}
+    assert timed == {"ease_recent", "transitions", "sessions", "returns", "recent", "arrivals", "ease_now", "like_now"}
 
 
 def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:
@@ -34,6 +34,6 @@ def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:
     assert {name: grid for name, grid in more.items() if grid} == {
         "item_knn": {"target_exponent"},
         "graph": {"ideal_weight"},
-        "transitions": {"backward"},
+        "transitions": {"backward", "window"},
         "like_plot": {"sharpness"},
     }

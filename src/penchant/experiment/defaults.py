@@ -9,6 +9,7 @@ from typing import Any
 
 from penchant.core.messages import message
 from penchant.core.schema import Content
+from penchant.models.channels import FUSED
 from penchant.models.member import MemberTables
 
 BASELINES: MemberTables = {
@@ -35,10 +36,16 @@ RETURNS: dict[str, Any] = {
     "regularisation": 1000,
 }
 """What people choose when they come back after an hour: fitted on long pasts, since the session before says little about the next."""
-EASE_LIFTED: dict[str, Any] = {"model": "ease", "regularisation": 500}
-"""The member that the popularity of the moment multiplies; it is fitted once with the other EASE members."""
+EASE_LIFTED: list[dict[str, Any]] = [
+    {"model": "ease", "regularisation": 500},
+    {"model": "ease", "regularisation": 500, "half_life": 3},
+    {"model": "ease", "regularisation": 2000, "half_life": 3},
+]
+"""The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
+LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [1, 0.1], "total_offset": [20, 5], "power": [1, 0.5]}
+"""How the popularity of the moment lifts; scoring alone reads it."""
 
-FEW_EVENTS = 100_000
+FEW_EVENTS = 300_000
 """Training events up to which settings are tried that need a fit each."""
 
 
@@ -69,17 +76,16 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
     }
     if has_time:
         members["ease_recent"] = {"model": "ease", "regularisation": [200, 500], "half_life": [3, 10]}
-        members["transitions"] = {"model": "transitions", "half_life": [3, 1], **_few(few, backward=[0, 0.5])}
+        members["transitions"] = {
+            "model": "transitions",
+            "half_life": [3, 1],
+            **_few(few, backward=[0, 0.6], window=[20, 6, 3]),
+        }
         members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
         members["returns"] = RETURNS
         members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
-        members["arrivals"] = {"model": "new_arrivals"}
-        members["ease_now"] = {
-            "model": "lifted",
-            "of": [EASE_LIFTED, {**EASE_LIFTED, "half_life": 3}],
-            "window_days": [14, 7, 30],
-            "power": [1, 0.5],
-        }
+        members["arrivals"] = {"model": "new_arrivals", "days": [30, 7]}
+        members["ease_now"] = {"model": "lifted", "of": EASE_LIFTED, **LIFT}
     for channel, embeddings in content.channels.items():
         if embeddings.modality != "attribute":
             members[f"like_{channel}"] = {
@@ -90,6 +96,9 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 **_few(few, sharpness=[1, 2, 4]),
             }
     if content.channels:
+        if has_time:
+            alike = {"model": "content_knn", "channel": FUSED, "half_life": 3}
+            members["like_now"] = {"model": "lifted", "of": alike, **LIFT}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     return members
 
