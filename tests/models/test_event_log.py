@@ -148,7 +148,9 @@ def test_new_arrivals_by_hand() -> None:
 def test_lift_by_decayed_counts_by_hand() -> None:
     train = late(histories([[0, 1], [0, 1, 2], [1, 2], [2, 3]], ITEMS))  # counts 2, 3, 3, 1
     of = {"model": "popularity"}
-    config = LiftedConfig(of=of, half_life_days=2, window_days=1, offset=0.5, power=0.7, total_exponent=0.5, total_offset=3)
+    config = LiftedConfig(
+        of=of, half_life_days=2, window_days=1, offset=0.5, power=0.7, total_exponent=0.5, total_offset=3
+    )
     member = Lifted(config).fit(train, Content({}))
     moment = int(train.at.max()) + 1  # a later one is read as directly after the last event
     decayed, counts = np.zeros(ITEMS), np.zeros(ITEMS)

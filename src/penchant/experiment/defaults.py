@@ -26,6 +26,8 @@ def baseline_tables(*, has_time: bool) -> MemberTables:
     return {name: table for name, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
 
 
+MAX_ORDERED_ITEMS = 6_000
+"""Items of the regressions on order; each costs seven times the fit of EASE on as many items."""
 RETURNS: dict[str, Any] = {
     "model": "session_regression",
     "min_gap_hours": 1,
@@ -34,11 +36,13 @@ RETURNS: dict[str, Any] = {
     "future_half_life": 5,
     "half_life": 60,
     "regularisation": 1000,
+    "max_items": MAX_ORDERED_ITEMS,
 }
 """What people choose when they come back after an hour: fitted on long pasts, since the session before says little about the next."""
 EASE_LIFTED: list[dict[str, Any]] = [
     {"model": "ease", "regularisation": 500},
     {"model": "ease", "regularisation": 500, "half_life": 3},
+    {"model": "ease", "regularisation": 2000},
     {"model": "ease", "regularisation": 2000, "half_life": 3},
 ]
 """The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
@@ -81,7 +85,11 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             "half_life": [3, 1],
             **_few(few, backward=[0, 0.6], window=[20, 6, 3]),
         }
-        members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
+        members["sessions"] = {
+            "model": "session_regression",
+            "regularisation": [300, 30],
+            "max_items": MAX_ORDERED_ITEMS,
+        }
         members["returns"] = RETURNS
         members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
         members["arrivals"] = {"model": "new_arrivals", "days": [30, 7]}

@@ -5,13 +5,14 @@ In: tables of members in which a list means "one of these". Out: the same tables
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
@@ -35,6 +36,9 @@ class SelectionConfig(Settings):
     """With more training events the first value of every list is used and none is tried."""
     max_users: int = 2_000
     """Validation users that a setting is scored on."""
+    max_items: int = Field(4_000, ge=1)
+    """Settings of members whose cost grows with the cube of the items (those with `max_items`) are compared on the items with the most events,
+    this many; with the settings found they are fitted on all that their own `max_items` allows."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def choose_settings(
 ) -> dict[str, dict[str, Any]]:
     """Return tables without lists: for each list in turn the value that does best on validation.
 
-    One setting is tried at a time, in the order of the table, the others at their best so far. Settings that another member, or an
+    One setting is tried at a time, in the order of the table, the others at their best so far. Of three numbers or more that need a fit each, the
+    neighbours of the best so far are tried until neither is better. Settings that another member, or an
     earlier call with the same `tried`, was scored with are not scored again.
     """
     tried = Tried() if tried is None else tried
@@ -118,7 +123,7 @@ def choose_settings(
         if grid and train.num_events > config.max_events:
             logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
         elif grid:
-            fixed = _best(name, fixed, grid, train, content, scorer, tried)
+            fixed = _best(name, fixed, grid, train, content, scorer, tried, config)
         chosen[name] = fixed
     return chosen
 
@@ -154,21 +159,48 @@ def _best(
     content: Content,
     scorer: ValidationScorer,
     tried: Tried,
+    config: SelectionConfig,
 ) -> dict[str, Any]:
     def score(table: dict[str, Any]) -> float:
-        if (key := table_key(table)) in tried.scores:
+        compared = _on_fewer_items(table, config.max_items) if train.num_items > config.max_items else table
+        if (key := table_key(compared)) in tried.scores:
             return tried.scores[key]
         if table is not fixed and perf_counter() > tried.until:
             tried.untried.add(name)
             return -np.inf
-        member, _ = tried.fits.fit(make_member(name, table), train, content)
-        return score_of(member, name, table, scorer, tried)
+        member, _ = tried.fits.fit(make_member(name, compared), train, content)
+        return score_of(member, name, compared, scorer, tried)
 
+    reading = make_member(name, fixed).reading
     for setting, values in grid.items():
         fixed = {**fixed, setting: values[0]}
-        fixed = max((fixed, *({**fixed, setting: value} for value in values[1:])), key=score)
+        candidates = [fixed, *({**fixed, setting: value} for value in values[1:])]
+        is_ordered = len(values) > 2 and all(isinstance(value, (int, float)) for value in values)
+        if is_ordered and setting not in reading:
+            fixed = _climb(candidates, setting, score)
+        else:
+            fixed = max(candidates, key=score)
     logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), score(fixed))
     return fixed
+
+
+def _climb(candidates: list[dict[str, Any]], setting: str, score: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    """Return the candidate than which neither neighbour is better, from the first one on, larger values first."""
+    best, ordered = candidates[0], sorted(candidates, key=lambda table: table[setting])
+    score(best)
+    for step in (1, -1):
+        place = ordered.index(best) + step
+        while 0 <= place < len(ordered) and score(ordered[place]) > score(best):
+            best, place = ordered[place], place + step
+    return best
+
+
+def _on_fewer_items(table: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return a table whose member, or the member it holds, takes at most so many items where it has such a setting."""
+    if isinstance(table.get("of"), dict):
+        return {**table, "of": _on_fewer_items(table["of"], limit)}
+    has_limit = "max_items" in MODELS.load(str(table["model"])).config_class.model_fields
+    return {**table, "max_items": min(limit, table.get("max_items", limit))} if has_limit else table
 
 
 def score_of(member: Member, name: str, table: Mapping[str, Any], scorer: ValidationScorer, tried: Tried) -> float:
