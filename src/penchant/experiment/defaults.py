@@ -46,7 +46,7 @@ EASE_LIFTED: list[dict[str, Any]] = [
     {"model": "ease", "regularisation": 2000, "half_life": 3},
 ]
 """The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
-LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [1, 0.1], "total_offset": [20, 5], "power": [1, 0.5]}
+LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [0.1, 1], "total_offset": [5, 20], "power": [1, 0.5]}
 """How the popularity of the moment lifts; scoring alone reads it."""
 
 FEW_EVENTS = 300_000
