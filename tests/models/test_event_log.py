@@ -89,6 +89,28 @@ def test_a_member_that_observed_later_events_scores_as_if_it_was_fitted_on_all(t
     np.testing.assert_allclose(padded.score(larger)[0, :ITEMS], wanted[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("model", ["recent_popularity", "new_arrivals", "lifted"])
+def test_scores_of_now_are_counted_once_and_equal_among_other_moments(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = late(histories([[0, 1], [0, 1, 2], [3]], ITEMS))
+    member = make_member("m", {"model": model, **({"of": {"model": "popularity"}} if model == "lifted" else {})})
+    member.fit(train, Content({}))
+    asked = train.requested(np.array([LATEST, 2 * DAY, LATEST]))
+    alone = [member.score(asked.rows(user, user + 1))[0] for user in range(3)]
+    np.testing.assert_array_equal(member.score(asked), alone)
+    plain = make_member("m", member.config.model_dump() | {"model": model}).fit(train, Content({}))
+    np.testing.assert_array_equal(plain.score(asked), alone)  # in one pass, nothing kept
+    again = member.score(asked)
+    again[:] = -1  # what a caller does with its scores
+    for name in ("windowed", "decayed"):
+        monkeypatch.delattr(EventLog, name)
+    np.testing.assert_array_equal(member.score(asked.rows(2, 3)), [alone[2]])
+    if model != "new_arrivals":
+        with pytest.raises(AttributeError):
+            member.score(asked)
+
+
 def test_members_that_count_nothing_stay_the_same_object() -> None:
     member = make_member("m", {"model": "ease"}).fit(late(histories([[0, 1]], ITEMS)), Content({}))
     ensemble = Ensemble.build({"m": member}, EnsembleWeights({"m": 1.0}), Content({}))
@@ -173,3 +195,12 @@ def test_lift_multiplies_every_contribution() -> None:
     assert member.score(one)[0] == pytest.approx(member.member.score(one)[0] * factor)
     prior, events = member.contributions(one)
     assert prior + events.sum(0) == pytest.approx(member.score(one)[0])
+
+
+def test_members_that_share_a_log_keep_their_own_settings() -> None:
+    train = late(histories([[0, 1], [0, 1, 2], [3]], ITEMS))
+    week = make_member("m", {"model": "recent_popularity", "window_days": 7}).fit(train, Content({}))
+    day = week.reread(make_member("m", {"model": "recent_popularity", "window_days": 1}))
+    assert day.log is week.log
+    asked = train.requested(LATEST)
+    assert not np.array_equal(week.score(asked), day.score(asked))

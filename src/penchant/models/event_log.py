@@ -5,8 +5,9 @@ In: the events of all users, without the users. Out: for each moment, how often 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -33,6 +34,7 @@ class EventLog:
     item_index: Int32[np.ndarray, " events"]
     at: Int64[np.ndarray, " events"]
     num_items: int
+    _at_end: dict[Hashable, Float32[np.ndarray, " items"]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, histories: Histories) -> Self:
@@ -43,9 +45,36 @@ class EventLog:
 
     def moments(self, histories: Histories) -> Int64[np.ndarray, " users"]:
         """Return the moment of each user: that of the request, else of the last event, else the end of the log."""
-        end = int(self.at[-1]) + 1 if len(self.at) else 1
         asked = histories.requests()
-        return np.where((asked == 0) | (asked == LATEST), end, np.minimum(asked, end))
+        return np.where((asked == 0) | (asked == LATEST), self.end, np.minimum(asked, self.end))
+
+    @property
+    def end(self) -> int:
+        """The moment directly after the last event."""
+        return int(self.at[-1]) + 1 if len(self.at) else 1
+
+    def as_of(
+        self,
+        moments: Int64[np.ndarray, " moments"],
+        compute: Callable[[Int64[np.ndarray, " some"]], Float32[np.ndarray, "some items"]],
+        key: Hashable,
+    ) -> Float32[np.ndarray, "moments items"]:
+        """Return what is computed from this log as of each moment; the values at its end, which all that is served reads, are computed once.
+
+        Args:
+            moments: From `moments`.
+            compute: Moments to a row each.
+            key: Names everything that the values depend on, beside the log.
+        """
+        is_end = moments == self.end
+        if not is_end.any():
+            return compute(moments)
+        if key not in self._at_end:  # two threads may both compute it: the values are equal
+            self._at_end[key] = compute(np.array([self.end]))[0]
+        out = np.repeat(self._at_end[key][None], len(moments), axis=0)
+        if not is_end.all():
+            out[~is_end] = compute(moments[~is_end])
+        return out
 
     def windowed(self, moments: Int64[np.ndarray, " moments"], days: float) -> Float32[np.ndarray, "moments items"]:
         """Return the number of events of each item in the days before each moment.
@@ -93,8 +122,9 @@ class EventLog:
         """Days from the first event to the last, rounded up: a window that holds every event."""
         return float(np.ceil((self.at[-1] - self.at[0]) / MICROSECONDS_PER_DAY)) + 1 if len(self.at) else 1.0
 
+    @cached_property
     def first_at(self) -> Int64[np.ndarray, " items"]:
-        """Return the time of the first event of each item; `LATEST` where there is none."""
+        """The time of the first event of each item; `LATEST` where there is none."""
         first = np.full(self.num_items, LATEST)
         np.minimum.at(first, self.item_index, self.at)
         return first

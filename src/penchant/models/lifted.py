@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings
@@ -90,7 +90,10 @@ class Lifted(Member[LiftedConfig]):
         return prior * factor[0], events * factor
 
     def _factor(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        config, moments = self.config, self.log.moments(histories)
+        return self.log.as_of(self.log.moments(histories), self._lift, (type(self), repr(self.config)))
+
+    def _lift(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        config = self.config
         if config.half_life_days:
             recent = self.log.decayed(moments, config.half_life_days)
         else:
