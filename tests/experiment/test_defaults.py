@@ -10,7 +10,10 @@ from penchant.experiment.defaults import FEW_EVENTS, default_members
 from penchant.experiment.selection import without_grid
 from penchant.models.member import make_member
 
-CONTENT = Content({"plot": channel("plot", "text", [[0, 1], [1, 0]]), "year": channel("year", "attribute", [[1], [2]])})
+CONTENT = Content(
+    {"plot": channel("plot", "text", [[0, 1], [1, 0]]), "year": channel("year", "attribute", [[1], [2]])},
+    channel("fused", "text", [[0, 1], [1, 0]]),
+)
 
 
 @pytest.mark.parametrize("has_time", [False, True])

@@ -104,7 +104,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 **_few(few, sharpness=[1, 2, 4]),
             }
     if content.channels:
-        if has_time:
+        if has_time and content.fused is not None:
             alike = {"model": "content_knn", "channel": FUSED, "half_life": 3}
             members["like_now"] = {"model": "lifted", "of": alike, **LIFT}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}

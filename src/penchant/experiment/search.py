@@ -427,7 +427,8 @@ def _order(table: Mapping[str, Any]) -> int:
 def _bytes(table: Mapping[str, Any], num_items: int) -> float:
     """Return about how much a member takes while it is fitted: dense ones a few squares of the items they use."""
     table = table.get("of", table)  # a member that is lifted
-    limit = getattr(MODELS.load(str(table["model"])).config_class(), "max_items", None)
+    config = MODELS.load(str(table["model"])).config_class()
+    limit = getattr(config, "max_items", None) or getattr(config, "max_dense_items", None)
     return 3 * 4.0 * min(num_items, limit) ** 2 if limit else 4 * 4.0 * num_items * 1024
 
 

@@ -14,7 +14,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, top_k_rows
 from penchant.models.linear import co_occurrences
 
-MAX_SHARED_ITEMS = 12_000
+MAX_SHARED_ITEMS = 4_000
 """Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
 
 
