@@ -158,13 +158,13 @@ def test_few_events_get_no_network(content: Content) -> None:
 
 def test_little_memory_leaves_out_what_is_dense_in_the_catalog(content: Content) -> None:
     train = walkers(events=3, users=30)
-    wide = Histories(**{**vars(train), "num_items": 10_000})
-    values = np.zeros((10_000, 6), np.float32)
-    words = Content({"words": Embeddings("words", "text", values, np.zeros(10_000, bool), "words")})
-    found = search(wide, words, scorer_of(wide), SearchConfig(budget_minutes=5, budget_gb=0.2), has_time=False)
+    wide = Histories(**{**vars(train), "num_items": 4_000})
+    values = np.zeros((4_000, 6), np.float32)
+    words = Content({"words": Embeddings("words", "text", values, np.zeros(4_000, bool), "words")})
+    found = search(wide, words, scorer_of(wide), SearchConfig(budget_minutes=5, budget_gb=0.1), has_time=False)
     assert "item_knn" in found.tables
     assert "ease" not in found.tables
-    assert any(reason.startswith("left out ease: it would take 1.") for reason in found.reasons)
+    assert any(reason.startswith("left out ease: it would take 0.2 GB") for reason in found.reasons)
 
 
 def test_memory_for_nothing_names_the_smallest_that_works(content: Content) -> None:
