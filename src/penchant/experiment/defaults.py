@@ -46,8 +46,10 @@ EASE_LIFTED: list[dict[str, Any]] = [
     {"model": "ease", "regularisation": 2000, "half_life": 3},
 ]
 """The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
-LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [0.1, 1], "total_offset": [5, 20], "power": [1, 0.5]}
+LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [0.1, 1]}
 """How the popularity of the moment lifts; scoring alone reads it."""
+MORE_LIFT: dict[str, list[float]] = {"total_offset": [5, 20], "power": [1, 0.5]}
+"""The same, tried with few events."""
 
 FEW_EVENTS = 300_000
 """Training events up to which settings are tried that need a fit each."""
@@ -64,6 +66,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         num_events: Training events; with few of them more settings are tried.
     """
     few = num_events <= FEW_EVENTS
+    lift = {**LIFT, **{setting: values if few else values[0] for setting, values in MORE_LIFT.items()}}
     fade: list[float] = [0, 3, 10] if has_time else [0]
     members: dict[str, dict[str, Any]] = {
         "popularity": {"model": "popularity", "half_life_days": [0, 30] if has_time else 0},
@@ -93,7 +96,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         members["returns"] = RETURNS
         members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
         members["arrivals"] = {"model": "new_arrivals", "days": [30, 7]}
-        members["ease_now"] = {"model": "lifted", "of": EASE_LIFTED, **LIFT}
+        members["ease_now"] = {"model": "lifted", "of": EASE_LIFTED if few else EASE_LIFTED[:2], **lift}
     for channel, embeddings in content.channels.items():
         if embeddings.modality != "attribute":
             members[f"like_{channel}"] = {
@@ -106,7 +109,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
     if content.channels:
         if has_time and content.fused is not None:
             alike = {"model": "content_knn", "channel": FUSED, "half_life": 3}
-            members["like_now"] = {"model": "lifted", "of": alike, **LIFT}
+            members["like_now"] = {"model": "lifted", "of": alike, **lift}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     return members
 
