@@ -10,7 +10,10 @@ from penchant.experiment.defaults import FEW_EVENTS, baseline_tables, default_me
 from penchant.experiment.selection import without_grid
 from penchant.models.member import make_member
 
-CONTENT = Content({"plot": channel("plot", "text", [[0, 1], [1, 0]]), "year": channel("year", "attribute", [[1], [2]])})
+CONTENT = Content(
+    {"plot": channel("plot", "text", [[0, 1], [1, 0]]), "year": channel("year", "attribute", [[1], [2]])},
+    channel("fused", "text", [[0, 1], [1, 0]]),
+)
 
 
 @pytest.mark.parametrize("has_time", [False, True])
@@ -34,7 +37,7 @@ def test_members_that_read_times_are_left_out_without_them() -> None:
         "rising",
         "arrivals",
         "ease_now",
-        "plot_now",
+        "like_now",
     }
 
 
@@ -43,7 +46,8 @@ def test_with_many_events_no_setting_is_tried_that_needs_a_costly_fit() -> None:
     more = {name: set(few[name]) - set(many[name]) for name in few}
     assert {name: grid for name, grid in more.items() if grid} == {
         "item_knn": {"target_exponent"},
-        "transitions": {"backward"},
+        "graph": {"ideal_weight"},
+        "transitions": {"backward", "window"},
     }
 
 

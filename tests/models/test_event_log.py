@@ -191,6 +191,22 @@ def test_new_arrivals_by_hand() -> None:
     assert member.score(train.requested(3 * DAY)).tolist() == [[0, 1, 0, 0]]
 
 
+def test_lift_by_decayed_counts_by_hand() -> None:
+    train = late(histories([[0, 1], [0, 1, 2], [1, 2], [2, 3]], ITEMS))  # counts 2, 3, 3, 1
+    of = {"model": "popularity"}
+    config = LiftedConfig(
+        of=of, half_life_days=2, window_days=1, offset=0.5, power=0.7, total_exponent=0.5, total_offset=3
+    )
+    member = Lifted(config).fit(train, Content({}))
+    moment = int(train.at.max()) + 1  # a later one is read as directly after the last event
+    decayed, counts = np.zeros(ITEMS), np.zeros(ITEMS)
+    for item, at in zip(train.item_index, train.at, strict=True):
+        decayed[item] += 0.5 ** ((moment - at) / (2 * DAY))
+        counts[item] += 1
+    expected = np.log1p(counts) * (0.5 + decayed) ** 0.7 / (3 + counts) ** 0.35
+    assert member.score(train.rows(0, 1).requested(moment))[0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_lift_multiplies_every_contribution() -> None:
     train = late(histories([[0, 1], [0, 1, 2], [1, 2], [2, 3]], ITEMS))
     config = LiftedConfig(

@@ -49,6 +49,8 @@ def baseline_tables(content: Content, *, has_time: bool, among_new: bool = False
     return tables
 
 
+MAX_ORDERED_ITEMS = 6_000
+"""Items of the regressions on order; each costs seven times the fit of EASE on as many items."""
 RETURNS: dict[str, Any] = {
     "model": "session_regression",
     "min_gap_hours": 1,
@@ -57,21 +59,22 @@ RETURNS: dict[str, Any] = {
     "future_half_life": 5,
     "half_life": 60,
     "regularisation": 1000,
+    "max_items": MAX_ORDERED_ITEMS,
 }
 """What people choose when they come back after an hour: fitted on long pasts, since the session before says little about the next."""
-EASE_LIFTED: dict[str, Any] = {"model": "ease", "regularisation": 500}
-"""The member that the popularity of the moment multiplies; it is fitted once with the other EASE members."""
+EASE_LIFTED: list[dict[str, Any]] = [
+    {"model": "ease", "regularisation": 500},
+    {"model": "ease", "regularisation": 500, "half_life": 3},
+    {"model": "ease", "regularisation": 2000},
+    {"model": "ease", "regularisation": 2000, "half_life": 3},
+]
+"""The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
+LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [0.1, 1]}
+"""How the popularity of the moment lifts; scoring alone reads it."""
+MORE_LIFT: dict[str, list[float]] = {"total_offset": [5, 20], "power": [1, 0.5]}
+"""The same, tried with few events."""
 
-SELLING_NOW: dict[str, Any] = {
-    "model": "lifted",
-    "window_days": 30,
-    "power": 0.5,
-    "offset": 0.1,
-    "total_exponent": 0,
-}
-"""Lifts a comparison of content: of what is like the user's items, that which many choose this month."""
-
-FEW_EVENTS = 100_000
+FEW_EVENTS = 300_000
 """Training events up to which settings are tried that need a fit each."""
 
 
@@ -86,28 +89,38 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         num_events: Training events; with few of them more settings are tried.
     """
     few = num_events <= FEW_EVENTS
+    lift = {**LIFT, **{setting: values if few else values[0] for setting, values in MORE_LIFT.items()}}
     fade: list[float] = [0, 3, 10] if has_time else [0]
     members: dict[str, dict[str, Any]] = {
         "popularity": {"model": "popularity", "half_life_days": [0, 30] if has_time else 0},
         "item_knn": {"model": "item_knn", "half_life": fade, **_few(few, target_exponent=[0.5, 0.3, 0.7])},
         "rp3beta": {"model": "rp3beta", "half_life": fade, "beta": [0.4, 0.6]},
         "ease": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
-        "graph": {"model": "graph_filter", "hops": [1, 2, 3], "shift": [0, 0.25, 0.5], "half_life": fade},
+        "graph": {
+            "model": "graph_filter",
+            "hops": [1, 2, 3],
+            "shift": [0, 0.25, 0.5],
+            "half_life": fade,
+            **_few(few, ideal_weight=[0, 0.3, 1]),
+        },
     }
     if has_time:
         members["ease_recent"] = {"model": "ease", "regularisation": [200, 500], "half_life": [3, 10]}
-        members["transitions"] = {"model": "transitions", "half_life": [3, 1], **_few(few, backward=[0, 0.5])}
-        members["sessions"] = {"model": "session_regression", "regularisation": [300, 30]}
+        members["transitions"] = {
+            "model": "transitions",
+            "half_life": [3, 1],
+            **_few(few, backward=[0, 0.6], window=[20, 6, 3]),
+        }
+        members["sessions"] = {
+            "model": "session_regression",
+            "regularisation": [300, 30],
+            "max_items": MAX_ORDERED_ITEMS,
+        }
         members["returns"] = RETURNS
         members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
         members["rising"] = {"model": "trend", "days": [3, 7]}
-        members["arrivals"] = {"model": "new_arrivals"}
-        members["ease_now"] = {
-            "model": "lifted",
-            "of": [EASE_LIFTED, {**EASE_LIFTED, "half_life": 3}],
-            "window_days": [14, 7, 30],
-            "power": [1, 0.5],
-        }
+        members["arrivals"] = {"model": "new_arrivals", "days": [30, 7]}
+        members["ease_now"] = {"model": "lifted", "of": EASE_LIFTED if few else EASE_LIFTED[:2], **lift}
     for channel, embeddings in content.channels.items():
         if embeddings.modality == "attribute" and is_grouped(embeddings):
             members[f"same_{channel}"] = {
@@ -126,12 +139,10 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "half_life": fade,
                 "sharpness": SHARPNESS,
             }
-            if has_time:
-                members[f"{channel}_now"] = {
-                    **SELLING_NOW,
-                    "of": {"model": "content_knn", "channel": channel, "neighbours": 1000, "half_life": 10},
-                }
     if content.channels:
+        if has_time and content.fused is not None:
+            alike = {"model": "content_knn", "channel": FUSED, "half_life": 3}
+            members["like_now"] = {"model": "lifted", "of": alike, **lift}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     return members
 

@@ -20,18 +20,20 @@ from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member
+from penchant.models.shared import SharedResults, sharing
 
 
 class FitCache:
     """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), the parts of members included.
 
     Args:
-        max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
+        max_bytes: Size of the fitted members kept, those not used for longest leaving first; None keeps all.
     """
 
     def __init__(self, max_bytes: float | None = None) -> None:
         self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
+        self._shared = SharedResults()
 
     def fit(
         self, member: Member, train: Histories, content: Content, before: Member | None = None
@@ -50,7 +52,7 @@ class FitCache:
         read = sorted(content.channels) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
         if key in self._fitted:
-            fitted, seconds = self._fitted[key]
+            self._fitted[key] = fitted, seconds = self._fitted.pop(key)  # the last used are kept longest
             return fitted.reread(member), seconds
         self._fitted[key] = found = self._learned(member, train, content, before)
         self._forget()
@@ -63,11 +65,12 @@ class FitCache:
         earlier = {} if before is None else before.parts()
         parts = {name: self.fit(part, train, content, earlier.get(name))[0] for name, part in member.parts().items()}
         member = member.with_parts(parts)
-        fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
+        with sharing(self._shared):
+            fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
         return fitted, perf_counter() - began
 
     def _forget(self) -> None:
-        """Leave out the oldest fits above the limit; the newest stays."""
+        """Leave out the fits not used for longest above the limit; the newest stays."""
         if self.max_bytes is None:
             return
         sizes = {

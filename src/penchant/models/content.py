@@ -9,7 +9,7 @@ import copy
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
@@ -24,8 +24,9 @@ from penchant.models.item_to_item import (
     recent,
     scores_of,
 )
-from penchant.models.linear import gram_of, most_touched
+from penchant.models.linear import co_occurrences, most_touched
 from penchant.models.member import Contributions
+from penchant.models.shared import computed_once
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -230,7 +231,7 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         solution = np.zeros(features.shape, np.float32)
         solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(users_items[:, touched], solution[touched])
+        self.source[touched] = self._smooth(train, users_items, touched, solution[touched])
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -259,19 +260,25 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
 
     def _smooth(
-        self, users_items: sparse.csr_array, solution: Float32[np.ndarray, "touched dim"]
+        self,
+        train: Histories,
+        users_items: sparse.csr_array,
+        touched: Int64[np.ndarray, " touched"],
+        solution: Float32[np.ndarray, "touched dim"],
     ) -> Float32[np.ndarray, "touched dim"]:
         """Return (X^T X + mu I)^-1 X^T X @ solution."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
             return solution
-        if users_items.shape[1] <= self.config.max_items:
-            gram = gram_of(users_items)
-            target = gram @ solution
-            gram[np.diag_indices_from(gram)] += np.float32(self.config.smoothing)
-            found = linalg.solve(gram.T, target, assume_a="pos", overwrite_a=True, check_finite=False)
-            return np.asarray(found, np.float32)
+        if len(touched) <= self.config.max_items:
+            gram = co_occurrences(train)
+            if len(touched) < len(gram):
+                gram = gram[np.ix_(touched, touched)]
+            key = ("smoothing", self.config.smoothing)
+            factor = computed_once(train, key, lambda: _smoother(gram, self.config.smoothing))
+            return np.asarray(linalg.cho_solve((factor, True), gram @ solution, check_finite=False), np.float32)
+        users_items = users_items[:, touched]
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
         return np.asarray((right.T * kept) @ (right @ solution), np.float32)
@@ -303,6 +310,13 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         self.source, self.target = arrays["source"], arrays["target"]
         self._whole = None
         return self
+
+
+def _smoother(gram: Float32[np.ndarray, "touched touched"], penalty: float) -> Float32[np.ndarray, "touched touched"]:
+    """Return the lower Cholesky factor of gram + penalty x I; its upper triangle is not used."""
+    ridged = gram + np.float32(penalty) * np.eye(len(gram), dtype=np.float32)
+    factor, _ = linalg.cho_factor(ridged.T, lower=True, overwrite_a=True, check_finite=False)
+    return np.asarray(factor, np.float32)
 
 
 def _whitened(embeddings: Embeddings, dim: int, fitted: int) -> Float32[np.ndarray, "items dim"]:

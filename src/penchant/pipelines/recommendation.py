@@ -34,7 +34,7 @@ from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
 from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
-from penchant.experiment.search import SearchConfig, search
+from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, without_grid
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
@@ -43,7 +43,7 @@ from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models import MODELS
 from penchant.models.channels import FUSED
 from penchant.models.event_log import EventLog
-from penchant.models.member import MemberTables, make_member
+from penchant.models.member import make_member
 from penchant.pipelines.frame import (
     LearningSettings,
     StepTimer,
@@ -173,10 +173,9 @@ def run(
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
-        tables, why = choose_members(parts, content, ranked, config)
-        dataset = replace(dataset, findings=(*dataset.findings, *why))
+        found = choose_members(parts, content, ranked, config)
         trained = fit(
-            tables,
+            found.tables,
             ranked,
             known,
             content,
@@ -184,7 +183,14 @@ def run(
             config.fit,
             cutoff=config.evaluation.cutoff,
             cache=config.cache / "networks",
+            tried=found.tried,
+            floor=found.floor,
         )
+        why = (*found.reasons, *trained.notes)
+        if why:
+            noun = message("how the model was chosen")
+            found_by = Finding("model.auto", len(why), len(why), "kept", why, noun)
+            dataset = replace(dataset, findings=(*dataset.findings, found_by))
     with clock("evaluate"):
         test = at_test(dataset.catalog, parts, config)
         if test.log is not None:
@@ -373,9 +379,7 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
     return Content(channels, fusion(channels)), fusion
 
 
-def choose_members(
-    parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig
-) -> tuple[MemberTables, tuple[Finding, ...]]:
+def choose_members(parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig) -> SearchResult:
     """Return the members of the settings, the defaults, or the result of a search under a budget, with its reasons.
 
     Raises:
@@ -384,7 +388,8 @@ def choose_members(
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
         count = validation.train.num_events
-        return config.members or default_members(content, has_time=has_time, num_events=count), ()
+        defaults = default_members(content, has_time=has_time, num_events=count)
+        return SearchResult({name: dict(table) for name, table in (config.members or defaults).items()})
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',
@@ -392,11 +397,7 @@ def choose_members(
             fix="leave one of them out",
         )
     scorer = validation.scorer(config.evaluation.cutoff, config.fit.selection.max_users)
-    found = search(validation.train, content, scorer, config.search, has_time=has_time)
-    count = len(found.reasons)
-    return found.tables, (
-        Finding("model.auto", count, count, "kept", tuple(found.reasons), message("how the model was chosen")),
-    )
+    return search(validation.train, content, scorer, config.search, config.fit, has_time=has_time)
 
 
 def all_histories(dataset: Dataset, config: RecommendationConfig) -> Histories:
