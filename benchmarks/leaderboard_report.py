@@ -21,7 +21,7 @@ import polars as pl
 
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics.comparison import per_user
-from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, adjust
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import GroupLabels, Slice, slice_users
 
@@ -122,8 +122,8 @@ def _compare(tables: Mapping[str, pl.DataFrame], facts: Mapping[str, Any], title
     ahead: dict[str, dict[str, Difference]] = {key: {} for key in keys}
     if OURS in tables:
         for m in METRICS:
-            raw = [means.difference(column[OURS, m], column[key, m]) for key in others]
-            for key, difference in zip(others, adjust(raw), strict=True):
+            found = means.differences([(column[OURS, m], column[key, m]) for key in others])
+            for key, difference in zip(others, found, strict=True):
                 ahead[key][m] = difference
     rows = [
         Scored(key, titles.get(key, key), facts[key], {m: means.interval(column[key, m]) for m in METRICS}, ahead[key])
@@ -143,7 +143,7 @@ def _slices(folder: Path, tables: Mapping[str, pl.DataFrame], truth: Histories, 
     others = [one for one in peers if one.key != first]
     for peer in others[:2] + [one for one in others[2:] if one.key == RECENCY]:
         labels = {f"{peer.title}": gaps}
-        found += slice_users(tables[first], tables[peer.key], labels, user_ids=truth.user_ids, metric=DECIDES)
+        found += slice_users(tables[first], tables[peer.key], labels, metric=DECIDES)
     return found
 
 

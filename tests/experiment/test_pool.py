@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from hand_made import Told, histories
-from penchant.core.schema import Content
+from penchant.core.schema import Content, Histories
 from penchant.experiment.pool import FitCache, MemberPool
 from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.models import ensemble
 from penchant.models.ensemble import Ensemble, batch_users, top_k
 from penchant.models.lifted import Lifted
+from penchant.models.linear import EASE
 from penchant.models.member import Member, make_member
 
 ITEMS = 6
@@ -187,33 +188,42 @@ def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.Monkey
     assert pool.seconds == {"near": 0.5}
 
 
-def test_members_that_differ_in_reading_alone_are_fitted_once_members_within_members_included() -> None:
-    cache, fitted = FitCache(), []
-
-    def learn(member: Member) -> Member:
-        fitted.append(type(member).__name__)
-        return member.fit(TRUTH, Content())
-
-    ease = {"model": "ease", "regularisation": 5}
-    plain, _ = cache.fit(make_member("one", ease), learn, Content())
-    faded, _ = cache.fit(make_member("two", {**ease, "half_life": 1}), learn, Content())
-    lifted, _ = cache.fit(make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}), learn, Content())
-    assert fitted == ["EASE", "Lifted"]
-    assert isinstance(lifted, Lifted)
-    assert lifted.shared_fit is None
-    assert lifted.member.matrix is plain.matrix is faded.matrix
+def test_members_that_differ_in_reading_alone_are_fitted_once_parts_of_members_included() -> None:
+    cache, ease = FitCache(), {"model": "ease", "regularisation": 5}
+    plain, _ = cache.fit(make_member("one", ease), TRUTH, Content())
+    faded, _ = cache.fit(make_member("two", {**ease, "half_life": 1}), TRUTH, Content())
+    lifted, _ = cache.fit(make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}), TRUTH, Content())
+    part = lifted.parts()["of"]
+    assert part.matrix is plain.matrix is faded.matrix
     alone = make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}).fit(TRUTH, Content())
     np.testing.assert_array_equal(lifted.score(KNOWN), alone.score(KNOWN))
+    assert alone.parts()["of"].matrix is not plain.matrix
+
+
+def test_a_part_is_refitted_from_the_part_of_the_earlier_member() -> None:
+    earlier: list[Member | None] = []
+
+    class Remembers(EASE):
+        def refit(self, train: Histories, content: Content, before: Member) -> EASE:
+            earlier.append(before)
+            return super().refit(train, content, before)
+
+    def lifted() -> Lifted:
+        member = Lifted(name="m")
+        member.member = Remembers(name="m")
+        return member
+
+    before = lifted().fit(KNOWN, Content())
+    cached, _ = FitCache().fit(lifted(), TRUTH, Content(), before)
+    alone = lifted().refit(TRUTH, Content(), before)
+    assert earlier == [before.parts()["of"]] * 2
+    np.testing.assert_array_equal(cached.score(KNOWN), alone.score(KNOWN))
 
 
 def test_the_oldest_fits_leave_a_full_cache() -> None:
-    cache, count = FitCache(2.5 * 4 * ITEMS**2), 0  # two matrices and a bit
-
-    def learn(member: Member) -> Member:
-        nonlocal count
-        count += 1
-        return member.fit(TRUTH, Content())
-
-    for penalty in (1, 2, 3, 3, 2, 1):
-        cache.fit(make_member("m", {"model": "ease", "regularisation": penalty}), learn, Content())
-    assert count == 4
+    cache = FitCache(2.5 * 4 * ITEMS**2)  # two matrices and a bit
+    fitted = [
+        cache.fit(make_member("m", {"model": "ease", "regularisation": penalty}), TRUTH, Content())[0]
+        for penalty in (1, 2, 3, 3, 2, 1)
+    ]
+    assert len({id(member.matrix) for member in fitted}) == 4

@@ -6,8 +6,8 @@ one leaderboard entry for each recommender that will be evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,14 @@ from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
-from penchant.experiment.pool import FitCache, MemberPool
+from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of
 from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import Ensemble
+from penchant.models.event_log import EventLog
 from penchant.models.member import Member, MemberTables, make_member
 
 OURS = "Penchant"
@@ -83,6 +84,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
+        planned: Pool name to settings and channels, to fit the members again.
     """
 
     pool: MemberPool
@@ -92,14 +94,36 @@ class FittedRecommenders:
     seconds: Mapping[str, float]
     before: MemberPool
     weighting: WeightRule = LEAST_SQUARES
+    planned: Mapping[str, PoolMember] = field(default_factory=dict)
 
     @property
     def ours(self) -> LeaderboardEntry:
         return self.rows[0]
 
-    def ensemble(self, content: Content) -> Ensemble:
-        """Return our recommender, ready to serve."""
-        return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+    def ensemble(self, content: Content, *, at: int | None = None) -> Ensemble:
+        """Return our recommender, ready to serve; of a rolling test, the one that answered requests at a moment, the last one for None."""
+        pool = self.pool.at(at) if isinstance(self.pool, RefittedPool) and at is not None else self.pool
+        return Ensemble.build({n: pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+    def rolled(
+        self, refits: Sequence[Refit], log: EventLog, content: Content, fusion: Fusion, cache: Path | None = None
+    ) -> FittedRecommenders:
+        """Return the same recommenders fitted anew at every moment of a rolling test; settings and weights stay.
+
+        Args:
+            refits: Moments in order. The members at hand answer from the first on; at the others they learn again.
+            log: Every event of everybody, of which members observe those before each request.
+            content: Channels and their fusion.
+            fusion: How the channels were fused.
+            cache: Folder of the networks' checkpoints; None keeps none.
+        """
+        pools, seconds = {refits[0].start: self.pool.observed(log)}, dict(self.seconds)
+        planned = {name: self.planned[name] for name in self.pool.members}
+        for refit in refits[1:]:
+            pool, spent = _fit_pool(planned, refit.train, content, fusion, cache, self.before)
+            pools[refit.start] = pool.observed(log)
+            seconds = {name: seconds[name] + spent[name] for name in seconds}
+        return replace(self, pool=RefittedPool.of(pools), seconds=seconds)
 
     def refitted(self, histories: Histories, content: Content, fusion: Fusion, cache: Path | None = None) -> Ensemble:
         """Return our recommender with its members fitted again on other events; settings and weights stay.
@@ -120,14 +144,48 @@ class HoldOut:
     """Histories and truth of one moment: validation or test.
 
     Attributes:
-        histories: Events of every user before it.
+        histories: Events of every user before it; in a rolling split one row for each request, so that a user may have several.
         truth: What the users chose next.
         candidates: Rank only among these items; None for all.
+        learned: What members are fitted on; None where that is `histories`.
+        log: Every event of everybody, of which members observe those before each request; None lets them know what they learned from.
     """
 
     histories: Histories
     truth: Histories
     candidates: Bool[np.ndarray, " items"] | None = None
+    learned: Histories | None = None
+    log: EventLog | None = None
+
+    @property
+    def train(self) -> Histories:
+        """What members are fitted on."""
+        return self.histories if self.learned is None else self.learned
+
+    def liked(self) -> HoldOut:
+        """Return the rows with a true item."""
+        rows = np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        return replace(self, histories=self.histories.take(rows), truth=self.truth.take(rows))
+
+    def scorer(self, cutoff: int, max_users: int) -> ValidationScorer:
+        """Return the scorer of evenly spaced users."""
+        fallback = popularity_of(self.train)
+        return ValidationScorer.sample(
+            self.histories, self.truth, cutoff, max_users, self.candidates, self.log, fallback
+        )
+
+
+@dataclass(frozen=True)
+class Refit:
+    """One fit within a rolling test.
+
+    Attributes:
+        start: Its moment, microseconds since 1970; requests from here on are answered by it.
+        train: All events before it.
+    """
+
+    start: int
+    train: Histories
 
 
 def fit(
@@ -153,8 +211,8 @@ def fit(
         cutoff: Length of the lists that matter.
         cache: Folder of the networks' checkpoints, from which an interrupted run resumes; None keeps none.
     """
-    train = validation.histories
-    scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
+    train = validation.train
+    scorer = validation.scorer(cutoff, config.selection.max_users)
     tried = Tried()
     baselines = choose_settings(
         baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
@@ -166,6 +224,8 @@ def fit(
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
     pool, seconds = _fit_pool(planned, train, content, fusion, cache)
+    if validation.log is not None:
+        pool = pool.observed(validation.log)
     rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
@@ -175,7 +235,7 @@ def fit(
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, planned)
 
 
 def _fit_pool(
@@ -199,14 +259,10 @@ def _fit_pool(
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
 
-        def learn(unfitted: Member, name: str = name, allowed: Content = allowed) -> Member:
-            if before is None:
-                return unfitted.fit(histories, allowed)
-            return unfitted.refit(histories, allowed, before.members[name])
-
-        members[name], seconds[name] = fits.fit(member, learn, allowed)
+        earlier = None if before is None else before.members[name]
+        members[name], seconds[name] = fits.fit(member, histories, allowed, earlier)
         logger.info("  fitted %s: %.1f s", name, seconds[name])
-    return MemberPool(members), seconds
+    return MemberPool(members, fallback=popularity_of(histories)), seconds
 
 
 def _key(member: PoolMember, histories: Histories, content: Content, again: bool) -> str:

@@ -6,11 +6,11 @@ In: tables of members in which a list means "one of these". Out: the same tables
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
@@ -21,6 +21,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
+from penchant.models.event_log import EventLog
 from penchant.models.member import MemberTables, make_member
 
 MAX_KEPT_BYTES = 1e9
@@ -45,12 +46,16 @@ class ValidationScorer:
         truth: What they chose.
         cutoff: Length of the list.
         candidates: Rank only among these.
+        log: Every event of everybody, of which members observe those before each request; None lets them know what they learned from.
+        fallback: Scores by which a user is ranked to whom a row gives equal scores; None leaves that to the pool.
     """
 
     histories: Histories
     truth: Histories
     cutoff: int
     candidates: Bool[np.ndarray, " items"] | None = None
+    log: EventLog | None = None
+    fallback: Float32[np.ndarray, " items"] | None = None
 
     @classmethod
     def sample(
@@ -60,11 +65,13 @@ class ValidationScorer:
         cutoff: int,
         max_users: int,
         candidates: Bool[np.ndarray, " items"] | None,
+        log: EventLog | None = None,
+        fallback: Float32[np.ndarray, " items"] | None = None,
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
-        return cls(histories.take(users), truth.take(users), cutoff, candidates)
+        return cls(histories.take(users), truth.take(users), cutoff, candidates, log, fallback)
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
@@ -72,6 +79,10 @@ class ValidationScorer:
 
     def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
         """Return the mean NDCG of each row of weights, every member scoring once."""
+        if self.log is not None:
+            pool = pool.observed(self.log)
+        if self.fallback is not None:
+            pool = replace(pool, fallback=self.fallback)
         lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
         counts = relevant(self.truth).counts()
         return {
@@ -153,7 +164,7 @@ def _best(
     def score(table: dict[str, Any]) -> float:
         key = repr(sorted(table.items()))
         if key not in tried.scores:
-            member, _ = tried.fits.fit(make_member(name, table), lambda unfitted: unfitted.fit(train, content), content)
+            member, _ = tried.fits.fit(make_member(name, table), train, content)
             tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
         return tried.scores[key]
 

@@ -26,11 +26,11 @@ from penchant.metrics.classification_results import (
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
     Difference,
+    DrawnDifference,
     Interval,
     IntervalConfig,
-    adjust,
+    corrected,
     draw_counts,
-    drawn_difference,
     interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
@@ -197,13 +197,15 @@ def _rows(
     once = np.ones((1, num_units))
     points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
     others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
-    gaps = [
-        drawn_difference(
-            points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units, config
-        )
-        for name in others
-    ]
-    gaps = adjust(gaps, config.confidence) if gaps else []
+    gaps = corrected(
+        [
+            DrawnDifference(
+                points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units
+            )
+            for name in others
+        ],
+        config,
+    )
     found: list[tuple[str, Difference | None]] = [(ours, None), *zip(others, gaps, strict=True)]
     return tuple(
         ClassificationRow(

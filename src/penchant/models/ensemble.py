@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
 from penchant.fusion.late import EnsembleWeights, standardise
+from penchant.models.event_log import EventLog
 from penchant.models.member import FittedItems, Member
 
 BATCH_CELLS = 8_000_000
@@ -99,6 +100,12 @@ class Ensemble:
             own = {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
             members[name] = (FittedItems(member, 0) if FittedItems.SIZE in own else member).restore(own)
         return replace(self, members=members)
+
+    def observed(self, log: EventLog) -> Ensemble:
+        """Return the ensemble with members that know these events (`Member.observed`); itself if no member reads them."""
+        members = {name: member.observed(log) for name, member in self.members.items()}
+        is_same = all(members[name] is member for name, member in self.members.items())
+        return self if is_same else replace(self, members=members)
 
     def add_items(self, content: Content, new: range) -> Ensemble:
         """Return the ensemble over a grown catalog; weights stay as they are.

@@ -6,11 +6,11 @@ In: any additive member whose scores grow with preference. Out: the same, with i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings
@@ -18,9 +18,8 @@ from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.models.member import Contributions, Member, make_member
 
-INNER = "of/"
-"""Start of the names of the inner member's arrays."""
-SharedFit = Callable[[Member, Callable[[Member], Member], Content], Member]
+PART = "of"
+"""Name of the member that is lifted, among the parts of this one and at the start of its arrays."""
 
 
 class LiftedConfig(Settings):
@@ -54,19 +53,31 @@ class Lifted(Member[LiftedConfig]):
         super().__init__(config, name=name)
         self.member = make_member(self.name, self.config.of)
         self.log = EMPTY
-        self.shared_fit: SharedFit | None = None
-        """Returns an equal fitted member instead of fitting the inner one again; None fits it."""
+        self._learns_part = True
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
 
-    def fit(self, train: Histories, content: Content) -> Self:
-        def learn(member: Member) -> Member:
-            return member.fit(train, content)
+    def parts(self) -> Mapping[str, Member]:
+        return {PART: self.member}
 
-        self.member = learn(self.member) if self.shared_fit is None else self.shared_fit(self.member, learn, content)
-        self.log = EventLog.of(train)
+    def with_parts(self, parts: Mapping[str, Member]) -> Self:
+        held = copy.copy(self)
+        held.member, held._learns_part = parts[PART], False
+        return held
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        if self._learns_part:
+            self.member = self.member.fit(train, content)
+        self.log, self._learns_part = EventLog.of(train), True
         return self
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Learn from more events; the part continues from the part of `before`."""
+        part = before.parts().get(PART)
+        if self._learns_part and part is not None:
+            return self.with_parts({PART: self.member.refit(train, content, part)}).fit(train, content)
+        return self.fit(train, content)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return self.member.score(histories) * self._factor(histories)
@@ -77,7 +88,10 @@ class Lifted(Member[LiftedConfig]):
         return prior * factor[0], events * factor
 
     def _factor(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        config, moments = self.config, self.log.moments(histories)
+        return self.log.as_of(self.log.moments(histories), self._lift, (type(self), repr(self.config)))
+
+    def _lift(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        config = self.config
         factor = (self.log.windowed(moments, config.window_days) + np.float32(config.offset)) ** np.float32(
             config.power
         )
@@ -85,6 +99,12 @@ class Lifted(Member[LiftedConfig]):
             total = self.log.windowed(moments, self.log.span_days) + np.float32(config.total_offset)
             factor /= total ** np.float32(config.total_exponent * config.power)
         return factor
+
+    def observed(self, log: EventLog) -> Self:
+        """Return a copy that counts the events of this log, and whose part does."""
+        observed = copy.copy(self)
+        observed.member, observed.log = self.member.observed(log), log
+        return observed
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which the member has added the new items; they have no events yet."""
@@ -94,9 +114,10 @@ class Lifted(Member[LiftedConfig]):
         return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**self.log.arrays(), **{f"{INNER}{name}": array for name, array in self.member.arrays().items()}}
+        return {**self.log.arrays(), **{f"{PART}/{name}": array for name, array in self.member.arrays().items()}}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         self.log = EventLog.restored(arrays)
-        self.member = self.member.restore({n.removeprefix(INNER): a for n, a in arrays.items() if n.startswith(INNER)})
+        start = f"{PART}/"
+        self.member = self.member.restore({n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)})
         return self

@@ -35,13 +35,19 @@ class MomentPrior(Member[SettingsT_co]):
 
     @abstractmethod
     def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
-        """Return the score of every item at each moment."""
+        """Return the score of every item at each moment; it depends on the log and the settings alone."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        return self.as_of(self.log.moments(histories))
+        return self.log.as_of(self.log.moments(histories), self.as_of, (type(self), repr(self.config)))
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def observed(self, log: EventLog) -> Self:
+        """Return a copy that counts the events of this log."""
+        observed = copy.copy(self)
+        observed.log = log
+        return observed
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which new items have the score of an item without events."""
@@ -71,7 +77,7 @@ class RecentPopularityConfig(Settings):
 class RecentPopularity(MomentPrior[RecentPopularityConfig]):
     """log(offset + events of the item shortly before the request).
 
-    Cost of a score: the events before the latest request of the batch, and users x items.
+    Cost of a score: the events before the latest request of the batch, and users x items; nothing but users x items for what is served.
     """
 
     config_class = RecentPopularityConfig
@@ -99,6 +105,6 @@ class NewArrivals(MomentPrior[NewArrivalsConfig]):
     reading = frozenset(NewArrivalsConfig.model_fields)
 
     def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
-        first = self.log.first_at()[None, :]
+        first = self.log.first_at[None, :]
         start = (moments - round(self.config.days * MICROSECONDS_PER_DAY))[:, None]
         return ((first < moments[:, None]) & (first >= start)).astype(np.float32)

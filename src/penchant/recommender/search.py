@@ -5,6 +5,7 @@ In: a catalog with its channels. Out: items, nearest first, with their cosines; 
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -78,9 +79,15 @@ class ItemSearch:
         self._score = score
         self._lock = threading.Lock()
         self._indexes: dict[str, VectorIndex] = {}
-        self._words: tuple[Any, Any] | None = None
+        self._words: list[tuple[Any, Any]] = []  # shared with `scored_by`
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
             self._index(self.names()[0])  # the default one is built before the first request
+
+    def scored_by(self, score: Callable[[Histories], Float32[np.ndarray, "users items"]]) -> ItemSearch:
+        """Return the same search, indexes included, with another model's scores for similarity in behaviour."""
+        other = copy.copy(self)
+        other._score = score
+        return other
 
     def adopt(self, before: ItemSearch) -> None:
         """Take over the indexes of an earlier version of the model where only a few items were added."""
@@ -182,13 +189,13 @@ class ItemSearch:
         catalog = self._lookup.catalog
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:
-            if self._words is None:
+            if not self._words:
                 from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and seldom needed
 
                 texts = join_text(catalog, columns) if columns else self._lookup.titles
                 model = TfidfVectorizer(tokenizer=words, lowercase=False, token_pattern=None, sublinear_tf=True)
-                self._words = (model, model.fit_transform([t or "-" for t in texts]))
-        model, rows = self._words
+                self._words.append((model, model.fit_transform([t or "-" for t in texts])))
+        model, rows = self._words[0]
         similar = np.where(available, (rows @ model.transform([text]).T).toarray().ravel(), 0)
         best = np.argsort(-similar, kind="stable")[:k]
         best = best[similar[best] > 0]
