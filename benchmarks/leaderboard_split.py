@@ -10,17 +10,19 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from penchant.core.schema import Catalog, Dataset, Interactions, Split, Vocabulary
+from penchant.core.schema import Catalog, Dataset, Histories, Interactions, Split, Vocabulary
 from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import KIND_WEIGHTS, HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import read
+from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.pipelines.recommendation import RecommendationConfig, stop_on_errors
@@ -35,8 +37,8 @@ PROTOCOLS = {
     "last_basket": "everything of each user's last instant",
     "user_time": "the last tenth of each user's events",
     "global_time": "everything after one instant; histories end there",
-    "rolling_time": "each event of the last tenth of time, predicted from everything anybody did before it; four fits, each on all that "
-    "lies before its quarter",
+    "rolling_time": "what each user chooses at each instant of the last tenth of time, predicted from everything anybody did before it; models "
+    "are fitted at the start and after each quarter of that time",
     "cold_items": "all events of a tenth of the items, ranked in the whole catalog",
     "cold_among": "all events of a tenth of the items, ranked among these",
     "published": "the data's own parts",
@@ -227,12 +229,14 @@ def divide(dataset: Dataset, protocol: str, seed: int) -> tuple[list[Stage], Spl
     """Return the stages, validation first, and the product's split where the protocol is one of its kinds."""
     items, users = Vocabulary(dataset.catalog.item_ids), sorted(dataset.interactions.table["user_id"].unique())
 
+    def histories(table: Interactions) -> Histories:
+        return build_histories(table, items, HistoriesConfig(), users=users, seed=seed)
+
     def events(table: Interactions) -> Events:
-        found = build_histories(table, items, HistoriesConfig(), users=users, seed=seed)
-        return Events(found.user_index(), found.item_index, found.at)
+        return _events(histories(table))
 
     if protocol == "rolling_time":
-        return rolling_stages(events(dataset.interactions), len(users)), None
+        return rolling_stages(histories(dataset.interactions)), None
     if protocol == "last_out_hour":
         return hour_stages(events(dataset.interactions)), None
     if protocol == "last_basket":
@@ -278,45 +282,33 @@ def basket_stages(events: Events) -> list[Stage]:
     return [_stage(events.where(~held[0] & ~held[1]), events.where(held[0])), _stage(events.where(~held[1]), events.where(held[1]))]
 
 
-def rolling_stages(events: Events, num_users: int) -> list[Stage]:
-    """Predict each event of the last tenth of time from everything before it; validation is the tenth before.
+def rolling_stages(events: Histories) -> list[Stage]:
+    """Ask for every event of the last tenth of time, each with everything that lies before it; validation is the tenth before.
 
-    Events of one instant are predicted from what lies before that instant. Of the events, `MAX_REQUESTS` evenly spaced ones are asked for in
-    the test, a quarter as many in validation; a first click on an item is always asked for as it comes.
+    Models are fitted at the start of the test and again after each quarter of its time. A user's events of one instant are one request.
     """
-    order = np.argsort(events.at, kind="stable")
-    timed = order[events.at[order] > 0]
-    cuts = [1 - 2 * ROLLING_SHARE, 1 - ROLLING_SHARE]
-    starts = [int(np.searchsorted(events.at[timed], np.quantile(events.at[timed], cut, method="nearest"), "left")) for cut in cuts]
-    spans = [(starts[0], starts[1])]
-    ends = np.linspace(starts[1], len(timed), ROLLING_FITS + 1).astype(np.int64)
-    spans += [(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    whole = len(timed) - starts[1]
-    return [
-        _rolling_stage(events, timed, a, b, _spaced(a, b, MAX_REQUESTS // 4 if n == 0 else -(-MAX_REQUESTS * (b - a) // whole)))
-        for n, (a, b) in enumerate(spans)
-    ]
+    at = events.at[events.at > 0]
+    cuts = [int(np.quantile(at, 1 - share, method="nearest")) + 1 for share in (2 * ROLLING_SHARE, ROLLING_SHARE)]
+    stop = int(at.max()) + 1
+    fits = [cuts[1] + number * (stop - cuts[1]) // ROLLING_FITS for number in range(ROLLING_FITS)] + [stop]
+    stages = [_rolling_stage(events, cuts[0], cuts[1], *rolling_requests(events, *cuts, limit=MAX_REQUESTS // 4))]
+    histories, truth = rolling_requests(events, cuts[1], stop, limit=MAX_REQUESTS)
+    asked_at = histories.requests()
+    for start, end in pairwise(fits):
+        rows = np.flatnonzero((asked_at >= start) & (asked_at < end))
+        if len(rows):
+            stages.append(_rolling_stage(events, start, end, histories.take(rows), truth.take(rows)))
+    return stages
 
 
-def _rolling_stage(events: Events, timed: np.ndarray, start: int, stop: int, asked: np.ndarray) -> Stage:
-    """Return the stage of one span of the time order."""
-    chosen = timed[asked]
-    begin = events.at[timed[start]]
-    learn = events.where(events.at < begin)
-    at = events.at[chosen]
-    offsets = np.searchsorted(events.user, np.arange(events.user.max() + 2))
-    first = offsets[events.user[chosen]]
-    # events of a user stand in time, so those before the request are the first ones
-    before = np.array([np.searchsorted(events.at[f:o], t, "left") for f, o, t in zip(first, offsets[events.user[chosen] + 1], at, strict=True)])
-    rows = np.repeat(first - np.concatenate([[0], np.cumsum(before)[:-1]]), before) + np.arange(before.sum())
-    owner = np.repeat(np.arange(len(chosen)), before)
-    log = events.where(events.at <= events.at[timed[stop - 1]])
-    truth = Events(np.arange(len(chosen)), events.item[chosen], at)
-    return Stage(learn, Events(owner, events.item[rows], events.at[rows]), events.user[chosen], truth, log)
+def _rolling_stage(events: Histories, start: int, stop: int, histories: Histories, truth: Histories) -> Stage:
+    every, row = _events(events), {user: number for number, user in enumerate(events.user_ids)}
+    users = np.array([row[user] for user in histories.user_ids], np.int64)
+    return Stage(every.where(every.at < start), _events(histories), users, _events(truth), every.where(every.at < stop))
 
 
-def _spaced(start: int, stop: int, count: int) -> np.ndarray:
-    return np.unique(np.linspace(start, stop - 1, min(count, stop - start)).astype(np.int64))
+def _events(histories: Histories) -> Events:
+    return Events(histories.user_index(), histories.item_index, histories.at)
 
 
 def _stage(learn: Events, truth: Events) -> Stage:

@@ -180,7 +180,8 @@ class Split:
 
     Attributes:
         folder: Where it was read from.
-        validation: To choose by; its requests are those scored.
+        validation: To choose by: the requests that settings are scored on.
+        all_validation: The same stage with every request.
         tests: Stages of the test in time order.
         facts: How the split was made.
         seed: Of models.
@@ -188,6 +189,7 @@ class Split:
 
     folder: Path
     validation: Stage
+    all_validation: Stage
     tests: list[Stage]
     facts: Mapping[str, Any]
     seed: int
@@ -199,10 +201,10 @@ class Split:
         items = pq.read_table(folder / "items.parquet")
         names = [f"test-{number}" for number in range(facts["stages"])]
         chosen = _mask(items["is_validation_candidate"].to_numpy())
-        validation = _some(_read_stage(folder, "validation", facts, chosen, truth=True))
+        validation = _read_stage(folder, "validation", facts, chosen, truth=True)
         allowed = _mask(items["is_candidate"].to_numpy())
         tests = [_read_stage(folder, name, facts, allowed, truth=False) for name in names]
-        return cls(folder, validation, tests, facts, seed)
+        return cls(folder, _some(validation), validation, tests, facts, seed)
 
     @property
     def num_items(self) -> int:
