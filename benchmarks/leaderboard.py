@@ -208,12 +208,14 @@ def _times_ranked(out: Path) -> int:
 
 
 def _commit() -> str:
-    """Return the commit, with a plus where tracked files differ from it; empty outside a repository."""
+    """Return the commit, with a plus where the code differs from it; empty outside a repository."""
+    command = ["git", "status", "--porcelain", "--untracked-files=no", "--", "../src", "../configs", ":(glob)**/*.py"]
     try:
-        told = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True, cwd=HERE)
+        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE)
+        changed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         return ""
-    return told.stdout.strip()
+    return head.stdout.strip() + "+" * bool(changed)
 
 
 def _quiet() -> dict[str, str]:
