@@ -65,7 +65,7 @@ def test_users_are_sliced_by_their_own_group():
     ids = [f"u{n}" for n in range(30)]
     ours = pl.DataFrame({"user_id": ids[5:], "recall@2": [1.0] * 10 + [0.5] * 15})
     baseline = pl.DataFrame({"user_id": ids[5:], "recall@2": [0.5] * 25})
-    labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
+    labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 10 + [1] * 15))}
     short, long = slices.slice_users(ours, baseline, labels, metric="recall@2", config=FAST)
     assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.outcome) == (10, 1, 0.5, BETTER)
     assert (long.num_users, long.difference.outcome, long.num_pairs) == (15, SAME, None)

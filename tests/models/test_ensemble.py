@@ -112,3 +112,11 @@ def test_blocked_items_are_the_history_and_what_is_no_candidate(make_histories) 
 
 def test_standardise_gives_silence_to_a_member_that_says_nothing() -> None:
     assert not standardise(np.full((2, 5), 3.3, np.float32)).values.any()
+
+
+def test_of_equal_scores_at_the_end_of_a_list_the_first_items_are_kept() -> None:
+    scores = np.zeros((3, 40), np.float32)
+    scores[0, 30] = scores[1, [5, 20]] = 1
+    scores[2, :38] = -np.inf
+    found = top_k(scores, 4, ["a", "b", "c"])
+    assert found.item_index.tolist() == [[30, 0, 1, 2], [5, 20, 0, 1], [38, 39, -1, -1]]

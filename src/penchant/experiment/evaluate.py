@@ -111,7 +111,16 @@ def assess(
         language=config.language,
         hardware=hardware(),
         versions=versions(VERSIONS),
-        protocol=(*_protocol(split, measured, times_ranked), trained.weighting.describe()),
+        protocol=(
+            *_protocol(
+                split,
+                measured.test,
+                config,
+                fits=len(trained.pool.starts) if isinstance(trained.pool, RefittedPool) else 0,
+                times_ranked=times_ranked,
+            ),
+            trained.weighting.describe(),
+        ),
         pool=_pool(measured.test),
         sizes=measured.sizes(),
         findings=(*dataset.findings, *split.checks),
@@ -281,40 +290,54 @@ def _pool(test: HoldOut) -> str:
     return message("the {count} held-out items", count=f"{int(test.candidates.sum()):,}")
 
 
-def _protocol(split: Split, measured: _TestResults, times_ranked: int) -> Iterator[str]:
-    test, config = measured.test, measured.config
-    yield message(
-        "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
-        kind=split.kind,
-        pool=_pool(test),
-    )
-    if isinstance(measured.trained.pool, RefittedPool):
-        yield message(
-            "Every later event is predicted from all that anybody did before it; events of one user at one instant are one request, and "
-            "a mean is over requests. In the test the members were fitted {count} times, at equal intervals from its start.",
-            count=len(measured.trained.pool.starts),
+def _protocol(
+    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1
+) -> tuple[str, ...]:
+    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits."""
+    said = [
+        message(
+            "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
+            kind=split.kind,
+            pool=_pool(test),
         )
-    yield message(
-        "Settings, members' weights, the best baseline and thresholds were chosen on validation; this run ranked the test once."
+    ]
+    if fits:
+        said.append(
+            message(
+                "Every later event is predicted from all that anybody did before it; events of one user at one instant are one request, and "
+                "a mean is over requests. Fits of the members within the test, at equal intervals from its start: {count}.",
+                count=fits,
+            )
+        )
+    said.append(
+        message(
+            "Settings, members' weights, the best baseline and thresholds were chosen on validation; this run ranked the test once."
+        )
     )
     if times_ranked > 1:
-        yield message(
-            "Runs with this cache folder have ranked this test {count} times, this one included: a choice among them would be a choice on "
-            "the test.",
-            count=times_ranked,
+        said.append(
+            message(
+                "Runs with this cache folder have ranked this test {count} times, this one included: a choice among them would be a choice "
+                "on the test.",
+                count=times_ranked,
+            )
         )
     if ahead := look_ahead(split, test):
-        yield message(
-            "This split looks ahead: on average, {share} of the events that members learned from came after the test event of the user "
-            "they were asked about.",
-            share=f"{ahead:.0%}",
+        said.append(
+            message(
+                "This split looks ahead: on average, {share} of the events that members learned from came after the test event of the user "
+                "they were asked about.",
+                share=f"{ahead:.0%}",
+            )
         )
-    yield message(
-        "Baselines were tuned on the same validation users. A user to whom a recommender gives equal scores is recommended the most popular "
-        "items, whatever the recommender. Intervals are 95 % paired bootstraps over users; {k} items decide.",
-        k=config.cutoff,
+    said.append(
+        message(
+            "Baselines were tuned on the same validation users. A user to whom a recommender gives equal scores is recommended the most "
+            "popular items, whatever the recommender. Intervals are 95 % paired bootstraps over users; {k} items decide.",
+            k=config.cutoff,
+        )
     )
-    yield message("An ablation arm is fitted without the modalities it lacks.")
+    return (*said, message("An ablation arm is fitted without the modalities it lacks."))
 
 
 def look_ahead(split: Split, test: HoldOut) -> float:
@@ -326,7 +349,7 @@ def look_ahead(split: Split, test: HoldOut) -> float:
         return 0.0
     known = pl.concat([part.table for part in split.before_test])["at"]
     times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())
-    asked = test.truth.at[test.truth.offsets[:-1]]
+    asked = test.truth.at[test.truth.offsets[:-1][test.truth.lengths() > 0]]
     if not len(times) or not len(asked):
         return 0.0
     later = len(times) - np.searchsorted(times, asked, side="right")

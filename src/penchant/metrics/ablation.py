@@ -165,14 +165,14 @@ def gains_by_group(
     by_use = {arm.uses: number for number, arm in enumerate(arms)}
     everything = max(by_use, key=len)
     values = np.hstack([per_user(tables, name, (metric,)) for name in tables])
-    users = arms[0].table["user_id"].to_numpy()
+    users = arms[0].table["user_id"]
     cells: list[tuple[str, str]] = []
     gains: list[DrawnDifference] = []
     for number, group in enumerate(groups.names):
         inside = groups.code == number
         if not inside.any():
             continue
-        means = BootstrapMeans(values[inside], config, users=users[inside])
+        means = BootstrapMeans(values[inside], config, users=users.filter(pl.Series(inside)))
         for channel in _ordered(everything):
             if (left_out := by_use.get(everything - {channel})) is not None:
                 cells.append((group, channel))

@@ -111,7 +111,7 @@ class BootstrapMeans:
         values: Float64[np.ndarray, "rows columns"],
         config: IntervalConfig | None = None,
         *,
-        users: Sequence[object] | pl.Series | None = None,
+        users: Sequence[str] | pl.Series | None = None,
     ) -> None:
         self.config = config or IntervalConfig()
         self._values = np.asarray(values, np.float64)
@@ -149,7 +149,7 @@ class BootstrapMeans:
         return int(counted.sum()) if self._user is None else len(np.unique(self._user[counted]))
 
 
-def user_numbers(users: Sequence[object] | pl.Series) -> Int64[np.ndarray, " rows"] | None:
+def user_numbers(users: Sequence[str] | pl.Series) -> Int64[np.ndarray, " rows"] | None:
     """Return a number for the user of each row, equal for equal users; None where every row is another user."""
     _, first, number = np.unique(np.asarray(users), return_index=True, return_inverse=True)
     return None if len(first) == len(number) else number.astype(np.int64)
@@ -200,7 +200,9 @@ def _p_value(one: DrawnDifference) -> float:
 
 def _difference(one: DrawnDifference, p: float, level: float, rejected: bool, config: IntervalConfig) -> Difference:
     low, high = interval_ends(one.draws, one.num_users, config, 1.0 - level)
-    if not rejected and not np.isnan(low):  # a quantile between two draws may lie on the other side of 0 than the p value says
+    if not rejected and not np.isnan(
+        low
+    ):  # a quantile between two draws may lie on the other side of 0 than the p value says
         low, high = min(low, 0.0), max(high, 0.0)
     outcome = _outcome(low, high)
     spread = float("nan") if np.isnan(low) else float(np.nanstd(one.draws))
@@ -225,7 +227,7 @@ def paired_difference(
 
 def hierarchical(
     differences: Float64[np.ndarray, "draws rows"],
-    users: Sequence[object] | pl.Series | None = None,
+    users: Sequence[str] | pl.Series | None = None,
     config: IntervalConfig | None = None,
 ) -> DrawnDifference:
     """Return the mean of a paired difference that was measured several times, under draws of both measurements and users.

@@ -146,12 +146,23 @@ def top_k(scores: Float32[np.ndarray, "users items"], k: int, user_ids: list[str
     Equal scores are ordered by item row, so that a list can be repeated.
     """
     width = min(k, scores.shape[1])
-    found = np.sort(np.argpartition(-scores, width - 1, axis=1)[:, :width], axis=1)
+    found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
+    _first_of_equals(found, scores)
+    found = np.sort(found, axis=1)
     order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
     found = np.take_along_axis(found, order, 1).astype(np.int32)
     best = np.take_along_axis(scores, found, 1)
     found[np.isneginf(best)] = -1
     return Recommendations(user_ids, found, best.astype(np.float32))
+
+
+def _first_of_equals(found: Int64[np.ndarray, "users k"], scores: Float32[np.ndarray, "users items"]) -> None:
+    """Replace, in place, the chosen items with the lowest score by the first items of that score: partitioning takes any of them."""
+    least = np.take_along_axis(scores, found, 1).min(1, keepdims=True)
+    chosen = np.take_along_axis(scores, found, 1) == least
+    is_open = (scores == least).sum(1) > chosen.sum(1)
+    for row in np.flatnonzero(is_open & ~np.isneginf(least[:, 0])):
+        found[row, chosen[row]] = np.flatnonzero(scores[row] == least[row])[: chosen[row].sum()]
 
 
 def blocked_items(
