@@ -121,7 +121,12 @@ def _arguments() -> argparse.Namespace:
     add("--hide-time", action="store_true", help="tell nobody the time of the request")
     add("--peers", nargs="*", choices=sorted(PEERS), help="only these; none named runs all, an empty list only ours")
     add("--quick", action="store_true", help="leave the slow networks out, ours too")
-    add("--again", nargs="*", default=[], help="run these rows again, though they are finished; `ours` names all of ours")
+    add(
+        "--again",
+        nargs="*",
+        default=[],
+        help="run these rows again, though they are finished; `ours` names all of ours",
+    )
     add("--config", action="append", default=[], type=Path, help="a TOML whose members make another row of ours")
     add("--ours", nargs="*", help="only these rows of ours, by their folder's name; an empty list runs peers only")
     add("--no-content", action="store_true", help="encode no content: ids only")
@@ -211,7 +216,9 @@ def _commit() -> str:
     """Return the commit, with a plus where the code differs from it; empty outside a repository."""
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", "../src", "../configs", ":(glob)**/*.py"]
     try:
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE)
+        head = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=HERE
+        )
         changed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         return ""

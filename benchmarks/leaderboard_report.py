@@ -22,7 +22,15 @@ import polars as pl
 
 from leaderboard_split import PROTOCOLS
 from penchant.core.schema import Histories, Recommendations
-from penchant.metrics.intervals import Difference, DrawnDifference, Interval, IntervalConfig, corrected, hierarchical, interval_ends
+from penchant.metrics.intervals import (
+    Difference,
+    DrawnDifference,
+    Interval,
+    IntervalConfig,
+    corrected,
+    hierarchical,
+    interval_ends,
+)
 from penchant.metrics.ranking import measure
 
 METRICS = ("ndcg@10", "recall@10", "ndcg@20", "recall@20")
@@ -49,7 +57,7 @@ class Measured:
 
     keys: tuple[str, ...]
     values: Mapping[str, Mapping[str, np.ndarray]]
-    users: np.ndarray
+    users: pl.Series
     gap: np.ndarray
 
 
@@ -93,7 +101,9 @@ def write(folders: Sequence[Path], titles: Mapping[str, str], results: Path, com
     scored = _compare(measured, facts, titles)
     split = json.loads((folders[0] / "split.json").read_text("utf-8"))
     name = re.sub(r"-\d+(?=$|-users)", "", folders[0].name)
-    section = "\n".join(_section(name, split, len(folders), scored, measured, _missing(facts, complete, titles), command))
+    section = "\n".join(
+        _section(name, split, len(folders), scored, measured, _missing(facts, complete, titles), command)
+    )
     _replace(results, section)
     saved = {
         "split": split,
@@ -115,7 +125,11 @@ def _missing(facts: Sequence[Mapping[str, Any]], complete: Sequence[str], titles
         reasons = [one[key]["reason"] for one in facts if "reason" in one.get(key, {})]
         done = sum("reason" not in one.get(key, {"reason": ""}) for one in facts)
         failed = any(one.get(key, {}).get("failed") for one in facts)
-        said = ("failed: " if failed else "not run: ") + reasons[0] if reasons else f"finished on {done} of {len(facts)} draws"
+        said = (
+            ("failed: " if failed else "not run: ") + reasons[0]
+            if reasons
+            else f"finished on {done} of {len(facts)} draws"
+        )
         found[titles.get(key, key)] = said
     return found
 
@@ -131,7 +145,7 @@ def _measured(folders: Sequence[Path], keys: Sequence[str]) -> Measured:
         for key in keys:
             for m in METRICS:
                 values[key][m][draw, place] = part[f"{key}/{m}"].to_numpy()
-    return Measured(tuple(keys), values, every["user"].to_numpy(), gap)
+    return Measured(tuple(keys), values, every["user"], gap)
 
 
 def _of_draw(folder: Path, keys: Sequence[str]) -> pl.DataFrame:
@@ -155,7 +169,9 @@ def _of_draw(folder: Path, keys: Sequence[str]) -> pl.DataFrame:
         start += asked.height
     offsets = np.concatenate([[0], np.cumsum(np.bincount(np.concatenate(rows), minlength=start))]).astype(np.int64)
     item, names = np.concatenate(items).astype(np.int32), [str(row) for row in range(start)]
-    truth = Histories(names, offsets, item, np.zeros(len(item), np.int64), np.ones(len(item), np.float32), facts["catalog"])
+    truth = Histories(
+        names, offsets, item, np.zeros(len(item), np.int64), np.ones(len(item), np.float32), facts["catalog"]
+    )
     columns = {"user": pl.concat(users), "at": np.concatenate(at), "gap": np.concatenate(gaps)}
     for key in keys:
         table = _scores(folder / "rows" / key / "lists.parquet", truth)
@@ -243,7 +259,7 @@ def _section(
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}, {draws} draw{'s' * (draws > 1)} of ties and seeds. {split['users']:,} users, "
         f"{split['items']:,} items, {split['events']:,} events; learned from before validation {split['learned'][0]:,}, before the test "
-        f"{split['learned'][1]:,}; {sum(split['requests'][1:]):,} requests of {len(np.unique(measured.users)):,} users "
+        f"{split['learned'][1]:,}; {sum(split['requests'][1:]):,} requests of {measured.users.n_unique():,} users "
         f"({sum(split['without_history'][1:]):,} without history). Protocol {split['protocol']}: {PROTOCOLS[split['protocol']]}. The time of the "
         f"request is {moment}; {later:.0f} % of what is learned is later than the choice it is tested on (mean). {ranked.capitalize()} ranked "
         "without known items; a list that a model leaves empty or constant holds the most popular items. Settings, epochs and early stopping by "
@@ -278,7 +294,10 @@ def _against_best(scored: list[Scored], measured: Measured) -> list[str]:
         return []
     best = {m: max(peers, key=lambda one: one.scores[m].mean) for m in METRICS}
     drawn = [_drawn(measured.values[OURS][m] - measured.values[best[m].key][m], measured) for m in METRICS]
-    lines = ["Against the best peer of each metric (picked on the test, which favours it), corrected over the metrics:", ""]
+    lines = [
+        "Against the best peer of each metric (picked on the test, which favours it), corrected over the metrics:",
+        "",
+    ]
     for metric, ahead in zip(METRICS, corrected(drawn, INTERVALS), strict=True):
         gain = ours.scores[metric].mean / max(best[metric].scores[metric].mean, 1e-12) - 1
         lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best[metric].title}: {ahead.outcome}")
@@ -325,7 +344,9 @@ def _row(one: Scored) -> str:
     cells += [f"{facts['validation']:.4f}", f"{facts['cpu_seconds']:.0f}", f"{facts['peak_bytes'] / 1e9:.1f}"]
     cells += ["" if facts["epochs"] is None else f"{facts['epochs']:g}"]
     stopped = "stopped by the clock" if facts["stopped"] == "clock" else facts["stopped"]
-    cells += [stopped + (f" ({facts['minutes']:g} min)" if facts["stopped"] == "clock" and facts.get("minutes") else "")]
+    cells += [
+        stopped + (f" ({facts['minutes']:g} min)" if facts["stopped"] == "clock" and facts.get("minutes") else "")
+    ]
     cells += [facts.get("commit", ""), {1: "once", 2: "twice"}.get(facts["ranked"], f"{facts['ranked']} times")]
     return "| " + " | ".join(cells) + " |"
 

@@ -45,7 +45,15 @@ PROTOCOLS = {
 }
 OF_PRODUCT = {"cold_among": "cold_items"}
 """Protocols that are a split of the product under another name."""
-KNOWN_TIME = ("last_out", "last_out_hour", "last_out_shuffled", "last_basket", "user_time", "global_time", "rolling_time")
+KNOWN_TIME = (
+    "last_out",
+    "last_out_hour",
+    "last_out_shuffled",
+    "last_basket",
+    "user_time",
+    "global_time",
+    "rolling_time",
+)
 """Protocols in which the time of a request is told: that of its first choice."""
 ROLLING_FITS = 4
 ROLLING_SHARE = 0.1
@@ -255,14 +263,19 @@ def hour_stages(events: Events) -> list[Stage]:
     starts = events.starts_session()
     number = np.cumsum(starts)
     first = np.diff(events.user, prepend=-1) != 0
-    own = number - number[np.maximum.accumulate(np.where(first, np.arange(len(events)), 0))]  # session of the user, from 0
+    own = (
+        number - number[np.maximum.accumulate(np.where(first, np.arange(len(events)), 0))]
+    )  # session of the user, from 0
     last = np.zeros(events.user.max() + 1, np.int64)
     np.maximum.at(last, events.user, own)
     from_end = last[events.user] - own
 
     def stage(sessions: int) -> Stage:
         chosen = starts & (from_end == sessions) & (own > 0)
-        return _stage(events.where((from_end > sessions) | ((own == 0) & (last[events.user] < sessions + 1))), events.where(chosen))
+        return _stage(
+            events.where((from_end > sessions) | ((own == 0) & (last[events.user] < sessions + 1))),
+            events.where(chosen),
+        )
 
     return [stage(1), stage(0)]
 
@@ -279,7 +292,10 @@ def basket_stages(events: Events) -> list[Stage]:
     own = instant - first[events.user]
     enough = (last - first)[events.user] >= 2  # as in last_out: two instants of history at the test
     held = [enough & (from_end == one) & (own > 0) for one in (1, 0)]
-    return [_stage(events.where(~held[0] & ~held[1]), events.where(held[0])), _stage(events.where(~held[1]), events.where(held[1]))]
+    return [
+        _stage(events.where(~held[0] & ~held[1]), events.where(held[0])),
+        _stage(events.where(~held[1]), events.where(held[1])),
+    ]
 
 
 def rolling_stages(events: Histories) -> list[Stage]:
@@ -317,9 +333,7 @@ def _stage(learn: Events, truth: Events) -> Stage:
     row = np.full(max(int(learn.user.max(initial=0)), int(users.max(initial=0))) + 1, -1)
     row[users] = np.arange(len(users))
     history = learn.where(row[learn.user] >= 0)
-    return Stage(
-        learn, replace(history, user=row[history.user]), users, replace(truth, user=row[truth.user])
-    )
+    return Stage(learn, replace(history, user=row[history.user]), users, replace(truth, user=row[truth.user]))
 
 
 def _joined(first: Events, second: Events) -> Events:
@@ -406,7 +420,9 @@ def _write_content(dataset: Dataset, config: RecommendationConfig, folder: Path)
     (folder / "channels.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
 
 
-def _write_tables(dataset: Dataset, stages: list[Stage], parts: Split | None, facts: Mapping[str, Any], folder: Path) -> None:
+def _write_tables(
+    dataset: Dataset, stages: list[Stage], parts: Split | None, facts: Mapping[str, Any], folder: Path
+) -> None:
     for number, stage in enumerate(stages):
         name = "validation" if number == 0 else f"test-{number - 1}"
         place = folder / "stages" / name

@@ -357,7 +357,9 @@ def filled(lists: np.ndarray, stages: list[Stage]) -> np.ndarray:
     return lists
 
 
-def _read_stage(folder: Path, name: str, facts: Mapping[str, Any], candidates: np.ndarray | None, *, truth: bool) -> Stage:
+def _read_stage(
+    folder: Path, name: str, facts: Mapping[str, Any], candidates: np.ndarray | None, *, truth: bool
+) -> Stage:
     place, num_items = folder / "stages" / name, facts["catalog"]
     learn = _read_events(place / "learn.parquet", "user", facts["users"], num_items)
     asked = pq.read_table(place / "requests.parquet")

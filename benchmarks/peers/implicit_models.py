@@ -65,7 +65,9 @@ def bpr(split: Split, clock: Clock) -> Outcome:
 def item_knn_cosine(split: Split, clock: Clock) -> Outcome:
     grid = {"K": [20, 50, 100, 200, 400, 800, 1600]}
     bounds = {"K": (1, split.num_items)}
-    return tuned(split, clock, grid, lambda settings, stage: _fitted(CosineRecommender(**settings), stage), bounds=bounds)
+    return tuned(
+        split, clock, grid, lambda settings, stage: _fitted(CosineRecommender(**settings), stage), bounds=bounds
+    )
 
 
 def item_knn_bm25(split: Split, clock: Clock) -> Outcome:

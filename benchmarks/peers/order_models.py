@@ -3,6 +3,8 @@
 In: a split. Out: lists. All run in either environment.
 """
 
+# ruff: noqa: ARG001, ARG005 - every weight and every score takes the same arguments, needed or not
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from choosing import by_scores, tuned
 from exchange import CannotRunError, Clock, Events, Outcome, Recommender, Requests, Settings, Split, Stage, serve
 from scipy import sparse
-from simple_models import centred, sharpened, _counts
+from simple_models import _counts, centred, sharpened
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -305,7 +307,9 @@ def _stan_scores(settings: Settings, past: _Sessions, items: np.ndarray, moment:
     found, summed, latest = _nearest(settings, past, items, weight)
     cosine = summed / (np.sqrt((weight**2).sum()) * np.sqrt(past.length[found]))
     # where a split lets later sessions be learned from, the distance in time counts either way
-    similarity = cosine * np.exp(-np.abs(moment - past.at[found]) / (settings["lambda_snh"] * DAY)) if moment else cosine
+    similarity = (
+        cosine * np.exp(-np.abs(moment - past.at[found]) / (settings["lambda_snh"] * DAY)) if moment else cosine
+    )
     kept = _best(similarity, settings["k"])
     rows, owner = past.events_of(found[kept])
     shared = np.full(len(kept), 0)
@@ -316,4 +320,7 @@ def _stan_scores(settings: Settings, past: _Sessions, items: np.ndarray, moment:
 
 
 if __name__ == "__main__":
-    serve({"markov": markov, "ease_decayed": ease_decayed, "blend": blend, "vsknn": vsknn, "stan": stan}, ("numpy", "scipy"))
+    serve(
+        {"markov": markov, "ease_decayed": ease_decayed, "blend": blend, "vsknn": vsknn, "stan": stan},
+        ("numpy", "scipy"),
+    )

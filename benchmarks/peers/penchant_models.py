@@ -25,7 +25,13 @@ from penchant.models.event_log import EventLog
 from penchant.models.member import MemberTables
 from penchant.pipelines.recommendation import RecommendationConfig, fuse
 
-IDS_ONLY: dict[str, Any] = {"model": "sequence", "backbone": "transformer", "channels": [], "max_length": 100, "dropout": 0.1}
+IDS_ONLY: dict[str, Any] = {
+    "model": "sequence",
+    "backbone": "transformer",
+    "channels": [],
+    "max_length": 100,
+    "dropout": 0.1,
+}
 """SASRec as a member of ours: a causal Transformer over ids alone, full softmax."""
 
 Row = Callable[[RecommendationConfig], Callable[[Split, Clock], Outcome]]
@@ -53,7 +59,9 @@ def _fit_and_rank(kind: str, config: RecommendationConfig, split: Split, clock: 
         trained = trained.rolled(refits, _log(split.tests[-1].log, split), content, fusion)
     fit_seconds = clock.seconds
     lists, seconds = timed(
-        lambda: np.concatenate([_lists(trained, trained.pool, stage.requests, K, stage.candidates) for stage in split.tests])
+        lambda: np.concatenate(
+            [_lists(trained, trained.pool, stage.requests, K, stage.candidates) for stage in split.tests]
+        )
     )
     settings = {"members": trained.tables, "weights": dict(trained.ours.weights)}
     scored = split.validation
@@ -100,7 +108,10 @@ def _hold_out(stage: Stage, split: Split) -> HoldOut:
         return HoldOut(_asked(stage.requests), truth, stage.candidates, _learned(stage), _log(stage.log, split))
     # one request for each user: the histories are what is learned, those of users without a choice included
     users = stage.learn.num_users
-    truth, at = replace(stage.truth, user=stage.requests.user[stage.truth.user], num_users=users), np.zeros(users, np.int64)
+    truth, at = (
+        replace(stage.truth, user=stage.requests.user[stage.truth.user], num_users=users),
+        np.zeros(users, np.int64),
+    )
     at[stage.requests.user] = stage.requests.at
     return HoldOut(_learned(stage).requested(at), _histories(truth), stage.candidates)
 

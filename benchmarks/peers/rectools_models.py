@@ -52,7 +52,9 @@ def ease_mended(split: Split, clock: Clock) -> Outcome:
 
 def sasrec(**changes: Any) -> Callable[[Split, Clock], Outcome]:
     """Return SASRec at the settings of its paper, but with full softmax: 2 blocks, 1 head, 50 factors, Adam .001, batches of 128 users."""
-    return lambda split, clock: _transformer(split, clock, SASRecModel, {**_published(split), "loss": "softmax", **changes})
+    return lambda split, clock: _transformer(
+        split, clock, SASRecModel, {**_published(split), "loss": "softmax", **changes}
+    )
 
 
 def sasrec_bce(split: Split, clock: Clock) -> Outcome:
@@ -62,7 +64,14 @@ def sasrec_bce(split: Split, clock: Clock) -> Outcome:
 
 def bert4rec(split: Split, clock: Clock) -> Outcome:
     """BERT4Rec at the settings of its paper: 2 blocks, 2 heads, 64 factors, a fifth of the items masked."""
-    settings = {**_published(split), "n_heads": 2, "n_factors": 64, "dropout_rate": 0.1, "mask_prob": 0.2, "loss": "softmax"}
+    settings = {
+        **_published(split),
+        "n_heads": 2,
+        "n_factors": 64,
+        "dropout_rate": 0.1,
+        "mask_prob": 0.2,
+        "loss": "softmax",
+    }
     return _transformer(split, clock, BERT4RecModel, settings)
 
 
@@ -184,7 +193,9 @@ class _Looks(Callback):
         pl_module.train()
         assert self.stage.truth is not None
         self.seen[epochs] = ndcg(lists, self.stage.truth, AT)
-        print(f"  {epochs} epochs: validation NDCG@{AT} {self.seen[epochs]:.4f}, {self.clock.seconds:.0f} s", flush=True)
+        print(
+            f"  {epochs} epochs: validation NDCG@{AT} {self.seen[epochs]:.4f}, {self.clock.seconds:.0f} s", flush=True
+        )
         scores = list(self.seen.values())
         if len(scores) - 1 - int(np.argmax(scores)) >= PATIENCE:
             self.stopped, trainer.should_stop = "validation", True

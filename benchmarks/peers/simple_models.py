@@ -17,7 +17,9 @@ HALF_LIVES = [30, 0.1, 0.5, 2, 7, 90, 365]
 
 
 def popularity(split: Split, clock: Clock) -> Outcome:
-    return tuned(split, clock, {}, lambda _, stage: by_scores(lambda asked: np.tile(stage.popular, (len(asked), 1)), stage))
+    return tuned(
+        split, clock, {}, lambda _, stage: by_scores(lambda asked: np.tile(stage.popular, (len(asked), 1)), stage)
+    )
 
 
 def popularity_of_days(days: float) -> Callable[[Split, Clock], Outcome]:
@@ -79,7 +81,12 @@ def content_knn(split: Split, clock: Clock) -> Outcome:
 def content_ridge(split: Split, clock: Clock) -> Outcome:
     """Each user's history regressed on the content of the items that were learned; popular items may count less in a history."""
     vectors = centred(split)
-    grid = {"channel": list(vectors), "ridge": [10.0, 1.0, 100.0], "popularity_power": [0.0, 0.25, 0.5], "half_life": [0, 10]}
+    grid = {
+        "channel": list(vectors),
+        "ridge": [10.0, 1.0, 100.0],
+        "popularity_power": [0.0, 0.25, 0.5],
+        "half_life": [0, 10],
+    }
 
     def fit(settings: Settings, stage: Stage) -> Recommender:
         x = vectors[settings["channel"]].astype(np.float32)
