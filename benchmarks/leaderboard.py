@@ -138,8 +138,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _name(given: argparse.Namespace, seed: int) -> str:
-    hidden = "-hidden" if given.hide_time else ""
-    return f"{given.set}-{given.protocol}{hidden}-{seed}" + (f"-users{given.max_users}" if given.max_users else "")
+    kind = ("-hidden" if given.hide_time else "") + ("-ids" if given.no_content else "")
+    return f"{given.set}-{given.protocol}{kind}-{seed}" + (f"-users{given.max_users}" if given.max_users else "")
 
 
 def _command(given: argparse.Namespace) -> str:
