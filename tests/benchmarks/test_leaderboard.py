@@ -199,7 +199,14 @@ def test_a_lead_rests_on_the_gap_it_comes_from_and_needs_every_draw(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ranked(folder, "popularity", simple_models.popularity, monkeypatch)
-    _ranked(folder, leaderboard_report.OURS, order_models.markov, monkeypatch)
+
+    def all_know_d(split: exchange.Split, clock: exchange.Clock) -> exchange.Outcome:
+        d = pl.read_parquet(folder / "items.parquet")["item_id"].to_list().index("d")
+        lists = np.full((EVERYONE, exchange.K), exchange.PAD, np.int32)
+        lists[:, 0] = d
+        return exchange.Outcome(lists, {}, 1.0, clock.seconds, 0.0)
+
+    _ranked(folder, leaderboard_report.OURS, all_know_d, monkeypatch)
     broken = folder / "rows" / "broken"
     broken.mkdir()
     (broken / "facts.json").write_text(json.dumps({"reason": "out of memory", "failed": True}), "utf-8")
@@ -207,7 +214,8 @@ def test_a_lead_rests_on_the_gap_it_comes_from_and_needs_every_draw(
     text = (tmp_path / "RESULTS.md").read_text("utf-8")
     assert "| broken | failed: out of memory |" in text
     row = next(r for r in json.loads((folder / "scores.json").read_text("utf-8"))["rows"] if r["key"] == "popularity")
-    assert row["rests_on"] in ([], [0.0, 0.0, 1.0])
+    assert row["rests_on"] == [0.0, 0.0, 1.0]  # every choice comes two hours after the event before it
+    assert row["ahead"]["mean"] == pytest.approx((1 - 1 / np.log2(3)) / 2)
     assert row["deviation"] == 0.0
 
 
