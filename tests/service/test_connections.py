@@ -16,14 +16,14 @@ import uvicorn
 from penchant.service import server
 
 
+async def answer_ok(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
 @contextmanager
-def served() -> Iterator[int]:
+def served(app: Any = answer_ok) -> Iterator[int]:
     """Run a tiny application behind the service's protocol, in a thread; yield its port."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
-
     config = uvicorn.Config(app, port=0, http=server.ServiceProtocol, log_level="critical", lifespan="off", ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
@@ -35,6 +35,22 @@ def served() -> Iterator[int]:
     finally:
         running.should_exit = True
         thread.join()
+
+
+def test_requests_of_one_connection_have_something_in_common():
+    seen: list[dict[str, float]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["connection"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    with served(app) as port:
+        twice = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2
+        ask(port, twice, twice[: len(twice) // 2])
+        ask(port, twice)
+    assert len(seen) == 5
+    assert len({id(one) for one in seen}) == 3
 
 
 def ask(port: int, *requests: bytes) -> list[bytes]:

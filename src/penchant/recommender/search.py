@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +162,21 @@ class ItemSearch:
         content = find_content(query, [column], modality, limits, where="search")
         return self._by_vector(channel, encode_one(self._encoders.load(channel, config), content.load(0)), k, available)
 
+    def load_encoders(self) -> None:
+        """Load the encoders of queries: the first one imports large libraries, and every other thread waits for that."""
+        for name, config in self._query_channels.values():
+            self._encoders.load(name, config)
+
     def _channel(self, modality: str) -> tuple[str, ChannelConfig] | None:
-        """Return the first channel of a modality that can encode a query."""
+        return self._query_channels.get(modality)
+
+    @cached_property
+    def _query_channels(self) -> dict[str, tuple[str, ChannelConfig]]:
+        """Modality to the first channel of it that can encode a query."""
+        found: dict[str, tuple[str, ChannelConfig]] = {}
         for name, config in self._encoders.of(self._facts, self._content).items():
-            if self._content.channels[name].modality == modality:
-                return name, config
-        return None
+            found.setdefault(self._content.channels[name].modality, (name, config))
+        return found
 
     def _by_vector(
         self, name: str, vector: Float32[np.ndarray, " dim"], k: int, available: Bool[np.ndarray, " items"]

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, DataError
+from penchant.core.errors import ConfigError, DataError, PenchantError
 from penchant.core.schema import Histories
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
@@ -161,6 +161,10 @@ class Service:
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
+        try:
+            recommender.finder.load_encoders()
+        except PenchantError as error:  # a model that is missing here: each search and item that needs it says so
+            logger.warning("an encoder cannot be loaded: %s fix: %s", error.message, error.fix)
         self.served_catalog = ServedCatalog(config.state_folder)
         self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
