@@ -39,7 +39,7 @@ def world(*, tied: bool = False, seed: int = 3) -> list[Event]:
     for user in range(40):
         at = START + draw.randrange(3_000_000)
         for _ in range(draw.choice([2, 3, 5, 15, 25, 45, 60])):
-            at += draw.choice([1, 7, 60, 4000, 90_000]) + 41 * tied
+            at += draw.choice([1, 7, 60, 4000, 7200, 90_000]) + 41 * tied
             events.append(Event(f"u{user:02d}", f"i{min(int(draw.expovariate(0.1)), 59):02d}", at))
     if tied:
         return sorted({e._replace(at=time_of(e) // 3600 * 3600) for e in events})

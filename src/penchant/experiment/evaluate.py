@@ -136,7 +136,7 @@ def assess(
             evaluate_interest(
                 trained,
                 validation,
-                measured.test if test.log is None else test,
+                measured.test if test.log is None else _spaced(test, config.max_users),
                 dataset.users,
                 max_pairs=config.max_pairs,
                 seed=seed,
@@ -157,7 +157,10 @@ def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
 
 def _sampled(test: HoldOut, limit: int | None) -> HoldOut:
     """Keep users (requests of a rolling split) who have a true item, evenly spaced where there are more than the limit."""
-    test = test.liked()
+    return _spaced(test.liked(), limit)
+
+
+def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
     if limit is None or len(test.histories) <= limit:
         return test
     rows = np.linspace(0, len(test.histories) - 1, limit).astype(np.int64)
