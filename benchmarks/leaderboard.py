@@ -147,6 +147,7 @@ def _command(given: argparse.Namespace) -> str:
     parts = [f"--set {given.set} --protocol {given.protocol} --seeds", *map(str, given.seeds)]
     parts += ["--hide-time"] if given.hide_time else []
     parts += ["--no-content"] if given.no_content else []
+    parts += [f"--minutes {given.minutes:g}"] if given.minutes else []
     return "python benchmarks/leaderboard.py " + " ".join(parts)
 
 
