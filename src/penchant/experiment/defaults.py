@@ -17,7 +17,7 @@ BASELINES: MemberTables = {
     "Popularity": {"model": "popularity"},
     "ItemKNN": {"model": "item_knn", "neighbours": [100, 300], "shrinkage": [10, 0, 100]},
     "EASE": {"model": "ease", "regularisation": [200, 50, 500, 1000]},
-    message("Recent popularity"): {"model": "recent_popularity", "half_life_days": [7, 1, 2, 30, 365]},
+    message("Recent popularity"): {"model": "recent_popularity", "half_life_days": [7, 1, 2, 30, 365, 0.2, 0.05, 0.01]},
 }
 """In every report, whatever members the settings name; tuned on validation like everything else."""
 SHARPNESS = [4, 1, 12]
@@ -69,7 +69,7 @@ EASE_LIFTED: list[dict[str, Any]] = [
     {"model": "ease", "regularisation": 2000, "half_life": 3},
 ]
 """The members that the popularity of the moment multiplies: where it tells most, the others do better with a larger penalty."""
-LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30], "offset": [0.1, 1]}
+LIFT: dict[str, Any] = {"half_life_days": [7, 2, 30, 0.5, 0.05], "offset": [0.1, 1]}
 """How the popularity of the moment lifts; scoring alone reads it."""
 MORE_LIFT: dict[str, list[float]] = {"total_offset": [5, 20], "power": [1, 0.5]}
 """The same, tried with few events."""
@@ -117,7 +117,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             "max_items": MAX_ORDERED_ITEMS,
         }
         members["returns"] = RETURNS
-        members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30]}
+        members["recent"] = {"model": "recent_popularity", "half_life_days": [7, 2, 30, 0.5, 0.05, 0.01]}
         members["rising"] = {"model": "trend", "days": [3, 7]}
         members["arrivals"] = {"model": "new_arrivals", "days": [30, 7]}
         members["ease_now"] = {"model": "lifted", "of": EASE_LIFTED if few else EASE_LIFTED[:2], **lift}

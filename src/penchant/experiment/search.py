@@ -239,7 +239,7 @@ class MemberSearch:
         """Try the settings of the members, and of the baselines, until half of the time that is left is spent."""
         tried, began = self.result.tried, perf_counter()
         tried.until = began + max(self.left(), 0) * GRID_SHARE
-        tables = {**baseline_tables(has_time=self.has_time), **self.result.tables}
+        tables = {**baseline_tables(self.content, has_time=self.has_time), **self.result.tables}
         chosen = choose_settings(tables, self.train, self.content, self.scorer, self.fitting.selection, tried)
         self.result.tables = {name: chosen[name] for name in self.result.tables}
         if tried.untried:
