@@ -57,5 +57,5 @@ def test_baselines_tell_items_apart() -> None:
     assert set(baseline_tables(Content(), has_time=False)) == {"Popularity", "ItemKNN", "EASE"}
     new = baseline_tables(CONTENT, has_time=True, among_new=True)
     assert set(new) == {"Content kNN", "Content ridge", "Random order"}
-    assert new["Content kNN"]["channel"] == ["plot"]
+    assert new["Content kNN"]["channel"] == ["plot", "fused"]
     assert set(baseline_tables(Content(), has_time=True, among_new=True)) == {"Random order"}
