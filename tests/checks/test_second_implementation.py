@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def world(*, tied: bool = False, seed: int = 3) -> list[Event]:
     for user in range(40):
         at = START + draw.randrange(3_000_000)
         for _ in range(draw.choice([2, 3, 5, 15, 25, 45, 60])):
-            at += draw.choice([1, 7, 60, 4000, 90_000]) + 41 * tied
+            at += draw.choice([1, 7, 60, 4000, 7200, 90_000]) + 41 * tied
             events.append(Event(f"u{user:02d}", f"i{min(int(draw.expovariate(0.1)), 59):02d}", at))
     if tied:
         return sorted({e._replace(at=time_of(e) // 3600 * 3600) for e in events})
@@ -55,6 +56,11 @@ def world(*, tied: bool = False, seed: int = 3) -> list[Event]:
 
 
 time_of = plain.time_of
+
+
+def in_order(items: Sequence[str]) -> np.ndarray:
+    """Return the order of equal scores that the plain lists have: that of the catalog."""
+    return np.arange(len(items), dtype=np.uint64)
 
 
 def loaded(events: list[Event]) -> Dataset:
@@ -209,7 +215,11 @@ def test_every_metric_of_a_ranked_stage_is_that_of_plain_loops(name: str, among:
     train = before_test(data.catalog, split(data.interactions, (c := config_of(name)).split, 0), c)[1]
     stage = test.liked()
     lists = MemberPool({"popularity": Popularity().fit(train, Content({}))}).rank(
-        {"popularity": EnsembleWeights({"popularity": 1.0})}, stage.histories, max(KS), candidates=mask
+        {"popularity": EnsembleWeights({"popularity": 1.0})},
+        stage.histories,
+        max(KS),
+        candidates=mask,
+        tie_order=in_order(items),
     )["popularity"]
     scores = plain.popularity(known, items)
     expected = [plain.ranked(scores, items, request.known, max(KS), allowed) for request in in_test]
@@ -242,7 +252,9 @@ def test_what_was_popular_lately_is_counted_up_to_each_rolling_request() -> None
     lists = (
         MemberPool({"recent": member})
         .observed(test.log)
-        .rank({"recent": EnsembleWeights({"recent": 1.0})}, test.liked().histories, max(KS))["recent"]
+        .rank({"recent": EnsembleWeights({"recent": 1.0})}, test.liked().histories, max(KS), tie_order=in_order(items))[
+            "recent"
+        ]
     )
     events = world()
     expected = [
@@ -253,11 +265,11 @@ def test_what_was_popular_lately_is_counted_up_to_each_rolling_request() -> None
     check_metrics(measure(lists, test.liked().truth, ks=KS), expected, in_test)
 
 
-def test_equal_scores_are_ranked_in_catalog_order() -> None:
+def test_equal_scores_are_ranked_in_the_order_that_is_given() -> None:
     draw = random.Random(1)
     items = [f"i{n}" for n in range(30)]
     scores = [[draw.choice([0.0, 0.5, 1.0]) for _ in items] for _ in range(20)]
-    found = top_k(np.array(scores, np.float32), 7, [f"u{n}" for n in range(20)])
+    found = top_k(np.array(scores, np.float32), 7, [f"u{n}" for n in range(20)], in_order(items))
     for row, own in zip(found.item_index, scores, strict=True):
         assert [items[i] for i in row] == plain.ranked(dict(zip(items, own, strict=True)), items, [], 7)
 

@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from penchant.core.config import read_toml
 from penchant.core.errors import ConfigError, DataError, EncoderError, MediaError, PenchantError
-from penchant.data.media import load_image, resolve
+from penchant.data.media import load_image, load_signal, resolve
 from penchant.data.media.limits import MediaLimits
 from penchant.data.read import tables
 from penchant.data.read.columns import read_times
@@ -97,6 +98,15 @@ def test_time_beyond_every_unit_is_refused():
 def test_column_of_objects_is_refused():
     with pytest.raises(DataError, match="'at' holds Python objects"):
         as_raw(pl.DataFrame({"at": pl.Series([object()], dtype=pl.Object)}), "events")
+
+
+def test_damaged_header_of_an_array_is_refused(tmp_path: Path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((20, 2), np.float32))
+    raw = path.read_bytes()
+    path.write_bytes(raw[:40] + b"(" + raw[41:60].replace(b"}", b" ") + raw[60:].replace(b"}", b" ", 1))
+    with pytest.raises(MediaError, match="cannot be read"):
+        load_signal(path, None, MediaLimits())
 
 
 @pytest.mark.parametrize("name", ["\ud800.png", "x" * 300 + ".png"])

@@ -17,7 +17,14 @@ from penchant.models.event_log import MICROSECONDS_PER_DAY as DAY
 from penchant.models.event_log import EventLog
 from penchant.models.lifted import Lifted, LiftedConfig
 from penchant.models.member import FittedItems, make_member
-from penchant.models.recency import NewArrivals, NewArrivalsConfig, RecentPopularity, RecentPopularityConfig
+from penchant.models.recency import (
+    NewArrivals,
+    NewArrivalsConfig,
+    RecentPopularity,
+    RecentPopularityConfig,
+    Trend,
+    TrendConfig,
+)
 
 ITEMS = 4
 EVENTS = st.lists(st.tuples(st.integers(0, ITEMS - 1), st.integers(1, 40)), max_size=30)
@@ -64,6 +71,7 @@ def test_a_log_extended_by_histories_leaves_out_what_a_log_leaves_out_and_takes_
     "table",
     [
         {"model": "recent_popularity", "half_life_days": 1},
+        {"model": "trend", "days": 1, "against_days": 3},
         {"model": "new_arrivals", "days": 2},
         {"model": "lifted", "of": {"model": "recent_popularity", "window_days": 1.5}},
     ],
@@ -89,7 +97,7 @@ def test_a_member_that_observed_later_events_scores_as_if_it_was_fitted_on_all(t
     np.testing.assert_allclose(padded.score(larger)[0, :ITEMS], wanted[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["recent_popularity", "new_arrivals", "lifted"])
+@pytest.mark.parametrize("model", ["recent_popularity", "trend", "new_arrivals", "lifted"])
 def test_scores_of_now_are_counted_once_and_equal_among_other_moments(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,10 +169,42 @@ def test_recent_popularity_by_hand() -> None:
     assert member.score(train.rows(0, 1).requested(LATEST))[0] == pytest.approx(np.log1p([0, 1, 1, 0]))
 
 
+@given(EVENTS, st.lists(st.integers(1, 45), min_size=1, max_size=4))
+def test_trend_compares_the_last_days_with_their_share_of_a_longer_time(
+    events: list[tuple[int, int]], days: list[int]
+) -> None:
+    member = Trend(TrendConfig(days=2, against_days=8, offset=0.5))
+    member.log = log_of(events)
+    asked = Histories.joined([Histories.empty(ITEMS) for _ in days]).requested(np.array(days, np.int64) * DAY)
+    last = max((day for _, day in events), default=0)
+    for day, scores in zip(days, member.score(asked), strict=True):
+        now = min(day, last + 1 / DAY)  # what comes after the log is read as directly after it
+        for item in range(ITEMS):
+            ages = [now - d for i, d in events if i == item and d < now]
+            lately, usual = sum(age <= 2 for age in ages), sum(age <= 8 for age in ages) / 4
+            assert scores[item] == pytest.approx(np.log((0.5 + lately) / (0.5 + usual)), abs=1e-5)
+
+
 def test_new_arrivals_by_hand() -> None:
     train = late(histories([[0, 1, 2]], ITEMS))  # first seen on days 1, 2, 3; item 3 never
     member = NewArrivals(NewArrivalsConfig(days=1.5)).fit(train, Content({}))
     assert member.score(train.requested(3 * DAY)).tolist() == [[0, 1, 0, 0]]
+
+
+def test_lift_by_decayed_counts_by_hand() -> None:
+    train = late(histories([[0, 1], [0, 1, 2], [1, 2], [2, 3]], ITEMS))  # counts 2, 3, 3, 1
+    of = {"model": "popularity"}
+    config = LiftedConfig(
+        of=of, half_life_days=2, window_days=1, offset=0.5, power=0.7, total_exponent=0.5, total_offset=3
+    )
+    member = Lifted(config).fit(train, Content({}))
+    moment = int(train.at.max()) + 1  # a later one is read as directly after the last event
+    decayed, counts = np.zeros(ITEMS), np.zeros(ITEMS)
+    for item, at in zip(train.item_index, train.at, strict=True):
+        decayed[item] += 0.5 ** ((moment - at) / (2 * DAY))
+        counts[item] += 1
+    expected = np.log1p(counts) * (0.5 + decayed) ** 0.7 / (3 + counts) ** 0.35
+    assert member.score(train.rows(0, 1).requested(moment))[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_lift_multiplies_every_contribution() -> None:

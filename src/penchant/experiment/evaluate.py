@@ -119,6 +119,7 @@ def assess(
                 fits=len(trained.pool.starts) if isinstance(trained.pool, RefittedPool) else 0,
                 times_ranked=times_ranked,
             ),
+            *_left_out(trained.left_out),
             trained.weighting.describe(),
         ),
         pool=_pool(measured.test),
@@ -136,7 +137,7 @@ def assess(
             evaluate_interest(
                 trained,
                 validation,
-                measured.test if test.log is None else test,
+                measured.test if test.log is None else _spaced(test, config.max_users),
                 dataset.users,
                 max_pairs=config.max_pairs,
                 seed=seed,
@@ -157,7 +158,10 @@ def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
 
 def _sampled(test: HoldOut, limit: int | None) -> HoldOut:
     """Keep users (requests of a rolling split) who have a true item, evenly spaced where there are more than the limit."""
-    test = test.liked()
+    return _spaced(test.liked(), limit)
+
+
+def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
     if limit is None or len(test.histories) <= limit:
         return test
     rows = np.linspace(0, len(test.histories) - 1, limit).astype(np.int64)
@@ -179,7 +183,9 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        self.lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
+        self.lists = trained.pool.rank(
+            rows, test.histories, max(config.ks), candidates=test.candidates, tie_order=test.tie_order
+        )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
         counts = pl.concat([part.table for part in split.before_test])["item_id"].value_counts()
         items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
@@ -365,6 +371,15 @@ def gap_labels(histories: Histories, truth: Histories) -> GroupLabels:
     gap = asked - last
     code = np.searchsorted(GAP_ENDS, gap, side="left")
     return GroupLabels(GAPS, np.where((last > 0) & (asked > 0) & (gap >= 0), code, -1))
+
+
+def _left_out(names: tuple[str, ...]) -> Iterator[str]:
+    if names:
+        yield message(
+            "New items have no events, so only members that read content are fitted; {names}, and baselines that read events alone, would list "
+            "them in a random order.",
+            names=", ".join(names),
+        )
 
 
 def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:

@@ -11,28 +11,29 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
-from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, blocked_items, top_k
+from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member
+from penchant.models.shared import SharedResults, sharing
 
 
 class FitCache:
     """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), the parts of members included.
 
     Args:
-        max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
+        max_bytes: Size of the fitted members kept, those not used for longest leaving first; None keeps all.
     """
 
     def __init__(self, max_bytes: float | None = None) -> None:
         self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
+        self._shared = SharedResults()
 
     def fit(
         self, member: Member, train: Histories, content: Content, before: Member | None = None
@@ -51,7 +52,7 @@ class FitCache:
         read = sorted([*content.channels, *content.user_channels]) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
         if key in self._fitted:
-            fitted, seconds = self._fitted[key]
+            self._fitted[key] = fitted, seconds = self._fitted.pop(key)  # the last used are kept longest
             return fitted.reread(member), seconds
         self._fitted[key] = found = self._learned(member, train, content, before)
         self._forget()
@@ -64,11 +65,12 @@ class FitCache:
         earlier = {} if before is None else before.parts()
         parts = {name: self.fit(part, train, content, earlier.get(name))[0] for name, part in member.parts().items()}
         member = member.with_parts(parts)
-        fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
+        with sharing(self._shared):
+            fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
         return fitted, perf_counter() - began
 
     def _forget(self) -> None:
-        """Leave out the oldest fits above the limit; the newest stays."""
+        """Leave out the fits not used for longest above the limit; the newest stays."""
         if self.max_bytes is None:
             return
         sizes = {
@@ -105,6 +107,7 @@ class MemberPool:
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         """Rank the catalog for every user under every row of weights.
 
@@ -113,6 +116,7 @@ class MemberPool:
             histories: The users to rank for; items in the history are left out.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
+            tie_order: Order of equal scores, as in `top_k`.
         """
         names = sorted({member for weights in rows.values() for member in weights})
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
@@ -125,7 +129,7 @@ class MemberPool:
                     if self.fallback is not None:
                         total[total.max(1) == total.min(1)] = self.fallback
                     total[blocked] = -np.inf
-                    lists[row].append(top_k(total, k, batch.user_ids))
+                    lists[row].append(top_k(total, k, batch.user_ids, tie_order))
                 bar.advance(len(batch))
         return {row: _join(parts) for row, parts in lists.items()}
 
@@ -189,10 +193,10 @@ class MemberPool:
     def standardised(
         self, batch: Histories, names: list[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
-        """Yield each member's per-user z-scores of one batch."""
+        """Yield each member's scores of one batch on the ensemble's scale (`on_one_scale`)."""
         for name in names:
             began = perf_counter()
-            scores = standardise(self.members[name].score(batch)).values
+            scores = on_one_scale(self.members[name], batch).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
 
@@ -226,9 +230,10 @@ class RefittedPool(MemberPool):
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         found = [
-            (users, pool.rank(rows, histories.take(users), k, candidates=candidates))
+            (users, pool.rank(rows, histories.take(users), k, candidates=candidates, tie_order=tie_order))
             for users, pool in self._answered_by(histories)
         ]
         order = np.argsort(np.concatenate([users for users, _ in found]), kind="stable")

@@ -87,8 +87,8 @@ class EventLog:
 
         def advance(position: int) -> np.ndarray:
             nonlocal left, right
-            np.add.at(counts, self.item_index[right : end[position]], 1)
-            np.subtract.at(counts, self.item_index[left : first[position]], 1)
+            _add(counts, self.item_index[right : end[position]], 1)
+            _add(counts, self.item_index[left : first[position]], -1)
             left, right = first[position], end[position]
             return counts
 
@@ -111,7 +111,7 @@ class EventLog:
             nonlocal right, before, counts
             counts *= np.exp2((before - moments[position]) / half_life)
             new = slice(right, end[position])
-            np.add.at(counts, self.item_index[new], np.exp2((self.at[new] - moments[position]) / half_life))
+            _add(counts, self.item_index[new], np.exp2((self.at[new] - moments[position]) / half_life))
             right, before = end[position], int(moments[position])
             return counts
 
@@ -159,6 +159,32 @@ class EventLog:
             max(self.num_items, new.num_items),
         )
 
+    def exchanged(self, gone: EventLog, come: EventLog) -> EventLog:
+        """Return the log with some of its events exchanged for others; those in both stay, and the log itself if all do.
+
+        Cost: sorting the exchanged events, and one pass over the log.
+
+        Args:
+            gone: Events of the log, in any order; one that is there several times goes as often as it is named.
+            come: Events in any order.
+        """
+        pairs = np.stack([np.concatenate([gone.at, come.at]), np.concatenate([gone.item_index, come.item_index])], 1)
+        found, place = np.unique(pairs, axis=0, return_inverse=True)
+        change = np.bincount(place.ravel(), np.repeat([-1, 1], [len(gone.at), len(come.at)])).astype(np.int64)
+        if not change.any():
+            return self
+        removed: list[int] = []
+        for row in np.flatnonzero(change < 0):
+            start, stop = (
+                np.searchsorted(self.at, found[row, 0], "left"),
+                np.searchsorted(self.at, found[row, 0], "right"),
+            )
+            places = start + np.flatnonzero(self.item_index[start:stop] == found[row, 1])
+            removed += places[: -change[row]].tolist()
+        kept = EventLog(np.delete(self.item_index, removed), np.delete(self.at, removed), self.num_items)
+        at, item = np.repeat(found, np.maximum(change, 0), axis=0).T  # sorted by time
+        return kept.extended(EventLog(item.astype(np.int32), at, max(self.num_items, come.num_items)))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the log by name, for safetensors."""
         return {"log_item": self.item_index, "log_at": self.at, "log_items": np.array([self.num_items])}
@@ -181,6 +207,16 @@ class EventLog:
             out[position] = out[previous] if is_same else advance(int(position))
             previous = int(position)
         return out
+
+
+def _add(counts: np.ndarray, item_index: Int32[np.ndarray, " events"], values: np.ndarray | int) -> None:
+    """Add a value for each event to its item, in place."""
+    if len(item_index) * 4 < len(counts):
+        np.add.at(counts, item_index, values)
+    else:  # faster for many events
+        weights = None if isinstance(values, int) else values
+        sums = np.bincount(item_index, weights, minlength=len(counts))
+        np.add(counts, sums * values if isinstance(values, int) else sums, out=counts, casting="unsafe")
 
 
 EMPTY = EventLog(np.zeros(0, np.int32), np.zeros(0, np.int64), 0)

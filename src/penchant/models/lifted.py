@@ -28,11 +28,13 @@ class LiftedConfig(Settings):
     of: dict[str, Any] = {"model": "ease"}
     """The member that is lifted, with its settings."""
     window_days: float = Field(14, gt=0)
-    """Events of this many days before the request count."""
+    """Events of this many days before the request count; not used where a half-life is set."""
+    half_life_days: float = Field(0, ge=0)
+    """Days before the request at which an event counts half; 0 uses the window."""
     power: float = Field(1, ge=0)
-    """Exponent of the count in the window; 0 leaves it out."""
+    """Exponent of the recent count; 0 leaves it out."""
     offset: float = Field(1, gt=0)
-    """Added to the count in the window: smaller lifts more."""
+    """Added to the recent count: smaller lifts more."""
     total_exponent: float = Field(0.7, ge=0)
     """Division by the item's count before the request to this exponent times `power`; 0 does not divide."""
     total_offset: float = Field(20, gt=0)
@@ -42,12 +44,12 @@ class LiftedConfig(Settings):
 class Lifted(Member[LiftedConfig]):
     """score(item) = member's score x ((offset + c) ^ power / (total_offset + n) ^ (total_exponent x power)).
 
-    c counts the item's events in the window before the request, n those of all time before it. The factor depends on the moment and the
+    c counts the item's events shortly before the request (in a window, or decayed), n those of all time before it. The factor depends on the moment and the
     item only, so each event's contribution is that of the member times the factor. Cost: the member's, and two counts of `EventLog`.
     """
 
     config_class = LiftedConfig
-    reading = frozenset({"window_days", "power", "offset", "total_exponent", "total_offset"})
+    reading = frozenset({"window_days", "half_life_days", "power", "offset", "total_exponent", "total_offset"})
 
     def __init__(self, config: LiftedConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -92,9 +94,11 @@ class Lifted(Member[LiftedConfig]):
 
     def _lift(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
         config = self.config
-        factor = (self.log.windowed(moments, config.window_days) + np.float32(config.offset)) ** np.float32(
-            config.power
-        )
+        if config.half_life_days:
+            recent = self.log.decayed(moments, config.half_life_days)
+        else:
+            recent = self.log.windowed(moments, config.window_days)
+        factor = (recent + np.float32(config.offset)) ** np.float32(config.power)
         if config.total_exponent and config.power:
             total = self.log.windowed(moments, self.log.span_days) + np.float32(config.total_offset)
             factor /= total ** np.float32(config.total_exponent * config.power)

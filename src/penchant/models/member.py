@@ -55,6 +55,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether it can be fitted without any of the content it could read."""
     needs_every_channel: ClassVar[bool] = False
     """Whether it can be fitted only with all the channels it would read, as a member that compares two channels."""
+    standardised: ClassVar[bool] = True
+    """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Members that read the moment of the request: recent popularity and newly arrived items.
+"""Members that read the moment of the request: recent popularity, its trend, and newly arrived items.
 
 In: the events of all users. Out: a prior for each user, as of the moment the list is asked for.
 """
@@ -108,3 +108,30 @@ class NewArrivals(MomentPrior[NewArrivalsConfig]):
         first = self.log.first_at[None, :]
         start = (moments - round(self.config.days * MICROSECONDS_PER_DAY))[:, None]
         return ((first < moments[:, None]) & (first >= start)).astype(np.float32)
+
+
+class TrendConfig(Settings):
+    """The settings of the trend."""
+
+    days: float = Field(3, gt=0)
+    """The days before the request that are compared."""
+    against_days: float = Field(14, gt=0)
+    """With the mean over so many days before it, the former included."""
+    offset: float = Field(1, gt=0)
+    """Added to both counts before their logarithms: larger asks for more events before an item counts as rising."""
+
+
+class Trend(MomentPrior[TrendConfig]):
+    """log(offset + events of the last days) - log(offset + as many days' share of a longer time): above 0 where an item is rising.
+
+    Cost of a score: as `RecentPopularity` with a window, twice.
+    """
+
+    config_class = TrendConfig
+    reading = frozenset(TrendConfig.model_fields)
+
+    def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        config = self.config
+        lately = self.log.windowed(moments, config.days)
+        usual = self.log.windowed(moments, config.against_days) * np.float32(config.days / config.against_days)
+        return np.log(np.float32(config.offset) + lately) - np.log(np.float32(config.offset) + usual)

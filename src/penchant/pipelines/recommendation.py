@@ -40,6 +40,7 @@ from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
+from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.encoders.user_content import (
@@ -51,7 +52,7 @@ from penchant.encoders.user_content import (
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
 from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
-from penchant.experiment.search import SearchConfig, search
+from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, without_grid
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
@@ -60,7 +61,7 @@ from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models import MODELS
 from penchant.models.channels import FUSED
 from penchant.models.event_log import EventLog
-from penchant.models.member import MemberTables, make_member
+from penchant.models.member import make_member
 from penchant.pipelines.frame import (
     LearningSettings,
     StepTimer,
@@ -200,10 +201,9 @@ def run(
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
-        tables, why = choose_members(parts, content, ranked, config)
-        dataset = replace(dataset, findings=(*dataset.findings, *why))
+        found = choose_members(parts, content, ranked, config)
         trained = fit(
-            tables,
+            found.tables,
             ranked,
             known,
             content,
@@ -211,7 +211,10 @@ def run(
             config.fit,
             cutoff=config.evaluation.cutoff,
             cache=config.cache / "networks",
+            tried=found.tried,
+            floor=found.floor,
         )
+        dataset = replace(dataset, findings=(*dataset.findings, *how_chosen((*found.reasons, *trained.notes))))
     with clock("evaluate"):
         test = at_test(dataset.catalog, parts, config, user_content)
         if test.log is not None:
@@ -347,7 +350,8 @@ def before_test(
         return _rolling(items, config, train, parts.before_test, parts.validation, content), known
     truth = _histories(items, users, config, parts.validation, content=content)
     train = _requested(train, truth, parts, config)
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order), known
 
 
 def at_test(
@@ -360,7 +364,8 @@ def at_test(
         return _rolling(items, config, None, (*parts.before_test, parts.test), parts.test, content)
     truth = _histories(items, users, config, parts.test, content=content)
     known = _requested(_histories(items, users, config, *before, content=content), truth, parts, config)
-    return HoldOut(known, truth, _among(items, parts.cold_items))
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(known, truth, _among(items, parts.cold_items), tie_order=order)
 
 
 def _rolling(
@@ -379,7 +384,8 @@ def _rolling(
     histories, truth = rolling_requests(
         events, start, stop, limit=config.split.max_requests, max_events=config.histories.max_events
     )
-    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events))
+    order = item_tie_order(items.ids, config.seed)
+    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events), tie_order=order)
 
 
 def refits_of(
@@ -444,9 +450,7 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
     return replace(filled, fused=fusion(channels)), fusion
 
 
-def choose_members(
-    parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig
-) -> tuple[MemberTables, tuple[Finding, ...]]:
+def choose_members(parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig) -> SearchResult:
     """Return the members of the settings, the defaults, or the result of a search under a budget, with its reasons.
 
     Raises:
@@ -455,7 +459,8 @@ def choose_members(
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
         count = validation.train.num_events
-        return config.members or default_members(content, has_time=has_time, num_events=count), ()
+        defaults = default_members(content, has_time=has_time, num_events=count)
+        return SearchResult({name: dict(table) for name, table in (config.members or defaults).items()})
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',
@@ -463,11 +468,14 @@ def choose_members(
             fix="leave one of them out",
         )
     scorer = validation.scorer(config.evaluation.cutoff, config.fit.selection.max_users)
-    found = search(validation.train, content, scorer, config.search, has_time=has_time)
-    count = len(found.reasons)
-    return found.tables, (
-        Finding("model.auto", count, count, "kept", tuple(found.reasons), message("how the model was chosen")),
-    )
+    return search(validation.train, content, scorer, config.search, config.fit, has_time=has_time)
+
+
+def how_chosen(reasons: tuple[str, ...]) -> list[Finding]:
+    """Return a finding with the reasons for a model, none where nothing was searched."""
+    if not reasons:
+        return []
+    return [Finding("model.auto", len(reasons), len(reasons), "kept", reasons, message("how the model was chosen"))]
 
 
 def all_histories(dataset: Dataset, config: RecommendationConfig, content: UserContent | None = None) -> Histories:

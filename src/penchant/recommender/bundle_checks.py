@@ -59,7 +59,11 @@ def check_user_channels(histories: Histories, where: Path) -> None:
         owners = histories.num_events if channel.is_of_events else len(histories)
         is_right = values.ndim == 2 and values.dtype == np.float32 and bool(np.isfinite(values).all())
         _require(is_right, f"the vectors of {name!r} are {values.dtype} of shape {values.shape}", where)
-        is_right = channel.embeddings.of in ("events", "users") and row.dtype == np.int32 and row.shape == (owners,)
+        is_right = (
+            channel.embeddings.of in ("events", "users", "requests")
+            and row.dtype == np.int32
+            and row.shape == (owners,)
+        )
         _require(is_right, f"{name!r} has rows of shape {row.shape} for {owners} {channel.embeddings.of}", where)
         _in_range(row, -1, len(values) - 1, f"rows of {name}", where)
 

@@ -27,7 +27,7 @@ from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.fusion.fusion import make_fusion
 from penchant.models.ensemble import Ensemble
-from penchant.models.event_log import EventLog
+from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import MAX_COMPARED, CatalogLookup
@@ -175,6 +175,11 @@ class Recommender:
         """Return the same without the histories of some users; what the members learned stays as it is."""
         fitted = None if self.fitted is None else _without(self.fitted, user_ids)
         return replace(self, histories=_without(self.histories, user_ids), fitted=fitted)
+
+    @property
+    def reads_log(self) -> bool:
+        """Whether a member counts what all users did; `observed` then gives it newer events."""
+        return self.ensemble.observed(EMPTY) is not self.ensemble
 
     def observed(self, log: EventLog) -> Recommender:
         """Return the same with members that know these events of all users (`Member.observed`); itself if no member reads them.

@@ -233,3 +233,48 @@ def test_a_rolling_split_cuts_as_global_time_does_and_counts_repeats_of_all_that
 def test_settings_of_another_kind_of_split_are_refused(table: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         SplitConfig.read(table, where="the test")
+
+
+def invoices() -> Interactions:
+    """Two users with three invoices each, of one to three items; a third with two invoices and five events; a fourth with an unknown time."""
+    lines = [
+        ("a", "i1", 1), ("a", "i2", 1), ("a", "i3", 2), ("a", "i4", 3), ("a", "i5", 3), ("a", "i6", 3),
+        ("b", "i1", 4), ("b", "i2", 5), ("b", "i3", 5), ("b", "i4", 6),
+        ("c", "i1", 1), ("c", "i2", 1), ("c", "i3", 1), ("c", "i4", 2), ("c", "i5", 2),
+        ("d", "i1", None), ("d", "i2", None), ("d", "i3", 7), ("d", "i4", 8),
+    ]  # fmt: skip
+    table = pl.DataFrame(lines, schema=["user_id", "item_id", "at"], orient="row")
+    return from_tables(table.with_columns(at=1_700_000_000 + pl.col("at") * 3600)).interactions
+
+
+def items_of(part: Interactions) -> dict[str, list[str]]:
+    grouped = part.table.sort("item_id").group_by("user_id", maintain_order=True).agg("item_id")
+    return dict(sorted(grouped.iter_rows()))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_instants_are_held_out_whole(seed: int) -> None:
+    found = split(invoices(), SplitConfig(kind="last_out", unit="instant"), seed)
+    assert items_of(found.test) == {"a": ["i4", "i5", "i6"], "b": ["i4"], "d": ["i4"]}
+    assert items_of(found.validation) == {"a": ["i3"], "b": ["i2", "i3"], "d": ["i3"]}
+    assert items_of(found.train) == {
+        "a": ["i1", "i2"],
+        "b": ["i1"],
+        "c": ["i1", "i2", "i3", "i4", "i5"],
+        "d": ["i1", "i2"],
+    }
+    assert check(found, "split.boundary_tie").count == 0
+
+
+def test_shares_of_a_user_can_count_instants() -> None:
+    """Ten invoices of two items: a tenth is one invoice; events alone would be cut at two items too, but from any invoice's items."""
+    lines = [("u", f"i{n}{letter}", 1_700_000_000 + n * 3600) for n in range(10) for letter in "ab"]
+    table = from_tables(pl.DataFrame(lines, schema=["user_id", "item_id", "at"], orient="row")).interactions
+    found = split(table, SplitConfig(kind="user_time", unit="instant", test_share=0.3), 0)
+    assert items_of(found.test) == {"u": [f"i{n}{letter}" for n in (7, 8, 9) for letter in "ab"]}
+    assert items_of(found.validation) == {"u": ["i6a", "i6b"]}
+
+
+def test_instants_are_refused_where_no_user_is_cut() -> None:
+    with pytest.raises(ConfigError, match="needs kind = "):
+        SplitConfig.read({"kind": "random", "unit": "instant"}, where="split")

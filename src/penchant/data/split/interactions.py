@@ -43,7 +43,10 @@ class SplitConfig(Settings):
     min_item_events: int = Field(5, ge=1)
     """cold_items draws among items with at least this many events."""
     min_user_events: int = Field(3, ge=3)
-    """Users with fewer events stay in train (user_time, last_out, random)."""
+    """Users with fewer events, or instants where these are the unit, stay in train (user_time, last_out, random)."""
+    unit: Literal["event", "instant"] = "event"
+    """What splits of each user's time (user_time, last_out) count: events, or instants with all their events, such as the invoices of a customer:
+    last_out then holds out each user's last instant."""
     min_gap_hours: float = Field(0, ge=0)
     """Of last_out: a user's test event is the last one that came at least so long after the event before it; later ones are left out. Users
     without such an event stay in train. 0 takes the last event."""
@@ -61,6 +64,14 @@ class SplitConfig(Settings):
     def _leave_something_to_learn(self) -> Self:
         if self.test_share + self.validation_share >= 1:
             raise ValueError("test_share and validation_share together leave nothing to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _unit_is_used(self) -> Self:
+        if self.unit == "instant" and self.kind not in ("user_time", "last_out"):
+            raise ValueError('unit = "instant" needs kind = "user_time" or "last_out"')
+        if self.unit == "instant" and self.min_gap_hours:
+            raise ValueError('min_gap_hours counts events: leave it or unit = "instant" out')
         return self
 
     @model_validator(mode="after")
@@ -137,11 +148,13 @@ def _resolve(table: pl.DataFrame, kind: str) -> str:
 
 
 def _part_by_rank(config: SplitConfig, *, one: bool) -> pl.Expr:
-    """Count each user's events from the last, and cut; the rows are in order."""
-    count = pl.len().over("user_id")
+    """Count each user's events, or instants, from the last, and cut; the rows are in order."""
+    count, from_end = pl.len().over("user_id"), pl.int_range(pl.len(), 0, -1).over("user_id")
+    if config.unit == "instant":
+        from_end = pl.col("at").dt.epoch("us").fill_null(0).rank("dense", descending=True).over("user_id")
+        count = from_end.max().over("user_id")
     num_test = pl.lit(1) if one else (count * config.test_share).round().clip(1)
     num_held = num_test + (pl.lit(1) if one else (count * config.validation_share).round().clip(1))
-    from_end = pl.int_range(pl.len(), 0, -1).over("user_id")
     return (
         pl.when(count < config.min_user_events)
         .then(pl.lit("train"))
