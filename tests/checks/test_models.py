@@ -115,6 +115,7 @@ READS_CONTENT = (
 )
 IMPERSONAL = (
     "content_prior",
+    "context_popularity",
     "random_order",
     "new_items",
     "new_items when added",

@@ -28,7 +28,7 @@ from penchant.encoders.user_content import (
 BASE = 1_700_000_000
 CHANNELS = {
     "review": UserChannelConfig(encoder="tfidf", columns=["text"], options={"dim": 2}),
-    "who": UserChannelConfig(encoder="attributes", columns=["region"], options={"min_items": 1}, of="users"),
+    "who": UserChannelConfig(encoder="attributes", columns=["region"], of="users"),
 }
 
 

@@ -79,7 +79,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a weight that is not finite": (arrays(HISTORIES, weight=at(0, np.nan)), "weight is not finite"),
     "an array too many": (
         lambda folder: save_file({**load_file(folder / HISTORIES), "x": np.zeros(1)}, folder / HISTORIES),
-        "TypeError",
+        "hold the arrays at, item_index, offsets, weight, x",
     ),
     "fitted events outside": (arrays("fitted.safetensors", item_index=at(0, 24)), "item_index holds 24"),
     "too few labels": (arrays("topics.safetensors", labels=lambda a: a[:-1]), "labels of topics have shape"),

@@ -177,7 +177,10 @@ class _Source:
 
 
 def _plain(config: UserChannelConfig) -> ChannelConfig:
-    return ChannelConfig(**{name: getattr(config, name) for name in ChannelConfig.model_fields})
+    """Return the channel as the encoders of items read it; every category counts, since equal content is encoded once."""
+    options = {"min_items": 1, **config.options} if config.encoder == "attributes" else config.options
+    fields = {name: getattr(config, name) for name in ChannelConfig.model_fields}
+    return ChannelConfig(**{**fields, "options": options})
 
 
 def _about(channel: str, findings: Iterable[Finding]) -> list[Finding]:

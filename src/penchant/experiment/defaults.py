@@ -145,12 +145,12 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             members["like_now"] = {"model": "lifted", "of": alike, **lift}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     for channel, encoder in content.user_channels.items():
-        alike = [name for name, e in content.channels.items() if e.encoder == encoder]
-        if alike:
+        same = [name for name, e in content.channels.items() if e.encoder == encoder]
+        if same:
             members[f"own_{channel}"] = {
                 "model": "user_content_knn",
                 "channel": channel,
-                "item_channel": alike[0],
+                "item_channel": same[0],
                 "sharpness": [1, 4],
             }
     if "context" in content.user_channels.values():

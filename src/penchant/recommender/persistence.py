@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 KIND = "bundle"
 FITTED_FILES = ("fitted-users.parquet", "fitted.safetensors")
+HISTORY_ARRAYS = ("offsets", "item_index", "at", "weight")
+"""Arrays of `Histories` that are written for all users."""
 
 
 def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None = None) -> None:
@@ -153,13 +155,16 @@ def _catalog_facts(catalog: Catalog) -> dict[str, Any]:
 
 def _save_histories(histories: Histories, folder: Path, users: str, events: str) -> None:
     pl.DataFrame({"user_id": histories.user_ids}, {"user_id": pl.String}).write_parquet(folder / users)
-    names = ("offsets", "item_index", "at", "weight")
-    save_file(_contiguous({name: getattr(histories, name) for name in names}), folder / events)
+    save_file(_contiguous({name: getattr(histories, name) for name in HISTORY_ARRAYS}), folder / events)
 
 
 def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
     user_ids = read_parquet(folder / users)["user_id"].cast(pl.String).to_list()
-    histories = Histories(user_ids, **load_file(folder / events), num_items=num_items)
+    arrays = load_file(folder / events)
+    if set(arrays) != set(HISTORY_ARRAYS):
+        raise damaged(f"histories hold the arrays {', '.join(sorted(arrays))}", folder / events)
+    offsets, item_index, at, weight = (arrays[name] for name in HISTORY_ARRAYS)
+    histories = Histories(user_ids, offsets, item_index, at, weight, num_items)
     check_histories(histories, folder / events)
     return histories
 
