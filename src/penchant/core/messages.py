@@ -56,8 +56,16 @@ CHANNELS = {
     "mesh": message("mesh"),
     "signal": message("signal"),
     "attribute": message("attributes"),
+    "review": message("users' reviews"),
+    "photo": message("users' photos"),
+    "voice": message("users' voice notes"),
+    "avatar": message("users' avatars"),
+    "bio": message("users' bios"),
+    "greeting": message("users' greetings"),
+    "user_attributes": message("users' attributes"),
+    "context": message("circumstances of the request"),
 }
-"""Display names of the modalities; a channel of another name keeps it."""
+"""Display names of the modalities, and of the default channels of user content; a channel of another name keeps it."""
 
 
 def channel_names(names: Iterable[str]) -> tuple[str, ...]:
