@@ -195,6 +195,7 @@ class TrainedClassifier:
             "limits": inputs.limits.model_dump(mode="json"),
             "transcript": None if inputs.transcript is None else inputs.transcript.model_dump(mode="json"),
             "ocr": None if inputs.ocr is None else inputs.ocr.model_dump(mode="json"),
+            "signals": inputs.signals,
         }
 
     def _predict(self, content: PreparedContent, evidence: bool) -> list[Prediction]:
@@ -223,7 +224,7 @@ class TrainedClassifier:
                     content.transcripts[row] or "",
                     content.written[row] or "",
                     tuple(regions),
-                    (*_lacking(is_empty[row], errors[row]), *self.facts.get("notes", ())),
+                    (*self._lacking(is_empty[row], errors[row]), *self.facts.get("notes", ())),
                 )
             )
         return predictions
@@ -234,6 +235,21 @@ class TrainedClassifier:
         read = {modality for member in self.members.values() for modality in member.modalities(batch)}
         batch, more = without_unreadable(batch, read - {channel.modality for channel in batch.channels.values()})
         return batch, both(unread, more)
+
+    def _lacking(self, is_empty: bool, unread: Unread) -> tuple[str, ...]:
+        """Return notes on the content that a prediction lacks."""
+        why = (
+            "these are the class frequencies of training"
+            if self.is_trained
+            else "this is no measurement, a reviewer must decide"
+        )
+        prior = (f"nothing could be read: {why}",) if is_empty else ()
+        return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it learned from labelled samples, so that it knows how frequent each class is."""
+        return any(table["model"] != "detected" for table in self.tables.values())
 
     def _again(self, batch: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return probabilities of content that is not encoded yet."""
@@ -254,10 +270,5 @@ def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
         MediaLimits.read(facts["limits"], where="classifier.json: limits"),
         None if transcript is None else TranscriptConfig.read(transcript, where="classifier.json: transcript"),
         None if ocr is None else OcrConfig.read(ocr, where="classifier.json: ocr"),
+        facts.get("signals"),
     )
-
-
-def _lacking(is_empty: bool, unread: Unread) -> tuple[str, ...]:
-    """Return notes on the content that a prediction lacks."""
-    prior = ("nothing could be read: these are the class frequencies of training",) if is_empty else ()
-    return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.classifier import ContentBatch, predict_members
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
+from penchant.core.errors import DataError, nearest
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, SampleSplit
@@ -110,6 +113,55 @@ def assess(
         labelled=results,
     )
     return report, results
+
+
+def evaluate_table(
+    trained: TrainedClassifier, table: pl.DataFrame, root: Path, columns: Mapping[str, str] | None = None
+) -> ClassificationResults:
+    """Return the results of a trained classifier on new labelled content.
+
+    Args:
+        trained: From `TrainedClassifier.load`.
+        table: Columns as in training, `label` among them; rows without a label are left out.
+        root: Folder the paths of media are below.
+        columns: Our columns' names to the table's.
+
+    Raises:
+        DataError: There is no column of labels, or a label that the classifier does not know.
+    """
+    columns = columns or {}
+    label = columns.get("label", "label")
+    if label not in table.columns:
+        raise DataError(
+            f"The table has no column {label!r}.", where=", ".join(table.columns[:10]), fix="--column label=YOURS"
+        )
+    table = table.filter(pl.col(label).is_not_null())
+    known = {name: number for number, name in enumerate(trained.classes)}
+    labels = table[label].cast(pl.String).str.strip_chars().to_list()
+    for value in labels:
+        if value not in known:
+            raise DataError(
+                f"The classifier does not know the class {value!r}.",
+                where=f"column {label!r}",
+                fix=nearest(value, known),
+            )
+    said = trained.predict_table(table, root=root, evidence=False, columns=columns)
+    probability = np.array([[one.probabilities[name] for name in trained.classes] for one in said])
+    answer = np.array([known[one.label] for one in said], np.int64)
+    unsure = np.array([one.is_unsure for one in said], bool)
+    group = columns.get("group", "group")
+    return evaluate_classification(
+        {
+            OURS: ClassifierAnswers(
+                probability[None], answer[None], unsure[None], tuple(trained.inputs.modalities), "ours"
+            )
+        },
+        np.array([known[value] for value in labels], np.int64),
+        trained.classes,
+        ours=OURS,
+        groups=table[group].cast(pl.String).to_list() if group in table.columns else None,
+        notes=trained.facts.get("notes", ()),
+    )
 
 
 def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from sklearn.metrics import precision_recall_fscore_support
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.seeds import generator
 from penchant.metrics.classification_results import (
     METRICS,
@@ -25,13 +26,15 @@ from penchant.metrics.classification_results import (
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
+    MIN_USERS,
     Difference,
     Interval,
     IntervalConfig,
-    adjust,
     draw_counts,
     drawn_difference,
+    exact_interval,
     interval_ends,
+    together,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
 
@@ -88,7 +91,8 @@ def evaluate_classification(
     fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
     drawn = {name: _Drawn(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
-    rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
+    rarest = min(len(np.unique(unit[labels == k])) for k in np.unique(labels))
+    rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, rarest, config)
     best = answers[ours]
     return ClassificationResults(
         tuple(classes),
@@ -103,7 +107,7 @@ def evaluate_classification(
         _reliability(best, labels, positive_index),
         _costs(best, labels, positive_index),
         _review_load(best, labels),
-        tuple(notes),
+        (*_too_few(labels, unit, groups is not None), *notes),
     )
 
 
@@ -192,6 +196,7 @@ def _rows(
     ours: str,
     metric: str,
     num_units: int,
+    rarest: int,
     config: IntervalConfig,
 ) -> tuple[ClassificationRow, ...]:
     once = np.ones((1, num_units))
@@ -203,7 +208,7 @@ def _rows(
         )
         for name in others
     ]
-    gaps = adjust(gaps, config.confidence) if gaps else []
+    gaps = together(gaps, [draws[ours][metric] - draws[name][metric] for name in others], config)
     found: list[tuple[str, Difference | None]] = [(ours, None), *zip(others, gaps, strict=True)]
     return tuple(
         ClassificationRow(
@@ -211,12 +216,52 @@ def _rows(
             answers[name].role,
             answers[name].uses,
             {
-                m: Interval(points[name][m], *interval_ends(draws[name][m], num_units, config), num_units)
+                m: Interval(
+                    points[name][m], *_ends(m, points[name][m], draws[name][m], num_units, rarest, config), num_units
+                )
                 for m in METRICS
             },
             gap,
         )
         for name, gap in found
+    )
+
+
+def _ends(
+    metric: str, point: float, draws: np.ndarray, num_units: int, rarest: int, config: IntervalConfig
+) -> tuple[float, float]:
+    """Return the ends of an interval: exact where every draw is 0 or 1, and for the accuracy of few units; else of the draws.
+
+    Drawn again, answers that are all right are all right in every draw; this says nothing about the next ones.
+    """
+    count = num_units if metric == "accuracy" else rarest
+    is_same = point in (0.0, 1.0) and not np.isnan(draws).all() and float(np.nanmax(draws) - np.nanmin(draws)) == 0
+    if (is_same and num_units >= MIN_USERS) or (metric == "accuracy" and num_units < MIN_USERS):
+        return exact_interval(point, count, config.confidence)
+    return interval_ends(draws, num_units, config)
+
+
+def _too_few(labels: np.ndarray, unit: np.ndarray, has_groups: bool) -> tuple[str, ...]:
+    """Return the note that the test is too small to tell; none where it is not."""
+    count = int(unit.max()) + 1
+    if count >= MIN_USERS:
+        return ()
+    if has_groups:
+        return (
+            message(
+                "Too few to tell: the test has {samples} samples of {units} groups, and samples of one group are not independent. From {least} "
+                "groups on there are intervals; that of accuracy is exact and counts groups.",
+                samples=len(labels),
+                units=count,
+                least=MIN_USERS,
+            ),
+        )
+    return (
+        message(
+            "Too few to tell: the test has {samples} samples. From {least} on there are intervals; that of accuracy is exact.",
+            samples=len(labels),
+            least=MIN_USERS,
+        ),
     )
 
 

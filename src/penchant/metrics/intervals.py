@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.stats import beta, rankdata
 
 from penchant.core.config import Settings
 from penchant.core.messages import message
@@ -159,6 +160,46 @@ def holm(p: Float64[np.ndarray, " comparisons"]) -> Float64[np.ndarray, " compar
     adjusted = np.empty_like(steps)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
+
+
+def together(
+    differences: Sequence[Difference],
+    draws: Sequence[Float64[np.ndarray, " resamples"]],
+    config: IntervalConfig,
+) -> list[Difference]:
+    """Return the differences with intervals that hold all true values at once, and the outcomes of these intervals.
+
+    The percentiles are moved out until 95 % of the draws lie within all intervals at the same time, so that an outcome and the interval
+    beside it never disagree. A single difference keeps its interval.
+
+    Source: Montiel Olea & Plagborg-Møller, Simultaneous confidence bands, J. Applied Econometrics 2019 (sup-t, percentile form).
+    """
+    known = [number for number, d in enumerate(differences) if not np.isnan(d.low)]
+    if len(known) < 2:
+        return list(differences)
+    columns = np.stack([np.nan_to_num(draws[number]) for number in known])  # (K, R)
+    count = columns.shape[1]
+    below = np.stack([rankdata(column, method="max") for column in columns]) / count
+    above = np.stack([rankdata(-column, method="max") for column in columns]) / count
+    furthest = 2 * np.minimum(below, above).min(axis=0)  # of each draw: how far out its most extreme column lies
+    tail = float(np.quantile(furthest, 1 - config.confidence, method="lower")) / 2
+    found = list(differences)
+    for number, column in zip(known, columns, strict=True):
+        low, high = np.quantile(column, [max(tail - 1 / count, 0), min(1 - tail + 1 / count, 1)])
+        low, high = min(float(low), found[number].low), max(float(high), found[number].high)
+        found[number] = replace(found[number], low=low, high=high, outcome=_outcome(low, high))
+    return found
+
+
+def exact_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of the exact interval of a share of `count` independent units, for a share of 0 or 1 and for few units.
+
+    Source: Clopper & Pearson, Biometrika 1934.
+    """
+    right, tail = share * count, (1 - confidence) / 2
+    low = 0.0 if right <= 0 else float(beta.ppf(tail, right, count - right + 1))
+    high = 1.0 if right >= count else float(beta.ppf(1 - tail, right + 1, count - right))
+    return low, high
 
 
 def draw_counts(rng: np.random.Generator, draws: int, units: int) -> Float64[np.ndarray, "draws units"]:

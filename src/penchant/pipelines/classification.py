@@ -21,6 +21,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Samples
 from penchant.data.clean.samples import clean_samples
+from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import SampleSplitConfig, split_samples
 from penchant.encoders import ENCODERS
@@ -248,9 +249,21 @@ def bundle(
             config.media,
             config.transcript,
             config.ocr,
+            _table_of_signals(samples),
         ),
         facts,
     )
+
+
+def _table_of_signals(samples: Samples) -> str | None:
+    """Return the one file that holds every sample's readings by its id; None where there are several, or other keys."""
+    column = samples.media_columns.get("signal")
+    if column is None:
+        return None
+    known = samples.table.select("sample_id", place=column).drop_nulls("place")
+    files = {split_key(place)[0] for place in known["place"]}
+    same = all(split_key(place)[1] == key for key, place in known.iter_rows())
+    return files.pop() if len(files) == 1 and same else None
 
 
 def _rows_of(samples: Samples, part: Samples) -> np.ndarray:
