@@ -46,7 +46,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
         data={"path": folder / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
         content={"sound": {"encoder": "mel"}},
         classifiers={**WORDS, "sound": {"model": "linear"}},
-        fit={"fusion": ["stacking"]},
+        fit={"fusion": ["stacking"], "simple": False},
         kind="health",
     )
     return run(settings)[0]
@@ -74,7 +74,9 @@ def test_the_report_has_every_part(heard: TrainedClassifier) -> None:
     roles = {row["name"]: row["role"] for row in plain["rows"]}
     assert roles == {
         "penchant": "ours",
+        "the best simple row on validation": "simple",
         "words": "alone",
+        "stacking": "fused",
         "sound": "alone",
         "the most frequent class": "baseline",
     }

@@ -23,6 +23,7 @@ from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
+from penchant.classifiers.novelty import Novelty
 from penchant.classifiers.prediction import Prediction
 from penchant.core.artifacts import copy_report, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import PenchantError
@@ -53,6 +54,7 @@ class TrainedClassifier:
         inputs: What it reads, and how.
         facts: Contents of the manifest: run, seed, task, notes.
         folder: Where it was read from; None before it was written.
+        novelty: What content unlike that of training is; None for a detector.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +64,7 @@ class TrainedClassifier:
     inputs: ClassifierInputs
     facts: Mapping[str, Any]
     folder: Path | None = field(default=None, compare=False)
+    novelty: Novelty | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> TrainedClassifier:
@@ -104,6 +107,7 @@ class TrainedClassifier:
             _inputs(facts),
             about_run,
             folder,
+            Novelty.restore(arrays["novelty"]) if "novelty" in arrays else None,
         )
 
     @property
@@ -166,6 +170,8 @@ class TrainedClassifier:
             arrays = {f"combined/{name}": array for name, array in self.combined.arrays().items()}
             for name, member in self.members.items():
                 arrays |= {f"{name}/{key}": array for key, array in member.arrays().items()}
+            if self.novelty is not None:
+                arrays |= {f"novelty/{name}": array for name, array in self.novelty.arrays().items()}
             save_file(
                 {name: np.ascontiguousarray(array) for name, array in arrays.items()}, staging / "learned.safetensors"
             )
@@ -204,6 +210,8 @@ class TrainedClassifier:
         probability = self.combined.probability(found, present)
         answers, unsure = self.combined.decision.answers(probability), self.combined.decision.is_unsure(probability)
         thresholds = self.combined.decision.thresholds(probability)
+        plausible = self.combined.decision.plausible(probability)
+        novel = np.zeros(len(batch), bool) if self.novelty is None else self.novelty.is_novel(batch)
         is_empty = ~np.any(list(present.values()), axis=0)
         errors = both(content.unread, unread)
         predictions: list[Prediction] = []
@@ -219,12 +227,18 @@ class TrainedClassifier:
                     float(probability[row, k]),
                     float(thresholds[row, k]),
                     dict(zip(self.classes, probability[row].tolist(), strict=True)),
-                    bool(unsure[row] or is_empty[row]),
+                    bool(unsure[row] or novel[row] or is_empty[row]),
                     words,
                     content.transcripts[row] or "",
                     content.written[row] or "",
                     tuple(regions),
-                    (*self._lacking(is_empty[row], errors[row]), *self.facts.get("notes", ())),
+                    (*self._lacking(is_empty[row], errors[row]), *_unlike(novel[row]), *self.facts.get("notes", ())),
+                    tuple(
+                        name
+                        for name, here in zip(self.classes, plausible[row] | novel[row] | is_empty[row], strict=True)
+                        if here
+                    ),
+                    self.combined.decision.coverage,
                 )
             )
         return predictions
@@ -272,3 +286,8 @@ def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
         None if ocr is None else OcrConfig.read(ocr, where="classifier.json: ocr"),
         facts.get("signals"),
     )
+
+
+def _unlike(is_novel: bool) -> tuple[str, ...]:
+    """Return the note of content unlike that of training."""
+    return ("this is unlike anything learned, so every class is plausible: a reviewer must decide",) if is_novel else ()

@@ -22,6 +22,7 @@ from penchant.metrics.classification_results import (
     ClassifierAnswers,
     ClassScores,
     CostCurve,
+    Coverage,
     ReviewLoad,
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
@@ -56,6 +57,8 @@ def evaluate_classification(
     folds: Int64[np.ndarray, "repeats samples"] | None = None,
     config: IntervalConfig | None = None,
     notes: Sequence[str] = (),
+    simple: str | None = None,
+    promised: float = 0.0,
 ) -> ClassificationResults:
     """Return every score of a classification.
 
@@ -70,6 +73,8 @@ def evaluate_classification(
         folds: Fit that answered each sample, for each repeat; rankings are compared within one fit only. None: one fit for all.
         config: Settings of intervals.
         notes: For the reader.
+        simple: Row of the one comparison that was planned; its interval is its own, not that of all rows at once.
+        promised: Share of samples whose class is promised to be plausible; 0 promises nothing.
 
     Raises:
         DataError: The labels hold one class only, or there is no such metric.
@@ -89,7 +94,7 @@ def evaluate_classification(
     unit = _units(groups, len(labels))
     shown = list(range(len(classes))) if positive_index is None else [positive_index]
     fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
-    drawn = {name: _Drawn(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
+    drawn = {name: UnitScores(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
     rarest = min(len(np.unique(unit[labels == k])) for k in np.unique(labels))
     rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, rarest, config)
@@ -108,10 +113,12 @@ def evaluate_classification(
         _costs(best, labels, positive_index),
         _review_load(best, labels),
         (*_too_few(labels, unit, groups is not None), *notes),
+        None if simple is None else _planned(drawn, draws, ours, simple, metric, int(unit.max()) + 1, config),
+        _coverage(best, labels, unit, promised, config),
     )
 
 
-class _Drawn:
+class UnitScores:
     """Confusion and rank order of one row by unit, so that each draw of units needs only new counts."""
 
     def __init__(
@@ -135,12 +142,16 @@ class _Drawn:
             for p, fold in zip(answers.probability, folds, strict=True)
         ]
 
-    def scores(self, counts: Float64[np.ndarray, "draws units"]) -> dict[str, Float64[np.ndarray, " draws"]]:
-        """Return each metric under each draw, the mean over repeats."""
+    def scores(
+        self, counts: Float64[np.ndarray, "draws units"], *, with_auc: bool = True
+    ) -> dict[str, Float64[np.ndarray, " draws"]]:
+        """Return each metric under each draw, the mean over repeats; without `with_auc` only those of answers."""
         each = [
             from_confusion((counts @ cells).reshape(-1, self.num_classes, self.num_classes)) for cells in self.cells
         ]
         found = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+        if not with_auc:
+            return found
         areas = [np.stack([order.areas(counts) for order in orders]) for orders in self.orders if orders]
         with np.errstate(invalid="ignore"):
             found["auc"] = np.mean([area.mean(axis=0) for area in areas], axis=0)
@@ -175,7 +186,7 @@ def from_confusion(confusion: Float64[np.ndarray, "draws classes classes"]) -> d
 
 
 def _draw(
-    drawn: Mapping[str, _Drawn], num_units: int, config: IntervalConfig
+    drawn: Mapping[str, UnitScores], num_units: int, config: IntervalConfig
 ) -> dict[str, dict[str, Float64[np.ndarray, " draws"]]]:
     """Return every row's scores under the same draws of units."""
     rng = generator(config.seed, "bootstrap.labelled")
@@ -191,7 +202,7 @@ def _draw(
 
 def _rows(
     answers: Mapping[str, ClassifierAnswers],
-    drawn: Mapping[str, _Drawn],
+    drawn: Mapping[str, UnitScores],
     draws: Mapping[str, Mapping[str, np.ndarray]],
     ours: str,
     metric: str,
@@ -263,6 +274,41 @@ def _too_few(labels: np.ndarray, unit: np.ndarray, has_groups: bool) -> tuple[st
             least=MIN_USERS,
         ),
     )
+
+
+def _planned(
+    drawn: Mapping[str, UnitScores],
+    draws: Mapping[str, Mapping[str, np.ndarray]],
+    ours: str,
+    simple: str,
+    metric: str,
+    num_units: int,
+    config: IntervalConfig,
+) -> Difference:
+    """Return ours minus the row of the planned comparison."""
+    once = np.ones((1, num_units))
+    gap = float((drawn[ours].scores(once)[metric] - drawn[simple].scores(once)[metric])[0])
+    return drawn_difference(gap, draws[ours][metric] - draws[simple][metric], num_units, config)
+
+
+def _coverage(
+    best: ClassifierAnswers, labels: np.ndarray, unit: np.ndarray, promised: float, config: IntervalConfig
+) -> Coverage | None:
+    """Return how often the true class is plausible; the interval is over units."""
+    if promised == 0 or best.plausible is None:
+        return None
+    kept = best.plausible[:, np.arange(len(labels)), labels].mean(axis=0)  # (samples,)
+    size = np.bincount(unit)
+    counts = draw_counts(generator(config.seed, "bootstrap.coverage"), min(config.resamples, 500), len(size))
+    draws = (counts @ np.bincount(unit, kept)) / (counts @ size)
+    by_class = tuple(
+        float(kept[labels == k].mean()) if (labels == k).any() else float("nan")
+        for k in range(best.probability.shape[2])
+    )
+    each = best.plausible.sum(axis=2)
+    mean = float(kept.mean())
+    ends = interval_ends(draws, len(size), config)
+    return Coverage(promised, Interval(mean, *ends, len(size)), by_class, float(each.mean()), float((each == 1).mean()))
 
 
 def _positive(classes: Sequence[str], positive: str | None) -> int | None:

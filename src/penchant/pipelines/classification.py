@@ -23,7 +23,7 @@ from penchant.core.schema import Samples
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
-from penchant.data.split.samples import SampleSplitConfig, split_samples
+from penchant.data.split.samples import SampleSplitConfig, sample_units, split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.ocr import read_samples_pictures
@@ -35,6 +35,7 @@ from penchant.experiment.fit_classifiers import (
     default_classifiers,
     fit,
     fusion_tables,
+    simple_tables,
 )
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
@@ -126,7 +127,17 @@ def run_one(
         parts = split_samples(samples, config.split, config.seed)
         tables = default_classifiers(batch) if config.classifiers is None else config.classifiers
     with clock("fit"):
-        fitted = fit(tables, batch, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
+        fitted = fit(
+            tables,
+            batch,
+            samples.labels(),
+            samples.classes,
+            parts,
+            config.fit,
+            seed=config.seed,
+            unit=sample_units(samples),
+            metric=config.evaluation.metric,
+        )
     with clock("evaluate"):
         report, results = assess(
             fitted,
@@ -226,7 +237,7 @@ def bundle(
 ) -> TrainedClassifier:
     """Return the best row on validation as a trained classifier."""
     ours = fitted.rows[fitted.ours]
-    every = {**tables, **fusion_tables(batch, config.fit)}
+    every = {**simple_tables(batch, tables), **tables, **fusion_tables(batch, config.fit)}
     facts = {
         **facts_of(config, versions(PACKAGES)),
         "task": config.task,
@@ -252,6 +263,7 @@ def bundle(
             _table_of_signals(samples),
         ),
         facts,
+        novelty=fitted.novelty,
     )
 
 
