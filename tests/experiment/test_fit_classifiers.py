@@ -189,6 +189,9 @@ def test_simple_rows_are_added_and_not_twice() -> None:
     told = simple_tables(ContentBatch(replace(seen.catalog, table=chinese), {}), {})
     assert told["character TF-IDF"]["chars"] == (1, 3)
     assert "look, logistic regression" in simple_tables(seen, {"ngrams": {"model": "ngrams"}})
+    two = ContentBatch(seen.catalog, {**seen.channels, "hiss": seen.channels["noise"]})
+    joined = simple_tables(two, default_classifiers(two))["noise + hiss, logistic regression"]
+    assert joined == {"model": "linear", "channels": ["noise", "hiss"]}
 
 
 def test_inner_folds_leave_out_every_sample_once_and_whole_groups() -> None:

@@ -210,3 +210,17 @@ def test_without_a_listener_a_voice_note_is_left_aside(tmp_path: Path) -> None:
     trained = run(config(tmp_path))[0]
     with pytest.raises(DataError, match="The content holds nothing to classify: the classifier reads text"):
         trained.predict(audio=tmp_path / "voice.wav")
+
+
+def test_sound_always_has_a_simple_row_to_beat(tmp_path: Path) -> None:
+    write_samples(tmp_path, 40, modalities=("audio",))
+    data = {"path": tmp_path / "samples.csv"}
+    content = {"sound": {"encoder": "mel"}}
+    found = run(config(tmp_path, data=data, content=content, classifiers={"sound": {"model": "linear"}}))[0]
+    assert found.folder is not None
+    plain = json.loads((found.folder / "report" / "report.json").read_text())["labelled"]
+    roles = {row["name"]: row["role"] for row in plain["rows"]}
+    assert roles["the best simple row on validation"] == "simple"
+    assert {"voice, logistic regression", "sound + voice, logistic regression"} & set(roles)
+    assert plain["against_simple"]["mean"] == 0
+    assert plain["coverage"]["promised"] == 0.9

@@ -314,6 +314,10 @@ def simple_tables(batch: ContentBatch, tables: ClassifierTables) -> dict[str, di
         for name in batch.channels
         if (name,) not in linear
     }
+    for modality in dict.fromkeys(one.modality for one in batch.channels.values()):
+        together = [name for name, one in batch.channels.items() if one.modality == modality]
+        if len(together) > 1 and tuple(together) not in linear:
+            found[f"{' + '.join(together)}, logistic regression"] = {"model": "linear", "channels": together}
     return {name: table for name, table in found.items() if table not in [dict(known) for known in tables.values()]}
 
 
@@ -432,7 +436,11 @@ def choose_row(
 
     def place(name: str) -> tuple[float, float, int]:
         reported, chosen = (float(np.nan_to_num(one[name][0], nan=-np.inf)) for one in (of, by))
-        return reported, chosen, len(plan.rows[name].members)  # of equals the row that reads more, which serves more content
+        return (
+            reported,
+            chosen,
+            len(plan.rows[name].members),
+        )  # of equals the row that reads more, which serves more content
 
     simple = tuple(sorted(plan.simple or tuple(fitted), key=place, reverse=True))
     base = simple[0]

@@ -19,7 +19,7 @@ from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.schema import Samples
+from penchant.core.schema import Catalog, Samples
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
@@ -183,7 +183,7 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ConfigError: An encoder learns from all content at once: it would read test content and cannot encode new content.
     """
     catalog = samples.catalog()
-    channels = default_channels(catalog) if config.content is None else config.content
+    channels = with_voice(catalog, default_channels(catalog) if config.content is None else config.content, config.fit)
     for name, channel in channels.items():
         if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
             raise ConfigError(
@@ -198,6 +198,17 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ContentBatch(catalog, embeddings, config.media),
         dict(channels),
     )
+
+
+def with_voice(
+    catalog: Catalog, channels: Mapping[str, ChannelConfig], config: ClassifierFitConfig
+) -> dict[str, ChannelConfig]:
+    """Return the channels with statistics of the sound, which a simple row reads, where there is sound and none has them."""
+    found = dict(channels)
+    has_voice = "voice" in found or any(channel.encoder == "voice" for channel in found.values())
+    if config.simple and "audio" in catalog.media_columns and not has_voice:
+        found["voice"] = ChannelConfig(encoder="voice", columns=[catalog.media_columns["audio"]])
+    return found
 
 
 def split_by_value(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
