@@ -224,3 +224,13 @@ def test_sound_always_has_a_simple_row_to_beat(tmp_path: Path) -> None:
     assert {"voice, logistic regression", "sound + voice, logistic regression"} & set(roles)
     assert plain["against_simple"]["mean"] == 0
     assert plain["coverage"]["promised"] == 0.9
+
+
+def test_a_row_of_one_modality_leaves_the_others_to_their_own_classifiers(
+    heard: TrainedClassifier, tmp_path: Path
+) -> None:
+    ensemble = heard.combined.ensemble
+    assert set(ensemble.members) == {"words", "sound"}
+    table = write_samples(tmp_path, 6, modalities=("audio",), seed=6)
+    said = [heard.predict(audio=tmp_path / name).label for name in table["audio"]]
+    assert said == table["label"].to_list()

@@ -260,7 +260,7 @@ def _row_answers(fitted: FittedClassifiers, batch: ContentBatch) -> RowAnswers:
     found, there = predict_members(fitted.members, batch)
     novel = np.zeros(len(batch), bool) if fitted.novelty is None else fitted.novelty.is_novel(batch)
     answers: RowAnswers = {}
-    for name, row in fitted.rows.items():
+    for name, row in {**fitted.rows, OURS: fitted.served}.items():
         probability, decision = row.probability(found, there), row.decision
         answers[name] = RowAnswer(
             probability,
@@ -275,7 +275,7 @@ def _row_answers(fitted: FittedClassifiers, batch: ContentBatch) -> RowAnswers:
     )  # equal probabilities: class shares vary from fold to fold and would give a ranking
     none = RowAnswer(even, commonest, np.zeros(len(batch), bool), np.ones((len(batch), count), bool))
     best_simple: RowAnswers = {BEST_SIMPLE: answers[fitted.simple[0]]} if fitted.simple else {}
-    return {OURS: answers[fitted.ours], **best_simple, **answers, COMMONEST: none}
+    return {OURS: answers.pop(OURS), **best_simple, **answers, COMMONEST: none}
 
 
 def _answers(

@@ -7,7 +7,7 @@ the best simple one, unless another is clearly better on left-out samples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -93,6 +93,7 @@ class FittedClassifiers:
         why: Sentences on the choice of ours.
         novelty: What content unlike that of training is; None where it was not learned.
         num_left_out: Samples that the choice rests on.
+        others: Ours with classifiers of other modalities at weight 0, which answer where ours has no content; None where it reads all.
     """
 
     members: Mapping[str, Classifier]
@@ -107,6 +108,12 @@ class FittedClassifiers:
     why: tuple[str, ...] = ()
     novelty: Novelty | None = None
     num_left_out: int = 0
+    others: CombinedClassifier | None = None
+
+    @property
+    def served(self) -> CombinedClassifier:
+        """Ours, and for samples without the content that it reads the classifiers of the other modalities."""
+        return self.rows[self.ours] if self.others is None else self.others
 
 
 @dataclass(frozen=True)
@@ -227,6 +234,7 @@ def fit(
         choice.why,
         novelty,
         len(rows_out),
+        _with_others(choice.ours, plan, {name: row.combined for name, row in fitted.items()}),
     )
 
 
@@ -406,6 +414,24 @@ def _plan(members: Mapping[str, Classifier], batch: ContentBatch, config: Classi
         rows[STACKING] = _PlannedRow(every, "fitted", 2)
         fused += [AVERAGE, STACKING]
     return _Plan(rows, tuple(alone), tuple(fused))
+
+
+def _with_others(ours: str, plan: _Plan, rows: Mapping[str, CombinedClassifier]) -> CombinedClassifier | None:
+    """Return a row with the members of the plain average at weight 0; None where there is no such average or nothing to add."""
+    row = rows[ours]
+    added = [
+        name
+        for name in (plan.rows[AVERAGE].members if AVERAGE in plan.rows else ())
+        if name not in row.ensemble.members
+    ]
+    if not added or row.ensemble.weight.sum() == 0:
+        return None
+    ensemble = replace(
+        row.ensemble,
+        members=(*row.ensemble.members, *added),
+        weight=np.concatenate([row.ensemble.weight, np.zeros(len(added))]),
+    )
+    return replace(row, ensemble=ensemble)
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,7 @@ def bundle(
     results: ClassificationResults,
 ) -> TrainedClassifier:
     """Return the best row on validation as a trained classifier."""
-    ours = fitted.rows[fitted.ours]
+    ours = fitted.served
     every = {**simple_tables(batch, tables), **tables, **fusion_tables(batch, config.fit)}
     facts = {
         **facts_of(config, versions(PACKAGES)),
