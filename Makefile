@@ -62,7 +62,7 @@ $(PEERS)/installed: requirements/peers.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/peers.txt
 	@touch $@
 
-leaderboard: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEADERBOARD="--set tiktok ...")
+leaderboard: $(STAMP) $(PEERS)/installed  ## every peer and Penchant on one split, see benchmarks/RESULTS.md (LEADERBOARD="--set steam --seeds 0 1 2 ...")
 	$(BIN)/python benchmarks/leaderboard.py $(LEADERBOARD)
 
 AUDIT := .venv-audit

@@ -1,4 +1,4 @@
-"""Attack a service of one's own: kills, malformed requests, hostile media, floods, slow clients, and a search for an erased user.
+"""Attack a service of one's own: kills, malformed requests, hostile media, floods, slow clients, an erasure, faults of disk and database, fuzzing.
 
 In: the parts to run, all by default. Out: a table of what was measured, printed and in runs/attack/ as JSON and Markdown; status 1 where a
 target is missed. Every server listens on 127.0.0.1, in a scratch folder that is deleted in the end.
@@ -32,6 +32,8 @@ PARTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "flood": ("attack_requests", "attack_flood", ("searches", "flood_seconds")),
     "slow": ("attack_requests", "attack_slow", ("slow_clients",)),
     "erasure": ("attack_erasure", "attack_erasure", ()),
+    "faults": ("attack_faults", "attack_faults", ()),
+    "fuzz": ("attack_fuzz", "attack_fuzz", ("minutes", "seed")),
 }
 """Module, function, and the options it takes after the scratch folder; imported when run, since every process that is started imports this file."""
 
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--flood-seconds", type=float, default=20)
     parser.add_argument("--slow-clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1200, help="of kills, and of cases, whatever their number")
+    parser.add_argument("--minutes", type=float, default=8, help="of fuzzing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/attack"))
     told = parser.parse_args()

@@ -1,6 +1,7 @@
 """From everyone's lists to the table.
 
-In: a split's folder with rows of lists and facts. Out: one section of `RESULTS.md`, replaced if it is there, and `scores.json`.
+In: the folders of one split under several draws, with rows of lists and facts. Out: one section of `RESULTS.md`, replaced if it is there, and
+`scores.json`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from leaderboard_split import PROTOCOLS
 from penchant.core.schema import Histories, Recommendations
-from penchant.metrics.comparison import per_user
-from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, adjust
+from penchant.metrics.intervals import (
+    Difference,
+    DrawnDifference,
+    Interval,
+    IntervalConfig,
+    corrected,
+    hierarchical,
+    interval_ends,
+)
 from penchant.metrics.ranking import measure
-from penchant.metrics.slices import GroupLabels, Slice, slice_users
 
 METRICS = ("ndcg@10", "recall@10", "ndcg@20", "recall@20")
 DECIDES = "ndcg@10"
@@ -32,7 +40,25 @@ GAPS = ("tie", "up to 1 h", "over 1 h")
 OURS = "penchant"
 RECENCY = "recency_popularity"
 FEWEST = 20
-"""Users of a slice that is shown."""
+"""Requests of a group that is shown."""
+INTERVALS = IntervalConfig()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Every request under every draw.
+
+    Attributes:
+        keys: Rows that have lists in every draw.
+        values: Row to metric to (draws, requests); NaN where a draw does not have the request.
+        users: (requests,) the user of each.
+        gap: (draws, requests) place in `GAPS` of the time between the last known event and the choice, -1 where it is not known.
+    """
+
+    keys: tuple[str, ...]
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    users: pl.Series
+    gap: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,154 +68,213 @@ class Scored:
     Attributes:
         key: Folder of the row.
         title: In the table.
-        facts: What it cost, and how it ended.
-        scores: Metric to mean with interval.
-        ahead: Metric to ours minus this row; empty for ours.
+        facts: What it cost, and how it ended: of the first draw, seconds summed over draws.
+        scores: Metric to mean with interval, over users and draws.
+        deviation: Standard deviation of the deciding metric over draws; NaN with one.
+        ahead: Ours minus this row in the deciding metric, corrected for the number of rows; None for ours.
+        rests_on: Share of that difference by gap, in the order of `GAPS`; empty where there is no difference or no time.
     """
 
     key: str
     title: str
     facts: Mapping[str, Any]
     scores: Mapping[str, Interval]
-    ahead: Mapping[str, Difference]
+    deviation: float
+    ahead: Difference | None
+    rests_on: tuple[float, ...]
 
     @property
     def is_ours(self) -> bool:
         return self.key.startswith(OURS)
 
 
-def write(folder: Path, titles: Mapping[str, str], results: Path) -> None:
-    """Score every row of a folder; write the section and `scores.json`."""
-    facts = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("rows/*/facts.json"))}
-    truth = _truth(folder)
-    tables = {key: _measured(folder, key, truth) for key, said in facts.items() if "reason" not in said}
-    if not tables:
-        sys.exit("No row has lists; see log.txt below " + str(folder / "rows"))
-    scored = _compare(tables, facts, titles)
-    slices = _slices(folder, tables, truth, scored)
-    split = json.loads((folder / "split.json").read_text("utf-8"))
-    missing = {titles.get(key, key): said["reason"] for key, said in facts.items() if "reason" in said}
-    section = "\n".join(_section(folder.name, split, scored, slices, missing, truth))
+def write(folders: Sequence[Path], titles: Mapping[str, str], results: Path, command: str = "") -> None:
+    """Score every row of some draws; write the section and `scores.json`."""
+    facts = [
+        {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("rows/*/facts.json"))}
+        for folder in folders
+    ]
+    complete = [key for key in facts[0] if all("reason" not in one.get(key, {"reason": ""}) for one in facts)]
+    if not complete:
+        sys.exit("No row has lists in every draw; see log.txt below " + ", ".join(str(f / "rows") for f in folders))
+    measured = _measured(folders, complete)
+    scored = _compare(measured, facts, titles)
+    split = json.loads((folders[0] / "split.json").read_text("utf-8"))
+    name = re.sub(r"-\d+(?=$|-users)", "", folders[0].name)
+    section = "\n".join(
+        _section(name, split, len(folders), scored, measured, _missing(facts, complete, titles), command)
+    )
     _replace(results, section)
     saved = {
         "split": split,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": _hardware(),
+        "draws": [folder.name for folder in folders],
         "rows": [asdict(row) for row in scored],
-        "slices": [asdict(one) for one in slices],
-        "missing": missing,
+        "missing": _missing(facts, complete, titles),
     }
-    (folder / "scores.json").write_text(json.dumps(saved, indent=2, default=float), encoding="utf-8")
+    (folders[0] / "scores.json").write_text(json.dumps(saved, indent=2, default=float), encoding="utf-8")
     print(section)
 
 
-def _truth(folder: Path) -> Histories:
-    """Return the choices of the test users, in the order of their lists."""
-    users, items = pl.read_parquet(folder / "users.parquet"), pl.read_parquet(folder / "items.parquet")
-    test = pl.read_parquet(folder / "test.parquet").sort("user", "order")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(test["user"].to_numpy(), minlength=users.height))])
-    every = Histories(
-        users["user_id"].to_list(),
-        offsets.astype(np.int64),
-        test["item"].to_numpy().astype(np.int32),
-        test["at"].to_numpy(),
-        test["weight"].to_numpy(),
-        items.height,
-    )
-    return every.take(np.flatnonzero(users["is_test_user"].to_numpy()))
-
-
-def _measured(folder: Path, key: str, truth: Histories) -> pl.DataFrame:
-    users = pl.read_parquet(folder / "users.parquet")
-    test_users = np.flatnonzero(users["is_test_user"].to_numpy())
-    row = np.full(users.height, -1)
-    row[test_users] = np.arange(len(test_users))
-    lists = pl.read_parquet(folder / "rows" / key / "lists.parquet")
-    width = max(50, int(lists["rank"].max() or 0) + 1)  # type: ignore[arg-type]
-    ranked = np.full((len(test_users), width), -1, np.int32)
-    ranked[row[lists["user"].to_numpy()], lists["rank"].to_numpy()] = lists["item"].to_numpy()
-    score = np.where(ranked < 0, -np.inf, -np.arange(width, dtype=np.float32)).astype(np.float32)
-    found = Recommendations(truth.user_ids, ranked, score)
-    return measure(found, truth, ks=(10, 20), metrics=("recall", "ndcg", "hit_rate"))
-
-
-def _compare(tables: Mapping[str, pl.DataFrame], facts: Mapping[str, Any], titles: Mapping[str, str]) -> list[Scored]:
-    """Return the rows, best first; outcomes of one metric allow for the number of peers (Holm)."""
-    keys = list(tables)
-    means = BootstrapMeans(np.hstack([per_user(tables, key, METRICS) for key in keys]))
-    column = {(key, m): i for i, (key, m) in enumerate((key, m) for key in keys for m in METRICS)}
-    others = [key for key in keys if key != OURS]
-    ahead: dict[str, dict[str, Difference]] = {key: {} for key in keys}
-    if OURS in tables:
-        for m in METRICS:
-            raw = [means.difference(column[OURS, m], column[key, m]) for key in others]
-            for key, difference in zip(others, adjust(raw), strict=True):
-                ahead[key][m] = difference
-    rows = [
-        Scored(key, titles.get(key, key), facts[key], {m: means.interval(column[key, m]) for m in METRICS}, ahead[key])
-        for key in keys
-    ]
-    return sorted(rows, key=lambda one: -one.scores[DECIDES].mean)
-
-
-def _slices(folder: Path, tables: Mapping[str, pl.DataFrame], truth: Histories, scored: list[Scored]) -> list[Slice]:
-    """Return ours (or the best row) against the two best peers and recency, by how long after the last known event the test begins."""
-    peers = [one for one in scored if not one.is_ours]
-    first = OURS if OURS in tables else scored[0].key
-    gaps = _gaps(folder, truth)
-    if gaps is None or not peers:
-        return []
-    found = []
-    others = [one for one in peers if one.key != first]
-    for peer in others[:2] + [one for one in others[2:] if one.key == RECENCY]:
-        labels = {f"{peer.title}": gaps}
-        found += slice_users(tables[first], tables[peer.key], labels, user_ids=truth.user_ids, metric=DECIDES)
+def _missing(facts: Sequence[Mapping[str, Any]], complete: Sequence[str], titles: Mapping[str, str]) -> dict[str, str]:
+    """Return the rows without lists in some draw, and why."""
+    keys = sorted({key for one in facts for key in one} - set(complete))
+    found = {}
+    for key in keys:
+        reasons = [one[key]["reason"] for one in facts if "reason" in one.get(key, {})]
+        done = sum("reason" not in one.get(key, {"reason": ""}) for one in facts)
+        failed = any(one.get(key, {}).get("failed") for one in facts)
+        said = (
+            ("failed: " if failed else "not run: ") + reasons[0]
+            if reasons
+            else f"finished on {done} of {len(facts)} draws"
+        )
+        found[titles.get(key, key)] = said
     return found
 
 
-def _gaps(folder: Path, truth: Histories) -> GroupLabels | None:
+def _measured(folders: Sequence[Path], keys: Sequence[str]) -> Measured:
+    parts = [_of_draw(folder, keys) for folder in folders]
+    every = pl.concat([part.select("user", "at") for part in parts]).unique().sort("user", "at").with_row_index("place")
+    values = {key: {m: np.full((len(folders), every.height), np.nan) for m in METRICS} for key in keys}
+    gap = np.full((len(folders), every.height), -1)
+    for draw, part in enumerate(parts):
+        place = part.join(every, on=["user", "at"], how="left", maintain_order="left")["place"].to_numpy()
+        gap[draw, place] = part["gap"].to_numpy()
+        for key in keys:
+            for m in METRICS:
+                values[key][m][draw, place] = part[f"{key}/{m}"].to_numpy()
+    return Measured(tuple(keys), values, every["user"], gap)
+
+
+def _of_draw(folder: Path, keys: Sequence[str]) -> pl.DataFrame:
+    """Return one row for each request of a draw: its user, its time where users ask more than once, its gap, and every row's metrics."""
     facts = json.loads((folder / "split.json").read_text("utf-8"))
-    if not facts["has_time"]:
-        return None
-    names = ("train", "validation") if facts["refit"] else ("train",)
-    known = pl.concat([pl.read_parquet(folder / f"{name}.parquet") for name in names])
     ids = pl.read_parquet(folder / "users.parquet")["user_id"]
-    last = known.filter(pl.col("at") > 0).group_by("user").agg(pl.col("at").max())
-    last = last.with_columns(user_id=ids.gather(last["user"]))
-    first = pl.DataFrame({"user_id": truth.user_ids, "first": truth.at[truth.offsets[:-1]]})
-    both = first.join(last, on="user_id", how="left", maintain_order="left")
-    gap = (both["first"] - both["at"]).fill_null(-1).to_numpy()
-    return GroupLabels(GAPS, np.where(gap < 0, -1, np.where(gap == 0, 0, np.where(gap <= HOUR, 1, 2))))
+    users, at, gaps, items, rows, start = [], [], [], [], [], 0
+    for number in range(facts["stages"]):
+        place = folder / "stages" / f"test-{number}"
+        asked, history = pl.read_parquet(place / "requests.parquet"), pl.read_parquet(place / "history.parquet")
+        chosen = pl.read_parquet(folder / "truth" / f"test-{number}.parquet").sort("request", "order")
+        last, first = np.zeros(asked.height, np.int64), np.full(asked.height, np.iinfo(np.int64).max)
+        np.maximum.at(last, history["request"].to_numpy(), history["at"].to_numpy())
+        np.minimum.at(first, chosen["request"].to_numpy(), chosen["at"].to_numpy())
+        gap = np.where((last > 0) & (first > 0), first - last, -1)
+        gaps.append(np.where(gap < 0, -1, np.where(gap == 0, 0, np.where(gap < HOUR, 1, 2))))
+        users.append(ids.gather(asked["user"]))
+        at.append(asked["at"].to_numpy() if facts["protocol"] == "rolling_time" else np.zeros(asked.height, np.int64))
+        rows.append(chosen["request"].to_numpy() + start)
+        items.append(chosen["item"].to_numpy())
+        start += asked.height
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(np.concatenate(rows), minlength=start))]).astype(np.int64)
+    item, names = np.concatenate(items).astype(np.int32), [str(row) for row in range(start)]
+    truth = Histories(
+        names, offsets, item, np.zeros(len(item), np.int64), np.ones(len(item), np.float32), facts["catalog"]
+    )
+    columns = {"user": pl.concat(users), "at": np.concatenate(at), "gap": np.concatenate(gaps)}
+    for key in keys:
+        table = _scores(folder / "rows" / key / "lists.parquet", truth)
+        columns |= {f"{key}/{m}": table[m] for m in METRICS}
+    return pl.DataFrame(columns)
+
+
+def _scores(path: Path, truth: Histories) -> pl.DataFrame:
+    lists = pl.read_parquet(path)
+    width = max(50, int(lists["rank"].max() or 0) + 1)  # type: ignore[arg-type]
+    ranked = np.full((len(truth), width), -1, np.int32)
+    ranked[lists["request"].to_numpy(), lists["rank"].to_numpy()] = lists["item"].to_numpy()
+    score = np.where(ranked < 0, -np.inf, -np.arange(width, dtype=np.float32)).astype(np.float32)
+    return measure(Recommendations(truth.user_ids, ranked, score), truth, ks=(10, 20), metrics=("recall", "ndcg"))
+
+
+def _compare(measured: Measured, facts: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[Scored]:
+    """Return the rows, best first; ours is compared with each, intervals and outcomes allow for their number (Holm)."""
+    others = [key for key in measured.keys if key != OURS] if OURS in measured.keys else []
+    gains = {key: measured.values[OURS][DECIDES] - measured.values[key][DECIDES] for key in others}
+    ahead = dict(zip(others, corrected([_drawn(gains[key], measured) for key in others], INTERVALS), strict=True))
+    rows = []
+    for key in measured.keys:
+        own = measured.values[key]
+        draws = np.nanmean(own[DECIDES], axis=1)
+        rows.append(
+            Scored(
+                key,
+                titles.get(key, key),
+                _summed([one[key] for one in facts]),
+                {m: _interval(own[m], measured) for m in METRICS},
+                float(draws.std(ddof=1)) if len(draws) > 1 else float("nan"),
+                ahead.get(key),
+                _rests_on(gains[key], measured.gap) if key in gains else (),
+            )
+        )
+    return sorted(rows, key=lambda one: -one.scores[DECIDES].mean)
+
+
+def _drawn(values: np.ndarray, measured: Measured) -> DrawnDifference:
+    return hierarchical(values, measured.users, INTERVALS)
+
+
+def _interval(values: np.ndarray, measured: Measured) -> Interval:
+    found = _drawn(values, measured)
+    return Interval(found.mean, *interval_ends(found.draws, found.num_users, INTERVALS), found.num_users)
+
+
+def _rests_on(gain: np.ndarray, gap: np.ndarray) -> tuple[float, ...]:
+    total = np.nansum(gain)
+    known = gap >= 0
+    if not known.any() or total == 0:
+        return ()
+    return tuple(float(np.nansum(gain[gap == group]) / total) for group in range(len(GAPS)))
+
+
+def _summed(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the facts of the first draw, with seconds summed, and the largest memory."""
+    names = ("tune_seconds", "fit_seconds", "recommend_seconds", "cpu_seconds")
+    out = {**facts[0], **{name: sum(one[name] for one in facts) for name in names}}
+    out["peak_bytes"] = max(one["peak_bytes"] for one in facts)
+    out["ranked"] = max(int(one.get("ranked", 1)) for one in facts)
+    out["stopped"] = "clock" if any(one["stopped"] == "clock" for one in facts) else facts[0]["stopped"]
+    out["validation"] = float(np.mean([one["validation"] for one in facts]))
+    return out
 
 
 def _section(
     name: str,
     split: Mapping[str, Any],
+    draws: int,
     scored: list[Scored],
-    slices: list[Slice],
+    measured: Measured,
     missing: Mapping[str, str],
-    truth: Histories,
+    command: str,
 ) -> list[str]:
     versions = {k: v for one in scored for k, v in one.facts["versions"].items()}
-    ranked = "held-out items" if split["protocol"] == "cold_among" else "the whole catalog"
+    ranked = "the held-out items are" if split["protocol"] == "cold_among" else "the whole catalog is"
+    moment = "known" if split["protocol"] in _KNOWN and not split["hidden"] else "not known"
+    later = 100 * float(np.mean(split["later"]))
     return [
         f"## {name}",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}, seed {split['seed']}. {split['users']:,} users, "
-        f"{split['items']:,} items, {split['events']:,} events (train {split['train']:,}, validation "
-        f"{split['validation']:,}, test {split['test']:,}); {len(truth):,} test users. Protocol {split['protocol']}, ties in a "
-        f"seeded random order, {ranked} ranked without known items. "
-        "Settings, epochs and early stopping by validation. [95 % intervals], paired over users, outcomes after Holm.",
+        f"`{command}`" if command else "",
         "",
-        "| recommender | NDCG@10 | HR@10 / Recall@10 | NDCG@20 | Recall@20 | ours ahead, NDCG@10 | validation NDCG@10 |"
-        " tune s | fit s | recommend s | CPU s | peak GB | epochs | ended by |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        f"{datetime.now(UTC):%Y-%m-%d}, {_hardware()}, {draws} draw{'s' * (draws > 1)} of ties and seeds. {split['users']:,} users, "
+        f"{split['items']:,} items, {split['events']:,} events; learned from before validation {split['learned'][0]:,}, before the test "
+        f"{split['learned'][1]:,}; {sum(split['requests'][1:]):,} requests of {measured.users.n_unique():,} users "
+        f"({sum(split['without_history'][1:]):,} without history). Protocol {split['protocol']}: {PROTOCOLS[split['protocol']]}. The time of the "
+        f"request is {moment}; {later:.0f} % of what is learned is later than the choice it is tested on (mean). {ranked.capitalize()} ranked "
+        "without known items; a list that a model leaves empty or constant holds the most popular items. Settings, epochs and early stopping by "
+        "validation requests with a history. [95 % intervals] over users and draws; differences corrected over the rows of this table (Holm), "
+        "interval and outcome alike.",
+        "",
+        "| recommender | NDCG@10 | deviation over draws | Recall@10 | NDCG@20 | Recall@20 | ours ahead, NDCG@10 | could be seen |"
+        f" rests on {' / '.join(GAPS)} | validation | CPU s | peak GB | epochs | ended by | commit | test ranked |",
+        "|---" * 16 + "|",
         *(_row(one) for one in scored),
-        *(f"| {title} | not run: {reason.replace('|', '/')} |" + " |" * 12 for title, reason in missing.items()),
+        *(f"| {title} | {reason.replace('|', '/')} |" + " |" * 14 for title, reason in missing.items()),
         "",
-        *_against_best(scored),
-        *_by_gap(slices, scored),
-        "Settings and notes:",
+        *_against_best(scored, measured),
+        *_by_gap(scored, measured),
+        "Settings (first draw) and notes:",
         "",
         *(f"- {one.title}: {_settings(one)}" for one in scored),
         "",
@@ -198,53 +283,71 @@ def _section(
     ]
 
 
-def _against_best(scored: list[Scored]) -> list[str]:
+_KNOWN = ("last_out", "last_out_hour", "last_out_shuffled", "last_basket", "user_time", "global_time", "rolling_time")
+
+
+def _against_best(scored: list[Scored], measured: Measured) -> list[str]:
     """Return ours against the best peer of each metric; nothing where there is no row of ours or no peer."""
     ours = next((one for one in scored if one.key == OURS), None)
     peers = [one for one in scored if not one.is_ours]
     if ours is None or not peers:
         return []
-    lines = ["Against the best peer of each metric (picked on the test, which favours it):", ""]
-    for metric in METRICS:
-        best = max(peers, key=lambda one: one.scores[metric].mean)
-        ahead = best.ahead[metric]
-        gain = ours.scores[metric].mean / max(best.scores[metric].mean, 1e-12) - 1
-        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best.title}: {ahead.outcome}")
+    best = {m: max(peers, key=lambda one: one.scores[m].mean) for m in METRICS}
+    drawn = [_drawn(measured.values[OURS][m] - measured.values[best[m].key][m], measured) for m in METRICS]
+    lines = [
+        "Against the best peer of each metric (picked on the test, which favours it), corrected over the metrics:",
+        "",
+    ]
+    for metric, ahead in zip(METRICS, corrected(drawn, INTERVALS), strict=True):
+        gain = ours.scores[metric].mean / max(best[metric].scores[metric].mean, 1e-12) - 1
+        lines.append(f"- {metric}: {_signed(ahead)} ({gain:+.1%}) against {best[metric].title}: {ahead.outcome}")
     return [*lines, ""]
 
 
-def _by_gap(slices: list[Slice], scored: list[Scored]) -> list[str]:
-    if not slices:
-        return []
+def _by_gap(scored: list[Scored], measured: Measured) -> list[str]:
+    """Return ours (or the best row) against the two best peers and recency, by how long after the last known event the choice came."""
     first = next((one for one in scored if one.key == OURS), scored[0])
+    others = [one for one in scored if not one.is_ours and one.key != first.key]
+    if not (measured.gap >= 0).any() or not others:
+        return []
+    lines = []
+    for peer in others[:2] + [one for one in others[2:] if one.key == RECENCY]:
+        ours, theirs = measured.values[first.key][DECIDES], measured.values[peer.key][DECIDES]
+        groups = [g for g in range(len(GAPS)) if ((measured.gap == g) & ~np.isnan(ours)).sum() >= FEWEST]
+        drawn = [_drawn(np.where(measured.gap == g, ours - theirs, np.nan), measured) for g in groups]
+        for group, ahead in zip(groups, corrected(drawn, INTERVALS), strict=True):
+            inside = measured.gap == group
+            lines.append(
+                f"| {peer.title} | {GAPS[group]} | {int(inside.any(axis=0).sum()):,} | {np.nanmean(ours[inside]):.4f} | "
+                f"{np.nanmean(theirs[inside]):.4f} | {_signed(ahead)} {ahead.outcome} | {ahead.detectable:.4f} |"
+            )
     return [
-        "By the gap between the last known event and the first of the test, NDCG@10:",
+        "By the gap between the last known event and the choice, NDCG@10, corrected over the gaps:",
         "",
-        f"| against | gap | users | {first.title} | peer | difference |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {s.dimension} | {s.group} | {s.num_users:,} | {s.ours.mean:.4f} | {s.baseline.mean:.4f} | "
-            f"{_signed(s.difference)} {s.difference.outcome} |"
-            for s in slices
-            if s.num_users >= FEWEST
-        ),
+        f"| against | gap | requests | {first.title} | peer | difference | could be seen |",
+        "|---|---|---|---|---|---|---|",
+        *lines,
         "",
     ]
 
 
 def _row(one: Scored) -> str:
-    facts = one.facts
+    facts, ahead = one.facts, one.ahead
     cells = [f"**{one.title}**" if one.is_ours else one.title]
     cells += [f"{one.scores[DECIDES].mean:.4f} [{one.scores[DECIDES].low:.4f}, {one.scores[DECIDES].high:.4f}]"]
+    cells += ["" if np.isnan(one.deviation) else f"{one.deviation:.4f}"]
     cells += [f"{one.scores[m].mean:.4f}" for m in METRICS[1:]]
-    ahead = one.ahead.get(DECIDES)
+    cells += [f"{_signed(ahead)} {ahead.outcome}", f"{ahead.detectable:.4f}"] if ahead else ["", ""]
+    # shares of a difference that may be 0 say nothing
+    shown = ahead is not None and one.rests_on and ahead.outcome != "not distinguishable"
+    cells += [" / ".join(f"{share:.0%}" for share in one.rests_on) if shown else ""]
+    cells += [f"{facts['validation']:.4f}", f"{facts['cpu_seconds']:.0f}", f"{facts['peak_bytes'] / 1e9:.1f}"]
+    cells += ["" if facts["epochs"] is None else f"{facts['epochs']:g}"]
+    stopped = "stopped by the clock" if facts["stopped"] == "clock" else facts["stopped"]
     cells += [
-        f"{_signed(ahead)} {ahead.outcome}" if ahead else "",
-        f"{facts['validation']:.4f}" if facts["validation"] >= 0 else "not looked at",
+        stopped + (f" ({facts['minutes']:g} min)" if facts["stopped"] == "clock" and facts.get("minutes") else "")
     ]
-    cells += [f"{facts[name]:.1f}" for name in ("tune_seconds", "fit_seconds", "recommend_seconds", "cpu_seconds")]
-    epochs = "" if facts["epochs"] is None else f"{facts['epochs']:g}"
-    cells += [f"{facts['peak_bytes'] / 1e9:.1f}", epochs, facts["stopped"]]
+    cells += [facts.get("commit", ""), {1: "once", 2: "twice"}.get(facts["ranked"], f"{facts['ranked']} times")]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -275,8 +378,16 @@ def _replace(path: Path, section: str) -> None:
 
 HEADER = """# Leaderboard
 
-Every peer and Penchant on the same split files, scored by `penchant.metrics`. `make leaderboard` runs one section;
-`python benchmarks/leaderboard.py --help` lists sets, protocols and limits. Every row has one thread, and all times are CPU seconds, so that
-other load on the machine favours no row. "clock" under "ended by" means that `--minutes` ended it: such a row says what the minutes buy, not how
-good the model is.
+Every peer and Penchant on the same split files, scored by `penchant.metrics`. The command under a heading makes its table; it may be
+interrupted and goes on where it was. `python benchmarks/leaderboard.py --help` lists sets, protocols and limits.
+
+- Every row has one thread, and all times are CPU seconds (tuning, fits and lists of all draws), so that other load on the machine favours no row.
+- "could be seen": the smallest true difference to ours that this table would show with a probability of .8, after the correction. A difference
+  that is not distinguishable is not equality.
+- "rests on": which part of the difference comes from choices at the time of the last known event, within an hour of it, and later. The first is
+  a random order of ties, the second the order inside a session, and only the third says anything about the next visit.
+- "stopped by the clock": the limit of `--minutes` ended the search or the training. Such a row says what the minutes buy, not how good the model is.
+- "test ranked": how often this row has ranked this test, as far as its folder knows.
+- A grid whose edge was chosen is continued until the edge is not chosen, at most six times; where it still is, the notes say so.
+- Intervals of one draw cover the choice of users, not the draw.
 """

@@ -26,7 +26,7 @@ from penchant.experiment.fit import HoldOut
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.comparison import per_user
-from penchant.metrics.intervals import BootstrapMeans, adjust
+from penchant.metrics.intervals import BootstrapMeans
 from penchant.metrics.ranking import measure
 from penchant.models.member import make_member
 from penchant.pipelines.recommendation import (
@@ -129,7 +129,7 @@ def report(names: list[str], folder: Path) -> list[str]:
     files = [folder / f"{place:02d}.parquet" for place in range(len(names))]
     tables = dict(zip(names, map(pl.read_parquet, files), strict=True))
     means = BootstrapMeans(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
-    changes = adjust([means.difference(place, 0) for place in range(1, len(names))])
+    changes = means.differences([(place, 0) for place in range(1, len(names))])
     lines = [f"| network | {METRIC} | against the first row | CPU seconds of fit |", "|---|---|---|---|"]
     for place, (name, file) in enumerate(zip(names, files, strict=True)):
         score, seconds = means.interval(place), json.loads(file.with_suffix(".json").read_text())["seconds"]

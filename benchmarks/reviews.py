@@ -88,7 +88,7 @@ def _score(name: str, events: pl.DataFrame, dataset: Dataset, config: Recommenda
         data.catalog, config.content or {}, cache=config.cache / "vectors", limits=config.media
     )
     content, fusion = fuse(Content(embeddings), validation, config)
-    tables, _ = choose_members(parts, content, validation, config)
+    tables = choose_members(parts, content, validation, config).tables
     trained = fit(tables, validation, known, content, fusion, config.fit, cutoff=20)
     test = at_test(data.catalog, parts, config)
     liked = parts.test.where(~pl.col("reason").is_in(DISLIKED))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 WEIGHT = {"view": 0.5, "click": 0.5, "like": 1.0, "cart": 0.8, "purchase": 1.0, "skip": -0.5}
 K = 20
@@ -66,13 +67,14 @@ class PlainWorld:
     def measure(
         self, scores: np.ndarray, known: Mapping[str, Events], wanted: Mapping[str, set[int]]
     ) -> tuple[float, float]:
-        """Return mean Recall@20 and NDCG@20; known items are left out, of equal scores the first item leads."""
+        """Return mean Recall@20 and NDCG@20; known items are left out, equal scores are in the order of a hash."""
+        ties = pl.Series(self.items).hash(0).to_numpy()
         recalls, gains = [], []
         for row, (user, events) in enumerate(known.items()):
             if not wanted[user]:
                 continue
             seen = {item for item, _ in events}
-            best = [item for item in np.argsort(-scores[row], kind="stable") if item not in seen][:K]
+            best = [item for item in np.lexsort((ties, -scores[row])) if item not in seen][:K]
             hits = [rank for rank, item in enumerate(best, start=1) if item in wanted[user]]
             ideal = sum(1 / np.log2(rank + 1) for rank in range(1, min(K, len(wanted[user])) + 1))
             recalls.append(len(hits) / len(wanted[user]))

@@ -1,4 +1,4 @@
-"""A store's items as two processes see them: this one, and another one that is told what to do.
+"""A store as two processes see it: this one, and another one that is told what to do.
 
 In: the address of a store. Out: the same calls on both.
 """
@@ -6,10 +6,14 @@ In: the address of a store. Out: the same calls on both.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
+from penchant.core.errors import PenchantError
+from penchant.recommender.lists import Edit
+from penchant.service.http_errors import RefusedError
+from penchant.service.security import ApiKeys, make_key
 from penchant.service.store import Store, StoredItem
 from penchant.service.stored_items import StoredItems
 
@@ -20,6 +24,7 @@ class OwnProcess:
     def __init__(self, address: str) -> None:
         self.store = Store.open(address)
         self.view = StoredItems(self.store)
+        self.keys = ApiKeys(self.store, is_open=True)
 
     def put(self, item: StoredItem) -> None:
         self.store.put_item(item)
@@ -30,6 +35,25 @@ class OwnProcess:
     def newest(self) -> dict[str, StoredItem]:
         return dict(self.view.newest())
 
+    def call(self, name: str, *given: Any) -> Any:
+        """Call a method of the store."""
+        return getattr(self.store, name)(*given)
+
+    def edit(self, user_id: str, kept: Sequence[Edit], dropped: Sequence[Edit], expected: int | None) -> int:
+        return self.store.edit(user_id, kept, dropped, expected=expected)
+
+    def make_key(self, scope: str) -> str:
+        return make_key(self.store, scope, [scope])
+
+    def passes(self, authorization: str | None, scope: str) -> bool:
+        """Return whether a request passes now."""
+        self.keys.refresh(self.store.world_version())
+        try:
+            self.keys.check(authorization, scope)
+        except RefusedError:
+            return False
+        return True
+
     def close(self) -> None:
         self.store.close()
 
@@ -39,7 +63,10 @@ def answer(address: str, pipe: Connection) -> None:
     own = OwnProcess(address)
     while (call := pipe.recv()) is not None:
         name, *given = call
-        pipe.send(getattr(own, name)(*given))
+        try:
+            pipe.send((True, getattr(own, name)(*given)))
+        except PenchantError as error:
+            pipe.send((False, error))
     own.close()
 
 
@@ -56,7 +83,10 @@ class OtherProcess:
         def call(*given: object) -> object:
             self.pipe.send((name, *given))
             assert self.pipe.poll(60), "the other process does not answer"
-            return self.pipe.recv()
+            is_answer, found = self.pipe.recv()
+            if is_answer:
+                return found
+            raise found
 
         return call
 

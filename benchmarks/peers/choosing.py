@@ -11,57 +11,72 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from exchange import PAD, Clock, Events, K, Outcome, Recommender, Settings, Split
+from exchange import PAD, Clock, Events, K, Outcome, Recommender, Requests, Settings, Split, Stage
 
 AT = 10
 """Length by which settings are chosen on validation."""
 BATCH_CELLS = 20_000_000
 """Scores held at once: 80 MB."""
+MAX_STEPS = 6
+"""How often a grid is continued at an edge that was chosen."""
+ANY = (0.0, float("inf"))
 
 
 def tuned(
     split: Split,
     clock: Clock,
     grid: Mapping[str, list[Any]],
-    fit: Callable[[Settings, Events], Recommender],
+    fit: Callable[[Settings, Stage], Recommender],
     *,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
     epochs: str | None = None,
 ) -> Outcome:
     """Choose settings on validation, one at a time in the grid's order, then fit on all that is known.
+
+    A grid of numbers whose best value is its smallest or largest is continued in that direction, by the same factor, until the edge is not
+    the best any more.
 
     Args:
         split: What may be known.
         clock: With too little time left for another try and the last fit, the best so far is taken.
         grid: Setting to its values, the published one first.
-        fit: Settings and events to a recommender.
+        fit: Settings and a stage to a recommender.
+        bounds: Setting to its smallest and largest sensible value; 0 and infinity where not given.
         epochs: Setting that counts passes over the data.
     """
-    users, scores, longest = split.validation_users(), {}, 0.0
+    stage, scores, longest = split.validation, {}, 0.0
+    assert stage.truth is not None
+    truth = stage.truth
 
     def score(settings: Settings) -> float:
         nonlocal longest
         key = json.dumps(settings, sort_keys=True)
         if key not in scores:
             began = time.process_time()
-            lists = fit(settings, split.train)(users, AT, split.validation_candidates)
-            scores[key] = ndcg(lists, users, split.validation, AT)
+            lists = fit(settings, stage)(stage.requests, AT, stage.candidates)
+            scores[key] = ndcg(lists, truth, AT)
             longest = max(longest, time.process_time() - began)
             print(f"  {settings}: validation NDCG@{AT} {scores[key]:.4f}, {clock.seconds:.0f} s", flush=True)
         return scores[key]
 
     best = {name: values[0] for name, values in grid.items()}
     score(best)
-    untried = False
+    untried, edges = False, []
     for name, values in grid.items():
-        for value in values[1:]:
-            if clock.is_up(3 * longest):
+        tried, limits = list(values), (bounds or {}).get(name, ANY)
+        waiting = tried[1:]
+        while waiting and not untried:
+            if clock.is_up((2 + len(split.tests)) * longest):
                 untried = True
                 break
-            best = max(best, {**best, name: value}, key=score)
+            best = max(best, {**best, name: waiting.pop(0)}, key=score)
+            if not waiting and len(tried) < len(values) + MAX_STEPS:
+                waiting = continued(tried, best[name], limits)
+                tried += waiting
+        if continued(tried, best[name], limits):
+            edges.append(name)
     tune_seconds = clock.seconds
-    edges = [name for name, values in grid.items() if len(values) > 2 and best[name] in (min(values), max(values))]
-    recommender, fit_seconds = timed(lambda: fit(best, split.known))
-    lists, recommend_seconds = timed(lambda: recommender(split.test_users, K, split.candidates))
+    lists, fit_seconds, recommend_seconds = answered(split, lambda stage: fit(best, stage))
     return Outcome(
         lists,
         best,
@@ -75,39 +90,67 @@ def tuned(
     )
 
 
+def continued(values: list[Any], best: Any, limits: tuple[float, float]) -> list[Any]:
+    """Return the next value of a grid whose best one is at its edge: by the factor of the last step there; nothing for names and 0."""
+    numbers = sorted(v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v > 0)
+    if len(numbers) != len([v for v in values if v != 0]) or len(numbers) < 2 or best not in (numbers[0], numbers[-1]):
+        return []
+    if best == numbers[0] and 0 in values:
+        return []
+    step = best * (numbers[0] / numbers[1] if best == numbers[0] else numbers[-1] / numbers[-2])
+    step = round(step) if all(isinstance(v, int) for v in numbers) else float(f"{step:.3g}")
+    step = type(step)(min(max(step, limits[0]), limits[1]))
+    return [] if step <= 0 or step in values else [step]
+
+
+def answered(split: Split, fit: Callable[[Stage], Recommender]) -> tuple[np.ndarray, float, float]:
+    """Return the lists of all stages of the test, and the seconds of their fits and of the lists."""
+    lists, fit_seconds, recommend_seconds = [], 0.0, 0.0
+    for stage in split.tests:
+        recommender, seconds = timed(lambda stage=stage: fit(stage))
+        fit_seconds += seconds
+        own, seconds = timed(lambda stage=stage, r=recommender: r(stage.requests, K, stage.candidates))
+        recommend_seconds += seconds
+        lists.append(own)
+    return np.concatenate(lists), fit_seconds, recommend_seconds
+
+
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     """Return what the work gave, and its seconds."""
     began = time.process_time()
     return work(), time.process_time() - began
 
 
-def by_scores(score: Callable[[np.ndarray], np.ndarray], known: Events) -> Recommender:
-    """Return the recommender that ranks by a full table of scores.
+def by_scores(score: Callable[[Requests], np.ndarray], stage: Stage) -> Recommender:
+    """Return the recommender that ranks by a full table of scores; where all are equal, by popularity.
 
     Args:
-        score: Users to (users, items), for a batch of users.
-        known: What each user has and is not recommended.
+        score: Requests to (requests, items), for a batch of requests.
+        stage: What was learned, for the popularity.
     """
-    seen = known.matrix()
 
-    def recommend(users: np.ndarray, k: int, candidates: np.ndarray | None) -> np.ndarray:
+    def recommend(requests: Requests, k: int, candidates: np.ndarray | None) -> np.ndarray:
         found = []
-        for batch in batches(users, known.num_items):
+        for batch in batches(requests, stage.learn.num_items):
             scores = np.array(score(batch), np.float32)
+            left_out = batch.history.matrix().astype(bool).toarray()
             if candidates is not None:
-                scores[:, ~candidates] = -np.inf
-            scores[seen[batch].nonzero()] = -np.inf
+                left_out |= ~candidates
+            lowest = np.where(left_out, np.inf, scores).min(axis=1)
+            says_nothing = np.where(left_out, -np.inf, scores).max(axis=1) <= lowest
+            scores[says_nothing] = stage.popular
+            scores[left_out] = -np.inf
             found.append(top_k(scores, k))
         return np.concatenate(found)
 
     return recommend
 
 
-def batches(users: np.ndarray, num_items: int) -> Iterator[np.ndarray]:
-    """Yield users in groups whose scores fit in `BATCH_CELLS`."""
+def batches(requests: Requests, num_items: int) -> Iterator[Requests]:
+    """Yield requests in groups whose scores fit in `BATCH_CELLS`."""
     size = max(1, BATCH_CELLS // max(num_items, 1))
-    for start in range(0, len(users), size):
-        yield users[start : start + size]
+    for start in range(0, len(requests), size):
+        yield requests.take(np.arange(start, min(start + size, len(requests))))
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
@@ -120,24 +163,22 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     return np.pad(found, ((0, 0), (0, k - width)), constant_values=PAD)
 
 
-def ndcg(lists: np.ndarray, users: np.ndarray, truth: Events, k: int) -> float:
-    """Return the mean over users of NDCG@k, binary gains; for choosing only, tables are scored by `penchant.metrics`."""
-    wanted = truth.matrix()[users]
-    rows = np.arange(len(users))[:, None]
+def ndcg(lists: np.ndarray, truth: Events, k: int) -> float:
+    """Return the mean over requests of NDCG@k, binary gains; for choosing only, tables are scored by `penchant.metrics`."""
+    wanted = truth.matrix()
+    rows = np.arange(len(lists))[:, None]
     hits = np.asarray(wanted[rows, np.maximum(lists[:, :k], 0)].todense()) * (lists[:, :k] != PAD)
     discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = np.cumsum(discount)[np.minimum(wanted.getnnz(axis=1), k) - 1]
     return float(np.mean(hits @ discount / ideal))
 
 
-def from_table(users: np.ndarray, user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
-    """Return (users, k) lists from long rows that stand best first within each user."""
-    lists = np.full((len(users), k), PAD, np.int32)
-    row = np.full(int(max(users.max(), user.max(initial=0))) + 1, -1)
-    row[users] = np.arange(len(users))
-    order = np.argsort(row[user], kind="stable")
-    place = row[user][order]
+def from_table(num_rows: int, row: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
+    """Return (rows, k) lists from long rows that stand best first within each row."""
+    lists = np.full((num_rows, k), PAD, np.int32)
+    order = np.argsort(row, kind="stable")
+    place = row[order]
     rank = np.arange(len(place)) - np.searchsorted(place, place)
-    kept = (place >= 0) & (rank < k)
+    kept = rank < k
     lists[place[kept], rank[kept]] = item[order][kept]
     return lists

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from choosing import AT, by_scores, ndcg, timed
+from choosing import AT, answered, by_scores, ndcg
 from cornac.data import Dataset, FeatureModality, ImageModality
 from cornac.models import DMRL, VBPR
-from exchange import CannotRunError, Clock, Events, K, Outcome, Recommender, Settings, Split, serve
+from exchange import CannotRunError, Clock, Events, Outcome, Recommender, Requests, Settings, Split, Stage, serve
 
 MAX_EPOCHS = 200
 PATIENCE = 10
@@ -32,7 +32,7 @@ MAX_WAIT = 3
 def vbpr(split: Split, clock: Clock) -> Outcome:
     """One epoch at a time from the weights so far, since it has no early stopping; Adam's moments begin anew with each."""
     vectors = _joined(split)
-    data = _dataset(split.train)
+    data = _dataset(split.validation.learn)
     data.add_modalities(item_image=_built(ImageModality(features=vectors, ids=_ids(split.num_items)), data))
     settings = {"k": 64, "k2": 64, "batch_size": 256, "learning_rate": 0.005, "lambda_w": 0.01, "lambda_b": 0.01}
     state: dict[str, Any] = {}
@@ -51,13 +51,13 @@ def vbpr(split: Split, clock: Clock) -> Outcome:
         )
         return model
 
-    return _stopped_early(split, clock, settings, epoch, _by_user, split.validation_users())
+    return _stopped_early(split, clock, settings, epoch)
 
 
 def dmrl(split: Split, clock: Clock) -> Outcome:
     """Its own loop, left after each epoch by an exception from the method it calls for every batch."""
     words, pictures = _of_modality(split, "text"), _of_modality(split, "image")
-    data = _dataset(split.train)
+    data = _dataset(split.validation.learn)
     ids = _ids(split.num_items)
     text = _built(FeatureModality(features=words, ids=ids), data)
     text.features, text.preencoded, text.output_dim = torch.as_tensor(words), True, words.shape[1]
@@ -71,13 +71,11 @@ def dmrl(split: Split, clock: Clock) -> Outcome:
         model.fit(data)
     model.model.load_state_dict(model.state)
     fit_seconds = clock.seconds
-    wait = model.evaluation_seconds / len(model.users) * len(split.test_users)
+    asked = sum(len(stage.requests) for stage in split.tests)
+    wait = model.evaluation_seconds / len(model.asked) * asked
     if wait > MAX_WAIT * clock.limit:
-        raise CannotRunError(
-            f"lists of {len(split.test_users):,} users would take {wait / 60:.0f} minutes, one user at a time"
-        )
-    recommend = _by_user(model, split.known)
-    lists, recommend_seconds = timed(lambda: recommend(split.test_users, K, split.candidates))
+        raise CannotRunError(f"lists of {asked:,} requests would take {wait / 60:.0f} minutes, one user at a time")
+    lists, _, recommend_seconds = answered(split, lambda stage: _by_user(model, stage))
     notes = [f"best was epoch {model.best_epoch:.3g}", f"scored on {MAX_USERS_DMRL} validation users"]
     return Outcome(
         lists, settings, model.best, fit_seconds, recommend_seconds, 0.0, round(model.epoch, 3), model.stopped, notes
@@ -94,9 +92,11 @@ class _TimedDMRL(DMRL):
     def __init__(self, split: Split, clock: Clock, settings: Settings, **more: Any) -> None:
         super().__init__(**settings, **more)
         self.split, self.clock = split, clock
-        users = split.validation_users()
-        self.users = users[np.linspace(0, len(users) - 1, min(MAX_USERS_DMRL, len(users))).astype(np.int64)]
-        self.per_epoch = -(-len(split.train) // self.batch_size)
+        stage = split.validation
+        rows = np.unique(np.linspace(0, len(stage.requests) - 1, MAX_USERS_DMRL).astype(np.int64))
+        assert stage.truth is not None
+        self.asked, self.chosen = stage.requests.take(rows), stage.truth.take(rows)
+        self.per_epoch = -(-len(stage.learn) // self.batch_size)
         self.batches, self.best, self.best_epoch, self.stopped, self.state = 0, -1.0, 0.0, "epochs", {}
         self.evaluation_seconds = 0.0
 
@@ -121,10 +121,10 @@ class _TimedDMRL(DMRL):
     def _evaluate(self) -> None:
         began = time.perf_counter()
         negatives = self.model.num_neg
-        lists = _by_user(self, self.split.train)(self.users, AT, self.split.validation_candidates)
+        lists = _by_user(self, self.split.validation)(self.asked, AT, self.split.validation.candidates)
         self.model.num_neg = negatives  # `score` sets it to 0
         self.model.train()
-        value = ndcg(lists, self.users, self.split.validation, AT)
+        value = ndcg(lists, self.chosen, AT)
         self.evaluation_seconds = time.perf_counter() - began
         if value > self.best:
             self.best, self.best_epoch, self.state = value, self.epoch, copy.deepcopy(self.model.state_dict())
@@ -135,15 +135,14 @@ def _stopped_early(
     clock: Clock,
     settings: Settings,
     epoch: Callable[[], Any],
-    recommender: Callable[[Any, Events], Recommender],
-    users: np.ndarray,
 ) -> Outcome:
+    stage = split.validation
+    assert stage.truth is not None
     best, best_epoch, kept, longest, stopped = -1.0, 0, None, 0.0, "epochs"
     for number in range(1, MAX_EPOCHS + 1):
         began = clock.seconds
         model = epoch()
-        found = recommender(model, split.train)(users, AT, split.validation_candidates)
-        value = ndcg(found, users, split.validation, AT)
+        value = ndcg(_by_user(model, stage)(stage.requests, AT, stage.candidates), stage.truth, AT)
         print(f"  epoch {number}: validation NDCG@{AT} {value:.4f}, {clock.seconds:.0f} s", flush=True)
         if value > best:
             best, best_epoch, kept = value, number, model
@@ -152,13 +151,16 @@ def _stopped_early(
             stopped = "validation" if number - best_epoch >= PATIENCE else "clock"
             break
     fit_seconds = clock.seconds
-    lists, seconds = timed(lambda: recommender(kept, split.known)(split.test_users, K, split.candidates))
-    notes = [f"best was epoch {best_epoch}", "learned from the training part, leaves out all that is known"]
+    lists, _, seconds = answered(split, lambda stage: _by_user(kept, stage))
+    notes = [f"best was epoch {best_epoch}", "learned from what precedes validation, leaves out all that is known"]
     return Outcome(lists, settings, best, fit_seconds, seconds, 0.0, number, stopped, notes)
 
 
-def _by_user(model: Any, known: Events) -> Recommender:
-    return by_scores(lambda users: np.stack([model.score(int(user)) for user in users]), known)
+def _by_user(model: Any, stage: Stage) -> Recommender:
+    def score(asked: Requests) -> np.ndarray:
+        return np.stack([model.score(int(user)) for user in asked.user])
+
+    return by_scores(score, stage)
 
 
 def _dataset(events: Events) -> Any:

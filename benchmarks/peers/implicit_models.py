@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # implicit threads itself, a
 
 import numpy as np
 from choosing import batches, tuned
-from exchange import PAD, Clock, Events, Outcome, Recommender, Settings, Split, serve
+from exchange import PAD, Clock, Outcome, Recommender, Requests, Settings, Split, Stage, serve
 from implicit.als import AlternatingLeastSquares
 from implicit.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
@@ -23,6 +23,8 @@ warnings.simplefilter("ignore", ParameterWarning)  # it converts its own weighte
 
 
 def als(split: Split, clock: Clock) -> Outcome:
+    """Histories are folded in by the library (`recalculate_user`), so that events after the fit count."""
+
     def make(settings: Settings) -> Any:
         return AlternatingLeastSquares(**settings, random_state=split.seed)
 
@@ -32,11 +34,18 @@ def als(split: Split, clock: Clock) -> Outcome:
         "alpha": [1.0, 0.3, 3.0, 10.0, 30.0],
         "iterations": [15, 30],
     }
-    return tuned(split, clock, grid, lambda settings, events: _fitted(make(settings), events), epochs="iterations")
+    return tuned(
+        split,
+        clock,
+        grid,
+        lambda settings, stage: _fitted(make(settings), stage, recalculate_user=True),
+        bounds={"factors": (8, 512), "iterations": (5, 60)},
+        epochs="iterations",
+    )
 
 
 def bpr(split: Split, clock: Clock) -> Outcome:
-    """One thread, since threads update the same factors in no fixed order."""
+    """One thread, since threads update the same factors in no fixed order. Knows users by their row: newer events are not seen."""
 
     def make(settings: Settings) -> Any:
         return BayesianPersonalizedRanking(**settings, random_state=split.seed, num_threads=1)
@@ -47,12 +56,18 @@ def bpr(split: Split, clock: Clock) -> Outcome:
         "regularization": [0.01, 0.003, 0.03],
         "factors": [100, 32, 200],
     }
-    return tuned(split, clock, grid, lambda settings, events: _fitted(make(settings), events), epochs="iterations")
+    bounds = {"iterations": (50, 600), "factors": (8, 512)}
+    return tuned(
+        split, clock, grid, lambda settings, stage: _fitted(make(settings), stage), bounds=bounds, epochs="iterations"
+    )
 
 
 def item_knn_cosine(split: Split, clock: Clock) -> Outcome:
-    grid = {"K": [20, 50, 100, 200, 400, 800, 1600, 3200]}
-    return tuned(split, clock, grid, lambda settings, events: _fitted(CosineRecommender(**settings), events))
+    grid = {"K": [20, 50, 100, 200, 400, 800, 1600]}
+    bounds = {"K": (1, split.num_items)}
+    return tuned(
+        split, clock, grid, lambda settings, stage: _fitted(CosineRecommender(**settings), stage), bounds=bounds
+    )
 
 
 def item_knn_bm25(split: Split, clock: Clock) -> Outcome:
@@ -61,22 +76,28 @@ def item_knn_bm25(split: Split, clock: Clock) -> Outcome:
         "K1": [1.2, 0.1, 0.4, 4.0, 12.0, 40.0, 100.0],
         "B": [0.2, 0.0, 0.5, 0.75, 1.0],
     }
-    return tuned(split, clock, grid, lambda settings, events: _fitted(BM25Recommender(**settings), events))
+    bounds = {"K": (1, split.num_items), "B": (0, 1)}
+    return tuned(split, clock, grid, lambda settings, stage: _fitted(BM25Recommender(**settings), stage), bounds=bounds)
 
 
-def _fitted(model: Any, events: Events) -> Recommender:
-    matrix = events.matrix()
-    model.fit(matrix, show_progress=False)
+def _fitted(model: Any, stage: Stage, **how: Any) -> Recommender:
+    model.fit(stage.learn.matrix(), show_progress=False)
 
-    def recommend(users: np.ndarray, k: int, candidates: np.ndarray | None) -> np.ndarray:
+    def recommend(requests: Requests, k: int, candidates: np.ndarray | None) -> np.ndarray:
         allowed = None if candidates is None else np.flatnonzero(candidates)
         found = []
-        for batch in batches(users, events.num_items):
-            items, scores = model.recommend(batch, matrix[batch], N=k, items=allowed)
-            found.append(np.where(scores > -1e37, items, PAD).astype(np.int32))
+        for batch in batches(requests, stage.learn.num_items):
+            # with users to recalculate, their numbers are not read; a model of users by row gives a history only to leave its items out
+            items, scores = model.recommend(batch.user, batch.history.matrix(), N=k, items=allowed, **how)
+            found.append(np.where((scores > -1e37) & _says_something(scores), items, PAD).astype(np.int32))
         return np.concatenate(found)
 
     return recommend
+
+
+def _says_something(scores: np.ndarray) -> np.ndarray:
+    """Return (requests, 1) whether a list's scores differ: an unknown user's are all 0, and such a list is the catalog's order."""
+    return np.ptp(np.where(scores > -1e37, scores, scores.max(axis=1, keepdims=True)), axis=1, keepdims=True) > 0
 
 
 if __name__ == "__main__":

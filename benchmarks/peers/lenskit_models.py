@@ -13,10 +13,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from choosing import tuned
-from exchange import PAD, Clock, Events, Outcome, Recommender, Settings, Split, serve
-from lenskit import batch
+from exchange import PAD, Clock, Outcome, Recommender, Requests, Settings, Split, Stage, serve
+from lenskit import operations
 from lenskit.als import ImplicitMFScorer
-from lenskit.data import ItemList, from_interactions_df
+from lenskit.data import ItemList, RecQuery, from_interactions_df
 from lenskit.knn import ItemKNNScorer
 from lenskit.pipeline import topn_pipeline
 from lenskit.training import TrainingOptions
@@ -29,45 +29,47 @@ def als(split: Split, clock: Clock) -> Outcome:
         "regularization": [0.1, 1.0, 10.0, 30.0],
         "epochs": [10, 20],
     }
+    bounds = {"embedding_size": (8, 512), "epochs": (5, 40)}
     return tuned(
-        split, clock, grid, lambda s, events: _fitted(ImplicitMFScorer, s, events, split.seed), epochs="epochs"
+        split,
+        clock,
+        grid,
+        lambda settings, stage: _fitted(ImplicitMFScorer, settings, stage, split.seed),
+        bounds=bounds,
+        epochs="epochs",
     )
 
 
 def item_knn(split: Split, clock: Clock) -> Outcome:
     grid = {"max_nbrs": [20, 50, 100, 300], "save_nbrs": [200, 50, 1000]}
 
-    def fit(settings: Settings, events: Events) -> Recommender:
-        return _fitted(ItemKNNScorer, {**settings, "feedback": "implicit"}, events, split.seed)
+    def fit(settings: Settings, stage: Stage) -> Recommender:
+        return _fitted(ItemKNNScorer, {**settings, "feedback": "implicit"}, stage, split.seed)
 
-    return tuned(split, clock, grid, fit)
+    return tuned(split, clock, grid, fit, bounds=dict.fromkeys(grid, (1, split.num_items)))
 
 
-def _fitted(scorer: Any, settings: Settings, events: Events, seed: int) -> Recommender:
+def _fitted(scorer: Any, settings: Settings, stage: Stage, seed: int) -> Recommender:
+    events = stage.learn
+    learned = np.unique(events.item)
     pairs = pd.DataFrame({"user_id": events.user, "item_id": events.item}).drop_duplicates()
-    dataset = from_interactions_df(pairs)
     pipeline = topn_pipeline(scorer, settings)
-    pipeline.train(dataset, TrainingOptions(rng=seed))
+    pipeline.train(from_interactions_df(pairs), TrainingOptions(rng=seed))
 
-    def recommend(users: np.ndarray, k: int, candidates: np.ndarray | None) -> np.ndarray:
-        found = batch.recommend(pipeline, _queries(users, events, candidates), n=k, n_jobs=1)
-        lists = np.full((len(users), k), PAD, np.int32)
-        row = {int(user): place for place, user in enumerate(users)}
-        for key, items in found.items():
-            ids = np.asarray(items.ids(), np.int32)
-            lists[row[int(key.user_id)], : len(ids)] = ids
+    def recommend(requests: Requests, k: int, candidates: np.ndarray | None) -> np.ndarray:
+        """Ask one request at a time: the library's batches know users by number, and a request brings its own history."""
+        lists = np.full((len(requests), k), PAD, np.int32)
+        seen = requests.history.matrix()
+        allowed = None if candidates is None else np.flatnonzero(candidates)
+        for row in range(len(requests)):
+            history = np.unique(seen[row].indices)
+            query = RecQuery(user_items=ItemList(np.intersect1d(history, learned)))
+            choice = None if allowed is None else ItemList(np.setdiff1d(np.intersect1d(allowed, learned), history))
+            ids = np.asarray(operations.recommend(pipeline, query, k, choice).ids(), np.int32)
+            lists[row, : len(ids)] = ids
         return lists
 
     return recommend
-
-
-def _queries(users: np.ndarray, events: Events, candidates: np.ndarray | None) -> Any:
-    """Return the users, each with the items allowed to them where not all are."""
-    if candidates is None:
-        return [int(user) for user in users]
-    seen = events.matrix()
-    allowed = np.flatnonzero(candidates)
-    return {int(user): ItemList(np.setdiff1d(allowed, seen[user].indices)) for user in users}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from choosing import AT, by_scores, ndcg, timed
-from exchange import Clock, Events, K, Outcome, Recommender, Settings, Split, serve
+from choosing import AT, answered, by_scores, ndcg
+from exchange import Clock, Events, Outcome, Recommender, Requests, Settings, Split, Stage, serve
 from recbole.config import Config
 from recbole.data import create_dataset, create_samplers
 from recbole.data.interaction import Interaction
@@ -79,7 +79,8 @@ def _trained(
         config, dataset, loader = _loaded(split, kind.__name__, settings, Path(folder))
     model = kind(config, loader.dataset).to(config["device"])
     optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])
-    users, best, best_epoch, epochs, state = split.validation_users(), -1.0, 0.0, 0.0, {}
+    stage, best, best_epoch, epochs, state = split.validation, -1.0, 0.0, 0.0, {}
+    assert stage.truth is not None
     stopped = "epochs"
     for epoch in range(1, MAX_EPOCHS + 1):
         model.train()
@@ -94,8 +95,7 @@ def _trained(
                     raise ClockIsUpError
         except ClockIsUpError:
             stopped = "clock"
-        found = recommender(model, dataset, split.train)(users, AT, split.validation_candidates)
-        value = ndcg(found, users, split.validation, AT)
+        value = ndcg(recommender(model, dataset, stage)(stage.requests, AT, stage.candidates), stage.truth, AT)
         print(f"  epoch {epochs:.2f}: validation NDCG@{AT} {value:.4f}, {clock.seconds:.0f} s", flush=True)
         if value > best:
             best, best_epoch, state = value, epochs, copy.deepcopy(model.state_dict())
@@ -106,15 +106,17 @@ def _trained(
             break
     model.load_state_dict(state)
     fit_seconds = clock.seconds
-    final = recommender(model, dataset, split.known)
-    lists, recommend_seconds = timed(lambda: final(split.test_users, K, split.candidates))
-    notes = [f"best was epoch {best_epoch:.3g}", "learned from the training part, recommends from all that is known"]
+    lists, _, recommend_seconds = answered(split, lambda test: recommender(model, dataset, test))
+    notes = [
+        f"best was epoch {best_epoch:.3g}",
+        "learned from what precedes validation, recommends from all that is known",
+    ]
     return Outcome(lists, settings, best, fit_seconds, recommend_seconds, 0.0, round(epochs, 3), stopped, notes)
 
 
 def _loaded(split: Split, model: str, settings: Settings, folder: Path) -> tuple[Any, Any, Any]:
     """Write the training events as an atomic file, and return settings, dataset and the loader over all of them."""
-    _write_events(split.train, folder / "leaderboard" / "leaderboard.inter")
+    _write_events(split.validation.learn, folder / "leaderboard" / "leaderboard.inter")
     fixed = {
         "data_path": str(folder),
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
@@ -147,44 +149,48 @@ def _write_events(events: Events, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _by_user(model: Any, dataset: Any, known: Events) -> Recommender:
-    """Return the recommender that looks users up; one without training events gets no list."""
-    rows, columns = _rows_of(dataset, "user_id", known.num_users), _rows_of(dataset, "item_id", known.num_items)
+def _by_user(model: Any, dataset: Any, stage: Stage) -> Recommender:
+    """Return the recommender that looks users up; one without training events gets the most popular items."""
+    rows, columns = (
+        _rows_of(dataset, "user_id", stage.learn.num_users),
+        _rows_of(dataset, "item_id", stage.learn.num_items),
+    )
     model.restore_user_e = model.restore_item_e = None  # kept from before the last weights
 
-    def score(users: np.ndarray) -> np.ndarray:
+    def score(asked: Requests) -> np.ndarray:
         model.eval()
-        inside = torch.as_tensor(rows[users], device=model.device)
+        inside = torch.as_tensor(rows[asked.user], device=model.device)
         with torch.no_grad():
-            scores = model.full_sort_predict(Interaction({"user_id": inside})).view(len(users), -1).cpu().numpy()
+            scores = model.full_sort_predict(Interaction({"user_id": inside})).view(len(asked), -1).cpu().numpy()
         found = _ours(scores, columns)
-        found[rows[users] == 0] = -np.inf
+        found[rows[asked.user] == 0] = -np.inf
         return found
 
-    return by_scores(score, known)
+    return by_scores(score, stage)
 
 
-def _by_history(model: Any, dataset: Any, known: Events) -> Recommender:
+def _by_history(model: Any, dataset: Any, stage: Stage) -> Recommender:
     """Return the recommender that reads histories."""
-    columns, offsets = _rows_of(dataset, "item_id", known.num_items), known.offsets()
+    columns = _rows_of(dataset, "item_id", stage.learn.num_items)
     length = SASREC["MAX_ITEM_LIST_LENGTH"]
 
-    def score(users: np.ndarray) -> np.ndarray:
+    def score(asked: Requests) -> np.ndarray:
         model.eval()
-        found = [_scores(model, part) for part in np.array_split(users, max(1, len(users) // 512))]
-        return _ours(np.concatenate(found), columns)
+        parts = np.array_split(np.arange(len(asked)), max(1, len(asked) // 512))
+        return _ours(np.concatenate([_scores(asked.history.take(part)) for part in parts]), columns)
 
-    def _scores(model: Any, users: np.ndarray) -> np.ndarray:
-        sequences, lengths = np.zeros((len(users), length), np.int64), np.ones(len(users), np.int64)
-        for place, user in enumerate(users):
-            items = columns[known.item[offsets[user] : offsets[user + 1]]]
+    def _scores(history: Events) -> np.ndarray:
+        offsets = history.offsets()
+        sequences, lengths = np.zeros((history.num_users, length), np.int64), np.ones(history.num_users, np.int64)
+        for place in range(history.num_users):
+            items = columns[history.item[offsets[place] : offsets[place + 1]]]
             items = items[items > 0][-length:]
             sequences[place, : len(items)], lengths[place] = items, max(len(items), 1)
         batch = Interaction({"item_id_list": torch.as_tensor(sequences), "item_length": torch.as_tensor(lengths)})
         with torch.no_grad():
             return model.full_sort_predict(batch.to(model.device)).cpu().numpy()
 
-    return by_scores(score, known)
+    return by_scores(score, stage)
 
 
 def _rows_of(dataset: Any, field: str, count: int) -> np.ndarray:

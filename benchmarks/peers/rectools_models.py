@@ -1,6 +1,6 @@
-"""RecTools: EASE, as shipped and mended, and SASRec with full softmax.
+"""RecTools: EASE, as shipped and mended, and Transformers over the order: SASRec, BERT4Rec, and eSASRec (LiGR blocks, sampled softmax).
 
-In: a split. Out: lists by the library's own `recommend`. SASRec learns for as long as the clock allows.
+In: a split. Out: lists by the library's own `recommend`. Transformers learn until validation does not get better, or until the clock ends it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning
-from choosing import AT, from_table, ndcg, timed, tuned
-from exchange import Clock, Events, K, Outcome, Recommender, Settings, Split, serve
+from choosing import AT, answered, from_table, ndcg, tuned
+from exchange import CannotRunError, Clock, Events, Outcome, Recommender, Requests, Settings, Split, Stage, serve
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
-from rectools.dataset import Dataset
-from rectools.models import EASEModel, SASRecModel
+from rectools.dataset import Dataset, Interactions
+from rectools.dataset.identifiers import IdMap
+from rectools.models import BERT4RecModel, EASEModel, SASRecModel
+from rectools.models.nn.transformers.ligr import LiGRLayers
 
 MAX_EPOCHS = 200
-"""Of a fit that has no clock and is ended by validation."""
+"""Of a fit that is ended by validation."""
 LOOK_EVERY = 2
 """Epochs between two looks at validation."""
-PATIENCE = 3
+PATIENCE = 5
 """Looks without a better one that end the training."""
+SHARE_TO_CHOOSE = 0.5
+"""Part of the clock that the choice of the epoch may take; the fit on all that is known needs about as long."""
 REGULARISATIONS = [500.0, 50.0, 100.0, 200.0, 1000.0, 2000.0]
+DENSE = ("ml1m", "ml1m_all", "ml1m_llm", "globo")
+"""Sets whose published dropout is .2 and length 200; sparse ones have .5 and 50 (Kang and McAuley, 2018)."""
 
 warnings.filterwarnings("ignore")
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -34,61 +40,112 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 def ease_as_shipped(split: Split, clock: Clock) -> Outcome:
     """As it is: 0.19.0 multiplies a history with the transposed weights, so every item is weighed by the wrong diagonal."""
-    return tuned(
-        split, clock, {"regularization": REGULARISATIONS}, lambda s, events: _fitted_ease(s, events, mend=False)
-    )
+    return _ease(split, clock, mend=False)
 
 
 def ease_mended(split: Split, clock: Clock) -> Outcome:
     """With the weights turned, so that scores are `history @ weights` as in Steck, 2019, equation 8."""
-    outcome = tuned(
-        split, clock, {"regularization": REGULARISATIONS}, lambda s, events: _fitted_ease(s, events, mend=True)
-    )
+    outcome = _ease(split, clock, mend=True)
     outcome.notes.append("weights transposed after the fit: the library ranks with their transpose")
     return outcome
 
 
-def sasrec(width: int, length: int) -> Callable[[Split, Clock], Outcome]:
-    """Return SASRec of one size; all else as the library ships it (2 blocks, 4 heads, dropout .2, Adam .001, batch 128)."""
-    settings = {"n_factors": width, "session_max_len": length, "loss": "softmax"}
-    return lambda split, clock: _sasrec(split, clock, settings)
+def sasrec(**changes: Any) -> Callable[[Split, Clock], Outcome]:
+    """Return SASRec at the settings of its paper, but with full softmax: 2 blocks, 1 head, 50 factors, Adam .001, batches of 128 users."""
+    return lambda split, clock: _transformer(
+        split, clock, SASRecModel, {**_published(split), "loss": "softmax", **changes}
+    )
 
 
-def _fitted_ease(settings: Settings, events: Events, *, mend: bool) -> Recommender:
-    dataset = _dataset(events)
-    model = EASEModel(**settings)
-    model.fit(dataset)
-    if mend:
-        model.weight = np.ascontiguousarray(model.weight.T)
-    return _recommender(model, dataset)
+def sasrec_bce(split: Split, clock: Clock) -> Outcome:
+    """SASRec with its paper's own loss: one negative, binary cross-entropy."""
+    return _transformer(split, clock, SASRecModel, {**_published(split), "loss": "BCE", "n_negatives": 1})
 
 
-def _sasrec(split: Split, clock: Clock, settings: Settings) -> Outcome:
-    """Fit for as many epochs as there is time for, on everything known: one fit, since `fit_partial` starts Adam anew.
+def bert4rec(split: Split, clock: Clock) -> Outcome:
+    """BERT4Rec at the settings of its paper: 2 blocks, 2 heads, 64 factors, a fifth of the items masked."""
+    settings = {
+        **_published(split),
+        "n_heads": 2,
+        "n_factors": 64,
+        "dropout_rate": 0.1,
+        "mask_prob": 0.2,
+        "loss": "softmax",
+    }
+    return _transformer(split, clock, BERT4RecModel, settings)
 
-    Without a limit the epochs are chosen on validation: the training part first, until validation stops getting better, then
-    everything for as many epochs.
+
+def esasrec(split: Split, clock: Clock) -> Outcome:
+    """eSASRec: LiGR blocks and sampled softmax in SASRec; width and blocks as it was tuned for sets of this size, on CPU.
+
+    Source: Tikhonovich et al., 2025, "eSASRec: Enhancing Transformer-based Recommendations in a Modular Fashion".
     """
-    before, notes = -1.0, []
-    if clock.limit == float("inf"):
-        epochs, before = _epochs_by_validation(split, settings)
-        stopped = "validation"
-    else:
-        _sasrec_model(split, settings, 1).fit(_dataset(split.train))
-        notes.append(f"an epoch takes {clock.seconds:.0f} s")
-        epochs, stopped = max(1, int(clock.limit / clock.seconds)), "clock"
-    tune_seconds = clock.seconds
-    dataset = _dataset(split.known)
-    model = _sasrec_model(split, settings, epochs)
-    model.fit(dataset)
-    fit_seconds = clock.seconds - tune_seconds
-    lists, recommend_seconds = timed(lambda: _recommender(model, dataset)(split.test_users, K, split.candidates))
-    return Outcome(lists, settings, before, fit_seconds, recommend_seconds, tune_seconds, epochs, stopped, notes)
+    settings = {
+        **_published(split),
+        "n_factors": 64,
+        "n_heads": 2,
+        "loss": "sampled_softmax",
+        "n_negatives": 256,
+        "transformer_layers_type": LiGRLayers,
+    }
+    return _transformer(split, clock, SASRecModel, settings)
 
 
-def _sasrec_model(split: Split, settings: Settings, epochs: int, *callbacks: Callback) -> SASRecModel:
+def _published(split: Split) -> Settings:
+    dense = split.facts["set"] in DENSE
+    return {
+        "n_blocks": 2,
+        "n_heads": 1,
+        "n_factors": 50,
+        "session_max_len": 200 if dense else 50,
+        "dropout_rate": 0.2 if dense else 0.5,
+        "lr": 0.001,
+        "batch_size": 128,
+    }
+
+
+def _ease(split: Split, clock: Clock, *, mend: bool) -> Outcome:
+    def fit(settings: Settings, stage: Stage) -> Recommender:
+        dataset = _dataset(stage.learn)
+        model = EASEModel(**settings)
+        model.fit(dataset)
+        if mend:
+            model.weight = np.ascontiguousarray(model.weight.T)
+        return _recommender(model, dataset.item_id_map)
+
+    return tuned(split, clock, {"regularization": REGULARISATIONS}, fit)
+
+
+def _transformer(split: Split, clock: Clock, kind: Any, settings: Settings) -> Outcome:
+    """Choose the epochs on validation, then learn from everything known for as many: one fit, since `fit_partial` starts Adam anew."""
+    if split.facts["stages"] > 1:
+        raise CannotRunError(f"would be fitted {split.facts['stages']} times; not run on this protocol")
+    looks = _Looks(split, clock)
+    dataset = _dataset(split.validation.learn)
+    looks.model = _model(kind, split, settings, MAX_EPOCHS, looks)
+    looks.recommend = _recommender(looks.model, dataset.item_id_map)
+    looks.model.fit(dataset)
+    if not looks.seen:
+        raise CannotRunError(f"stopped by the clock before {LOOK_EVERY} epochs were done")
+    best, tune_seconds = max(looks.seen, key=lambda epochs: looks.seen[epochs]), clock.seconds
+
+    def fit(stage: Stage) -> Recommender:
+        data = _dataset(stage.learn)
+        model = _model(kind, split, settings, best)
+        model.fit(data)
+        return _recommender(model, data.item_id_map)
+
+    lists, fit_seconds, recommend_seconds = answered(split, fit)
+    notes = [f"best of {len(looks.seen)} looks, the last after {max(looks.seen)} epochs"]
+    said = {name: getattr(value, "__name__", value) for name, value in settings.items()}
+    return Outcome(
+        lists, said, looks.seen[best], fit_seconds, recommend_seconds, tune_seconds, best, looks.stopped, notes
+    )
+
+
+def _model(kind: Any, split: Split, settings: Settings, epochs: int, *callbacks: Callback) -> Any:
     pytorch_lightning.seed_everything(split.seed)
-    return SASRecModel(**settings, epochs=epochs, get_trainer_func=lambda: _trainer(epochs, callbacks))
+    return kind(**settings, epochs=epochs, get_trainer_func=lambda: _trainer(epochs, callbacks))
 
 
 def _trainer(epochs: int, callbacks: tuple[Callback, ...]) -> Trainer:
@@ -104,63 +161,78 @@ def _trainer(epochs: int, callbacks: tuple[Callback, ...]) -> Trainer:
     )
 
 
-def _epochs_by_validation(split: Split, settings: Settings) -> tuple[int, float]:
-    """Return the epoch of one long training that did best on validation, and its NDCG there."""
-    dataset, looks = _dataset(split.train), _Looks(split)
-    model = _sasrec_model(split, settings, MAX_EPOCHS, looks)
-    looks.recommend = _recommender(model, dataset)
-    looks.model = model
-    model.fit(dataset)
-    best = max(looks.seen, key=lambda epochs: looks.seen[epochs])
-    return best, looks.seen[best]
-
-
 class _Looks(Callback):
-    """Ranks the validation users every few epochs, as the finished model would, and ends what no longer gets better.
+    """Ranks the validation requests every few epochs, as the finished model would, and ends what does not get better.
 
     Attributes:
         seen: Epochs to NDCG.
+        stopped: "validation", "clock" or "epochs".
     """
 
-    def __init__(self, split: Split) -> None:
-        self.split, self.users = split, split.validation_users()
+    def __init__(self, split: Split, clock: Clock) -> None:
+        self.stage, self.clock = split.validation, clock
         self.seen: dict[int, float] = {}
+        self.stopped = "epochs"
         self.recommend: Recommender
-        self.model: SASRecModel
+        self.model: Any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Looks:
         """Stay the same: the library copies its trainer before a fit."""
         return self
 
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if self.clock.seconds > SHARE_TO_CHOOSE * self.clock.limit:
+            self.stopped, trainer.should_stop = "clock", True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: pytorch_lightning.LightningModule) -> None:
         epochs = trainer.current_epoch + 1
-        if epochs % LOOK_EVERY:
+        if epochs % LOOK_EVERY or (self.stopped == "clock" and self.seen):
             return
         self.model.is_fitted = True
-        lists = self.recommend(self.users, AT, self.split.validation_candidates)
+        lists = self.recommend(self.stage.requests, AT, self.stage.candidates)
         pl_module.train()
-        self.seen[epochs] = ndcg(lists, self.users, self.split.validation, AT)
-        print(f"  {epochs} epochs: validation NDCG@{AT} {self.seen[epochs]:.4f}", flush=True)
+        assert self.stage.truth is not None
+        self.seen[epochs] = ndcg(lists, self.stage.truth, AT)
+        print(
+            f"  {epochs} epochs: validation NDCG@{AT} {self.seen[epochs]:.4f}, {self.clock.seconds:.0f} s", flush=True
+        )
         scores = list(self.seen.values())
-        trainer.should_stop = len(scores) - 1 - int(np.argmax(scores)) >= PATIENCE
+        if len(scores) - 1 - int(np.argmax(scores)) >= PATIENCE:
+            self.stopped, trainer.should_stop = "validation", True
 
 
-def _dataset(events: Events) -> Dataset:
-    """Return the library's table; the place in the history stands for the time, so nothing ties."""
-    frame = pd.DataFrame(
+def _frame(events: Events, place: np.ndarray | None = None) -> pd.DataFrame:
+    """Return the library's columns; the place in the history stands for the time, so nothing ties."""
+    return pd.DataFrame(
         {
             Columns.User: events.user,
             Columns.Item: events.item,
             Columns.Weight: 1.0,
-            Columns.Datetime: pd.to_datetime(events.sequence_numbers(), unit="s"),
+            Columns.Datetime: pd.to_datetime(events.sequence_numbers() if place is None else place, unit="s"),
         }
     )
-    return Dataset.construct(frame)
 
 
-def _recommender(model: Any, dataset: Dataset) -> Recommender:
-    def recommend(users: np.ndarray, k: int, candidates: np.ndarray | None) -> np.ndarray:
-        allowed = None if candidates is None else np.flatnonzero(candidates)
+def _dataset(events: Events) -> Dataset:
+    return Dataset.construct(_frame(events))
+
+
+def _recommender(model: Any, items: IdMap) -> Recommender:
+    """Return the recommender that gives the library each request as a user of its own, over the items that were learned."""
+    learned = np.asarray(items.external_ids)
+
+    def recommend(requests: Requests, k: int, candidates: np.ndarray | None) -> np.ndarray:
+        frame = _frame(requests.history)
+        frame = frame[np.isin(frame[Columns.Item], learned)]
+        users = np.unique(frame[Columns.User])
+        if not len(users):
+            return np.full((len(requests), k), -1, np.int32)
+        # one more user, who has every item and asks nothing: the library takes the width of its table from the events
+        everything = Events(np.full(len(learned), -1), learned, np.zeros(0), 0, 0)
+        frame = pd.concat([frame, _frame(everything, np.arange(len(learned)))])
+        asked = IdMap.from_values(frame[Columns.User].to_numpy())
+        dataset = Dataset(asked, items, Interactions.from_raw(frame, asked, items))
+        allowed = None if candidates is None else np.intersect1d(np.flatnonzero(candidates), learned)
         table = model.recommend(
             users,
             dataset,
@@ -170,7 +242,7 @@ def _recommender(model: Any, dataset: Dataset) -> Recommender:
             on_unsupported_targets="ignore",
         )
         table = table.sort_values([Columns.User, Columns.Rank])
-        return from_table(users, table[Columns.User].to_numpy(), table[Columns.Item].to_numpy(), k)
+        return from_table(len(requests), table[Columns.User].to_numpy(), table[Columns.Item].to_numpy(), k)
 
     return recommend
 
@@ -179,8 +251,9 @@ if __name__ == "__main__":
     models = {
         "ease_as_shipped": ease_as_shipped,
         "ease_mended": ease_mended,
-        "sasrec_64": sasrec(64, 100),
-        "sasrec_128": sasrec(128, 100),
-        "sasrec_256": sasrec(256, 200),
+        "sasrec": sasrec(),
+        "sasrec_bce": sasrec_bce,
+        "bert4rec": bert4rec,
+        "esasrec": esasrec,
     }
     serve(models, ("rectools", "torch", "numpy"))

@@ -142,6 +142,7 @@ SAMPLES = {
     "causal_lm middle": Sample(lambda: TEXTS, lambda p: {**model("gpt")(p), "depth": 0.5, "pooling": "last"}),
     "smollm2": Sample(lambda: TEXTS, smollm2, lambda p: {**smollm2(p), "depth": 0.5}),
     "attributes": Sample(rows, other=lambda _: {"bumps": 5}),
+    "codes": Sample(rows, other=lambda _: {"dim": 64}),
     "efficientnet": Sample(pictures, other=lambda _: {"side": 192}),
     "nudity": Sample(pictures, other=lambda _: {"side": 256}),
     "transformers_image": Sample(pictures, model("vit"), model("resnet")),

@@ -68,6 +68,13 @@ def test_values_scale_weights_when_asked() -> None:
     assert build_histories(table, ITEMS, HistoriesConfig()).weight.tolist() == [1.0] * 4
 
 
+def test_counts_weigh_by_their_logarithm_when_asked() -> None:
+    rows = [("u", "a", BASE, 99.0), ("u", "b", BASE + 1, 9.0), ("u", "c", BASE + 2, None), ("u", "d", BASE + 3, 9999.0)]
+    table = interactions(*rows, ("u", "d", BASE + 4, 0.0), columns=("user_id", "item_id", "at", "value"))
+    found = build_histories(table, ITEMS, HistoriesConfig(values="log", full_value=99)).weight
+    assert found.tolist() == pytest.approx([1.0, 0.5, 1.0, 2.0])
+
+
 def test_only_the_latest_events_are_kept() -> None:
     table = interactions(*[("u", item, BASE + n) for n, item in enumerate("abcd")], ("v", "a", BASE))
     found = build_histories(table, ITEMS, HistoriesConfig(max_events=2))

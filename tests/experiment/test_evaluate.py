@@ -85,8 +85,9 @@ def trained() -> FittedRecommenders:
 
 
 def interactions(rows: Sequence[tuple[str, str]]) -> Interactions:
-    """Return events without a time, which nothing here reads: making one is a query, and a module that runs a query cannot be forked."""
-    return Interactions(pl.DataFrame({"user_id": [user for user, _ in rows], "item_id": [item for _, item in rows]}))
+    """Return events without a time: making one is a query, and a module that runs a query cannot be forked."""
+    columns = {"user_id": [user for user, _ in rows], "item_id": [item for _, item in rows]}
+    return Interactions(pl.DataFrame({**columns, "at": pl.Series([None] * len(rows), dtype=pl.Datetime("us", "UTC"))}))
 
 
 TRAIN = [("u0", "i0"), ("u1", "i1"), ("u2", "i0"), ("u4", "i0"), ("u4", "i1")]
@@ -331,13 +332,46 @@ def test_variety_without_categories_compares_the_fused_vectors() -> None:
 
 def test_the_protocol_says_what_was_ranked_and_chosen_where() -> None:
     whole = evaluate._protocol(SPLIT, TEST, CONFIG)
-    assert len(whole) == 4
+    assert len(whole) == 4  # nothing of look-ahead where times are not known, nothing of other runs
     assert whole[0].startswith("Split: user_time. Lists rank the whole catalog without")
     assert "3 items decide" in whole[2]
     cold = evaluate._protocol(SPLIT, replace(TEST, candidates=np.arange(ITEMS) > 3), CONFIG)
     assert "Lists rank the 2 held-out items without" in cold[0]
     many = replace(TEST, candidates=np.ones(1234, bool))
     assert "the 1,234 held-out items" in evaluate._protocol(SPLIT, many, CONFIG)[0]
+    again = evaluate._protocol(SPLIT, TEST, CONFIG, fits=3, times_ranked=2)
+    assert "equal intervals from its start: 3." in again[1]
+    assert "this run ranked the test once" in again[2]
+    assert "ranked this test 2 times" in again[3]
+
+
+def test_look_ahead_is_the_mean_share_of_known_events_after_each_request() -> None:
+    def timed(*at: int | None) -> Interactions:
+        table = pl.DataFrame({"user_id": ["u"] * len(at), "item_id": ["i"] * len(at), "at": at})
+        return Interactions(table.with_columns(pl.col("at").cast(pl.Datetime("us", "UTC"))))
+
+    split = Split("last_out", timed(1, 5, None), timed(7), timed(5, 9))
+    truth = Histories(
+        ["a", "b"], np.array([0, 1, 2]), np.zeros(2, np.int32), np.array([5, 2]), np.ones(2, np.float32), 1
+    )
+    assert evaluate.look_ahead(split, HoldOut(truth, truth)) == pytest.approx((1 / 4 + 2 / 4) / 2)
+    assert evaluate.look_ahead(replace(split, kind="random"), HoldOut(truth, truth)) == 0
+    said = evaluate._protocol(split, HoldOut(truth, truth), CONFIG)
+    assert "on average, 38% of the events" in said[2]
+
+
+def test_gaps_are_from_the_last_known_event_to_the_first_true_one() -> None:
+    hour = evaluate.HOUR
+    last = [100, 100, 100, 100, 100, 0, 100]
+    known = Histories(
+        [f"u{n}" for n in range(7)], np.arange(8), np.zeros(7, np.int32), np.array(last), np.ones(7, np.float32), 1
+    )
+    chose = np.array([100, 101, 100 + hour, 101 + hour, 101 + 24 * hour, 50, 0])
+    truth = replace(known, at=chose)
+    found = evaluate.gap_labels(known, truth)
+    assert found.code.tolist() == [0, 1, 1, 2, 3, -1, -1]
+    nobody = known.where(np.zeros(7, bool))
+    assert set(evaluate.gap_labels(nobody, truth).code.tolist()) == {-1}
 
 
 def test_sizes_are_counts_of_the_parts() -> None:

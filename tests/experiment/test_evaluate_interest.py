@@ -83,7 +83,14 @@ def by_hand(
     model.fit(TRAINED.before, before.histories, learn)
     own = model.probability(TRAINED.before, before.histories, learn)
     found = model.probability(TRAINED.pool, test.histories, judge)
-    return evaluate_answers(name, judge.label, found, judge.user_index, threshold=best_threshold(learn.label, own))
+    return evaluate_answers(
+        name,
+        judge.label,
+        found,
+        judge.user_index,
+        threshold=best_threshold(learn.label, own),
+        is_explicit=judge.is_explicit,
+    )
 
 
 def test_where_users_say_no_the_rate_and_the_profile_are_asked_too() -> None:

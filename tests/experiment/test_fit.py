@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hand_made import Told, Witness, channel, histories
+from penchant.core.errors import ConfigError
 from penchant.core.schema import BEHAVIOUR, Content, Histories
 from penchant.experiment import fit as fitting
 from penchant.experiment.defaults import BASELINES
@@ -37,6 +38,7 @@ def content() -> Content:
     return Content(channels, Concat(ConcatConfig(dim=2))(channels))
 
 
+BASELINE_NAMES = (*BASELINES, "Content kNN")
 TABLES: MemberTables = {
     "popularity": {"model": "popularity"},
     "mixed": {"model": "witness"},
@@ -115,7 +117,7 @@ def test_rows_are_named_by_what_they_use() -> None:
     without = next(row for row in trained.rows if row.name == WITHOUT_NETWORKS)
     assert (without.role, without.uses) == ("member", trained.ours.uses)
     assert not any("slow" in name for name in without.weights)
-    assert {row.name for row in trained.rows if row.role == "baseline"} == set(BASELINES)
+    assert {row.name for row in trained.rows if row.role == "baseline"} == set(BASELINE_NAMES)
     for row in trained.rows:
         if row.role == "baseline" or (row.role == "member" and not row.uses):
             assert dict(row.weights) == {row.name: 1.0}
@@ -124,7 +126,7 @@ def test_rows_are_named_by_what_they_use() -> None:
 
 def test_without_ablation_no_arm_is_fitted() -> None:
     trained = learn(ablation=False)
-    assert set(trained.before.members) == {*TABLES, *BASELINES}
+    assert set(trained.before.members) == {*TABLES, *BASELINE_NAMES}
     assert {row.role for row in trained.rows} == {"ours", "baseline", "member"}
 
 
@@ -170,7 +172,7 @@ def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_bef
 def test_validation_scores_are_those_of_members_fitted_on_train() -> None:
     trained = learn(ablation=False)
     scorer = ValidationScorer.sample(TRAIN, TRUTH, 3, 2000, None)
-    for name in BASELINES:
+    for name in BASELINE_NAMES:
         assert trained.validation[name] == scorer(trained.before, late.EnsembleWeights({name: 1.0}))
     assert trained.validation[OURS] == scorer(trained.before, trained.ours.weights)
 
@@ -184,6 +186,58 @@ def test_candidates_of_validation_reach_scores_and_weights() -> None:
     moments = trained.before.moments(names, TRAIN, TRUTH, late.EnsembleConfig(), candidates=allowed)
     wanted = dict(zip(names, late.fit_weights(moments.total(), late.EnsembleConfig()), strict=True))
     assert dict(trained.ours.weights) == pytest.approx({n: w for n, w in wanted.items() if w > 0}, abs=1e-6)
+
+
+def world_of_kinds(seed: int = 0) -> tuple[Histories, Histories, Content]:
+    """Return users who choose items of one kind of five, and content that tells kinds apart."""
+    rng = np.random.default_rng(seed)
+    kind = np.arange(300) % 5
+    rows = [rng.choice(np.flatnonzero(kind == user % 5), 14, replace=False).tolist() for user in range(400)]
+    values = np.eye(5)[kind] + 0.1 * rng.normal(size=(300, 5))
+    channels = {"plot": channel("plot", "text", values.tolist())}
+    return histories([r[:12] for r in rows], 300), histories([r[12:] for r in rows], 300), Content(channels)
+
+
+def test_items_added_later_are_lifted_as_hidden_items_had_to_be_on_validation() -> None:
+    train, truth, known = world_of_kinds()
+    tables: MemberTables = {
+        "item_knn": {"model": "item_knn"},
+        "like": {"model": "content_knn", "channel": "plot", "neighbours": 299},
+    }
+    objective = late.EnsembleConfig(objective="least_squares", bands=1)
+    settings = {"validation": HoldOut(train, truth), "final": train, "known": known, "ensemble": objective}
+    plain = learn(tables, lift_new_items=False, **settings)
+    lifted = learn(tables, **settings)
+    weight = lifted.ours.weights["new_items"]
+    assert weight > 0
+    assert {n: w for n, w in lifted.ours.weights.items() if n != "new_items"} == dict(plain.ours.weights)
+    assert "new_items" not in [row.name for row in lifted.rows]
+    known_only = {row.name: row.weights for row in (plain.ours,)}
+    before = plain.pool.rank(known_only, train, 5)[OURS].item_index
+    np.testing.assert_array_equal(lifted.pool.rank({OURS: lifted.ours.weights}, train, 5)[OURS].item_index, before)
+    shipped = lifted.refitted(train, known, Concat(ConcatConfig(dim=2)))
+    assert shipped.weights["new_items"] == weight
+    assert dict(learn({"item_knn": {"model": "item_knn"}}, **settings).ours.weights) == {"item_knn": 1.0}
+
+
+NEW = np.array([False, False, False, False, True, True])
+EARLIER, CHOSE_NEW = histories([[0, 1], [1, 2, 0], [3, 1], [2, 0]], ITEMS), histories([[4], [5], [5], [4]], ITEMS)
+
+
+def test_where_new_items_alone_are_ranked_only_members_and_baselines_that_tell_them_apart_are_fitted() -> None:
+    tables = {**TABLES, "item_knn": {"model": "item_knn"}, "mix": {"model": "ease", "content_weight": [0, 5]}}
+    trained = learn(tables, validation=HoldOut(EARLIER, CHOSE_NEW, NEW), ablation=False)
+    assert trained.left_out == ("popularity", "item_knn")
+    assert set(trained.tables) == {"mixed", "alike", "like_plot", "slow", "mix"}
+    assert [r.name for r in trained.rows if r.role == "baseline"] == ["Content kNN", "Content ridge", "Random order"]
+    some_have_events = NEW | (np.arange(ITEMS) == 0)
+    assert learn(tables, validation=HoldOut(EARLIER, CHOSE_NEW, some_have_events), ablation=False).left_out == ()
+
+
+def test_new_items_alone_and_no_member_that_reads_content_is_refused() -> None:
+    stage = HoldOut(EARLIER, CHOSE_NEW, NEW)
+    with pytest.raises(ConfigError, match=r"No member reads content(.|\n)*content_regression"):
+        learn({"popularity": {"model": "popularity"}}, validation=stage)
 
 
 def checkpoints(trained: FittedRecommenders) -> tuple[str, str]:
@@ -255,7 +309,7 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
     pool, stage = bands_world(long_want)
     scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
-    rows, score, rule = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
+    rows, score, rule, _ = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
     assert score == max(scorer(pool, row.weights) for row in rows)
     assert rule == WeightRule(has_bands=not long_want)
     if long_want:

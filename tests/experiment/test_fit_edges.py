@@ -33,7 +33,7 @@ def learn(
 def test_without_ablation_there_is_no_row_without_networks() -> None:
     fitted = learn(ablation=False)
     rest = [row.name for row in fitted.rows if row.role == "member"]
-    assert [row.name for row in fitted.rows] == [OURS, *BASELINES, *rest]
+    assert [row.name for row in fitted.rows] == [OURS, *BASELINES, "Content kNN", *rest]
     assert set(rest) == set(fitted.ours.weights)
 
 

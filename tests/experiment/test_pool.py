@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from hand_made import Told, histories
-from penchant.core.schema import Content
+from penchant.core.schema import Content, Histories
+from penchant.data.tie_breaking import item_tie_order
 from penchant.experiment.pool import FitCache, MemberPool
 from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.models import ensemble
-from penchant.models.ensemble import Ensemble, batch_users, top_k
+from penchant.models.ensemble import Ensemble, batch_users, tie_order_of_rows, top_k
 from penchant.models.lifted import Lifted
+from penchant.models.linear import EASE
 from penchant.models.member import Member, make_member
+from penchant.models.popularity import Popularity
 
 ITEMS = 6
 SAID = {
@@ -45,10 +48,11 @@ def known(user: int) -> set[int]:
 
 
 def ranked(weights: dict[str, float], user: int, allowed: set[int]) -> list[tuple[float, int]]:
-    """Return (score, item) of what may be listed, best first, equal scores by item."""
+    """Return (score, item) of what may be listed, best first, equal scores in the tie order."""
     total = [sum(w * z(name, f"u{user}")[item] for name, w in weights.items()) for item in range(ITEMS)]
+    ties = tie_order_of_rows(ITEMS)
     return sorted(
-        ((total[i], i) for i in sorted(allowed - known(user))), key=lambda pair: (-round(pair[0], 5), pair[1])
+        ((total[i], i) for i in sorted(allowed - known(user))), key=lambda pair: (-round(pair[0], 5), ties[pair[1]])
     )
 
 
@@ -76,17 +80,47 @@ def test_mutant_lists_keep_known_items_and_ignore_candidates_dies(
 
 
 def test_a_list_by_hand() -> None:
-    lists = member_pool().rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 4, candidates=CANDIDATES)[""]
+    by_row = np.arange(ITEMS, dtype=np.uint64)
+    rows = {"": EnsembleWeights({"near": 1.0})}
+    lists = member_pool().rank(rows, KNOWN, 4, candidates=CANDIDATES, tie_order=by_row)[""]
     assert lists.item_index.tolist() == [[2, 4, 3, 1], [3, 2, 1, 0], [2, 4, -1, -1], [2, 0, 1, 3]]
 
 
-def test_equal_scores_inside_a_list_are_ordered_by_item() -> None:
+@pytest.mark.parametrize("tie_order", [None, np.arange(300, dtype=np.uint64)[::-1].copy()])
+def test_equal_scores_follow_the_tie_order_inside_a_list_and_at_its_end(tie_order: np.ndarray | None) -> None:
     scores = np.full((2, 300), -9.0, np.float32)
-    scores[0, [250, 120]], scores[0, [299, 3, 40]] = 1, 0
+    scores[0, [250, 120]], scores[0, [299, 3, 40, 77]] = 1, 0
     scores[1] = 2
     scores[1, [7, 11]] = -np.inf, -1
-    assert top_k(scores, 5, ["a", "b"]).item_index[0].tolist() == [120, 250, 3, 40, 299]
-    assert top_k(scores, 300, ["a", "b"]).item_index[1].tolist() == [*range(7), *range(8, 11), *range(12, 300), 11, -1]
+    numbers = tie_order_of_rows(300) if tie_order is None else tie_order
+
+    def by_tie(*items: int) -> list[int]:
+        return sorted(items, key=lambda item: numbers[item])
+
+    expected = [*by_tie(120, 250), *by_tie(299, 3, 40, 77)]
+    others = by_tie(*range(7), *range(8, 11), *range(12, 300))
+    for k in (1, 3, 5):
+        found = top_k(scores, k, ["a", "b"], tie_order).item_index.tolist()
+        assert found == [expected[:k], others[:k]]
+    assert top_k(scores, 300, ["a", "b"], tie_order).item_index[1].tolist() == [*others, 11, -1]
+
+
+def test_equal_scores_are_listed_in_an_order_that_the_catalog_does_not_decide() -> None:
+    ids = [f"item {n}" for n in range(200)]
+    pool = MemberPool({"flat": Popularity().fit(histories([[]], 200), Content())})
+    weights = {"": EnsembleWeights({"flat": 1.0})}
+    lists = []
+    for order in (np.arange(200), np.random.default_rng(0).permutation(200)):
+        catalog = [ids[n] for n in order]
+        found = pool.rank(weights, histories([[]], 200), 20, tie_order=item_tie_order(catalog, 3))[""].item_index[0]
+        lists.append([catalog[row] for row in found])
+    assert lists[0] == lists[1]
+    assert lists[0] != sorted(lists[0], key=ids.index)
+
+
+def test_tie_orders_of_present_rows_stay_when_the_catalog_grows() -> None:
+    assert (tie_order_of_rows(50)[:30] == tie_order_of_rows(30)).all()
+    assert np.abs(np.corrcoef(tie_order_of_rows(5000).astype(float), np.arange(5000))[0, 1]) < 0.05
 
 
 def test_a_list_is_no_longer_than_the_catalog() -> None:
@@ -187,33 +221,42 @@ def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.Monkey
     assert pool.seconds == {"near": 0.5}
 
 
-def test_members_that_differ_in_reading_alone_are_fitted_once_members_within_members_included() -> None:
-    cache, fitted = FitCache(), []
-
-    def learn(member: Member) -> Member:
-        fitted.append(type(member).__name__)
-        return member.fit(TRUTH, Content())
-
-    ease = {"model": "ease", "regularisation": 5}
-    plain, _ = cache.fit(make_member("one", ease), learn, Content())
-    faded, _ = cache.fit(make_member("two", {**ease, "half_life": 1}), learn, Content())
-    lifted, _ = cache.fit(make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}), learn, Content())
-    assert fitted == ["EASE", "Lifted"]
-    assert isinstance(lifted, Lifted)
-    assert lifted.shared_fit is None
-    assert lifted.member.matrix is plain.matrix is faded.matrix
+def test_members_that_differ_in_reading_alone_are_fitted_once_parts_of_members_included() -> None:
+    cache, ease = FitCache(), {"model": "ease", "regularisation": 5}
+    plain, _ = cache.fit(make_member("one", ease), TRUTH, Content())
+    faded, _ = cache.fit(make_member("two", {**ease, "half_life": 1}), TRUTH, Content())
+    lifted, _ = cache.fit(make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}), TRUTH, Content())
+    part = lifted.parts()["of"]
+    assert part.matrix is plain.matrix is faded.matrix
     alone = make_member("three", {"model": "lifted", "of": {**ease, "half_life": 2}}).fit(TRUTH, Content())
     np.testing.assert_array_equal(lifted.score(KNOWN), alone.score(KNOWN))
+    assert alone.parts()["of"].matrix is not plain.matrix
+
+
+def test_a_part_is_refitted_from_the_part_of_the_earlier_member() -> None:
+    earlier: list[Member | None] = []
+
+    class Remembers(EASE):
+        def refit(self, train: Histories, content: Content, before: Member) -> EASE:
+            earlier.append(before)
+            return super().refit(train, content, before)
+
+    def lifted() -> Lifted:
+        member = Lifted(name="m")
+        member.member = Remembers(name="m")
+        return member
+
+    before = lifted().fit(KNOWN, Content())
+    cached, _ = FitCache().fit(lifted(), TRUTH, Content(), before)
+    alone = lifted().refit(TRUTH, Content(), before)
+    assert earlier == [before.parts()["of"]] * 2
+    np.testing.assert_array_equal(cached.score(KNOWN), alone.score(KNOWN))
 
 
 def test_the_oldest_fits_leave_a_full_cache() -> None:
-    cache, count = FitCache(2.5 * 4 * ITEMS**2), 0  # two matrices and a bit
-
-    def learn(member: Member) -> Member:
-        nonlocal count
-        count += 1
-        return member.fit(TRUTH, Content())
-
-    for penalty in (1, 2, 3, 3, 2, 1):
-        cache.fit(make_member("m", {"model": "ease", "regularisation": penalty}), learn, Content())
-    assert count == 4
+    cache = FitCache(2.5 * 4 * ITEMS**2)  # two matrices and a bit
+    fitted = [
+        cache.fit(make_member("m", {"model": "ease", "regularisation": penalty}), TRUTH, Content())[0]
+        for penalty in (1, 2, 3, 3, 2, 1)
+    ]
+    assert len({id(member.matrix) for member in fitted}) == 4

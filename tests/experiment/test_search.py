@@ -11,9 +11,11 @@ import pytest
 
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
+from penchant.experiment.defaults import default_members
+from penchant.experiment.fit import FitConfig
 from penchant.experiment.pool import MemberPool
 from penchant.experiment.search import MemberSearch, SearchConfig, search
-from penchant.experiment.selection import ValidationScorer
+from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_settings
 from penchant.fusion.late import EnsembleWeights
 from penchant.models.member import Member, make_member
 
@@ -156,13 +158,13 @@ def test_few_events_get_no_network(content: Content) -> None:
 
 def test_little_memory_leaves_out_what_is_dense_in_the_catalog(content: Content) -> None:
     train = walkers(events=3, users=30)
-    wide = Histories(**{**vars(train), "num_items": 10_000})
-    values = np.zeros((10_000, 6), np.float32)
-    words = Content({"words": Embeddings("words", "text", values, np.zeros(10_000, bool), "words")})
-    found = search(wide, words, scorer_of(wide), SearchConfig(budget_minutes=5, budget_gb=0.2), has_time=False)
+    wide = Histories(**{**vars(train), "num_items": 4_000})
+    values = np.zeros((4_000, 6), np.float32)
+    words = Content({"words": Embeddings("words", "text", values, np.zeros(4_000, bool), "words")})
+    found = search(wide, words, scorer_of(wide), SearchConfig(budget_minutes=5, budget_gb=0.1), has_time=False)
     assert "item_knn" in found.tables
     assert "ease" not in found.tables
-    assert any(reason.startswith("left out ease: it would take 1.") for reason in found.reasons)
+    assert any(reason.startswith("left out ease: it would take 0.2 GB") for reason in found.reasons)
 
 
 def test_memory_for_nothing_names_the_smallest_that_works(content: Content) -> None:
@@ -179,3 +181,57 @@ def test_a_budget_for_nothing_names_the_smallest_that_works(content: Content) ->
         ConfigError, match=r"Nothing can be fitted in 1e-06 minutes[\s\S]*the smallest that works here is about"
     ):
         search(train, content, scorer_of(train), SearchConfig(budget_minutes=1e-6), has_time=True)
+
+
+def two_kinds() -> Content:
+    values = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
+    return Content({kind: Embeddings(kind, kind, values, np.ones(ITEMS, bool), kind) for kind in ("text", "image")})
+
+
+@pytest.mark.parametrize(
+    ("settings", "ease", "content"),
+    [
+        ({}, 2, 2 + 2 * 2),  # before the test and on every event, and the arms without either kind, twice
+        ({"ship": "as_measured"}, 1, 1 + 2 * 2),
+        ({"refit": False, "ship": "as_measured"}, 0, 2),
+        ({"ablation": False}, 2, 2),
+    ],
+)
+def test_later_fits_are_counted(settings: dict[str, Any], ease: int, content: int) -> None:
+    train = walkers(users=5)
+    one = MemberSearch(train, two_kinds(), scorer_of(train), SearchConfig(), FitConfig(**settings), has_time=True)
+    assert one._later_fits(make_member("ease", {"model": "ease"})) == ease
+    assert one._later_fits(make_member("content", {"model": "content_regression"})) == content
+
+
+def test_default_members_come_first_and_what_was_fitted_is_handed_on(content: Content) -> None:
+    train = walkers(users=60)
+    found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=2, max_trials=1), has_time=True)
+    defaults = default_members(content, has_time=True, num_events=train.num_events)
+    assert set(found.tables) == set(defaults)
+    assert found.floor == tuple(found.tables)
+    chosen = choose_settings(defaults, train, content, scorer_of(train), SelectionConfig())
+    assert {name: found.tables[name] for name in defaults} == chosen
+    fits = len(found.tried.fits._fitted)
+    found.tried.fits.fit(make_member("ease", found.tables["ease"]), train, content)
+    assert len(found.tried.fits._fitted) == fits
+
+
+@dataclass(frozen=True)
+class Doubtful(ValidationScorer):
+    """A scorer to which every network is worth 0.05."""
+
+    def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
+        return 0.05
+
+
+@pytest.mark.parametrize(("best", "is_added"), [(0.2, False), (0.06, True)])
+def test_a_network_far_below_the_members_is_not_trained(content: Content, best: float, is_added: bool) -> None:
+    train = walkers(users=210)
+    scorer = Doubtful(train, next_steps(train), 10)
+    one = MemberSearch(train, content, scorer, SearchConfig(budget_minutes=60, max_trials=1), has_time=True)
+    one.result.tried.scores["a member"] = best
+    one.add_network(3000)
+    assert ("network" in one.result.tables) == is_added
+    reason = "no network: the best of those compared has NDCG 0.0500"
+    assert any(found.startswith(reason) for found in one.result.reasons) != is_added

@@ -10,7 +10,7 @@ import pytest
 from hand_made import Dial, Told, channel, histories
 from penchant.core.schema import Content, Histories
 from penchant.experiment.pool import MemberPool
-from penchant.experiment.selection import SelectionConfig, ValidationScorer, choose_fusion, choose_settings
+from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_fusion, choose_settings
 from penchant.fusion.concat import ConcatConfig
 from penchant.fusion.fusion import make_fusion
 from penchant.fusion.late import EnsembleWeights
@@ -89,8 +89,49 @@ def test_the_better_settings_are_chosen_one_at_a_time() -> None:
     train = histories([[7], [7]], ITEMS)
     chosen = choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig())
     assert chosen == {"dial": {"model": "dial", "coarse": 2, "fine": 1, "marks": [4, 5]}}
-    # coarse at the first fine, then fine at the best coarse; what was fitted is not fitted again
-    assert Dial.tried == [(0, 0), (2, 0), (1, 0), (2, 1), (2, 2)]
+    # coarse at the first fine, one neighbour after the other, then fine at the best coarse; what was fitted is not fitted again
+    assert Dial.tried == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [([4, 3, 5, 6, 1], [4, 5, 3, 1]), ([0, 1, 2, 3, 4], [0, 1, 2, 3]), ([2, 0, 4, 5], [2, 4, 0]), ([4, 0], [4, 0])],
+)
+def test_neighbours_are_tried_until_neither_is_better(values: list[int], fits: list[int]) -> None:
+    table = {"model": "dial", "coarse": values, "fine": 1}
+    chosen = choose_settings({"d": table}, histories([[7], [7]], ITEMS), Content(), dial_scorer(), SelectionConfig())
+    assert chosen["d"]["coarse"] == min(values, key=lambda value: abs(value - 2))
+    assert [coarse for coarse, _ in Dial.tried] == fits
+
+
+def test_settings_of_members_that_are_cubic_in_the_items_are_compared_on_the_most_touched() -> None:
+    """Items 0 to 3 are bought together by many; the penalty is scored on these four, and the choice names no limit."""
+    train = histories([[0, 1, 2, 3]] * 20 + [[4, 5], [6, 7]], ITEMS)
+    scorer = ValidationScorer(histories([[0], [1]], ITEMS), histories([[1], [2]], ITEMS), 2)
+    tried = Tried()
+    tables = {
+        "ease": {"model": "ease", "regularisation": [1, 10]},
+        "now": {"model": "lifted", "of": [{"model": "ease"}, {"model": "ease", "max_items": 3}]},
+        "knn": {"model": "item_knn", "neighbours": [2, 3]},
+    }
+    chosen = choose_settings(tables, train, Content(), scorer, SelectionConfig(max_items=4), tried)
+    assert "max_items" not in chosen["ease"]
+    limits = [int(key.split("'max_items', ")[1].split(")")[0]) for key in tried.scores if "('max_items'" in key]
+    assert limits == [4, 4]
+    assert [n for n in (3, 4) if any(f"'max_items': {n}" in key for key in tried.scores)] == [3, 4]
+    assert not any("max_items" in key for key in tried.scores if "item_knn" in key)
+    fewer = Tried()
+    choose_settings(tables, train, Content(), scorer, SelectionConfig(max_items=ITEMS), fewer)
+    assert [n for n in (3, 4) if any(f"'max_items': {n}" in key for key in fewer.scores)] == [3]
+
+
+def test_no_setting_is_tried_after_the_deadline() -> None:
+    tried = Tried(until=0.0)
+    train = histories([[7], [7]], ITEMS)
+    chosen = choose_settings({"dial": GRID}, train, Content(), dial_scorer(), SelectionConfig(), tried)
+    assert chosen["dial"] == {"model": "dial", "coarse": 0, "fine": 0, "marks": [4, 5]}
+    assert tried.untried == {"dial"}
+    assert Dial.tried == [(0, 0)]
 
 
 def test_of_equal_settings_the_first_is_kept() -> None:

@@ -45,12 +45,14 @@ def heavy_tail() -> tuple[MemberPool, HoldOut]:
     return world({"loud": loud, "weak": weak}, logits)
 
 
-def weigh(pool: MemberPool, stage: HoldOut, **settings: object):
+def weigh(pool: MemberPool, stage: HoldOut, floor: list[str] | None = None, **settings: object):
     scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = [fitting.AblationArm(frozenset({BEHAVIOUR, "text"}), tuple(sorted(pool.members)))]
     plan.append(fitting.AblationArm(frozenset({BEHAVIOUR}), tuple(sorted(pool.members))[:1]))
     config = FitConfig(ensemble=EnsembleConfig(bands=1, **settings))
-    return *fitting._weigh(plan, pool, stage, config, scorer), scorer
+    rows, score, rule, notes = fitting._weigh(plan, pool, stage, config, scorer, floor)
+    assert bool(notes) == (floor is not None)
+    return rows, score, rule, scorer if floor is None else notes[0]
 
 
 def test_listwise_is_chosen_where_least_squares_misweights_a_sparse_prior() -> None:
@@ -119,3 +121,33 @@ def test_each_rule_is_described() -> None:
     )
     assert WeightRule(has_bands=True).describe().endswith("by least squares, for each band of history length.")
     assert LEAST_SQUARES.describe() == "Ensemble weights are fitted on validation by least squares."
+
+
+def test_a_member_beyond_the_floor_stays_where_left_out_users_gain_by_it() -> None:
+    rng = np.random.default_rng(2)
+    taste, found = rng.normal(size=(2, USERS, ITEMS))
+    pool, stage = world({"taste": taste, "network": found}, 2 * taste + 2 * found + rng.gumbel(size=(USERS, ITEMS)))
+    rows, _, _, note = weigh(pool, stage, ["taste"])
+    assert set(rows[0].weights) == {"taste", "network"}
+    assert note.startswith("kept network: NDCG of left-out validation users ")
+
+
+def test_a_member_beyond_the_floor_is_left_out_where_left_out_users_lose_by_it() -> None:
+    """It tells the truth about every second user, who are one half, and the opposite about the others."""
+    rng = np.random.default_rng(3)
+    taste, hidden = rng.normal(size=(2, USERS, ITEMS))
+    said = hidden * np.where(np.arange(USERS) % 2, -1, 1)[:, None]
+    pool, stage = world({"taste": taste, "network": said}, 2 * taste + hidden + rng.gumbel(size=(USERS, ITEMS)))
+    rows, _, _, note = weigh(pool, stage, ["taste"])
+    assert dict(rows[0].weights) == {"taste": 1.0}
+    assert note.startswith("left out network: NDCG of left-out validation users ")
+
+
+def test_a_member_beyond_the_floor_is_left_out_where_nothing_can_be_compared() -> None:
+    rng = np.random.default_rng(4)
+    taste, found = rng.normal(size=(2, USERS, ITEMS))
+    pool, stage = world({"taste": taste, "network": found}, 2 * taste + 2 * found + rng.gumbel(size=(USERS, ITEMS)))
+    few = HoldOut(stage.histories.rows(0, 150), stage.truth.rows(0, 150))
+    rows, _, _, note = weigh(pool, few, ["taste"])
+    assert dict(rows[0].weights) == {"taste": 1.0}
+    assert "too few validation users" in note

@@ -5,7 +5,7 @@ import pytest
 from penchant.core.messages import Translator
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Arm, ablate, gains_by_group
 from penchant.metrics.comparison import Cost
-from penchant.metrics.intervals import BETTER, SAME, IntervalConfig, adjust, paired_difference
+from penchant.metrics.intervals import BETTER, SAME, BootstrapMeans, IntervalConfig, corrected
 from penchant.metrics.slices import GroupLabels
 from penchant.reporting.conclusions import ablation_sentences
 
@@ -78,7 +78,6 @@ def test_a_channel_pays_for_the_group_that_uses_it():
     found = gains_by_group(
         [arm(WHOLE, np.where(readers, 0.1, 0.05)), arm(WHOLE - {"text"}, 0.05)],
         GroupLabels(("readers", "lookers", "nobody"), np.where(readers, 0, 1)),
-        user_ids=IDS,
         metric="ndcg@20",
         config=FAST,
     )
@@ -110,9 +109,12 @@ def test_gains_are_paired_means_of_everything_minus_the_arm_without_the_channel(
     given = arms()
     found = ablate(given, metric="ndcg@20", config=FAST)
     score = {arm.uses: arm.table["ndcg@20"].to_numpy() for arm in given}
+    channels = ("image", "sound", "text")
+    columns = np.column_stack([score[WHOLE], *(score[WHOLE - {channel}] for channel in channels)])
+    alone = dict(zip(channels, BootstrapMeans(columns, FAST).differences([(0, 1), (0, 2), (0, 3)]), strict=True))
     assert [payoff.channel for payoff in found.payoffs] == ["text", "sound", "image"]
     for payoff in found.payoffs:
-        single = paired_difference(score[WHOLE], score[WHOLE - {payoff.channel}], FAST)
+        single = alone[payoff.channel]
         assert (payoff.gain.mean, payoff.gain.low, payoff.gain.high) == pytest.approx(
             (single.mean, single.low, single.high)
         )
@@ -141,17 +143,15 @@ def test_leaving_behaviour_out_is_a_channel_too_and_a_cost_needs_two_timings():
 
 def test_group_gains_are_means_over_the_group_and_allow_for_the_number_of_cells():
     given, group = arms(), np.arange(USERS) % 3
-    order = np.random.default_rng(1).permutation(USERS)
-    labels = GroupLabels(("a", "b", "c"), group[order])
-    found = gains_by_group(given, labels, user_ids=[IDS[n] for n in order], metric="ndcg@20", config=FAST)
+    found = gains_by_group(given, GroupLabels(("a", "b", "c"), group), metric="ndcg@20", config=FAST)
     score = {arm.uses: arm.table["ndcg@20"].to_numpy() for arm in given}
     assert [(g.group, g.channel) for g in found] == [(g, c) for g in "abc" for c in ("image", "sound", "text")]
     cells = [
-        paired_difference(score[WHOLE][group == g], score[WHOLE - {c}][group == g], FAST)
+        BootstrapMeans(np.column_stack([score[WHOLE], score[WHOLE - {c}]])[group == g], FAST).drawn(0, 1)
         for g in range(3)
         for c in ("image", "sound", "text")
     ]
-    for one, expected in zip(found, adjust(cells), strict=True):
+    for one, expected in zip(found, corrected(cells, FAST), strict=True):
         gain = one.gain
         assert (gain.mean, gain.low, gain.high, gain.p) == pytest.approx(
             (expected.mean, expected.low, expected.high, expected.p)

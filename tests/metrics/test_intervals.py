@@ -7,7 +7,7 @@ from scipy import stats
 
 from penchant.core.seeds import generator
 from penchant.metrics import intervals
-from penchant.metrics.intervals import BETTER, SAME, WORSE, Difference, IntervalConfig
+from penchant.metrics.intervals import BETTER, SAME, WORSE, DrawnDifference, IntervalConfig
 
 
 def test_interval_is_that_of_the_normal_approximation():
@@ -106,9 +106,11 @@ def test_holm_is_never_below_p_and_keeps_the_order(p):
 
 def test_adjustment_takes_back_an_outcome_that_chance_would_give():
     rng = np.random.default_rng(8)
-    noise = [intervals.paired_difference(rng.normal(0.0, 1, 100), np.zeros(100)) for _ in range(40)]
-    assert any(d.outcome != SAME for d in noise)
-    assert all(d.outcome == SAME for d in intervals.adjust(noise))
+    noise = np.column_stack([np.zeros(100), *(rng.normal(0.0, 1, 100) for _ in range(40))])
+    table = intervals.BootstrapMeans(noise)
+    assert any(table.difference(column, 0).outcome != SAME for column in range(1, 41))
+    together = table.differences([(column, 0) for column in range(1, 41)])
+    assert all(d.outcome == SAME and d.low <= 0 <= d.high for d in together)
 
 
 def drawn_means(values: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
@@ -174,16 +176,81 @@ def test_an_outcome_needs_an_interval_that_excludes_zero():
     ]
 
 
-def test_adjustment_keeps_the_interval_and_takes_p_at_the_level_given():
-    def difference(p: float) -> Difference:
-        return Difference(1.0, 0.5, 1.5, p, BETTER, 20)
+def drawn(tail: int, resamples: int = 399) -> DrawnDifference:
+    """A difference of 1 with some draws below 0."""
+    draws = np.linspace(0.5, 1.5, resamples)
+    draws[:tail] -= 2
+    return DrawnDifference(1.0, draws, 20)
 
-    found = intervals.adjust([difference(0.02), difference(0.04)])
-    assert [(d.p, d.outcome, d.low, d.high) for d in found] == [(0.04, BETTER, 0.5, 1.5), (0.04, BETTER, 0.5, 1.5)]
-    assert [d.outcome for d in intervals.adjust([difference(0.03), difference(0.06)])] == [SAME, SAME]
-    assert [d.outcome for d in intervals.adjust([difference(0.05)], 0.9)] == [BETTER]
-    assert [d.outcome for d in intervals.adjust([difference(0.03), difference(0.06)], 0.9)] == [BETTER, BETTER]
-    assert intervals.adjust([]) == []
+
+def test_corrected_intervals_have_the_level_at_which_holm_tests_each() -> None:
+    config = IntervalConfig(resamples=399)
+    one, other = intervals.corrected([drawn(3), drawn(9)], config)
+    assert (one.p, other.p) == pytest.approx((0.04, 0.05))  # 2 x 0.02 and 0.05
+    assert (one.outcome, other.outcome) == (BETTER, BETTER)
+    assert (one.low, one.high) == pytest.approx(tuple(np.quantile(drawn(3).draws, [0.0125, 0.9875])))
+    assert (other.low, other.high) == pytest.approx(tuple(np.quantile(drawn(9).draws, [0.025, 0.975])))
+    first, second = intervals.corrected([drawn(5), drawn(6)], config)  # 0.03 fails at 0.025, and so does the next
+    assert [(d.outcome, d.low <= 0) for d in (first, second)] == [(SAME, True)] * 2
+    assert second.high == pytest.approx(np.quantile(drawn(6).draws, 0.9875))
+    assert intervals.corrected([drawn(5)], config)[0].outcome == BETTER
+    assert intervals.corrected([], config) == []
+
+
+@given(arrays(float, st.tuples(st.just(12), st.integers(2, 6)), elements=st.floats(-1, 1, width=16)))
+def test_an_outcome_and_its_corrected_interval_never_disagree(values) -> None:
+    table = intervals.BootstrapMeans(values, IntervalConfig(resamples=150, confidence=0.8))
+    for one in table.differences([(column, 0) for column in range(1, values.shape[1])]):
+        assert (one.outcome == SAME) == (one.low <= 0 <= one.high)
+        assert one.outcome != BETTER or one.p <= 0.2 + 1e-12
+
+
+def test_detectable_is_two_point_eight_standard_errors_and_more_in_company() -> None:
+    rng = np.random.default_rng(3)
+    values = np.column_stack([rng.normal(size=400), np.zeros(400), rng.normal(size=400)])
+    alone = intervals.BootstrapMeans(values).difference(0, 1)
+    assert alone.detectable == pytest.approx(2.8 * values[:, 0].std() / 20, rel=0.05)
+    together = intervals.BootstrapMeans(values).differences([(0, 1), (2, 1)])
+    assert together[0].detectable == pytest.approx((2.2414 + 0.8416) * values[:, 0].std() / 20, rel=0.05)
+    assert np.isnan(intervals.paired_difference(np.ones(20), np.ones(20)).detectable)
+
+
+def test_a_user_is_drawn_with_all_their_rows() -> None:
+    rng = np.random.default_rng(4)
+    users = [f"u{n}" for n in rng.integers(0, 15, 60)]
+    values = rng.normal(size=(60, 1))
+    values[3] = np.nan
+    found = intervals.BootstrapMeans(values, IntervalConfig(resamples=300, seed=2), users=users)
+    names, number = np.unique(users, return_inverse=True)
+    picked = generator(2, "bootstrap").integers(0, len(names), (300, len(names)))
+    means = []
+    for draw in picked:
+        rows = np.concatenate([np.flatnonzero(number == user) for user in draw])
+        means.append(np.nanmean(values[rows, 0]))
+    assert found._means[:, 0] == pytest.approx(np.array(means), abs=1e-12)
+    one = found.interval(0)
+    assert (one.mean, one.num_users) == (pytest.approx(np.nanmean(values)), len(names))
+    assert np.isnan(intervals.BootstrapMeans(values, users=["u"] * 60).interval(0).low)  # one user decides nothing
+
+
+def test_measuring_again_widens_the_interval_by_what_chance_decides() -> None:
+    rng = np.random.default_rng(5)
+    users, shift = rng.normal(0.1, 1.0, 500), np.array([-0.2, 0.0, 0.2])
+    config = IntervalConfig(resamples=4000)
+    same = intervals.hierarchical(np.tile(users, (3, 1)), config=config)
+    assert np.std(same.draws) == pytest.approx(users.std() / np.sqrt(500), rel=0.05)
+    moved = intervals.hierarchical(users + shift[:, None], config=config)
+    assert moved.mean == pytest.approx(users.mean())
+    expected = np.sqrt(users.var() / 500 + shift.var(ddof=1) / 3)
+    assert np.std(moved.draws) == pytest.approx(expected, rel=0.05)
+    assert intervals.corrected([moved], config)[0].num_users == 500
+
+
+def test_a_measurement_of_some_users_counts_for_those() -> None:
+    values = np.array([[1.0, np.nan, 3.0, 1.0], [3.0, np.nan, np.nan, 1.0]])
+    found = intervals.hierarchical(values, ["a", "b", "a", "c"], IntervalConfig(resamples=50))
+    assert (found.mean, found.num_users) == (pytest.approx(9 / 5), 2)
+    assert np.nanmax(found.draws) <= 3
 
 
 def test_holm_never_exceeds_one():

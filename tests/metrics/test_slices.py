@@ -65,8 +65,8 @@ def test_users_are_sliced_by_their_own_group():
     ids = [f"u{n}" for n in range(30)]
     ours = pl.DataFrame({"user_id": ids[5:], "recall@2": [1.0] * 10 + [0.5] * 15})
     baseline = pl.DataFrame({"user_id": ids[5:], "recall@2": [0.5] * 25})
-    labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 15 + [1] * 15))}
-    short, long = slices.slice_users(ours, baseline, labels, user_ids=ids, metric="recall@2", config=FAST)
+    labels = {"history": GroupLabels(("short", "long", "nobody"), np.array([0] * 10 + [1] * 15))}
+    short, long = slices.slice_users(ours, baseline, labels, metric="recall@2", config=FAST)
     assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.outcome) == (10, 1, 0.5, BETTER)
     assert (long.num_users, long.difference.outcome, long.num_pairs) == (15, SAME, None)
 
@@ -114,7 +114,7 @@ def test_user_slices_have_intervals_of_their_own_users():
     mine, theirs = rng.uniform(size=(2, 40))
     label = {"age": GroupLabels(("young", "old"), np.arange(40) % 2)}
     tables = [pl.DataFrame({"user_id": ids, "recall@5": v}) for v in (mine, theirs)]
-    found = slices.slice_users(*tables, label, user_ids=ids, metric="recall@5", config=FAST)
+    found = slices.slice_users(*tables, label, metric="recall@5", config=FAST)
     for number, one in enumerate(found):
         assert one.ours.mean == pytest.approx(mine[number::2].mean())
         assert one.baseline.mean == pytest.approx(theirs[number::2].mean())

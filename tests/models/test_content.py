@@ -34,6 +34,31 @@ def test_content_knn_keeps_the_nearest_of_each_item(random_histories, content) -
     np.testing.assert_allclose(member.matrix.toarray(), expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("neighbours", [0, 3])
+def test_content_knn_reread_with_another_sharpness_is_the_fit_with_it(random_histories, content, neighbours) -> None:
+    settings = [ContentKNNConfig(channel="words", neighbours=neighbours, sharpness=power) for power in (4, 1, 12)]
+    first, *others = (ContentKNN(one) for one in settings)
+    first.fit(random_histories, content)
+    before = first.score(random_histories)
+    for other in others:
+        fitted = ContentKNN(other.config).fit(random_histories, content)
+        found = first.reread(other).score(random_histories)
+        np.testing.assert_allclose(found, fitted.score(random_histories), rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(first.score(random_histories), before)
+
+
+def test_content_knn_divides_an_item_of_the_history_by_one_plus_the_sum_of_its_similarities(
+    random_histories, content
+) -> None:
+    plain = ContentKNN(ContentKNNConfig(channel="words", neighbours=3)).fit(random_histories, content)
+    shared = ContentKNN(ContentKNNConfig(channel="words", neighbours=3, source_exponent=0.5))
+    matrix = plain.matrix.toarray()
+    expected = dense(random_histories) @ (matrix / np.sqrt(1 + matrix.sum(1, keepdims=True)))
+    found = plain.reread(shared).score(random_histories)
+    known = content.channels["words"].usable
+    np.testing.assert_allclose(found[:, known], expected[:, known], rtol=1e-4, atol=1e-6)
+
+
 def test_content_knn_does_not_read_what_is_missing(random_histories, content) -> None:
     member = ContentKNN(ContentKNNConfig(channel="picture", neighbours=4)).fit(random_histories, content)
     matrix = member.matrix.toarray()

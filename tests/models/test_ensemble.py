@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from penchant.models.content import ContentKNN, ContentKNNConfig
 from penchant.models.ensemble import Ensemble, blocked_items, top_k
 from penchant.models.linear import EASE, EASEConfig
 from penchant.models.neighbours import ItemKNN, ItemKNNConfig
+from penchant.models.new_items import NewItems, NewItemsConfig
 from penchant.models.popularity import Popularity
 
 
@@ -78,6 +81,30 @@ def test_contributions_of_members_and_events_sum_to_the_score(ensemble, random_h
         assert parts.shape == (4, one.num_events + 1, 4)
         np.testing.assert_allclose(parts.sum((0, 1)), ensemble.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
         assert not parts[0, 1:].any()  # popularity hears nobody
+
+
+def test_the_lift_of_new_items_is_added_as_it_is_and_contributions_sum_to_the_score(
+    ensemble, random_histories, content
+) -> None:
+    lift = NewItems(NewItemsConfig(of="added")).fit(random_histories, content)
+    weights = WEIGHTS.with_member("new_items", 0.7)
+    lifted = Ensemble.build({**unfitted(), **ensemble.members, "new_items": lift}, weights, content)
+    np.testing.assert_array_equal(lifted.score(random_histories), ensemble.score(random_histories))
+    words = content.channels["words"]
+    values, present = (np.concatenate([one, one[[1, 5]]]) for one in (words.values, words.present))
+    more = Content({"words": Embeddings("words", "text", values, present, "test")})
+    grown, plain = (one.add_items(more, range(12, 14)) for one in (lifted, ensemble))
+    one = replace(random_histories.rows(3, 4), num_items=14)
+    change = grown.score(one)[0] - plain.score(one)[0]
+    np.testing.assert_allclose(change, [0] * 12 + [0.7] * 2, atol=1e-6)
+    parts = grown.contributions(one, np.arange(14))
+    np.testing.assert_allclose(parts.sum((0, 1)), grown.score(one)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_items_without_events_are_new_unless_only_added_ones_are(make_histories) -> None:
+    known = make_histories([[1], [1, 2]], 4)
+    assert NewItems().fit(known, Content()).prior.tolist() == [1, 0, 0, 1]
+    assert NewItems(NewItemsConfig(of="added")).fit(known, Content()).prior.tolist() == [0, 0, 0, 0]
 
 
 def test_recommend_leaves_out_the_history_and_other_items(ensemble, random_histories) -> None:

@@ -131,13 +131,28 @@ def yes_or_no(auc: Interval, name: str = "Ours") -> InterestResults:
 
 def test_what_an_auc_means() -> None:
     said = "Asked whether a user likes an item, Ours puts a liked item above a disliked one 71.2 % of the time"
+    found = conclusions.classified_sentence(yes_or_no(Interval(0.712, 0.7, 0.724, 50)), EN)
+    assert found == f"{said} [70.0 %, 72.4 %]. Disliked is what the user rated or marked so."
     assert (
-        conclusions.classified_sentence(yes_or_no(Interval(0.712, 0.7, 0.724, 50)), EN) == f"{said} [70.0 %, 72.4 %]."
+        conclusions.classified_sentence(yes_or_no(Interval(0.712, nan, nan, 3)), EN)
+        == f"{said}. Disliked is what the user rated or marked so."
     )
-    assert conclusions.classified_sentence(yes_or_no(Interval(0.712, nan, nan, 3)), EN) == f"{said}."
     own = message("the user's own rate of likes")
     assert ZH(own) != own
     assert ZH(own) in conclusions.classified_sentence(yes_or_no(mean(0.7), own), ZH)
+    drawn = replace(yes_or_no(Interval(0.712, 0.7, 0.724, 50)), is_explicit=False)
+    assert "above one drawn at random from those the user never touched 71.2 %" in conclusions.classified_sentence(
+        drawn, EN
+    )
+
+
+def test_the_headline_names_what_was_ranked_and_what_would_not_be_seen() -> None:
+    unseen = replace(gap(0.003, SAME), detectable=0.014)
+    said = conclusions.leaderboard_sentences(board("ndcg@10", unseen), EN, "the whole catalog")
+    assert "within 10 recommendations from the whole catalog; EASE finds" in said[0]
+    assert said[1].endswith("not distinguishable, +0.003 [−0.007, 0.013] (below 0.014 would not be seen).")
+    assert conclusions.outcome(unseen, EN) == "not distinguishable (below 0.014 would not be seen)"
+    assert conclusions.outcome(gap(0.03), EN) == "better"
 
 
 def labelled(

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from penchant.service import server
+from served_application import served
 
 
-@contextmanager
-def served() -> Iterator[int]:
-    """Run a tiny application behind the service's protocol, in a thread; yield its port."""
+def test_requests_of_one_connection_have_something_in_common():
+    seen: list[dict[str, float]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["connection"])
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    config = uvicorn.Config(app, port=0, http=server.ServiceProtocol, log_level="critical", lifespan="off", ws="none")
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    try:
-        yield int(running.servers[0].sockets[0].getsockname()[1])
-    finally:
-        running.should_exit = True
-        thread.join()
+    with served(app) as port:
+        twice = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2
+        ask(port, twice, twice[: len(twice) // 2])
+        ask(port, twice)
+    assert len(seen) == 5
+    assert len({id(one) for one in seen}) == 3
 
 
 def ask(port: int, *requests: bytes) -> list[bytes]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from penchant.service import server
 from penchant.service.app import create_app
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
+from served_application import served
 from shop import Postgres
 
 FILLER = """
@@ -129,28 +129,10 @@ def test_own_clock_that_jumps_back_hides_no_event_and_forgets_no_key(
     assert client.get("/v1/users/a/recommendations").json()["items"][0] != answer["items"][0]
 
 
-class Served:
-    """A tiny application behind the service's own protocol, in a thread."""
-
-    def __init__(self) -> None:
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await asyncio.sleep(1)  # longer than headers may take
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-            await send({"type": "http.response.body", "body": b"ok"})
-
-        config = uvicorn.Config(app, port=0, http=server.ServiceProtocol, log_level="critical", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-
-    def __enter__(self) -> int:
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
-
-    def __exit__(self, *_: Any) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+async def answer_late(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.sleep(1)  # longer than headers may take
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
 
 
 def test_client_that_never_ends_its_headers_is_given_up_and_a_slow_answer_is_not(monkeypatch: pytest.MonkeyPatch):
@@ -182,7 +164,7 @@ def test_client_that_never_ends_its_headers_is_given_up_and_a_slow_answer_is_not
     async def ask(port: int) -> list[bytes]:
         return await asyncio.gather(drip(port), drip(port, after=request), silent(port))
 
-    with Served() as port:
+    with served(answer_late) as port:
         answers = asyncio.run(ask(port))
     assert [answer.split(b"\r\n")[0] for answer in answers] == 3 * [b"HTTP/1.1 408 Request Timeout"]
 

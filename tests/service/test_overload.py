@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 from collections import Counter
@@ -16,7 +17,7 @@ from penchant.core.errors import NotFoundError
 from penchant.recommender.recommender import Recommender
 from penchant.service import telemetry
 from penchant.service.app import create_app
-from penchant.service.pools import SIZES, OverloadedError, WorkPool
+from penchant.service.pools import SIZES, OverloadedError, WorkPool, WorkPools
 from penchant.service.service import ServiceConfig
 from service import hostile_media as hostile
 
@@ -113,6 +114,71 @@ def test_large_bodies_share_a_budget_that_small_ones_do_not_need(
         assert held.result().status_code == 404
         for _ in range(4):  # what a request held is given back, also by one that fails
             assert client.post("/v1/search", json=large).status_code == 404
+
+
+def test_places_for_large_media_are_taken_at_the_headers_and_given_back_with_the_answer():
+    pools = WorkPools({**SIZES, "media": (1, 1)})
+    large = ("/v1/search", 400_000)
+    leave, other = pools.admit(*large), pools.admit(*large)
+    assert leave is not None
+    assert other is not None
+    assert pools.admit(*large) is None
+    for path, num_bytes in (("/v1/search", 500), ("/v1/events", 400_000)):
+        assert pools.admit(path, num_bytes) is not None, "neither words nor events take a place"
+    leave()
+    assert pools.admit(*large) is not None
+    assert pools.admit(*large) is None
+    pools.close()
+
+
+def test_refusal_reads_nothing_and_a_client_that_does_not_wait_is_read_when_it_was_told_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(telemetry, "RETRY_SECONDS", 0.3)
+    has_room, read, sent = False, [], []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        read.append(await receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("status"))
+
+    guarded = telemetry.RequestMiddleware(
+        application, telemetry.Metrics(), 1000, 30, admit=lambda _path, _size: (lambda: None) if has_room else None
+    )
+
+    async def ask(connection: dict[str, float]) -> int:
+        sent.clear()
+        scope = {"type": "http", "method": "POST", "path": "/v1/search", "headers": [], "connection": connection}
+        await guarded(scope, receive, send)
+        return int(sent[0])
+
+    async def talk() -> None:
+        nonlocal has_room
+        connection: dict[str, float] = {}
+        assert await ask(connection) == 503
+        assert read == []
+        again = asyncio.create_task(ask(connection))
+        await asyncio.sleep(0.05)
+        assert not again.done(), "it was told to wait"
+        has_room = True
+        assert await again == 200
+        has_room = False
+        assert await ask({}) == 503, "another connection is answered at once"
+
+    asyncio.run(talk())
+    assert len(read) == 1
+
+
+def test_encoders_of_queries_are_loaded_before_the_first_request(client: TestClient):
+    finder = client.app.state.service.snapshot.recommender.finder
+    channel, _ = finder._channel("audio")
+    assert channel == "sound"
+    assert len(finder._encoders._loaded) == 1
 
 
 def test_endless_body_ends_with_413(config: ServiceConfig):

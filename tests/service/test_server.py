@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,22 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from own_service import SERVER, free_port, wait_until_ready
 from penchant.client import Client
 from penchant.service.store import Store
-
-SERVER = """
-import sys
-from pathlib import Path
-from penchant.service.server import serve
-from penchant.service.service import ServiceConfig
-serve(ServiceConfig(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2])), port=int(sys.argv[3]), workers=int(sys.argv[4]))
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -65,19 +51,6 @@ def test_stop_finishes_what_was_begun_and_loses_nothing(shop: Path, tmp_path: Pa
     assert len(acknowledged) > 0
     assert set(acknowledged) <= {e.key for e in store.events("b")}
     store.close()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server did not start"
-        try:
-            with socket.create_connection(("127.0.0.1", port), 0.2) as opened:
-                opened.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                if b" 200 " in opened.recv(100):
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("not ready after a minute")
 
 
 def test_missing_bundle_is_told_in_three_lines(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DataError as DriverDataError
 from sqlalchemy.exc import OperationalError
 
 from penchant.core.errors import DataError
+from penchant.core.schema import MAX_ID
 from penchant.service.app import create_app
 from penchant.service.batching import GroupCommit
 from penchant.service.service import ServiceConfig
@@ -229,3 +231,25 @@ def test_both_services_accept_the_same_events(both_clients: list[TestClient], bo
 def test_both_services_accept_the_same_items(both_clients: list[TestClient], columns: dict[str, Any]):
     (code,) = _codes(both_clients, "PUT", "/v1/items/new", {"columns": columns})
     assert code in (202, 400, 422)
+
+
+def test_key_that_is_too_long_for_an_index_is_refused_by_both(both: list[Store]):
+    rng = random.Random(0)
+
+    def text(length: int) -> str:
+        return "".join(
+            chr(rng.randrange(0x20000, 0x2A000)) for _ in range(length)
+        )  # four bytes each, and PostgreSQL cannot compress them
+
+    fits, too_long = (text(MAX_ID), text(138), text(MAX_ID)), (text(MAX_ID), text(139), text(MAX_ID))
+    for store in both:
+        user, name, value = fits
+        store.edit(user, [Edit(name, value, "more", 1.0)])
+        assert store.edits(user) == [Edit(name, value, "more", 1.0)]
+        user, name, value = too_long
+        with pytest.raises(DataError, match="key cannot be stored") as error:
+            store.edit(user, [Edit(name, value, "more", 1.0)])
+        assert "2,600 bytes" in error.value.fix
+        with pytest.raises(DataError, match="key cannot be stored"):
+            store.append([[Event(user, "i", "click", 1, None, text(400))]])
+        assert store.edits(user) == []

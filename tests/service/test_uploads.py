@@ -93,3 +93,21 @@ def test_search_and_predict_do_not_touch_the_files_of_items(config: ServiceConfi
         assert found.status_code == 200
         client.app.state.worker.step()
         assert held(config) == {sound}
+
+
+def test_file_system_without_locks_stores_items_and_removes_nothing(
+    config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("penchant.service.uploads.fcntl.flock", no_locks)
+    with TestClient(create_app(config)) as client:
+        put(client, "a", b"sound")
+        client.delete("/v1/items/a")
+        client.app.state.worker.step()
+        assert held(config) == {b"sound"}, "nothing shows whether another process stores an item with it"
+        monkeypatch.undo()
+        client.delete("/v1/items/a")
+        client.app.state.worker.step()
+        assert held(config) == set()

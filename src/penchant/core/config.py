@@ -62,7 +62,15 @@ def read_toml(path: Path) -> dict[str, Any]:
             where=str(path),
             fix="give the path of a TOML file; `penchant demo` writes one you can copy",
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except UnicodeDecodeError:
+        raise ConfigError("The settings are not UTF-8.", where=str(path), fix="save the file as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(
+            f"The settings cannot be read: {error.strerror}.", where=str(path), fix="give the path of a TOML file"
+        ) from None
+    except RecursionError:
+        raise ConfigError("The settings are nested without end.", where=str(path), fix="correct that file") from None
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise ConfigError(f"The settings are not TOML: {error}.", where=str(path), fix="correct that line") from None
 
 

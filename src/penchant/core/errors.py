@@ -36,12 +36,22 @@ class PenchantError(Exception):
         self.where = where
         self.fix = fix
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pass from process to process; an exception is otherwise made again from its message alone."""
+        return _remade, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         return f"{self.message}\n  where: {self.where}\n  fix:   {self.fix}"
 
     def as_dict(self) -> dict[str, str]:
         """Return the three parts, for `--json` and for HTTP."""
         return {"error": type(self).__name__, "message": self.message, "where": self.where, "fix": self.fix}
+
+
+def _remade(kind: type[PenchantError], args: tuple[Any, ...], held: dict[str, Any]) -> PenchantError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(held)
+    return error
 
 
 class ConfigError(PenchantError):

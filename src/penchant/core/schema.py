@@ -418,10 +418,11 @@ class Split:
     """Interactions in three parts that share no row; ordered in time if `kind` says so.
 
     Attributes:
-        kind: "user_time", "last_out", "global_time", "random", "cold_items" or "published".
+        kind: "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items" or "published".
         cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
         cold_validation_items: The same for validation.
         checks: Verified properties ("no row in two parts", "ties broken at random: 34.1 %", ...).
+        between: Events that are known at the test, but neither learned from before validation nor asked for; None where there are none.
     """
 
     kind: str
@@ -431,6 +432,12 @@ class Split:
     cold_items: tuple[str, ...] = ()
     cold_validation_items: tuple[str, ...] = ()
     checks: tuple[Finding, ...] = ()
+    between: Interactions | None = None
+
+    @property
+    def before_test(self) -> tuple[Interactions, ...]:
+        """All that is known before the test."""
+        return (self.train, self.validation) if self.between is None else (self.train, self.validation, self.between)
 
 
 @dataclass(frozen=True)

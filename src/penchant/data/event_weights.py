@@ -6,6 +6,7 @@ In: events and the `[histories]` settings. Out: one weight for each event; negat
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -37,10 +38,11 @@ class HistoriesConfig(Settings):
 
     kinds: dict[str, float] = {}
     """Weight by kind of event, beside the built-in ones; negative means dislike, 0 leaves the kind out. Unknown kinds weigh 1."""
-    values: bool = False
-    """Whether an event weighs less when its value (rating) is low; an event without a value weighs in full."""
+    values: bool | Literal["log"] = False
+    """Whether an event weighs less when its value (rating) is low: value / full_value, 1 at most. "log" is for counts of plays or purchases:
+    log(1 + value) / log(1 + full_value), above 1 too. An event without a value weighs in full."""
     full_value: float = Field(5.0, gt=0)
-    """Value that weighs in full, for `values`."""
+    """Value that weighs in full, for `values`; for counts a usual one."""
     unhappy: float = -1.0
     """Weight of an event whose text or voice note is unhappy, for every kind; needs [reviews]."""
     max_events: int | None = Field(None, ge=1)
@@ -66,8 +68,12 @@ def event_weights(
         is_unhappy: Whether its mood is unhappy.
         config: Whether values count, and the weight of an unhappy event.
     """
-    share = np.clip(value / np.float32(config.full_value), 0, 1)
-    weight = by_kind * np.where(np.isnan(share), np.float32(1), share) if config.values else by_kind
+    weight = by_kind
+    if config.values:
+        share = np.clip(value / np.float32(config.full_value), 0, 1)
+        if config.values == "log":
+            share = np.log1p(np.maximum(value, 0)) / np.float32(np.log1p(config.full_value))
+        weight = by_kind * np.where(np.isnan(share), np.float32(1), share)
     return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
 
 

@@ -140,6 +140,8 @@ def _ties(
     """Return `tie_breaker` where an event from `start` on shares its time with another event, 0 elsewhere."""
     tie = np.zeros(len(at), np.uint64)
     times, counts = np.unique(at, return_counts=True)
+    if len(times) == len(at):
+        return tie
     tied = np.flatnonzero(np.isin(at, np.intersect1d(times[counts > 1], at[start:])))
     if len(tied):
         columns = {

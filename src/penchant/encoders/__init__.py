@@ -17,6 +17,7 @@ ENCODERS = Table(
         "causal_lm": "penchant.encoders.causal:CausalLM",
         "smollm2": "penchant.encoders.causal:SmolLM2",
         "attributes": "penchant.encoders.attributes:Attributes",
+        "codes": "penchant.encoders.codes:Codes",
         "efficientnet": "penchant.encoders.image:EfficientNet",
         "nudity": "penchant.encoders.nudity:Nudity",
         "transformers_image": "penchant.encoders.image:TransformersImage",

@@ -23,6 +23,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
+from penchant.data.read.codes import is_category, is_grouped
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
 from penchant.encoders.content import WORKERS, RawContent, find_content, form, join_text
@@ -56,15 +57,23 @@ class ChannelConfig(Settings):
 
 
 def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
-    """Return one channel for each modality of the catalog, with encoders that need no hub and no GPU."""
+    """Return one channel for each modality of the catalog, with encoders that need no hub and no GPU; a category that groups a few items
+    each, such as the code of a product's variants, is a channel of its own.
+    """
     channels = {}
     if catalog.text_columns:
         texts = join_text(catalog, catalog.text_columns)[:2000]
         chinese = sum(language(t) == "zh" for t in texts if t)
         encoder = "e5" if chinese > CHINESE_SHARE * max(1, len(texts)) else "minilm"
         channels["text"] = ChannelConfig(encoder=encoder, columns=list(catalog.text_columns))
-    if catalog.attribute_columns:
-        channels["attributes"] = ChannelConfig(encoder="attributes", columns=list(catalog.attribute_columns))
+    groups = [c for c in catalog.attribute_columns if is_category(catalog.table[c]) and is_grouped(catalog.table[c])]
+    others = [column for column in catalog.attribute_columns if column not in groups]
+    if others:
+        channels["attributes"] = ChannelConfig(encoder="attributes", columns=others)
+    taken = {*channels, *DEFAULT_ENCODERS, "fused"}
+    for column in groups:
+        name = f"{column}_code" if column in taken else column
+        channels[name] = ChannelConfig(encoder="codes", columns=[column])
     for modality, encoder in DEFAULT_ENCODERS.items():
         if modality in catalog.media_columns:
             channels[modality] = ChannelConfig(encoder=encoder, columns=[catalog.media_columns[modality]])

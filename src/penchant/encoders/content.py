@@ -79,7 +79,10 @@ def find_content(
         return _in_memory(catalog, [text or None for text in texts])
     if modality == "attribute":
         rows = catalog.table.select(columns).to_dicts()
-        return _in_memory(catalog, [json.dumps(row, default=str, ensure_ascii=False) for row in rows])
+        known = (row if any(value not in (None, []) for value in row.values()) else None for row in rows)
+        return _in_memory(
+            catalog, [None if row is None else json.dumps(row, default=str, ensure_ascii=False) for row in known]
+        )
     return _media(catalog, columns[0], modality, limits)
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,13 @@ from penchant.core.errors import EncoderError
 from penchant.core.logs import logger
 from penchant.language.hub import package_folder
 
+MAX_LINE = 1_000_000
+"""Characters that are read at once: a line without end, of few bytes in an archive, is invalid piece by piece."""
 BROKEN_SHARE = 0.5
 """A file with a larger share of invalid lines is refused."""
+
+
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ def _read_lines(path: Path, max_words: int | None) -> tuple[list[str], Float32[n
     dim, broken = 0, 0
     for number, line in enumerate(_lines(path)):
         cells = line.rstrip().split(" ")
-        if number == 0 and len(cells) == 2 and all(cell.isdigit() for cell in cells):
+        if number == 0 and len(cells) == 2 and all(_COUNT.fullmatch(cell) for cell in cells):
             dim = int(cells[1])
             continue
         vector = _vector(cells, dim)
@@ -189,8 +196,9 @@ def _lines(path: Path) -> Iterator[str]:
     opener: Any = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as file:
         try:
-            yield from file
-        except (OSError, EOFError) as error:  # a damaged archive
+            while line := file.readline(MAX_LINE):
+                yield line
+        except (OSError, EOFError, zlib.error) as error:  # a damaged archive
             raise unusable(path, str(error), "download it again") from error
 
 

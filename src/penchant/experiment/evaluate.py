@@ -17,9 +17,10 @@ import polars as pl
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
-from penchant.core.schema import Catalog, Content, Dataset, Split
+from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
+from penchant.experiment.pool import RefittedPool
 from penchant.explanation.attribution import attribute
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
@@ -37,6 +38,12 @@ from penchant.metrics.slices import (
 )
 from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand, user_label
 
+HOUR = 3_600_000_000
+"""Microseconds."""
+GAPS = (message("same instant"), message("within an hour"), message("within a day"), message("over a day"))
+"""Time between a user's last known event and the true one."""
+GAP_ENDS = (0, HOUR, 24 * HOUR)
+"""The longest gap of every group but the last."""
 VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
 
@@ -48,7 +55,7 @@ class EvaluationConfig(Settings):
     cutoff: int = 20
     """The length whose NDCG decides."""
     max_users: int | None = None
-    """Test users, evenly spaced; None takes all."""
+    """Test users, evenly spaced; of a rolling split, requests; None takes all."""
     max_pairs: int = 40_000
     """Pairs for the yes-or-no question."""
     examples: int = 4
@@ -70,6 +77,7 @@ def assess(
     *,
     name: str,
     seed: int,
+    times_ranked: int = 1,
 ) -> ReportData:
     """Return all results of the report, measured on the test.
 
@@ -83,6 +91,7 @@ def assess(
         config: What to measure.
         name: Of the run.
         seed: Of the run.
+        times_ranked: How often this test was ranked from the run's cache folder, this time included.
     """
     measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config)
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
@@ -102,7 +111,18 @@ def assess(
         language=config.language,
         hardware=hardware(),
         versions=versions(VERSIONS),
-        protocol=(*_protocol(split, measured.test, config), trained.weighting.describe()),
+        protocol=(
+            *_protocol(
+                split,
+                measured.test,
+                config,
+                fits=len(trained.pool.starts) if isinstance(trained.pool, RefittedPool) else 0,
+                times_ranked=times_ranked,
+            ),
+            *_left_out(trained.left_out),
+            trained.weighting.describe(),
+        ),
+        pool=_pool(measured.test),
         sizes=measured.sizes(),
         findings=(*dataset.findings, *split.checks),
         coverage=tuple(
@@ -114,7 +134,14 @@ def assess(
         group_gains=tuple(measured.group_gains(arms)),
         slices=tuple(measured.slices(leaderboard.best_baseline)),
         classified=tuple(
-            evaluate_interest(trained, validation, measured.test, dataset.users, max_pairs=config.max_pairs, seed=seed)
+            evaluate_interest(
+                trained,
+                validation,
+                measured.test if test.log is None else _spaced(test, config.max_users),
+                dataset.users,
+                max_pairs=config.max_pairs,
+                seed=seed,
+            )
         ),
         variety=tuple(measured.variety()),
         weights=dict(weights),
@@ -130,11 +157,15 @@ def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
 
 
 def _sampled(test: HoldOut, limit: int | None) -> HoldOut:
-    """Keep users who have a true item, evenly spaced where there are more than the limit."""
-    users = np.flatnonzero(np.bincount(test.truth.user_index(), test.truth.weight > 0, len(test.truth)) > 0)
-    if limit is not None and len(users) > limit:
-        users = users[np.linspace(0, len(users) - 1, limit).astype(np.int64)]
-    return replace(test, histories=test.histories.take(users), truth=test.truth.take(users))
+    """Keep users (requests of a rolling split) who have a true item, evenly spaced where there are more than the limit."""
+    return _spaced(test.liked(), limit)
+
+
+def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
+    if limit is None or len(test.histories) <= limit:
+        return test
+    rows = np.linspace(0, len(test.histories) - 1, limit).astype(np.int64)
+    return replace(test, histories=test.histories.take(rows), truth=test.truth.take(rows))
 
 
 class _TestResults:
@@ -152,9 +183,11 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        self.lists = trained.pool.rank(rows, test.histories, max(config.ks), candidates=test.candidates)
+        self.lists = trained.pool.rank(
+            rows, test.histories, max(config.ks), candidates=test.candidates, tie_order=test.tie_order
+        )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
-        counts = pl.concat([split.train.table, split.validation.table])["item_id"].value_counts()
+        counts = pl.concat([part.table for part in split.before_test])["item_id"].value_counts()
         items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
         self.popularity = items["count"].fill_null(0).to_numpy().astype(np.int64)
 
@@ -176,7 +209,8 @@ class _TestResults:
             "train": len(split.train),
             "validation": len(split.validation),
             "test": len(split.test),
-            "test_users": len(self.test.histories),
+            "test_users": len(set(self.test.histories.user_ids)),
+            **({"requests": len(self.test.histories)} if split.kind == "rolling_time" else {}),
         }
 
     def group_gains(self, arms: list[Arm]) -> list[GroupGain]:
@@ -184,7 +218,7 @@ class _TestResults:
         if group is None or users is None or group not in users.table.columns or len(arms) < 3:
             return []
         joined = pl.DataFrame({"user_id": ids}).join(users.table, on="user_id", how="left", maintain_order="left")
-        return gains_by_group(arms, GroupLabels.of(joined[group]), user_ids=ids, metric=self.metric)
+        return gains_by_group(arms, GroupLabels.of(joined[group]), metric=self.metric)
 
     def slices(self, baseline: str) -> list[Slice]:
         histories, cutoff = self.test.histories, self.config.cutoff
@@ -192,9 +226,15 @@ class _TestResults:
             self.tables[OURS],
             self.tables[baseline],
             {message("history length"): GroupLabels.binned(histories.lengths(), HISTORY_EDGES)},
-            user_ids=histories.user_ids,
             metric=f"recall@{cutoff}",
         )
+        if histories.requested_at is not None and histories.requested_at.any():
+            of_users += slice_users(
+                self.tables[OURS],
+                self.tables[baseline],
+                {message("time since the last known event"): gap_labels(histories, self.test.truth)},
+                metric=self.metric,
+            )
         labels: dict[str, GroupLabels] = {
             message("popularity of the true item"): GroupLabels.binned(self.popularity, POPULARITY_EDGES),
             **{
@@ -232,10 +272,10 @@ class _TestResults:
         lengths = test.histories.lengths()
         middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
         users = middling[np.linspace(0, len(middling) - 1, min(self.config.examples, len(middling))).astype(np.int64)]
-        ensemble, titles = self.trained.ensemble(self.content), catalog.titles()
-        examples = []
+        titles, examples = catalog.titles(), []
         for number, user in enumerate(users):
             history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
+            ensemble = self.trained.ensemble(self.content, at=int(history.requests()[0]))
             true_items = set(truth.item_index[truth.weight > 0])
             past = tuple(_shown(catalog, titles, int(row)) for row in history.item_index[-8:])
             rows = lists.item_index[user][:8]
@@ -249,27 +289,97 @@ class _TestResults:
         return examples
 
 
-def _protocol(split: Split, test: HoldOut, config: EvaluationConfig) -> tuple[str, ...]:
-    pool = (
-        message("the whole catalog")
-        if test.candidates is None
-        else message("the {count} held-out items", count=f"{int(test.candidates.sum()):,}")
-    )
-    return (
+def _pool(test: HoldOut) -> str:
+    """Return what the lists were ranked from."""
+    if test.candidates is None:
+        return message("the whole catalog")
+    return message("the {count} held-out items", count=f"{int(test.candidates.sum()):,}")
+
+
+def _protocol(
+    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1
+) -> tuple[str, ...]:
+    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits."""
+    said = [
         message(
             "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
             kind=split.kind,
-            pool=pool,
-        ),
+            pool=_pool(test),
+        )
+    ]
+    if fits:
+        said.append(
+            message(
+                "Every later event is predicted from all that anybody did before it; events of one user at one instant are one request, and "
+                "a mean is over requests. Fits of the members within the test, at equal intervals from its start: {count}.",
+                count=fits,
+            )
+        )
+    said.append(
         message(
-            "Settings, members' weights, the best baseline and thresholds were chosen on validation; the test was ranked once."
-        ),
-        message(
-            "Baselines were tuned on the same validation users. Intervals are 95 % paired bootstraps over users; {k} items decide.",
-            k=config.cutoff,
-        ),
-        message("An ablation arm is fitted without the modalities it lacks."),
+            "Settings, members' weights, the best baseline and thresholds were chosen on validation; this run ranked the test once."
+        )
     )
+    if times_ranked > 1:
+        said.append(
+            message(
+                "Runs with this cache folder have ranked this test {count} times, this one included: a choice among them would be a choice "
+                "on the test.",
+                count=times_ranked,
+            )
+        )
+    if ahead := look_ahead(split, test):
+        said.append(
+            message(
+                "This split looks ahead: on average, {share} of the events that members learned from came after the test event of the user "
+                "they were asked about.",
+                share=f"{ahead:.0%}",
+            )
+        )
+    said.append(
+        message(
+            "Baselines were tuned on the same validation users. A user to whom a recommender gives equal scores is recommended the most "
+            "popular items, whatever the recommender. Intervals are 95 % paired bootstraps over users; {k} items decide.",
+            k=config.cutoff,
+        )
+    )
+    return (*said, message("An ablation arm is fitted without the modalities it lacks."))
+
+
+def look_ahead(split: Split, test: HoldOut) -> float:
+    """Return the mean share of the events before the test, of all users, that came after the request; 0 where times are not known.
+
+    A request is at the time of the first true event. Events without a time count as earlier.
+    """
+    if split.kind in ("random", "cold_items"):
+        return 0.0
+    known = pl.concat([part.table for part in split.before_test])["at"]
+    times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())
+    asked = test.truth.at[test.truth.offsets[:-1][test.truth.lengths() > 0]]
+    if not len(times) or not len(asked):
+        return 0.0
+    later = len(times) - np.searchsorted(times, asked, side="right")
+    return float(np.where(asked > 0, later, 0).mean()) / len(known)
+
+
+def gap_labels(histories: Histories, truth: Histories) -> GroupLabels:
+    """Return how long before the true event each user's last known event was; no group where one has no time."""
+    last, asked = np.zeros(len(histories), np.int64), np.zeros(len(histories), np.int64)
+    some, chose = histories.lengths() > 0, truth.lengths() > 0
+    last[some] = histories.at[histories.offsets[1:][some] - 1]
+    asked[chose] = truth.at[truth.offsets[:-1][chose]]
+    gap = asked - last
+    code = np.searchsorted(GAP_ENDS, gap, side="left")
+    return GroupLabels(GAPS, np.where((last > 0) & (asked > 0) & (gap >= 0), code, -1))
+
+
+def _left_out(names: tuple[str, ...]) -> Iterator[str]:
+    if names:
+        yield message(
+            "New items have no events, so only members that read content are fitted; {names}, and baselines that read events alone, would list "
+            "them in a random order.",
+            names=", ".join(names),
+        )
 
 
 def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:

@@ -6,29 +6,33 @@ one leaderboard entry for each recommender that will be evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt64
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
+from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
-from penchant.core.messages import message
+from penchant.core.messages import Message, message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
-from penchant.experiment.pool import FitCache, MemberPool
-from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings
+from penchant.experiment.new_items import NEW_ITEMS, learn_lift
+from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of
+from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings, without_grid
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import Ensemble
+from penchant.models.event_log import EventLog
 from penchant.models.member import Member, MemberTables, make_member
+from penchant.models.new_items import NewItems
 
 OURS = "Penchant"
 WITHOUT_NETWORKS = message("Penchant without networks")
@@ -47,6 +51,9 @@ class FitConfig(Settings):
     ship: Literal["everything", "as_measured"] = "everything"
     """After the measurement, fit the members of the bundle again on every event, the test included, with the settings and weights found; or
     ship the members that were measured, as a paper would."""
+    lift_new_items: bool = True
+    """Learn on validation how much an item that is added after the fit is given beside its members' scores, by hiding a tenth of the items;
+    costs one more fit of the members in use, where one of them reads content."""
     ablation: bool = True
     """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
@@ -83,6 +90,9 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
+        notes: What was decided about members beyond the floor.
+        planned: Pool name to settings and channels, to fit the members again.
+        left_out: Members that were not fitted: lists rank new items alone, and these members score them all alike.
     """
 
     pool: MemberPool
@@ -92,14 +102,38 @@ class FittedRecommenders:
     seconds: Mapping[str, float]
     before: MemberPool
     weighting: WeightRule = LEAST_SQUARES
+    notes: tuple[str, ...] = ()
+    planned: Mapping[str, PoolMember] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def ours(self) -> LeaderboardEntry:
         return self.rows[0]
 
-    def ensemble(self, content: Content) -> Ensemble:
-        """Return our recommender, ready to serve."""
-        return Ensemble.build({n: self.pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+    def ensemble(self, content: Content, *, at: int | None = None) -> Ensemble:
+        """Return our recommender, ready to serve; of a rolling test, the one that answered requests at a moment, the last one for None."""
+        pool = self.pool.at(at) if isinstance(self.pool, RefittedPool) and at is not None else self.pool
+        return Ensemble.build({n: pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+
+    def rolled(
+        self, refits: Sequence[Refit], log: EventLog, content: Content, fusion: Fusion, cache: Path | None = None
+    ) -> FittedRecommenders:
+        """Return the same recommenders fitted anew at every moment of a rolling test; settings and weights stay.
+
+        Args:
+            refits: Moments in order. The members at hand answer from the first on; at the others they learn again.
+            log: Every event of everybody, of which members observe those before each request.
+            content: Channels and their fusion.
+            fusion: How the channels were fused.
+            cache: Folder of the networks' checkpoints; None keeps none.
+        """
+        pools, seconds = {refits[0].start: self.pool.observed(log)}, dict(self.seconds)
+        planned = {name: self.planned[name] for name in self.pool.members}
+        for refit in refits[1:]:
+            pool, spent = _fit_pool(planned, refit.train, content, fusion, cache, self.before)
+            pools[refit.start] = pool.observed(log)
+            seconds = {name: seconds[name] + spent[name] for name in seconds}
+        return replace(self, pool=RefittedPool.of(pools), seconds=seconds)
 
     def refitted(self, histories: Histories, content: Content, fusion: Fusion, cache: Path | None = None) -> Ensemble:
         """Return our recommender with its members fitted again on other events; settings and weights stay.
@@ -120,14 +154,50 @@ class HoldOut:
     """Histories and truth of one moment: validation or test.
 
     Attributes:
-        histories: Events of every user before it.
+        histories: Events of every user before it; in a rolling split one row for each request, so that a user may have several.
         truth: What the users chose next.
         candidates: Rank only among these items; None for all.
+        learned: What members are fitted on; None where that is `histories`.
+        log: Every event of everybody, of which members observe those before each request; None lets them know what they learned from.
+        tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
     """
 
     histories: Histories
     truth: Histories
     candidates: Bool[np.ndarray, " items"] | None = None
+    learned: Histories | None = None
+    log: EventLog | None = None
+    tie_order: UInt64[np.ndarray, " items"] | None = None
+
+    @property
+    def train(self) -> Histories:
+        """What members are fitted on."""
+        return self.histories if self.learned is None else self.learned
+
+    def liked(self) -> HoldOut:
+        """Return the rows with a true item."""
+        rows = np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        return replace(self, histories=self.histories.take(rows), truth=self.truth.take(rows))
+
+    def scorer(self, cutoff: int, max_users: int) -> ValidationScorer:
+        """Return the scorer of evenly spaced users."""
+        fallback = popularity_of(self.train)
+        return ValidationScorer.sample(
+            self.histories, self.truth, cutoff, max_users, self.candidates, self.log, fallback, self.tie_order
+        )
+
+
+@dataclass(frozen=True)
+class Refit:
+    """One fit within a rolling test.
+
+    Attributes:
+        start: Its moment, microseconds since 1970; requests from here on are answered by it.
+        train: All events before it.
+    """
+
+    start: int
+    train: Histories
 
 
 def fit(
@@ -140,6 +210,8 @@ def fit(
     *,
     cutoff: int,
     cache: Path | None = None,
+    tried: Tried | None = None,
+    floor: Collection[str] | None = None,
 ) -> FittedRecommenders:
     """Choose settings and weights on validation, then fit on all that came before the test.
 
@@ -152,30 +224,96 @@ def fit(
         config: Settings.
         cutoff: Length of the lists that matter.
         cache: Folder of the networks' checkpoints, from which an interrupted run resumes; None keeps none.
+        tried: What a search fitted on the same train part and content, and scored on the same users; None starts anew.
+        floor: Members that make the ensemble alone unless the others improve it on left-out halves of the validation users; None is all.
     """
-    train = validation.histories
-    scorer = ValidationScorer.sample(train, validation.truth, cutoff, config.selection.max_users, validation.candidates)
-    tried = Tried()
-    baselines = choose_settings(
-        baseline_tables(has_time=bool(train.at.any())), train, content, scorer, config.selection, tried
-    )
+    train = validation.train
+    scorer = validation.scorer(cutoff, config.selection.max_users)
+    tried = Tried() if tried is None else tried
+    among_new = validation.candidates is not None and not train.matrix()[:, validation.candidates].nnz
+    tables, left_out = tell_new_apart(tables, content) if among_new else (tables, ())
+    compared = baseline_tables(content, has_time=bool(train.at.any()), among_new=among_new)
+    baselines = choose_settings(compared, train, content, scorer, config.selection, tried)
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
-    del tried  # gigabytes, in a large catalog
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)
     if not config.ablation:
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
-    pool, seconds = _fit_pool(planned, train, content, fusion, cache)
-    rows, ours, rule = _weigh(arms, pool, validation, config, scorer)
+    pool, seconds = _fit_pool(planned, train, content, fusion, cache, fits=tried.fits)
+    del tried  # gigabytes, in a large catalog
+    if validation.log is not None:
+        pool = pool.observed(validation.log)
+    rows, ours, rule, notes = _weigh(arms, pool, validation, config, scorer, floor)
+    if config.lift_new_items and not among_new:
+        rows[0] = _with_lift(rows[0], chosen, pool, validation, content, fusion, cutoff)
+        planned |= {name: PoolMember(chosen[name]) for name in rows[0].weights}
+        seconds |= dict.fromkeys(set(rows[0].weights) - set(seconds), 0.0)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
-    rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in rows[0].weights]
+    alone = [name for name in rows[0].weights if pool.members[name].standardised]
+    rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in alone]
     scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
     scores[OURS] = ours
     before = pool
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
-    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule)
+    return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, notes, planned, left_out)
+
+
+def _with_lift(
+    ours: LeaderboardEntry,
+    chosen: dict[str, dict[str, Any]],
+    pool: MemberPool,
+    validation: HoldOut,
+    content: Content,
+    fusion: Fusion,
+    cutoff: int,
+) -> LeaderboardEntry:
+    """Return our entry with the lift of items that are added later; `chosen` and `pool` get its member.
+
+    Networks take no part in learning it. Where no member with a weight reads content, or the tables have a lift already, nothing changes.
+    """
+    quick = [name for name in ours.weights if not pool.members[name].is_costly]
+    reads = any(pool.members[name].channels(content) for name in quick)
+    if not reads or any(isinstance(member, NewItems) for member in pool.members.values()):
+        return ours
+    train = validation.train
+    planned = {name: PoolMember(chosen[name]) for name in quick}
+    lift = learn_lift(
+        ours.weights.only(quick),
+        lambda seen: _fit_pool(planned, seen, content, fusion, None)[0],
+        train,
+        validation.histories,
+        validation.truth,
+        cutoff,
+    )
+    if not lift:
+        return ours
+    chosen[NEW_ITEMS] = {"model": "new_items", "of": "added"}
+    pool.members = {**pool.members, NEW_ITEMS: make_member(NEW_ITEMS, chosen[NEW_ITEMS]).fit(train, content)}
+    return replace(ours, weights=ours.weights.with_member(NEW_ITEMS, lift))
+
+
+def tell_new_apart(tables: MemberTables, content: Content) -> tuple[MemberTables, tuple[str, ...]]:
+    """Return the members that read content in any of their settings to try, and the names of the others: these score all new items alike.
+
+    Raises:
+        ConfigError: No member reads content.
+    """
+    kept = {name: table for name, table in tables.items() if _reads_content(name, table, content)}
+    if not kept:
+        raise ConfigError(
+            "No member reads content, and lists of new items can be ranked by content alone.",
+            where="members",
+            fix="add a member that reads content, such as content_regression, and items with text, pictures or attributes",
+        )
+    return kept, tuple(name for name in tables if name not in kept)
+
+
+def _reads_content(name: str, table: Mapping[str, Any], content: Content) -> bool:
+    first = without_grid(table)
+    tried = [{**first, key: value} for key, values in table.items() if first[key] is not values for value in values]
+    return any(make_member(name, one).channels(content) for one in (first, *tried))
 
 
 def _fit_pool(
@@ -185,11 +323,12 @@ def _fit_pool(
     fusion: Fusion,
     cache: Path | None,
     before: MemberPool | None = None,
+    fits: FitCache | None = None,
 ) -> tuple[MemberPool, dict[str, float]]:
-    """Fit every member, or refit it from the same member of the pool `before`."""
+    """Fit every member, or refit it from the same member of the pool `before`; what `fits` holds is not fitted again."""
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
-    fits = FitCache()
+    fits = FitCache() if fits is None else fits
     for name, planned_member in planned.items():
         allowed = content
         if planned_member.channels is not None:
@@ -199,14 +338,10 @@ def _fit_pool(
         if member.is_costly and cache is not None:
             member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
 
-        def learn(unfitted: Member, name: str = name, allowed: Content = allowed) -> Member:
-            if before is None:
-                return unfitted.fit(histories, allowed)
-            return unfitted.refit(histories, allowed, before.members[name])
-
-        members[name], seconds[name] = fits.fit(member, learn, allowed)
+        earlier = None if before is None else before.members[name]
+        members[name], seconds[name] = fits.fit(member, histories, allowed, earlier)
         logger.info("  fitted %s: %.1f s", name, seconds[name])
-    return MemberPool(members), seconds
+    return MemberPool(members, fallback=popularity_of(histories)), seconds
 
 
 def _key(member: PoolMember, histories: Histories, content: Content, again: bool) -> str:
@@ -217,20 +352,37 @@ def _key(member: PoolMember, histories: Histories, content: Content, again: bool
 
 
 def _weigh(
-    arms: list[AblationArm], pool: MemberPool, validation: HoldOut, config: FitConfig, scorer: ValidationScorer
-) -> tuple[list[LeaderboardEntry], float, WeightRule]:
-    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; and the rule."""
+    arms: list[AblationArm],
+    pool: MemberPool,
+    validation: HoldOut,
+    config: FitConfig,
+    scorer: ValidationScorer,
+    floor: Collection[str] | None = None,
+) -> tuple[list[LeaderboardEntry], float, WeightRule, tuple[str, ...]]:
+    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; the rule; and notes about the floor."""
     names = sorted({name for arm in arms for name in arm.members})
     settings, known, truth = config.ensemble, validation.histories, validation.truth
-    choices = None if settings.objective == "least_squares" else SampledChoices(len(names))
+    base = arms[0].members if floor is None else tuple(name for name in arms[0].members if name in floor)
+    has_others = bool(base) and base != arms[0].members
+    choices = SampledChoices(len(names)) if settings.objective != "least_squares" or has_others else None
     moments = pool.moments(names, known, truth, settings, candidates=validation.candidates, choices=choices)
 
     def of(members: tuple[str, ...]) -> tuple[late.BandedMoments, SampledChoices | None]:
         places = [names.index(name) for name in members]
         return moments.only(places), None if choices is None else choices.only(places)
 
-    members, (ours, chose) = arms[0].members, of(arms[0].members)
-    rule = choose_rule(members, ours, chose, pool, known, truth, scorer, settings)
+    def chosen_for(members: tuple[str, ...]) -> tuple[WeightRule, float | None]:
+        return choose_rule(members, *of(members), pool, known, truth, scorer, settings, measures=has_others)
+
+    members, notes = arms[0].members, list[str]()
+    rule, reached = chosen_for(members)
+    if has_others:
+        base_rule, least = chosen_for(base)
+        notes.append(_floor_note(set(members) - set(base), reached, least))
+        if reached is None or least is None or reached <= least:
+            members, rule = base, base_rule
+            arms = [replace(arms[0], members=base), *(arm for arm in arms[1:] if arm.uses != arms[0].uses)]
+    ours, chose = of(members)
     tried = {rule: rule.fit(members, ours, chose, settings)}
     if rule == LEAST_SQUARES and late.bands_pay(ours, settings):
         banded = WeightRule(has_bands=True)
@@ -258,4 +410,24 @@ def _weigh(
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
         rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", tried[LEAST_SQUARES]))
-    return rows, scored[rule], rule
+    return rows, scored[rule], rule, tuple(notes)
+
+
+def _floor_note(others: Collection[str], reached: float | None, least: float | None) -> Message:
+    """Return the sentence about members beyond the floor."""
+    names = ", ".join(sorted(others))
+    if reached is None or least is None:
+        return message("left out {names}: too few validation users to compare it with the other members", names=names)
+    if reached <= least:
+        return message(
+            "left out {names}: NDCG of left-out validation users {reached} with it, {least} without",
+            names=names,
+            reached=f"{reached:.4f}",
+            least=f"{least:.4f}",
+        )
+    return message(
+        "kept {names}: NDCG of left-out validation users {reached} with it, {least} without",
+        names=names,
+        reached=f"{reached:.4f}",
+        least=f"{least:.4f}",
+    )

@@ -23,6 +23,7 @@ from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.interest import InterestResults, best_threshold, evaluate_answers
+from penchant.metrics.intervals import user_numbers
 
 PRIOR_EVENTS = 2.0
 """Pseudo-events at the average like-rate added to every user."""
@@ -62,13 +63,16 @@ def evaluate_interest(
         if row.role == "ablation" and BEHAVIOUR not in row.uses
     ]
     models += [InterestModel(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
-    results = []
+    results, number = [], user_numbers(test.histories.user_ids)
+    group = measured.user_index if number is None else number[measured.user_index]
     for model in models:
         model.fit(trained.before, before.histories, learn)
         threshold = best_threshold(learn.label, model.probability(trained.before, before.histories, learn))
         probability = model.probability(trained.pool, test.histories, measured)
         results.append(
-            evaluate_answers(model.name, measured.label, probability, measured.user_index, threshold=threshold)
+            evaluate_answers(
+                model.name, measured.label, probability, group, threshold=threshold, is_explicit=measured.is_explicit
+            )
         )
     return results
 
@@ -104,7 +108,7 @@ def make_pairs(
     """
     users, items = truth.user_index(), truth.item_index.astype(np.int64)
     liked = truth.weight > 0
-    if (~liked).mean() >= MIN_DISLIKED:
+    if len(liked) and (~liked).mean() >= MIN_DISLIKED:
         return InterestPairs(users, items, liked, True)
     rng = generator(seed, "interest.pairs")
     users, items = users[liked], items[liked]

@@ -6,65 +6,71 @@ Baselines, single members, ablation arms and the ensemble are all rows over one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
-from penchant.fusion.late import standardise
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, blocked_items, top_k
-from penchant.models.lifted import Lifted
+from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
+from penchant.models.event_log import EventLog
 from penchant.models.member import Member
+from penchant.models.shared import SharedResults, sharing
 
 
 class FitCache:
-    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), members within members included.
+    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), the parts of members included.
 
     Args:
-        max_bytes: Size of the fitted members kept, the oldest leaving first; None keeps all.
+        max_bytes: Size of the fitted members kept, those not used for longest leaving first; None keeps all.
     """
 
     def __init__(self, max_bytes: float | None = None) -> None:
         self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
+        self._shared = SharedResults()
 
-    def fit(self, member: Member, learn: Callable[[Member], Member], content: Content) -> tuple[Member, float]:
+    def fit(
+        self, member: Member, train: Histories, content: Content, before: Member | None = None
+    ) -> tuple[Member, float]:
         """Return the fitted member and the seconds its fit took, here or when it was fitted first.
 
         Args:
             member: Unfitted.
-            learn: Fits it; called unless an equal fit is here already.
-            content: What it may read.
+            train: What it learns from; the same in every call.
+            content: What it may read; the same in every call for equal names of channels.
+            before: The same member fitted on fewer events, from which it is refitted; None fits it from scratch.
         """
         if not member.reading:
-            return self._learned(member, learn)
+            return self._learned(member, train, content, before)
         config = member.config.model_dump(mode="json", exclude=set(member.reading))
         read = sorted(content.channels) if member.channels(content) else []
         key = repr((type(member).__qualname__, sorted(config.items()), read))
         if key in self._fitted:
-            fitted, seconds = self._fitted[key]
+            self._fitted[key] = fitted, seconds = self._fitted.pop(key)  # the last used are kept longest
             return fitted.reread(member), seconds
-        self._fitted[key] = found = self._learned(member, learn)
+        self._fitted[key] = found = self._learned(member, train, content, before)
         self._forget()
         return found
 
-    def _learned(self, member: Member, learn: Callable[[Member], Member]) -> tuple[Member, float]:
-        if isinstance(member, Lifted):
-            member.shared_fit = lambda inner, fit_inner, content: self.fit(inner, fit_inner, content)[0]
+    def _learned(
+        self, member: Member, train: Histories, content: Content, before: Member | None
+    ) -> tuple[Member, float]:
         began = perf_counter()
-        fitted = learn(member)
-        if isinstance(fitted, Lifted):
-            fitted.shared_fit = None
+        earlier = {} if before is None else before.parts()
+        parts = {name: self.fit(part, train, content, earlier.get(name))[0] for name, part in member.parts().items()}
+        member = member.with_parts(parts)
+        with sharing(self._shared):
+            fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
         return fitted, perf_counter() - began
 
     def _forget(self) -> None:
-        """Leave out the oldest fits above the limit; the newest stays."""
+        """Leave out the fits not used for longest above the limit; the newest stays."""
         if self.max_bytes is None:
             return
         sizes = {
@@ -83,10 +89,16 @@ class MemberPool:
     Attributes:
         members: Name to fitted member.
         seconds: Name to the time spent scoring so far.
+        fallback: Scores by which a user is ranked to whom a row gives equal scores (`popularity_of`); None ranks in catalog order.
     """
 
     members: Mapping[str, Member]
     seconds: dict[str, float] = field(default_factory=dict)
+    fallback: Float32[np.ndarray, " items"] | None = None
+
+    def observed(self, log: EventLog) -> MemberPool:
+        """Return the pool with members that know all these events of everybody; each request reads those before its own time."""
+        return replace(self, members={name: member.observed(log) for name, member in self.members.items()})
 
     def rank(
         self,
@@ -95,6 +107,7 @@ class MemberPool:
         k: int,
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> dict[str, Recommendations]:
         """Rank the catalog for every user under every row of weights.
 
@@ -103,6 +116,7 @@ class MemberPool:
             histories: The users to rank for; items in the history are left out.
             k: Length of the lists.
             candidates: Rank only among these items; None ranks the whole catalog.
+            tie_order: Order of equal scores, as in `top_k`.
         """
         names = sorted({member for weights in rows.values() for member in weights})
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
@@ -112,8 +126,10 @@ class MemberPool:
                 blocked = blocked_items(batch, candidates)
                 for row, weights in rows.items():
                     total = weighted_sum(scores, weights, batch)
+                    if self.fallback is not None:
+                        total[total.max(1) == total.min(1)] = self.fallback
                     total[blocked] = -np.inf
-                    lists[row].append(top_k(total, k, batch.user_ids))
+                    lists[row].append(top_k(total, k, batch.user_ids, tie_order))
                 bar.advance(len(batch))
         return {row: _join(parts) for row, parts in lists.items()}
 
@@ -177,12 +193,82 @@ class MemberPool:
     def standardised(
         self, batch: Histories, names: list[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
-        """Yield each member's per-user z-scores of one batch."""
+        """Yield each member's scores of one batch on the ensemble's scale (`on_one_scale`)."""
         for name in names:
             began = perf_counter()
-            scores = standardise(self.members[name].score(batch)).values
+            scores = on_one_scale(self.members[name], batch).values
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
             yield name, scores
+
+
+@dataclass
+class RefittedPool(MemberPool):
+    """The same members fitted at several moments: a request is answered by those fitted last before it.
+
+    Attributes:
+        members: Those fitted last.
+        starts: Moments of the fits, ascending, microseconds since 1970; earlier requests are answered by the first.
+        pools: One for each moment.
+    """
+
+    starts: tuple[int, ...] = ()
+    pools: tuple[MemberPool, ...] = ()
+
+    @classmethod
+    def of(cls, pools: Mapping[int, MemberPool]) -> RefittedPool:
+        """Return the pool of some fits, each with its moment; their seconds are added up."""
+        last = pools[max(pools)]
+        seconds: dict[str, float] = {}
+        for pool in pools.values():
+            pool.seconds = seconds
+        return cls(last.members, seconds, last.fallback, tuple(sorted(pools)), tuple(pools[at] for at in sorted(pools)))
+
+    def rank(
+        self,
+        rows: Mapping[str, late.EnsembleWeights],
+        histories: Histories,
+        k: int,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
+    ) -> dict[str, Recommendations]:
+        found = [
+            (users, pool.rank(rows, histories.take(users), k, candidates=candidates, tie_order=tie_order))
+            for users, pool in self._answered_by(histories)
+        ]
+        order = np.argsort(np.concatenate([users for users, _ in found]), kind="stable")
+        joined = {row: _join([lists[row] for _, lists in found]) for row in rows}
+        return {
+            row: Recommendations(histories.user_ids, lists.item_index[order], lists.score[order])
+            for row, lists in joined.items()
+        }
+
+    def pair_scores(
+        self,
+        histories: Histories,
+        user_index: Int64[np.ndarray, " pairs"],
+        item_index: Int64[np.ndarray, " pairs"],
+        names: list[str],
+    ) -> Float32[np.ndarray, "pairs members"]:
+        out = np.zeros((len(user_index), len(names)), np.float32)
+        for users, pool in self._answered_by(histories):
+            inside = np.flatnonzero(np.isin(user_index, users))
+            out[inside] = pool.pair_scores(histories, user_index[inside], item_index[inside], names)
+        return out
+
+    def at(self, moment: int) -> MemberPool:
+        """Return the members that answer a request at a moment."""
+        return self.pools[max(0, int(np.searchsorted(self.starts, moment, side="right")) - 1)]
+
+    def _answered_by(self, histories: Histories) -> Iterator[tuple[Int64[np.ndarray, " users"], MemberPool]]:
+        fit = np.maximum(np.searchsorted(self.starts, histories.requests(), side="right") - 1, 0)
+        for number in np.unique(fit):
+            yield np.flatnonzero(fit == number), self.pools[number]
+
+
+def popularity_of(train: Histories) -> Float32[np.ndarray, " items"]:
+    """Return the number of positive events of each item: the order in which a user is recommended to of whom nothing is known."""
+    return np.bincount(train.item_index[train.weight > 0], minlength=train.num_items).astype(np.float32)
 
 
 def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.ndarray, " chosen"]:

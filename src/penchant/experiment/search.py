@@ -20,19 +20,26 @@ from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
-from penchant.experiment.defaults import default_members
+from penchant.experiment.defaults import baseline_tables, default_members
+from penchant.experiment.fit import FitConfig
 from penchant.experiment.pool import MemberPool
-from penchant.experiment.selection import ValidationScorer, without_grid
+from penchant.experiment.selection import Tried, ValidationScorer, choose_settings, score_of, table_key, without_grid
 from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
 from penchant.models.member import Member, make_member
 
 GB = 1024**3
-CLOSED_SHARE = 0.3
-"""Share of the budget that members fitted in closed form may take; the rest goes to networks."""
+GRID_SHARE = 0.5
+"""Share of the time left after one fit of every member that settings may take to be tried."""
+WEAK_NETWORK = 0.5
+"""A network whose best comparison has less than this share of the NDCG of the best member is not trained."""
+RESERVE = 0.1
+"""Share of the budget kept for ensemble weights and for fits that take longer than the first one."""
 SEARCH_SHARE = 0.4
 """Share of what networks get spent on comparing them; the rest trains the best one."""
 MIN_EPOCHS, MAX_EPOCHS = 3, 25
+NETWORK = "network"
+"""Name of the network among the members."""
 HOPS = (1, 2)
 """Graph networks that are compared."""
 MIN_EVENTS, MIN_LENGTH = 2_000, 4.0
@@ -43,7 +50,7 @@ class SearchConfig(Settings):
     """Budget of the search."""
 
     budget_minutes: float = Field(10.0, gt=0)
-    """Wall time for choosing and training, about; reading, encoding and measuring come on top."""
+    """Wall time for choosing and training, baselines, ablation arms and the last fits included; reading, encoding and measuring come on top."""
     budget_gb: float | None = Field(None, gt=0)
     """Memory a member may take while it is fitted; None takes 60 % of what is free."""
     max_trials: int = Field(20, ge=1)
@@ -57,12 +64,16 @@ class SearchResult:
     """The members found, with the reasons.
 
     Attributes:
-        tables: Members, lists to be tried on validation as everywhere.
+        tables: Members; what lists there are was tried as far as the time went.
         reasons: Why, one sentence each.
+        tried: What was fitted and scored, so that it is not again.
+        floor: Members without the network, which has to improve on them; None where nothing was searched.
     """
 
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    tried: Tried = field(default_factory=Tried)
+    floor: tuple[str, ...] | None = None
 
     def note(self, reason: str) -> None:
         """Keep a reason and log it."""
@@ -71,17 +82,32 @@ class SearchResult:
 
 
 def search(
-    train: Histories, content: Content, scorer: ValidationScorer, config: SearchConfig, *, has_time: bool
+    train: Histories,
+    content: Content,
+    scorer: ValidationScorer,
+    config: SearchConfig,
+    fitting: FitConfig | None = None,
+    *,
+    has_time: bool,
 ) -> SearchResult:
     """Return members that fit the budget, and the network that did best on validation within it.
 
-    Members in closed form are added in order of what they cost, each fitted once to know it. Networks follow where there is
-    order to learn and time is left: Optuna draws them (TPE), each is stopped early once it lags behind the median of the others.
+    The default members come first, those that tell most for their time before the others, each fitted once to know its time; then their
+    settings. Networks follow where there is order to learn and time is left: Optuna draws them (TPE), each is stopped early once it lags behind
+    the median of the others. `fit` compares the ensemble with and without the network on left-out halves of validation.
+
+    Args:
+        train: Histories that members are fitted on.
+        content: Channels.
+        scorer: Compares members and networks.
+        config: The budget.
+        fitting: What will be fitted later, whose time is part of the budget.
+        has_time: Whether the order of events is known.
 
     Raises:
         ConfigError: Not even the cheapest member fits the time or the memory; the smallest that works is named.
     """
-    one = MemberSearch(train, content, scorer, config, has_time=has_time)
+    one = MemberSearch(train, content, scorer, config, fitting, has_time=has_time)
     one.result.note(
         message(
             "{users} users, {items} items, {events} events, {each} a user; {kinds} kinds of content; {cores} cores; "
@@ -96,8 +122,10 @@ def search(
             memory=f"{one.memory / GB:.1f}",
         )
     )
-    budget = config.budget_minutes * 60
-    one.add_network(budget - one.add_closed(budget * CLOSED_SHARE))
+    one.add_defaults()
+    one.choose_settings()
+    one.result.floor = tuple(one.result.tables)
+    one.add_network(one.left())
     return one.result
 
 
@@ -108,49 +136,70 @@ class MemberSearch:
         train: Histories that members are fitted on.
         content: Channels.
         scorer: Compares networks.
-        config: The budget.
+        config: The budget, which begins now.
+        fitting: What will be fitted later.
         has_time: Whether the order of events is known.
     """
 
     def __init__(
-        self, train: Histories, content: Content, scorer: ValidationScorer, config: SearchConfig, *, has_time: bool
+        self,
+        train: Histories,
+        content: Content,
+        scorer: ValidationScorer,
+        config: SearchConfig,
+        fitting: FitConfig | None = None,
+        *,
+        has_time: bool,
     ) -> None:
         self.train, self.content, self.scorer, self.config, self.has_time = train, content, scorer, config, has_time
+        self.fitting = FitConfig() if fitting is None else fitting
         self.memory = config.budget_gb * GB if config.budget_gb is not None else _free_memory()
         self.result = SearchResult()
+        self._began = perf_counter()
+        self._later = 0.0
+        """Seconds of the fits that follow the search: on all events before the test, on every event, and of the arms."""
         self._epoch_seconds: dict[str, float] = {}
+        self._network_scores: dict[str, float] = {}
 
-    def add_closed(self, seconds: float) -> float:
-        """Add members in closed form until their share is spent; return what all fits to come will take."""
-        result, spent = self.result, 0.0
-        cheapest: float | None = None
-        modalities = len({e.modality for e in self.content.channels.values()})
+    def _used(self) -> float:
+        """Return the seconds spent so far and those needed later, as a share of the budget without the reserve."""
+        return (perf_counter() - self._began + self._later) / (1 - RESERVE)
+
+    def left(self) -> float:
+        """Return the seconds of the budget that are neither spent nor needed later."""
+        budget = self.config.budget_minutes * 60
+        return budget * (1 - RESERVE) - (perf_counter() - self._began) - self._later
+
+    def add_defaults(self) -> None:
+        """Fit the default members once, in the order of what they tell for their time, and leave out those that do not fit the budget."""
+        result, tried = self.result, self.result.tried
         defaults = default_members(self.content, has_time=self.has_time, num_events=self.train.num_events)
+        cheapest: float | None = None
         for name, table in sorted(defaults.items(), key=lambda pair: _order(pair[1])):
-            need = _bytes(without_grid(table), self.train.num_items)
+            first = without_grid(table)
+            need = _bytes(first, self.train.num_items)
             if need > self.memory:
                 result.note(message("left out {name}: it would take {memory} GB", name=name, memory=f"{need / GB:.1f}"))
                 continue
-            began = perf_counter()
-            member = make_member(name, without_grid(table)).fit(self.train, self.content)
-            once = perf_counter() - began
-            grid = sum(len(v) - 1 for v in table.values() if isinstance(v, list))
-            arms = 1 + modalities * (len(member.channels(self.content)) > 1)
-            total = once * (1 + grid + 2 * arms)  # this fit, the grid, then train and all events for every arm
-            cheapest = total if cheapest is None else min(cheapest, total)
-            if spent + total > seconds:
-                left = f"{max(seconds - spent, 0):.0f}"
+            before = perf_counter()
+            member, _ = tried.fits.fit(make_member(name, first), self.train, self.content)
+            score = score_of(member, name, first, self.scorer, tried)
+            once = perf_counter() - before  # next to nothing where a member before it learned the same
+            later = once * self._later_fits(member)
+            cheapest = once + later if cheapest is None else min(cheapest, once + later)
+            if self.left() < later:
                 result.note(
                     message(
-                        "left out {name}: {total} s in all, {left} s were left for its kind",
+                        "left out {name}: its later fits take {later} s, {left} s were left",
                         name=name,
-                        total=f"{total:.0f}",
-                        left=left,
+                        later=f"{later:.0f}",
+                        left=f"{max(self.left(), 0):.0f}",
                     )
                 )
                 continue
-            spent += total
+            self._later += later
             result.tables[name] = table
+            logger.info("  %s: NDCG %.4f, %.1f s", name, score, once)
         if cheapest is None:
             least = min(_bytes(without_grid(table), self.train.num_items) for table in defaults.values())
             raise ConfigError(
@@ -162,15 +211,45 @@ class MemberSearch:
             raise ConfigError(
                 f"Nothing can be fitted in {self.config.budget_minutes:g} minutes.",
                 where="search.budget_minutes",
-                fix=f"the smallest that works here is about {cheapest / CLOSED_SHARE / 60 * 1.2:.2g}",
+                fix=f"the smallest that works here is about {cheapest / 60 * 1.5:.2g}",
             )
         count = len(result.tables)
-        result.note(message("{count} members in closed form, about {seconds} s", count=count, seconds=f"{spent:.0f}"))
-        return spent
+        result.note(
+            message(
+                "{count} of {total} default members, {seconds} s, and {later} s for their later fits",
+                count=count,
+                total=len(defaults),
+                seconds=f"{perf_counter() - self._began:.0f}",
+                later=f"{self._later:.0f}",
+            )
+        )
+
+    def _later_fits(self, member: Member) -> int:
+        """Return how often a member is fitted after the search, ablation arms included."""
+        arms = 0
+        if self.fitting.ablation:
+            read = {
+                self.content.channels[c].modality for c in member.channels(self.content) if c in self.content.channels
+            }
+            arms = len(read) if len(read) > 1 else 0
+        rounds = 1 + arms if self.fitting.refit else 0
+        return arms + rounds + (self.fitting.ship == "everything")
+
+    def choose_settings(self) -> None:
+        """Try the settings of the members, and of the baselines, until half of the time that is left is spent."""
+        tried, began = self.result.tried, perf_counter()
+        tried.until = began + max(self.left(), 0) * GRID_SHARE
+        tables = {**baseline_tables(self.content, has_time=self.has_time), **self.result.tables}
+        chosen = choose_settings(tables, self.train, self.content, self.scorer, self.fitting.selection, tried)
+        self.result.tables = {name: chosen[name] for name in self.result.tables}
+        if tried.untried:
+            untried = ", ".join(sorted(tried.untried))
+            self.result.note(message("no time to try every setting of {names}", names=untried))
 
     def add_network(self, seconds: float) -> None:
         """Compare networks and add the best, trained for as long as the budget allows."""
         result, events, each = self.result, self.train.num_events, self.train.lengths().mean()
+        best = max(self.result.tried.scores.values(), default=0.0)
         if events < MIN_EVENTS or each < MIN_LENGTH:
             return result.note(
                 message(
@@ -185,7 +264,7 @@ class MemberSearch:
             why = f"{str(error).splitlines()[0]} (pip install 'penchant[auto]')"
             return result.note(message("no network: {why}", why=why))
         if epoch * MIN_EPOCHS * 1.5 > seconds:
-            needed = epoch * MIN_EPOCHS * 1.5 / (1 - CLOSED_SHARE) / 60
+            needed = (self._used() + epoch * MIN_EPOCHS * 1.5) / 60
             return result.note(
                 message(
                     "no network: {epochs} epochs of the lightest need {minutes} minutes of budget",
@@ -199,22 +278,42 @@ class MemberSearch:
             table: dict[str, Any] = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1}
             result.note(message("a light GRU untried: comparing networks would not leave time to train one"))
         else:
-            table, seconds = self.best_network(for_search, epochs), seconds - for_search
-            epoch = self._epoch_seconds.get(_key(table), 2 * epoch)
-        # as many epochs as there is time for: once on train, a few more on everything
+            table = self.best_network(for_search, epochs)
+            reached = self._network_scores.get(table_key(table), 0.0)
+            if reached < WEAK_NETWORK * best:
+                return result.note(
+                    message(
+                        "no network: the best of those compared has NDCG {network} after {epochs} epochs, a member {best}",
+                        network=f"{reached:.4f}",
+                        epochs=epochs,
+                        best=f"{best:.4f}",
+                    )
+                )
+            seconds = self.left()
+            epoch = self._epoch_seconds.get(table_key(table), 2 * epoch)
+        # as many epochs as there is time for: once on train, a few more on all before the test, and on every event
         refit = 2
-        epochs = int(np.clip(seconds / epoch - refit, MIN_EPOCHS, MAX_EPOCHS))
-        result.tables["network"] = {**table, "epochs": epochs, "refit_epochs": refit}
+        again = refit * (self.fitting.refit + (self.fitting.ship == "everything"))
+        epochs = int(min(seconds / epoch - again, MAX_EPOCHS))
+        if epochs < MIN_EPOCHS:
+            return result.note(
+                message(
+                    "no network: {epochs} epochs of about {seconds} s each do not fit what is left",
+                    epochs=MIN_EPOCHS + again,
+                    seconds=f"{epoch:.1f}",
+                )
+            )
+        result.tables[NETWORK] = {**table, "epochs": epochs, "refit_epochs": refit}
         result.note(message("network: {epochs} epochs of about {seconds} s", epochs=epochs, seconds=f"{epoch:.1f}"))
 
     def _add_graph_network(self, seconds: float) -> None:
         """Compare networks that need no order of events; those compared and the fits to come get equal shares of the time."""
-        limit = seconds / (len(HOPS) + 2)
+        limit = seconds / (len(HOPS) + 3)
         some = _tenth(self.train)
         trial: Any = make_member("network", {"model": "graph_network", "epochs": 1}).fit(some, self.content)
         epoch = sum(trial.training_history.seconds) * len(self.train) / len(some)
         if epoch * MIN_EPOCHS > limit:
-            needed = epoch * MIN_EPOCHS * (len(HOPS) + 2) / (1 - CLOSED_SHARE) / 60
+            needed = (self._used() + epoch * MIN_EPOCHS * (len(HOPS) + 3)) / 60
             return self.result.note(
                 message(
                     "no network: the events have no order, and a graph network needs {minutes} minutes of budget",
@@ -226,7 +325,7 @@ class MemberSearch:
             table = {"model": "graph_network", "hops": hops, "minutes": limit / 60}
             scores[hops] = self._score(make_member("network", table).fit(self.train, self.content))
         best = max(scores, key=lambda hops: scores[hops])
-        self.result.tables["network"] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
+        self.result.tables[NETWORK] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
         listed = ", ".join(f"{hops} hops {score:.4f}" for hops, score in scores.items())
         return self.result.note(
             message("a graph network, since the events have no order; validation NDCG: {scores}", scores=listed)
@@ -295,15 +394,12 @@ class MemberSearch:
 
         member.report = report
         member.fit(self.train, self.content)
-        self._epoch_seconds[_key(table)] = float(np.median(member.training_history.seconds))
-        return self._score(member)
+        self._epoch_seconds[table_key(table)] = float(np.median(member.training_history.seconds))
+        self._network_scores[table_key(table)] = score = self._score(member)
+        return score
 
     def _score(self, network: Member) -> float:
         return self.scorer(MemberPool({"network": network}), EnsembleWeights({"network": 1.0}))
-
-
-def _key(table: Mapping[str, Any]) -> str:
-    return repr(sorted(table.items()))
 
 
 def _tenth(train: Histories) -> Histories:
@@ -312,16 +408,27 @@ def _tenth(train: Histories) -> Histories:
 
 
 def _order(table: Mapping[str, Any]) -> int:
-    """Cheap members first."""
-    cheap = ["popularity", "item_knn", "rp3beta", "transitions", "content_knn", "ease", "content_regression"]
+    """Members that tell most for their time first: those that cost next to nothing, then the strongest."""
+    models = [
+        "popularity",
+        "recent_popularity",
+        "new_arrivals",
+        "transitions",
+        "item_knn",
+        "content_knn",
+        "ease",
+        "lifted",
+    ]
+    models += ["graph_filter", "session_regression", "content_regression", "rp3beta"]
     model = str(table["model"])
-    return cheap.index(model) if model in cheap else len(cheap)
+    return models.index(model) if model in models else len(models)
 
 
 def _bytes(table: Mapping[str, Any], num_items: int) -> float:
     """Return about how much a member takes while it is fitted: dense ones a few squares of the items they use."""
     table = table.get("of", table)  # a member that is lifted
-    limit = getattr(MODELS.load(str(table["model"])).config_class(), "max_items", None)
+    config = MODELS.load(str(table["model"])).config_class()
+    limit = getattr(config, "max_items", None) or getattr(config, "max_dense_items", None)
     return 3 * 4.0 * min(num_items, limit) ** 2 if limit else 4 * 4.0 * num_items * 1024
 
 

@@ -5,12 +5,14 @@ In: tables of members in which a list means "one of these". Out: the same tables
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32, UInt64
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
@@ -21,7 +23,8 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models import MODELS
 from penchant.models.content import ContentKNN
-from penchant.models.member import MemberTables, make_member
+from penchant.models.event_log import EventLog
+from penchant.models.member import Member, MemberTables, make_member
 
 MAX_KEPT_BYTES = 1e9
 """Size of the members kept while settings are compared."""
@@ -34,6 +37,9 @@ class SelectionConfig(Settings):
     """With more training events the first value of every list is used and none is tried."""
     max_users: int = 2_000
     """Validation users that a setting is scored on."""
+    max_items: int = Field(4_000, ge=1)
+    """Settings of members whose cost grows with the cube of the items (those with `max_items`) are compared on the items with the most events,
+    this many; with the settings found they are fitted on all that their own `max_items` allows."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,18 @@ class ValidationScorer:
         truth: What they chose.
         cutoff: Length of the list.
         candidates: Rank only among these.
+        log: Every event of everybody, of which members observe those before each request; None lets them know what they learned from.
+        fallback: Scores by which a user is ranked to whom a row gives equal scores; None leaves that to the pool.
+        tie_order: Order of equal scores.
     """
 
     histories: Histories
     truth: Histories
     cutoff: int
     candidates: Bool[np.ndarray, " items"] | None = None
+    log: EventLog | None = None
+    fallback: Float32[np.ndarray, " items"] | None = None
+    tie_order: UInt64[np.ndarray, " items"] | None = None
 
     @classmethod
     def sample(
@@ -60,11 +72,14 @@ class ValidationScorer:
         cutoff: int,
         max_users: int,
         candidates: Bool[np.ndarray, " items"] | None,
+        log: EventLog | None = None,
+        fallback: Float32[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
         users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
-        return cls(histories.take(users), truth.take(users), cutoff, candidates)
+        return cls(histories.take(users), truth.take(users), cutoff, candidates, log, fallback, tie_order)
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:
         """Return the mean NDCG of some ensemble weights; a user without a liked item counts as 0."""
@@ -72,7 +87,11 @@ class ValidationScorer:
 
     def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
         """Return the mean NDCG of each row of weights, every member scoring once."""
-        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates)
+        if self.log is not None:
+            pool = pool.observed(self.log)
+        if self.fallback is not None:
+            pool = replace(pool, fallback=self.fallback)
+        lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates, tie_order=self.tie_order)
         counts = relevant(self.truth).counts()
         return {
             name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())
@@ -87,10 +106,14 @@ class Tried:
     Attributes:
         scores: Table without its name to its NDCG.
         fits: Fitted members.
+        until: Moment of `perf_counter` from which no further setting is fitted and scored.
+        untried: Members with settings that were not tried for that.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     fits: FitCache = field(default_factory=lambda: FitCache(MAX_KEPT_BYTES))
+    until: float = np.inf
+    untried: set[str] = field(default_factory=set)
 
 
 def choose_settings(
@@ -103,7 +126,8 @@ def choose_settings(
 ) -> dict[str, dict[str, Any]]:
     """Return tables without lists: for each list in turn the value that does best on validation.
 
-    One setting is tried at a time, in the order of the table, the others at their best so far. Settings that another member, or an
+    One setting is tried at a time, in the order of the table, the others at their best so far. Of three numbers or more that need a fit each, the
+    neighbours of the best so far are tried until neither is better. Settings that another member, or an
     earlier call with the same `tried`, was scored with are not scored again.
     """
     tried = Tried() if tried is None else tried
@@ -113,7 +137,7 @@ def choose_settings(
         if grid and train.num_events > config.max_events:
             logger.info("  %s: %s untried, there are over %d events", name, ", ".join(grid), config.max_events)
         elif grid:
-            fixed = _best(name, fixed, grid, train, content, scorer, tried)
+            fixed = _best(name, fixed, grid, train, content, scorer, tried, config)
         chosen[name] = fixed
     return chosen
 
@@ -149,18 +173,61 @@ def _best(
     content: Content,
     scorer: ValidationScorer,
     tried: Tried,
+    config: SelectionConfig,
 ) -> dict[str, Any]:
     def score(table: dict[str, Any]) -> float:
-        key = repr(sorted(table.items()))
-        if key not in tried.scores:
-            member, _ = tried.fits.fit(make_member(name, table), lambda unfitted: unfitted.fit(train, content), content)
-            tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
-        return tried.scores[key]
+        compared = _on_fewer_items(table, config.max_items) if train.num_items > config.max_items else table
+        if (key := table_key(compared)) in tried.scores:
+            return tried.scores[key]
+        if table is not fixed and perf_counter() > tried.until:
+            tried.untried.add(name)
+            return -np.inf
+        member, _ = tried.fits.fit(make_member(name, compared), train, content)
+        return score_of(member, name, compared, scorer, tried)
 
+    reading = make_member(name, fixed).reading
     for setting, values in grid.items():
-        fixed = max(({**fixed, setting: value} for value in values), key=score)
+        fixed = {**fixed, setting: values[0]}
+        candidates = [fixed, *({**fixed, setting: value} for value in values[1:])]
+        is_ordered = len(values) > 2 and all(isinstance(value, (int, float)) for value in values)
+        if is_ordered and setting not in reading:
+            fixed = _climb(candidates, setting, score)
+        else:
+            fixed = max(candidates, key=score)
     logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), score(fixed))
     return fixed
+
+
+def _climb(candidates: list[dict[str, Any]], setting: str, score: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+    """Return the candidate than which neither neighbour is better, from the first one on, larger values first."""
+    best, ordered = candidates[0], sorted(candidates, key=lambda table: table[setting])
+    score(best)
+    for step in (1, -1):
+        place = ordered.index(best) + step
+        while 0 <= place < len(ordered) and score(ordered[place]) > score(best):
+            best, place = ordered[place], place + step
+    return best
+
+
+def _on_fewer_items(table: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return a table whose member, or the member it holds, takes at most so many items where it has such a setting."""
+    if isinstance(table.get("of"), dict):
+        return {**table, "of": _on_fewer_items(table["of"], limit)}
+    has_limit = "max_items" in MODELS.load(str(table["model"])).config_class.model_fields
+    return {**table, "max_items": min(limit, table.get("max_items", limit))} if has_limit else table
+
+
+def score_of(member: Member, name: str, table: Mapping[str, Any], scorer: ValidationScorer, tried: Tried) -> float:
+    """Return the validation NDCG of a fitted member, scored once for equal tables."""
+    key = table_key(table)
+    if key not in tried.scores:
+        tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
+    return tried.scores[key]
+
+
+def table_key(table: Mapping[str, Any]) -> str:
+    """Return the key of a table in `Tried.scores`."""
+    return repr(sorted(table.items()))
 
 
 def without_grid(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,8 +94,11 @@ def choose_rule(
     truth: Histories,
     scorer: ValidationScorer,
     config: late.EnsembleConfig,
-) -> WeightRule:
-    """Return least squares, unless another rule fitted on either half of the validation users has a higher NDCG on the other half.
+    *,
+    measures: bool = False,
+) -> tuple[WeightRule, float | None]:
+    """Return least squares, unless another rule fitted on either half of the validation users has a higher NDCG on the other half; and the mean
+    NDCG of the left-out halves, None where nothing was compared.
 
     Of several such rules, that with the highest mean. Bands, where they pay, take part as least squares.
 
@@ -108,19 +111,24 @@ def choose_rule(
         truth: Choices of the same users in validation.
         scorer: Length of the list, what is ranked, and how many users are scored.
         config: Settings.
+        measures: Measure the left-out halves where the settings name the rule or there is one member, too.
     """
-    if config.objective == "listwise":
-        return WeightRule("listwise")
     users = weighed_users(truth, config)
-    if choices is None or config.objective == "least_squares" or len(users) < 2 * MIN_HALF_USERS or len(members) < 2:
-        return LEAST_SQUARES
-    rules = [WeightRule("listwise")]
-    sizes = [size for size in FORWARD_SIZES if size < len(members)]
-    rules += [rule for size in sizes for rule in (WeightRule(size=size), WeightRule("listwise", size))]
-    base = [LEAST_SQUARES, WeightRule(has_bands=True)] if late.bands_pay(moments, config) else [LEAST_SQUARES]
+    given = WeightRule(config.objective) if config.objective != "auto" else None
+    can_compare = choices is not None and len(users) >= 2 * MIN_HALF_USERS
+    if not can_compare or ((given or len(members) < 2) and not measures):
+        return given or LEAST_SQUARES, None
+    rules: list[WeightRule] = []
+    base = [given or LEAST_SQUARES]
+    if given is None and len(members) > 1:
+        sizes = [size for size in FORWARD_SIZES if size < len(members)]
+        rules = [WeightRule("listwise")]
+        rules += [rule for size in sizes for rule in (WeightRule(size=size), WeightRule("listwise", size))]
+        if late.bands_pay(moments, config):
+            base.append(WeightRule(has_bands=True))
     scored: dict[WeightRule, list[float]] = {rule: [] for rule in (*base, *rules)}
     for half, other in (HALVES, HALVES[::-1]):
-        own, chose = moments.folds(*half), choices.folds(*half)
+        own, chose = moments.folds(*half), choices.folds(*half) if choices is not None else None
         rows = {str(place): rule.fit(members, own, chose, config) for place, rule in enumerate(scored)}
         left_out = users[np.isin(np.arange(len(users)) % late.FOLDS, other)]
         limit = max(1, len(scorer.histories) // 2)
@@ -132,7 +140,7 @@ def choose_rule(
     best = best_rule(scored, base)
     for rule in dict.fromkeys((*base, best)):
         logger.info("  %s: NDCG of left-out halves %.4f, %.4f", rule.describe().rstrip("."), *scored[rule])
-    return best
+    return best, float(np.mean(scored[best]))
 
 
 def best_rule(scored: Mapping[WeightRule, Sequence[float]], base: Sequence[WeightRule]) -> WeightRule:

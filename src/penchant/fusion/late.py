@@ -73,6 +73,16 @@ class EnsembleWeights(Mapping[str, float]):
         overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))
         return EnsembleWeights(overall, self.starts, tuple(bands))
 
+    def only(self, members: Sequence[str]) -> EnsembleWeights:
+        """Return the weights of some members."""
+        overall, *bands = ({m: one[m] for m in members if m in one} for one in (self.overall, *self.bands))
+        return EnsembleWeights(overall, self.starts, tuple(bands))
+
+    def with_member(self, member: str, weight: float) -> EnsembleWeights:
+        """Return the weights with one more member, whose weight is the same for everyone."""
+        overall, *bands = ({**one, member: weight} for one in (self.overall, *self.bands))
+        return EnsembleWeights(overall, self.starts, tuple(bands))
+
     def of(self, member: str, lengths: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, " users"]:
         """Return the member's weight for users with histories of these lengths."""
         if not self.bands:

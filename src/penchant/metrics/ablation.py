@@ -10,12 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int64
 
 from penchant.core.messages import message
 from penchant.core.schema import BEHAVIOUR
 from penchant.metrics.comparison import Cost, per_user, shared_metrics
-from penchant.metrics.intervals import BETTER, SAME, WORSE, BootstrapMeans, Difference, Interval, IntervalConfig, adjust
+from penchant.metrics.intervals import (
+    BETTER,
+    SAME,
+    WORSE,
+    BootstrapMeans,
+    Difference,
+    DrawnDifference,
+    Interval,
+    IntervalConfig,
+    corrected,
+)
 from penchant.metrics.slices import GroupLabels
 
 PAYS = message("pays")
@@ -97,14 +106,15 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
     """Return the ablation by modality; the arm that uses most is "everything".
 
     A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
-    Outcomes allow for the number of arms, or channels, compared (Holm).
+    Intervals and outcomes allow for the number of arms, or channels, compared (Holm).
 
     Raises:
         DataError: An arm's table lacks the metric or is of other users.
     """
     tables = {_name(arm.uses): arm.table for arm in arms}
     shared_metrics(tables, metric)
-    means = BootstrapMeans(np.hstack([per_user(tables, name, (metric,)) for name in tables]), config)
+    values, users = np.hstack([per_user(tables, name, (metric,)) for name in tables]), arms[0].table["user_id"]
+    means = BootstrapMeans(values, config, users=users)
     by_use = {arm.uses: number for number, arm in enumerate(arms)}
     everything = max(by_use, key=len)
     alone = by_use.get(frozenset({BEHAVIOUR}))
@@ -138,18 +148,16 @@ def gains_by_group(
     arms: Sequence[Arm],
     groups: GroupLabels,
     *,
-    user_ids: Sequence[str],
     metric: str,
     config: IntervalConfig | None = None,
 ) -> list[GroupGain]:
     """Return, for each group of users and each channel, what the channel is worth to them.
 
-    Outcomes allow for the number of cells.
+    Intervals and outcomes allow for the number of cells.
 
     Args:
         arms: As for `ablate`.
-        groups: A group for each of `user_ids`.
-        user_ids: The users of the groups.
+        groups: A group for each row of the arms' tables.
         metric: For example "ndcg@20".
         config: How intervals are made.
     """
@@ -157,19 +165,20 @@ def gains_by_group(
     by_use = {arm.uses: number for number, arm in enumerate(arms)}
     everything = max(by_use, key=len)
     values = np.hstack([per_user(tables, name, (metric,)) for name in tables])
-    code = _codes(groups, user_ids, arms[0].table["user_id"])
+    users = arms[0].table["user_id"]
     cells: list[tuple[str, str]] = []
-    gains: list[Difference] = []
+    gains: list[DrawnDifference] = []
     for number, group in enumerate(groups.names):
-        if not (code == number).any():
+        inside = groups.code == number
+        if not inside.any():
             continue
-        means = BootstrapMeans(values[code == number], config)
+        means = BootstrapMeans(values[inside], config, users=users.filter(pl.Series(inside)))
         for channel in _ordered(everything):
             if (left_out := by_use.get(everything - {channel})) is not None:
                 cells.append((group, channel))
-                gains.append(means.difference(by_use[everything], left_out))
-    adjusted = adjust(gains, (config or IntervalConfig()).confidence)
-    return [GroupGain(group, channel, gain) for (group, channel), gain in zip(cells, adjusted, strict=True)]
+                gains.append(means.drawn(by_use[everything], left_out))
+    found = corrected(gains, config or IntervalConfig())
+    return [GroupGain(group, channel, gain) for (group, channel), gain in zip(cells, found, strict=True)]
 
 
 def _payoffs(
@@ -177,7 +186,7 @@ def _payoffs(
 ) -> tuple[ModalityValue, ...]:
     whole = by_use[everything]
     left_out = {c: by_use[everything - {c}] for c in _ordered(everything) if everything - {c} in by_use}
-    gains = adjust([means.difference(whole, part) for part in left_out.values()], means.config.confidence)
+    gains = means.differences([(whole, part) for part in left_out.values()])
     outcomes: dict[str, str] = {BETTER: PAYS, WORSE: DOES_NOT_PAY}
     costs = _measurable([_minus(arms[whole].cost, arms[part].cost) for part in left_out.values()])
     payoffs = [
@@ -192,7 +201,7 @@ def _differences(means: BootstrapMeans, count: int, base: int | None) -> list[Di
     if base is None:
         return [None] * count
     others = [i for i in range(count) if i != base]
-    found = adjust([means.difference(i, base) for i in others], means.config.confidence)
+    found = means.differences([(i, base) for i in others])
     answer: list[Difference | None] = [None] * count
     for i, difference in zip(others, found, strict=True):
         answer[i] = difference
@@ -243,8 +252,3 @@ def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
         )
         for cost in costs
     ]
-
-
-def _codes(groups: GroupLabels, user_ids: Sequence[str], of_table: pl.Series) -> Int64[np.ndarray, " users"]:
-    row = {user: index for index, user in enumerate(user_ids)}
-    return groups.code[np.array([row[user] for user in of_table], np.int64)]

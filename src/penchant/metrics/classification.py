@@ -29,13 +29,13 @@ from penchant.metrics.interest import Curve, Reliability, precision_recall, reli
 from penchant.metrics.intervals import (
     MIN_USERS,
     Difference,
+    DrawnDifference,
     Interval,
     IntervalConfig,
+    corrected,
     draw_counts,
-    drawn_difference,
     exact_interval,
     interval_ends,
-    together,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
 
@@ -213,13 +213,15 @@ def _rows(
     once = np.ones((1, num_units))
     points = {name: {m: float(v[0]) for m, v in one.scores(once).items()} for name, one in drawn.items()}
     others = sorted((name for name in answers if name != ours), key=lambda name: -points[name][metric])
-    gaps = [
-        drawn_difference(
-            points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units, config
-        )
-        for name in others
-    ]
-    gaps = together(gaps, [draws[ours][metric] - draws[name][metric] for name in others], config)
+    gaps = corrected(
+        [
+            DrawnDifference(
+                points[ours][metric] - points[name][metric], draws[ours][metric] - draws[name][metric], num_units
+            )
+            for name in others
+        ],
+        config,
+    )
     found: list[tuple[str, Difference | None]] = [(ours, None), *zip(others, gaps, strict=True)]
     return tuple(
         ClassificationRow(
@@ -288,7 +290,7 @@ def _planned(
     """Return ours minus the row of the planned comparison."""
     once = np.ones((1, num_units))
     gap = float((drawn[ours].scores(once)[metric] - drawn[simple].scores(once)[metric])[0])
-    return drawn_difference(gap, draws[ours][metric] - draws[simple][metric], num_units, config)
+    return corrected([DrawnDifference(gap, draws[ours][metric] - draws[simple][metric], num_units)], config)[0]
 
 
 def _coverage(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float64
 
 from penchant.core.errors import DataError
-from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig, adjust
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
 
 ROLES = ("ours", "member", "ablation", "baseline")
 
@@ -61,6 +62,7 @@ class Leaderboard:
         chosen_on: "validation", or "test" where no validation scores were given (which favours the baseline).
         num_users: Users with a true item.
         rows: Best mean of `metric` first.
+        num_requests: Lists that were ranked; more than users in a rolling split, where a mean is over requests.
     """
 
     metric: str
@@ -69,6 +71,7 @@ class Leaderboard:
     chosen_on: str
     num_users: int
     rows: tuple[LeaderboardRow, ...]
+    num_requests: int = 0
 
     @property
     def ours(self) -> LeaderboardRow | None:
@@ -91,7 +94,8 @@ def compare(
 ) -> Leaderboard:
     """Return the leaderboard.
 
-    Outcomes of one metric allow for the number of recommenders compared (Holm).
+    Intervals and outcomes of one metric allow for the number of recommenders of one role that are compared (Holm): ours against the best
+    baseline is not charged for our own members.
 
     Args:
         results: Name to the table of `measure`; every table has the same users.
@@ -112,21 +116,22 @@ def compare(
             where="evaluation, comparison",
             fix="evaluate at least popularity beside your recommenders",
         )
-    means = BootstrapMeans(np.hstack([per_user(results, name, metrics) for name in names]), config)
+    users = results[names[0]]["user_id"]
+    means = BootstrapMeans(np.hstack([per_user(results, name, metrics) for name in names]), config, users=users)
     column = {(name, m): i for i, (name, m) in enumerate((n, m) for n in names for m in metrics)}
     scores = {name: {m: means.interval(column[name, m]) for m in metrics} for name in names}
     by_validation = {name: validation[name] for name in baselines if name in validation} if validation else {}
     chosen_on = "validation" if len(by_validation) == len(baselines) else "test"
     best = max(baselines, key=lambda n: by_validation[n] if chosen_on == "validation" else scores[n][metric].mean)
-    others = [name for name in names if name != best]
     differences: dict[str, dict[str, Difference]] = {name: {} for name in names}
-    for m in metrics:
-        raw = [means.difference(column[name, m], column[best, m]) for name in others]
-        for name, difference in zip(others, adjust(raw, means.config.confidence), strict=True):
+    for m, role in product(metrics, ROLES):
+        peers = [name for name in names if name != best and roles[name] == role]
+        found = means.differences([(column[name, m], column[best, m]) for name in peers])
+        for name, difference in zip(peers, found, strict=True):
             differences[name][m] = difference
     rows = [LeaderboardRow(n, roles[n], scores[n], differences[n], (costs or {}).get(n)) for n in names]
     rows.sort(key=lambda row: -row.scores[metric].mean)
-    return Leaderboard(metric, metrics, best, chosen_on, results[best].height, tuple(rows))
+    return Leaderboard(metric, metrics, best, chosen_on, users.n_unique(), tuple(rows), len(users))
 
 
 def shared_metrics(tables: Mapping[str, pl.DataFrame], metric: str) -> tuple[str, ...]:

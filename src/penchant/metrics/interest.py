@@ -75,6 +75,7 @@ class InterestResults:
         roc: False positive rate to true positive rate.
         precision_recall: Recall to precision.
         reliability: Calibration.
+        is_explicit: Whether "no" is a user's dislike; else it is an untouched item drawn at random.
     """
 
     name: str
@@ -91,6 +92,7 @@ class InterestResults:
     roc: Curve
     precision_recall: Curve
     reliability: Reliability
+    is_explicit: bool = True
 
 
 def evaluate_answers(
@@ -100,6 +102,7 @@ def evaluate_answers(
     group: Int64[np.ndarray, " scores"],
     *,
     threshold: float = 0.5,
+    is_explicit: bool = True,
     config: IntervalConfig | None = None,
 ) -> InterestResults:
     """Return every score of one recommender on test pairs.
@@ -110,6 +113,7 @@ def evaluate_answers(
         probability: 0 to 1; as many as there are labels.
         group: Row of the user, the unit that is drawn again for the interval.
         threshold: From `best_threshold` on validation pairs.
+        is_explicit: Whether "no" is a user's dislike, not an untouched item.
         config: How the interval is made.
 
     Raises:
@@ -133,6 +137,7 @@ def evaluate_answers(
         roc(label, probability),
         precision_recall(label, probability),
         reliability(label, probability),
+        is_explicit,
     )
 
 

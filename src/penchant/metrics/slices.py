@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from penchant.core.messages import message
 from penchant.core.schema import Embeddings, Histories
-from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig, adjust
+from penchant.metrics.comparison import per_user, shared_metrics
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
 from penchant.metrics.ranking import RelevantPairs, found, relevant
 
 POPULARITY_EDGES = (1, 4, 11, 51)
@@ -67,7 +68,7 @@ class Slice:
         num_pairs: True items that count; None where whole users are sliced.
         ours: Mean with interval.
         baseline: The baseline's mean over the same users.
-        difference: Ours minus baseline; the outcome allows for the number of groups of this dimension.
+        difference: Ours minus baseline; interval and outcome allow for the number of groups of this dimension.
     """
 
     dimension: str
@@ -85,7 +86,6 @@ def slice_users(
     baseline: pl.DataFrame,
     labels: Mapping[str, GroupLabels],
     *,
-    user_ids: Sequence[str],
     metric: str,
     config: IntervalConfig | None = None,
 ) -> list[Slice]:
@@ -93,23 +93,22 @@ def slice_users(
 
     Args:
         ours: `user_id` and metric columns, from `measure`.
-        baseline: The same users.
-        labels: Dimension ("history length", "age") to a group for each of `user_ids`.
-        user_ids: The users of the labels; may hold users without a true item.
+        baseline: The same rows.
+        labels: Dimension ("history length", "age") to a group for each row of the tables.
         metric: Column, for example "recall@20".
         config: How intervals are made.
+
+    Raises:
+        DataError: The tables are of other users, or in another order.
     """
-    row = {user: index for index, user in enumerate(user_ids)}
-    place = np.array([row[user] for user in ours["user_id"]], np.int64)
-    both = ours.select("user_id", ours=metric).join(
-        baseline.select("user_id", baseline=metric), on="user_id", how="left", maintain_order="left"
-    )
-    pair = both.select(pl.col("ours", "baseline").fill_null(float("nan"))).to_numpy()
+    tables = {"ours": ours, "baseline": baseline}
+    shared_metrics(tables, metric)
+    pair = np.hstack([per_user(tables, name, (metric,)) for name in tables])
     slices: list[Slice] = []
     for dimension, label in labels.items():
-        inside = label.code[place][:, None] == np.arange(len(label.names))
+        inside = label.code[:, None] == np.arange(len(label.names))
         values = np.hstack([np.where(inside, pair[:, [side]], np.nan) for side in (0, 1)])
-        slices += _slices(dimension, label, metric, values, config=config)
+        slices += _slices(dimension, label, metric, values, ours["user_id"], config=config)
     return slices
 
 
@@ -140,7 +139,7 @@ def slice_items(
     for dimension, label in labels.items():
         values = np.hstack([_recall_by_group(pairs, hit, label) for hit in found_by])
         counted = np.bincount(label.code[pairs.item_index] + 1, minlength=len(label.names) + 1)[1:]
-        slices += _slices(dimension, label, f"recall@{k}", values, counted=counted, config=config)
+        slices += _slices(dimension, label, f"recall@{k}", values, truth.user_ids, counted=counted, config=config)
     return slices
 
 
@@ -170,16 +169,17 @@ def _slices(
     dimension: str,
     label: GroupLabels,
     metric: str,
-    values: Float64[np.ndarray, "users twice_groups"],
+    values: Float64[np.ndarray, "rows twice_groups"],
+    users: Sequence[str] | pl.Series,
     *,
     counted: Int64[np.ndarray, " groups"] | None = None,
     config: IntervalConfig | None = None,
 ) -> list[Slice]:
     """Return the rows of one dimension from our groups and then the baseline's; empty groups are left out."""
     width = len(label.names)
-    means = BootstrapMeans(values, config)
+    means = BootstrapMeans(values, config, users=users)
     shown = [g for g in range(width) if not np.isnan(values[:, g]).all()]
-    differences = adjust([means.difference(g, width + g) for g in shown], means.config.confidence)
+    differences = means.differences([(g, width + g) for g in shown])
     return [
         Slice(
             dimension,

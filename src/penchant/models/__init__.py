@@ -9,8 +9,11 @@ MODELS = Table(
     {
         "content_prior": "penchant.models.content_prior:ContentPrior",
         "popularity": "penchant.models.popularity:Popularity",
+        "random_order": "penchant.models.popularity:RandomOrder",
         "recent_popularity": "penchant.models.recency:RecentPopularity",
+        "trend": "penchant.models.recency:Trend",
         "new_arrivals": "penchant.models.recency:NewArrivals",
+        "new_items": "penchant.models.new_items:NewItems",
         "lifted": "penchant.models.lifted:Lifted",
         "item_knn": "penchant.models.neighbours:ItemKNN",
         "rp3beta": "penchant.models.neighbours:RP3beta",

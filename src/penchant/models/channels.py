@@ -5,6 +5,7 @@ In: `Content`. Out: one channel by name, centred unit rows, and graphs of neares
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
@@ -20,6 +21,8 @@ from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, keep_larg
 FUSED = "fused"
 """The name by which a member's settings choose the feature-level fusion of all channels."""
 
+MIN_GROUPS = 10
+"""Groups below which a channel is not one of groups."""
 NEAREST = 20
 """Fitted items whose rows a new item takes the mean of, where a member has no map from content."""
 
@@ -125,6 +128,13 @@ def centred_unit(
     centred = values[usable] - reference.mean(0)
     out[usable] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     return out
+
+
+def is_grouped(embeddings: Embeddings) -> bool:
+    """Return whether most items have the same vector as 1 to 49 others, as variants of a product have in the channel of its code."""
+    sizes = Counter(row.tobytes() for row in embeddings.values[embeddings.present])
+    small = [size for size in sizes.values() if 2 <= size <= 50]
+    return len(small) >= MIN_GROUPS and sum(small) >= 0.5 * int(embeddings.present.sum())
 
 
 def neighbour_graph(rows: Float32[np.ndarray, "items dim"], neighbours: int) -> sparse.csr_array:

@@ -9,7 +9,7 @@ import copy
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
@@ -18,14 +18,15 @@ from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
-    Matrix,
     keep_largest,
     liked,
+    power,
     recent,
     scores_of,
 )
-from penchant.models.linear import gram_of, most_touched
+from penchant.models.linear import co_occurrences, most_touched
 from penchant.models.member import Contributions
+from penchant.models.shared import computed_once
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -37,8 +38,11 @@ class ContentKNNConfig(ItemToItemConfig):
     """Nearest items that each item of the history raises; 0 keeps every pair (memory 4 bytes x items^2)."""
     per_candidate: bool = False
     """Choose the nearest for each scored item instead, so that every item has neighbours."""
-    sharpness: float = 1.0
+    sharpness: float = Field(1.0, gt=0)
     """Similarities are raised to this power; above 1 near twins count more."""
+    source_exponent: float = Field(0.0, ge=0)
+    """An item of the history is divided by (1 + the sum of its similarities) to this power: with 1, one with many twins raises them no more
+    in all than one with few."""
     whiten_dim: int = Field(0, ge=0)
     """Compare in this many main directions, each given the same spread; 0 compares as encoded."""
 
@@ -53,12 +57,15 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
     config_class = ContentKNNConfig
 
     learns_from_behaviour = False
+    reading = ItemToItem.reading | {"sharpness", "source_exponent"}
 
     def __init__(self, config: ContentKNNConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row means over the items with content: the score of an item without content."""
+        self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
+        """Row sums; an item that was added keeps those of the others as they were."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
@@ -75,8 +82,22 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             similar = rows @ rows.T
             np.fill_diagonal(similar, 0)
             self.matrix = self._sharpened(similar)
-        self.typical = self._row_means(self.matrix)
+        self._sum_rows()
         return self
+
+    def reread(self, other: Self) -> Self:
+        fitted = super().reread(other)
+        change = np.float32(other.config.sharpness / self.config.sharpness)
+        if change != 1:
+            matrix: Any = self.matrix
+            if isinstance(matrix, np.ndarray):
+                fitted.matrix = np.sign(matrix) * np.abs(matrix) ** change
+            else:
+                sharpened = matrix.copy()
+                sharpened.data **= change
+                fitted.matrix = sharpened
+            fitted._sum_rows()
+        return fitted
 
     def _placed(self, embeddings: Embeddings, fitted: int) -> Float32[np.ndarray, "items dim"]:
         """Return unit rows, centred or whitened by the first `fitted` items."""
@@ -84,9 +105,12 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             return _whitened(embeddings, self.config.whiten_dim, fitted)
         return centred_unit(embeddings.values, embeddings.usable, fitted)
 
-    def _row_means(self, rows: Matrix) -> Float32[np.ndarray, " rows"]:
-        """Return the mean of each row over the items with content."""
-        return np.asarray(rows.sum(1), np.float32).ravel() / np.float32(max(int(self.known.sum()), 1))
+    def _sum_rows(self, start: int = 0) -> None:
+        """Sum up the rows of the matrix from `start` on; those before stay."""
+        rows: Any = self.matrix
+        sums = np.asarray(rows[start:].sum(1), np.float32).ravel()
+        self.sums = np.concatenate([self.sums[:start], sums])
+        self.typical = np.concatenate([self.typical[:start], sums / np.float32(max(int(self.known.sum()), 1))])
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which each new item has its neighbours, and is one where it is nearer than the present ones."""
@@ -101,7 +125,7 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         else:
             sharp = self._sharpened(similar)
             grown.matrix = np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
-        grown.typical = np.concatenate([self.typical, grown._row_means(grown.matrix[new.start :])])
+        grown._sum_rows(new.start)
         return grown
 
     def _grown_graph(self, similar: Float32[np.ndarray, "new items"]) -> sparse.csr_array:
@@ -125,25 +149,32 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
         return similar
 
+    def _weighted(self, histories: Histories) -> Histories:
+        weighted = super()._weighted(histories)
+        if self.config.source_exponent:
+            share = power(1 + np.maximum(self.sums, 0), -self.config.source_exponent)
+            weighted = weighted.weighted(weighted.weight * share[weighted.item_index])
+        return weighted
+
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         scores = super().score(histories)
         if not self.known.all():
-            weighted: Any = recent(histories, self.config).matrix()
+            weighted: Any = self._weighted(histories).matrix()
             scores[:, ~self.known] = np.asarray(weighted @ self.typical, np.float32)[:, None]
         return scores
 
     def contributions(self, history: Histories) -> Contributions:
         prior, events = super().contributions(history)
-        weighted = recent(history, self.config)
+        weighted = self._weighted(history)
         events[:, ~self.known] = (self.typical[weighted.item_index] * weighted.weight)[:, None]
         return prior, events
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**super().arrays(), "known": self.known, "typical": self.typical}
+        return {**super().arrays(), "known": self.known, "typical": self.typical, "sums": self.sums}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         super().restore(arrays)
-        self.known, self.typical = arrays["known"], arrays["typical"]
+        self.known, self.typical, self.sums = arrays["known"], arrays["typical"], arrays["sums"]
         return self
 
 
@@ -200,7 +231,7 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         solution = np.zeros(features.shape, np.float32)
         solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(users_items[:, touched], solution[touched])
+        self.source[touched] = self._smooth(train, users_items, touched, solution[touched])
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -229,19 +260,25 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
 
     def _smooth(
-        self, users_items: sparse.csr_array, solution: Float32[np.ndarray, "touched dim"]
+        self,
+        train: Histories,
+        users_items: sparse.csr_array,
+        touched: Int64[np.ndarray, " touched"],
+        solution: Float32[np.ndarray, "touched dim"],
     ) -> Float32[np.ndarray, "touched dim"]:
         """Return (X^T X + mu I)^-1 X^T X @ solution."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
             return solution
-        if users_items.shape[1] <= self.config.max_items:
-            gram = gram_of(users_items)
-            target = gram @ solution
-            gram[np.diag_indices_from(gram)] += np.float32(self.config.smoothing)
-            found = linalg.solve(gram.T, target, assume_a="pos", overwrite_a=True, check_finite=False)
-            return np.asarray(found, np.float32)
+        if len(touched) <= self.config.max_items:
+            gram = co_occurrences(train)
+            if len(touched) < len(gram):
+                gram = gram[np.ix_(touched, touched)]
+            key = ("smoothing", self.config.smoothing)
+            factor = computed_once(train, key, lambda: _smoother(gram, self.config.smoothing))
+            return np.asarray(linalg.cho_solve((factor, True), gram @ solution, check_finite=False), np.float32)
+        users_items = users_items[:, touched]
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
         return np.asarray((right.T * kept) @ (right @ solution), np.float32)
@@ -273,6 +310,13 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         self.source, self.target = arrays["source"], arrays["target"]
         self._whole = None
         return self
+
+
+def _smoother(gram: Float32[np.ndarray, "touched touched"], penalty: float) -> Float32[np.ndarray, "touched touched"]:
+    """Return the lower Cholesky factor of gram + penalty x I; its upper triangle is not used."""
+    ridged = gram + np.float32(penalty) * np.eye(len(gram), dtype=np.float32)
+    factor, _ = linalg.cho_factor(ridged.T, lower=True, overwrite_a=True, check_finite=False)
+    return np.asarray(factor, np.float32)
 
 
 def _whitened(embeddings: Embeddings, dim: int, fitted: int) -> Float32[np.ndarray, "items dim"]:

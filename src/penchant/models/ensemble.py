@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
-from penchant.fusion.late import EnsembleWeights, standardise
+from penchant.fusion.late import EnsembleWeights, StandardisedScores, standardise
+from penchant.models.event_log import EventLog
 from penchant.models.member import FittedItems, Member
 
 BATCH_CELLS = 8_000_000
@@ -48,7 +50,7 @@ class Ensemble:
         total = np.zeros((len(histories), histories.num_items), np.float32)
         lengths = histories.lengths()
         for name, member in self.members.items():
-            total += self.weights.of(name, lengths)[:, None] * standardise(member.score(histories)).values
+            total += self.weights.of(name, lengths)[:, None] * on_one_scale(member, histories).values
         return total
 
     def recommend(
@@ -81,8 +83,9 @@ class Ensemble:
             prior, events = member.contributions(history)
             rows = np.concatenate([prior[None], events])
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
-            scale = self.weights.of(name, history.lengths())[0] / standardise(member.score(history)).std[0, 0]
-            parts.append(scale * (rows[:, item_index] - rows.mean(1, keepdims=True, dtype=np.float64)))
+            scale = self.weights.of(name, history.lengths())[0] / on_one_scale(member, history).std[0, 0]
+            mean = rows.mean(1, keepdims=True, dtype=np.float64) if member.standardised else 0
+            parts.append(scale * (rows[:, item_index] - mean))
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -99,6 +102,12 @@ class Ensemble:
             own = {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
             members[name] = (FittedItems(member, 0) if FittedItems.SIZE in own else member).restore(own)
         return replace(self, members=members)
+
+    def observed(self, log: EventLog) -> Ensemble:
+        """Return the ensemble with members that know these events (`Member.observed`); itself if no member reads them."""
+        members = {name: member.observed(log) for name, member in self.members.items()}
+        is_same = all(members[name] is member for name, member in self.members.items())
+        return self if is_same else replace(self, members=members)
 
     def add_items(self, content: Content, new: range) -> Ensemble:
         """Return the ensemble over a grown catalog; weights stay as they are.
@@ -123,6 +132,15 @@ class Ensemble:
         return replace(self, members=members)
 
 
+def on_one_scale(member: Member, histories: Histories) -> StandardisedScores:
+    """Return a member's scores as the ensemble sums them: per-user z-scores, or as they are where the member is not standardised."""
+    scores = member.score(histories)
+    if member.standardised:
+        return standardise(scores)
+    zero = np.zeros((len(scores), 1), np.float32)
+    return StandardisedScores(scores, zero, zero + 1)
+
+
 def _asked_now(histories: Histories) -> Histories:
     """Return the histories as they are if they say when the list is asked for, else read for a request after every known event."""
     return histories if histories.requested_at is not None else histories.requested(LATEST)
@@ -133,18 +151,50 @@ def batch_users(num_items: int) -> int:
     return max(1, min(4096, BATCH_CELLS // max(num_items, 1)))
 
 
-def top_k(scores: Float32[np.ndarray, "users items"], k: int, user_ids: list[str]) -> Recommendations:
+def top_k(
+    scores: Float32[np.ndarray, "users items"],
+    k: int,
+    user_ids: list[str],
+    tie_order: UInt64[np.ndarray, " items"] | None = None,
+) -> Recommendations:
     """Return the k best items of each row, best first; -inf scores are never recommended.
 
-    Equal scores are ordered by item row, so that a list can be repeated.
+    Args:
+        scores: One row for each user.
+        k: Length of the lists.
+        user_ids: Of the rows.
+        tie_order: Of equal scores the item with the smaller number comes first, at the end of a list too. None takes a random number for
+            each row of the catalog, always the same: the catalog's order may follow popularity or time.
     """
+    tie_order = tie_order_of_rows(scores.shape[1]) if tie_order is None else tie_order
     width = min(k, scores.shape[1])
-    found = np.sort(np.argpartition(-scores, width - 1, axis=1)[:, :width], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, found, 1), axis=1, kind="stable")
-    found = np.take_along_axis(found, order, 1).astype(np.int32)
+    found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
     best = np.take_along_axis(scores, found, 1)
+    last = best.min(1, keepdims=True)
+    cut = ((scores == last).sum(1) > (best == last).sum(1)) & ~np.isneginf(last[:, 0])
+    for row in np.flatnonzero(cut):  # the list ends among equal scores
+        above, equal = np.flatnonzero(scores[row] > last[row]), np.flatnonzero(scores[row] == last[row])
+        room = width - len(above)
+        found[row] = [*above, *equal[np.argpartition(tie_order[equal], room - 1)[:room]]]
+    best = np.take_along_axis(scores, found, 1)
+    order = np.lexsort((tie_order[found], -best), axis=1)
+    found, best = (np.take_along_axis(one, order, 1) for one in (found, best))
     found[np.isneginf(best)] = -1
-    return Recommendations(user_ids, found, best.astype(np.float32))
+    return Recommendations(user_ids, found.astype(np.int32), best.astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def tie_order_of_rows(num_items: int) -> UInt64[np.ndarray, " items"]:
+    """Return a random number for each row of a catalog; those of present rows stay when the catalog grows.
+
+    Source: SplitMix64, Steele et al., Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
+    state = (np.arange(1, num_items + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    found = state ^ (state >> np.uint64(31))
+    found.setflags(write=False)
+    return found
 
 
 def blocked_items(

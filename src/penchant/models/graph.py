@@ -16,6 +16,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit, neighbour_graph, row_normalised
 from penchant.models.item_to_item import Matrix, liked, power, product_top_k, scale, top_k_rows
 from penchant.models.linear import gram_of
+from penchant.models.shared import computed_once
 
 
 class GraphFilterConfig(ContentMixConfig):
@@ -31,7 +32,7 @@ class GraphFilterConfig(ContentMixConfig):
     """Steps of the walk, 1 to 3."""
     ideal_weight: float = 0.0
     """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
-    ideal_dim: int = 64
+    ideal_dim: int = 128
     """Directions the ideal filter lets through."""
     content_weight: float = 0.0
     """w: share of the content graph in each step, 0 to 1."""
@@ -58,24 +59,26 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
     config_class = GraphFilterConfig
 
     def fit(self, train: Histories, content: Content) -> Self:
-        users_items = liked(train, self.config.max_weight)
-        filtered = scale(users_items, self.config.user_exponent, self.config.item_exponent)
-        if train.num_items <= self.config.max_dense_items:
-            step: Matrix = gram_of(filtered)
+        config = self.config
+        users_items = liked(train, config.max_weight)
+        filtered = scale(users_items, config.user_exponent, config.item_exponent)
+        key = (config.max_weight, config.user_exponent, config.item_exponent)
+        if train.num_items <= config.max_dense_items:
+            step: Matrix = computed_once(train, ("filtered", *key), lambda: gram_of(filtered)).copy()
         else:
-            step = product_top_k(sparse.csr_array(filtered.T), filtered, self.config.max_entries)
-        if self.config.ideal_weight > 0 and filtered.nnz:
-            step = self._add_ideal(step, filtered)
+            step = product_top_k(sparse.csr_array(filtered.T), filtered, config.max_entries)
+        if config.ideal_weight > 0 and filtered.nnz:
+            dim = min(config.ideal_dim, *filtered.shape)
+            right = computed_once(train, ("directions", dim, *key), lambda: _directions(filtered, dim))
+            step = self._add_ideal(step, right)
         if self.channels(content):
             step = self._mix(step, content)
         count = np.asarray(users_items.sum(0)).ravel()
         self.matrix = _shifted(_walk(step, self.config.hops, self.config.max_entries), count, self.config.shift)
         return self
 
-    def _add_ideal(self, step: Matrix, filtered: sparse.csr_array) -> Matrix:
+    def _add_ideal(self, step: Matrix, right: Float32[np.ndarray, "dim items"]) -> Matrix:
         """Add ideal_weight x V V^T, V being the first right singular vectors of R~."""
-        dim = min(self.config.ideal_dim, *filtered.shape)
-        right = randomized_svd(filtered, dim, random_state=0)[2].astype(np.float32)
         weighted = right * np.float32(self.config.ideal_weight)
         if isinstance(step, np.ndarray):
             step += right.T @ weighted
@@ -102,6 +105,11 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
                 np.asarray(step + graph, np.float32) if isinstance(step, np.ndarray) else sparse.csr_array(step + graph)
             )
         return step
+
+
+def _directions(filtered: sparse.csr_array, dim: int) -> Float32[np.ndarray, "dim items"]:
+    """Return the first right singular vectors."""
+    return np.asarray(randomized_svd(filtered, dim, random_state=0)[2], np.float32)
 
 
 def _walk(step: Matrix, hops: int, max_entries: int) -> Matrix:

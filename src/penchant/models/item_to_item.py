@@ -54,7 +54,7 @@ class ItemToItem(Member[ItemToItemT_co]):
         """Catalog rows of the matrix; None means all of them. Other items score 0."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        weighted = recent(histories, self.config).matrix()
+        weighted = self._weighted(histories).matrix()
         if self.kept is None:
             return scores_of(weighted, self.matrix)
         scores = np.zeros(weighted.shape, np.float32)
@@ -62,8 +62,12 @@ class ItemToItem(Member[ItemToItemT_co]):
         return scores
 
     def contributions(self, history: Histories) -> Contributions:
-        weighted = recent(history, self.config)
+        weighted = self._weighted(history)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
+
+    def _weighted(self, histories: Histories) -> Histories:
+        """Return the histories with the weights that the matrix is read with."""
+        return recent(histories, self.config)
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy that shares the matrix; new items score 0, as an item without events does."""

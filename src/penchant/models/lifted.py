@@ -6,11 +6,11 @@ In: any additive member whose scores grow with preference. Out: the same, with i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings
@@ -18,9 +18,8 @@ from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.models.member import Contributions, Member, make_member
 
-INNER = "of/"
-"""Start of the names of the inner member's arrays."""
-SharedFit = Callable[[Member, Callable[[Member], Member], Content], Member]
+PART = "of"
+"""Name of the member that is lifted, among the parts of this one and at the start of its arrays."""
 
 
 class LiftedConfig(Settings):
@@ -29,11 +28,13 @@ class LiftedConfig(Settings):
     of: dict[str, Any] = {"model": "ease"}
     """The member that is lifted, with its settings."""
     window_days: float = Field(14, gt=0)
-    """Events of this many days before the request count."""
+    """Events of this many days before the request count; not used where a half-life is set."""
+    half_life_days: float = Field(0, ge=0)
+    """Days before the request at which an event counts half; 0 uses the window."""
     power: float = Field(1, ge=0)
-    """Exponent of the count in the window; 0 leaves it out."""
+    """Exponent of the recent count; 0 leaves it out."""
     offset: float = Field(1, gt=0)
-    """Added to the count in the window: smaller lifts more."""
+    """Added to the recent count: smaller lifts more."""
     total_exponent: float = Field(0.7, ge=0)
     """Division by the item's count before the request to this exponent times `power`; 0 does not divide."""
     total_offset: float = Field(20, gt=0)
@@ -43,30 +44,42 @@ class LiftedConfig(Settings):
 class Lifted(Member[LiftedConfig]):
     """score(item) = member's score x ((offset + c) ^ power / (total_offset + n) ^ (total_exponent x power)).
 
-    c counts the item's events in the window before the request, n those of all time before it. The factor depends on the moment and the
+    c counts the item's events shortly before the request (in a window, or decayed), n those of all time before it. The factor depends on the moment and the
     item only, so each event's contribution is that of the member times the factor. Cost: the member's, and two counts of `EventLog`.
     """
 
     config_class = LiftedConfig
-    reading = frozenset({"window_days", "power", "offset", "total_exponent", "total_offset"})
+    reading = frozenset({"window_days", "half_life_days", "power", "offset", "total_exponent", "total_offset"})
 
     def __init__(self, config: LiftedConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.member = make_member(self.name, self.config.of)
         self.log = EMPTY
-        self.shared_fit: SharedFit | None = None
-        """Returns an equal fitted member instead of fitting the inner one again; None fits it."""
+        self._learns_part = True
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
 
-    def fit(self, train: Histories, content: Content) -> Self:
-        def learn(member: Member) -> Member:
-            return member.fit(train, content)
+    def parts(self) -> Mapping[str, Member]:
+        return {PART: self.member}
 
-        self.member = learn(self.member) if self.shared_fit is None else self.shared_fit(self.member, learn, content)
-        self.log = EventLog.of(train)
+    def with_parts(self, parts: Mapping[str, Member]) -> Self:
+        held = copy.copy(self)
+        held.member, held._learns_part = parts[PART], False
+        return held
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        if self._learns_part:
+            self.member = self.member.fit(train, content)
+        self.log, self._learns_part = EventLog.of(train), True
         return self
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Learn from more events; the part continues from the part of `before`."""
+        part = before.parts().get(PART)
+        if self._learns_part and part is not None:
+            return self.with_parts({PART: self.member.refit(train, content, part)}).fit(train, content)
+        return self.fit(train, content)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return self.member.score(histories) * self._factor(histories)
@@ -77,14 +90,25 @@ class Lifted(Member[LiftedConfig]):
         return prior * factor[0], events * factor
 
     def _factor(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        config, moments = self.config, self.log.moments(histories)
-        factor = (self.log.windowed(moments, config.window_days) + np.float32(config.offset)) ** np.float32(
-            config.power
-        )
+        return self.log.as_of(self.log.moments(histories), self._lift, (type(self), repr(self.config)))
+
+    def _lift(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        config = self.config
+        if config.half_life_days:
+            recent = self.log.decayed(moments, config.half_life_days)
+        else:
+            recent = self.log.windowed(moments, config.window_days)
+        factor = (recent + np.float32(config.offset)) ** np.float32(config.power)
         if config.total_exponent and config.power:
             total = self.log.windowed(moments, self.log.span_days) + np.float32(config.total_offset)
             factor /= total ** np.float32(config.total_exponent * config.power)
         return factor
+
+    def observed(self, log: EventLog) -> Self:
+        """Return a copy that counts the events of this log, and whose part does."""
+        observed = copy.copy(self)
+        observed.member, observed.log = self.member.observed(log), log
+        return observed
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which the member has added the new items; they have no events yet."""
@@ -94,9 +118,10 @@ class Lifted(Member[LiftedConfig]):
         return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**self.log.arrays(), **{f"{INNER}{name}": array for name, array in self.member.arrays().items()}}
+        return {**self.log.arrays(), **{f"{PART}/{name}": array for name, array in self.member.arrays().items()}}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         self.log = EventLog.restored(arrays)
-        self.member = self.member.restore({n.removeprefix(INNER): a for n, a in arrays.items() if n.startswith(INNER)})
+        start = f"{PART}/"
+        self.member = self.member.restore({n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)})
         return self

@@ -16,6 +16,7 @@ from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit
 from penchant.models.item_to_item import block_rows, liked, power
+from penchant.models.shared import computed_once
 
 
 class EASEConfig(ContentMixConfig):
@@ -58,8 +59,11 @@ class EASE(ContentMix[EASEConfig]):
             kept = self.kept = most_touched(users_items, self.config.max_items)
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
             users_items = users_items[:, kept]
-        row_scale = power(np.asarray(users_items.sum(1)).ravel(), -self.config.user_exponent)
-        gram = gram_of(sparse.csr_array(sparse.diags_array(row_scale) @ users_items))
+        if self.config.strength == "binary" and not self.config.user_exponent and self.kept is None:
+            gram = co_occurrences(train, self.config.max_weight).copy()
+        else:
+            row_scale = power(np.asarray(users_items.sum(1)).ravel(), -self.config.user_exponent)
+            gram = gram_of(sparse.csr_array(sparse.diags_array(row_scale) @ users_items))
         if self.channels(content):
             self._add_content(gram, content, kept)
         if self.config.dropout:
@@ -89,6 +93,11 @@ class EASE(ContentMix[EASEConfig]):
             for start in range(0, len(kept), block_rows(len(kept))):
                 stop = start + block_rows(len(kept))
                 gram[start:stop] += rows[start:stop] @ rows.T
+
+
+def co_occurrences(train: Histories, max_weight: float = 1.0) -> Float32[np.ndarray, "items items"]:
+    """Return X^T X of `liked`, dense; the caller does not change it, since other members may hold it too."""
+    return computed_once(train, ("co_occurrences", max_weight), lambda: gram_of(liked(train, max_weight)))
 
 
 def gram_of(matrix: sparse.csr_array) -> Float32[np.ndarray, "items items"]:

@@ -18,6 +18,7 @@ from jaxtyping import Float32
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 from penchant.models import MODELS
+from penchant.models.event_log import EventLog
 
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
@@ -52,6 +53,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether fitting reads the events of users; False for members that compare content alone."""
     stands_without_content: ClassVar[bool] = False
     """Whether it can be fitted without any of the content it could read."""
+    standardised: ClassVar[bool] = True
+    """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
     is_costly: ClassVar[bool] = False
@@ -68,6 +71,19 @@ class Member(ABC, Generic[SettingsT_co]):
     def channels(self, content: Content) -> tuple[str, ...]:
         """Return the content channels it would read; () if it learns from behaviour alone."""
         return ()
+
+    def parts(self) -> Mapping[str, Member]:
+        """Return the members it holds, by name; unfitted before `fit`. None by default."""
+        return {}
+
+    def with_parts(self, parts: Mapping[str, Member]) -> Self:
+        """Return an unfitted copy that holds these fitted members, so that its `fit` does not fit them again.
+
+        A member that holds others overrides it together with `parts`, which names them.
+        """
+        if parts:
+            raise NotImplementedError(f"{type(self).__name__} holds no members")
+        return self
 
     @abstractmethod
     def fit(self, train: Histories, content: Content) -> Self:
@@ -94,6 +110,16 @@ class Member(ABC, Generic[SettingsT_co]):
             history: Exactly one user.
         """
         raise NotImplementedError(f"{type(self).__name__} is not additive")
+
+    def observed(self, log: EventLog) -> Member:
+        """Return a member that knows these events of all users, without being fitted again; this one stays as it is.
+
+        By default the member itself: only members that count events as of a moment read them, and one that holds such members passes them on.
+
+        Args:
+            log: Every event known so far, those it was fitted on included, over the catalog it scores.
+        """
+        return self
 
     def add_items(self, content: Content, new: range) -> Member:
         """Return a member that also scores items appended to the catalog; this one stays as it is.
@@ -139,6 +165,10 @@ class FittedItems(Member):
 
     def fit(self, train: Histories, content: Content) -> Self:
         raise NotImplementedError("fit the member itself on the grown catalog")
+
+    def observed(self, log: EventLog) -> Member:
+        member = self.member.observed(log.within(self.fitted))
+        return self if member is self.member else FittedItems(member, self.fitted)
 
     def add_items(self, content: Content, new: range) -> Member:
         return self

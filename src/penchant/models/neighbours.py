@@ -12,6 +12,10 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, top_k_rows
+from penchant.models.linear import co_occurrences
+
+MAX_SHARED_ITEMS = 4_000
+"""Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
 
 
 class ItemKNNConfig(ItemToItemConfig):
@@ -41,14 +45,24 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
 
     def fit(self, train: Histories, content: Content) -> Self:
         users_items = liked(train)
+        is_binary = bool((users_items.data == 1).all())
         users_items.data[:] = 1
         count = np.asarray(users_items.sum(0)).ravel()
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
 
-        transposed = sparse.csr_array(users_items.T)
+        if is_binary and train.num_items <= MAX_SHARED_ITEMS:
+            gram = co_occurrences(train)
+
+            def co_counts(rows: slice) -> np.ndarray:
+                return gram[rows].copy()
+        else:
+            transposed = sparse.csr_array(users_items.T)
+
+            def co_counts(rows: slice) -> np.ndarray:
+                return (transposed[rows] @ users_items).toarray()
 
         def similar(rows: slice) -> np.ndarray:
-            both = (transposed[rows] @ users_items).toarray()
+            both = co_counts(rows)
             both *= left[rows, None]
             both *= right[None, :]
             return both

@@ -1,4 +1,4 @@
-"""Members whose score of an item is the same for every user: popularity, optionally with a half-life.
+"""Members that do not look at what a user chose: popularity, optionally with a half-life, and a random order.
 
 In: histories. Out: a prior, without a term for any event.
 """
@@ -6,6 +6,7 @@ In: histories. Out: a prior, without a term for any event.
 from __future__ import annotations
 
 import copy
+import zlib
 from typing import Self
 
 import numpy as np
@@ -73,3 +74,41 @@ class Popularity(PriorMember[PopularityConfig]):
         grown = copy.copy(self)
         grown.prior = np.concatenate([self.prior, np.zeros(len(new), np.float32)])
         return grown
+
+
+class RandomOrderConfig(Settings):
+    """The settings of a random order."""
+
+    seed: int = 0
+    """Of the order."""
+
+
+class RandomOrder(Member[RandomOrderConfig]):
+    """A random score for each item, drawn for each history anew: the floor of a measurement. Equal histories get equal scores."""
+
+    config_class = RandomOrderConfig
+
+    learns_from_behaviour = False
+
+    def fit(self, train: Histories, content: Content) -> Self:
+        return self
+
+    def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
+        out = np.empty((len(histories), histories.num_items), np.float32)
+        for user in range(len(histories)):
+            chosen = histories.item_index[histories.offsets[user] : histories.offsets[user + 1]]
+            rng = np.random.default_rng((self.config.seed, zlib.crc32(chosen.tobytes())))
+            out[user] = rng.random(histories.num_items, np.float32)
+        return out
+
+    def contributions(self, history: Histories) -> Contributions:
+        return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def add_items(self, content: Content, new: range) -> Self:
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        return self

@@ -1,4 +1,4 @@
-"""Members that read the moment of the request: recent popularity and newly arrived items.
+"""Members that read the moment of the request: recent popularity, its trend, and newly arrived items.
 
 In: the events of all users. Out: a prior for each user, as of the moment the list is asked for.
 """
@@ -35,13 +35,19 @@ class MomentPrior(Member[SettingsT_co]):
 
     @abstractmethod
     def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
-        """Return the score of every item at each moment."""
+        """Return the score of every item at each moment; it depends on the log and the settings alone."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        return self.as_of(self.log.moments(histories))
+        return self.log.as_of(self.log.moments(histories), self.as_of, (type(self), repr(self.config)))
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def observed(self, log: EventLog) -> Self:
+        """Return a copy that counts the events of this log."""
+        observed = copy.copy(self)
+        observed.log = log
+        return observed
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which new items have the score of an item without events."""
@@ -71,7 +77,7 @@ class RecentPopularityConfig(Settings):
 class RecentPopularity(MomentPrior[RecentPopularityConfig]):
     """log(offset + events of the item shortly before the request).
 
-    Cost of a score: the events before the latest request of the batch, and users x items.
+    Cost of a score: the events before the latest request of the batch, and users x items; nothing but users x items for what is served.
     """
 
     config_class = RecentPopularityConfig
@@ -99,6 +105,33 @@ class NewArrivals(MomentPrior[NewArrivalsConfig]):
     reading = frozenset(NewArrivalsConfig.model_fields)
 
     def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
-        first = self.log.first_at()[None, :]
+        first = self.log.first_at[None, :]
         start = (moments - round(self.config.days * MICROSECONDS_PER_DAY))[:, None]
         return ((first < moments[:, None]) & (first >= start)).astype(np.float32)
+
+
+class TrendConfig(Settings):
+    """The settings of the trend."""
+
+    days: float = Field(3, gt=0)
+    """The days before the request that are compared."""
+    against_days: float = Field(14, gt=0)
+    """With the mean over so many days before it, the former included."""
+    offset: float = Field(1, gt=0)
+    """Added to both counts before their logarithms: larger asks for more events before an item counts as rising."""
+
+
+class Trend(MomentPrior[TrendConfig]):
+    """log(offset + events of the last days) - log(offset + as many days' share of a longer time): above 0 where an item is rising.
+
+    Cost of a score: as `RecentPopularity` with a window, twice.
+    """
+
+    config_class = TrendConfig
+    reading = frozenset(TrendConfig.model_fields)
+
+    def as_of(self, moments: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, "users items"]:
+        config = self.config
+        lately = self.log.windowed(moments, config.days)
+        usual = self.log.windowed(moments, config.against_days) * np.float32(config.days / config.against_days)
+        return np.log(np.float32(config.offset) + lately) - np.log(np.float32(config.offset) + usual)

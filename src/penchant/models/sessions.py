@@ -15,6 +15,7 @@ from scipy import linalg, sparse
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
+from penchant.models.shared import computed_once
 
 BLOCK_EVENTS = 200_000
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -69,7 +70,10 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         place = np.full(train.num_items, -1)
         place[kept] = np.arange(len(kept))
         item = np.where(train.weight > 0, place[train.item_index], -1)
-        gram, cross = self._moments(train, item, len(kept))
+        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
+        key = ("moments", *(getattr(self.config, part) for part in parts))
+        moments = computed_once(train, key, lambda: self._moments(train, item, len(kept)))
+        gram, cross = (part.copy() for part in moments)
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
         weights = linalg.solve(gram.T, cross, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False)
         weights *= power(count[kept] + 1, -self.config.target_exponent)[None, :]

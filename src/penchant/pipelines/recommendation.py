@@ -5,6 +5,8 @@ In: one TOML file. Out: a folder with the trained recommender and its report.
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,6 +17,7 @@ import polars as pl
 from pydantic import model_validator
 
 from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
+from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
@@ -23,21 +26,24 @@ from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
+from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
+from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import default_channels, encode_catalog
 from penchant.encoders.ocr import read_items_pictures
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
-from penchant.experiment.fit import FitConfig, HoldOut, fit
-from penchant.experiment.search import SearchConfig, search
-from penchant.experiment.selection import ValidationScorer, choose_fusion, without_grid
+from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
+from penchant.experiment.search import SearchConfig, SearchResult, search
+from penchant.experiment.selection import choose_fusion, without_grid
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
 from penchant.models import MODELS
 from penchant.models.channels import FUSED
-from penchant.models.member import MemberTables, make_member
+from penchant.models.event_log import EventLog
+from penchant.models.member import make_member
 from penchant.pipelines.frame import (
     LearningSettings,
     StepTimer,
@@ -152,6 +158,7 @@ def run(
     with clock("split"):
         parts = split(dataset.interactions, config.split, config.seed)
         validation, known = before_test(dataset.catalog, parts, config)
+        ranked = validation.liked() if parts.kind == "rolling_time" else validation
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
@@ -162,33 +169,45 @@ def run(
         )
         dataset = replace(dataset, findings=(*dataset.findings, *noticed))
     with clock("fuse"):
-        content, fusion = fuse(Content(embeddings), validation, config)
+        content, fusion = fuse(Content(embeddings), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
     with clock("fit"):
-        tables, why = choose_members(parts, content, validation, config)
-        dataset = replace(dataset, findings=(*dataset.findings, *why))
+        found = choose_members(parts, content, ranked, config)
         trained = fit(
-            tables,
-            validation,
+            found.tables,
+            ranked,
             known,
             content,
             fusion,
             config.fit,
             cutoff=config.evaluation.cutoff,
             cache=config.cache / "networks",
+            tried=found.tried,
+            floor=found.floor,
         )
+        why = (*found.reasons, *trained.notes)
+        if why:
+            noun = message("how the model was chosen")
+            found_by = Finding("model.auto", len(why), len(why), "kept", why, noun)
+            dataset = replace(dataset, findings=(*dataset.findings, found_by))
     with clock("evaluate"):
+        test = at_test(dataset.catalog, parts, config)
+        if test.log is not None:
+            refits = refits_of(dataset.catalog, parts, known, config)
+            trained = trained.rolled(refits, test.log, content, fusion, config.cache / "networks")
+            known = refits[-1].train
         report = assess(
             trained,
             validation,
-            at_test(dataset.catalog, parts, config),
+            test,
             dataset if groups is None else replace(dataset, users=Users(groups)),
             parts,
             content,
             config.evaluation,
             name=config.name,
             seed=config.seed,
+            times_ranked=times_ranked(config.cache / "ranked", parts.test),
         )
     with clock("explain"):
         topics = find_topics(dataset.catalog, content.fused, seed=config.seed)
@@ -216,6 +235,19 @@ TASK = Task(
     ("interactions", "items", "users"),
     lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
 )
+
+
+def times_ranked(folder: Path, test: Interactions) -> int:
+    """Count one more ranking of a test part in the file that its events name, and return the count."""
+    columns = ["user_id", "item_id", "at", "kind"]
+    events = test.table.select(columns).sort(columns).write_csv().encode()
+    file = folder / f"{fingerprint(events)}.json"
+    count = (json.loads(file.read_text()) if file.is_file() else 0) + 1
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(count))
+    unfinished.replace(file)
+    return count
 
 
 def shipped(parts: Split, config: RecommendationConfig) -> str:
@@ -250,20 +282,70 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
 
 def before_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> tuple[HoldOut, Histories]:
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
-    items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation)
+    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test)
+    if parts.kind == "rolling_time":
+        train = _histories(items, users, config, parts.train)
+        known = _histories(items, users, config, *parts.before_test) if config.fit.refit else train
+        return _rolling(items, config, train, parts.before_test, parts.validation), known
     truth = _histories(items, users, config, parts.validation)
     train = _requested(_histories(items, users, config, parts.train), truth, parts, config)
-    known = _histories(items, users, config, parts.train, parts.validation) if config.fit.refit else train
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items)), known
+    known = _histories(items, users, config, *parts.before_test) if config.fit.refit else train
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order), known
 
 
 def at_test(catalog: Catalog, parts: Split, config: RecommendationConfig) -> HoldOut:
     """Return the histories before the test, and the test; users without earlier events have an empty history."""
-    items, users = Vocabulary(catalog.item_ids), _users(parts.train, parts.validation, parts.test)
-    before = (parts.train, parts.validation) if config.fit.refit else (parts.train,)
+    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test, parts.test)
+    before = parts.before_test if config.fit.refit else (parts.train,)
+    if parts.kind == "rolling_time":
+        return _rolling(items, config, None, (*parts.before_test, parts.test), parts.test)
     truth = _histories(items, users, config, parts.test)
     known = _requested(_histories(items, users, config, *before), truth, parts, config)
-    return HoldOut(known, truth, _among(items, parts.cold_items))
+    order = item_tie_order(catalog.item_ids, config.seed)
+    return HoldOut(known, truth, _among(items, parts.cold_items), tie_order=order)
+
+
+def _rolling(
+    items: Vocabulary,
+    config: RecommendationConfig,
+    learned: Histories | None,
+    pieces: tuple[Interactions, ...],
+    asked: Interactions,
+) -> HoldOut:
+    """Return every request of one piece, each with all its user did before; members observe what all users did before it."""
+    whole = config.histories.model_copy(update={"max_events": None})
+    joined = Interactions(pl.concat([piece.table for piece in pieces]))
+    events = build_histories(joined, items, whole, seed=config.seed)
+    start, stop = _span(asked)
+    histories, truth = rolling_requests(
+        events, start, stop, limit=config.split.max_requests, max_events=config.histories.max_events
+    )
+    order = item_tie_order(items.ids, config.seed)
+    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events), tie_order=order)
+
+
+def refits_of(catalog: Catalog, parts: Split, known: Histories, config: RecommendationConfig) -> list[Refit]:
+    """Return the moments of the rolling test at which members are fitted: its start, where they learn from `known`, and equal steps after it.
+
+    Without `fit.refit` they are those that learned from train alone.
+    """
+    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test, parts.test)
+    start, stop = _span(parts.test)
+    refits = [Refit(start, known)]
+    for number in range(1, config.split.refits if config.fit.refit else 1):
+        moment = start + number * (stop - start) // config.split.refits
+        before = parts.test.where(pl.col("at").dt.epoch("us") < moment)
+        refits.append(Refit(moment, _histories(items, users, config, *parts.before_test, before)))
+    return refits
+
+
+def _span(part: Interactions) -> tuple[int, int]:
+    """Return the first moment of a part and the one after its last."""
+    first, last = part.table.select(
+        first=pl.col("at").dt.epoch("us").min(), last=pl.col("at").dt.epoch("us").max()
+    ).row(0)
+    return first, last + 1
 
 
 def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
@@ -289,19 +371,15 @@ def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) ->
     """Impute missing content, and fuse the channels with the best settings on validation."""
     channels = dict(content.channels)
     if config.fusion.impute and any(not e.present.all() for e in channels.values()):
-        graph = item_graph(validation.histories.matrix())
+        graph = item_graph(validation.train.matrix())
         channels = {name: impute(e, graph) for name, e in channels.items()}
-    scorer = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.cutoff, 1000, validation.candidates
-    )
+    scorer = validation.scorer(config.evaluation.cutoff, 1000)
     filled = Content(channels)
-    fusion = choose_fusion(filled, validation.histories, scorer, config.fusion.tables())
+    fusion = choose_fusion(filled, validation.train, scorer, config.fusion.tables())
     return Content(channels, fusion(channels)), fusion
 
 
-def choose_members(
-    parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig
-) -> tuple[MemberTables, tuple[Finding, ...]]:
+def choose_members(parts: Split, content: Content, validation: HoldOut, config: RecommendationConfig) -> SearchResult:
     """Return the members of the settings, the defaults, or the result of a search under a budget, with its reasons.
 
     Raises:
@@ -309,23 +387,17 @@ def choose_members(
     """
     has_time = any(part.table["at"].null_count() < len(part) for part in (parts.train, parts.validation))
     if config.model is None:
-        count = validation.histories.num_events
-        return config.members or default_members(content, has_time=has_time, num_events=count), ()
+        count = validation.train.num_events
+        defaults = default_members(content, has_time=has_time, num_events=count)
+        return SearchResult({name: dict(table) for name, table in (config.members or defaults).items()})
     if config.members is not None:
         raise ConfigError(
             'model = "auto" chooses the members, and [members] names them.',
             where="the settings: model, members",
             fix="leave one of them out",
         )
-    choice = config.fit.selection
-    scorer = ValidationScorer.sample(
-        validation.histories, validation.truth, config.evaluation.cutoff, choice.max_users, validation.candidates
-    )
-    found = search(validation.histories, content, scorer, config.search, has_time=has_time)
-    count = len(found.reasons)
-    return found.tables, (
-        Finding("model.auto", count, count, "kept", tuple(found.reasons), message("how the model was chosen")),
-    )
+    scorer = validation.scorer(config.evaluation.cutoff, config.fit.selection.max_users)
+    return search(validation.train, content, scorer, config.search, config.fit, has_time=has_time)
 
 
 def all_histories(dataset: Dataset, config: RecommendationConfig) -> Histories:

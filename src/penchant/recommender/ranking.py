@@ -2,7 +2,7 @@
 
 In: scores of every item, the user's own edits, and ranking options. Out: rows of items, best first.
 
-Equal scores are ordered by item row (`models/ensemble.py: top_k`).
+Equal scores have a fixed random order (`models/ensemble.py: top_k`).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.fusion.fusion import make_fusion
 from penchant.models.ensemble import Ensemble
+from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import MAX_COMPARED, CatalogLookup
@@ -36,6 +37,8 @@ from penchant.recommender.ranking import rank
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
+CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "_profiler", "_event_settings"})
+"""Cached values of a recommender that do not depend on its members."""
 BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
 
@@ -172,6 +175,26 @@ class Recommender:
         """Return the same without the histories of some users; what the members learned stays as it is."""
         fitted = None if self.fitted is None else _without(self.fitted, user_ids)
         return replace(self, histories=_without(self.histories, user_ids), fitted=fitted)
+
+    @property
+    def reads_log(self) -> bool:
+        """Whether a member counts what all users did; `observed` then gives it newer events."""
+        return self.ensemble.observed(EMPTY) is not self.ensemble
+
+    def observed(self, log: EventLog) -> Recommender:
+        """Return the same with members that know these events of all users (`Member.observed`); itself if no member reads them.
+
+        What was computed for the catalog is kept: nothing of it depends on the events.
+        """
+        ensemble = self.ensemble.observed(log)
+        if ensemble is self.ensemble:
+            return self
+        observed = replace(self, ensemble=ensemble)
+        kept = {name: value for name, value in vars(self).items() if name in CATALOG_VALUES}
+        vars(observed).update(kept)
+        if "finder" in vars(self):
+            vars(observed)["finder"] = self.finder.scored_by(observed.score)
+        return observed
 
     # answers
 

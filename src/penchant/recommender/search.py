@@ -5,10 +5,12 @@ In: a catalog with its channels. Out: items, nearest first, with their cosines; 
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +80,15 @@ class ItemSearch:
         self._score = score
         self._lock = threading.Lock()
         self._indexes: dict[str, VectorIndex] = {}
-        self._words: tuple[Any, Any] | None = None
+        self._words: list[tuple[Any, Any]] = []  # shared with `scored_by`
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
             self._index(self.names()[0])  # the default one is built before the first request
+
+    def scored_by(self, score: Callable[[Histories], Float32[np.ndarray, "users items"]]) -> ItemSearch:
+        """Return the same search, indexes included, with another model's scores for similarity in behaviour."""
+        other = copy.copy(self)
+        other._score = score
+        return other
 
     def adopt(self, before: ItemSearch) -> None:
         """Take over the indexes of an earlier version of the model where only a few items were added."""
@@ -154,12 +162,21 @@ class ItemSearch:
         content = find_content(query, [column], modality, limits, where="search")
         return self._by_vector(channel, encode_one(self._encoders.load(channel, config), content.load(0)), k, available)
 
+    def load_encoders(self) -> None:
+        """Load the encoders of queries: the first one imports large libraries, and every other thread waits for that."""
+        for name, config in self._query_channels.values():
+            self._encoders.load(name, config)
+
     def _channel(self, modality: str) -> tuple[str, ChannelConfig] | None:
-        """Return the first channel of a modality that can encode a query."""
+        return self._query_channels.get(modality)
+
+    @cached_property
+    def _query_channels(self) -> dict[str, tuple[str, ChannelConfig]]:
+        """Modality to the first channel of it that can encode a query."""
+        found: dict[str, tuple[str, ChannelConfig]] = {}
         for name, config in self._encoders.of(self._facts, self._content).items():
-            if self._content.channels[name].modality == modality:
-                return name, config
-        return None
+            found.setdefault(self._content.channels[name].modality, (name, config))
+        return found
 
     def _by_vector(
         self, name: str, vector: Float32[np.ndarray, " dim"], k: int, available: Bool[np.ndarray, " items"]
@@ -182,13 +199,13 @@ class ItemSearch:
         catalog = self._lookup.catalog
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:
-            if self._words is None:
+            if not self._words:
                 from sklearn.feature_extraction.text import TfidfVectorizer  # slow to import, and seldom needed
 
                 texts = join_text(catalog, columns) if columns else self._lookup.titles
                 model = TfidfVectorizer(tokenizer=words, lowercase=False, token_pattern=None, sublinear_tf=True)
-                self._words = (model, model.fit_transform([t or "-" for t in texts]))
-        model, rows = self._words
+                self._words.append((model, model.fit_transform([t or "-" for t in texts])))
+        model, rows = self._words[0]
         similar = np.where(available, (rows @ model.transform([text]).T).toarray().ravel(), 0)
         best = np.argsort(-similar, kind="stable")[:k]
         best = best[similar[best] > 0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from penchant.core.messages import Translator
+from penchant.core.messages import Translator, message
 from penchant.metrics.ablation import DOES_NOT_PAY, Ablation, AblationRow, ModalityValue
 from penchant.metrics.classification_results import ClassificationResults, ClassificationRow
 from penchant.metrics.comparison import Cost, Leaderboard, LeaderboardRow
@@ -16,15 +16,62 @@ from penchant.metrics.intervals import SAME, Difference, Interval
 from penchant.reporting import number_format
 from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
+LIKED = message(
+    "Asked whether a user likes an item, {name} puts a liked item above a disliked one {auc} of the time{interval}. "
+    "Disliked is what the user rated or marked so."
+)
+CHOSEN = message(
+    "Asked whether a user would choose an item, {name} puts a chosen one above one drawn at random from those the user never touched "
+    "{auc} of the time{interval}. Nobody said what they dislike."
+)
 
-def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator) -> list[str]:
-    """Return the comparison of ours with the best baseline: first recall, then the metric of the leaderboard if it is another."""
+
+def leaderboard_sentences(leaderboard: Leaderboard, translate: Translator, pool: str = "") -> list[str]:
+    """Return the comparison of ours with the best baseline: first recall, then the metric of the leaderboard if it is another.
+
+    Args:
+        leaderboard: Ours and the baselines.
+        translate: Into the language of the report.
+        pool: What the lists were ranked from ("the whole catalog"); "" leaves it out.
+    """
     ours = leaderboard.ours or next((row for row in leaderboard.rows if row.differences), None)
     if ours is None:  # a baseline alone has no comparison
         return []
     plain = f"recall@{leaderboard.metric.partition('@')[2]}"
     metrics = [m for m in (plain, leaderboard.metric) if m in leaderboard.metrics]
-    return [_headline(leaderboard, ours, metric, translate) for metric in dict.fromkeys(metrics)]
+    return [_headline(leaderboard, ours, metric, translate, pool) for metric in dict.fromkeys(metrics)]
+
+
+def order_sentence(leaderboard: Leaderboard, translate: Translator) -> str:
+    """Return what the rows are ordered by, over how many users and lists, and what the intervals allow for."""
+    facts = {"metric": metric_label(translate, leaderboard.metric), "users": number_format.count(leaderboard.num_users)}
+    if leaderboard.num_requests > leaderboard.num_users:
+        first = translate(
+            "Ordered by {metric}, the mean of {requests} requests of {users} users.",
+            requests=number_format.count(leaderboard.num_requests),
+            **facts,
+        )
+    else:
+        first = translate("Ordered by {metric} over {users} users.", **facts)
+    second = translate(
+        "Intervals are 95 %; those of differences, and outcomes, allow for the number of rows of the same role that are compared."
+    )
+    return translate("{first} {second}", first=first, second=second)
+
+
+def outcome(gain: Difference, translate: Translator) -> str:
+    """Return the word for a difference, with the size that would have been seen where none was."""
+    word, unseen = translate(gain.outcome), power(gain, translate)
+    return translate("{first} ({second})", first=word, second=unseen) if unseen else word
+
+
+def power(gain: Difference, translate: Translator) -> str:
+    """Return how large a difference would have been seen, where none was; "" else."""
+    if gain.outcome != SAME or math.isnan(gain.detectable):
+        return ""
+    return translate(
+        "below {size} would not be seen", size=number_format.number(gain.detectable, number_format.decimals(gain))
+    )
 
 
 def payoff_sentence(payoff: ModalityValue, metric: str, translate: Translator) -> str:
@@ -55,11 +102,9 @@ def classified_sentence(classified: InterestResults, translate: Translator) -> s
     """Return the meaning of an AUC."""
     auc = classified.auc
     interval = "" if math.isnan(auc.low) else f" [{number_format.percent(auc.low)}, {number_format.percent(auc.high)}]"
+    asked = LIKED if classified.is_explicit else CHOSEN
     return translate(
-        "Asked whether a user likes an item, {name} puts a liked item above a disliked one {auc} of the time{interval}.",
-        name=translate.said(classified.name),
-        auc=number_format.percent(auc.mean),
-        interval=interval,
+        asked, name=translate.said(classified.name), auc=number_format.percent(auc.mean), interval=interval
     )
 
 
@@ -153,7 +198,7 @@ def _against_each(labelled: ClassificationResults, translate: Translator) -> str
     )
 
 
-def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator) -> str:
+def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator, pool: str) -> str:
     gain, base = ours.differences[metric], leaderboard.row(leaderboard.best_baseline).scores[metric]
     facts = {
         "name": translate.said(ours.name),
@@ -164,6 +209,8 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
         digits_ = number_format.decimals(gain)
         mine, theirs = (number_format.number(v.mean, digits_) for v in (ours.scores[metric], base))
         change = number_format.difference(gain)
+        if unseen := power(gain, translate):
+            change = translate("{first} ({second})", first=change, second=unseen)
         return translate(
             "{metric}: {name} {ours}, {baseline} {theirs}: {outcome}, {difference}.",
             metric=metric_label(translate, metric),
@@ -175,9 +222,13 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     places = 1 if abs(gain.mean) >= 0.005 else 2
     mine, theirs = (number_format.percent(v.mean, places) for v in (ours.scores[metric], base))
     k, change = metric.partition("@")[2], number_format.points(gain, places)
+    if pool:
+        k = translate("{count} recommendations from {pool}", count=k, pool=translate.said(pool))
+    else:
+        k = translate("{count} recommendations", count=k)
     return translate(
-        "{name} finds {ours} of what users chose next within {k} recommendations; {baseline} finds {theirs}: {outcome}, {difference} points.",
-        k=k,
+        "{name} finds {ours} of what users chose next within {lists}; {baseline} finds {theirs}: {outcome}, {difference} points.",
+        lists=k,
         ours=mine,
         theirs=theirs,
         difference=change,

@@ -41,6 +41,7 @@ SIZES = {
     "validation": message("validation events"),
     "test": message("test events"),
     "test_users": message("test users"),
+    "requests": message("test requests"),
     "samples": message("samples"),
     "train_samples": message("training samples"),
     "validation_samples": message("validation samples"),

@@ -144,6 +144,7 @@ class ReportData:
         hardware: One line.
         versions: Package to version.
         protocol: Paragraphs: split, candidates, selection.
+        pool: What the lists were ranked from.
         sizes: Name ("users", "items", "train", ...) to count.
         findings: Of the data and the split.
         coverage: One for each channel.
@@ -181,6 +182,7 @@ class ReportData:
     bands: tuple[WeightBand, ...] = ()
     stages: tuple[StepTime, ...] = ()
     examples: tuple[UserExample, ...] = ()
+    pool: str = ""
 
 
 def user_label(number: int) -> str:
@@ -225,7 +227,8 @@ def write_report(data: ReportData, folder: Path) -> None:
 def summarise(data: ReportData) -> list[str]:
     """Return the run's results as plain sentences in its language; the command line prints them too."""
     translate = Translator(data.language)
-    sentences = conclusions.leaderboard_sentences(data.leaderboard, translate) if data.leaderboard else []
+    board = data.leaderboard
+    sentences = conclusions.leaderboard_sentences(board, translate, data.pool) if board else []
     sentences += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
     sentences += conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
     sentences += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []

@@ -107,9 +107,9 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         if tracing is not None:
             tracing.close()
 
-    def has_room(path: str, num_bytes: int) -> bool:
+    def admit(path: str, num_bytes: int) -> Callable[[], None] | None:
         pools: WorkPools = app.state.pools
-        return pools.has_room(path, num_bytes)
+        return pools.admit(path, num_bytes)
 
     app = FastAPI(
         title="Penchant",
@@ -131,7 +131,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         max_body_bytes=config.max_body_bytes,
         max_seconds=config.max_seconds,
         tracing=tracing,
-        has_room=has_room,
+        admit=admit,
     )
     app.state.metrics = metrics
     _add_events(app, metrics)

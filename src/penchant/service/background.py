@@ -1,6 +1,6 @@
-"""The background worker: new items, new bundles, refits after erasures.
+"""The background worker: events of the moment, new items, new bundles, refits after erasures.
 
-In: the store's waiting items and due erasures, the bundle's folder. Out: a newer model in the service, replaced as a whole.
+In: the store's events, waiting items and due erasures, the bundle's folder. Out: a newer model in the service, replaced as a whole.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import ArtifactError, PenchantError
+from penchant.core.schema import Histories
+from penchant.models.event_log import EventLog
 from penchant.recommender.new_items import NewItem, encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import ItemSearch
 from penchant.service import erasure
+from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
@@ -42,7 +45,11 @@ class BackgroundWorker:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._base = service.snapshot.recommender
+        self._base = self._model = service.snapshot.recommender
+        self._moment = MomentLog(service.store, service.secret)
+        self._log: EventLog | None = None
+        self._is_following = False
+        self._stepping = threading.Lock()
         self._added: tuple[tuple[str, int], ...] = ()
         self._cleared: object = None
         self._seen = self._stamp()
@@ -55,9 +62,14 @@ class BackgroundWorker:
         self._thread = threading.Thread(target=self._run, name="background-worker", daemon=True)
 
     def start(self) -> None:
-        """Do what is due now, then continue in the background; failed items are tried again."""
+        """Do what is due now, then continue in the background; failed items are tried again.
+
+        The events in the store are read in the background: with many of them that takes minutes.
+        """
         self._retry_failed()
         self.step()
+        self._is_following = True
+        self._wake.set()
         self._thread.start()
 
     def wake(self) -> None:
@@ -76,14 +88,33 @@ class BackgroundWorker:
 
     def step(self) -> None:
         """Do everything that is due; a large index is built beside it, and searches are exact until it is ready."""
-        self._service.sync(self._service.store.world_version())
-        self.load_new_bundle()
-        self.encode()
-        self.add_items()
-        self.empty_log()
-        self.remove_uploads()
-        self.refit()
-        self.index()
+        with self._stepping:
+            self._service.sync(self._service.store.world_version())
+            self.load_new_bundle()
+            self.observe()
+            self.encode()
+            self.add_items()
+            self.empty_log()
+            self.remove_uploads()
+            self.refit()
+            self.index()
+
+    def observe(self) -> None:
+        """Let what is served know what all users did until now."""
+        log = self._newest_log(self._model)
+        if log is not None and log is not self._log:
+            self._service.observe(_observed(self._model, log))
+            self._log = log
+
+    def _serve(self, model: Recommender) -> None:
+        """Answer from another model, which knows what all users did until now."""
+        log = self._newest_log(model)
+        self._service.serve(model if log is None else _observed(model, log))
+        self._model, self._log = model, log
+
+    def _newest_log(self, model: Recommender) -> EventLog | None:
+        """Return what all users did until now; None where no member reads it."""
+        return self._moment.newest(model) if self._is_following and model.reads_log else None
 
     def index(self) -> None:
         """Start building the search index in a thread of its own, if one is due and none is running."""
@@ -112,15 +143,15 @@ class BackgroundWorker:
         except Exception:
             self._damaged = files  # reported once; read again when one of its files changes
             raise
-        self._seen = stamp
         try:
             self._service.served_catalog.accept(found)
         except ArtifactError as error:
+            self._seen = stamp
             logger.error("the new bundle is refused: %s", error.message)
             return
+        self._serve(found)
         logger.info("bundle %s replaces %s", found.mark, self._base.mark)
-        self._base, self._added, self._refused = found, (), None
-        self._service.serve(found)
+        self._seen, self._base, self._added, self._refused = stamp, found, (), None
         self._retry_failed()
 
     def encode(self) -> None:
@@ -141,6 +172,7 @@ class BackgroundWorker:
             body["failures"] = failures
             ready = StoredItem(item.item_id, READY, json.dumps(body, ensure_ascii=False), write_arrays(vectors))
             service.store.replace_item(item, ready)  # an item that changed meanwhile stays as it is now
+            self.observe()  # many items take minutes
 
     def add_items(self) -> None:
         """Add the items that are ready and not in the model."""
@@ -161,8 +193,8 @@ class BackgroundWorker:
         except PenchantError:
             self._refused = wanted  # logged once; tried again when an item or the bundle changes
             raise
+        self._serve(grown)
         self._added = wanted
-        self._service.serve(grown)
 
     def remove_uploads(self) -> None:
         """Delete the files that no item uses any more; in a later step if an upload is being stored now."""
@@ -236,6 +268,13 @@ class BackgroundWorker:
                 logger.error("%s where: %s fix: %s", error.message, error.where, error.fix)
             except Exception as error:  # the database may be away for a while: try again in a second
                 logger.error("background worker: %s", type(error).__name__, exc_info=error)
+
+
+def _observed(model: Recommender, log: EventLog) -> Recommender:
+    """Return the model with these events, all that it counts of them counted, so that no request waits for it."""
+    observed = model.observed(log)
+    observed.score(Histories.empty(len(observed.catalog)))
+    return observed
 
 
 def finish_erasures(folder: Path, address: str, secret: Path) -> None:

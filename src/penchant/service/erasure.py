@@ -3,8 +3,8 @@
 In: an id. Out: at once nothing of them in store, caches and histories; after a refit nothing in the model either; a signed receipt.
 
 Immediate: rows of the store (SQLite overwrites them), the user cache of every process, and the user's events in the bundle, which
-no answer reads any more. With the next refit, started in the background right away: what the members learned from them, the
-bundle's own history files, and their share in the averages over users. With the next `penchant run`: networks. Not reached: the
+no answer reads any more; within about a second their part in what is counted as of now (`service/moment_log.py`). With the next refit, started
+in the background right away: what the members learned from them, the bundle's own history files, and their share in the averages over users. With the next `penchant run`: networks. Not reached: the
 source tables of the run, older bundles, backups.
 """
 

@@ -20,12 +20,15 @@ BLOCK = 1 << 16
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is on the open internet.
+    """Return whether an IP address is on the open internet; what is no address is not.
 
     Loopback, private, link-local and the like are not. An IPv6 address that stands for an IPv4 address is judged by that one where it is
     `::ffff:10.0.0.1` or NAT64 (RFC 6052), by which networks without IPv4 reach the rest; 6to4 and Teredo tunnels may end anywhere.
     """
-    found = ipaddress.ip_address(address)
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None or found in _NAT64:
             return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)))

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
+from starlette.types import Scope
 
 from penchant.core.errors import (
     ArtifactError,
@@ -33,6 +34,8 @@ from penchant.service.store import ConflictError
 
 logger = logging.getLogger("penchant.service")
 MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+"""What a client is told to wait after a refusal."""
 
 
 class RefusedError(PenchantError):
@@ -106,6 +109,14 @@ def problem(status: int, title: str, detail: str, where: str, fix: str, request_
         "fix": fix,
         "instance": f"urn:request:{request_id}",
     }
+
+
+def overloaded_response(scope: Scope) -> JSONResponse:
+    """Return the refusal of a request that would wait for too many others of its kind."""
+    detail = "Too many requests of this kind wait already; nothing was changed."
+    fix = f"send the same request again in {RETRY_SECONDS} s"
+    body = problem(503, "overloaded", detail, "the service", fix, scope.get("request_id", "-"))
+    return JSONResponse(body, 503, media_type=MEDIA_TYPE, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def problem_response(request: Request, error: PenchantError) -> JSONResponse:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Literal, TypeVar
 
-from penchant.service.http_errors import RefusedError
+from penchant.service.http_errors import RETRY_SECONDS, RefusedError
 
 Answer = TypeVar("Answer")
 Kind = Literal["writes", "uploads", "lists", "encoders", "media"]
@@ -25,7 +25,6 @@ SIZES: Mapping[Kind, tuple[int, int]] = {
     "media": (2, 16),
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
-RETRY_SECONDS = 1
 MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/studio/search")
 WORDS_BYTES = 50_000
 """A larger body of a request to these holds media."""
@@ -96,23 +95,38 @@ class WorkPools:
 
     def __init__(self, sizes: Mapping[Kind, tuple[int, int]] = SIZES) -> None:
         self._pools = {kind: WorkPool(kind, *size) for kind, size in sizes.items()}
+        self._places = sum(sizes["media"])
 
     def __getitem__(self, kind: Kind) -> WorkPool:
         return self._pools[kind]
 
-    def has_room(self, path: str, num_bytes: int) -> bool:
-        """Return whether a request is worth reading: its body costs time even where it is refused after that.
+    def admit(self, path: str, num_bytes: int) -> Callable[[], None] | None:
+        """Return what ends the stay of a request, None where it cannot be answered now: its body would be read for nothing.
+
+        Requests with a large body for media stay from their headers to their answer; so many as fit into the pool. Used by the event loop alone.
 
         Args:
             path: Of the address.
             num_bytes: Of the body, as its header states.
         """
-        return num_bytes <= WORDS_BYTES or not path.startswith(MEDIA_PATHS) or not self["media"].is_full
+        if num_bytes <= WORDS_BYTES or not path.startswith(MEDIA_PATHS):
+            return _nothing
+        if self._places == 0 or self["media"].is_full:
+            return None
+        self._places -= 1
+        return self._leave
+
+    def _leave(self) -> None:
+        self._places += 1
 
     def close(self) -> None:
         """End all threads once their work is done."""
         for pool in self._pools.values():
             pool.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_pool(

@@ -42,7 +42,7 @@ def make_key(store: Store, name: str, scopes: list[str], per_minute: int | None 
 
 def _digest(secret: str) -> str:
     """A secret of 256 random bits needs no slow hash: there is nothing to guess."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ApiKeys:

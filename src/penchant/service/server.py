@@ -56,12 +56,13 @@ class ServiceProtocol(_Protocol):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._application: Any = self.app
+        self._connection: dict[str, float] = {}  # what requests of one connection have in common
         self.app: Any = self._answer
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         """Call the application, or refuse the request where there are too many connections."""
         if max(len(self.connections), len(self.tasks)) <= MAX_CONNECTIONS:
-            await self._application(scope, receive, send)
+            await self._application({**scope, "connection": self._connection}, receive, send)
             return
         headers, body = _problem(
             503, "busy", "Too many connections; nothing was changed.", "wait a second, and try again"

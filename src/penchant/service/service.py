@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, DataError
+from penchant.core.errors import ConfigError, DataError, PenchantError
 from penchant.core.schema import Histories
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
@@ -119,7 +119,8 @@ class ServingSnapshot:
         recommender: The model.
         available: (items,) whether an item may be shown.
         subjects: Keyed hashes of the ids of erased users.
-        generation: Differs between two snapshots whose answers about a user may differ.
+        generation: Differs between two snapshots for whom a user's history may differ, or the model.
+        moment: Differs between two snapshots of one generation that know other events of all users.
         world: The store's version of items, erasures and keys it reflects.
     """
 
@@ -128,6 +129,7 @@ class ServingSnapshot:
     subjects: frozenset[str]
     generation: int
     world: int | None
+    moment: int = 0
 
 
 class Service:
@@ -161,6 +163,10 @@ class Service:
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
+        try:
+            recommender.finder.load_encoders()
+        except PenchantError as error:  # a model that is missing here: each search and item that needs it says so
+            logger.warning("an encoder cannot be loaded: %s fix: %s", error.message, error.fix)
         self.served_catalog = ServedCatalog(config.state_folder)
         self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
@@ -212,25 +218,30 @@ class Service:
         versions = [StateVersion(version, snapshot.generation) for version in store_versions]
         cached = list(map(self.user_cache.get, user_ids, versions))
         missing = {user_ids[n]: versions[n] for n, state in enumerate(cached) if state is None}
-        loaded = self._load(snapshot, missing)
-        return snapshot, [state or loaded[user_id] for user_id, state in zip(user_ids, cached, strict=True)]
+        held = [*filter(None, cached), *self._load(snapshot, missing)]
+        states = self._scored(snapshot, {state.history.user_ids[0]: state for state in held})
+        return snapshot, [states[user_id] for user_id in user_ids]
 
-    def _load(self, snapshot: ServingSnapshot, versions: Mapping[str, StateVersion]) -> dict[str, UserState]:
-        if not versions:
-            return {}
-        histories, edits = [], []
+    def _load(self, snapshot: ServingSnapshot, versions: Mapping[str, StateVersion]) -> Iterator[UserState]:
+        """Return the states of users as the store has them, without scores."""
         for user_id, version in versions.items():
             is_stored = version.user is not None
             events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
-            edits.append(tuple(self.store.edits(user_id)) if is_stored else ())
+            edits = tuple(self.store.edits(user_id)) if is_stored else ()
             use_own = not self.is_erased(user_id, snapshot)
-            histories.append(snapshot.recommender.history(user_id, events, use_own=use_own))
-        # copied: a row kept in the cache must not keep the scores of the whole group in memory
-        scores = [row.copy() for row in snapshot.recommender.score(Histories.joined(histories))]
-        loaded = dict(zip(versions, map(UserState, versions.values(), histories, edits, scores), strict=True))
-        for user_id, state in loaded.items():
-            self.user_cache.put(user_id, state)
-        return loaded
+            yield UserState(version, snapshot.recommender.history(user_id, events, use_own=use_own), edits)
+
+    def _scored(self, snapshot: ServingSnapshot, states: dict[str, UserState]) -> dict[str, UserState]:
+        """Return the states with scores as of the snapshot's moment; those that lack them are scored in one pass."""
+        due = [user_id for user_id, state in states.items() if state.moment != snapshot.moment]
+        if not due:
+            return states
+        scores = snapshot.recommender.score(Histories.joined([states[user_id].history for user_id in due]))
+        for user_id, row in zip(due, scores, strict=True):
+            # copied: a row kept in the cache must not keep the scores of the whole group in memory
+            states[user_id] = replace(states[user_id], scores=row.copy(), moment=snapshot.moment)
+            self.user_cache.put(user_id, states[user_id])
+        return states
 
     def recommend(self, user_id: str | None, options: RankingOptions) -> RecommendationList:
         """Return one list, as `recommend_many` does."""
@@ -408,6 +419,11 @@ class Service:
         with self._changing:
             self._renew(recommender, self.store.world_version())
 
+    def observe(self, recommender: Recommender) -> None:
+        """Answer from the same model with newer events of all users from now on; histories of users stay in the cache."""
+        with self._changing:
+            self.snapshot = replace(self.snapshot, recommender=recommender, moment=self.snapshot.moment + 1)
+
     def _renew(self, recommender: Recommender, world: int) -> None:
         before = self.snapshot
         self.keyring.refresh(world)
@@ -418,7 +434,8 @@ class Service:
         if is_new:
             recommender.finder.adopt(before.recommender.finder)
         lookup = recommender.lookup
-        self.snapshot = ServingSnapshot(recommender, ~lookup.mask(lookup.rows(withdrawn)), subjects, generation, world)
+        available = ~lookup.mask(lookup.rows(withdrawn))
+        self.snapshot = ServingSnapshot(recommender, available, subjects, generation, world, before.moment)
         if generation != before.generation:
             self.user_cache.clear()
 

@@ -7,13 +7,11 @@ is on disk when it returns.
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Any, TypeVar
@@ -21,17 +19,9 @@ from typing import Any, TypeVar
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Engine,
-    Float,
-    Integer,
-    LargeBinary,
-    String,
-    Table,
-    create_engine,
     delete,
-    event,
     func,
     select,
     text,
@@ -39,27 +29,50 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from penchant.core.errors import ConfigError, DataError, PenchantError
+from penchant.core.errors import ConfigError, DataError
 from penchant.data.histories import Event
 from penchant.recommender.lists import Edit
 from penchant.service import store_tables as t
+from penchant.service.store_connection import BUSY_SECONDS, connect, shown_address
+from penchant.service.store_records import (
+    FAILED,
+    READY,
+    WAITING,
+    WITHDRAWN,
+    ConflictError,
+    RequestKey,
+    StoredErasure,
+    StoredItem,
+    StoredKey,
+    StoredRequest,
+)
+from penchant.service.store_values import checked
 
+__all__ = [
+    "FAILED",
+    "READY",
+    "WAITING",
+    "WITHDRAWN",
+    "ConflictError",
+    "Edit",
+    "Event",
+    "RequestKey",
+    "Store",
+    "StoredErasure",
+    "StoredItem",
+    "StoredKey",
+    "StoredRequest",
+    "now",
+]
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
 REQUEST_LOCK = 7_236_844
 """Any number: it keeps the locks of idempotency keys apart from others in the database."""
-MAX_TEXT = 200_000_000
-"""Characters of a column without a length of its own; PostgreSQL holds 1 GB, of at most four bytes a character."""
 MAX_PARAMETERS = 500
 """Values bound in one query."""
-FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
-"""Statuses of an item."""
-BUSY_SECONDS = 15
-"""Longest wait for another writer of SQLite."""
 LOG_WAITS = (0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts to empty SQLite's log while a reader holds it."""
 
@@ -69,81 +82,6 @@ Record = TypeVar("Record")
 
 def _unkeyed(message: str) -> str:
     return hashlib.sha256(message.encode()).hexdigest()
-
-
-class ConflictError(PenchantError):
-    """The record was changed in the meantime."""
-
-
-@dataclass(frozen=True)
-class StoredItem:
-    """An item that came, changed or went since the bundle was made.
-
-    Attributes:
-        item_id: Its id.
-        status: One of the four.
-        body: JSON: columns, media, failures, reason.
-        vectors: A safetensors file; None before encoding, and where vectors are not read.
-        version: Number of its last change, higher than that of any change before; set by the store.
-    """
-
-    item_id: str
-    status: str
-    body: str
-    vectors: bytes | None = None
-    version: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True)
-class StoredErasure:
-    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id.
-
-    `number` and `link` are its place in the chain of all erasures; None before the first start of a service that signs it.
-    """
-
-    receipt_id: str
-    subject: str
-    erased_at: int
-    finished_at: int | None
-    receipt: str
-    number: int | None = None
-    link: str | None = None
-
-    def linked(self, before: str) -> str:
-        """Return what its link is made of; `before` is the link of the erasure before, "" for the first."""
-        return "\n".join([before, str(self.number), self.receipt_id, self.subject, str(self.erased_at)])
-
-
-@dataclass(frozen=True)
-class RequestKey:
-    """The idempotency key of one request.
-
-    Attributes:
-        key: As the client sent it.
-        digests: User to the digest of the user's events in the request; two requests are the same if these are equal.
-    """
-
-    key: str
-    digests: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class StoredRequest:
-    """A request with an idempotency key that held events of a user."""
-
-    key: str
-    received_at: int
-
-
-@dataclass(frozen=True)
-class StoredKey:
-    """An API key without its secret."""
-
-    key_id: str
-    name: str
-    digest: str
-    scopes: str
-    per_minute: int | None
 
 
 class Store:
@@ -167,12 +105,12 @@ class Store:
             ConfigError: The address is not one, or no database answers there.
         """
         try:
-            store = cls(_connect(address))
+            store = cls(connect(address))
             store.migrate()
         except (ArgumentError, DBAPIError, ModuleNotFoundError) as error:
             raise ConfigError(
                 f"The store cannot be opened: {str(error).splitlines()[0]}",
-                where=_shown(address),
+                where=shown_address(address),
                 fix="give sqlite:///FILE or postgresql://USER@HOST/DATABASE, and check that the database runs",
             ) from error
         return store
@@ -208,8 +146,8 @@ class Store:
             DataError: A value does not fit its column.
         """
         received = now()
-        rows_of = [[_checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
-        request_rows = [[] if r is None else [_checked(t.request, row) for row in _rows(r, received)] for r in requests]
+        rows_of = [[checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
+        request_rows = [[] if r is None else [checked(t.request, row) for row in _rows(r, received)] for r in requests]
         new: list[int | DataError] = []
         add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
@@ -283,6 +221,46 @@ class Store:
         with self._reading.connect() as connection:
             return [Event(*row) for row in reversed(connection.execute(wanted).all())]
 
+    def events_of(self, user_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """Return the events of several users, oldest first as `events` does; a user without events is left out."""
+        columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
+        order = (t.event.c.user_id, t.event.c.at, t.event.c.sequence)
+        found: dict[str, list[Event]] = {}
+        with self._reading.connect() as connection:
+            for start in range(0, len(user_ids), MAX_PARAMETERS):
+                chosen = t.event.c.user_id.in_(user_ids[start : start + MAX_PARAMETERS])
+                wanted = select(*columns, t.event.c.event_key).where(chosen).order_by(*order)
+                for row in connection.execute(wanted):
+                    found.setdefault(row.user_id, []).append(Event(*row))
+        return found
+
+    def users_with_events(self, after: int) -> tuple[set[str], int]:
+        """Return the users with an event whose number is above `after`, and the highest number of an event, or `after` without one.
+
+        Numbers grow, but PostgreSQL may commit a higher one first, and SQLite gives the highest ones again after their events were erased.
+        """
+        wanted = select(t.event.c.user_id, func.max(t.event.c.sequence)).where(t.event.c.sequence > after)
+        with self._reading.connect() as connection:
+            rows = connection.execute(wanted.group_by(t.event.c.user_id)).all()
+        return {user for user, _ in rows}, max((number for _, number in rows), default=after)
+
+    def last_event(self) -> int:
+        """Return the highest number of an event; 0 without one."""
+        with self._reading.connect() as connection:
+            return int(connection.scalar(select(func.max(t.event.c.sequence))) or 0)
+
+    def versions_of(self, user_ids: Collection[str] | None = None) -> dict[str, int]:
+        """Return the versions of those users of whom something is stored; None takes every user."""
+        wanted = select(t.user_version.c.user_id, t.user_version.c.version)
+        if user_ids is None:
+            chunks = [wanted]
+        else:
+            given = sorted(user_ids)
+            starts = range(0, len(given), MAX_PARAMETERS)
+            chunks = [wanted.where(t.user_version.c.user_id.in_(given[s : s + MAX_PARAMETERS])) for s in starts]
+        with self._reading.connect() as connection:
+            return {user: version for chunk in chunks for user, version in connection.execute(chunk)}
+
     def edits(self, user_id: str) -> list[Edit]:
         """Return one user's edits, oldest first."""
         wanted = select(t.edit.c.name, t.edit.c.value, t.edit.c.action, t.edit.c.strength)
@@ -306,7 +284,7 @@ class Store:
             DataError: A value does not fit its column.
         """
         rows = [
-            _checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
+            checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
             for place, e in enumerate((*edits, *forget))
         ][: len(edits)]  # those to delete are checked too
         with self._writing.begin() as connection:
@@ -512,7 +490,7 @@ class Store:
         """Store an API key; from the first one on, `has_had_keys` is true for good."""
         created = now()
         with self._writing.begin() as connection:
-            connection.execute(t.api_key.insert(), _checked(t.api_key, {**asdict(key), "created_at": created}))
+            connection.execute(t.api_key.insert(), checked(t.api_key, {**asdict(key), "created_at": created}))
             connection.execute(update(t.world).where(t.world.c.first_key_at.is_(None)).values(first_key_at=created))
             _renew(connection)
 
@@ -576,52 +554,6 @@ FROM world LEFT JOIN person ON person.user_id IN ({})"""
 """Of several users at once; one row without a user where nothing is stored."""
 
 
-def _checked(table: Table, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row that every database stores as it is.
-
-    SQLite keeps text of any length and turns NaN into NULL, PostgreSQL refuses both and a NUL; neither decides what is accepted.
-
-    Raises:
-        DataError: A value does not fit its column.
-    """
-    for name, (kind, least, most) in _limits(table).items():
-        value = row.get(name)
-        if value is None:
-            continue
-        if kind is str:
-            fits = least <= len(value) <= most and "\x00" not in value and (value.isascii() or _is_encodable(value))
-            rule = f"at most {most:,} characters, no NUL, no lone surrogate"
-        elif kind is float:
-            fits, rule = math.isfinite(value), "a finite number"
-        else:
-            fits, rule = least <= value <= most, f"a whole number from {least:,} to {most:,}"
-        if not fits:
-            raise DataError("A value cannot be stored.", where=f"{table.name}.{name}", fix=f"send {rule}")
-    return row
-
-
-@cache
-def _limits(table: Table) -> dict[str, tuple[type, int, int]]:
-    """Return the type of each column with the least and the largest value, or length of a text."""
-    limits: dict[str, tuple[type, int, int]] = {}
-    for column in table.columns:
-        kind = column.type
-        if isinstance(kind, String):
-            limits[column.name] = (str, 0, kind.length or MAX_TEXT)
-        elif isinstance(kind, Float):
-            limits[column.name] = (float, 0, 0)
-        elif isinstance(kind, Integer):
-            bits = 63 if isinstance(kind, BigInteger) else 31
-            limits[column.name] = (int, -(2**bits), 2**bits - 1)
-        else:
-            assert isinstance(kind, LargeBinary)
-    return limits
-
-
-def _is_encodable(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def _event_row(event: Event, received: int) -> dict[str, Any]:
     values = asdict(event)
     return {**values, "event_key": values.pop("key"), "received_at": received}
@@ -645,42 +577,4 @@ def _item_row(connection: Connection, item: StoredItem) -> dict[str, Any]:
     """
     next_version = update(t.world).values(version=secrets.randbits(62), item_changes=t.world.c.item_changes + 1)
     version = connection.execute(next_version.returning(t.world.c.item_changes)).scalar_one()
-    return _checked(t.item, {**asdict(item), "changed_at": now(), "version": version})
-
-
-def _connect(address: str) -> Engine:
-    url = make_url(address)
-    if url.get_backend_name() == "postgresql":
-        # a ping before use: a connection to a restarted database is opened again
-        return create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_size=10, max_overflow=30, pool_pre_ping=True
-        )
-    if url.get_backend_name() != "sqlite":
-        raise ArgumentError(f"there is no store of kind {url.get_backend_name()!r}")
-    if url.database:
-        Path(url.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, pool_size=10, max_overflow=30, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = (
-        None  # the driver begins no transaction by itself: a read takes no lock, a write locks at once
-    )
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("writing"):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _shown(address: str) -> str:
-    """Return the address without its password."""
-    try:
-        return make_url(address).render_as_string(hide_password=True)
-    except ArgumentError:
-        return repr(address)
+    return checked(t.item, {**asdict(item), "changed_at": now(), "version": version})

@@ -15,7 +15,6 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -23,6 +22,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from penchant.service.http_errors import RETRY_SECONDS, overloaded_response
 from penchant.service.tracing import Tracing
 from penchant.service.user_cache import UserStateCache
 
@@ -41,6 +41,8 @@ FREE_BYTES = 250_000
 """Of each request's body, not counted together with others: events pass while large files wait."""
 LARGE_BODIES = 3
 """Bodies of the largest size that may be in memory at the same time."""
+REFUSED_UNTIL = "refused_until"
+"""Of a connection: when its last refused request may be sent again."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -87,7 +89,9 @@ class RequestMiddleware:
         max_body_bytes: A larger body is refused while it comes in.
         max_seconds: A body that takes longer is refused.
         tracing: Exports spans; None makes none.
-        has_room: Path and size of a body to whether it is worth reading; where not, the request is refused unread.
+        admit: Path and size of a body to what ends its stay, to be called once it is answered; None where the request is to be refused from its
+            headers alone: to read its body, or to find its route, would take the event loop longer than the refusal. A connection
+            that was refused, and asks again before the time it was told, is not read until then.
     """
 
     def __init__(
@@ -97,14 +101,14 @@ class RequestMiddleware:
         max_body_bytes: int,
         max_seconds: float,
         tracing: Tracing | None = None,
-        has_room: Callable[[str, int], bool] = lambda _path, _size: True,
+        admit: Callable[[str, int], Callable[[], None] | None] = lambda _path, _size: _nothing,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_bytes = max_body_bytes
         self._max_seconds = max_seconds
         self._tracing = tracing
-        self._has_room = has_room
+        self._admit = admit
         self._budget = _BodyBudget(LARGE_BODIES * max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,15 +131,31 @@ class RequestMiddleware:
 
         size = headers.get(b"content-length", b"")
         num_bytes = int(size) if size.isdigit() and len(size) < 19 else self._max_bytes
+        leave = await self._admitted(scope, num_bytes)
         body = _LimitedBody(receive, self._max_bytes, self._max_seconds, self._budget)
-        body.is_worth_reading = partial(self._has_room, scope["path"], num_bytes)
         try:
-            await self._app(scope, body, guarded_send)
+            if leave is None:
+                await overloaded_response(scope)(scope, receive, guarded_send)
+            else:
+                await self._app(scope, body, guarded_send)
         finally:
             body.release()
+            if leave is not None:
+                leave()
             facts = self._record(scope, status, time.perf_counter() - began)
             if self._tracing is not None and span is not None:
                 self._tracing.end(span, **facts)
+
+    async def _admitted(self, scope: Scope, num_bytes: int) -> Callable[[], None] | None:
+        leave = self._admit(scope["path"], num_bytes)
+        connection: dict[str, float] = scope.get("connection", {})
+        early = connection.get(REFUSED_UNTIL, 0.0) - time.monotonic()
+        if leave is None and early > 0:  # other work of the event loop comes before that of a client that does not wait
+            await asyncio.sleep(early)
+            leave = self._admit(scope["path"], num_bytes)
+        if leave is None:
+            connection[REFUSED_UNTIL] = time.monotonic() + RETRY_SECONDS
+        return leave
 
     def _record(self, scope: Scope, status: int, seconds: float) -> dict[str, Any]:
         route = scope.get("route")
@@ -146,6 +166,10 @@ class RequestMiddleware:
         if logger.isEnabledFor(logging.INFO):
             logger.info("request", extra={**facts, "milliseconds": round(1000 * seconds, 2)})
         return facts
+
+
+def _nothing() -> None:
+    pass
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -161,9 +185,6 @@ class _BodyBudget:
 class _LimitedBody:
     """A request's body with limits of size and time, and of memory together with other bodies."""
 
-    is_worth_reading: Callable[[], bool] | None = None
-    """Asked before the first byte is read."""
-
     def __init__(self, receive: Receive, max_bytes: int, max_seconds: float, budget: _BodyBudget) -> None:
         self._receive = receive
         self._budget = budget
@@ -173,9 +194,6 @@ class _LimitedBody:
         self._is_complete = False
 
     async def __call__(self) -> Message:
-        if self.is_worth_reading is not None and not self.is_worth_reading():
-            raise HTTPException(503, "Too many requests of this kind wait already", headers={"Retry-After": "1"})
-        self.is_worth_reading = None
         if self._is_complete:  # the next message is the end of the connection, which has no time limit
             return await self._receive()
         try:

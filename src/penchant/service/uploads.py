@@ -89,7 +89,8 @@ class UploadStore:
                 raise
             raise _no_room(error, where) from error
         with lock as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            with suppress(OSError):  # a file system without locks, on which nothing is removed either
+                fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     def remove_unused(self, used: Callable[[], Collection[str]]) -> bool:
@@ -105,6 +106,10 @@ class UploadStore:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
+            except (
+                OSError
+            ):  # a file system without locks: what is unused stays, since nothing shows who is storing an item
+                return True
             kept = used()
             for path in self.folder.iterdir():
                 if _UPLOAD.fullmatch(path.name) and path.name not in kept:

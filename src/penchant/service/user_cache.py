@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32
@@ -38,13 +38,15 @@ class UserState:
         version: Of the state.
         history: All events of the user.
         edits: The user's own.
-        scores: Of every item, before edits and options.
+        scores: Of every item, before edits and options; empty before it was scored.
+        moment: Of the snapshot that gave the scores; -1 before.
     """
 
     version: StateVersion
     history: Histories
     edits: tuple[Edit, ...]
-    scores: Float32[np.ndarray, " items"]
+    scores: Float32[np.ndarray, " items"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    moment: int = -1
 
     @property
     def num_bytes(self) -> int:
@@ -68,7 +70,7 @@ class UserStateCache:
         return len(self._states)
 
     def get(self, user_id: str, version: StateVersion) -> UserState | None:
-        """Return a user's state if it is of this version."""
+        """Return a user's state if it is of this version; its scores may be of an earlier moment."""
         with self._lock:
             state = self._states.get(user_id)
             if state is None or state.version != version:

@@ -364,3 +364,24 @@ def test_clean_real_posters_in_seconds_and_again_at_once(shared_data: Path, tmp_
     assert sorted(found) == ["image.duplicate"]
     assert found["image.duplicate"].count == 18  # nine pairs, all true by eye
     assert second.findings == first.findings
+
+
+def test_clean_repeats_leave_the_first_choice_where_wanted() -> None:
+    table = events(
+        ("u", "1", 30), ("u", "1", 50), ("u", "1", 10), ("u", "2", 20), ("v", "1", 5), ("u", "1", None), ("u", "1", 1, "like")
+    )  # fmt: skip
+    dataset = shop({"item_id": ["1", "2"]}, table)
+    kept, found = cleaned(dataset)
+    assert len(kept.interactions) == 7
+    assert "events.repeat" not in found
+    wanted = CleanConfig(events=EventCleaningConfig(repeats="drop"))
+    firsts, found = cleaned(dataset, wanted)
+    minutes = [None if at is None else (NOW - at).seconds // 60 for at in firsts.interactions.table["at"]]
+    assert minutes == [50, 20, 5, None, 1]
+    assert (found["events.repeat"].count, found["events.repeat"].action) == (2, "dropped")
+
+
+def test_clean_repeats_of_a_published_split_stay() -> None:
+    table = events(("u", "1", 30), ("u", "1", 50), part=["train", "test"])
+    firsts, _ = cleaned(shop({"item_id": ["1"]}, table), CleanConfig(events=EventCleaningConfig(repeats="drop")))
+    assert len(firsts.interactions) == 2

@@ -14,7 +14,7 @@ from penchant.core.schema import Finding, Interactions, Split
 from penchant.data.read.sources import from_tables
 from penchant.data.split.interactions import SplitConfig, split
 
-KINDS = ("user_time", "last_out", "global_time", "random", "cold_items")
+KINDS = ("user_time", "last_out", "global_time", "rolling_time", "random", "cold_items")
 
 
 def events(num_users: int = 60, num_items: int = 40, num_events: int = 1200, step: int = 3600) -> Interactions:
@@ -180,3 +180,101 @@ def test_impossible_wishes_are_refused() -> None:
         split(two, SplitConfig(kind="user_time"), 0)
     with pytest.raises(ConfigError, match="leave nothing to train on"):
         SplitConfig.read({"test_share": 0.5, "validation_share": 0.5}, where="run.toml [split]")
+
+
+def test_the_last_event_after_a_long_gap_is_the_test_and_the_one_before_it_validation() -> None:
+    hours = {"a": [0, 1, 9, 10, 20, 21], "b": [0, 5, 6], "c": [0, 1, 2], "d": [0, 7]}
+    table = one_user(
+        user_id=[user for user, own in hours.items() for _ in own],
+        item_id=[f"{user}{n}" for user, own in hours.items() for n in range(len(own))],
+        at=[1_700_000_000 + hour * 3600 for own in hours.values() for hour in own],
+    )
+    found = split(table, SplitConfig(kind="last_out", min_gap_hours=5), 0)
+    assert sorted(found.test.table["item_id"]) == ["a4", "b1"]
+    assert found.validation.table["item_id"].to_list() == ["a2"]
+    assert found.between is not None
+    assert found.between.table["item_id"].to_list() == ["a3"]
+    assert sorted(found.train.table["item_id"]) == ["a0", "a1", "b0", "c0", "c1", "c2", "d0", "d1"]
+    assert check(found, "split.after_test").count == 2
+    assert [len(part) for part in found.before_test] == [8, 1, 1]
+
+
+def test_users_of_one_session_leave_nothing_to_test() -> None:
+    table = one_user(user_id=["u"] * 5, item_id=list("abcde"), at=[1_700_000_000 + n for n in range(5)])
+    with pytest.raises(DataError, match="too few users have an event at least 1 hours after"):
+        split(table, SplitConfig(kind="last_out", min_gap_hours=1), 0)
+
+
+def test_a_rolling_split_cuts_as_global_time_does_and_counts_repeats_of_all_that_follows() -> None:
+    table = events(step=61)
+    rolled, cut = (split(table, SplitConfig(kind=kind), 0) for kind in ("rolling_time", "global_time"))
+    assert parts(rolled) == parts(cut)
+    found = check(rolled, "split.repeated_pair")
+    assert found.total == len(rolled.validation) + len(rolled.test)
+    seen: dict[tuple[str, str], Any] = {}
+    repeats = 0
+    held = pl.concat([rolled.validation.table, rolled.test.table])
+    for user, item, at in table.table.select("user_id", "item_id", "at").sort("at").iter_rows():
+        first = seen.setdefault((user, item), at)
+        repeats += at > first and at >= held["at"].min()
+    assert found.count == repeats > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"kind": "user_time", "min_gap_hours": 1}, "min_gap_hours is a setting"),
+        ({"kind": "last_out", "refits": 2}, "refits is a setting"),
+        ({"kind": "global_time", "max_requests": 10}, "max_requests is a setting"),
+        ({"kind": "rolling_time", "request_time": "hidden"}, "the time of a request is known"),
+        ({"kind": "rolling_time", "refits": 0}, "refits"),
+    ],
+)
+def test_settings_of_another_kind_of_split_are_refused(table: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        SplitConfig.read(table, where="the test")
+
+
+def invoices() -> Interactions:
+    """Two users with three invoices each, of one to three items; a third with two invoices and five events; a fourth with an unknown time."""
+    lines = [
+        ("a", "i1", 1), ("a", "i2", 1), ("a", "i3", 2), ("a", "i4", 3), ("a", "i5", 3), ("a", "i6", 3),
+        ("b", "i1", 4), ("b", "i2", 5), ("b", "i3", 5), ("b", "i4", 6),
+        ("c", "i1", 1), ("c", "i2", 1), ("c", "i3", 1), ("c", "i4", 2), ("c", "i5", 2),
+        ("d", "i1", None), ("d", "i2", None), ("d", "i3", 7), ("d", "i4", 8),
+    ]  # fmt: skip
+    table = pl.DataFrame(lines, schema=["user_id", "item_id", "at"], orient="row")
+    return from_tables(table.with_columns(at=1_700_000_000 + pl.col("at") * 3600)).interactions
+
+
+def items_of(part: Interactions) -> dict[str, list[str]]:
+    grouped = part.table.sort("item_id").group_by("user_id", maintain_order=True).agg("item_id")
+    return dict(sorted(grouped.iter_rows()))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_instants_are_held_out_whole(seed: int) -> None:
+    found = split(invoices(), SplitConfig(kind="last_out", unit="instant"), seed)
+    assert items_of(found.test) == {"a": ["i4", "i5", "i6"], "b": ["i4"], "d": ["i4"]}
+    assert items_of(found.validation) == {"a": ["i3"], "b": ["i2", "i3"], "d": ["i3"]}
+    assert items_of(found.train) == {
+        "a": ["i1", "i2"],
+        "b": ["i1"],
+        "c": ["i1", "i2", "i3", "i4", "i5"],
+        "d": ["i1", "i2"],
+    }
+    assert check(found, "split.boundary_tie").count == 0
+
+
+def test_shares_of_a_user_can_count_instants() -> None:
+    """Ten invoices of two items: a tenth is one invoice; events alone would be cut at two items too, but from any invoice's items."""
+    lines = [("u", f"i{n}{letter}", 1_700_000_000 + n * 3600) for n in range(10) for letter in "ab"]
+    table = from_tables(pl.DataFrame(lines, schema=["user_id", "item_id", "at"], orient="row")).interactions
+    found = split(table, SplitConfig(kind="user_time", unit="instant", test_share=0.3), 0)
+    assert items_of(found.test) == {"u": [f"i{n}{letter}" for n in (7, 8, 9) for letter in "ab"]}
+    assert items_of(found.validation) == {"u": ["i6a", "i6b"]}
+
+
+def test_instants_are_refused_where_no_user_is_cut() -> None:
+    with pytest.raises(ConfigError, match="needs kind = "):
+        SplitConfig.read({"kind": "random", "unit": "instant"}, where="split")

@@ -23,6 +23,9 @@ class EventCleaningConfig(Settings):
     """An event before this has an impossible time: its time becomes unknown."""
     duplicate_events: Literal["drop", "keep"] = "drop"
     """Events of one user with the same item, time and kind; the last one stays."""
+    repeats: Literal["keep", "drop"] = "keep"
+    """Later events of one user with the same item and kind; "drop" leaves the first, for what a user chooses for the first time. Events without
+    a time, and those of a published split, stay."""
     inhuman_users: Literal["drop", "keep"] = "drop"
     """Automated users. One of them can weigh as much as thousands of users in co-occurrences, and the bounds below are far beyond
     any human user; with a published split they are always kept."""
@@ -52,6 +55,7 @@ def clean_events(
     events = _note(findings, _not_numbers(events))
     events = _note(findings, _impossible_times(events, config, now + timedelta(days=1)))
     events = _note(findings, _duplicate_events(events, config))
+    events = _note(findings, _repeats(events, config))
     events = _note(findings, _inhuman_users(events, config))
     return events, findings + _unknown_users(events, users)
 
@@ -144,6 +148,24 @@ def _duplicate_events(events: pl.DataFrame, config: EventCleaningConfig) -> tupl
         advice=message("without times, repeats and copies look the same: give the events times"),
     )
     return events.filter(~timed) if drop else events, findings
+
+
+def _repeats(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[pl.DataFrame, list[Finding]]:
+    """Leave the first event of each user, item and kind where the settings ask for it."""
+    if config.repeats == "keep" or "part" in events.columns:
+        return events, []
+    # of several at the first instant the first row stays: duplicates of one instant are dropped before unless they are wanted
+    rank = pl.col("at").rank("ordinal").over("user_id", "item_id", "kind")
+    later = events.select(later=(rank > 1).fill_null(False))["later"]
+    findings = make_findings(
+        "events.repeat",
+        int(later.sum()),
+        events.height,
+        "dropped",
+        examples=_examples(events.filter(later)),
+        advice=message("the first event of each user, item and kind stays"),
+    )
+    return events.filter(~later), findings
 
 
 def _inhuman_users(events: pl.DataFrame, config: EventCleaningConfig) -> tuple[pl.DataFrame, list[Finding]]:

@@ -77,7 +77,7 @@ def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
         yield DataWarning(
             0.2 * leaks.ahead,
             f"{leaks.ahead:.0%} of the test events lie before the last training event: later choices of other users are known.",
-            'expect lower numbers in service; set split.kind = "global_time" to see them',
+            'expect other numbers in service; set split.kind = "rolling_time" to see them',
         )
     if leaks.same_rows:
         yield DataWarning(

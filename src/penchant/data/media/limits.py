@@ -94,7 +94,7 @@ def resolve(root: Path, relative: str) -> Path:
     home = root.resolve()
     try:
         path = (home / relative).resolve()
-    except (OSError, RuntimeError):  # a loop of links, a name too long
+    except (OSError, RuntimeError, UnicodeEncodeError):  # a loop of links, a name too long, a lone surrogate
         path = home.parent
     if not path.is_relative_to(home) or path == home:
         raise UnusableMediaError(
@@ -108,7 +108,11 @@ def resolve(root: Path, relative: str) -> Path:
 
 def check_file(path: Path, max_bytes: int, noun: str) -> None:
     """Refuse a path that is no plain file (a pipe would block indefinitely), or a file that is too large."""
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # a name too long
+        is_file = False
+    if not is_file:
         raise UnusableMediaError(
             f"There is no file {path.name!r}.",
             path=str(path),

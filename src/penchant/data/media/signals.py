@@ -63,7 +63,7 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
     try:
         if path.suffix == ".npy":
             # mapped: a header that names more numbers than the file holds is refused before memory is taken for them
-            return _from_array(np.load(path, allow_pickle=False, mmap_mode="r"), limits.max_readings)
+            return _from_array(_mapped(path), limits.max_readings)
         if key is None:
             return _from_table(read_table(path), limits.max_readings)
         status = path.stat()
@@ -76,6 +76,14 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
             fix="give a table with a column of times and a column of numbers for each channel",
             check="unreadable",
         ) from error
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r")
+    except Exception as error:  # the header is Python's syntax: a damaged one raises its tokenizer's errors, and others
+        raise ValueError(str(error)) from error
+    return found
 
 
 def split_key(relative: str) -> tuple[str, str | None]:

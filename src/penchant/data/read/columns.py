@@ -173,7 +173,7 @@ def _from_numbers(raw: RawTable, values: pl.Series, column: str) -> tuple[pl.Ser
         values = number = number.fill_nan(None)
     median = number.abs().median()
     size = float(median) if isinstance(median, (int, float)) else 0.0
-    _, factor, unit = next(u for u in UNITS if size < u[0])
+    _, factor, unit = next((u for u in UNITS if size < u[0]), UNITS[-1])
     # 2**53 microseconds is the year 2255: below it a float64 is exact
     micro = (number * factor).round().cast(pl.Int64, strict=False)
     _refuse(raw, values, micro, column, "a time (2024-05-01T12:00:00Z, or a number since 1970)")

@@ -5,6 +5,7 @@ In: a folder of files, a known format, or tables from Python. Out: a `Dataset`, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users, make_findings
 from penchant.data import SOURCES
+from penchant.data.read.codes import as_categories, find_codes
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
@@ -54,6 +56,9 @@ class DataConfig(Settings):
     """Folder of media, below `path`."""
     attributes: list[str] | None = None
     """Items' columns with categories or numbers; None takes numbers, lists, and text whose values repeat."""
+    categories: list[str] | None = None
+    """Items' attributes whose numbers are categories, such as the code of a product's variants; None takes whole numbers that repeat as codes
+    do: a few items share one and are alike, and the next number says nothing. An empty list reads every number as a quantity."""
     lists: dict[str, str] = {}
     """Attribute to the separator of its values, for example genres = "|"."""
     default_kind: str = "interaction"
@@ -215,6 +220,7 @@ def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tupl
         "text": config.text or (),
         "media": (config.media or {}).values(),
         "attributes": config.attributes or (),
+        "categories": config.categories or (),
         "lists": config.lists,
     }
     for setting, columns in named.items():
@@ -228,10 +234,25 @@ def _catalog(config: DataConfig, raw: RawTable, media_root: Path | None) -> tupl
     title = "title" if "title" in table.columns else None
     roles = infer_column_types(table, config.text, config.media, config.attributes, title)
     table = as_attributes(table, [name for name in roles.attributes if name not in roles.text])
+    found = find_codes(table, roles.attributes, roles.text)
+    table = as_categories(table, found if config.categories is None else config.categories)
+    codes = _code_findings(found, config.categories, len(table.columns))
     catalog = Catalog(
         table.select("item_id", pl.exclude("item_id")), title, roles.text, roles.media, roles.attributes, media_root
     )
-    return catalog, [*raw.findings, *notes, *more, *roles.findings]
+    return catalog, [*raw.findings, *notes, *more, *roles.findings, *codes]
+
+
+def _code_findings(found: Sequence[str], categories: Sequence[str] | None, total: int) -> list[Finding]:
+    """Name the columns that are read as categories, or, where the settings decide, those they leave as quantities."""
+    if categories is None:
+        advice = message(
+            "whole numbers that repeat as codes do are read as categories; [data] categories = [] reads them as quantities"
+        )
+    else:
+        found = [column for column in found if column not in categories]
+        advice = message("whole numbers that repeat as codes do are read as quantities; name them in [data] categories")
+    return make_findings("items.codes", len(found), total, "kept", examples=found, advice=advice)
 
 
 def _users(config: DataConfig, raw: RawTable) -> tuple[Users, list[Finding]]:

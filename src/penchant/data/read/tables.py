@@ -9,6 +9,7 @@ import codecs
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ FREE_ROWS = 10_000_000
 """Rows that a Parquet file of any size may hold; a larger table has at least one byte for each."""
 VALUES_PER_BYTE = 8
 """The same for values in lists: vectors of zeros, where content is missing, take less than a byte for each number."""
+FREE_BYTES, INFLATED_PER_BYTE = 100_000_000, 200
+"""Bytes that a gzip file of any size may hold; a larger one at most so many for each of its own. Tables compress to a third, or a fiftieth."""
 FIELD_MARK = "\x1f"
 """Replaces a separator of several characters: Polars splits on one."""
 
@@ -123,7 +126,7 @@ def read_table(
         raw = _read(path, separator, columns, quote, schema)
     except pl.exceptions.NoDataError:
         raise DataError("The file is empty.", where=str(path), fix="export it again") from None
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"The file cannot be read as a table: {first}", where=str(path), fix="check its format and ending"
@@ -159,7 +162,10 @@ def read_parquet(path: Path) -> pl.DataFrame:
                 where=str(path),
                 fix="check where the file comes from; if it is right, write it as CSV",
             )
-    return pl.read_parquet(path)
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PanicException as error:  # no Exception: a damaged file that Polars does not foresee
+        raise OSError("not a Parquet file: its pages do not fit together") from error
 
 
 def as_raw(table: Any, name: str) -> RawTable:
@@ -179,6 +185,15 @@ def as_raw(table: Any, name: str) -> RawTable:
         raise DataError(
             f"A column cannot be read: {error}.", where=name, fix="give each column one type, for example astype(str)"
         ) from error
+    objects = (
+        [name for name, kind in frame.schema.items() if kind == pl.Object] if isinstance(frame, pl.DataFrame) else []
+    )
+    if objects:
+        raise DataError(
+            f"The column {objects[0]!r} holds Python objects.",
+            where=name,
+            fix="give each column one type of numbers, text or times",
+        )
     if not isinstance(frame, pl.DataFrame):
         raise DataError(
             f"{type(table).__name__} is not a table.", where=name, fix="pass a pandas, Polars or Arrow table"
@@ -202,7 +217,7 @@ def _read(
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"):
         return RawTable(read_parquet(path), path.name)
-    raw, findings = _as_utf8(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes(), path)
+    raw, findings = _as_utf8(inflated(path) if path.suffix == ".gz" else path.read_bytes(), path)
     if name.endswith(JSON_SUFFIXES):
         return RawTable(_read_json(raw, path, schema), path.name, findings=findings)
     mark = separator or ("\t" if name.endswith(".tsv") else ",")
@@ -222,6 +237,31 @@ def _read(
             fix=f"it must hold, without a header: {', '.join(columns or [])}",
         ) from None
     return RawTable(table, path.name, first_row=2 if header else 1, findings=findings)
+
+
+def inflated(path: Path) -> bytes:
+    """Return what a gzip file holds; it is refused where that is far more than tables compress to, before memory is taken for all of it.
+
+    Raises:
+        DataError: It is no gzip file, is cut short, or holds too much for its size.
+    """
+    most = max(FREE_BYTES, INFLATED_PER_BYTE * path.stat().st_size)
+    try:
+        with gzip.open(path) as file:
+            raw = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"The file cannot be read as a table: {error}",
+            where=str(path),
+            fix="check its format and ending, or compress it again",
+        ) from error
+    if len(raw) > most:
+        raise DataError(
+            f"The archive holds over {most:,} bytes in {path.stat().st_size:,}.",
+            where=str(path),
+            fix="check where the file comes from; if it is right, decompress it first",
+        )
+    return raw
 
 
 def _read_json(raw: bytes, path: Path, schema: Mapping[str, PolarsType] | None) -> pl.DataFrame:
@@ -253,21 +293,29 @@ def _ragged(raw: bytes, separator: str, quote: str | None, path: Path) -> DataEr
     """Find the first row with more cells than the header."""
     text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", newline="")
     lines = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL)
-    width = len(next(lines))
-    for row, cells in enumerate(lines, start=2):
-        if len(cells) > width:
-            return DataError(
-                f"A row has {len(cells)} cells, the header has {width}.",
-                where=f"{path} row {row}",
-                fix=f"put the cell that holds {separator!r} in quotation marks",
-            )
+    try:
+        width = len(next(lines, []))
+        for row, cells in enumerate(lines, start=2):
+            if len(cells) > width:
+                return DataError(
+                    f"A row has {len(cells)} cells, the header has {width}.",
+                    where=f"{path} row {row}",
+                    fix=f"put the cell that holds {separator!r} in quotation marks",
+                )
+    except csv.Error:  # a cell beyond its limit, or a NUL: Polars' own message is shown
+        pass
     return None
 
 
 def _as_utf8(raw: bytes, path: Path) -> tuple[bytes, tuple[Finding, ...]]:
     """Return UTF-8 from UTF-8, UTF-16 (with a mark), GB 18030 or Latin-1, and a finding where it was not UTF-8."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return raw.decode("utf-16").encode(), (_encoding_finding("UTF-16", "", path),)
+        try:
+            return raw.decode("utf-16").encode(), (_encoding_finding("UTF-16", "", path),)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"The file begins as UTF-16 and is not: {error.reason}.", where=str(path), fix="export it as UTF-8"
+            ) from error
     if b"\0" in raw[:BLOCK]:
         raise DataError(
             "The file is not text.", where=str(path), fix="check its ending: .parquet, .gz, or export it as UTF-8"

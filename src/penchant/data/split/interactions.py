@@ -18,17 +18,24 @@ from penchant.core.schema import Finding, Interactions, Split
 from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 PARTS = ("train", "validation", "test")
-BY_TIME = ("user_time", "last_out", "global_time")
+BY_TIME = ("user_time", "last_out", "global_time", "rolling_time")
 """Splits that follow time."""
+AFTER = "after"
+"""Part of the events after a user's test event, which nothing reads (min_gap_hours)."""
+BETWEEN = "between"
+"""Part of the events between a user's validation event and test event (min_gap_hours)."""
 
 
 class SplitConfig(Settings):
     """Split settings."""
 
-    kind: Literal["auto", "user_time", "last_out", "global_time", "random", "cold_items", "published"] = "auto"
-    """user_time: the last part of each user. last_out: each user's last event. global_time: two instants for everyone.
-    random: a share of each user. cold_items: all events of some items. published: the data's own `part` column.
-    auto: published where there is one, else user_time, else (no times, or one for all) random."""
+    kind: Literal[
+        "auto", "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items", "published"
+    ] = "auto"
+    """user_time: the last part of each user. last_out: each user's last event. global_time: two instants for everyone. rolling_time: the same
+    instants, and every later event is predicted from all that anybody did before it. random: a share of each user. cold_items: all events
+    of some items. published: the data's own `part` column. auto: published where there is one, else user_time, else (no times, or one for
+    all) random."""
     test_share: float = Field(0.1, gt=0, lt=1)
     """Part of the events (of each user, of all, or of the items) that is test."""
     validation_share: float = Field(0.1, gt=0, lt=1)
@@ -36,15 +43,46 @@ class SplitConfig(Settings):
     min_item_events: int = Field(5, ge=1)
     """cold_items draws among items with at least this many events."""
     min_user_events: int = Field(3, ge=3)
-    """Users with fewer events stay in train (user_time, last_out, random)."""
+    """Users with fewer events, or instants where these are the unit, stay in train (user_time, last_out, random)."""
+    unit: Literal["event", "instant"] = "event"
+    """What splits of each user's time (user_time, last_out) count: events, or instants with all their events, such as the invoices of a customer:
+    last_out then holds out each user's last instant."""
+    min_gap_hours: float = Field(0, ge=0)
+    """Of last_out: a user's test event is the last one that came at least so long after the event before it; later ones are left out. Users
+    without such an event stay in train. 0 takes the last event."""
+    refits: int = Field(1, ge=1)
+    """Of rolling_time: how often members are fitted during the test, at equal intervals from its start; 1 fits them at its start only. Between
+    fits, members that read the moment observe the newer events of everybody."""
+    max_requests: int | None = Field(20_000, ge=1)
+    """Of rolling_time: requests in validation and in the test, evenly spaced over time; None takes every one."""
     request_time: Literal["auto", "known", "hidden"] = "auto"
     """known: a list is asked for at the time of the first held-out event of its user, and members may read what all users did before that
-    moment. hidden: they know the time of the user's last event only. auto: known in splits by time (user_time, last_out, global_time)."""
+    moment. hidden: they know the time of the user's last event only. auto: known in splits by time (user_time, last_out, global_time,
+    rolling_time)."""
 
     @model_validator(mode="after")
     def _leave_something_to_learn(self) -> Self:
         if self.test_share + self.validation_share >= 1:
             raise ValueError("test_share and validation_share together leave nothing to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _unit_is_used(self) -> Self:
+        if self.unit == "instant" and self.kind not in ("user_time", "last_out"):
+            raise ValueError('unit = "instant" needs kind = "user_time" or "last_out"')
+        if self.unit == "instant" and self.min_gap_hours:
+            raise ValueError('min_gap_hours counts events: leave it or unit = "instant" out')
+        return self
+
+    @model_validator(mode="after")
+    def _belong_to_the_kind(self) -> Self:
+        if self.min_gap_hours and self.kind != "last_out":
+            raise ValueError(f'min_gap_hours is a setting of kind = "last_out", not of {self.kind!r}')
+        for name in ("refits", "max_requests"):
+            if name in self.model_fields_set and self.kind != "rolling_time":
+                raise ValueError(f'{name} is a setting of kind = "rolling_time", not of {self.kind!r}')
+        if self.kind == "rolling_time" and self.request_time == "hidden":
+            raise ValueError('in kind = "rolling_time" the time of a request is known: leave request_time out')
         return self
 
 
@@ -64,18 +102,27 @@ def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
     elif kind == "cold_items":
         cold = _draw_items(table, config, seed)
         parted = table.with_columns(part=_part_of_items(cold))
-    elif kind == "global_time":
+    elif kind in ("global_time", "rolling_time"):
         parted = table.with_columns(part=_part_by_instant(table, config))
     else:
         order = ("tie", "kind", "value") if kind == "random" else TIME_ORDER
         ordered = table.with_columns(tie=tie_breaker(seed)).sort("user_id", *order, nulls_last=False)
-        parted = ordered.with_columns(part=_part_by_rank(config, one=kind == "last_out")).drop("tie")
-    train, validation, test = (Interactions(parted.filter(pl.col("part") == part).drop("part")) for part in PARTS)
+        cut = _part_by_gap(config) if config.min_gap_hours else _part_by_rank(config, one=kind == "last_out")
+        parted = ordered.with_columns(part=cut).drop("tie")
+    train, validation, test, between, after = (
+        Interactions(parted.filter(pl.col("part") == part).drop("part")) for part in (*PARTS, BETWEEN, AFTER)
+    )
     for name, part in zip(PARTS, (train, validation, test), strict=True):
         if len(part) == 0:
-            raise _too_few(table, name, kind)
-    checks = (*_checks(train.table, validation.table, test.table, kind), *_unknown_times(table, kind))
-    return Split(kind, train, validation, test, cold["test"], cold["validation"], checks)
+            raise _too_few(table, name, kind, config)
+    known = pl.concat([train.table, validation.table, between.table])
+    checks = (*_checks(known, train.table, validation.table, test.table, kind), *_unknown_times(table, kind))
+    if kind == "rolling_time":
+        checks += (_repeats(table, train.table.height),)
+    if config.min_gap_hours:
+        advice = message("events after the test event of their user: neither known nor asked for")
+        checks += (Finding("split.after_test", len(after), len(table), "dropped", advice=advice),)
+    return Split(kind, train, validation, test, cold["test"], cold["validation"], checks, between)
 
 
 def _resolve(table: pl.DataFrame, kind: str) -> str:
@@ -101,11 +148,13 @@ def _resolve(table: pl.DataFrame, kind: str) -> str:
 
 
 def _part_by_rank(config: SplitConfig, *, one: bool) -> pl.Expr:
-    """Count each user's events from the last, and cut; the rows are in order."""
-    count = pl.len().over("user_id")
+    """Count each user's events, or instants, from the last, and cut; the rows are in order."""
+    count, from_end = pl.len().over("user_id"), pl.int_range(pl.len(), 0, -1).over("user_id")
+    if config.unit == "instant":
+        from_end = pl.col("at").dt.epoch("us").fill_null(0).rank("dense", descending=True).over("user_id")
+        count = from_end.max().over("user_id")
     num_test = pl.lit(1) if one else (count * config.test_share).round().clip(1)
     num_held = num_test + (pl.lit(1) if one else (count * config.validation_share).round().clip(1))
-    from_end = pl.int_range(pl.len(), 0, -1).over("user_id")
     return (
         pl.when(count < config.min_user_events)
         .then(pl.lit("train"))
@@ -113,6 +162,28 @@ def _part_by_rank(config: SplitConfig, *, one: bool) -> pl.Expr:
         .then(pl.lit("test"))
         .when(from_end <= num_held)
         .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def _part_by_gap(config: SplitConfig) -> pl.Expr:
+    """Hold out each user's last event that came after a long gap, and the one like it before that; the rows are in order."""
+    number = pl.int_range(pl.len()).over("user_id")
+    gap = (pl.col("at") - pl.col("at").shift()).over("user_id").dt.total_microseconds()
+    long = (gap >= round(config.min_gap_hours * 3_600_000_000)) & (pl.len().over("user_id") >= config.min_user_events)
+    test = pl.when(long).then(number).max().over("user_id")
+    held = pl.when(long & (number < test)).then(number).max().over("user_id")
+    return (
+        pl.when(test.is_null())
+        .then(pl.lit("train"))
+        .when(number > test)
+        .then(pl.lit(AFTER))
+        .when(number == test)
+        .then(pl.lit("test"))
+        .when(number == held)
+        .then(pl.lit("validation"))
+        .when(number > held)
+        .then(pl.lit(BETWEEN))
         .otherwise(pl.lit("train"))
     )
 
@@ -152,7 +223,13 @@ def _part_of_items(cold: dict[str, tuple[str, ...]]) -> pl.Expr:
     return pl.col("item_id").replace_strict(part_of, default="train", return_dtype=pl.String)
 
 
-def _too_few(table: pl.DataFrame, part: str, kind: str) -> DataError:
+def _too_few(table: pl.DataFrame, part: str, kind: str, config: SplitConfig) -> DataError:
+    if config.min_gap_hours:
+        return DataError(
+            f"The {part} part is empty: too few users have an event at least {config.min_gap_hours:g} hours after the one before it.",
+            where="split.min_gap_hours",
+            fix="lower it, or set it to 0 to hold out each user's last event",
+        )
     place = {"published": "interactions: part"}.get(kind, f"split.kind = {kind!r}")
     fix = "bring more events, enlarge split.test_share and split.validation_share, or choose another split.kind"
     if kind == "published":
@@ -164,10 +241,12 @@ def _too_few(table: pl.DataFrame, part: str, kind: str) -> DataError:
     )
 
 
-def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, kind: str) -> list[Finding]:
-    """Verify that the parts are separate."""
+def _checks(
+    known: pl.DataFrame, train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, kind: str
+) -> list[Finding]:
+    """Verify that the parts are separate; `known` is all that is known at the test."""
     pair, event = ["user_id", "item_id"], ["user_id", "item_id", "at", "kind"]
-    known = pl.concat([train.select(event), validation.select(event)])
+    known = known.select(event)
     again = test.select(pair).join(known.select(pair).unique(), on=pair, how="semi").height
     same = test.select(event).join(known.unique(), on=event, how="semi", nulls_equal=True).height
     unknown_users = (
@@ -201,9 +280,24 @@ def _checks(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame, k
     ]
     if kind in ("user_time", "last_out"):
         checks += _user_boundaries(train, validation, test)
-    elif kind == "global_time":
+    elif kind in ("global_time", "rolling_time"):
         checks.append(_instants(train, validation, test))
+    if kind == "rolling_time":  # its own check counts repeats, those within the test included
+        checks = [one for one in checks if one.check != "split.repeated_pair"]
     return checks
+
+
+def _repeats(table: pl.DataFrame, learned: int) -> Finding:
+    """Count the events after training whose item their user already had: they are no requests of a rolling split."""
+    at = pl.col("at").dt.epoch("us").fill_null(0)
+    events = table.select(at=at, first=at.min().over("user_id", "item_id")).sort("at")
+    later = events.tail(table.height - learned)
+    advice = message(
+        "a repeat of an earlier choice: it is not recommended again and not asked for, but it is known afterwards"
+    )
+    return Finding(
+        "split.repeated_pair", later.filter(pl.col("at") > pl.col("first")).height, later.height, "kept", advice=advice
+    )
 
 
 def _user_boundaries(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame) -> list[Finding]:

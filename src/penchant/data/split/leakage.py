@@ -57,9 +57,9 @@ class LeakageReport:
 
     Attributes:
         early: Share of test events before the end of training, where the kind of split promises that there is none: before
-            the same user's ("user_time", "last_out") or all users' ("global_time").
+            the same user's ("user_time", "last_out") or all users' ("global_time", "rolling_time").
         ahead: Share of test events before the last training event of all users: later choices of other users are then known. Usual for
-            every split but "global_time", and it flatters every model.
+            every other split, and it flatters every model.
         same_rows: Events (user, item, time, kind) in train or validation and again in test.
         same_pairs: Test events whose user and item were together before.
     """
@@ -96,8 +96,8 @@ def find_leaks(split: Split) -> LeakageReport:
     ends = split.train.table.group_by("user_id").agg(end=pl.col("at").max())
     own = test.join(ends, on="user_id", how="left").select("at", "end")
     ahead = _share(test["at"] < split.train.table["at"].max())
-    promised = {"user_time": _share(own["at"] < own["end"]), "global_time": ahead}
-    promised["last_out"] = promised["user_time"]
+    of_user = _share(own["at"] < own["end"])
+    promised = {"user_time": of_user, "last_out": of_user, "global_time": ahead, "rolling_time": ahead}
     return LeakageReport(
         promised.get(split.kind, 0.0),
         ahead,

@@ -1,0 +1,89 @@
+"""What the store keeps, row by row.
+
+In: nothing. Out: frozen records of items, erasures, requests and keys, as `Store` takes and returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penchant.core.errors import PenchantError
+
+FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
+"""Statuses of an item."""
+
+
+class ConflictError(PenchantError):
+    """The record was changed in the meantime."""
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """An item that came, changed or went since the bundle was made.
+
+    Attributes:
+        item_id: Its id.
+        status: One of the four.
+        body: JSON: columns, media, failures, reason.
+        vectors: A safetensors file; None before encoding, and where vectors are not read.
+        version: Number of its last change, higher than that of any change before; set by the store.
+    """
+
+    item_id: str
+    status: str
+    body: str
+    vectors: bytes | None = None
+    version: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class StoredErasure:
+    """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id.
+
+    `number` and `link` are its place in the chain of all erasures; None before the first start of a service that signs it.
+    """
+
+    receipt_id: str
+    subject: str
+    erased_at: int
+    finished_at: int | None
+    receipt: str
+    number: int | None = None
+    link: str | None = None
+
+    def linked(self, before: str) -> str:
+        """Return what its link is made of; `before` is the link of the erasure before, "" for the first."""
+        return "\n".join([before, str(self.number), self.receipt_id, self.subject, str(self.erased_at)])
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """The idempotency key of one request.
+
+    Attributes:
+        key: As the client sent it.
+        digests: User to the digest of the user's events in the request; two requests are the same if these are equal.
+    """
+
+    key: str
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredRequest:
+    """A request with an idempotency key that held events of a user."""
+
+    key: str
+    received_at: int
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """An API key without its secret."""
+
+    key_id: str
+    name: str
+    digest: str
+    scopes: str
+    per_minute: int | None

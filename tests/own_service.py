@@ -1,0 +1,34 @@
+"""A service in processes of its own, on a free port of this machine."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+
+SERVER = """
+import sys
+from pathlib import Path
+from penchant.service.server import serve
+from penchant.service.service import ServiceConfig
+serve(ServiceConfig(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2])), port=int(sys.argv[3]), workers=int(sys.argv[4]))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server did not start"
+        try:
+            with socket.create_connection(("127.0.0.1", port), 0.2) as opened:
+                opened.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                if b" 200 " in opened.recv(100):
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("not ready after a minute")
