@@ -339,6 +339,8 @@ def _protocol(
         count=f"{fitted.num_left_out:,}",
     )
     named = dict.fromkeys((*fitted.alone, *fitted.fused, *fitted.simple))
-    scores = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in named)
-    best = message("Taken: {name} (on left-out samples: {scores}).", name=fitted.ours, scores=scores)
-    return (divided, chosen, best, *fitted.why)
+    best = message("Taken: {name}.", name=fitted.ours)
+    each = (
+        message("On left-out samples {name}: {score}.", name=name, score=f"{fitted.scores[name]:.4f}") for name in named
+    )
+    return (divided, chosen, best, *fitted.why, *each)

@@ -304,10 +304,10 @@ def simple_tables(batch: ContentBatch, tables: ClassifierTables) -> dict[str, di
         is_chinese = sum(language(text) == "zh" for text in texts) > CHINESE_SHARE * max(1, len(texts))
         chars = {"chars": (1, 3) if is_chinese else (2, 5)}
         found = {
-            "word TF-IDF": {"model": "ngrams", "kinds": ["word"]},
-            "character TF-IDF": {"model": "ngrams", "kinds": ["char"], **chars},
-            "word and character TF-IDF": {"model": "ngrams", **chars},
-            "word and character TF-IDF, SVM": {
+            message("word TF-IDF"): {"model": "ngrams", "kinds": ["word"]},
+            message("character TF-IDF"): {"model": "ngrams", "kinds": ["char"], **chars},
+            message("word and character TF-IDF"): {"model": "ngrams", **chars},
+            message("word and character TF-IDF, SVM"): {
                 "model": "ngrams",
                 "loss": "squared_hinge",
                 "strength": [0.1, 0.4, 1.6],
@@ -318,14 +318,17 @@ def simple_tables(batch: ContentBatch, tables: ClassifierTables) -> dict[str, di
         tuple(table.get("channels") or [name]) for name, table in tables.items() if table.get("model") == "linear"
     }
     found |= {
-        f"{name}, logistic regression": {"model": "linear", "channels": [name]}
+        message("{name}, logistic regression", name=name): {"model": "linear", "channels": [name]}
         for name in batch.channels
         if (name,) not in linear
     }
     for modality in dict.fromkeys(one.modality for one in batch.channels.values()):
         together = [name for name, one in batch.channels.items() if one.modality == modality]
         if len(together) > 1 and tuple(together) not in linear:
-            found[f"{' + '.join(together)}, logistic regression"] = {"model": "linear", "channels": together}
+            found[message("{name}, logistic regression", name=" + ".join(together))] = {
+                "model": "linear",
+                "channels": together,
+            }
     return {name: table for name, table in found.items() if table not in [dict(known) for known in tables.values()]}
 
 
