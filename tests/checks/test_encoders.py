@@ -149,6 +149,7 @@ SAMPLES = {
     "transformers_image resnet": Sample(pictures, model("resnet")),
     "transformers_image clip": Sample(pictures, model("clip")),
     "mel": Sample(sounds, other=lambda _: {"bands": 32}),
+    "voice": Sample(sounds, other=lambda _: {"bands": 32}),
     "whisper": Sample(sounds),
     "transformers_audio": Sample(sounds, model("wav2vec"), lambda p: {**model("wav2vec")(p), "max_seconds": 1.0}),
     "transformers_audio clap": Sample(sounds, model("clap")),

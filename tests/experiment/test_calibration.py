@@ -13,20 +13,29 @@ from penchant.experiment.calibration import (
     MIN_SLOPE,
     CalibrationConfig,
     calibrate,
-    choose_confidence_threshold,
     choose_factors,
+    choose_thresholds,
     combine,
+    conformal_limits,
     cross_entropy,
     fit_ensemble,
     is_flat,
+    losses,
     targets,
 )
+from penchant.experiment.left_out import LeftOut
 
 CLASSES = ("a", "b", "c")
 RNG = np.random.default_rng(0)
 LABELS = RNG.choice(3, 400, p=[0.7, 0.2, 0.1])
 PRIOR = np.log(np.bincount(LABELS) / len(LABELS))
 HERE = np.ones(len(LABELS), bool)
+
+
+def left(labels: np.ndarray, unit: np.ndarray | None = None, num_classes: int = 3) -> LeftOut:
+    """Return samples left out by one fit, each a unit of its own unless told otherwise."""
+    units = np.arange(len(labels)) if unit is None else unit
+    return LeftOut(labels, units, np.zeros(len(labels), np.int64), num_classes)
 
 
 def said(skill: float, seed: int) -> np.ndarray:
@@ -47,7 +56,7 @@ def test_the_stack_listens_to_who_knows() -> None:
 def test_overconfident_probabilities_are_calibrated_on_others(kind: str) -> None:
     logits = 4 * said(1.0, 3)
     half = np.arange(len(LABELS)) < 200
-    found = calibrate(logits[half], LABELS[half], kind)
+    found, _ = calibrate(logits[half], left(LABELS[half]), kind)
     before = cross_entropy(np.exp(log_softmax(logits[~half])), LABELS[~half])
     assert cross_entropy(found.apply(logits[~half]), LABELS[~half]) < before - 0.1
 
@@ -63,7 +72,7 @@ def test_targets_are_platts_and_sum_to_one() -> None:
 def test_few_samples_told_apart_without_a_mistake_do_not_make_certain(kind: str, num_classes: int) -> None:
     labels = np.arange(30) % num_classes
     logits = log_softmax(3.0 * np.eye(num_classes)[labels] + 0.3 * np.random.default_rng(7).random((30, num_classes)))
-    found = calibrate(logits, labels, kind)
+    found, _ = calibrate(logits, left(labels, num_classes=num_classes), kind)
     sure = found.apply(logits)[np.arange(30), labels]
     count = 30 / num_classes
     assert (count + 1) / (count + num_classes) - 0.05 < sure.mean() < (count + 1) / (count + 2) + 0.02
@@ -100,26 +109,109 @@ def test_costs_move_the_threshold_to_where_expected_cost_is_least() -> None:
     assert DecisionRule(factor).thresholds(np.array([[0.5, 0.5]]))[0, 1] == pytest.approx(0.2)  # 1 / (1 + 4)
 
 
-def test_doubt_asks_about_as_few_as_make_the_rest_right() -> None:
-    confidence = np.linspace(0.55, 0.99, 100)
-    probability = np.stack([1 - confidence, confidence], axis=1)
-    labels = (np.arange(100) >= 20).astype(int)  # the 20 least sure are wrong
-    decision = DecisionRule(np.ones(2))
-    sure = choose_confidence_threshold(decision, probability, labels, wanted=0.95, max_review_rate=0.5)
-    asked = confidence < sure
-    assert asked.sum() == 16  # 80 right of 84
-    assert choose_confidence_threshold(decision, probability, labels, wanted=1.0, max_review_rate=0.1) == pytest.approx(
-        confidence[9:11].mean()
-    )
-    assert choose_confidence_threshold(decision, probability, labels, wanted=0.8, max_review_rate=0.5) == 0.0
+def test_doubt_is_where_not_one_class_alone_is_plausible_and_at_most_as_often_as_allowed() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 1000)
+    logits = log_softmax(0.8 * np.eye(2)[labels] + rng.standard_normal((1000, 2)))
+    here, prior = {"m": np.ones(1000, bool)}, np.log([0.5, 0.5])
+
+    def made(rate: float) -> tuple[DecisionRule, np.ndarray]:
+        config = CalibrationConfig(max_review_rate=rate)
+        row = combine(("m",), {"m": logits}, here, left(labels, num_classes=2), prior, ("no", "yes"), config, "one")
+        return row.combined.decision, row.probability
+
+    decision, probability = made(0.9)
+    plausible = decision.plausible(probability)
+    assert 0.9 <= plausible[np.arange(1000), labels].mean() < 0.92
+    wanted = (plausible.sum(1) != 1) | ~plausible[np.arange(1000), decision.answers(probability)]
+    assert (decision.is_unsure(probability) == wanted).all()
+    assert wanted.mean() > 0.2
+    capped, _ = made(0.1)
+    asked = capped.is_unsure(probability)
+    assert 0.05 < asked.mean() <= 0.1
+    assert capped.confidence(probability)[asked].max() <= capped.confidence(probability)[wanted & ~asked].min()
+    assert not made(0.0)[0].is_unsure(probability).any()
+
+
+def test_the_coverage_that_is_promised_is_kept_class_by_class_over_many_draws() -> None:
+    rng = np.random.default_rng(3)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = rng.choice(3, count, p=[0.6, 0.3, 0.1])
+        return labels, np.exp(log_softmax(np.eye(3)[labels] + rng.standard_normal((count, 3))))
+
+    kept = np.zeros((200, 3))
+    for number in range(200):
+        labels, probability = draw(300)
+        limits = conformal_limits(probability, left(labels), 0.9)
+        asked, said_then = draw(1000)
+        inside = said_then[np.arange(1000), asked] >= limits[asked]
+        kept[number] = [inside[asked == k].mean() for k in range(3)]
+    assert (np.abs(kept.mean(axis=0) - 0.9) < 0.02).all()
+    assert (kept.mean(axis=0) >= 0.895).all()
+
+
+def test_coverage_counts_groups_and_not_their_samples() -> None:
+    rng = np.random.default_rng(4)
+
+    def draw(groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        size = np.where(rng.random(groups) < 0.5, 1, 40)
+        unit = np.repeat(np.arange(groups), size)
+        hard = np.repeat(size == 1, size)  # people of one sample are classified worse
+        yes = np.clip(np.where(hard, 0.4, 0.9) + 0.1 * rng.standard_normal(groups)[unit], 0.01, 0.99)
+        return unit, yes, np.ones(len(unit), np.int64)
+
+    kept = []
+    for _ in range(100):
+        unit, yes, labels = draw(60)
+        limit = conformal_limits(np.stack([1 - yes, yes], axis=1), left(labels, unit, 2), 0.9)[1]
+        new, then, _ = draw(200)
+        kept.append(np.mean([(then[new == g] >= limit).mean() for g in range(200)]))
+    assert 0.88 < np.mean(kept) < 0.93
+
+
+def test_too_few_units_make_every_class_plausible() -> None:
+    labels = np.array([0] * 100 + [1] * 100)
+    probability = np.tile([[0.9, 0.1]], (200, 1))
+    limits = conformal_limits(probability, left(labels, np.r_[np.arange(100), np.full(100, 100)], 2), 0.9)
+    assert limits.tolist() == [0.9, 0.0]  # the second class is one speaker
+
+
+def test_thresholds_are_used_only_where_they_clearly_help_on_left_out_samples() -> None:
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], [3600, 400])
+    fair = np.exp(log_softmax(1.5 * np.eye(2)[labels] + rng.standard_normal((4000, 2)) + np.log([0.9, 0.1])))
+    factor, answers, clear = choose_thresholds(fair, left(labels, num_classes=2), "macro_f1", np.ones(2))
+    assert clear
+    assert factor[1] > factor[0]
+    assert f1_score(labels, answers, average="macro") > f1_score(labels, fair.argmax(1), average="macro") + 0.03
+    few = np.r_[np.arange(3600) % 4, 4 + np.arange(400) % 4]  # eight speakers
+    assert choose_thresholds(fair, left(labels, few, 2), "accuracy", np.ones(2))[2] is False
+    noise = np.exp(log_softmax(rng.standard_normal((60, 2))))
+    even, plain, clear = choose_thresholds(noise, left(np.arange(60) % 2, num_classes=2), "accuracy", np.ones(2))
+    assert (even.tolist(), clear) == ([1, 1], False)
+    assert (plain == noise.argmax(1)).all()
+
+
+def test_calibration_is_used_only_where_it_lowers_the_loss_of_left_out_samples() -> None:
+    rng = np.random.default_rng(9)
+    right = log_softmax(rng.standard_normal((200, 3)) * 2)
+    labels = np.array([rng.choice(3, p=np.exp(row)) for row in right])
+    found, held = calibrate(right, left(labels), "auto")
+    assert found.kind == "none"  # these probabilities are the true ones
+    np.testing.assert_allclose(held, np.exp(right))
+    wrong, held = calibrate(4 * right, left(labels), "auto")
+    assert wrong.kind != "none"
+    wanted = targets(labels, 3)
+    assert losses(held, wanted).mean() < losses(np.exp(log_softmax(4 * right)), wanted).mean()
 
 
 def test_a_class_absent_from_validation_is_left_as_it_is() -> None:
     some = LABELS != 2
     found = {"m": said(1.0, 5)[some]}
     made = combine(
-        ("m",), found, {"m": HERE[some]}, LABELS[some], PRIOR, CLASSES, CalibrationConfig(calibration="platt")
-    )
+        ("m",), found, {"m": HERE[some]}, left(LABELS[some]), PRIOR, CLASSES, CalibrationConfig(calibration="platt")
+    ).combined
     probability = made.probability(found, {"m": HERE[some]})
     np.testing.assert_allclose(probability.sum(axis=1), 1.0)
     assert np.isfinite(probability).all()
@@ -130,7 +222,7 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
     labels = rng.integers(0, 2, 30)
     truth = labels + 0.5 * rng.standard_normal(30)
     upside_down = log_softmax(np.stack([truth, -truth], axis=1))
-    found = calibrate(upside_down, labels, "platt")
+    found, _ = calibrate(upside_down, left(labels, num_classes=2), "platt")
     assert found.slope.tolist() == [MIN_SLOPE, MIN_SLOPE]
     moved = found.apply(upside_down)[:, 1]
     assert (np.argsort(moved) == np.argsort(-truth)).all()  # the order is as it was
@@ -140,22 +232,22 @@ def test_validation_flattens_a_ranking_but_never_turns_it_round() -> None:
         ("m",),
         {"m": upside_down},
         here,
-        labels,
+        left(labels, num_classes=2),
         np.log([0.5, 0.5]),
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
-    )
+    ).combined
     assert is_flat(made)
     assert made.ensemble.weight.sum() > 0
     right_way = combine(
         ("m",),
         {"m": -upside_down},
         here,
-        labels,
+        left(labels, num_classes=2),
         np.log([0.5, 0.5]),
         ("no", "yes"),
         CalibrationConfig(calibration="platt"),
-    )
+    ).combined
     assert not is_flat(right_way)
 
 
@@ -164,21 +256,21 @@ def test_temperature_is_the_best_of_a_fine_grid() -> None:
     wanted = targets(LABELS, 3)
     grid = np.exp(np.linspace(-1, 3, 4001))
     surprises = [-(wanted * log_softmax(logits / t)).sum(1).mean() for t in grid]
-    assert calibrate(logits, LABELS, "temperature").temperature == pytest.approx(grid[np.argmin(surprises)], rel=2e-3)
+    assert calibrate(logits, left(LABELS), "temperature")[0].temperature == pytest.approx(
+        grid[np.argmin(surprises)], rel=2e-3
+    )
 
 
-def test_auto_takes_what_does_best_on_held_out_fifths() -> None:
-    for scale, skill in ((4.0, 1.0), (1.0, 1.0), (0.3, 2.0)):
-        logits = scale * said(skill, 8)
-        losses = {}
-        for kind in ("none", "temperature", "platt"):
-            total = 0.0
-            for fold in range(5):
-                out = np.arange(len(LABELS)) % 5 == fold
-                held = calibrate(logits[~out], LABELS[~out], kind).apply(logits[out])
-                total -= (targets(LABELS, 3)[out] * np.log(np.maximum(held, 1e-6))).sum()
-            losses[kind] = total
-        assert calibrate(logits, LABELS, "auto").kind == min(losses, key=lambda kind: losses[kind])
+def test_auto_takes_what_does_best_on_held_out_parts() -> None:
+    for scale, skill in ((4.0, 1.0), (0.3, 2.0)):
+        logits, out = scale * said(skill, 8), left(LABELS)
+        total = {}
+        for kind in ("temperature", "platt"):
+            total[kind] = 0.0
+            for on, asked in out.held():
+                held, _ = calibrate(logits[on], left(LABELS[on]), kind)
+                total[kind] += losses(held.apply(logits[asked]), targets(LABELS, 3)[asked]).sum()
+        assert calibrate(logits, out, "auto")[0].kind == min(total, key=lambda kind: total[kind])
 
 
 def test_weights_of_the_stack_are_those_of_another_solver() -> None:
@@ -206,14 +298,20 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
         ("m",),
         found,
         {"m": HERE[:40]},
-        labels,
+        left(labels, num_classes=2),
         np.log([0.5, 0.5]),
         ("no", "yes"),
         CalibrationConfig(aim="cost", costs={"yes": 3}),
-    )
+    ).combined
     np.testing.assert_allclose(made.decision.factor, [0.25, 0.75])
     none = combine(
-        ("m",), found, {"m": HERE[:40]}, labels, np.log([0.5, 0.5]), ("no", "yes"), CalibrationConfig(aim="none")
-    )
+        ("m",),
+        found,
+        {"m": HERE[:40]},
+        left(labels, num_classes=2),
+        np.log([0.5, 0.5]),
+        ("no", "yes"),
+        CalibrationConfig(aim="none"),
+    ).combined
     np.testing.assert_allclose(none.decision.factor, [1, 1])
-    assert none.decision.confidence_threshold == 0  # all right: no review
+    assert not none.decision.is_unsure(none.probability(found, {"m": HERE[:40]})).any()  # all right: no review

@@ -87,7 +87,9 @@ def fitted(words: list[float] | None = None, *, weight: float = 1.0) -> FittedCl
 
 
 def split_of(parts: SampleSplit = PARTS, split: SampleSplitConfig = ONE, one: FittedClassifiers | None = None) -> Any:
-    return evaluate_classifiers._tested(SAMPLES, VIEW, {}, one or fitted(), parts, split, ClassifierFitConfig(), 7)
+    return evaluate_classifiers._tested(
+        SAMPLES, VIEW, {}, one or fitted(), parts, split, ClassifierFitConfig(), 7, "accuracy"
+    )
 
 
 def test_each_row_answers_the_test_samples_and_ours_comes_first() -> None:
@@ -136,8 +138,9 @@ def refits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             yield SampleSplit("fold", np.array([number]), np.array([number]), np.array(test))
 
     def fit(
-        tables: Any, view: Any, labels: Any, classes: Any, fold: Any, config: Any, *, seed: int
+        tables: Any, view: Any, labels: Any, classes: Any, fold: Any, config: Any, *, seed: int, unit: Any, metric: str
     ) -> FittedClassifiers:
+        assert (len(np.unique(unit)), metric) == (8, "accuracy")
         assert (view, classes) == (VIEW, CLASSES)
         assert labels.tolist() == LABELS
         calls.append((tables, fold.train.tolist(), config, seed))
@@ -200,7 +203,8 @@ def test_the_report_holds_the_scores_and_what_they_are_of() -> None:
     assert page.sizes == {"samples": 8, "train_samples": 2, "validation_samples": 3, "test_samples": 3}
     assert page.findings == (*SAMPLES.findings, *PARTS.checks)
     assert [(c.channel, c.modality, c.num_items, c.num_present) for c in page.coverage] == [("sound", "audio", 8, 6)]
-    assert (judged.metric, judged.positive, judged.classes, judged.notes) == ("accuracy", "bad", CLASSES, ("mind",))
+    assert (judged.metric, judged.positive, judged.classes, judged.notes[1:]) == ("accuracy", "bad", CLASSES, ("mind",))
+    assert judged.notes[0].startswith("Too few to tell: the test has 3 samples")
     assert (judged.num_samples, judged.num_units) == (3, 3)
     # of samples 2, 6 and 7 only the last is answered rightly
     assert judged.ours.scores["accuracy"].mean == pytest.approx(1 / 3)
@@ -224,9 +228,12 @@ def test_the_protocol_says_how_it_was_measured() -> None:
     settings = ClassifierFitConfig(choose_by="accuracy")
     once = evaluate_classifiers._protocol(PARTS, fitted(), ONE, settings)
     assert once[0] == "A stratified split; test is evaluated once."
-    assert "the kind of fusion (by accuracy)" in once[1]
+    assert "the row (by accuracy)" in once[1]
     assert f"thresholds (for {settings.tune.aim})" in once[1]
-    assert once[2] == "Best on validation: both (words 0.7500, sound 0.5000, both 0.8125)."
+    assert once[2:] == (
+        "Taken: both.",
+        *(f"On left-out samples {n}: {s}." for n, s in (("words", "0.7500"), ("sound", "0.5000"), ("both", "0.8125"))),
+    )
     folds = evaluate_classifiers._protocol(PARTS, fitted(), SampleSplitConfig(folds=5, repeats=3), settings)
     assert folds[0].startswith("5 folds, drawn 3 time(s); in each")
     assert folds[1:] == once[1:]

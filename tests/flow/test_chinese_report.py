@@ -55,7 +55,22 @@ def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within:
         "evaluation": {"language": "zh", "within": within, "intervals": {"resamples": 50}},
     }
     classify(ClassificationConfig.read(config, where="test"))
-    own = {"test", "north", "south", "room", "penchant", "words", "sound", "stacking", "stratified", "auc"}
+    own = {
+        "test",
+        "north",
+        "south",
+        "room",
+        "penchant",
+        "words",
+        "sound",
+        "stacking",
+        "stratified",
+        "auc",
+        "voice",
+        "TF-IDF",
+        "TF",
+        "IDF",
+    }
     reports = list((tmp_path / "bundle").rglob("report.html"))
     assert len(reports) == (1 if within is None else 2)
     for report in reports:

@@ -46,7 +46,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
         data={"path": folder / "samples.csv", "text": ["text"], "media": {"audio": "audio"}},
         content={"sound": {"encoder": "mel"}},
         classifiers={**WORDS, "sound": {"model": "linear"}},
-        fit={"fusion": ["stacking"]},
+        fit={"fusion": ["stacking"], "simple": False},
         kind="health",
     )
     return run(settings)[0]
@@ -74,7 +74,9 @@ def test_the_report_has_every_part(heard: TrainedClassifier) -> None:
     roles = {row["name"]: row["role"] for row in plain["rows"]}
     assert roles == {
         "penchant": "ours",
+        "the best simple row on validation": "simple",
         "words": "alone",
+        "stacking": "fused",
         "sound": "alone",
         "the most frequent class": "baseline",
     }
@@ -208,3 +210,27 @@ def test_without_a_listener_a_voice_note_is_left_aside(tmp_path: Path) -> None:
     trained = run(config(tmp_path))[0]
     with pytest.raises(DataError, match="The content holds nothing to classify: the classifier reads text"):
         trained.predict(audio=tmp_path / "voice.wav")
+
+
+def test_sound_always_has_a_simple_row_to_beat(tmp_path: Path) -> None:
+    write_samples(tmp_path, 40, modalities=("audio",))
+    data = {"path": tmp_path / "samples.csv"}
+    content = {"sound": {"encoder": "mel"}}
+    found = run(config(tmp_path, data=data, content=content, classifiers={"sound": {"model": "linear"}}))[0]
+    assert found.folder is not None
+    plain = json.loads((found.folder / "report" / "report.json").read_text())["labelled"]
+    roles = {row["name"]: row["role"] for row in plain["rows"]}
+    assert roles["the best simple row on validation"] == "simple"
+    assert {"voice, logistic regression", "sound + voice, logistic regression"} & set(roles)
+    assert plain["against_simple"]["mean"] == 0
+    assert plain["coverage"]["promised"] == 0.9
+
+
+def test_a_row_of_one_modality_leaves_the_others_to_their_own_classifiers(
+    heard: TrainedClassifier, tmp_path: Path
+) -> None:
+    ensemble = heard.combined.ensemble
+    assert set(ensemble.members) == {"words", "sound"}
+    table = write_samples(tmp_path, 6, modalities=("audio",), seed=6)
+    said = [heard.predict(audio=tmp_path / name).label for name in table["audio"]]
+    assert said == table["label"].to_list()

@@ -101,6 +101,7 @@ branches.words.modality = "text"
 branches.words.net = "toy"
 [fit]
 fusion = ["stacking"]
+simple = false
 [evaluation]
 intervals.resamples = 50
 """

@@ -265,3 +265,62 @@ def test_ranks_and_average_precision_are_of_one_fit() -> None:
     first, second = 1.0, average_precision_score(label[3:], score[3:])
     assert average_precision_within(label, score, fold) == pytest.approx((first + 2 * second) / 3)
     assert average_precision_within(np.zeros(6, bool), score, fold) == 0.0
+
+
+def perfect(labels: np.ndarray) -> ClassifierAnswers:
+    """Return answers that are all right."""
+    probability = np.where(np.eye(2)[labels] == 1, 0.9, 0.1)
+    return ClassifierAnswers(probability[None], labels[None], np.zeros((1, len(labels)), bool))
+
+
+def test_answers_that_are_all_right_get_an_exact_interval() -> None:
+    labels = np.arange(40) % 2
+    found = evaluate_classification({"ours": perfect(labels)}, labels, ("no", "yes"), ours="ours", config=QUICK)
+    accuracy, recall = found.ours.scores["accuracy"], found.ours.scores["macro_recall"]
+    assert (accuracy.mean, accuracy.high) == (1, 1)
+    assert accuracy.low == pytest.approx(0.025 ** (1 / 40))  # Clopper and Pearson, all of 40
+    assert recall.low == pytest.approx(0.025 ** (1 / 20))  # the rarer class decides
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("groups", [["ann"] * 40, None])
+def test_too_few_are_said_to_be_too_few(groups: list[str] | None) -> None:
+    labels = np.arange(40 if groups else 2) % 2
+    found = evaluate_classification(
+        {"ours": perfect(labels)}, labels, ("no", "yes"), ours="ours", groups=groups, config=QUICK
+    )
+    accuracy = found.ours.scores["accuracy"]
+    assert accuracy.low == pytest.approx(0.025 ** (1 / (1 if groups else 2)))
+    assert np.isnan(found.ours.scores["macro_f1"].low)
+    assert found.notes[0].startswith("Too few to tell: the test has")
+
+
+def test_verdict_and_interval_never_disagree_and_hold_for_all_rows_at_once() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.arange(400) % 2
+
+    def answers(right: float) -> ClassifierAnswers:
+        answer = np.where(rng.random(400) < right, labels, 1 - labels)
+        return ClassifierAnswers(
+            np.where(np.eye(2)[answer] == 1, 0.8, 0.2)[None], answer[None], np.zeros((1, 400), bool)
+        )
+
+    rows = {
+        "ours": answers(0.82),
+        **{f"other {n}": answers(right) for n, right in enumerate(np.linspace(0.7, 0.84, 12))},
+    }
+    config = IntervalConfig(resamples=1000)
+    found = evaluate_classification(rows, labels, ("no", "yes"), ours="ours", metric="accuracy", config=config)
+    outcomes = []
+    for row in found.rows[1:]:
+        gap = row.difference
+        assert gap is not None
+        assert gap.outcome == ("better" if gap.low > 0 else "worse" if gap.high < 0 else "not distinguishable")
+        pair = {"ours": rows["ours"], row.name: rows[row.name]}
+        alone = evaluate_classification(pair, labels, ("no", "yes"), ours="ours", metric="accuracy", config=config)
+        single = alone.rows[1].difference
+        assert single is not None
+        assert gap.low <= single.low
+        assert gap.high >= single.high
+        outcomes.append(gap.outcome)
+    assert {"better", "not distinguishable"} <= set(outcomes)

@@ -14,6 +14,7 @@ import polars as pl
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.prediction import evidence_line
 from penchant.core.errors import ConfigError
+from penchant.data.media.signals import KEY_NAMES
 
 
 def predict_file(
@@ -23,6 +24,7 @@ def predict_file(
     *,
     root: Path,
     columns: Mapping[str, str] | None = None,
+    file: Path | None = None,
 ) -> Path:
     """Write the table with its predictions.
 
@@ -35,6 +37,7 @@ def predict_file(
         output: A .parquet or .csv file.
         root: Folder the paths of media are below.
         columns: Our columns' names to the table's.
+        file: File of the table, below `root`. Where it holds readings of many samples, as the signals of training did, each key is one sample.
 
     Raises:
         ConfigError: The ending is neither .parquet nor .csv.
@@ -45,6 +48,7 @@ def predict_file(
             where=str(output),
             fix="name it .parquet or .csv",
         )
+    table = _one_row_each(trained, table, root, file)
     predictions = trained.predict_table(table, root=root, columns=columns)
     inputs = trained.inputs
     new: dict[str, Sequence[Any]] = {
@@ -67,3 +71,14 @@ def predict_file(
     else:
         written.write_parquet(output)
     return output
+
+
+def _one_row_each(trained: TrainedClassifier, table: pl.DataFrame, root: Path, file: Path | None) -> pl.DataFrame:
+    """Return one row for each key of a table of readings; any other table unchanged."""
+    key = next((name for name in table.columns if name.strip().lower() in KEY_NAMES), None)
+    column = trained.inputs.media_columns.get("signal")
+    if file is None or column is None or key is None or column in table.columns or not table[key].is_duplicated().any():
+        return table
+    ids = table[key].drop_nulls().cast(pl.String).str.strip_chars().unique(maintain_order=True)
+    place = file.relative_to(root).as_posix()
+    return pl.DataFrame({"sample_id": ids, column: [f"{place}#{one}" for one in ids]})

@@ -23,6 +23,7 @@ from penchant.classifiers.combined import CombinedClassifier
 from penchant.classifiers.evidence import Evidence, find_evidence
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
+from penchant.classifiers.novelty import Novelty
 from penchant.classifiers.prediction import Prediction
 from penchant.core.artifacts import copy_report, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import PenchantError
@@ -53,6 +54,7 @@ class TrainedClassifier:
         inputs: What it reads, and how.
         facts: Contents of the manifest: run, seed, task, notes.
         folder: Where it was read from; None before it was written.
+        novelty: What content unlike that of training is; None for a detector.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +64,7 @@ class TrainedClassifier:
     inputs: ClassifierInputs
     facts: Mapping[str, Any]
     folder: Path | None = field(default=None, compare=False)
+    novelty: Novelty | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> TrainedClassifier:
@@ -104,6 +107,7 @@ class TrainedClassifier:
             _inputs(facts),
             about_run,
             folder,
+            Novelty.restore(arrays["novelty"]) if "novelty" in arrays else None,
         )
 
     @property
@@ -166,6 +170,8 @@ class TrainedClassifier:
             arrays = {f"combined/{name}": array for name, array in self.combined.arrays().items()}
             for name, member in self.members.items():
                 arrays |= {f"{name}/{key}": array for key, array in member.arrays().items()}
+            if self.novelty is not None:
+                arrays |= {f"novelty/{name}": array for name, array in self.novelty.arrays().items()}
             save_file(
                 {name: np.ascontiguousarray(array) for name, array in arrays.items()}, staging / "learned.safetensors"
             )
@@ -195,6 +201,7 @@ class TrainedClassifier:
             "limits": inputs.limits.model_dump(mode="json"),
             "transcript": None if inputs.transcript is None else inputs.transcript.model_dump(mode="json"),
             "ocr": None if inputs.ocr is None else inputs.ocr.model_dump(mode="json"),
+            "signals": inputs.signals,
         }
 
     def _predict(self, content: PreparedContent, evidence: bool) -> list[Prediction]:
@@ -203,6 +210,8 @@ class TrainedClassifier:
         probability = self.combined.probability(found, present)
         answers, unsure = self.combined.decision.answers(probability), self.combined.decision.is_unsure(probability)
         thresholds = self.combined.decision.thresholds(probability)
+        plausible = self.combined.decision.plausible(probability)
+        novel = np.zeros(len(batch), bool) if self.novelty is None else self.novelty.is_novel(batch)
         is_empty = ~np.any(list(present.values()), axis=0)
         errors = both(content.unread, unread)
         predictions: list[Prediction] = []
@@ -218,12 +227,18 @@ class TrainedClassifier:
                     float(probability[row, k]),
                     float(thresholds[row, k]),
                     dict(zip(self.classes, probability[row].tolist(), strict=True)),
-                    bool(unsure[row] or is_empty[row]),
+                    bool(unsure[row] or novel[row] or is_empty[row]),
                     words,
                     content.transcripts[row] or "",
                     content.written[row] or "",
                     tuple(regions),
-                    (*_lacking(is_empty[row], errors[row]), *self.facts.get("notes", ())),
+                    (*self._lacking(is_empty[row], errors[row]), *_unlike(novel[row]), *self.facts.get("notes", ())),
+                    tuple(
+                        name
+                        for name, here in zip(self.classes, plausible[row] | novel[row] | is_empty[row], strict=True)
+                        if here
+                    ),
+                    self.combined.decision.coverage,
                 )
             )
         return predictions
@@ -234,6 +249,21 @@ class TrainedClassifier:
         read = {modality for member in self.members.values() for modality in member.modalities(batch)}
         batch, more = without_unreadable(batch, read - {channel.modality for channel in batch.channels.values()})
         return batch, both(unread, more)
+
+    def _lacking(self, is_empty: bool, unread: Unread) -> tuple[str, ...]:
+        """Return notes on the content that a prediction lacks."""
+        why = (
+            "these are the class frequencies of training"
+            if self.is_trained
+            else "this is no measurement, a reviewer must decide"
+        )
+        prior = (f"nothing could be read: {why}",) if is_empty else ()
+        return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it learned from labelled samples, so that it knows how frequent each class is."""
+        return any(table["model"] != "detected" for table in self.tables.values())
 
     def _again(self, batch: ContentBatch) -> Float64[np.ndarray, "samples classes"]:
         """Return probabilities of content that is not encoded yet."""
@@ -254,10 +284,10 @@ def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
         MediaLimits.read(facts["limits"], where="classifier.json: limits"),
         None if transcript is None else TranscriptConfig.read(transcript, where="classifier.json: transcript"),
         None if ocr is None else OcrConfig.read(ocr, where="classifier.json: ocr"),
+        facts.get("signals"),
     )
 
 
-def _lacking(is_empty: bool, unread: Unread) -> tuple[str, ...]:
-    """Return notes on the content that a prediction lacks."""
-    prior = ("nothing could be read: these are the class frequencies of training",) if is_empty else ()
-    return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))
+def _unlike(is_novel: bool) -> tuple[str, ...]:
+    """Return the note of content unlike that of training."""
+    return ("this is unlike anything learned, so every class is plausible: a reviewer must decide",) if is_novel else ()

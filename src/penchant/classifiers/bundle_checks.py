@@ -31,6 +31,8 @@ def check_classifier(
     }
     if calibration.kind == "platt":
         shapes |= {"slope": (calibration.slope, len(classes)), "intercept": (calibration.intercept, len(classes))}
+    if len(combined.decision.limits):
+        shapes["limits"] = (combined.decision.limits, len(classes))
     for name, (array, size) in shapes.items():
         is_right = array.shape == (size,) and array.dtype.kind == "f" and not bool(np.isnan(array).any())
         _require(is_right, f"{name} has shape {array.shape}, not ({size},), or is no number", where)

@@ -6,7 +6,7 @@ In: a `ContentBatch` of content that holds no label, and a `TrainingSet` that do
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, cast
@@ -108,6 +108,8 @@ class Classifier(ABC, Generic[SettingsT_co]):
     """
 
     config_class: ClassVar[type[Settings]]
+    refits_fully: ClassVar[bool] = False
+    """Whether `settle` and then `refit` replace `fit`: it has nothing to choose but settings."""
 
     def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
         self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
@@ -129,6 +131,10 @@ class Classifier(ABC, Generic[SettingsT_co]):
 
     def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:
         """Fit again on more samples with the settings chosen before; by default nothing changes."""
+        return self
+
+    def settle(self, fits: Sequence[Self]) -> Self:
+        """Take the settings that most fits on parts of the samples chose; by default nothing changes. `refit` follows."""
         return self
 
     @abstractmethod

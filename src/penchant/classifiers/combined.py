@@ -97,15 +97,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """From probabilities to one class, or to human review.
+    """From probabilities to one class, to the classes that are plausible, or to human review.
 
     Attributes:
         factor: (classes,) the class with the largest factor times probability is the answer; with two classes it is a threshold.
-        confidence_threshold: An answer whose share of these products is below this goes to a reviewer.
+        confidence_threshold: An answer whose share of these products is below this goes to a reviewer, where `limits` do not settle it.
+        limits: (classes,) least probability at which each class is plausible (conformal prediction); none without left-out samples.
+        coverage: Share of samples whose class is promised to be plausible; 0 without `limits`.
     """
 
     factor: Float64[np.ndarray, " classes"]
     confidence_threshold: float = 0.0
+    limits: Float64[np.ndarray, " limits"] = field(default_factory=lambda: np.zeros(0))
+    coverage: float = 0.0
 
     def answers(self, probability: Probability) -> Int64[np.ndarray, " samples"]:
         """Return the class index of each sample."""
@@ -116,8 +120,19 @@ class DecisionRule:
         product = probability * self.factor
         return product.max(axis=1) / np.maximum(product.sum(axis=1), TINY)
 
+    def plausible(self, probability: Probability) -> Bool[np.ndarray, "samples classes"]:
+        """Return the classes that are plausible; without limits all of them."""
+        return probability >= (self.limits if len(self.limits) else np.zeros(probability.shape[1]))
+
     def is_unsure(self, probability: Probability) -> Bool[np.ndarray, " samples"]:
-        return self.confidence(probability) < self.confidence_threshold
+        """Return which answers are below the confidence threshold and not the single plausible class."""
+        low = self.confidence(probability) < self.confidence_threshold
+        if not len(self.limits):
+            return low
+        plausible = self.plausible(probability)
+        rows = np.arange(len(probability))
+        settled = (plausible.sum(axis=1) == 1) & plausible[rows, self.answers(probability)]
+        return low & ~settled
 
     def thresholds(self, probability: Probability) -> Probability:
         """Return the probability from which on each class is the answer, the others keeping their proportions."""
@@ -144,7 +159,7 @@ class CombinedClassifier:
 
     def arrays(self) -> dict[str, np.ndarray]:
         ensemble = {name: getattr(self.ensemble, name) for name in ("weight", "bias", "prior")}
-        return {**ensemble, **self.calibration.arrays(), "factor": self.decision.factor}
+        return {**ensemble, **self.calibration.arrays(), "factor": self.decision.factor, "limits": self.decision.limits}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -152,13 +167,17 @@ class CombinedClassifier:
             "calibration": self.calibration.kind,
             "temperature": self.calibration.temperature,
             "confidence_threshold": self.decision.confidence_threshold,
+            "coverage": self.decision.coverage,
         }
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Self:
         ensemble = ClassifierEnsemble(tuple(facts["members"]), arrays["weight"], arrays["bias"], arrays["prior"])
         calibration = Calibration.of(facts["calibration"], facts["temperature"], arrays)
-        return cls(ensemble, calibration, DecisionRule(arrays["factor"], facts["confidence_threshold"]))
+        limits, coverage = arrays.get("limits", np.zeros(0)), float(facts.get("coverage", 0.0))
+        return cls(
+            ensemble, calibration, DecisionRule(arrays["factor"], facts["confidence_threshold"], limits, coverage)
+        )
 
 
 def shares(

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32
 from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.media_errors import Unread, both, none_unread, refused, watched, why_wordless
 from penchant.core.errors import DataError
+from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Embeddings
 from penchant.data.clean.normalisation import normalise_column
 from penchant.data.media import MediaLimits
@@ -80,6 +81,8 @@ class ClassifierInputs:
         limits: Of media files.
         transcript: Speech recogniser, whose transcript is read as text; None for none.
         ocr: Reader of text printed in pictures; None for none.
+        signals: File below the folder of media that held every sample's readings in training, found by `sample_id`; None where each
+            sample had a file of its own.
     """
 
     channels: Mapping[str, FrozenChannel]
@@ -89,6 +92,7 @@ class ClassifierInputs:
     limits: MediaLimits = field(default_factory=MediaLimits)
     transcript: TranscriptConfig | None = None
     ocr: OcrConfig | None = None
+    signals: str | None = None
 
     @property
     def modalities(self) -> list[str]:
@@ -121,15 +125,15 @@ class ClassifierInputs:
         if text is not None and not self.text_columns:
             ignored.append("text")
         elif isinstance(text, Mapping):
-            row |= {column: value for column, value in text.items() if column in self.text_columns}
+            row |= {column: _encodable(value) for column, value in text.items() if column in self.text_columns}
         elif text is not None:
-            row[self.text_columns[0]] = text
+            row[self.text_columns[0]] = _encodable(text)
         for name, value in content.items():
             column = self.opened.get(name, name)
             if name in self.opened:
                 row[column] = Path(value).absolute().relative_to("/").as_posix()  # type: ignore[arg-type]
             elif name in self.attribute_columns:
-                row[column] = value
+                row[column] = _encodable(value) if isinstance(value, str) else value
             else:
                 ignored.append(name)
         if not row:
@@ -152,6 +156,7 @@ class ClassifierInputs:
         Raises:
             DataError: The table holds none of the columns learned from.
         """
+        table = self._with_signals(table, columns)
         transcripts: list[str | None] = [None] * table.height
         written: list[str | None] = [None] * table.height
         unread = none_unread(table.height)
@@ -191,12 +196,23 @@ class ClassifierInputs:
         content, errors = watched(find_content(batch.catalog, columns, modality, self.limits, where=f"content.{name}"))
         work = [(str(row), row) for row, key in enumerate(content.keys) if key is not None]
         size = channel.config.batch_size or encoder.batch_size
-        for keys, vectors in encode_batches(encoder, content, work, failures, size=size, proven=True):
-            rows = [int(key) for key in keys]
-            values[rows], present[rows] = vectors, True
+        with progress_bar(f"encode {name}", len(work)) as bar:
+            for keys, vectors in encode_batches(encoder, content, work, failures, size=size, proven=True):
+                rows = [int(key) for key in keys]
+                values[rows], present[rows] = vectors, True
+                bar.advance(len(keys))
         for _, row in work:
             if not present[row] and modality in self.media_columns:
                 unread[row][modality] = errors.get(row) or refused(content, row, name, failures)
+
+    def _with_signals(self, table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+        """Return the table with the place of each row's readings, where those of training were in one table beside it."""
+        column, key = self.media_columns.get("signal", ""), columns.get("sample_id", "sample_id")
+        column = columns.get(column, column)
+        if self.signals is None or column in table.columns or key not in table.columns:
+            return table
+        place = pl.format("{}#{}", pl.lit(self.signals), pl.col(key).cast(pl.String).str.strip_chars())
+        return table.with_columns(place.alias(column))
 
     def _files(self, table: pl.DataFrame, modality: str, root: Path, columns: Mapping[str, str]) -> Catalog | None:
         """Return a table's files of one modality; None where it has no such column, or words are not read."""
@@ -262,6 +278,11 @@ class ClassifierInputs:
         for encoder in made.values():
             encoder.load()
         return made
+
+
+def _encodable(text: str) -> str:
+    """Return text that can be written as UTF-8: half of a surrogate pair, as a cut emoji leaves, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def channels_of(embeddings: Mapping[str, Embeddings], configs: Mapping[str, ChannelConfig]) -> dict[str, FrozenChannel]:

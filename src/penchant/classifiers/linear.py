@@ -6,6 +6,7 @@ In: vectors of one or several channels. Out: log-probabilities. The strength of 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -47,6 +48,7 @@ class LinearClassifier(Classifier[LinearConfig]):
     """Logistic regression, or a linear support vector machine, over standardised vectors."""
 
     config_class = LinearConfig
+    refits_fully = True
 
     def __init__(self, config: LinearConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -86,6 +88,10 @@ class LinearClassifier(Classifier[LinearConfig]):
             {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
         self.coefficients = found[self.strength]
+        return self
+
+    def settle(self, fits: Sequence[Self]) -> Self:
+        self.strength = sorted(one.strength for one in fits)[(len(fits) - 1) // 2]
         return self
 
     def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:

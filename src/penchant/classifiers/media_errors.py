@@ -10,17 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
+from PIL import Image
 
 from penchant.classifiers.classifier import ContentBatch
 from penchant.core.errors import MediaError
 from penchant.core.schema import Catalog, Finding
+from penchant.data.clean.inspection import InspectionConfig
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import WORKERS, RawContent, find_content
 
 Unread = dict[str, MediaError]
 """Modality to the error of its file, of one row."""
 GIVEN = "the content given"
+EMPTY = InspectionConfig()
+"""What is blank or silent, as in the inspection of files before training."""
+BLANK_SIDE = 64
 
 
 def none_unread(count: int) -> list[Unread]:
@@ -39,12 +45,35 @@ def watched(content: RawContent) -> tuple[RawContent, Mapping[int, MediaError]]:
 
     def load(row: int) -> Any:
         try:
-            return content.load(row)
+            return _not_empty(content.load(row), content.place(row))
         except MediaError as error:
             errors[row] = error
             raise
 
     return replace(content, load=load), errors
+
+
+def _not_empty(raw: Any, place: str) -> Any:
+    """Return a picture or a sound, unless it is blank or silent: such files are missing in training too.
+
+    Raises:
+        MediaError: It is blank or silent.
+    """
+    if isinstance(raw, Image.Image):
+        small = raw.copy()
+        small.thumbnail((BLANK_SIDE, BLANK_SIDE))
+        is_empty, what = (
+            float(np.asarray(small.convert("RGB")).std(axis=(0, 1)).max()) < EMPTY.blank_deviation,
+            "picture shows a single colour",
+        )
+    elif isinstance(raw, np.ndarray) and raw.ndim == 1:
+        power = float(np.square(raw, dtype=np.float64).mean()) if len(raw) else 0.0
+        is_empty, what = 10 * np.log10(max(power, 1e-20)) < EMPTY.silence_loudness, "sound is silent"
+    else:
+        return raw
+    if is_empty:
+        raise MediaError(f"The {what}.", where=place, fix="give another file; until then it counts as missing")
+    return raw
 
 
 def refused(content: RawContent, row: int, channel: str, failures: Sequence[str]) -> MediaError:
@@ -102,7 +131,7 @@ def _tried(content: RawContent, rows: Iterable[int]) -> dict[int, MediaError]:
 
     def error_of(row: int) -> tuple[int, MediaError | None]:
         try:
-            content.load(row)
+            _not_empty(content.load(row), content.place(row))
         except MediaError as error:
             return row, error
         return row, None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -62,6 +62,7 @@ class NGramClassifier(Classifier[NGramsConfig]):
     """
 
     config_class = NGramsConfig
+    refits_fully = True
 
     def __init__(self, config: NGramsConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -87,6 +88,10 @@ class NGramClassifier(Classifier[NGramsConfig]):
             {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
         )
         self.coefficients = _halved(found[self.strength])
+        return self
+
+    def settle(self, fits: Sequence[Self]) -> Self:
+        self.strength = sorted(one.strength for one in fits)[(len(fits) - 1) // 2]
         return self
 
     def refit(self, batch: ContentBatch, train: TrainingSet) -> Self:

@@ -25,6 +25,8 @@ class Prediction:
         transcript: Speech of the sound; empty without speech, or where speech is not transcribed.
         written: Text printed in the picture; empty without text, or where pictures are not read.
         regions: Detections that support the answer, the highest score first; empty without a detector.
+        plausible: Classes that may be the true one; of new samples like those of training, `coverage` have theirs among them.
+        coverage: Share that is promised; 0 where nothing is.
         notes: What was ignored, which file could not be read and why, and what the answer is not.
     """
 
@@ -38,6 +40,8 @@ class Prediction:
     written: str = ""
     regions: tuple[DetectedRegion, ...] = ()
     notes: tuple[str, ...] = ()
+    plausible: tuple[str, ...] = ()
+    coverage: float = 0.0
 
 
 def prediction_lines(prediction: Prediction) -> list[str]:
@@ -45,6 +49,8 @@ def prediction_lines(prediction: Prediction) -> list[str]:
     unsure = "  UNSURE: needs review" if prediction.is_unsure else ""
     answer = f"{prediction.label}  {percent(prediction.score)} (threshold {percent(prediction.threshold)}){unsure}"
     lines = [answer, classes_line(prediction)]
+    if prediction.coverage:
+        lines.append(f"plausible ({prediction.coverage:.0%} coverage): {', '.join(prediction.plausible) or 'none'}")
     if prediction.transcript:
         lines.append(f'transcript: "{prediction.transcript}"')
     if prediction.evidence:

@@ -5,7 +5,9 @@ In: the name of a list. Out: names; or settings as lines, or as the page docs/co
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +15,9 @@ import typer
 from penchant.classifiers import BRANCHES, CLASSIFIERS
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors
+from penchant.core.artifacts import MANIFEST, read_manifest
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError
+from penchant.core.errors import ArtifactError, ConfigError
 from penchant.data import LABELLED, SOURCES
 from penchant.encoders import ENCODERS
 from penchant.fusion import FUSIONS, LAYERS
@@ -29,9 +32,10 @@ def list_names(
     kind: Annotated[
         str,
         typer.Argument(
-            help="encoders, models, classifiers, fusions, metrics, sources, labelled, branches, backbones, layers or settings."
+            help="encoders, models, classifiers, fusions, metrics, sources, labelled, branches, backbones, layers, settings or bundles."
         ),
     ],
+    folder: Annotated[Path, typer.Option(help="Where bundles are looked for.")] = Path("runs"),
     markdown: Annotated[bool, typer.Option(help="Settings as a Markdown page.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -60,12 +64,47 @@ def list_names(
                 for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))
             print_answer(dict(lines) if as_json else [_settings_line(*line, markdown) for line in lines], as_json)
+        elif kind == "bundles":
+            found = list(bundles(folder))
+            print_answer(
+                found if as_json else [bundle_line(one) for one in found] or [f"no bundle below {folder}"], as_json
+            )
         elif kind in tables:
             print_answer(sorted(tables[kind].names()), as_json)
         else:
             raise ConfigError(
-                f"There is no list {kind!r}.", where="penchant list", fix=f"one of {', '.join([*tables, 'settings'])}"
+                f"There is no list {kind!r}.",
+                where="penchant list",
+                fix=f"one of {', '.join([*tables, 'settings', 'bundles'])}",
             )
+
+
+def bundles(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield folder, kind, task, name and classes of every bundle below a folder, recommenders and classifiers."""
+    for manifest in sorted(folder.rglob(MANIFEST)):
+        try:
+            found = read_manifest(manifest.parent, kind="bundle")
+        except ArtifactError:
+            continue
+        if found.get("kind") not in ("bundle", "classifier"):
+            continue
+        facts = found.get("facts", {})
+        classes: list[str] = []
+        if found["kind"] == "classifier":
+            classes = json.loads((manifest.parent / "classifier.json").read_text(encoding="utf-8"))["classes"]
+        yield {
+            "folder": str(manifest.parent),
+            "kind": "recommender" if found["kind"] == "bundle" else "classifier",
+            "name": facts.get("name", ""),
+            "task": facts.get("task", "recommendation"),
+            "classes": classes,
+        }
+
+
+def bundle_line(bundle: dict[str, Any]) -> str:
+    """Return one bundle as a line of text."""
+    classes = f": {', '.join(bundle['classes'])}" if bundle["classes"] else ""
+    return f"{bundle['folder']}  {bundle['kind']}, {bundle['task']}{classes}"
 
 
 def settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str, str]]]:

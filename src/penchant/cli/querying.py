@@ -52,7 +52,7 @@ def predict(
         if table is not None:
             written = output or table.with_name(f"{table.stem}-predicted.parquet")
             names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
-            predict_file(trained, read_table(table).table, written, root=table.parent, columns=names)
+            predict_file(trained, read_table(table).table, written, root=table.parent, columns=names, file=table)
             print_answer({"output": str(written)} if as_json else [f"written {written}"], as_json)
             return
         given = dict(zip(MEDIA, (image, audio, video, mesh, signal), strict=True))

@@ -5,9 +5,12 @@ In: the recommender or classifiers that were written. Out: their scores beside o
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 from penchant.cli.printing import columns_table, out, print_answer, shell_word
+from penchant.metrics.classification_results import ClassificationResults
 
 
 def print_results(finished: Any, as_json: bool) -> None:
@@ -23,6 +26,25 @@ def print_results(finished: Any, as_json: bool) -> None:
             out.print(f"bundle  {one.folder}\nreport  {one.report.html}\ntry     penchant {command}", markup=False)
     if as_json:
         print_answer(summaries if isinstance(finished, list) else summaries[0], as_json)
+
+
+def results_lines(found: ClassificationResults) -> list[str]:
+    """Return the scores of a classifier on labelled content as lines of text."""
+    load = found.review_load
+    lines = [f"{found.num_samples:,} samples, {found.num_units:,} independent units"]
+    lines += [
+        f"{name}: {_cell(asdict(score) | {'low': _known(score.low), 'high': _known(score.high)})}"
+        for name, score in found.ours.scores.items()
+    ]
+    lines.append(f"calibration error: {found.reliability.error:.3f}")
+    lines.append(
+        f"unsure: {load.share:.1%}; right among the others {load.accuracy:.1%}, among all {load.accuracy_of_all:.1%}"
+    )
+    return [*lines, *found.notes]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:

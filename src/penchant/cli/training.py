@@ -5,22 +5,31 @@ In: a TOML file or a folder of tables. Out: a bundle with its report, or a diagn
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from penchant import load
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import print_answer, reported_errors
-from penchant.cli.results import print_results
+from penchant.cli.results import print_results, results_lines
 from penchant.core.errors import ConfigError
 from penchant.data.clean.dataset import clean
+from penchant.data.clean.samples import clean_samples
 from penchant.data.doctor.examination import examine
-from penchant.data.read.sources import DataConfig, read
+from penchant.data.doctor.samples import examine_samples
+from penchant.data.read.samples import SamplesConfig, read_samples
+from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig, read
+from penchant.data.read.tables import find_file, read_table
 from penchant.data.split.interactions import split
+from penchant.experiment.evaluate_classifiers import evaluate_table
 from penchant.pipelines import recommendation, tasks
+from penchant.pipelines.classification import ClassificationConfig
+from penchant.pipelines.frame import RunSettings
 from penchant.pipelines.recommendation import RecommendationConfig
 from penchant.world import WorldConfig, make_world
 
@@ -65,10 +74,15 @@ def doctor(
 ) -> None:
     """Print what the data covers, its leaks, and what would hurt a model most."""
     with reported_errors(as_json):
-        config = RecommendationConfig(data=DataConfig(path=data)) if data.is_dir() else tasks.read_settings(data)
+        config = _settings_of_folder(data) if data.is_dir() else tasks.read_settings(data)
+        if isinstance(config, ClassificationConfig):
+            samples = clean_samples(read_samples(config.data), config.clean, config.media, cache=config.cache / "media")
+            found = examine_samples(samples, config.split, config.seed)
+            print_answer(found.as_dict() if as_json else found.lines(), as_json)
+            return
         if not isinstance(config, RecommendationConfig):
             raise ConfigError(
-                "The doctor examines interactions, and this run has none.",
+                "The doctor examines interactions or labelled samples, and this run has neither.",
                 where=f"{data.name}: task",
                 fix="run `penchant run`: its report lists what was repaired, dropped or noticed",
             )
@@ -78,8 +92,30 @@ def doctor(
         print_answer(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
 
 
-def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
-    """Print the report of a bundle."""
+def _settings_of_folder(folder: Path) -> RunSettings:
+    """Return settings for a folder of tables: of recommendation where it holds events, else of labelled samples."""
+    if find_file(folder, EVENT_FILES) is None and find_file(folder, ITEM_FILES) is None:
+        return ClassificationConfig(data=SamplesConfig(path=folder))
+    return RecommendationConfig(data=DataConfig(path=folder))
+
+
+def evaluate(
+    bundle: BundlePath,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="New labelled content for a classifier: CSV, Parquet or JSON lines, with a column label."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the report of a bundle, or what a classifier scores on new labelled content."""
     with reported_errors(as_json):
+        if table is not None:
+            names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
+            found = evaluate_table(TrainedClassifier.load(bundle), read_table(table).table, table.parent, names)
+            print_answer(asdict(found) if as_json else results_lines(found), as_json)
+            return
         report = load(bundle).report
         typer.echo((report.json if as_json else report.markdown).read_text(encoding="utf-8"))

@@ -16,6 +16,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+LINE_SECONDS = 10.0
+"""Seconds between two lines of progress where there is no terminal for a bar."""
 
 console = Console(stderr=True, highlight=False)
 logger = logging.getLogger("penchant")
@@ -39,7 +41,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
-    """Show a progress bar; `advance(n)` moves it. Silent unless logs are shown."""
+    """Show a progress bar; `advance(n)` moves it. Without a terminal, a line every `LINE_SECONDS`. Silent unless logs are shown."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -59,10 +61,17 @@ class ProgressBar:
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total)
+        self._title, self._total, self._done = title, total, 0
+        self._said_at = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         """Advance the bar by `count`."""
         self._progress.advance(self._task, count)
+        self._done += count
+        now = time.monotonic()
+        if now - self._said_at >= LINE_SECONDS and not console.is_terminal:
+            self._said_at = now
+            logger.info("  %s: %s of %s", self._title, f"{self._done:,}", f"{self._total:,}")
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:

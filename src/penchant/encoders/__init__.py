@@ -22,6 +22,7 @@ ENCODERS = Table(
         "nudity": "penchant.encoders.nudity:Nudity",
         "transformers_image": "penchant.encoders.image:TransformersImage",
         "mel": "penchant.encoders.audio:Mel",
+        "voice": "penchant.encoders.voice:Voice",
         "whisper": "penchant.encoders.audio:Whisper",
         "transformers_audio": "penchant.encoders.audio:TransformersAudio",
         "video": "penchant.encoders.video:FramesAndSound",

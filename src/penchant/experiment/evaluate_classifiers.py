@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.classifier import ContentBatch, predict_members
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
+from penchant.core.errors import DataError, nearest
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, SampleSplit
-from penchant.data.split.samples import SampleSplitConfig, fold_samples
+from penchant.data.split.samples import SampleSplitConfig, fold_samples, sample_units
 from penchant.experiment.calibration import MIN_SLOPE, is_flat
 from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit
+from penchant.experiment.left_out import Metric
 from penchant.metrics.classification import evaluate_classification
 from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
 from penchant.metrics.intervals import IntervalConfig
@@ -30,8 +34,26 @@ from penchant.reporting.report import ChannelCoverage, ReportData
 OURS = "penchant"
 COMMONEST = message("the most frequent class")
 PACKAGES = ("penchant", "scikit-learn", "numpy", "polars")
-RowAnswers = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Row to probabilities, answers and whether each is unsure."""
+BEST_SIMPLE = message("the best simple row on validation")
+
+
+class RowAnswer(NamedTuple):
+    """One row's answers to some samples.
+
+    Attributes:
+        probability: (samples, classes).
+        answer: (samples,) class index.
+        is_unsure: (samples,).
+        plausible: (samples, classes).
+    """
+
+    probability: np.ndarray
+    answer: np.ndarray
+    is_unsure: np.ndarray
+    plausible: np.ndarray
+
+
+RowAnswers = dict[str, RowAnswer]
 
 
 class ClassifierEvaluationConfig(Settings):
@@ -79,7 +101,7 @@ def assess(
         seed: Of the run.
         notes: For the reader.
     """
-    answers, rows, folds, flat = _tested(samples, batch, tables, fitted, parts, split, fit_config, seed)
+    answers, rows, folds, flat = _tested(samples, batch, tables, fitted, parts, split, fit_config, seed, config.metric)
     results = evaluate_classification(
         answers,
         samples.labels()[rows],
@@ -91,6 +113,8 @@ def assess(
         folds=folds,
         config=config.intervals,
         notes=notes,
+        simple=BEST_SIMPLE if BEST_SIMPLE in answers else None,
+        promised=fitted.rows[fitted.ours].decision.coverage,
     )
     fitted_on = {"train_samples": len(parts.train), "validation_samples": len(parts.validation)}
     report = ReportData(
@@ -110,6 +134,55 @@ def assess(
         labelled=results,
     )
     return report, results
+
+
+def evaluate_table(
+    trained: TrainedClassifier, table: pl.DataFrame, root: Path, columns: Mapping[str, str] | None = None
+) -> ClassificationResults:
+    """Return the results of a trained classifier on new labelled content.
+
+    Args:
+        trained: From `TrainedClassifier.load`.
+        table: Columns as in training, `label` among them; rows without a label are left out.
+        root: Folder the paths of media are below.
+        columns: Our columns' names to the table's.
+
+    Raises:
+        DataError: There is no column of labels, or a label that the classifier does not know.
+    """
+    columns = columns or {}
+    label = columns.get("label", "label")
+    if label not in table.columns:
+        raise DataError(
+            f"The table has no column {label!r}.", where=", ".join(table.columns[:10]), fix="--column label=YOURS"
+        )
+    table = table.filter(pl.col(label).is_not_null())
+    known = {name: number for number, name in enumerate(trained.classes)}
+    labels = table[label].cast(pl.String).str.strip_chars().to_list()
+    for value in labels:
+        if value not in known:
+            raise DataError(
+                f"The classifier does not know the class {value!r}.",
+                where=f"column {label!r}",
+                fix=nearest(value, known),
+            )
+    said = trained.predict_table(table, root=root, evidence=False, columns=columns)
+    probability = np.array([[one.probabilities[name] for name in trained.classes] for one in said])
+    answer = np.array([known[one.label] for one in said], np.int64)
+    unsure = np.array([one.is_unsure for one in said], bool)
+    group = columns.get("group", "group")
+    return evaluate_classification(
+        {
+            OURS: ClassifierAnswers(
+                probability[None], answer[None], unsure[None], tuple(trained.inputs.modalities), "ours"
+            )
+        },
+        np.array([known[value] for value in labels], np.int64),
+        trained.classes,
+        ours=OURS,
+        groups=table[group].cast(pl.String).to_list() if group in table.columns else None,
+        notes=trained.facts.get("notes", ()),
+    )
 
 
 def notes_within(samples: Samples, column: str | None) -> tuple[str, ...]:
@@ -146,6 +219,7 @@ def _tested(
     split: SampleSplitConfig,
     fit_config: ClassifierFitConfig,
     seed: int,
+    metric: Metric,
 ) -> tuple[dict[str, ClassifierAnswers], np.ndarray, np.ndarray | None, list[Finding]]:
     """Return the answers of every row on held-out samples, the rows of these, their fold (None: one fit answered all), and findings.
 
@@ -155,11 +229,13 @@ def _tested(
         test_answers, rows = _row_answers(fitted, batch.take(parts.test)), np.arange(len(parts.test))
         answers = _answers([(test_answers, rows)], fitted, len(rows), len(samples.classes), 1)
         return answers, parts.test, None, _flat([is_flat(fitted.rows[fitted.ours])])
-    labels, done, flat = samples.labels(), [], []
+    labels, unit, done, flat = samples.labels(), sample_units(samples), [], []
     folds = np.zeros((split.repeats, len(samples)), np.int64)
     for number, fold in enumerate(fold_samples(samples, split, seed)):
         logger.info("  fold %d of %d", number + 1, split.folds * split.repeats)
-        one = fit(tables, batch, labels, samples.classes, fold, fit_config, seed=seed + number)
+        one = fit(
+            tables, batch, labels, samples.classes, fold, fit_config, seed=seed + number, unit=unit, metric=metric
+        )
         done.append((_row_answers(one, batch.take(fold.test)), fold.test))
         folds[number // split.folds, fold.test] = number
         flat.append(is_flat(one.rows[one.ours]))
@@ -182,40 +258,62 @@ def _flat(fits: list[bool]) -> list[Finding]:
 
 def _row_answers(fitted: FittedClassifiers, batch: ContentBatch) -> RowAnswers:
     found, there = predict_members(fitted.members, batch)
+    novel = np.zeros(len(batch), bool) if fitted.novelty is None else fitted.novelty.is_novel(batch)
     answers: RowAnswers = {}
-    for name, row in fitted.rows.items():
-        probability = row.probability(found, there)
-        answers[name] = probability, row.decision.answers(probability), row.decision.is_unsure(probability)
+    for name, row in {**fitted.rows, OURS: fitted.served}.items():
+        probability, decision = row.probability(found, there), row.decision
+        answers[name] = RowAnswer(
+            probability,
+            decision.answers(probability),
+            decision.is_unsure(probability) | novel,
+            decision.plausible(probability),
+        )
     count = len(fitted.rows[fitted.ours].ensemble.prior)
     commonest = np.full(len(batch), int(np.argmax(fitted.rows[fitted.ours].ensemble.prior)))
     even = np.full(
         (len(batch), count), 1 / count
     )  # equal probabilities: class shares vary from fold to fold and would give a ranking
-    return {OURS: answers[fitted.ours], **answers, COMMONEST: (even, commonest, np.zeros(len(batch), bool))}
+    none = RowAnswer(even, commonest, np.zeros(len(batch), bool), np.ones((len(batch), count), bool))
+    best_simple: RowAnswers = {BEST_SIMPLE: answers[fitted.simple[0]]} if fitted.simple else {}
+    return {OURS: answers.pop(OURS), **best_simple, **answers, COMMONEST: none}
 
 
 def _answers(
     done: list[tuple[RowAnswers, np.ndarray]], fitted: FittedClassifiers, count: int, num_classes: int, repeats: int
 ) -> dict[str, ClassifierAnswers]:
-    """Join the folds of each repeat."""
+    """Join the folds of each repeat; a row that some fold could not fit is left out."""
     each = len(done) // repeats
     answers = {}
     roles = {
+        **dict.fromkeys(fitted.simple, "simple"),
         OURS: "ours",
+        BEST_SIMPLE: "simple",
         COMMONEST: "baseline",
-        **dict.fromkeys(fitted.alone, "alone"),
         **dict.fromkeys(fitted.fused, "fused"),
+        **dict.fromkeys(fitted.alone, "alone"),
     }
-    uses = {OURS: fitted.uses[fitted.ours], COMMONEST: (), **fitted.uses}
+    uses = {OURS: fitted.uses[fitted.ours], BEST_SIMPLE: (), COMMONEST: (), **fitted.uses}
     for name in done[0][0]:
+        if any(name not in part for part, _ in done):
+            continue
         probability = np.zeros((repeats, count, num_classes))
+        plausible = np.zeros((repeats, count, num_classes), bool)
         answer, unsure = np.zeros((repeats, count), np.int64), np.zeros((repeats, count), bool)
         for number, (part, rows) in enumerate(done):
-            repeat = number // each
-            probability[repeat, rows], answer[repeat, rows], unsure[repeat, rows] = part[name]
-        answers[name] = ClassifierAnswers(probability, answer, unsure, uses[name], roles.get(name, "member"))
-    ours = answers[OURS].probability  # a row equal to ours is left out
-    return {name: row for name, row in answers.items() if name == OURS or not np.array_equal(row.probability, ours)}
+            place = number // each, rows
+            probability[place], answer[place] = part[name].probability, part[name].answer
+            unsure[place], plausible[place] = part[name].is_unsure, part[name].plausible
+        answers[name] = ClassifierAnswers(
+            probability, answer, unsure, uses.get(name, ()), roles.get(name, "member"), plausible
+        )
+    kept = (OURS, BEST_SIMPLE)
+    ours = answers[OURS]  # a row equal to ours is left out
+    return {
+        name: row
+        for name, row in answers.items()
+        if name in kept
+        or not (np.array_equal(row.probability, ours.probability) and np.array_equal(row.answer, ours.answer))
+    }
 
 
 def _protocol(
@@ -234,10 +332,15 @@ def _protocol(
         else message("A {kind} split; test is evaluated once.", kind=parts.kind)
     )
     chosen = message(
-        "Strengths, epochs, the kind of fusion (by {metric}), weights, calibration, thresholds (for {aim}) "
-        "and the review threshold are chosen on validation; nothing is chosen on test.",
+        "Strengths, epochs, the row (by {metric}), weights, calibration, thresholds (for {aim}) and doubt are chosen on {count} left-out "
+        "samples; nothing is chosen on test.",
         metric=fit_config.choose_by,
         aim=fit_config.tune.aim,
+        count=f"{fitted.num_left_out:,}",
     )
-    scores = ", ".join(f"{name} {fitted.scores[name]:.4f}" for name in (*fitted.alone, *fitted.fused))
-    return divided, chosen, message("Best on validation: {name} ({scores}).", name=fitted.ours, scores=scores)
+    named = dict.fromkeys((*fitted.alone, *fitted.fused, *fitted.simple))
+    best = message("Taken: {name}.", name=fitted.ours)
+    each = (
+        message("On left-out samples {name}: {score}.", name=name, score=f"{fitted.scores[name]:.4f}") for name in named
+    )
+    return (divided, chosen, best, *fitted.why, *each)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from sklearn.metrics import precision_recall_fscore_support
 
 from penchant.core.errors import DataError
+from penchant.core.messages import message
 from penchant.core.seeds import generator
 from penchant.metrics.classification_results import (
     METRICS,
@@ -21,16 +22,19 @@ from penchant.metrics.classification_results import (
     ClassifierAnswers,
     ClassScores,
     CostCurve,
+    Coverage,
     ReviewLoad,
 )
 from penchant.metrics.interest import Curve, Reliability, precision_recall, reliability, roc
 from penchant.metrics.intervals import (
+    MIN_USERS,
     Difference,
     DrawnDifference,
     Interval,
     IntervalConfig,
     corrected,
     draw_counts,
+    exact_interval,
     interval_ends,
 )
 from penchant.metrics.within_folds import FoldOrder, average_precision_within, ranks_within
@@ -53,6 +57,8 @@ def evaluate_classification(
     folds: Int64[np.ndarray, "repeats samples"] | None = None,
     config: IntervalConfig | None = None,
     notes: Sequence[str] = (),
+    simple: str | None = None,
+    promised: float = 0.0,
 ) -> ClassificationResults:
     """Return every score of a classification.
 
@@ -67,6 +73,8 @@ def evaluate_classification(
         folds: Fit that answered each sample, for each repeat; rankings are compared within one fit only. None: one fit for all.
         config: Settings of intervals.
         notes: For the reader.
+        simple: Row of the one comparison that was planned; its interval is its own, not that of all rows at once.
+        promised: Share of samples whose class is promised to be plausible; 0 promises nothing.
 
     Raises:
         DataError: The labels hold one class only, or there is no such metric.
@@ -86,9 +94,10 @@ def evaluate_classification(
     unit = _units(groups, len(labels))
     shown = list(range(len(classes))) if positive_index is None else [positive_index]
     fold = np.zeros((len(answers[ours].answer), len(labels)), np.int64) if folds is None else folds
-    drawn = {name: _Drawn(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
+    drawn = {name: UnitScores(row, labels, unit, fold, len(classes), shown) for name, row in answers.items()}
     draws = _draw(drawn, int(unit.max()) + 1, config)
-    rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, config)
+    rarest = min(len(np.unique(unit[labels == k])) for k in np.unique(labels))
+    rows = _rows(answers, drawn, draws, ours, metric, int(unit.max()) + 1, rarest, config)
     best = answers[ours]
     return ClassificationResults(
         tuple(classes),
@@ -103,11 +112,13 @@ def evaluate_classification(
         _reliability(best, labels, positive_index),
         _costs(best, labels, positive_index),
         _review_load(best, labels),
-        tuple(notes),
+        (*_too_few(labels, unit, groups is not None), *notes),
+        None if simple is None else _planned(drawn, draws, ours, simple, metric, int(unit.max()) + 1, config),
+        _coverage(best, labels, unit, promised, config),
     )
 
 
-class _Drawn:
+class UnitScores:
     """Confusion and rank order of one row by unit, so that each draw of units needs only new counts."""
 
     def __init__(
@@ -131,12 +142,16 @@ class _Drawn:
             for p, fold in zip(answers.probability, folds, strict=True)
         ]
 
-    def scores(self, counts: Float64[np.ndarray, "draws units"]) -> dict[str, Float64[np.ndarray, " draws"]]:
-        """Return each metric under each draw, the mean over repeats."""
+    def scores(
+        self, counts: Float64[np.ndarray, "draws units"], *, with_auc: bool = True
+    ) -> dict[str, Float64[np.ndarray, " draws"]]:
+        """Return each metric under each draw, the mean over repeats; without `with_auc` only those of answers."""
         each = [
             from_confusion((counts @ cells).reshape(-1, self.num_classes, self.num_classes)) for cells in self.cells
         ]
         found = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+        if not with_auc:
+            return found
         areas = [np.stack([order.areas(counts) for order in orders]) for orders in self.orders if orders]
         with np.errstate(invalid="ignore"):
             found["auc"] = np.mean([area.mean(axis=0) for area in areas], axis=0)
@@ -171,7 +186,7 @@ def from_confusion(confusion: Float64[np.ndarray, "draws classes classes"]) -> d
 
 
 def _draw(
-    drawn: Mapping[str, _Drawn], num_units: int, config: IntervalConfig
+    drawn: Mapping[str, UnitScores], num_units: int, config: IntervalConfig
 ) -> dict[str, dict[str, Float64[np.ndarray, " draws"]]]:
     """Return every row's scores under the same draws of units."""
     rng = generator(config.seed, "bootstrap.labelled")
@@ -187,11 +202,12 @@ def _draw(
 
 def _rows(
     answers: Mapping[str, ClassifierAnswers],
-    drawn: Mapping[str, _Drawn],
+    drawn: Mapping[str, UnitScores],
     draws: Mapping[str, Mapping[str, np.ndarray]],
     ours: str,
     metric: str,
     num_units: int,
+    rarest: int,
     config: IntervalConfig,
 ) -> tuple[ClassificationRow, ...]:
     once = np.ones((1, num_units))
@@ -213,13 +229,88 @@ def _rows(
             answers[name].role,
             answers[name].uses,
             {
-                m: Interval(points[name][m], *interval_ends(draws[name][m], num_units, config), num_units)
+                m: Interval(
+                    points[name][m], *_ends(m, points[name][m], draws[name][m], num_units, rarest, config), num_units
+                )
                 for m in METRICS
             },
             gap,
         )
         for name, gap in found
     )
+
+
+def _ends(
+    metric: str, point: float, draws: np.ndarray, num_units: int, rarest: int, config: IntervalConfig
+) -> tuple[float, float]:
+    """Return the ends of an interval: exact where every draw is 0 or 1, and for the accuracy of few units; else of the draws.
+
+    Drawn again, answers that are all right are all right in every draw; this says nothing about the next ones.
+    """
+    count = num_units if metric == "accuracy" else rarest
+    is_same = point in (0.0, 1.0) and not np.isnan(draws).all() and float(np.nanmax(draws) - np.nanmin(draws)) == 0
+    if (is_same and num_units >= MIN_USERS) or (metric == "accuracy" and num_units < MIN_USERS):
+        return exact_interval(point, count, config.confidence)
+    return interval_ends(draws, num_units, config)
+
+
+def _too_few(labels: np.ndarray, unit: np.ndarray, has_groups: bool) -> tuple[str, ...]:
+    """Return the note that the test is too small to tell; none where it is not."""
+    count = int(unit.max()) + 1
+    if count >= MIN_USERS:
+        return ()
+    if has_groups:
+        return (
+            message(
+                "Too few to tell: the test has {samples} samples of {units} groups, and samples of one group are not independent. From {least} "
+                "groups on there are intervals; that of accuracy is exact and counts groups.",
+                samples=len(labels),
+                units=count,
+                least=MIN_USERS,
+            ),
+        )
+    return (
+        message(
+            "Too few to tell: the test has {samples} samples. From {least} on there are intervals; that of accuracy is exact.",
+            samples=len(labels),
+            least=MIN_USERS,
+        ),
+    )
+
+
+def _planned(
+    drawn: Mapping[str, UnitScores],
+    draws: Mapping[str, Mapping[str, np.ndarray]],
+    ours: str,
+    simple: str,
+    metric: str,
+    num_units: int,
+    config: IntervalConfig,
+) -> Difference:
+    """Return ours minus the row of the planned comparison."""
+    once = np.ones((1, num_units))
+    gap = float((drawn[ours].scores(once)[metric] - drawn[simple].scores(once)[metric])[0])
+    return corrected([DrawnDifference(gap, draws[ours][metric] - draws[simple][metric], num_units)], config)[0]
+
+
+def _coverage(
+    best: ClassifierAnswers, labels: np.ndarray, unit: np.ndarray, promised: float, config: IntervalConfig
+) -> Coverage | None:
+    """Return how often the true class is plausible; the interval is over units."""
+    if promised == 0 or best.plausible is None:
+        return None
+    kept = best.plausible[:, np.arange(len(labels)), labels].mean(axis=0)  # (samples,)
+    size = np.bincount(unit)
+    counts = draw_counts(generator(config.seed, "bootstrap.coverage"), min(config.resamples, 500), len(size))
+    draws = (counts @ np.bincount(unit, kept)) / (counts @ size)
+    by_class = tuple(
+        float(kept[labels == k].mean()) if (labels == k).any() else float("nan")
+        for k in range(best.probability.shape[2])
+    )
+    each = best.plausible.sum(axis=2)
+    mean = float(kept.mean())
+    ends = interval_ends(draws, len(size), config)
+    return Coverage(promised, Interval(mean, *ends, len(size)), by_class, float(each.mean()), float((each == 1).mean()))
 
 
 def _positive(classes: Sequence[str], positive: str | None) -> int | None:

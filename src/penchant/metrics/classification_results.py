@@ -27,7 +27,8 @@ class ClassifierAnswers:
         answer: (repeats, samples) class index.
         is_unsure: (repeats, samples) whether a reviewer decides.
         uses: Modalities.
-        role: "ours", "alone" (one modality), "member", "fused" or "baseline".
+        role: "ours", "alone" (one modality), "simple", "member", "fused" or "baseline".
+        plausible: (repeats, samples, classes) whether each class is; None where nothing is promised.
     """
 
     probability: Float64[np.ndarray, "repeats samples classes"]
@@ -35,6 +36,26 @@ class ClassifierAnswers:
     is_unsure: Bool[np.ndarray, "repeats samples"]
     uses: tuple[str, ...] = ()
     role: str = "member"
+    plausible: Bool[np.ndarray, "repeats samples classes"] | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was promised of the plausible classes, and what was kept on the test.
+
+    Attributes:
+        promised: Share of samples whose class is plausible.
+        kept: The same on the test.
+        by_class: The same of each class; NaN without test samples of it.
+        size: Mean number of plausible classes.
+        single: Share of samples with exactly one.
+    """
+
+    promised: float
+    kept: Interval
+    by_class: tuple[float, ...]
+    size: float
+    single: float
 
 
 @dataclass(frozen=True)
@@ -133,6 +154,9 @@ class ClassificationResults:
         costs: Of the positive class; empty for more than two.
         review_load: Of ours.
         notes: For the reader ("not a diagnosis").
+        against_simple: Ours minus the best simple row on left-out samples, one comparison planned beforehand; None where ours is that row
+            or there is none.
+        coverage: Of the plausible classes of ours; None where nothing is promised.
     """
 
     classes: tuple[str, ...]
@@ -148,6 +172,8 @@ class ClassificationResults:
     costs: tuple[CostCurve, ...]
     review_load: ReviewLoad
     notes: tuple[str, ...] = field(default=())
+    against_simple: Difference | None = None
+    coverage: Coverage | None = None
 
     @property
     def ours(self) -> ClassificationRow:

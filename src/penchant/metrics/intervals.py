@@ -13,6 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float64, Int64
+from scipy.stats import beta
 
 from penchant.core.config import Settings
 from penchant.core.messages import message
@@ -270,6 +271,17 @@ def holm(p: Float64[np.ndarray, " comparisons"]) -> Float64[np.ndarray, " compar
     adjusted = np.empty_like(steps)
     adjusted[order] = np.minimum(steps, 1.0)
     return adjusted
+
+
+def exact_interval(share: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of the exact interval of a share of `count` independent units, for a share of 0 or 1 and for few units.
+
+    Source: Clopper & Pearson, Biometrika 1934.
+    """
+    right, tail = share * count, (1 - confidence) / 2
+    low = 0.0 if right <= 0 else float(beta.ppf(tail, right, count - right + 1))
+    high = 1.0 if right >= count else float(beta.ppf(1 - tail, right + 1, count - right))
+    return low, high
 
 
 def draw_counts(rng: np.random.Generator, draws: int, units: int) -> Float64[np.ndarray, "draws units"]:

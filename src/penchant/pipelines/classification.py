@@ -19,10 +19,11 @@ from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.schema import Samples
+from penchant.core.schema import Catalog, Samples
 from penchant.data.clean.samples import clean_samples
+from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
-from penchant.data.split.samples import SampleSplitConfig, split_samples
+from penchant.data.split.samples import SampleSplitConfig, sample_units, split_samples
 from penchant.encoders import ENCODERS
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
 from penchant.encoders.ocr import read_samples_pictures
@@ -34,6 +35,7 @@ from penchant.experiment.fit_classifiers import (
     default_classifiers,
     fit,
     fusion_tables,
+    simple_tables,
 )
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
@@ -125,7 +127,17 @@ def run_one(
         parts = split_samples(samples, config.split, config.seed)
         tables = default_classifiers(batch) if config.classifiers is None else config.classifiers
     with clock("fit"):
-        fitted = fit(tables, batch, samples.labels(), samples.classes, parts, config.fit, seed=config.seed)
+        fitted = fit(
+            tables,
+            batch,
+            samples.labels(),
+            samples.classes,
+            parts,
+            config.fit,
+            seed=config.seed,
+            unit=sample_units(samples),
+            metric=config.evaluation.metric,
+        )
     with clock("evaluate"):
         report, results = assess(
             fitted,
@@ -171,7 +183,7 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ConfigError: An encoder learns from all content at once: it would read test content and cannot encode new content.
     """
     catalog = samples.catalog()
-    channels = default_channels(catalog) if config.content is None else config.content
+    channels = with_voice(catalog, default_channels(catalog) if config.content is None else config.content, config.fit)
     for name, channel in channels.items():
         if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
             raise ConfigError(
@@ -186,6 +198,17 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ContentBatch(catalog, embeddings, config.media),
         dict(channels),
     )
+
+
+def with_voice(
+    catalog: Catalog, channels: Mapping[str, ChannelConfig], config: ClassifierFitConfig
+) -> dict[str, ChannelConfig]:
+    """Return the channels with statistics of the sound, which a simple row reads, where there is sound and none has them."""
+    found = dict(channels)
+    has_voice = "voice" in found or any(channel.encoder == "voice" for channel in found.values())
+    if config.simple and "audio" in catalog.media_columns and not has_voice:
+        found["voice"] = ChannelConfig(encoder="voice", columns=[catalog.media_columns["audio"]])
+    return found
 
 
 def split_by_value(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
@@ -224,8 +247,8 @@ def bundle(
     results: ClassificationResults,
 ) -> TrainedClassifier:
     """Return the best row on validation as a trained classifier."""
-    ours = fitted.rows[fitted.ours]
-    every = {**tables, **fusion_tables(batch, config.fit)}
+    ours = fitted.served
+    every = {**simple_tables(batch, tables), **tables, **fusion_tables(batch, config.fit)}
     facts = {
         **facts_of(config, versions(PACKAGES)),
         "task": config.task,
@@ -248,9 +271,22 @@ def bundle(
             config.media,
             config.transcript,
             config.ocr,
+            _table_of_signals(samples),
         ),
         facts,
+        novelty=fitted.novelty,
     )
+
+
+def _table_of_signals(samples: Samples) -> str | None:
+    """Return the one file that holds every sample's readings by its id; None where there are several, or other keys."""
+    column = samples.media_columns.get("signal")
+    if column is None:
+        return None
+    known = samples.table.select("sample_id", place=column).drop_nulls("place")
+    files = {split_key(place)[0] for place in known["place"]}
+    same = all(split_key(place)[1] == key for key, place in known.iter_rows())
+    return files.pop() if len(files) == 1 and same else None
 
 
 def _rows_of(samples: Samples, part: Samples) -> np.ndarray:

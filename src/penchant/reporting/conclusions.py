@@ -120,6 +120,8 @@ def labelled_sentences(labelled: ClassificationResults, translate: Translator) -
             samples=number_format.count(labelled.num_samples),
         )
     ]
+    if labelled.against_simple is not None:
+        sentences.append(_against_simple(labelled, labelled.against_simple, translate))
     outcome = labelled.outcome()
     if outcome:
         compared = _against_each(labelled, translate)
@@ -135,7 +137,30 @@ def labelled_sentences(labelled: ClassificationResults, translate: Translator) -
                 all=everything,
             )
         )
+    if labelled.coverage is not None:
+        kept = labelled.coverage
+        sentences.append(
+            translate(
+                "The true class is among the plausible ones for {kept} of them, promised {promised}; {single} have a single plausible class.",
+                kept=number_format.interval(kept.kept),
+                promised=number_format.percent(kept.promised),
+                single=number_format.percent(kept.single),
+            )
+        )
     return [*sentences, *map(translate.said, labelled.notes)]
+
+
+def _against_simple(labelled: ClassificationResults, gap: Difference, translate: Translator) -> str:
+    """Return ours minus the best simple row, the one comparison that was planned."""
+    metric = metric_label(translate, labelled.metric)
+    if gap.low == gap.high == 0:
+        return translate("Ours is the best simple row on validation: nothing else was clearly better there.")
+    return translate(
+        "Ours minus the best simple row on validation, {metric}: {gap}: {outcome}.",
+        metric=metric,
+        gap=number_format.difference(gap),
+        outcome=translate(gap.outcome),
+    )
 
 
 def labelled_role(row: ClassificationRow, translate: Translator) -> str:

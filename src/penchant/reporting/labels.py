@@ -95,6 +95,7 @@ PLAIN: tuple[Message, ...] = (
     message("member"),
     message("ablation"),
     message("alone"),
+    message("simple"),
     message("fused"),
     # actions of a finding
     message("kept"),

@@ -218,6 +218,10 @@ class PredictionOut(ApiModel):
     """Regions a detector found in the image, highest score first."""
     notes: list[str] = []
     """Inputs that were not used, and limits of the answer: a health task gives no diagnosis."""
+    plausible: list[str] = []
+    """Classes that may be the true one."""
+    coverage: float = 0.0
+    """Share of content like that of training whose true class is among them; 0 where nothing is promised."""
 
 
 class ItemIn(ApiInput):

@@ -188,7 +188,7 @@ def test_clean_counts_contradictions_and_unusable_files(tmp_path: Path) -> None:
 def test_clean_refuses_when_no_file_is_there(tmp_path: Path) -> None:
     frame = pl.DataFrame({"label": ["a", "b"], "picture": ["1.png", "2.png"]})
     samples = samples_from(frame, SamplesConfig(path=tmp_path, media={"image": "picture"}))
-    with pytest.raises(DataError, match="None of 2 samples has usable content"):
+    with pytest.raises(DataError, match=r"None of the 2 files in the column .picture. can be used as image: 2 missing"):
         clean_samples(samples, CleanConfig(), MediaLimits())
 
 

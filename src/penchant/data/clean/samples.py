@@ -5,6 +5,7 @@ In: `Samples` as they were read. Out: the same with normalised texts, every file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def clean_samples(
         pictures: Receives every decoded picture, so that it is decoded once.
 
     Raises:
-        DataError: No sample has any content left.
+        DataError: No sample has any content left, or no file of a modality can be used.
         MissingExtraError: There is sound, and the extra `audio` is not installed.
     """
     ids = samples.table["sample_id"]
@@ -53,11 +54,42 @@ def clean_samples(
         table, [name for name in samples.attribute_columns if name not in samples.text_columns]
     )
     inspector = Inspector(limits, config.media, cache, pictures)
+    before = table
     table, about_media = inspect_media(table, samples.media_columns, owner, samples.media_root, inspector)
+    _check_usable(samples, before, table, about_media)
     findings += about_media
     cleaned = replace(samples, table=table)
     cleaned, dropped = _with_content(cleaned)
     return replace(cleaned, findings=(*samples.findings, *findings, *dropped, *_contradictions(cleaned)))
+
+
+def _check_usable(samples: Samples, before: pl.DataFrame, after: pl.DataFrame, findings: Sequence[Finding]) -> None:
+    """Refuse a modality none of whose files can be used: nothing could be learned from it, and its folder is probably wrong.
+
+    Raises:
+        DataError: With the column, the number of files, the folder and the reasons.
+    """
+    for modality, column in samples.media_columns.items():
+        if column not in before.columns or not before[column].count() or after[column].count():
+            continue
+        reasons = {
+            f.check.split(".")[1]: f.count
+            for f in findings
+            if f.check.startswith(f"{modality}.") and f.action == "masked"
+        }
+        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        example = before[column].drop_nulls()[0]
+        is_folder = "missing" in reasons or "outside" in reasons
+        raise DataError(
+            f"None of the {before[column].count():,} files in the column {column!r} can be used as {modality}: {why}.",
+            where=f"{samples.media_root}, first file {example!r}",
+            fix=("correct [data] media_folder or path, " if is_folder else "repair the files, ")
+            + f"or leave the column out: [data] media = {{{_others(samples, modality)}}}",
+        )
+
+
+def _others(samples: Samples, modality: str) -> str:
+    return ", ".join(f'{name} = "{column}"' for name, column in samples.media_columns.items() if name != modality)
 
 
 def content_keys(samples: Samples) -> pl.Series:

@@ -49,7 +49,7 @@ def rank_warnings(
         *_about_size(sizes),
         *_about_items(popularity, sizes),
         *_about_content(coverage, languages),
-        *_about_findings(findings),
+        *about_findings(findings),
     ]
     return sorted((c for c in concerns if c.weight >= 0.05), key=lambda concern: -concern.weight)[:MAX_CONCERNS]
 
@@ -162,7 +162,7 @@ def _about_content(coverage: Sequence[ContentCoverage], languages: Mapping[str, 
         )
 
 
-def _about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
+def about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
     """Return findings of cleaning, weighted by the share of the data that they affect."""
     for finding in findings:
         share = finding.count / max(finding.total, 1)

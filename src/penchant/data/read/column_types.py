@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
+from penchant.core.errors import MediaError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, make_findings
-from penchant.data.media.limits import MEDIA_ENDINGS
+from penchant.data.media.limits import MEDIA_ENDINGS, resolve
+from penchant.data.media.signals import split_key
 
 LONG_TEXT = 25
 """Bytes. A column with longer texts on average is text; eight Chinese characters hold as much as 25 Latin letters."""
 FEW_ROWS = 20
 """In a smaller table most categories occur once."""
+LOOKED_AT = 100
+"""Values of a column that are looked at to see whether they are files."""
+SIGNAL_NAMES = ("signal", "signals")
+"""A column of such a name may hold files of signals."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +43,33 @@ def infer_column_types(
     media: dict[str, str] | None,
     attributes: Sequence[str] | None,
     title: str | None,
+    root: Path | None = None,
 ) -> ColumnTypes:
-    """Return the given column types, and inferred ones where None."""
-    pictures = dict(media) if media is not None else _media_columns(table)
-    named = {"item_id", *pictures.values(), *(text or ()), *(attributes or ())}
+    """Return the given column types, and inferred ones where None.
+
+    Args:
+        table: Items or samples.
+        text: Columns of text.
+        media: Modality to column.
+        attributes: Columns of categories and numbers.
+        title: Column of titles.
+        root: Folder of media: of several columns of one modality, the one with most files there is taken; None takes the first.
+    """
+    files = _media_columns(table)
+    pictures = dict(media) if media is not None else {m: _with_most_files(table, c, root) for m, c in files.items()}
+    paths = {column for columns in files.values() for column in columns} if media is None else set()
+    named = {"item_id", *pictures.values(), *paths, *(text or ()), *(attributes or ())}
     free = [column for column in table.columns if column not in named]
     words = tuple(text) if text is not None else tuple(c for c in free if c == title or _is_long_text(table[c]))
     rest = [column for column in free if column not in words and column != title]
+    unused = [column for column in paths if column not in {*pictures.values(), *(text or ()), *(attributes or ())}]
     categories = tuple(attributes) if attributes is not None else tuple(c for c in rest if _is_attribute(table[c]))
     places = () if media is not None else (f"{column} ({modality})" for modality, column in pictures.items())
     guesses = (
         message("text: {columns}", columns=", ".join(words) if text is None else ""),
         message("media: {columns}", columns=", ".join(places)),
         message("attributes: {columns}", columns=", ".join(categories) if attributes is None else ""),
-        message("not used: {columns}", columns=", ".join(c for c in rest if c not in categories)),
+        message("not used: {columns}", columns=", ".join([*(c for c in rest if c not in categories), *sorted(unused)])),
     )
     named_guesses = tuple(guess for guess in guesses if guess.values["columns"])
     advice = message(
@@ -87,23 +107,38 @@ def _number(values: pl.Series) -> pl.Series:
     return values
 
 
-def _media_columns(table: pl.DataFrame) -> dict[str, str]:
-    """Find the columns whose values end like media; web addresses are not fetched and so are no media.
+def _media_columns(table: pl.DataFrame) -> dict[str, list[str]]:
+    """Return, for each modality, the columns whose values end like its files; web addresses are not fetched and so are no media.
 
-    A column of signals is named, never inferred: their files end like any table.
+    Files of signals end like any table, so a column of them is inferred only where it is called `signal`.
     """
-    columns: dict[str, str] = {}
+    columns: dict[str, list[str]] = {}
     for column in table.columns:
         if table[column].dtype != pl.String:
             continue
-        first = table[column].drop_nulls().head(100).str.to_lowercase()
+        first = table[column].drop_nulls().head(LOOKED_AT).str.to_lowercase()
         for modality, endings in MEDIA_ENDINGS.items():
-            if modality == "signal":
+            if modality == "signal" and column.strip().lower() not in SIGNAL_NAMES:
                 continue
-            matches = sum(int(first.str.ends_with(ending).sum()) for ending in endings)
+            files = first.str.replace(r"#[^#]*$", "") if modality == "signal" else first  # file.csv#key
+            matches = sum(int(files.str.ends_with(ending).sum()) for ending in endings)
             if matches > 0.8 * len(first) and not first.str.contains("://", literal=True).any():
-                columns.setdefault(modality, column)
+                columns.setdefault(modality, []).append(column)
     return columns
+
+
+def _with_most_files(table: pl.DataFrame, columns: Sequence[str], root: Path | None) -> str:
+    """Return the column most of whose first values are files below the folder; of equals, the first."""
+    if root is None or len(columns) == 1:
+        return columns[0]
+
+    def exists(relative: str) -> bool:
+        try:
+            return resolve(root, split_key(relative)[0]).is_file()
+        except MediaError:
+            return False
+
+    return max(columns, key=lambda column: sum(map(exists, table[column].drop_nulls().head(LOOKED_AT))))
 
 
 def _is_long_text(values: pl.Series) -> bool:

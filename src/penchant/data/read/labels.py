@@ -22,7 +22,7 @@ MAX_SHARE_OF_CLASSES = 0.5
 MANY_CLASSES = 20
 RARE = 3
 """A class with fewer samples cannot be in train, validation and test at once."""
-TYPO_SHARE = 0.02
+TYPO_SHARE = 1 / 40
 """A class this much rarer than one with a similar name is likely a misspelling."""
 TYPO_LIKENESS = 0.8
 

@@ -135,7 +135,9 @@ def _bind(
     media = config.media
     if config.signals is not None:
         media = {**(media or {}), "signal": "signal"}
-    roles = infer_column_types(table.drop(STANDARD, strict=False), config.text, media, config.attributes, None)
+    root = config.path / config.media_folder
+    content = table.drop(STANDARD, strict=False)
+    roles = infer_column_types(content, config.text, media, config.attributes, None, root)
     if not (roles.text or roles.media or roles.attributes):
         raise DataError(
             "No column holds text, media or attributes to learn from.",
@@ -146,7 +148,6 @@ def _bind(
     first = [name for name in STANDARD if name in table.columns]
     table = table.select(*first, pl.exclude(first))
     named = tuple(replace(finding, check=finding.check.replace("items.", "samples.")) for finding in roles.findings)
-    root = config.path / config.media_folder
     return Samples(table, classes, roles.text, roles.media, roles.attributes, root, (*findings, *named))
 
 

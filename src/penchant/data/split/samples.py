@@ -95,6 +95,15 @@ def fold_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> Iter
             yield _checked(samples, "fold", rest)
 
 
+def sample_units(samples: Samples) -> Int64[np.ndarray, " samples"]:
+    """Return the independent unit of each sample: its group, or without groups its content; the rows of one unit are never divided."""
+    units = _units(samples)
+    found = np.zeros(len(samples), np.int64)
+    for number, rows in enumerate(units["row"].to_list()):
+        found[rows] = number
+    return found
+
+
 def _units(samples: Samples) -> pl.DataFrame:
     """Return groups that must not be divided, in an order independent of rows: key, rows, and the most frequent label."""
     table = samples.table.select("sample_id").with_columns(
