@@ -34,6 +34,8 @@ def during_encoding(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object
         return encode_new_item(*given)
 
     monkeypatch.setattr("penchant.service.background.encode_new_item", encode)
+    # the thread of the worker would encode before the call is there: only the steps of the test work
+    monkeypatch.setattr("penchant.service.background.BackgroundWorker.wake", lambda worker: None)
     return calls
 
 

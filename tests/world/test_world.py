@@ -128,7 +128,12 @@ def test_without_defects_nothing_is_found_but_the_columns(tmp_path: Path) -> Non
     truth = make_world(tmp_path / "clean", WorldConfig(size="tiny", defects=False))
     dataset = clean(read(DataConfig(path=truth.folder)), CleanConfig(), MediaLimits())
     assert truth.defects.height == 0
-    assert {finding.check for finding in dataset.findings} <= {"items.roles", "image.duplicate", "text.duplicate"}
+    assert {finding.check for finding in dataset.findings} <= {
+        "items.roles",
+        "users.roles",
+        "image.duplicate",
+        "text.duplicate",
+    }
 
 
 def test_nobody_chooses_twice_before_release_or_outside_their_year(tiny: Tiny) -> None:
