@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
 
-NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "EASE", "UTC", "ID", "bootstrap"}
+NAMES = {"Penchant", "Python", "Popularity", "ItemKNN", "kNN", "EASE", "UTC", "ID", "bootstrap"}
 METRICS = {"NDCG", "Recall", "Precision", "MRR", "MAP", "AUC", "ROC"}
 UNITS = {"ms", "min", "MB", "GB"}
 FORMATS = {"UTF", "JPEG", "PNG", "WAV", "FLAC", "Ogg", "MP3", "MP4", "OBJ", "PLY", "CSV"}

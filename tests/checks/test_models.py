@@ -143,7 +143,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MOTIFS = np.random.default_rng(4).normal(size=(CLUSTERS, 8))
+MOTIFS = np.random.default_rng(6).normal(size=(CLUSTERS, 8))
 """What the pictures of each cluster have in common."""
 PHOTOS = UserEmbeddings(
     "photo",

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from penchant.core.schema import Catalog, Dataset, Interactions, Split
+from penchant.core.schema import Catalog, Dataset, Interactions, Split, UserContent
 from penchant.data.split import interactions as splitting
 from penchant.pipelines import recommendation
 from penchant.pipelines.recommendation import RecommendationConfig
@@ -127,10 +127,9 @@ def test_a_search_for_members_does_not_read_the_test(monkeypatch: pytest.MonkeyP
 def test_the_guard_notices_who_reads_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = recommendation.before_test
 
-    def curious(catalog: Catalog, parts: Split, config: RecommendationConfig) -> Any:
-        return before(
-            catalog, replace(parts, train=Interactions(pl.concat([parts.train.table, parts.test.table]))), config
-        )
+    def curious(catalog: Catalog, parts: Split, config: RecommendationConfig, content: UserContent) -> Any:
+        seen = replace(parts, train=Interactions(pl.concat([parts.train.table, parts.test.table])))
+        return before(catalog, seen, config, content)
 
     monkeypatch.setattr(recommendation, "before_test", curious)
     with pytest.raises(TestPartReadError):

@@ -343,15 +343,16 @@ def before_test(
     """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
     items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test)
     train = _histories(items, users, config, parts.train, content=content)
-    known = train
-    if config.fit.refit:
-        known = _histories(items, users, config, *parts.before_test, content=content)
+    final = _histories(items, users, config, *parts.before_test, content=content) if config.fit.refit else None
     if parts.kind == "rolling_time":
-        return _rolling(items, config, train, parts.before_test, parts.validation, content), known
+        return _rolling(
+            items, config, train, parts.before_test, parts.validation, content
+        ), train if final is None else final
     truth = _histories(items, users, config, parts.validation, content=content)
     train = _requested(train, truth, parts, config)
     order = item_tie_order(catalog.item_ids, config.seed)
-    return HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order), known
+    stage = HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order)
+    return stage, train if final is None else final
 
 
 def at_test(

@@ -53,6 +53,7 @@ STAGES = (
     message("clean"),
     message("split"),
     message("encode"),
+    message("encode users"),
     message("fuse"),
     message("fit"),
     message("evaluate"),
