@@ -28,14 +28,14 @@ class ContextPopularityConfig(Settings):
 class ContextPopularity(Member[ContextPopularityConfig]):
     """Sum over the circumstances of the request of log P(item | circumstance) - log P(item).
 
-    Naive Bayes: circumstances count as independent given the item. A circumstance that is not known, or was never seen, adds 0. Cost and memory:
-    values x items.
+    Naive Bayes: circumstances count as independent given the item. A circumstance that is not known, or was never seen, adds 0. The ensemble reads the
+    scores as they are, so that a circumstance that says little weighs little. Cost and memory: values x items.
 
     Source: Maron, Automatic indexing (J. ACM, 1961), with Dirichlet smoothing toward the overall popularity.
     """
 
     config_class = ContextPopularityConfig
-    learns_from_behaviour: ClassVar[bool] = True
+    standardised: ClassVar[bool] = False
     reading = frozenset({"pseudo_events"})
 
     def __init__(self, config: ContextPopularityConfig | None = None, *, name: str = "") -> None:

@@ -21,6 +21,8 @@ from penchant.models.channels import centred_unit, named, nearest_fitted, pick, 
 from penchant.models.item_to_item import liked
 from penchant.models.member import Contributions, Member
 
+MAX_SPREAD_ROWS = 1000
+"""Rows of scores by which the spread of a member is estimated."""
 SHRINKAGE = 1.0
 """Pseudo-events without content added to a user's number of events with content: one photo says less than ten."""
 
@@ -44,12 +46,14 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
     that very event, which is never recommended: so each user is learned from twice, from the content of every other event to the
     items of the remaining ones. A vector of the user themself (an avatar, attributes) is in both.
 
-    Cost: users x dim^2 for the fit, dim x items for a score. Memory: dim x items.
+    Scores are divided by the mean standard deviation of those of the users learned from, the same number for everybody: who shows more, or what says
+    more, keeps larger scores. Cost: users x dim^2 for the fit, dim x items for a score. Memory: dim x items.
 
     Source: multivariate ridge regression (Hoerl and Kennard, 1970); the separation of input and target events as in EASE's zero diagonal.
     """
 
     config_class = UserContentRegressionConfig
+    standardised: ClassVar[bool] = False
 
     def __init__(self, config: UserContentRegressionConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -81,6 +85,8 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
         found: Any = chosen.T @ features
         target = found.T - np.outer(features.T @ np.asarray(chosen.sum(1)).ravel(), share)
         solution = linalg.solve(gram, target, assume_a="pos").astype(np.float32)
+        sample = np.concatenate(list(self._inputs(train).values()), axis=1)
+        solution /= typical_spread(sample[np.any(sample != 0, axis=1)][:MAX_SPREAD_ROWS] @ solution)
         ends = np.cumsum([self.projections[name].dim for name in names])
         self.maps = dict(zip(names, np.split(solution, ends[:-1]), strict=True))
         return self
@@ -205,13 +211,14 @@ class UserContentKNN(Member[UserContentKNNConfig]):
     """Cosine between what users wrote, showed or said and the items' content of the same encoder.
 
     Both sides are centred, each by its own mean: photos of users and pictures of a shop differ as a whole. A user's events with content count the
-    same. Items without content score 0. Cost of a score: vectors x dim x items.
+    same. Items without content score 0. Scores are divided by one number for everybody, as in `UserContentRegression`. Cost of a score: vectors x
+    dim x items.
     """
 
     config_class = UserContentKNNConfig
+    standardised: ClassVar[bool] = False
     learns_from_behaviour: ClassVar[bool] = False
     needs_every_channel: ClassVar[bool] = True
-    reading = frozenset({"sharpness"})
 
     def __init__(self, config: UserContentKNNConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
@@ -219,6 +226,8 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         """Of the users' vectors."""
         self.items: Float32[np.ndarray, "items dim"] = np.zeros((0, 0), np.float32)
         """Centred unit rows; zeros for an item without content."""
+        self.spread = np.ones(1, np.float32)
+        """What scores are divided by."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return (*_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
@@ -243,7 +252,9 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         used = channel.row[channel.row >= 0]
         values = channel.embeddings.values
         self.mean = values[used].mean(0) if len(used) else np.zeros(values.shape[1], np.float32)
-        self.items = self._placed(embeddings, train.num_items)
+        self.items, self.spread = self._placed(embeddings, train.num_items), np.ones(1, np.float32)
+        owned = np.flatnonzero(channel.row >= 0)[:MAX_SPREAD_ROWS]
+        self.spread = np.array([typical_spread(self._similar(channel, owned))], np.float32)
         return self
 
     def _placed(self, embeddings: Embeddings, fitted: int) -> Float32[np.ndarray, "items dim"]:
@@ -253,7 +264,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         similar = centred_on(channel.embeddings.values[channel.row[owned]], self.mean) @ self.items.T
         if self.config.sharpness != 1:
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
-        return np.asarray(similar, np.float32)
+        return np.asarray(similar / self.spread, np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         scores = np.zeros((len(histories), histories.num_items), np.float32)
@@ -288,11 +299,17 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         return grown
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"mean": self.mean, "items": self.items}
+        return {"mean": self.mean, "items": self.items, "spread": self.spread}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.mean, self.items = arrays["mean"], arrays["items"]
+        self.mean, self.items, self.spread = arrays["mean"], arrays["items"], arrays["spread"]
         return self
+
+
+def typical_spread(scores: Float32[np.ndarray, "rows items"]) -> float:
+    """Return the mean standard deviation of rows of scores over the items; 1 where there is none."""
+    spread = float(scores.std(1).mean()) if len(scores) else 0.0
+    return spread if spread > 1e-12 else 1.0
 
 
 def centred_on(
