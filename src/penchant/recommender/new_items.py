@@ -168,7 +168,7 @@ def _grown_content(bundle: Recommender, new: Sequence[NewItem]) -> Content:
         fused = bundle.fuse(channels)
     elif bundle.content.fused is not None:
         fused = _with_rows(bundle.content.fused, [None] * len(new))
-    return Content(channels, fused)
+    return replace(bundle.content, channels=channels, fused=fused)
 
 
 def _with_rows(embeddings: Embeddings, vectors: Sequence[np.ndarray | None]) -> Embeddings:
