@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import penchant
-from golden_report import golden
+from golden_report import golden, tolerance
 from penchant.cli import app
 from penchant.core.errors import ArtifactError, ConfigError, DataError
 from penchant.core.schema import Histories
@@ -88,7 +88,7 @@ def test_report_equals_the_stored_one(home: Path, bundle: Recommender):
     assert found.keys() == stored.keys()
     for name, value in stored.items():
         if isinstance(value, list):
-            assert found[name] == pytest.approx(value, abs=1e-4, nan_ok=True), name
+            assert found[name] == pytest.approx(value, abs=tolerance(name), nan_ok=True), name
         else:
             assert found[name] == value, name
 
