@@ -11,10 +11,10 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed, settings
 
 from attacked_service import Measurement
-from fuzz_targets import Target, check, readers, requests
+from fuzz_targets import GENERATED, Target, check, readers, requests
 from shop import make_bundle
 
 MAX_SECONDS, MAX_BYTES = 10.0, 2_000_000_000
@@ -54,13 +54,7 @@ def _run(name: str, target: Target, number: int, until: float, counts: Counter[s
     longest = 0.0
 
     @seed(number)
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(GENERATED, max_examples=EXAMPLES)
     @given(target.values)
     def run(value: object) -> None:
         nonlocal longest

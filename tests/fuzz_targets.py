@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save as save_arrays
@@ -57,6 +58,10 @@ LIMITS = MediaLimits(max_seconds=5, max_pixels=1_000_000, max_frame_pixels=300_0
 CLIENT_ERRORS = 500
 UNAVAILABLE = (501, 503, 507)
 """Answers of 500 and above that name a cause: not in this bundle, too much at once, no room."""
+
+
+GENERATED = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+"""Inputs are generated only: a fault is told as it was found, and no run depends on an earlier one."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 
-from fuzz_targets import Target, check, readers, requests
+from fuzz_targets import GENERATED, Target, check, readers, requests
 
 EXAMPLES = {"bundles": 4, "requests": 40, "sounds": 8, "videos": 8, "settings": 10}
 USUAL_EXAMPLES = 15
@@ -58,14 +58,7 @@ def test_every_target_is_run(targets: dict[str, Target]):
 def test_reader_answers_or_refuses(targets: dict[str, Target], name: str):
     target = targets[name]
 
-    @settings(
-        max_examples=EXAMPLES.get(name, USUAL_EXAMPLES),
-        derandomize=True,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(GENERATED, max_examples=EXAMPLES.get(name, USUAL_EXAMPLES), derandomize=True)
     @given(target.values)
     def run(value: object) -> None:
         check(target, value)

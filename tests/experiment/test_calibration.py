@@ -294,24 +294,11 @@ def test_weights_of_the_stack_are_those_of_another_solver() -> None:
 def test_cost_and_answers_of_combine_by_hand() -> None:
     labels = np.array([0, 1] * 20)
     found = {"m": np.log(np.tile([[0.6, 0.4], [0.4, 0.6]], (20, 1)))}
-    made = combine(
-        ("m",),
-        found,
-        {"m": HERE[:40]},
-        left(labels, num_classes=2),
-        np.log([0.5, 0.5]),
-        ("no", "yes"),
-        CalibrationConfig(aim="cost", costs={"yes": 3}),
-    ).combined
-    np.testing.assert_allclose(made.decision.factor, [0.25, 0.75])
-    none = combine(
-        ("m",),
-        found,
-        {"m": HERE[:40]},
-        left(labels, num_classes=2),
-        np.log([0.5, 0.5]),
-        ("no", "yes"),
-        CalibrationConfig(aim="none"),
-    ).combined
-    np.testing.assert_allclose(none.decision.factor, [1, 1])
+    out, answers = left(labels, num_classes=2), ("no", "yes")
+    for config, factor in (
+        (CalibrationConfig(aim="cost", costs={"yes": 3}), [0.25, 0.75]),
+        (CalibrationConfig(aim="none"), [1, 1]),
+    ):
+        made = combine(("m",), found, {"m": HERE[:40]}, out, np.log([0.5, 0.5]), answers, config).combined
+        np.testing.assert_allclose(made.decision.factor, factor)
     assert not none.decision.is_unsure(none.probability(found, {"m": HERE[:40]})).any()  # all right: no review

@@ -16,9 +16,17 @@ UserId = Annotated[str | None, typer.Option("--user", help="Id of a user.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
 ]
+ColumnNames = Annotated[
+    list[str] | None, typer.Option("--column", help="OURS=YOURS: a column the table calls by another name.")
+]
 Database = Annotated[
     str | None, typer.Option(help="postgresql://USER@HOST/DATABASE; left out: an SQLite file in the service's folder.")
 ]
 StateFolder = Annotated[
     Path | None, typer.Option(help="The service's own folder: store, secret, uploads. Left out: BUNDLE-service.")
 ]
+
+
+def column_names(given: list[str] | None) -> dict[str, str]:
+    """Return our names of columns with those of the table; what is no pair is left out."""
+    return dict(pair.split("=", 1) for pair in given or [] if "=" in pair)

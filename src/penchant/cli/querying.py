@@ -14,7 +14,7 @@ import typer
 from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.classifiers.prediction import prediction_lines
-from penchant.cli.options import AsJson, BundlePath, Items, UserId
+from penchant.cli.options import AsJson, BundlePath, ColumnNames, Items, UserId, column_names
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
@@ -41,9 +41,7 @@ def predict(
     preview: Annotated[
         Path | None, typer.Option(help="Write the image, blurred beyond recognition, to this .jpg or .png.")
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
-    ] = None,
+    column: ColumnNames = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify content, with evidence and whether a reviewer should decide."""
@@ -51,7 +49,7 @@ def predict(
         trained = TrainedClassifier.load(bundle)
         if table is not None:
             written = output or table.with_name(f"{table.stem}-predicted.parquet")
-            names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
+            names = column_names(column)
             predict_file(trained, read_table(table).table, written, root=table.parent, columns=names, file=table)
             print_answer({"output": str(written)} if as_json else [f"written {written}"], as_json)
             return

@@ -14,7 +14,7 @@ import typer
 from penchant import load
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.reviews import classify_reviews
-from penchant.cli.options import AsJson, BundlePath
+from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
 from penchant.cli.printing import print_answer, reported_errors
 from penchant.cli.results import print_results, results_lines
 from penchant.core.errors import ConfigError
@@ -105,15 +105,13 @@ def evaluate(
         Path | None,
         typer.Option(help="New labelled content for a classifier: CSV, Parquet or JSON lines, with a column label."),
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="OURS=YOURS: a column the table calls by another name.")
-    ] = None,
+    column: ColumnNames = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the report of a bundle, or what a classifier scores on new labelled content."""
     with reported_errors(as_json):
         if table is not None:
-            names = dict(pair.split("=", 1) for pair in column or [] if "=" in pair)
+            names = column_names(column)
             found = evaluate_table(TrainedClassifier.load(bundle), read_table(table).table, table.parent, names)
             print_answer(asdict(found) if as_json else results_lines(found), as_json)
             return

@@ -34,6 +34,8 @@ INTERACTION_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 """Columns every `Interactions` table has; `text`, `image`, `audio` and `part` may follow."""
 
 MODALITIES = ("text", "image", "audio", "video", "mesh", "signal", "attribute")
+CONTEXT = "context"
+"""Encoder of the channels of circumstances, and their name together beside the modalities."""
 BEHAVIOUR = "behaviour"
 """Name for information from interactions alone, used beside the channel names."""
 

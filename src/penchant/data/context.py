@@ -12,7 +12,15 @@ import polars as pl
 
 from penchant.core.config import Settings
 from penchant.core.messages import message
-from penchant.core.schema import Finding, Interactions, UserEmbeddings, context_column, make_findings, vector_column
+from penchant.core.schema import (
+    CONTEXT,
+    Finding,
+    Interactions,
+    UserEmbeddings,
+    context_column,
+    make_findings,
+    vector_column,
+)
 
 HOURS = 4
 """Hours of one part of the day."""
@@ -62,7 +70,7 @@ def read_context(
         rows = values.replace_strict(labels, list(range(len(labels))), default=None, return_dtype=pl.Int32)
         table = table.with_columns(rows.alias(vector_column(name)))
         eye = np.eye(len(labels), dtype=np.float32)
-        channels[name] = UserEmbeddings(name, "attribute", "requests", eye, "context", labels=tuple(labels))
+        channels[name] = UserEmbeddings(name, "attribute", "requests", eye, CONTEXT, labels=tuple(labels))
     advice = message("have one frequent value or none, and say nothing about a request")
     told = [name for name in same if name in columns]
     findings = make_findings("context.one_value", len(told), len(named), "dropped", examples=told, advice=advice)

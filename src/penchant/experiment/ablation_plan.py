@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from penchant.core.schema import BEHAVIOUR, Content
+from penchant.core.schema import BEHAVIOUR, CONTEXT, Content
 from penchant.models.member import MemberTables, make_member
 
 
@@ -50,7 +50,7 @@ def plan_ablation(
     members that cost minutes are in the first arm only, and the second is everything without them.
     """
     modality = {name: e.modality for name, e in content.channels.items()} | {
-        name: "context" if encoder == "context" else name for name, encoder in content.user_channels.items()
+        name: CONTEXT if encoder == CONTEXT else name for name, encoder in content.user_channels.items()
     }
     present = sorted(set(modality.values()))
     everything = frozenset({BEHAVIOUR, *present})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penchant.core.messages import message
-from penchant.core.schema import Content
+from penchant.core.schema import CONTEXT, Content
 from penchant.models.channels import FUSED, is_grouped
 from penchant.models.member import MemberTables
 
@@ -153,9 +153,9 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "item_channel": same[0],
                 "sharpness": [1, 4],
             }
-    if "context" in content.user_channels.values():
+    if CONTEXT in content.user_channels.values():
         members["context"] = {"model": "context_popularity", "pseudo_events": [200, 20, 2000]}
-    if set(content.user_channels.values()) - {"context"}:
+    if set(content.user_channels.values()) - {CONTEXT}:
         members["user_content"] = {"model": "user_content_regression", "regularisation": [100, 10, 1000]}
     return members
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings
-from penchant.core.schema import Content, Histories, UserChannel
+from penchant.core.schema import CONTEXT, Content, Histories, UserChannel
 from penchant.models.member import Contributions, Member
 
 
@@ -55,9 +55,11 @@ class ContextPopularity(Member[ContextPopularityConfig]):
         }
         return self
 
-    def _lift(self, name: str) -> Float32[np.ndarray, "values items"]:
+    def _lift(self, name: str, values: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, "chosen items"]:
+        """Return the summand of chosen values of one circumstance."""
         counts = self.counts[name]
         overall = (counts.sum(0) + 0.5) / (counts.sum() + 0.5 * counts.shape[1])
+        counts = counts[values]
         total = counts.sum(1, keepdims=True) + self.config.pseudo_events
         return np.log((counts + self.config.pseudo_events * overall) / total / overall).astype(np.float32)
 
@@ -68,8 +70,9 @@ class ContextPopularity(Member[ContextPopularityConfig]):
             if channel is None or channel.requested is None:
                 continue
             known = np.flatnonzero(channel.requested >= 0)
-            lift = self._lift(name)
-            scores[known, : lift.shape[1]] += lift[channel.requested[known]]
+            values, place = np.unique(channel.requested[known], return_inverse=True)
+            lift = self._lift(name, values)
+            scores[known, : lift.shape[1]] += lift[place]
         return scores
 
     def contributions(self, history: Histories) -> Contributions:
@@ -88,7 +91,7 @@ class ContextPopularity(Member[ContextPopularityConfig]):
 
 
 def _is_circumstance(content: Content, name: str, chosen: list[str] | None) -> bool:
-    return content.user_channels[name] == "context" and (chosen is None or name in chosen)
+    return content.user_channels[name] == CONTEXT and (chosen is None or name in chosen)
 
 
 def _counts(train: Histories, channel: UserChannel) -> Float32[np.ndarray, "values items"]:

@@ -16,7 +16,7 @@ from scipy import linalg, sparse
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, nearest
-from penchant.core.schema import Content, Embeddings, Histories, UserChannel
+from penchant.core.schema import CONTEXT, Content, Embeddings, Histories, UserChannel
 from penchant.models.channels import centred_unit, named, nearest_fitted, pick, read
 from penchant.models.item_to_item import liked
 from penchant.models.member import Contributions, Member
@@ -340,7 +340,7 @@ def _signs(
 def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
     """Return the channels of user content that a member reads: all, or those chosen that may be read."""
     if chosen is None:
-        return tuple(sorted(name for name, encoder in content.user_channels.items() if encoder != "context"))
+        return tuple(sorted(name for name, encoder in content.user_channels.items() if encoder != CONTEXT))
     return tuple(name for name in chosen if name in content.user_channels)
 
 

@@ -75,7 +75,7 @@ from penchant.pipelines.frame import (
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import write_report
 
-CONTEXT = "context_popularity"
+CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
 
 
@@ -320,7 +320,7 @@ def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[D
             f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"
         )
     dataset, content = encode_user_content(dataset, channels, cache=config.cache / "vectors", limits=config.media)
-    reads_context = config.members is None or any(t.get("model") == CONTEXT for t in config.members.values())
+    reads_context = config.members is None or any(t.get("model") == CONTEXT_MODEL for t in config.members.values())
     named = config.data.context if reads_context else []
     settings = config.context if reads_context else ContextConfig(time=[])
     interactions, context, notes = read_context(dataset.interactions, named, settings)

@@ -21,7 +21,7 @@ from penchant.data.doctor.survey import (
     measure,
     note_languages,
 )
-from penchant.data.doctor.warnings import DataWarning, rank_warnings
+from penchant.data.doctor.warnings import DataWarning, finding_lines, rank_warnings, warning_lines
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies, find_leaks, find_outcomes, find_ties
 
 
@@ -45,7 +45,7 @@ class Diagnosis:
 
     def lines(self) -> list[str]:
         """Return the report as text, the most harmful problem first."""
-        return [*_print_concerns(self), "", *_print_facts(self), *_print_findings(self)]
+        return [*warning_lines(self.concerns), "", *_print_facts(self), *finding_lines(self.findings)]
 
 
 def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
@@ -72,16 +72,6 @@ def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
         findings=findings,
     )
     return Diagnosis(sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns))
-
-
-def _print_concerns(diagnosis: Diagnosis) -> Iterator[str]:
-    if not diagnosis.concerns:
-        yield "No warnings."
-        return
-    yield "Warnings, most harmful first"
-    for number, concern in enumerate(diagnosis.concerns, 1):
-        yield f"  {number}. {concern.what}"
-        yield f"     fix: {concern.fix}"
 
 
 def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
@@ -117,14 +107,3 @@ def _print_gaps(covered: ContentCoverage) -> Iterator[str]:
         gaps = sorted((share, value) for value, (number, share) in values.items() if number >= 10)
         if gaps and gaps[0][0] < covered.items - 0.1:
             yield f"  rarest by {attribute}: " + ", ".join(f"{value} {share:.0%}" for share, value in gaps[:3])
-
-
-def _print_findings(diagnosis: Diagnosis) -> Iterator[str]:
-    shown = [finding for finding in diagnosis.findings if finding.count]
-    if not shown:
-        return
-    yield ""
-    yield "Findings"
-    for finding in shown:
-        yield f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}"
-        yield from (f"    {example}" for example in finding.examples[:3])

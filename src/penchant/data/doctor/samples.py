@@ -5,8 +5,8 @@ In: `Samples`, best after cleaning, and the settings of the split. Out: a `Sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from penchant.core.schema import Finding, Samples, SampleSplit
 from penchant.core.seeds import generator
 from penchant.data.clean.samples import content_keys
 from penchant.data.doctor.survey import find_modalities, note_languages
-from penchant.data.doctor.warnings import MAX_CONCERNS, DataWarning, about_findings
+from penchant.data.doctor.warnings import DataWarning, about_findings, finding_lines, most_harmful, warning_lines
 from penchant.data.split.samples import SampleSplitConfig, split_samples
 
 TELLS = 0.9
@@ -117,7 +117,7 @@ class SamplesDiagnosis:
 
     def lines(self) -> list[str]:
         """Return the report as text, the most harmful problem first."""
-        return [*_print_concerns(self), "", *_print_facts(self), *_print_findings(self)]
+        return [*warning_lines(self.concerns), "", *_print_facts(self), *finding_lines(self.findings)]
 
 
 def examine_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> SamplesDiagnosis:
@@ -154,8 +154,7 @@ def examine_samples(samples: Samples, config: SampleSplitConfig, seed: int) -> S
         (),
     )
     concerns = [*_about_leaks(found), *_about_sizes(found), *about_findings(findings)]
-    ranked = sorted((c for c in concerns if c.weight >= 0.05), key=lambda concern: -concern.weight)[:MAX_CONCERNS]
-    return SamplesDiagnosis(**{**vars(found), "concerns": tuple(ranked)})
+    return replace(found, concerns=tuple(most_harmful(concerns)))
 
 
 def _group_sizes(groups: pl.Series, labels: Int64[np.ndarray, " samples"]) -> GroupSizes:
@@ -317,16 +316,6 @@ def _about_sizes(found: SamplesDiagnosis) -> Iterator[DataWarning]:
             )
 
 
-def _print_concerns(found: SamplesDiagnosis) -> Iterator[str]:
-    if not found.concerns:
-        yield "No warnings."
-        return
-    yield "Warnings, most harmful first"
-    for number, concern in enumerate(found.concerns, 1):
-        yield f"  {number}. {concern.what}"
-        yield f"     fix: {concern.fix}"
-
-
 def _print_facts(found: SamplesDiagnosis) -> Iterator[str]:
     yield f"{found.samples:,} samples of {len(found.classes)} classes"
     for one in found.classes:
@@ -354,12 +343,3 @@ def _print_facts(found: SamplesDiagnosis) -> Iterator[str]:
             f"  it can tell: an accuracy of .8 to within ±{split.accuracy_within:.3f}; two classifiers that disagree on a fifth of the samples "
             f"from a difference of {split.difference_seen:.3f} on"
         )
-
-
-def _print_findings(found: SamplesDiagnosis) -> Sequence[str]:
-    shown = [finding for finding in found.findings if finding.count]
-    lines = ["", "Findings"] if shown else []
-    for finding in shown:
-        lines.append(f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}")
-        lines += [f"    {example}" for example in finding.examples[:3]]
-    return lines

@@ -5,7 +5,7 @@ In: the facts of a diagnosis. Out: at most five warnings, worst first, each with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penchant.core.schema import Finding
@@ -51,7 +51,35 @@ def rank_warnings(
         *_about_content(coverage, languages),
         *about_findings(findings),
     ]
+    return most_harmful(concerns)
+
+
+def most_harmful(concerns: Iterable[DataWarning]) -> list[DataWarning]:
+    """Return at most `MAX_CONCERNS`, the worst first, without those that hardly matter."""
     return sorted((c for c in concerns if c.weight >= 0.05), key=lambda concern: -concern.weight)[:MAX_CONCERNS]
+
+
+def warning_lines(concerns: Sequence[DataWarning]) -> Iterator[str]:
+    """Yield the warnings as lines of text."""
+    if not concerns:
+        yield "No warnings."
+        return
+    yield "Warnings, most harmful first"
+    for number, concern in enumerate(concerns, 1):
+        yield f"  {number}. {concern.what}"
+        yield f"     fix: {concern.fix}"
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield the findings as lines of text, an empty one first; nothing where there is none."""
+    shown = [finding for finding in findings if finding.count]
+    if not shown:
+        return
+    yield ""
+    yield "Findings"
+    for finding in shown:
+        yield f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}"
+        yield from (f"    {example}" for example in finding.examples[:3])
 
 
 def _about_outcomes(outcomes: Sequence[LeakingColumn]) -> Iterator[DataWarning]:
