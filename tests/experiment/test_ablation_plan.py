@@ -68,3 +68,21 @@ def test_a_variant_may_see_its_own_channels_only_and_keeps_its_other_settings() 
 def test_without_content_there_is_one_arm_of_behaviour() -> None:
     plans, _ = plan_ablation({"popularity": {"model": "popularity"}}, Content())
     assert [(plan.uses, plan.members) for plan in plans] == [(frozenset({B}), ("popularity",))]
+
+
+def test_user_content_is_left_out_channel_by_channel_and_a_comparison_needs_both_sides() -> None:
+    content = Content({"still": channel("still", "image", COLUMN)}, user_channels={"photo": "still", "hour": "context"})
+    tables = {
+        "popularity": {"model": "popularity"},
+        "own_photo": {"model": "user_content_knn", "channel": "photo", "item_channel": "still"},
+        "own": {"model": "user_content_regression"},
+        "context": {"model": "context_popularity"},
+    }
+    plans, _ = plan_ablation(tables, content)
+    found = {plan.uses: plan.members for plan in plans}
+    everything = frozenset({B, P, "photo", "context"})
+    assert found[everything] == tuple(tables)
+    assert found[everything - {"photo"}] == ("popularity", "context")
+    assert found[everything - {P}] == ("popularity", "own", "context")
+    assert found[everything - {"context"}] == ("popularity", "own_photo", "own")
+    assert frozenset({"photo"}) not in found  # a comparison with the items' pictures says nothing without them

@@ -10,6 +10,7 @@ import pytest
 from hand_made import histories
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.models.ensemble import on_one_scale
 from penchant.models.user_content import (
     SHRINKAGE,
     UserContentKNN,
@@ -100,6 +101,19 @@ def test_a_user_without_content_of_their_own_scores_nothing() -> None:
     for member in (regression(), neighbours()):
         assert not member.score(people())[3].any()
         assert not member.score(histories([[0, 1]], ITEMS)).any()  # a history that knows no channels
+
+
+def test_who_shows_more_keeps_larger_scores_in_an_ensemble() -> None:
+    users = people()
+    photo = users.user_channels["photo"]
+    fewer = replace(photo, row=np.where(np.arange(12) == 2, -1, photo.row).astype(np.int32))
+    for member in (regression(), neighbours()):
+        assert not on_one_scale(member, users).values[3].any()
+        spread = on_one_scale(member, users).values.std(1)
+        assert not np.allclose(spread[:3], spread[0])
+    less = on_one_scale(neighbours(), replace(users, user_channels={**users.user_channels, "photo": fewer})).values
+    one_photo, half = less[0], neighbours().score(users.rows(0, 1).where(np.array([True, False, False, False])))[0]
+    np.testing.assert_allclose(one_photo, half, rtol=1e-5)
 
 
 def test_an_avatar_alone_gives_a_prior() -> None:
