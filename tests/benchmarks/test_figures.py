@@ -62,3 +62,12 @@ def test_the_sample_world_is_written_whole() -> None:
     assert "image for motif +.0200 [.0100, .0300]." in found
     assert figures.rewritten(found, {"demo": report()}) == found
     assert figures.rewritten(TEXT, {}) == TEXT
+
+
+def test_among_new_items_content_stands_where_ease_does_not() -> None:
+    among_new = report()
+    rows = among_new["leaderboard"]["rows"]
+    rows[1]["name"] = "Content kNN"
+    block = "| set | Penchant | compared |\n|---|---|---|\n| MovieLens | **.1 / .1** | .2 / .2 (content kNN) |\n"
+    found = figures.results(block, {"movielens": among_new})
+    assert found.splitlines()[2] == "| MovieLens | **.300 / .150** | .200 / .100 (content kNN) |"
