@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml requirements/lock.txt requirements/torch.txt
 demo: $(STAMP)  ## set up, run the whole flow on the built-in world, write its report
 	$(BIN)/penchant demo
 
-test: $(STAMP)  ## set up, run the tests
-	$(BIN)/pytest
+test: $(STAMP)  ## set up, run the tests, a process for each core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -301,4 +301,5 @@ def test_cost_and_answers_of_combine_by_hand() -> None:
     ):
         made = combine(("m",), found, {"m": HERE[:40]}, out, np.log([0.5, 0.5]), answers, config).combined
         np.testing.assert_allclose(made.decision.factor, factor)
-    assert not none.decision.is_unsure(none.probability(found, {"m": HERE[:40]})).any()  # all right: no review
+        if config.aim == "none":  # all right on the folds left out: no review
+            assert not made.decision.is_unsure(made.probability(found, {"m": HERE[:40]})).any()
