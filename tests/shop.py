@@ -87,7 +87,7 @@ def make_bundle(folder: Path, *, version: str = "first", has_pictures: bool = Fa
         "channels": {n: c.model_dump(mode="json") for n, c in channels.items()},
         "fusion": {"dim": 8},
     }
-    topics = Topics(np.array([0] * EACH + [1] * EACH, np.int32), ["bright", "deep"])
+    topics = Topics(np.array([0] * EACH + [1] * EACH, np.int32), ["bright", "deep"], {"zh": ["明亮", "低沉"]})
     ensemble = Ensemble.build(members, weights, content)
     return Recommender(catalog, histories, ensemble, TABLES, topics, facts, content=content, fitted=histories).save(
         folder

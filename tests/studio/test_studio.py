@@ -127,6 +127,12 @@ def test_no_english_is_left_in_a_chinese_view(reader: TestClient, address: str):
     assert not english(page, OWN_NAMES)
 
 
+def test_topics_are_named_in_the_language_of_the_page(reader: TestClient):
+    for address, shown in (("/studio/item?id=i0", "明亮"), ("/studio/user?id=u0", "低沉")):
+        assert shown in reader.get(address, headers={"Accept-Language": "zh"}).text
+        assert shown not in reader.get(address, headers={"Accept-Language": "en"}).text
+
+
 def test_page_obeys_a_policy_that_allows_only_itself(reader: TestClient):
     for address in VIEWS:
         answer = reader.get(address)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from penchant.classifiers.batch import predict_file
@@ -113,6 +114,28 @@ def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_j
             + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
             markup=False,
         )
+
+
+def topics(
+    bundle: BundlePath,
+    language: Annotated[str, typer.Option(help="Language of the names, where items of that language have terms.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print the topics that items were grouped into, each with its most typical items."""
+    with reported_errors(as_json):
+        trained = Recommender.load(bundle)
+        groups, titles = trained.topics, trained.catalog.titles()
+        sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
+        table = columns_table("topic", "items", "such as")
+        found = []
+        for number in np.argsort(-sizes, kind="stable"):
+            name, typical = groups.names[number], [titles[row] for row in groups.examples(groups.names[number])]
+            found.append({"topic": groups.shown(name, language), "items": int(sizes[number]), "typical": typical})
+            table.add_row(groups.shown(name, language), f"{sizes[number]:,}", "; ".join(typical))
+        if as_json:
+            print_answer(found, as_json)
+        else:
+            out.print(table)
 
 
 def explain(

@@ -115,6 +115,11 @@ def encode_catalog(
     return embeddings, findings
 
 
+def pretrained_channels(channels: Mapping[str, ChannelConfig]) -> list[str]:
+    """Return the channels whose vectors come from a model of other data; the others only count what stands in this catalog."""
+    return [n for n, c in channels.items() if c.encoder == PRECOMPUTED or not ENCODERS.load(c.encoder).whole_catalog]
+
+
 def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     """Return the encoder of one channel, not yet loaded."""
     cls = ENCODERS.load(config.encoder)

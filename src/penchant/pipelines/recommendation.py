@@ -41,7 +41,7 @@ from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.data.tie_breaking import item_tie_order
-from penchant.encoders.catalog import default_channels, encode_catalog
+from penchant.encoders.catalog import default_channels, encode_catalog, pretrained_channels
 from penchant.encoders.ocr import read_items_pictures
 from penchant.encoders.user_content import (
     UserChannelConfig,
@@ -234,7 +234,7 @@ def run(
             times_ranked=times_ranked(config.cache / "ranked", parts.test),
         )
     with clock("explain"):
-        topics = find_topics(dataset.catalog, content.fused, seed=config.seed)
+        topics = find_topics(dataset.catalog, content, texts=pretrained_channels(channels), seed=config.seed)
     facts = {
         **facts_of(config, report.versions),
         "seed": config.seed,

@@ -74,6 +74,12 @@ def check_topics(topics: Topics, num_items: int, where: Path) -> None:
     is_right = labels.shape == (num_items,) and labels.dtype.kind == "i"
     _require(is_right, f"labels of topics have shape {labels.shape}, the catalog has {num_items} items", where)
     _in_range(labels, -1, len(topics.names) - 1, "labels of topics", where)
+    if (typical := topics.typical) is not None:
+        is_right = typical.ndim == 2 and len(typical) == len(topics.names) and typical.dtype.kind == "i"
+        _require(is_right, f"typical items have shape {typical.shape}, there are {len(topics.names)} topics", where)
+        _in_range(typical, -1, num_items - 1, "typical items", where)
+    for language, names in topics.translations.items():
+        _require(len(names) == len(topics.names), f"{language} names {len(names)} topics of {len(topics.names)}", where)
 
 
 def check_content(content: Content, num_items: int, where: Path) -> None:

@@ -56,7 +56,9 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
         _save_user_content(recommender.histories, recommender.fitted, staging)
         _save_content(recommender.content, staging)
         save_file(_contiguous(recommender.ensemble.arrays()), staging / "ensemble.safetensors")
-        save_file({"labels": recommender.topics.labels}, staging / "topics.safetensors")
+        topics = recommender.topics
+        typical = {} if topics.typical is None else {"typical": topics.typical}
+        save_file({"labels": topics.labels, **typical}, staging / "topics.safetensors")
         facts = {
             "weights": dict(recommender.ensemble.weights),
             "bands": {
@@ -65,7 +67,8 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
             },
             "channels": {name: list(c) for name, c in recommender.ensemble.channels.items()},
             "members": {name: dict(recommender.tables[name]) for name in recommender.ensemble.weights},
-            "topics": recommender.topics.names,
+            "topics": topics.names,
+            "topic_translations": dict(topics.translations),
         }
         (staging / "ensemble.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
         copy_report(report, staging)
@@ -123,7 +126,8 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     has_fitted = (folder / FITTED_FILES[0]).exists()
     fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
     histories, fitted = _with_user_content(histories, fitted, folder)
-    topics = Topics(load_file(folder / "topics.safetensors")["labels"], facts["topics"])
+    grouped = load_file(folder / "topics.safetensors")
+    topics = Topics(grouped["labels"], facts["topics"], facts.get("topic_translations", {}), grouped.get("typical"))
     check_topics(topics, len(catalog), folder / "topics.safetensors")
     content = replace(
         _load_content(folder), user_channels={n: c.embeddings.encoder for n, c in histories.user_channels.items()}

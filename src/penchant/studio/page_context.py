@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Query, Request, Response
 
 from penchant.core.messages import LANGUAGES
+from penchant.recommender.lookup import TOPIC
 from penchant.service.http_errors import RefusedError
 from penchant.service.service import Service
 from penchant.studio.language import PageTranslator
@@ -55,6 +56,11 @@ class PageContext:
         except RefusedError as error:
             return error.status not in (401, 403)
         return True
+
+    def value_of(self, name: str, value: str) -> str:
+        """Return the value of an attribute as it is shown: the name of a topic in the reader's language."""
+        is_topic = name == TOPIC
+        return self.service.snapshot.recommender.topics.shown(value, self.translate.language) if is_topic else value
 
     @property
     def has_key(self) -> bool:

@@ -270,7 +270,7 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
         drift = studio.drift_monitor.drift(context.service)
         translate = context.translate
         rows = [
-            {"topic": topic, "when": when, "share": share}
+            {"topic": context.value_of("topic", topic), "when": when, "share": share}
             for topic, *shares in (drift.rows if drift else ())
             for when, share in zip((translate("learned from"), translate("since")), shares, strict=True)
         ]
@@ -431,6 +431,7 @@ def _render(context: PageContext, template: str, status: int = 200, **values: An
         context=context,
         path=context.request.url.path,
         status=status,
+        value_of=context.value_of,
         **values,
     )
     response = HTMLResponse(text, status, headers=_HEADERS)

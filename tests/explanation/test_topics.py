@@ -1,0 +1,110 @@
+"""Topics are what items are about, whatever their language, and their names say so."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from penchant.core.schema import Catalog, Content, Embeddings
+from penchant.explanation.topic_names import JOIN
+from penchant.explanation.topics import TYPICAL, Topics, find_topics
+
+ABOUT = {
+    "en": ("harbour boat", "kitchen soup", "castle knight", "garden tree"),
+    "zh": ("港口渔船", "厨房炖菜", "城堡骑士", "花园果树"),
+}
+FILLER = {
+    "en": "We went there and it was the best one of all, as they say in {}.",
+    "zh": "我们去了那里，这是最好的一个，他们都这么说，{}。",
+}
+NUM = len(ABOUT["en"])
+
+
+def world(num: int = 400) -> tuple[Catalog, Embeddings, np.ndarray]:
+    """Return items of four topics in two languages; their vectors tell languages apart ten times better than topics."""
+    rng = np.random.default_rng(0)
+    topic, spoken = rng.permutation(np.arange(num) % NUM), np.where(rng.random(num) < 0.3, "zh", "en")
+    texts = [f"{ABOUT[s][t]} {FILLER[s].format(n % 7)}" for n, (s, t) in enumerate(zip(spoken, topic, strict=True))]
+    season = rng.choice(["winter collection", "summer collection"], num)
+    table = pl.DataFrame({"item_id": [f"i{n}" for n in range(num)], "text": texts, "season": season})
+    directions = np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    values = (
+        directions[topic]
+        + 10 * np.where(spoken == "zh", 1, -1)[:, None] * directions[8]
+        + 0.15 * rng.normal(size=(num, 16))
+    )
+    vectors = Embeddings("words", "text", values.astype(np.float32), np.ones(num, bool), "test")
+    return Catalog(table, None, ("text",), {}, ("season",)), vectors, topic
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Topics, np.ndarray, Catalog]:
+    catalog, vectors, topic = world()
+    return find_topics(catalog, Content({"words": vectors}), seed=0), topic, catalog
+
+
+def test_a_topic_holds_what_is_alike_in_all_languages(found: tuple[Topics, np.ndarray, Catalog]) -> None:
+    topics, truth, _ = found
+    assert adjusted_rand_score(truth, topics.labels) > 0.99
+
+
+def test_names_are_distinctive_and_no_stop_words(found: tuple[Topics, np.ndarray, Catalog]) -> None:
+    topics, truth, _ = found
+    for label, name in enumerate(topics.names):
+        about = ABOUT["en"][np.bincount(truth[topics.labels == label]).argmax()]
+        assert set(name.split(JOIN)) == set(about.split())
+
+
+def test_a_reader_sees_the_name_in_their_language(found: tuple[Topics, np.ndarray, Catalog]) -> None:
+    topics, truth, _ = found
+    for label, name in enumerate(topics.names):
+        about = ABOUT["zh"][np.bincount(truth[topics.labels == label]).argmax()]
+        terms = topics.shown(name, "zh").split(JOIN)
+        assert terms
+        assert all(term in about for term in terms)
+        assert topics.shown(name, "fr") == name
+    assert topics.shown("no topic", "zh") == "no topic"
+
+
+def test_typical_items_are_of_their_topic(found: tuple[Topics, np.ndarray, Catalog]) -> None:
+    topics, _, _ = found
+    for label, name in enumerate(topics.names):
+        rows = topics.examples(name)
+        assert len(rows) == TYPICAL
+        assert (topics.labels[rows] == label).all()
+
+
+def test_an_attribute_that_says_nothing_about_the_texts_makes_no_topic() -> None:
+    catalog, vectors, topic = world()
+    short = catalog.table.with_columns(
+        text=pl.col("text").str.slice(0, 12)
+    )  # titles: attributes count as much as texts
+    topics = find_topics(Catalog(short, None, ("text",), {}, ("season",)), Content({"words": vectors}), seed=0)
+    assert adjusted_rand_score(topic, topics.labels) > 0.99
+    assert not any("collection" in name for name in topics.names)
+
+
+def test_an_attribute_groups_and_names_where_there_is_no_text() -> None:
+    genre = np.array(["Horror", "Comedy", "War", "Western"])[np.arange(200) % 4]
+    table = pl.DataFrame({"item_id": [f"i{n}" for n in range(200)], "genre": genre})
+    topics = find_topics(Catalog(table, attribute_columns=("genre",)), Content(), seed=0)
+    assert sorted(topics.names) == ["Comedy", "Horror", "War", "Western"]
+    assert adjusted_rand_score(genre, topics.labels) == 1
+
+
+def test_fused_vectors_group_where_there_is_neither() -> None:
+    catalog, vectors, _ = world()
+    bare = Catalog(catalog.table.select("item_id"))
+    values = vectors.values - 0.95 * vectors.values.mean(0)
+    topics = find_topics(bare, Content(fused=Embeddings("fused", "fused", values, vectors.present, "test")), seed=0)
+    assert (topics.labels >= 0).all()
+    assert topics.names[0].startswith("group")
+    assert len(set(topics.names)) == len(topics.names)
+
+
+def test_a_catalog_without_content_has_no_topics() -> None:
+    topics = find_topics(Catalog(pl.DataFrame({"item_id": ["a", "b", "c"]})), Content(), seed=0)
+    assert topics.names == []
+    assert (topics.labels == -1).all()
