@@ -60,6 +60,7 @@ PEERS = {
     "content_knn": Peer("Content kNN, centred and sharpened", "simple_models.py", "content_knn"),
     "content_ridge": Peer("Content ridge", "simple_models.py", "content_ridge"),
     "markov": Peer("Markov chain", "order_models.py", "markov"),
+    "ease": Peer("EASE", "order_models.py", "ease"),
     "ease_decayed": Peer("EASE read with a half-life", "order_models.py", "ease_decayed"),
     "vsknn": Peer("VS-kNN", "order_models.py", "vsknn"),
     "stan": Peer("STAN", "order_models.py", "stan"),

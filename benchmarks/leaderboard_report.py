@@ -283,7 +283,16 @@ def _section(
     ]
 
 
-_KNOWN = ("last_out", "last_out_hour", "last_out_shuffled", "last_basket", "user_time", "global_time", "rolling_time")
+_KNOWN = (
+    "last_out",
+    "last_out_hour",
+    "last_out_day",
+    "last_out_shuffled",
+    "last_basket",
+    "user_time",
+    "global_time",
+    "rolling_time",
+)
 
 
 def _against_best(scored: list[Scored], measured: Measured) -> list[str]:

@@ -33,6 +33,7 @@ DATA = ROOT.parent / "shared" / "data"
 PROTOCOLS = {
     "last_out": "each user's last event",
     "last_out_hour": "the first event of each user's last session (an hour or more after the event before it); what follows it is left out",
+    "last_out_day": "the first event of each user's last session, a day or more after the event before it; what follows it is left out",
     "last_out_shuffled": "each user's last event; in every history the order of events less than an hour apart is shuffled",
     "last_basket": "everything of each user's last instant",
     "user_time": "the last tenth of each user's events",
@@ -48,6 +49,7 @@ OF_PRODUCT = {"cold_among": "cold_items"}
 KNOWN_TIME = (
     "last_out",
     "last_out_hour",
+    "last_out_day",
     "last_out_shuffled",
     "last_basket",
     "user_time",
@@ -60,6 +62,8 @@ ROLLING_SHARE = 0.1
 MAX_REQUESTS = 20_000
 """Requests of rolling time, evenly spaced over the test."""
 HOUR = 3_600_000_000
+GAPS = {"last_out_hour": HOUR, "last_out_day": 24 * HOUR}
+"""Protocols that hold out first events of sessions to the shortest time between two sessions."""
 WORLD_CONTENT = {"attributes": {"encoder": "attributes"}, "words": {"encoder": "tfidf", "options": {"dim": 64}}}
 CATEGORIES = ("genres", "category", "categories", "topic", "genre")
 """Columns of items that popularity by category reads, the first that is there."""
@@ -171,11 +175,11 @@ class Events:
     def where(self, kept: np.ndarray) -> Events:
         return Events(self.user[kept], self.item[kept], self.at[kept])
 
-    def starts_session(self) -> np.ndarray:
-        """Return for each event whether its user did nothing in the hour before it."""
+    def starts_session(self, pause: int = HOUR) -> np.ndarray:
+        """Return for each event whether its user did nothing for so many microseconds before it."""
         gap = np.diff(self.at, prepend=0)
         new = np.diff(self.user, prepend=-1) != 0
-        return new | (gap >= HOUR)
+        return new | (gap >= pause)
 
     def shuffled(self, seed: int) -> Events:
         """Return the same events with the items of each session in random order."""
@@ -245,8 +249,8 @@ def divide(dataset: Dataset, protocol: str, seed: int) -> tuple[list[Stage], Spl
 
     if protocol == "rolling_time":
         return rolling_stages(histories(dataset.interactions)), None
-    if protocol == "last_out_hour":
-        return hour_stages(events(dataset.interactions)), None
+    if protocol in GAPS:
+        return session_stages(events(dataset.interactions), GAPS[protocol]), None
     if protocol == "last_basket":
         return basket_stages(events(dataset.interactions)), None
     kind = "last_out" if protocol == "last_out_shuffled" else OF_PRODUCT.get(protocol, protocol)
@@ -258,9 +262,9 @@ def divide(dataset: Dataset, protocol: str, seed: int) -> tuple[list[Stage], Spl
     return [_stage(train, validation), _stage(known, test)], parts
 
 
-def hour_stages(events: Events) -> list[Stage]:
+def session_stages(events: Events, pause: int) -> list[Stage]:
     """Hold out the first event of each user's last session for the test, of the one before for validation; the first session is history."""
-    starts = events.starts_session()
+    starts = events.starts_session(pause)
     number = np.cumsum(starts)
     first = np.diff(events.user, prepend=-1) != 0
     own = (

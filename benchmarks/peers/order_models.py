@@ -43,10 +43,18 @@ def markov(split: Split, clock: Clock) -> Outcome:
     return tuned(split, clock, grid, fit, bounds={"decay": (0, 1), "steps": (1, 50), "half_life": (0.1, 1000)})
 
 
+def plain_ease(split: Split, clock: Clock) -> Outcome:
+    """EASE (Steck, 2019), every event of a history alike."""
+    return _ease(split, clock, {"regularization": [500.0, 200.0, 1000.0], "half_life": [0]})
+
+
 def ease_decayed(split: Split, clock: Clock) -> Outcome:
-    """EASE (Steck, 2019) whose history is read with a half-life in events; 0 reads all alike."""
+    """EASE whose history is read with a half-life in events; 0 reads all alike."""
+    return _ease(split, clock, {"regularization": [500.0, 200.0, 1000.0], "half_life": [3.0, 0, 1.0, 10.0, 30.0]})
+
+
+def _ease(split: Split, clock: Clock, grid: dict[str, list[Any]]) -> Outcome:
     _check_size(split)
-    grid = {"regularization": [500.0, 200.0, 1000.0], "half_life": [3.0, 0, 1.0, 10.0, 30.0]}
     fitted: dict[Any, np.ndarray] = {}
 
     def fit(settings: Settings, stage: Stage) -> Recommender:
@@ -321,6 +329,13 @@ def _stan_scores(settings: Settings, past: _Sessions, items: np.ndarray, moment:
 
 if __name__ == "__main__":
     serve(
-        {"markov": markov, "ease_decayed": ease_decayed, "blend": blend, "vsknn": vsknn, "stan": stan},
+        {
+            "markov": markov,
+            "ease": plain_ease,
+            "ease_decayed": ease_decayed,
+            "blend": blend,
+            "vsknn": vsknn,
+            "stan": stan,
+        },
         ("numpy", "scipy"),
     )

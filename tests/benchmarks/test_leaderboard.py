@@ -126,6 +126,22 @@ def test_an_hour_later_the_first_event_of_the_last_session_is_the_test(
         assert pl.read_parquet(folder / "stages" / name / "learn.parquet").height == known
 
 
+def test_a_day_later_a_pause_of_hours_starts_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = (0, 2, 30, 33, 60, 62)  # three sessions by the day, six by the hour
+    events = [
+        {"user_id": f"u{user}", "item_id": f"i{hour}", "timestamp": 1_700_000_000 + hour * 3_600}
+        for user in range(3)
+        for hour in hours
+    ]
+    folder = _prepared(tmp_path, monkeypatch, events, "last_out_day")
+    items = pl.read_parquet(folder / "items.parquet")["item_id"].to_list()
+    for name, first, known in (("validation", "i30", 6), ("test-0", "i60", 12)):
+        truth = pl.read_parquet(folder / "truth" / f"{name}.parquet")
+        assert [items[row] for row in truth["item"]] == [first] * 3
+        assert pl.read_parquet(folder / "stages" / name / "learn.parquet").height == known
+    assert pl.read_parquet(folder / "stages" / "test-0" / "requests.parquet")["at"].min() == 1_700_216_000_000_000
+
+
 def test_shuffling_keeps_sessions_and_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [
         {
