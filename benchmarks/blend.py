@@ -111,7 +111,36 @@ def lastfm(folder: Path) -> Source:
     return Source(events, items, DataConfig(), content)
 
 
-SETS: dict[str, Callable[[Path], Source]] = {"retail": retail, "beauty": beauty, "tiktok": tiktok, "lastfm": lastfm}
+def baby(folder: Path) -> Source:
+    """Ids only, so the blend is its item-kNN alone."""
+    raw = pl.read_csv(folder / "amazon_baby_diffmm/interactions.csv.gz", infer_schema=False)
+    items = raw.select("item_id").unique().sort("item_id")
+    return Source(raw.rename({"split": "part"}), items, DataConfig(), {})
+
+
+def globo(folder: Path) -> Source:
+    """First clicks of a ninth of the readers before 18 October, 5-core, without content; the last tenth of each reader."""
+    clicks = pl.read_csv(folder / "globo_clicks/clicks.csv.gz", infer_schema=False).select(
+        "user_id", item_id="click_article_id", at=pl.col("click_timestamp").cast(pl.Int64)
+    )
+    end = 1_508_284_800_000  # 18 October 2017; a few hundred clicks a day after it
+    events = clicks.filter((pl.col("at") < end) & (pl.col("user_id").hash(0) % 3 == 0)).sort("at", "user_id", "item_id")
+    events = events.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+    height = -1
+    while height != events.height:
+        height = events.height
+        events = events.filter((pl.len().over("user_id") >= 5) & (pl.len().over("item_id") >= 5))
+    return Source(events, events.select("item_id").unique().sort("item_id"), DataConfig(), {})
+
+
+SETS: dict[str, Callable[[Path], Source]] = {
+    "retail": retail,
+    "beauty": beauty,
+    "tiktok": tiktok,
+    "lastfm": lastfm,
+    "baby": baby,
+    "globo": globo,
+}
 
 
 def main() -> None:
