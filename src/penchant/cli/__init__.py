@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(training.run)
+app.command("check")(training.check)
 app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)

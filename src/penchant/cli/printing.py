@@ -32,12 +32,17 @@ def reported_errors(as_json: bool) -> Iterator[None]:
         if as_json:
             typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
         else:
-            console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
-            console.print(str(error), markup=False)
+            print_error(error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print("Stopped. Finished encodings are kept; run the same command to continue.")
         raise typer.Exit(130) from None
+
+
+def print_error(error: PenchantError) -> None:
+    """Print what is wrong, where, and how to mend it."""
+    console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
+    console.print(str(error), markup=False)
 
 
 def print_answer(answer: Any, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from penchant import load
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
-from penchant.cli.printing import print_answer, reported_errors
+from penchant.cli.printing import print_answer, print_error, reported_errors
 from penchant.cli.results import print_results, results_lines
 from penchant.core.errors import ConfigError
 from penchant.data.clean.dataset import clean
@@ -27,7 +27,7 @@ from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig, read
 from penchant.data.read.tables import find_file, read_table
 from penchant.data.split.interactions import split
 from penchant.experiment.evaluate_classifiers import evaluate_table
-from penchant.pipelines import recommendation, tasks
+from penchant.pipelines import tasks
 from penchant.pipelines.classification import ClassificationConfig
 from penchant.pipelines.frame import RunSettings
 from penchant.pipelines.recommendation import RecommendationConfig
@@ -44,6 +44,24 @@ def run(
         print_results(tasks.run(config), as_json)
 
 
+def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], as_json: AsJson = False) -> None:
+    """Check every name, value, column, package and folder of a run, and estimate its time, without running it."""
+    with reported_errors(as_json):
+        found = tasks.check(config)
+        if as_json:
+            print_answer({"problems": [error.as_dict() for error in found.problems], "lines": found.lines}, as_json)
+        else:
+            for line in found.lines:
+                typer.echo(line)
+            for error in found.problems:
+                print_error(error)
+            typer.echo(
+                f"{len(found.problems)} problems" if found.problems else f"nothing is wrong: penchant run {config}"
+            )
+    if found.problems:
+        raise typer.Exit(1)
+
+
 def demo(
     size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
     output: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("runs/demo"),
@@ -56,8 +74,8 @@ def demo(
     """Generate the sample data, whose true interests are known, and run the whole flow on it."""
     with reported_errors(as_json):
         world = output.parent / (f"world-{size}-users" if user_content else f"world-{size}")
-        settings = {"size": size, "user_content": user_content}
-        truth = make_world(world, WorldConfig.read(settings, where="--size"))
+        wanted = {"size": size, "user_content": user_content}
+        truth = make_world(world, WorldConfig.read(wanted, where="--size"))
         config = {
             "name": output.name,
             "output": output,
@@ -66,7 +84,8 @@ def demo(
         }
         # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
-        print_results(recommendation.run(RecommendationConfig.read(config, where="the demo"), groups=groups), as_json)
+        settings = RecommendationConfig.read(config, where="the demo")
+        print_results(tasks.run_task(settings, groups=groups), as_json)
 
 
 def doctor(

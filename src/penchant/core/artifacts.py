@@ -14,8 +14,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,12 +85,7 @@ def write_artifact(
         ArtifactError: The disk is full, or the target holds other files.
     """
     folder = folder.absolute()
-    if folder.exists() and not (folder / MANIFEST).exists() and any(folder.iterdir()):
-        raise ArtifactError(
-            f"The folder {folder.name!r} holds other files.",
-            where=str(folder),
-            fix="choose another `output`, or empty that folder first",
-        )
+    _check_target(folder)
     staging: Path | None = None
     held: int | None = None
     try:
@@ -118,6 +113,52 @@ def write_artifact(
         if held is not None:
             os.close(held)
     return folder
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[None]:
+    """Hold the folder of a result while it is made, so that what cannot be written is told before the work, and two runs cannot
+    make one result. A file beside it, `.NAME.lock`, is locked; it stays, since removing it could break another's lock.
+
+    Raises:
+        ArtifactError: The folder holds other files or cannot be written, or another process holds it.
+    """
+    folder = folder.absolute()
+    _check_target(folder)
+    lock = folder.parent / f".{folder.name}.lock"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ArtifactError(
+            f"The result could not be written: {os.strerror(error.errno or 0)}.",
+            where=str(folder),
+            fix="choose another `output`, or make its folder writable",
+        ) from error
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ArtifactError(
+                    f"Another run is writing {folder.name!r}.",
+                    where=str(folder),
+                    fix="wait for it, or choose another `output` or `name`",
+                ) from error
+            except OSError:  # a file system without locks
+                pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_target(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or (not (folder / MANIFEST).exists() and any(folder.iterdir()))):
+        raise ArtifactError(
+            f"The folder {folder.name!r} holds other files.",
+            where=str(folder),
+            fix="choose another `output`, or empty that folder first",
+        )
 
 
 def remove_unfinished(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
@@ -19,11 +20,11 @@ from penchant.encoders.encoder import Encoder
 class AttributesConfig(Settings):
     """Settings of attributes."""
 
-    bumps: int = 12
+    bumps: int = Field(12, ge=1)
     """Bumps for each number."""
-    min_items: int = 2
+    min_items: int = Field(2, ge=1)
     """Fewest items of a category."""
-    max_categories: int = 2000
+    max_categories: int = Field(2000, ge=1)
     """Most frequent categories kept of each column."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 from scipy import sparse
 
 from penchant.core.config import Settings
@@ -27,9 +28,9 @@ SILENCE = 1e-10
 class MelConfig(Settings):
     """Mel's settings."""
 
-    bands: int = 64
+    bands: int = Field(64, ge=1)
     """Mel bands."""
-    cepstra: int = 20
+    cepstra: int = Field(20, ge=1)
     """Cepstral coefficients."""
 
 
@@ -102,9 +103,9 @@ class Whisper(Encoder[WhisperConfig]):
 class TransformersAudioConfig(PretrainedConfig):
     """Settings of a transformers sound model."""
 
-    max_seconds: float = 30.0
+    max_seconds: float = Field(30.0, gt=0)
     """Seconds read of each clip."""
-    window_seconds: float | None = None
+    window_seconds: float | None = Field(None, gt=0)
     """Longest piece the model reads at once; None takes the model's own (CLAP 10 s), or all (wav2vec 2.0)."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
+from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError, nearest
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
@@ -26,7 +27,7 @@ from penchant.data.media import MediaLimits
 from penchant.data.read.codes import is_category, is_grouped
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
-from penchant.encoders.content import WORKERS, RawContent, find_content, form, join_text
+from penchant.encoders.content import WORKERS, RawContent, find_columns, find_content, form, join_text
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.precomputed import guess_modality, read_vectors
 
@@ -122,9 +123,93 @@ def pretrained_channels(channels: Mapping[str, ChannelConfig]) -> list[str]:
 
 def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     """Return the encoder of one channel, not yet loaded."""
+    if config.encoder not in ENCODERS.names():
+        raise ConfigError(
+            f"There is no encoder {config.encoder!r}.",
+            where=f"content.{name}.encoder",
+            fix=nearest(config.encoder, ENCODERS.names()),
+        )
     cls = ENCODERS.load(config.encoder)
     encoder: Encoder = cls(cls.config_class.read(config.options, where=f"content.{name}.options"))
     return encoder
+
+
+def check_channel(catalog: Catalog, name: str, config: ChannelConfig, *, will_grow: bool = False) -> None:
+    """Check the encoder, settings, columns and file of one channel, before anything is encoded; no model is loaded.
+
+    Args:
+        catalog: Items.
+        name: Of the channel.
+        config: Its settings.
+        will_grow: Columns are added before the channel is encoded (transcripts, words in pictures), so that an unknown one is no error yet.
+
+    Raises:
+        ConfigError: An unknown encoder, column or setting, or no such file.
+        MissingExtraError: The encoder's package is not installed.
+    """
+    if config.encoder != PRECOMPUTED:
+        encoder = make_encoder(name, config)
+        if not will_grow:
+            find_columns(catalog, config.columns, encoder.modality, where=f"content.{name}")
+    elif config.path is not None and not config.path.is_file():
+        raise ConfigError(
+            f"There is no file {config.path.name!r}.", where=f"content.{name}.path", fix=f"looked for {config.path}"
+        )
+
+
+@dataclass(frozen=True)
+class EncodingEstimate:
+    """What one channel will cost.
+
+    Attributes:
+        channel: Its name.
+        encoder: Name of its encoder.
+        items: Items with content.
+        missing: Those without a vector in the cache.
+        seconds: To encode these, from the time that a sample took; 0 where nothing is missing.
+    """
+
+    channel: str
+    encoder: str
+    items: int
+    missing: int
+    seconds: float
+
+
+def estimate_encoding(
+    catalog: Catalog, channels: Mapping[str, ChannelConfig], *, cache: Path, limits: MediaLimits, sample: int = 16
+) -> list[EncodingEstimate]:
+    """Load each encoder and time it on a few items that have no vector yet.
+
+    Raises:
+        EncoderError: A model cannot be loaded, or fails on every item.
+        MissingExtraError: A package is not installed.
+    """
+    found = []
+    for name, config in channels.items():
+        if config.encoder == PRECOMPUTED:
+            continue
+        encoder = make_encoder(name, config)
+        content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
+        first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
+        vectors = _Rows(content.keys)
+        for batch in VectorCache(cache, cache_key(encoder, limits, sorted(first_row))).read():
+            vectors.put(*batch)
+        missing = sorted(vectors.lacking(first_row))  # hashes: a sample in their order is a random one
+        seconds = 0.0
+        if missing and not encoder.whole_catalog:
+            encoder.load()
+            work = [(key, first_row[key]) for key in missing[:sample]]
+            for _ in encode_batches(encoder, content, work[:2], [], size=2):
+                pass  # the first batch pays for what a model prepares once
+            began = perf_counter()
+            for _ in encode_batches(
+                encoder, content, work, [], size=config.batch_size or encoder.batch_size, proven=True
+            ):
+                pass
+            seconds = (perf_counter() - began) * len(missing) / len(work)
+        found.append(EncodingEstimate(name, config.encoder, len(first_row), len(missing), seconds))
+    return found
 
 
 def cache_key(encoder: Encoder, limits: MediaLimits, keys: Sequence[str] = ()) -> str:

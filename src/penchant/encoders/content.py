@@ -73,7 +73,7 @@ def find_content(
     Raises:
         ConfigError: No such column, several columns of media, or no folder of media.
     """
-    columns = _checked(catalog, columns or _columns_of(catalog, modality), modality, where)
+    columns = find_columns(catalog, columns, modality, where=where)
     if modality == "text":
         texts = join_text(catalog, columns)
         return _in_memory(catalog, [text or None for text in texts])
@@ -100,7 +100,13 @@ def _columns_of(catalog: Catalog, modality: str) -> list[str]:
     return [catalog.media_columns[modality]] if modality in catalog.media_columns else []
 
 
-def _checked(catalog: Catalog, columns: Sequence[str], modality: str, where: str) -> Sequence[str]:
+def find_columns(catalog: Catalog, columns: Sequence[str], modality: str, *, where: str) -> Sequence[str]:
+    """Return the columns that a channel reads.
+
+    Raises:
+        ConfigError: No such column, several columns of media, or no folder of media.
+    """
+    columns = columns or _columns_of(catalog, modality)
     if not columns:
         raise ConfigError(f"The catalog has no {modality} column.", where=where, fix="name the column: columns = [...]")
     for column in columns:

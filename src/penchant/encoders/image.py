@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
@@ -23,7 +24,7 @@ from penchant.language.hub import package_folder
 class EfficientNetConfig(Settings):
     """EfficientNet's settings."""
 
-    side: int = 224
+    side: int = Field(224, ge=32)
     """Side in pixels of the square that an image is resized to."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 from typing_extensions import TypeVar
 
 from penchant.core.config import Settings, SettingsT_co
@@ -37,7 +38,7 @@ class TextEncoder(Encoder[SettingsT_co]):
 class LengthConfig(Settings):
     """How much of a text a sentence model reads."""
 
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(None, ge=1)
     """Tokens read of each text; None takes the model's own limit."""
 
 
@@ -148,7 +149,7 @@ class E5(TextEncoder[E5Config]):
 class TransformersTextConfig(PretrainedConfig):
     """Settings of a transformers text model."""
 
-    max_tokens: int = 256
+    max_tokens: int = Field(256, ge=1)
     """Tokens read of each text, at most what the model allows."""
 
 
@@ -195,11 +196,11 @@ def pad_right(tokenizer: Any) -> Any:
 class TfidfConfig(Settings):
     """TF-IDF's settings."""
 
-    dim: int = 256
+    dim: int = Field(256, ge=1)
     """Numbers for each item."""
     names: bool = False
     """Take each comma-separated entry as one word ("Tom Hanks"), as in a list of credits."""
-    min_items: int = 2
+    min_items: int = Field(2, ge=1)
     """Words of fewer items are left out."""
 
 

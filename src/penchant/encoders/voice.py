@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.encoders.audio import RATE, SILENCE, mel_filters
@@ -28,9 +29,9 @@ POINTS = (10, 50, 90)
 class VoiceConfig(Settings):
     """Settings of voice statistics."""
 
-    bands: int = 40
+    bands: int = Field(40, ge=1)
     """Mel bands."""
-    cepstra: int = 20
+    cepstra: int = Field(20, ge=1)
     """Cepstral coefficients."""
 
 

@@ -5,7 +5,7 @@ In: tables of members in which a list means "one of these". Out: the same tables
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -228,6 +228,14 @@ def score_of(member: Member, name: str, table: Mapping[str, Any], scorer: Valida
 def table_key(table: Mapping[str, Any]) -> str:
     """Return the key of a table in `Tried.scores`."""
     return repr(sorted(table.items()))
+
+
+def each_value(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield tables in which every value of every list that is tried stands once."""
+    plain = without_grid(table)
+    yield plain
+    for key, values in _lists(table).items():
+        yield from ({**plain, key: value} for value in values[1:])
 
 
 def without_grid(table: Mapping[str, Any]) -> dict[str, Any]:

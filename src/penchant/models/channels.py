@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float32
+from pydantic import Field
 from scipy import sparse
 from typing_extensions import TypeVar
 
@@ -81,13 +82,13 @@ def read(
 class ContentMixConfig(ItemToItemConfig):
     """Settings of an item-to-item member that may read content beside behaviour."""
 
-    content_weight: float = 0.0
+    content_weight: float = Field(0.0, ge=0)
     """Weight of content beside behaviour; 0 leaves content out."""
     channels: list[str] | None = None
     """Channels to read; None reads all, "fused" is their feature-level fusion."""
     weights: dict[str, float] = {}
     """Weight of a channel's similarity; 1 where not named."""
-    max_weight: float = 1.0
+    max_weight: float = Field(1.0, gt=0)
     """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
 
 

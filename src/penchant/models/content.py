@@ -189,9 +189,9 @@ class ContentRegressionConfig(ItemToItemConfig):
     """lambda: penalty of the map from content; larger trusts content less."""
     smoothing: float = Field(2000.0, ge=0)
     """mu: penalty of the smoothing over behaviour; larger smooths more, 0 not at all."""
-    max_items: int = 15_000
+    max_items: int = Field(15_000, ge=1)
     """With more touched items, the smoothing keeps only its `dim` strongest directions."""
-    dim: int = 256
+    dim: int = Field(256, ge=1)
     """Directions of smoothing in a larger catalog."""
 
 

@@ -26,7 +26,7 @@ class ContentPriorConfig(Settings):
     """Channels to read; None reads all."""
     regularisation: float = Field(10.0, gt=0)
     """Penalty, in events: an item with so many events gets half its weight."""
-    max_items: int = 15_000
+    max_items: int = Field(15_000, ge=1)
     """With more touched items, it is fitted on the most touched."""
 
 

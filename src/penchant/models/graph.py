@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
@@ -28,19 +29,19 @@ class GraphFilterConfig(ContentMixConfig):
     """b: how much popular items are damped, as source and as target."""
     shift: float = 0.0
     """c: moves weight from target popularity to source popularity."""
-    hops: int = 1
+    hops: int = Field(1, ge=1)
     """Steps of the walk, 1 to 3."""
-    ideal_weight: float = 0.0
+    ideal_weight: float = Field(0.0, ge=0)
     """Weight of the ideal low-pass filter beside P; 0 leaves it out."""
-    ideal_dim: int = 128
+    ideal_dim: int = Field(128, ge=1)
     """Directions the ideal filter lets through."""
-    content_weight: float = 0.0
+    content_weight: float = Field(0.0, ge=0)
     """w: share of the content graph in each step, 0 to 1."""
-    neighbours: int = 20
+    neighbours: int = Field(20, ge=1)
     """Items joined to each item in a channel's content graph."""
-    max_dense_items: int = 15_000
+    max_dense_items: int = Field(15_000, ge=1)
     """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
-    max_entries: int = 400
+    max_entries: int = Field(400, ge=1)
     """Entries kept for each row of a sparse matrix."""
 
 

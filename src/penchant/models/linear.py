@@ -22,7 +22,7 @@ from penchant.models.shared import computed_once
 class EASEConfig(ContentMixConfig):
     """EASE's settings."""
 
-    regularisation: float = 400.0
+    regularisation: float = Field(400.0, gt=0)
     """Ridge penalty; larger favours popular items. Rises with the number of users."""
     user_exponent: float = 0.0
     """Rows are divided by (events of the user) ** this; above 0 heavy users count less."""
@@ -33,7 +33,7 @@ class EASEConfig(ContentMixConfig):
     the user's mean: for counts of plays or purchases. Reading a history is not affected."""
     dropout: float = Field(0, ge=0, lt=1)
     """Share of events hidden while fitting, in expectation (EDLAE); above 0 popular items have a stronger penalty."""
-    max_items: int = 20_000
+    max_items: int = Field(20_000, ge=1)
     """Above this many items only the most touched take part (memory 4 bytes x max_items^2)."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
@@ -21,9 +22,9 @@ MAX_SHARED_ITEMS = 4_000
 class ItemKNNConfig(ItemToItemConfig):
     """ItemKNN's settings."""
 
-    neighbours: int = 200
+    neighbours: int = Field(200, ge=1)
     """Most similar items kept for each item."""
-    shrinkage: float = 10.0
+    shrinkage: float = Field(10.0, ge=0)
     """Users who met both items at which their similarity is halved; larger trusts rare pairs less."""
     source_exponent: float = 0.5
     """a: division by the number of users of the item in the history to this power."""
@@ -78,13 +79,13 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
 class RP3betaConfig(ItemToItemConfig):
     """RP3beta's settings."""
 
-    alpha: float = 1.0
+    alpha: float = Field(1.0, ge=0)
     """Exponent of the transition probabilities."""
-    beta: float = 0.4
+    beta: float = Field(0.4, ge=0)
     """Exponent of the reached item's popularity, divided out; larger recommends rarer items."""
-    neighbours: int = 300
+    neighbours: int = Field(300, ge=1)
     """Reached items kept for each item."""
-    max_weight: float = 1.0
+    max_weight: float = Field(1.0, gt=0)
     """Largest weight of one user and item while fitting; above 1 repeats and strong kinds of event count more."""
 
 

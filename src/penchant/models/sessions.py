@@ -41,7 +41,7 @@ class SessionRegressionConfig(ItemToItemConfig):
     every event. Above 0 it learns what people choose when they come back."""
     target_exponent: float = 0.1
     """Division by the target's count to this power; above 0 favours rarer items."""
-    max_items: int = 12_000
+    max_items: int = Field(12_000, ge=1)
     """Above this many items only the most touched take part (memory 8 bytes x max_items^2)."""
 
 

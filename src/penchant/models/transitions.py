@@ -22,21 +22,21 @@ class TransitionsConfig(ItemToItemConfig):
 
     half_life: float = Field(3, ge=0)
     """Events until a past event counts half when scoring; 0 lets all count the same."""
-    window: int = 20
+    window: int = Field(20, ge=1)
     """How many later events follow an event."""
-    decay: float = 0.9
+    decay: float = Field(0.9, gt=0, le=1)
     """An event d steps later counts decay ** (d - 1)."""
     source_exponent: float = 0.7
     """Division by the earlier item's count to this power."""
     target_exponent: float = 0.3
     """Division by the later item's count to this power."""
-    backward: float = 0.0
+    backward: float = Field(0.0, ge=0)
     """Share of the reversed direction that is added: what came before may also come after."""
     max_gap_days: float = Field(0, ge=0)
     """Pairs further apart in time do not count; 0 sets no bound."""
     gap_half_life_days: float = Field(0, ge=0)
     """Days between two events at which their pair counts half; 0 lets all count the same."""
-    neighbours: int = 1000
+    neighbours: int = Field(1000, ge=1)
     """Following items kept for each item."""
 
 

@@ -5,8 +5,9 @@ In: one TOML file. Out: a folder with the trained classifier and its report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,14 @@ from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import SampleSplitConfig, sample_units, split_samples
 from penchant.encoders import ENCODERS
-from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, default_channels, encode_catalog
+from penchant.encoders.catalog import (
+    PRECOMPUTED,
+    ChannelConfig,
+    check_channel,
+    default_channels,
+    encode_catalog,
+    estimate_encoding,
+)
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
@@ -40,11 +48,14 @@ from penchant.experiment.fit_classifiers import (
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
     LearningSettings,
+    RunCheck,
     StepTimer,
     Task,
     check_channels,
     check_known,
+    encoding_lines,
     facts_of,
+    gather,
     persist,
     stop_on_errors,
 )
@@ -157,7 +168,24 @@ def run_one(
     return persist(trained, config.folder, lambda folder: write_report(timed, folder))
 
 
-TASK = Task(ClassificationConfig, run, ("samples",), lambda config, samples: samples_from(samples, config.data))
+def check(config: ClassificationConfig) -> RunCheck:
+    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or written except a sample of vectors.
+
+    Raises:
+        PenchantError: The data cannot be read.
+    """
+    samples = read_samples(config.data)
+    catalog = samples.catalog()
+    channels = with_voice(catalog, default_channels(catalog) if config.content is None else config.content, config.fit)
+    problems = gather(checks_of(samples, config))
+    lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
+    if not problems:
+        encodings = estimate_encoding(catalog, channels, cache=config.cache / "vectors", limits=config.media)
+        lines += [*encoding_lines(encodings), "fit and evaluate: not estimated"]
+    return RunCheck(problems, lines)
+
+
+TASK = Task(ClassificationConfig, run, ("samples",), lambda config, samples: samples_from(samples, config.data), check)
 
 
 def check_names(samples: Samples, config: ClassificationConfig) -> None:
@@ -166,14 +194,23 @@ def check_names(samples: Samples, config: ClassificationConfig) -> None:
     Raises:
         ConfigError: A class, column, classifier or setting of a classifier does not exist.
     """
+    for one in checks_of(samples, config):
+        one()
+
+
+def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callable[[], object]]:
+    """Yield each check of the settings against the data."""
     evaluation, costs = config.evaluation, config.fit.tune.costs
     positive = () if evaluation.positive is None else (evaluation.positive,)
     within = () if evaluation.within is None else (evaluation.within,)
-    check_known("class", positive, samples.classes, where="evaluation.positive")
-    check_known("class", costs, samples.classes, where="fit.tune.costs")
-    check_known("column", within, samples.table.columns, where="evaluation.within")
+    yield partial(check_known, "class", positive, samples.classes, where="evaluation.positive")
+    yield partial(check_known, "class", costs, samples.classes, where="fit.tune.costs")
+    yield partial(check_known, "column", within, samples.table.columns, where="evaluation.within")
+    for name, channel in (config.content or {}).items():
+        will_grow = config.ocr is not None or config.transcript is not None
+        yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)
     for name, table in (config.classifiers or {}).items():
-        make_classifier(name, table)
+        yield partial(make_classifier, name, table)
 
 
 def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:

@@ -16,14 +16,14 @@ from typing import Any, Protocol, Self, TypeVar
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.environment import peak_bytes
-from penchant.core.errors import ConfigError, DataError, nearest
+from penchant.core.errors import ConfigError, DataError, PenchantError, nearest
 from penchant.core.logs import step
 from penchant.core.schema import Dataset, Samples
 from penchant.data.clean.dataset import CleanConfig
 from penchant.data.media import MediaLimits
 from penchant.data.read.samples import SamplesConfig
 from penchant.data.read.sources import DataConfig
-from penchant.encoders.catalog import ChannelConfig
+from penchant.encoders.catalog import ChannelConfig, EncodingEstimate
 from penchant.encoders.inspected_pictures import InspectedPictures
 from penchant.encoders.ocr import OcrConfig
 from penchant.reporting.report import StepTime
@@ -105,12 +105,58 @@ class Task:
         run: The flow: settings, and data where it is in memory, to the trained object, or a list of several.
         tables: Names of the tables it takes from memory, the required one first.
         bind: Settings and those tables to the data that `run` takes.
+        check: Settings to what is wrong with a run and what it will cost, before it starts.
     """
 
     settings: type[RunSettings]
     run: Callable[..., Any]
     tables: tuple[str, ...]
     bind: Callable[..., Any]
+    check: Callable[..., RunCheck]
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """What can be said of a run before it starts.
+
+    Attributes:
+        problems: What would stop it.
+        lines: What it reads, and what it will cost.
+    """
+
+    problems: list[PenchantError]
+    lines: list[str]
+
+
+def gather(checks: Iterable[Callable[[], object]]) -> list[PenchantError]:
+    """Make every check and return what is wrong."""
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except PenchantError as error:
+            problems.append(error)
+    return problems
+
+
+def encoding_lines(found: Iterable[EncodingEstimate]) -> list[str]:
+    """Return one line for each channel: items, those not encoded yet, and the time they will take."""
+    return [
+        f"encode {e.channel} ({e.encoder}): {e.items:,} items, "
+        + (f"{e.missing:,} to encode, about {duration(e.seconds)}" if e.missing else "all in the cache")
+        for e in found
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return seconds, minutes or hours, as precise as an estimate."""
+    return (
+        f"{max(seconds, 1):.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def stop_on_errors(dataset: Checked) -> Checked:

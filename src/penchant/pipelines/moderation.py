@@ -24,7 +24,7 @@ from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.tables import RawTable, as_raw, read_table
 from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.nudity import EXPOSED, LABELS, Nudity
-from penchant.pipelines.frame import RunSettings, Task, facts_of, persist
+from penchant.pipelines.frame import RunCheck, RunSettings, Task, facts_of, persist
 from penchant.reporting.moderation_report import (
     MOST,
     ModerationResults,
@@ -97,7 +97,14 @@ def run(config: ModerationConfig, data: RawTable | None = None) -> TrainedClassi
     return persist(trained, config.folder, write)
 
 
-TASK = Task(ModerationConfig, run, ("samples",), lambda _, samples: as_raw(samples, "samples"))
+def check(config: ModerationConfig) -> RunCheck:
+    """Return that the settings are right: they are checked when they are read, and nothing is learned."""
+    return RunCheck(
+        [], [f"the labels {', '.join(config.labels)} count as {config.category!r} from {config.threshold:g} on"]
+    )
+
+
+TASK = Task(ModerationConfig, run, ("samples",), lambda _, samples: as_raw(samples, "samples"), check)
 
 
 def fixed(config: ModerationConfig) -> TrainedClassifier:

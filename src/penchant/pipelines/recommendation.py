@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -41,7 +43,13 @@ from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.data.tie_breaking import item_tie_order
-from penchant.encoders.catalog import default_channels, encode_catalog, pretrained_channels
+from penchant.encoders.catalog import (
+    check_channel,
+    default_channels,
+    encode_catalog,
+    estimate_encoding,
+    pretrained_channels,
+)
 from penchant.encoders.ocr import read_items_pictures
 from penchant.encoders.user_content import (
     UserChannelConfig,
@@ -53,7 +61,7 @@ from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, assess
 from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
 from penchant.experiment.search import SearchConfig, SearchResult, search
-from penchant.experiment.selection import choose_fusion, without_grid
+from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.topics import find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
@@ -64,11 +72,15 @@ from penchant.models.event_log import EventLog
 from penchant.models.member import make_member
 from penchant.pipelines.frame import (
     LearningSettings,
+    RunCheck,
     StepTimer,
     Task,
     check_channels,
     check_known,
+    duration,
+    encoding_lines,
     facts_of,
+    gather,
     persist,
     stop_on_errors,
 )
@@ -77,6 +89,10 @@ from penchant.reporting.report import write_report
 
 CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
+FIT_SECONDS_EVENT, FIT_SECONDS_CUBE = 4e-5, 1.2e-9
+"""CPU seconds of the default members for one event, and for one item cubed: MovieLens-1M, Steam, Amazon Beauty and the sample world, 29 November 2026."""
+DENSE_ITEMS, FIT_MATRICES = 20_000, 8
+"""Items that take part in dense members at most, and dense matrices held at once."""
 
 
 class FusionConfig(Settings):
@@ -253,14 +269,6 @@ def run(
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 
 
-TASK = Task(
-    RecommendationConfig,
-    run,
-    ("interactions", "items", "users"),
-    lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
-)
-
-
 def times_ranked(folder: Path, test: Interactions) -> int:
     """Count one more ranking of a test part in the file that its events name, and return the count."""
     columns = ["user_id", "item_id", "at", "kind"]
@@ -289,19 +297,81 @@ def shipped(parts: Split, config: RecommendationConfig) -> str:
 
 
 def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
-    """Check the names in the settings, before anything is encoded or fitted.
+    """Check the names and values in the settings, before anything is encoded or fitted.
 
     Raises:
-        ConfigError: A column, model or setting of a member does not exist.
+        ConfigError: A column, model, encoder or setting does not exist, or a value is outside its range.
+        MissingExtraError: A package is not installed.
     """
+    for check in checks_of(dataset, config, groups):
+        check()
+
+
+def checks_of(
+    dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None
+) -> Iterator[Callable[[], object]]:
+    """Yield each check of the settings against the data."""
     users = groups if groups is not None else dataset.users.table if dataset.users is not None else pl.DataFrame()
     group = () if config.evaluation.group is None else (config.evaluation.group,)
-    check_known("column of users", group, [c for c in users.columns if c != "user_id"], where="evaluation.group")
+    columns = [c for c in users.columns if c != "user_id"]
+    yield partial(check_known, "column of users", group, columns, where="evaluation.group")
+    channels = default_channels(dataset.catalog) if config.content is None else config.content
+    for name, channel in channels.items():
+        will_grow = config.ocr is not None or config.describe is not None
+        yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
+    user_channels = config.user_content
+    if user_channels is None:
+        user_channels = default_user_channels(dataset.interactions, dataset.users) if config.members is None else {}
+    contexts = [*config.data.context, *config.context.time]
+    known = [*channels, *user_channels, *contexts, FUSED]
     for name, table in (config.members or {}).items():
-        check_known(
-            "model", [table["model"]] if "model" in table else [], MODELS.names(), where=f"members.{name}.model"
-        )
-        make_member(name, without_grid(table))
+        yield partial(_check_member, name, table, known)
+    yield config.fusion.tables
+
+
+def _check_member(name: str, table: dict[str, Any], channels: list[str]) -> None:
+    """Check every value that a member tries, and the channels it names."""
+    check_known("model", [table["model"]] if "model" in table else [], MODELS.names(), where=f"members.{name}.model")
+    for values in each_value(table):
+        make_member(name, values)
+    check_channels({name: table}, channels, where="members")
+
+
+def check(config: RecommendationConfig) -> RunCheck:
+    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or written except a sample of vectors.
+
+    Raises:
+        PenchantError: The data cannot be read.
+    """
+    raw = read(config.data)
+    problems = gather([*checks_of(raw, config), partial(split, raw.interactions, config.split, config.seed)])
+    events, items = len(raw.interactions), len(raw.catalog)
+    users = raw.interactions.table["user_id"].n_unique()
+    lines = [f"{events:,} events of {users:,} users and {items:,} items, before cleaning"]
+    if not problems:
+        channels = default_channels(raw.catalog) if config.content is None else config.content
+        encodings = estimate_encoding(raw.catalog, channels, cache=config.cache / "vectors", limits=config.media)
+        lines += encoding_lines(encodings)
+        if config.model is None and config.members is None:
+            seconds = 10 + FIT_SECONDS_EVENT * events + FIT_SECONDS_CUBE * min(items, DENSE_ITEMS) ** 3
+            memory = 1.5e9 + FIT_MATRICES * 4 * min(items, DENSE_ITEMS) ** 2
+            lines.append(
+                f"fit and evaluate the default members: about {duration(seconds)} and {memory / 1e9:.1f} GB, within a factor of three"
+            )
+        elif config.model == "auto":
+            lines.append(f"search members: {config.search.budget_minutes:g} minutes, as set in [search]")
+        else:
+            lines.append(f"fit {len(config.members or {})} members of [members]: not estimated")
+    return RunCheck(problems, lines)
+
+
+TASK = Task(
+    RecommendationConfig,
+    run,
+    ("interactions", "items", "users"),
+    lambda config, interactions, items=None, users=None: from_tables(interactions, items, users, config.data),
+    check,
+)
 
 
 def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[Dataset, UserContent]:

@@ -10,9 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from penchant.core.artifacts import reserved
 from penchant.core.config import read_toml
-from penchant.core.errors import ConfigError, nearest
-from penchant.pipelines.frame import RunSettings, Task
+from penchant.core.errors import ArtifactError, ConfigError, PenchantError, nearest
+from penchant.pipelines.frame import RunCheck, RunSettings, Task
 
 TASKS = {
     "recommendation": "penchant.pipelines.recommendation",
@@ -94,12 +95,39 @@ def run(
     name = getattr(checked, "task", DEFAULT_TASK)
     task = find_task(name)
     if not given:
-        return _single(task.run(checked))
+        return run_task(checked)
     wrong = [table for table in given if table not in task.tables]
     if wrong or task.tables[0] not in given:
         what = f"takes no table {wrong[0]!r}" if wrong else f"needs the table {task.tables[0]!r}"
         raise ConfigError(f"The task {name!r} {what}.", where="run()", fix=f"it takes {', '.join(task.tables)}")
-    return _single(task.run(checked, task.bind(checked, **given)))
+    return run_task(checked, task.bind(checked, **given))
+
+
+def run_task(config: RunSettings, *data: Any, **options: Any) -> Any:
+    """Run the flow of checked settings, with the folder of the result held while it runs.
+
+    Raises:
+        ArtifactError: The folder cannot be written, or another run holds it.
+    """
+    with reserved(config.folder):
+        return _single(find_task(getattr(config, "task", DEFAULT_TASK)).run(config, *data, **options))
+
+
+def check(config: str | Path | RunSettings) -> RunCheck:
+    """Return everything that would stop a run, and what it will cost, before it starts.
+
+    Raises:
+        PenchantError: The settings or the data cannot be read.
+    """
+    checked = read_settings(config)
+    problems: list[PenchantError] = []
+    try:
+        with reserved(checked.folder):
+            pass
+    except ArtifactError as error:
+        problems.append(error)
+    found = find_task(getattr(checked, "task", DEFAULT_TASK)).check(checked)
+    return RunCheck([*problems, *found.problems], found.lines)
 
 
 def _explicit(config: RunSettings) -> dict[str, Any]:

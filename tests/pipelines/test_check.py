@@ -1,0 +1,90 @@
+"""What would stop a run is told before it starts, all at once, with what it will cost; a result is made by one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penchant.core.artifacts import reserved
+from penchant.core.errors import ArtifactError, ConfigError
+from penchant.pipelines import tasks
+
+ITEMS = "item_id,title\n" + "\n".join(f"i{n},the title of number {n}" for n in range(12))
+WRONG = """
+[data]
+path = "."
+[content.words]
+encoder = "tfidd"
+[content.titles]
+encoder = "tfidf"
+columns = ["titel"]
+[members.a]
+model = "eaze"
+[members.b]
+model = "ease"
+regularisation = [10, -5]
+[members.c]
+model = "content_knn"
+channel = "titles "
+"""
+RIGHT = '[data]\npath = "."\n[content.titles]\nencoder = "tfidf"\n'
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"u{user},i{(5 * user + n) % 12},{1_600_000_000 + 3600 * n}" for user in range(40) for n in range(6)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user_id,item_id,at", *rows]))
+    (tmp_path / "items.csv").write_text(ITEMS)
+    return tmp_path
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_problem_is_told_at_once(shop: Path) -> None:
+    found = tasks.check(toml(shop, WRONG))
+    assert [error.where for error in found.problems] == [
+        "content.words.encoder",
+        "content.titles.columns",
+        "members.a.model",
+        "members.b: regularisation",
+        "members.c.channel",
+    ]
+
+
+def test_a_right_run_is_counted_and_estimated(shop: Path) -> None:
+    found = tasks.check(toml(shop, RIGHT))
+    assert found.problems == []
+    assert found.lines[0].startswith("240 events of 40 users and 12 items")
+    assert any("titles" in line and "12 items" in line for line in found.lines)
+    assert not (shop / "runs" / "run").exists()
+
+
+def test_a_run_ends_before_anything_is_fitted_where_a_later_value_of_a_grid_is_wrong(shop: Path) -> None:
+    with pytest.raises(ConfigError, match="regularisation"):
+        tasks.run(toml(shop, '[data]\npath = "."\n[members.b]\nmodel = "ease"\nregularisation = [10, -5]\n'))
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_run(shop: Path) -> None:
+    (shop / "file").write_text("")
+    with pytest.raises(ArtifactError, match="could not be written"):
+        tasks.run(toml(shop, 'output = "file/below"\n' + RIGHT))
+    assert not (shop / "runs" / "cache").exists()
+
+
+def test_two_runs_cannot_make_one_result(shop: Path) -> None:
+    with reserved(shop / "runs" / "run"), pytest.raises(ArtifactError, match="Another run"):
+        tasks.run(toml(shop, RIGHT))
+    assert [type(error) for error in tasks.check(toml(shop, RIGHT)).problems] == []
+
+
+def test_other_files_are_never_replaced(shop: Path) -> None:
+    (shop / "mine").mkdir()
+    (shop / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(ArtifactError, match="holds other files"):
+        tasks.run(toml(shop, 'output = "mine"\n' + RIGHT))
