@@ -58,6 +58,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "BCE": {"loss": "bce"},
     "BPR": {"loss": "bpr"},
     "with InfoNCE": {"align": 0.1},
+    "content blanked": {"content_dropout": 0.2},
+    "with InfoNCE of two views": {"views": 0.1, "content_dropout": 0.2},
     "without times": {"times": False},
     "masked and reordered": {"mask": 0.1, "reorder": 0.3},
 }

@@ -48,3 +48,30 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model.lm_head.weight[vocabulary[FOLLOWS.get(word, "<end>")], number] = 1
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def short_sighted(parrot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of a GPT-2 that has 64 learned places and always writes "fight far." after any word."""
+    import torch
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("short")
+    tokenizer = AutoTokenizer.from_pretrained(parrot)
+    tokenizer.save_pretrained(folder)
+    words = tokenizer.get_vocab()
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = GPT2Config(
+        vocab_size=len(words), n_positions=64, n_embd=16, n_layer=1, n_head=1, tie_word_embeddings=False, **ends
+    )
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "c_proj" in name or "wpe" in name:
+                weight.zero_()
+        torch.nn.init.eye_(model.transformer.wte.weight)
+        model.lm_head.weight.zero_()
+        for word, number in words.items():
+            model.lm_head.weight[words[FOLLOWS.get(word, "<end>")], number] = 1
+    model.save_pretrained(folder)
+    return folder

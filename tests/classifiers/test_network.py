@@ -76,6 +76,29 @@ def test_augmented_training_still_learns(settings: dict[str, Any], make: Callabl
     assert learn(network(branches, **settings), make(*branches)) >= 0.8
 
 
+@pytest.mark.parametrize(
+    ("modality", "one", "other"),
+    [
+        ("text", {"text": {"synonym": 0.0}}, {"text": {"synonym": 0.99}}),
+        ("audio", {"audio": {"speed": 0.0}}, {"audio": {"speed": 0.5}}),
+    ],
+)
+def test_every_augmentation_changes_what_is_learned(
+    modality: str, one: dict[str, Any], other: dict[str, Any], make: Callable[..., Made]
+) -> None:
+    if modality == "text":
+        pytest.importorskip("gensim")
+    made, branch = make(modality), {"raw": {"modality": modality, "net": "cnn", **OPTIONS[modality]}}
+    short = {**QUICK, "epochs": 1}
+    weights = []
+    for augment in (one, one, other):
+        net = network(branch, augment=augment, trainer=short)
+        learn(net, made)
+        weights.append(net.arrays()["out.weight"])
+    np.testing.assert_array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
 def test_words_start_from_word2vec_and_come_back_equal(make: Callable[..., Made]) -> None:
     pytest.importorskip("gensim")
     made = make("text")

@@ -86,3 +86,19 @@ def test_without_a_model_it_is_refused(tmp_path: Path) -> None:
         paraphrase(["good"], ParaphraseConfig(model="./absent", written=tmp_path))
     with pytest.raises(ConfigError, match="The prompt has no placeholder for the text"):
         paraphrase(["good"], ParaphraseConfig(prompt="Say it otherwise", written=tmp_path))
+
+
+def test_texts_longer_than_the_positions_of_a_model_are_left_as_they_are(
+    short_sighted: Path, parrot: Path, tmp_path: Path
+) -> None:
+    for model in (short_sighted, parrot):  # places that are learned end in an error beyond the last, others in nonsense
+        settings = ParaphraseConfig(model=str(model), written=tmp_path / "written", prompt="{content}", max_tokens=120)
+        found = paraphrase(["robots", "robots fight " * 40], settings)
+        assert found[0] is not None
+        assert found[1] is None
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(short_sighted: Path, tmp_path: Path) -> None:
+    settings = ParaphraseConfig(model=str(short_sighted), written=tmp_path, prompt="say it again " * 30 + "{content}")
+    with pytest.raises(EncoderError, match="reads 64 tokens; the prompt has 90 and leaves none for the content"):
+        paraphrase(["good"], settings)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from penchant.core.artifacts import write_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Embeddings, Histories
+from penchant.models.member import make_member
 from penchant.models.sequence import Sequence, SequenceConfig, batch_of
 
 ITEMS = 12
@@ -141,3 +143,32 @@ def test_small_sets_get_small_batches_so_that_an_epoch_has_steps_enough() -> Non
         for events in (None, 8192)
     )
     assert small < 0.5 * large
+
+
+VIEWS: list[tuple[str, dict[str, float]]] = [
+    *((model, {name: 0.5}) for model in ("sequence", "graph_network") for name in ("content_dropout", "content_noise")),
+    ("sequence", {"views": 1.0, "content_dropout": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("model", "setting"), VIEWS)
+def test_views_of_content_change_what_is_learned_and_not_what_is_scored(model: str, setting: dict[str, float]) -> None:
+    ring = content(ring=np.eye(ITEMS), noise=np.random.default_rng(0).standard_normal((ITEMS, 4)))
+    size = {"epochs": 2, "dim": 8, "held_out_users": 0}
+    plain, changed = (
+        make_member("net", {"model": model, **size, **table}).fit(walkers(), ring) for table in ({}, setting)
+    )
+    assert not np.allclose(plain.score(walkers(3)), changed.score(walkers(3)))
+    np.testing.assert_array_equal(changed.score(walkers(3)), changed.score(walkers(3)))
+
+
+def test_two_views_of_an_item_agree_more_after_training_for_it() -> None:
+    ring = content(ring=np.random.default_rng(0).standard_normal((ITEMS, 16)))
+    losses = []
+    for views in (0.0, 5.0):
+        member = make(views=views, content_dropout=0.3, use_ids=False).fit(walkers(), ring)
+        assert member.network is not None
+        torch.manual_seed(0)
+        member.network.train()
+        losses.append(np.mean([float(member.network.items.agreement(torch.arange(ITEMS)).detach()) for _ in range(50)]))
+    assert losses[1] < 0.8 * losses[0]

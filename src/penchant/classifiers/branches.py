@@ -34,11 +34,11 @@ class BranchAugmentationConfig(Settings):
     """Augmentation of a branch in training; other content is never augmented."""
 
     text: augmentation.TextAugmentationConfig = augmentation.TextAugmentationConfig()
-    """Words are left out."""
+    """Words are left out, or replaced by others that are used alike."""
     image: augmentation.ImageAugmentationConfig = augmentation.ImageAugmentationConfig()
     """Pictures are cropped, mirrored, coloured."""
     audio: augmentation.AudioAugmentationConfig = augmentation.AudioAugmentationConfig()
-    """Bands and stretches of the spectrogram are blanked."""
+    """The sound is made faster or slower; bands and stretches of the spectrogram are blanked."""
     signal: augmentation.SignalAugmentationConfig = augmentation.SignalAugmentationConfig()
     """Readings are jittered, scaled, warped."""
     paraphrase: ParaphraseConfig | None = None

@@ -38,7 +38,7 @@ class ParaphraseConfig(LocalConfig):
     max_tokens: int = Field(120, ge=1)
     """Maximum length of an answer in tokens."""
     max_characters: int = Field(1000, ge=1)
-    """Longer texts are not paraphrased."""
+    """Longer texts are not paraphrased, nor are those that do not fit the model's positions."""
     batch_size: int = Field(8, ge=1)
     """Texts written at once, and the most work an interrupted run loses."""
     written: Path = Path("runs/cache/written")
@@ -46,7 +46,7 @@ class ParaphraseConfig(LocalConfig):
 
 
 def paraphrase(texts: Sequence[str], config: ParaphraseConfig) -> list[str | None]:
-    """Return a paraphrase of each text; None where it is empty, too long, or the model wrote nothing new.
+    """Return a paraphrase of each text; None where it is empty, too long for the setting or the model, or the model wrote nothing new.
 
     The output of a model of 135 million parameters is often no paraphrase: read some first.
 
@@ -99,9 +99,9 @@ def _writers(config: ParaphraseConfig) -> list[DescriptionWriter]:
 
 
 def _through(writers: Sequence[DescriptionWriter], texts: Sequence[str]) -> list[str]:
-    """Return texts passed through the writers in order; "" where one of them wrote nothing."""
+    """Return texts passed through the writers in order; "" where one of them wrote nothing, or where the text does not fit its model."""
     for writer in writers:
-        given = [text for text in texts if text]
-        answers = iter(writer(given) if given else [])
-        texts = [next(answers) if text else "" for text in texts]
+        given = list(dict.fromkeys(text for text in texts if text and writer.fits(text)))
+        answers = dict(zip(given, writer(given), strict=True)) if given else {}
+        texts = [answers.get(text, "") for text in texts]
     return list(texts)

@@ -39,6 +39,8 @@ UNKNOWN = "\x00"
 WINDOW = 512
 """Samples of one frame of sound, 32 ms."""
 MAX_CHARACTERS = 20_000
+ALIKE, LEAST_ALIKE = 5, 0.5
+"""Words that may replace one, and the cosine of their vectors that they have at least."""
 MAX_FOR_MOMENTS = 200
 """Sounds or signals from which means and standard deviations are computed."""
 
@@ -52,6 +54,7 @@ class WordContent(Branch):
         super().__init__(*args)
         self._start: Array | None = None
         self._paraphrases: dict[bytes, Array] = {}
+        self._alike: Array | None = None
 
     def modality(self, batch: ContentBatch) -> str:
         return "text"
@@ -60,7 +63,7 @@ class WordContent(Branch):
         return np.array([bool(text.strip()) for text in batch.texts], bool)
 
     def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
-        cut = [words(batch.texts[row][:MAX_CHARACTERS]) for row in rows]
+        cut = [self._cut(batch.texts[row]) for row in rows]
         count = Counter(word for text in cut for word in text)
         common = (word for word, number in count.items() if number >= self.config.min_count)
         self.facts = {"words": [UNKNOWN, *sorted(common, key=lambda word: (-count[word], word))]}
@@ -69,6 +72,8 @@ class WordContent(Branch):
             self._start = _start(self.facts["words"], found.index, found.values)
 
     def vary(self, batch: ContentBatch, change: BranchAugmentationConfig | None) -> None:
+        if change is not None and change.text.synonym > 0:
+            self._alike = _used_alike(self.facts["words"], [self._cut(text) for text in batch.texts])
         if change is None or change.paraphrase is None:
             return
         index, others = self._index(), paraphrase(batch.texts, change.paraphrase)
@@ -86,6 +91,8 @@ class WordContent(Branch):
             return array
         if change.paraphrase is not None and rng.random() < change.paraphrase.probability:
             array = self._paraphrases.get(array.tobytes(), array)
+        if self._alike is not None:
+            array = augmentation.replace_words(array, self._alike, change.text, rng)
         if len(array) < 2:
             return array
         kept = rng.random(len(array)) >= change.text.deletion
@@ -104,11 +111,14 @@ class WordContent(Branch):
         if "entry.map.weight" in arrays:
             self._start = np.zeros(arrays["entry.table.weight"].shape, np.float32)
 
+    def _cut(self, text: str) -> list[str]:
+        return words(text[:MAX_CHARACTERS])
+
     def _index(self) -> dict[str, int]:
         return {word: row for row, word in enumerate(self.facts["words"], start=1)}
 
     def _rows(self, text: str, index: Mapping[str, int]) -> Prepared:
-        cut = words(text[:MAX_CHARACTERS])[: self.config.max_length]
+        cut = self._cut(text)[: self.config.max_length]
         return np.array([index.get(word, index[UNKNOWN]) for word in cut], np.int64) if cut else None
 
 
@@ -171,7 +181,8 @@ class AudioContent(_SequenceContent):
 
     def ready(self, array: Array, change: BranchAugmentationConfig | None, rng: np.random.Generator) -> Array:
         if change is not None:
-            array = augmentation.mask_spectrogram(array.T, change.audio, rng).T
+            faster = augmentation.change_speed(array.T, change.audio, rng)[:, : self.config.max_length]
+            array = augmentation.mask_spectrogram(faster, change.audio, rng).T
         frames = self._scaled(array)
         if not self.is_picture:
             return frames
@@ -249,3 +260,19 @@ def _start(names: list[str], index: Mapping[str, int], values: Array) -> Array:
         if word in index:
             start[row] = values[index[word]]
     return start.astype(np.float32)
+
+
+def _used_alike(names: list[str], texts: list[list[str]]) -> Int64[np.ndarray, "vocabulary choices"]:
+    """Return the rows of the words that the texts use most like each word of the vocabulary, -1 where there are fewer; row 0 is padding."""
+    vectors = train_words(texts, TrainingConfig())
+    rows = np.array([vectors.index.get(word, -1) for word in names])
+    unit = vectors.values[rows] / np.maximum(np.linalg.norm(vectors.values[rows], axis=1, keepdims=True), 1e-12)
+    unit[rows < 0] = 0
+    alike = np.full((len(names) + 1, ALIKE), -1, np.int64)
+    for start in range(0, len(names), 1024):  # bounds the memory of a large vocabulary
+        similar = unit[start : start + 1024] @ unit.T
+        similar[np.arange(len(similar)), start + np.arange(len(similar))] = -1
+        best = np.argsort(-similar, axis=1)[:, :ALIKE]
+        found = np.where(np.take_along_axis(similar, best, 1) >= LEAST_ALIKE, best + 1, -1)
+        alike[1 + start : 1 + start + len(similar), : best.shape[1]] = found
+    return alike

@@ -120,7 +120,7 @@ class DescriptionWriter:
         import torch
 
         tokenizer, model, device = self._parts
-        prompts = [self._prompt(content) for content in contents]
+        prompts = [self._prompt(self.shortened(content)) for content in contents]
         # a chat template has its own special tokens
         tokens = tokenizer(
             prompts, padding=True, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None
@@ -129,12 +129,56 @@ class DescriptionWriter:
             out = model.generate(
                 input_ids=tokens["input_ids"],
                 attention_mask=tokens["attention_mask"],
-                max_new_tokens=self.config.max_tokens,
+                max_new_tokens=self._answer(tokens["input_ids"].shape[1]),
                 do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
             )
         answers = tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
         return [whole_sentences(answer) for answer in answers]
+
+    def _answer(self, prompt: int) -> int:
+        """Return how many tokens may be written after a prompt of so many."""
+        if self.max_prompt is None:
+            return self.config.max_tokens
+        positions: int = self._parts[1].config.max_position_embeddings
+        return max(1, min(self.config.max_tokens, positions - prompt))
+
+    def fits(self, content: str) -> bool:
+        """Return whether the prompt with all of a content, and the answer, are within the positions of the model."""
+        return self.max_prompt is None or self._length(content) <= self.max_prompt
+
+    def shortened(self, content: str) -> str:
+        """Return as much of a content, from its beginning, as fits the positions of the model."""
+        if self.fits(content):
+            return content
+        low, high = 0, len(content)
+        while low < high - 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.fits(content[:middle]) else (low, middle)
+        return content[:low]
+
+    @cached_property
+    def max_prompt(self) -> int | None:
+        """Tokens that a prompt may have, at least half of the model's positions; None for a model that names no limit.
+
+        Raises:
+            EncoderError: The prompt alone leaves no position for content.
+        """
+        positions = getattr(self._parts[1].config, "max_position_embeddings", None)
+        if not isinstance(positions, int):
+            return None
+        room = positions - min(self.config.max_tokens, positions // 2)
+        if self._length("") >= room:
+            raise EncoderError(
+                f"{self.config.model!r} reads {positions} tokens; the prompt has {self._length('')} and leaves none for the content.",
+                where="prompt of the language model",
+                fix="shorten the prompt, lower max_tokens, or name a model that reads more",
+            )
+        return room
+
+    def _length(self, content: str) -> int:
+        tokenizer = self._parts[0]
+        return len(tokenizer(self._prompt(content), add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
     def _prompt(self, content: str) -> str:
         tokenizer = self._parts[0]

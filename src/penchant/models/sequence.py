@@ -52,6 +52,8 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, Train
     """0 draws every item alike, 1 by popularity."""
     align: float = Field(0.0, ge=0)
     """Weight of InfoNCE between the channels of one item."""
+    views: float = Field(0.0, ge=0)
+    """Weight of InfoNCE between two views of the content of one item, each with channels dropped, directions blanked and noise added."""
     sharpness: float = Field(0.5, gt=0)
     """A score is the item's probability to this power. Logits (a power near 0) are flat where other members' scores have a heavy
     tail, and weights fitted by least squares are then near 0 for a network."""
@@ -238,6 +240,8 @@ class Sequence(Member[SequenceT_co]):
                 )
             if config.align and len(self.bases) > 1:
                 value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])
+            if config.views and self.bases:
+                value = value + config.views * items.agreement(torch.unique(chosen)[: config.negatives])
             return value
 
         return loss

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float32
 from pydantic import Field
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
+from torch.nn import functional
 
 from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
@@ -78,6 +79,10 @@ class ItemTokensConfig(Settings):
     """Share of ids dropped in training, so that items without one (new ones) can be scored."""
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of channels dropped in training, so that items lacking one can be scored."""
+    content_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the directions of an item's content that are blanked in training, other ones each time; the rest is scaled up."""
+    content_noise: float = Field(0.0, ge=0)
+    """Standard deviation of noise added to the item's content in training; every direction of it has unit spread."""
 
 
 class ItemTokens(nn.Module):
@@ -98,6 +103,7 @@ class ItemTokens(nn.Module):
         super().__init__()
         self.widths = dict(widths)
         self.id_dropout, self.modality_dropout = config.id_dropout, config.modality_dropout
+        self.content_dropout, self.content_noise = config.content_dropout, config.content_noise
         self.project = nn.ModuleList(nn.Linear(width, dim) for width in widths.values())
         self.fuse: FusionLayer | None = LAYERS.load(config.fusion)(len(widths), dim) if widths else None
         self.scale = nn.Parameter(torch.full((), 0.1))  # near the norm of the ids, so that initial logits are near 0
@@ -121,16 +127,34 @@ class ItemTokens(nn.Module):
         where = slice(None) if rows is None else rows
         parts: list[Tensor] = []
         if self.fuse is not None:
-            present = self.present[where]
-            if self.training and self.modality_dropout:
-                present = drop_modalities(present, self.modality_dropout)
-            parts.append(self.by_content(self.content[where], present))
+            parts.append(self.by_content(*self._view(where)))
         if self.ids is not None:
             keep = self.touched[where]
             if self.training and self.id_dropout and self.fuse is not None:
                 keep = keep & (torch.rand(keep.shape, device=keep.device) >= self.id_dropout)
             parts.append(self.ids.weight[where] * keep[:, None])
         return torch.stack(parts).sum(0)
+
+    def _view(self, rows: Tensor | slice) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
+        """Return the content of some items and their channels: in training changed at random, as the settings allow."""
+        content, present = self.content[rows], self.present[rows]
+        if not self.training:
+            return content, present
+        if self.modality_dropout:
+            present = drop_modalities(present, self.modality_dropout)
+        if self.content_noise:
+            content = content + self.content_noise * torch.randn_like(content)
+        return functional.dropout(content, self.content_dropout), present
+
+    def agreement(self, rows: Tensor) -> Float[Tensor, ""]:
+        """Return InfoNCE between two views of the content of the same items, in training mode.
+
+        Source: Yao et al., Self-supervised learning for large-scale item recommendations, CIKM 2021 (feature masking).
+        """
+        known = rows[self.present[rows].any(1)]
+        if len(known) < 2:
+            return self.scale.new_zeros(())
+        return info_nce(self.by_content(*self._view(known)), self.by_content(*self._view(known)))
 
     def by_content(self, content: Float[Tensor, "N W"], present: Bool[Tensor, "N M"]) -> Float[Tensor, "N D"]:
         """Return the vectors of items without an id part, from `content_rows`; at least one channel is read."""

@@ -11,12 +11,15 @@ from penchant.data.media.augmentation import (
     AudioAugmentationConfig,
     ImageAugmentationConfig,
     SignalAugmentationConfig,
+    TextAugmentationConfig,
     augment_image,
     augment_signal,
+    change_speed,
     draw_mixup,
     drop_modalities,
     mask_spectrogram,
     mix,
+    replace_words,
 )
 
 
@@ -117,3 +120,28 @@ def test_mixup_mixes_values_and_labels_alike() -> None:
 def test_equal_seeds_give_equal_samples(change) -> None:
     assert change(rng(7)) == change(rng(7))
     assert change(rng(7)) != change(rng(8))
+
+
+def test_speed_changes_the_length_within_its_limit_and_keeps_the_course() -> None:
+    ramp = np.repeat(np.arange(200, dtype=np.float32)[None], 3, axis=0)
+    lengths = set()
+    for seed in range(40):
+        out = change_speed(ramp, AudioAugmentationConfig(speed=0.25), rng(seed))
+        lengths.add(out.shape[1])
+        np.testing.assert_allclose(out, np.repeat(np.linspace(0, 199, out.shape[1])[None], 3, axis=0), atol=1e-3)
+    assert min(lengths) >= round(200 / 1.25)
+    assert max(lengths) <= round(200 / 0.75)
+    assert max(lengths) - min(lengths) > 60  # slower and faster ones are drawn
+    np.testing.assert_array_equal(change_speed(ramp, AudioAugmentationConfig(speed=0), rng()), ramp)
+
+
+def test_words_are_replaced_by_those_used_alike_as_often_as_asked() -> None:
+    alike = np.array([[-1, -1], [2, 3], [-1, -1], [4, -1], [-1, -1]])
+    words = np.tile([1, 2, 3], 2000)
+    out = replace_words(words, alike, TextAugmentationConfig(synonym=0.5), rng())
+    assert set(out[0::3]) == {1, 2, 3}
+    assert set(out[1::3]) == {2}  # no word is used like it
+    assert set(out[2::3]) == {3, 4}
+    assert 0.45 < (out[0::3] != 1).mean() < 0.55
+    assert 0.2 < (out[2::3] != 3).mean() < 0.3  # half of the draws find no second word
+    np.testing.assert_array_equal(replace_words(words, alike, TextAugmentationConfig(), rng()), words)

@@ -1,6 +1,6 @@
 """Augmentation of training samples; validation and test are never augmented.
 
-In: one sample's picture, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
+In: one sample's words, picture, spectrogram or signal, or a batch, and a generator. Out: the same, changed as the settings allow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class TextAugmentationConfig(Settings):
 
     deletion: float = Field(0.1, ge=0, lt=1)
     """Probability that a word is left out; one word always stays."""
+    synonym: float = Field(0.0, ge=0, lt=1)
+    """Probability that a word is replaced by one of the words that the training texts use most like it (needs the extra `words`)."""
 
 
 class ImageAugmentationConfig(Settings):
@@ -43,6 +45,8 @@ class AudioAugmentationConfig(Settings):
     """Number of frequency masks, and of time masks, in a spectrogram."""
     mask_share: float = Field(0.15, ge=0, le=1)
     """Maximum width of a mask, as a share of the axis."""
+    speed: float = Field(0.1, ge=0, lt=1)
+    """Maximum relative change of speed: the frames move closer together or apart in time; the pitch stays."""
 
 
 class SignalAugmentationConfig(Settings):
@@ -87,6 +91,43 @@ def mask_spectrogram(
             start = int(rng.integers(0, size - width + 1))
             out[(slice(None),) * axis + (slice(start, start + width),)] = mean
     return out
+
+
+def change_speed(
+    mel: Float32[np.ndarray, "bands frames"], config: AudioAugmentationConfig, rng: np.random.Generator
+) -> Float32[np.ndarray, "bands new_frames"]:
+    """Return the spectrogram of the same sound, faster or slower by a factor drawn evenly from 1 - speed to 1 + speed; at least one frame.
+
+    Source: Ko et al., Audio augmentation for speech recognition, Interspeech 2015; frames are interpolated, so that the pitch stays.
+    """
+    frames = mel.shape[1]
+    if config.speed == 0 or frames < 2:
+        return mel
+    count = max(1, round(frames / rng.uniform(1 - config.speed, 1 + config.speed)))
+    place = np.linspace(0, frames - 1, count)
+    low = np.clip(place.astype(np.int64), 0, frames - 2)
+    share = (place - low).astype(np.float32)
+    return (mel[:, low] * (1 - share) + mel[:, low + 1] * share).astype(np.float32)
+
+
+def replace_words(
+    rows: Int64[np.ndarray, " words"],
+    alike: Int64[np.ndarray, "vocabulary choices"],
+    config: TextAugmentationConfig,
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, " words"]:
+    """Return the words with some replaced by another that is used alike.
+
+    Args:
+        rows: Of the words in the vocabulary.
+        alike: Rows of the words that are used most like each one, -1 where there are fewer; a word with none stays.
+        config: The probability.
+        rng: Draws words and their replacements.
+
+    Source: Zhang et al., Character-level convolutional networks, NIPS 2015, with nearest word vectors instead of a thesaurus.
+    """
+    new = alike[rows, rng.integers(alike.shape[1], size=len(rows))]
+    return np.where((new >= 0) & (rng.random(len(rows)) < config.synonym), new, rows)
 
 
 def augment_signal(
