@@ -309,7 +309,8 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
     pool, stage = bands_world(long_want)
     scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
     plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
-    rows, score, rule, _ = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
+    rows, scores, rule, _ = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
+    score = scores[OURS]
     assert score == max(scorer(pool, row.weights) for row in rows)
     assert rule == WeightRule(has_bands=not long_want)
     if long_want:

@@ -50,9 +50,9 @@ def weigh(pool: MemberPool, stage: HoldOut, floor: list[str] | None = None, **se
     plan = [fitting.AblationArm(frozenset({BEHAVIOUR, "text"}), tuple(sorted(pool.members)))]
     plan.append(fitting.AblationArm(frozenset({BEHAVIOUR}), tuple(sorted(pool.members))[:1]))
     config = FitConfig(ensemble=EnsembleConfig(bands=1, **settings))
-    rows, score, rule, notes = fitting._weigh(plan, pool, stage, config, scorer, floor)
+    rows, scores, rule, notes = fitting._weigh(plan, pool, stage, config, scorer, (), floor)
     assert bool(notes) == (floor is not None)
-    return rows, score, rule, scorer if floor is None else notes[0]
+    return rows, scores[fitting.OURS], rule, scorer if floor is None else notes[0]
 
 
 def test_listwise_is_chosen_where_least_squares_misweights_a_sparse_prior() -> None:

@@ -132,9 +132,35 @@ def test_top_k_orders_and_pads() -> None:
     assert np.isneginf(found.score[1, 1:]).all()
 
 
+def test_top_k_of_a_large_catalog_is_that_of_a_full_sort() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(7, 700)).astype(np.float32)
+    scores[1] = np.round(scores[1])  # the list ends among equal scores
+    scores[2] = 1  # all equal
+    scores[3, 5:] = -np.inf
+    scores[4, 690:] = 9 + np.arange(10)  # behind the last stripe
+    scores[5, ::43] = 8  # several of the best in one stripe
+    order = rng.permutation(700).astype(np.uint64)
+    found = top_k(scores, 10, list("abcdefg"), order)
+    for row, one in enumerate(scores):
+        full = np.lexsort((order, -one))[:10]
+        expected = np.where(np.isneginf(one[full]), -1, full)
+        assert found.item_index[row].tolist() == expected.tolist(), row
+
+
 def test_blocked_items_are_the_history_and_what_is_no_candidate(make_histories) -> None:
     blocked = blocked_items(make_histories([[1], []], 4), np.array([True, True, True, False]))
     assert blocked.tolist() == [[False, True, False, True], [False, False, False, True]]
+
+
+def test_standardise_is_exact_far_from_zero() -> None:
+    scores = (1e4 + np.random.default_rng(0).normal(size=(2, 5000))).astype(np.float32)
+    exact = scores.astype(np.float64)
+    found = standardise(scores)
+    np.testing.assert_allclose(found.std[:, 0], exact.std(1), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.values, (exact - exact.mean(1, keepdims=True)) / exact.std(1, keepdims=True), atol=1e-3
+    )
 
 
 def test_standardise_gives_silence_to_a_member_that_says_nothing() -> None:

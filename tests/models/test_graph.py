@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import centred_unit
@@ -67,3 +68,14 @@ def test_content_is_mixed_in_by_its_share(random_histories) -> None:
         expected += 0.3 * share * similar / similar.sum(1, keepdims=True)
     found = fit(random_histories, Content(channels), content_weight=0.3, neighbours=12, weights={"words": 3})
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"hops": 1}, {"hops": 3, "shift": 0.2}, {"hops": 3, "ideal_weight": 0.7, "ideal_dim": 3}]
+)
+def test_sparse_walks_equal_dense_ones(monkeypatch, random_histories, settings: dict) -> None:
+    monkeypatch.setattr("penchant.models.graph.MAX_FILLED", 0)
+    expected = fit(random_histories, **settings)
+    monkeypatch.setattr("penchant.models.graph.MAX_FILLED", np.inf)
+    monkeypatch.setattr("penchant.models.graph.gram_of", None)  # the dense way is not taken
+    np.testing.assert_allclose(fit(random_histories, **settings), expected, rtol=1e-4, atol=1e-6)

@@ -65,3 +65,17 @@ def test_items_outside_kept_score_nothing_and_say_nothing(make_histories) -> Non
     given: Histories = make_histories([[3, 0, 4]], 5)
     np.testing.assert_array_equal(member.score(given), [[0, 3, 0, 0, 0]])
     np.testing.assert_array_equal(member.contributions(given)[1], [[0, 3, 0, 0, 0], [0] * 5, [0] * 5])
+
+
+@pytest.mark.parametrize("keep_diagonal", [False, True])
+def test_sparse_blocks_keep_what_dense_ones_keep(monkeypatch, keep_diagonal: bool) -> None:
+    monkeypatch.setattr("penchant.models.item_to_item.block_rows", lambda columns: 16)
+    matrix = sparse.csr_array(sparse.random(40, 40, density=0.15, random_state=0, dtype=np.float32))
+    matrix = sparse.csr_array(matrix - 0.2 * (matrix > 0))  # some entries are negative
+    lengths = np.diff(matrix.indptr)
+    assert (lengths > 7).any()
+    assert (lengths <= 7).any()
+    shape = (40, 40, 7)
+    expected = top_k_rows(lambda rows: matrix[rows].toarray(), *shape, keep_diagonal=keep_diagonal)
+    found = top_k_rows(lambda rows: matrix[rows], *shape, keep_diagonal=keep_diagonal)
+    np.testing.assert_array_equal(found.toarray(), expected.toarray())

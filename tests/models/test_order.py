@@ -49,6 +49,17 @@ def test_transitions_in_blocks_equal_those_at_once(monkeypatch, walks) -> None:
     np.testing.assert_array_equal(Transitions().fit(walks, Content()).matrix.toarray(), whole)
 
 
+@pytest.mark.parametrize("backward", [0, 0.5])
+def test_transitions_in_sparse_blocks_equal_dense_ones(monkeypatch, walks, backward: float) -> None:
+    config = TransitionsConfig(window=2, backward=backward, neighbours=3)
+    monkeypatch.setattr("penchant.models.transitions.MAX_FILLED", 0)
+    dense = Transitions(config).fit(walks, Content())
+    monkeypatch.setattr("penchant.models.transitions.MAX_FILLED", np.inf)
+    monkeypatch.setattr(np, "add", None)  # the dense way is not taken
+    found = Transitions(config).fit(walks, Content())
+    np.testing.assert_allclose(found.matrix.toarray(), dense.matrix.toarray(), rtol=1e-5)
+
+
 def test_session_regression_is_ridge_from_past_to_future(monkeypatch, walks) -> None:
     monkeypatch.setattr("penchant.models.sessions.BLOCK_EVENTS", 11)
     settings = {"past": 3, "future": 2, "past_half_life": 2, "future_half_life": 1}

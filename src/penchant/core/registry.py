@@ -7,9 +7,11 @@ against the table's contract; or an error that names the entry, its package and 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from penchant.core.errors import ConfigError, MissingExtraError, nearest
@@ -48,7 +50,7 @@ class Table:
 
     def names(self) -> list[str]:
         """Return every known name: the built-in ones in the order of the table, then those of other packages, sorted."""
-        outside = {point.name for point in entry_points(group=self._group)}
+        outside = {point.name for point in _outside(self._group, tuple(sys.path))}
         return [*self._entries, *sorted(outside - set(self._entries))]
 
     def load(self, name: str) -> Any:
@@ -58,7 +60,7 @@ class Table:
             ConfigError: The name is unknown or offered twice, its package cannot be imported, or it is not what the table holds.
             MissingExtraError: Its third-party package is not installed.
         """
-        points = [point for point in entry_points(group=self._group) if point.name == name]
+        points = [point for point in _outside(self._group, tuple(sys.path)) if point.name == name]
         if name in self._entries:
             points.insert(0, EntryPoint(name, self._entries[name], self._group))
         if not points:
@@ -137,6 +139,17 @@ class Table:
             yield f"is the {shown}, not a subclass of {attribute}", f"derive it from {module}.{attribute}"
         elif missing := sorted(getattr(entry, "__abstractmethods__", ())):
             yield f"lacks {', '.join(missing)}", f"implement what {module}.{attribute} declares"
+
+
+@lru_cache(maxsize=64)
+def _outside(group: str, path: tuple[str, ...]) -> EntryPoints:  # noqa: ARG001 - the path is part of the key
+    """Return the entry points of installed packages; reading those of all packages takes some milliseconds, and a run makes hundreds of members.
+
+    Args:
+        group: Their group.
+        path: Folders of packages, `sys.path`: with others, they are read again.
+    """
+    return entry_points(group=group)
 
 
 def _owner(point: EntryPoint) -> str:

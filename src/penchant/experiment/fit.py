@@ -24,7 +24,14 @@ from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_abla
 from penchant.experiment.defaults import baseline_tables
 from penchant.experiment.new_items import NEW_ITEMS, learn_lift
 from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of
-from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_settings, without_grid
+from penchant.experiment.selection import (
+    SelectionConfig,
+    Tried,
+    ValidationScorer,
+    choose_settings,
+    on_fewer_items,
+    without_grid,
+)
 from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
@@ -243,16 +250,14 @@ def fit(
     del tried  # gigabytes, in a large catalog
     if validation.log is not None:
         pool = pool.observed(validation.log)
-    rows, ours, rule, notes = _weigh(arms, pool, validation, config, scorer, floor)
+    rows, scores, rule, notes = _weigh(arms, pool, validation, config, scorer, baselines, floor)
     if config.lift_new_items and not among_new:
-        rows[0] = _with_lift(rows[0], chosen, pool, validation, content, fusion, cutoff)
+        rows[0] = _with_lift(rows[0], chosen, pool, validation, content, fusion, config.selection, cutoff)
         planned |= {name: PoolMember(chosen[name]) for name in rows[0].weights}
         seconds |= dict.fromkeys(set(rows[0].weights) - set(seconds), 0.0)
     rows += [LeaderboardEntry(name, "baseline", late.EnsembleWeights({name: 1.0})) for name in baselines]
     alone = [name for name in rows[0].weights if pool.members[name].standardised]
     rows += [LeaderboardEntry(name, "member", late.EnsembleWeights({name: 1.0})) for name in alone]
-    scores = {name: scorer(pool, late.EnsembleWeights({name: 1.0})) for name in baselines}
-    scores[OURS] = ours
     before = pool
     if config.refit:
         used = {name for row in rows for name in row.weights}
@@ -267,18 +272,19 @@ def _with_lift(
     validation: HoldOut,
     content: Content,
     fusion: Fusion,
+    limits: SelectionConfig,
     cutoff: int,
 ) -> LeaderboardEntry:
     """Return our entry with the lift of items that are added later; `chosen` and `pool` get its member.
 
-    Networks take no part in learning it. Where no member with a weight reads content, or the tables have a lift already, nothing changes.
+    Networks take no part in learning it, and in large catalogs members take as few items as in selection. Where no member with a weight reads content, or the tables have a lift already, nothing changes.
     """
     quick = [name for name in ours.weights if not pool.members[name].is_costly]
     reads = any(pool.members[name].channels(content) for name in quick)
     if not reads or any(isinstance(member, NewItems) for member in pool.members.values()):
         return ours
     train = validation.train
-    planned = {name: PoolMember(chosen[name]) for name in quick}
+    planned = {name: PoolMember(on_fewer_items(chosen[name], train.num_items, limits.max_items)) for name in quick}
     lift = learn_lift(
         ours.weights.only(quick),
         lambda seen: _fit_pool(planned, seen, content, fusion, None)[0],
@@ -357,9 +363,12 @@ def _weigh(
     validation: HoldOut,
     config: FitConfig,
     scorer: ValidationScorer,
+    baselines: Collection[str] = (),
     floor: Collection[str] | None = None,
-) -> tuple[list[LeaderboardEntry], float, WeightRule, tuple[str, ...]]:
-    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of ours; the rule; and notes about the floor."""
+) -> tuple[list[LeaderboardEntry], dict[str, float], WeightRule, tuple[str, ...]]:
+    """Return the entry of every arm, all weights fitted by the same rule; the validation NDCG of baselines and ours; the rule; and notes about
+    the floor.
+    """
     names = sorted({name for arm in arms for name in arm.members})
     settings, known, truth = config.ensemble, validation.histories, validation.truth
     base = arms[0].members if floor is None else tuple(name for name in arms[0].members if name in floor)
@@ -388,13 +397,10 @@ def _weigh(
         banded = WeightRule(has_bands=True)
         tried[banded] = banded.fit(members, ours, chose, settings)
     # where cold items are the truth, squared error and NDCG can disagree
-    scored = dict(
-        zip(
-            tried,
-            scorer.compare(pool, {str(place): one for place, one in enumerate(tried.values())}).values(),
-            strict=True,
-        )
-    )
+    entries = {str(place): one for place, one in enumerate(tried.values())}
+    entries |= {name: late.EnsembleWeights({name: 1.0}) for name in baselines}
+    found = scorer.compare(pool, entries)
+    scored = {one: found[str(place)] for place, one in enumerate(tried)}
     rule = max(scored, key=lambda one: scored[one])
     rows: list[LeaderboardEntry] = []
     for arm in arms:
@@ -410,7 +416,7 @@ def _weigh(
         starts = ", ".join(map(str, ours.starts))
         logger.info("  histories from %s events on have weights of their own", starts)
         rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", tried[LEAST_SQUARES]))
-    return rows, scored[rule], rule, tuple(notes)
+    return rows, {**{name: found[name] for name in baselines}, OURS: scored[rule]}, rule, tuple(notes)
 
 
 def _floor_note(others: Collection[str], reached: float | None, least: float | None) -> Message:

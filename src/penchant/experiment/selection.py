@@ -176,7 +176,7 @@ def _best(
     config: SelectionConfig,
 ) -> dict[str, Any]:
     def score(table: dict[str, Any]) -> float:
-        compared = _on_fewer_items(table, config.max_items) if train.num_items > config.max_items else table
+        compared = on_fewer_items(table, train.num_items, config.max_items)
         if (key := table_key(compared)) in tried.scores:
             return tried.scores[key]
         if table is not fixed and perf_counter() > tried.until:
@@ -209,10 +209,12 @@ def _climb(candidates: list[dict[str, Any]], setting: str, score: Callable[[dict
     return best
 
 
-def _on_fewer_items(table: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return a table whose member, or the member it holds, takes at most so many items where it has such a setting."""
+def on_fewer_items(table: Mapping[str, Any], num_items: int, limit: int) -> Mapping[str, Any]:
+    """Return a table whose member, or the member it holds, takes at most so many of the items where it has such a setting."""
+    if num_items <= limit:
+        return table
     if isinstance(table.get("of"), dict):
-        return {**table, "of": _on_fewer_items(table["of"], limit)}
+        return {**table, "of": on_fewer_items(table["of"], num_items, limit)}
     has_limit = "max_items" in MODELS.load(str(table["model"])).config_class.model_fields
     return {**table, "max_items": min(limit, table.get("max_items", limit))} if has_limit else table
 

@@ -202,10 +202,12 @@ def standardise(scores: Float32[np.ndarray, "users items"]) -> StandardisedScore
     A shift and a scale per user keep a sum of contributions a sum of contributions.
     """
     mean = scores.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
-    std = scores.std(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    values = scores - mean
+    std = np.sqrt(np.square(values).mean(1, keepdims=True))
     flat = std <= MIN_STD * np.maximum(np.abs(mean), 1)
     std[flat] = np.inf
-    return StandardisedScores((scores - mean) / std, mean, std)
+    values /= std
+    return StandardisedScores(values, mean, std)
 
 
 def fit_weights(moments: Moments, config: EnsembleConfig) -> Float64[np.ndarray, " members"]:

@@ -168,6 +168,49 @@ def top_k(
     """
     tie_order = tie_order_of_rows(scores.shape[1]) if tie_order is None else tie_order
     width = min(k, scores.shape[1])
+    found = _best_of_few(scores, width, tie_order)
+    rows = np.flatnonzero(found[:, 0] < 0)
+    found[rows] = _best_of_all(scores[rows] if len(rows) < len(scores) else scores, width, tie_order)
+    best = np.take_along_axis(scores, found, 1)
+    found[np.isneginf(best)] = -1
+    return Recommendations(user_ids, found.astype(np.int32), best.astype(np.float32))
+
+
+STRIPES = 16
+"""Stripes of a row whose maxima bound its best scores from below."""
+
+
+def _best_of_few(
+    scores: Float32[np.ndarray, "users items"], width: int, tie_order: UInt64[np.ndarray, " items"]
+) -> Int64[np.ndarray, "users width"]:
+    """Return the best items of each row, best first, found among the few that a bound leaves; -1 where it leaves too many or the row is short.
+
+    Of the maxima of items that lie a stripe apart, the width-th largest is not above the width-th best score.
+    """
+    users, items = scores.shape
+    found = np.full((users, width), -1)
+    stripe = items // STRIPES
+    if stripe < 2 * width:
+        return found
+    maxima = scores[:, :stripe].copy()
+    for start in range(stripe, stripe * STRIPES, stripe):
+        np.maximum(maxima, scores[:, start : start + stripe], out=maxima)
+    bound = np.partition(maxima, stripe - width, axis=1)[:, stripe - width]
+    above = scores >= bound[:, None]
+    counts = np.count_nonzero(above, axis=1)
+    few = (counts >= width) & (counts <= STRIPES * width) & ~np.isneginf(bound)
+    above[~few] = False
+    user, item = np.divmod(np.flatnonzero(above), items)
+    order = np.lexsort((tie_order[item], -scores[user, item], user))
+    starts = np.cumsum(counts[few]) - counts[few]
+    found[few] = item[order[starts[:, None] + np.arange(width)]]
+    return found
+
+
+def _best_of_all(
+    scores: Float32[np.ndarray, "users items"], width: int, tie_order: UInt64[np.ndarray, " items"]
+) -> Int64[np.ndarray, "users width"]:
+    """Return the best items of each row, best first."""
     found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
     best = np.take_along_axis(scores, found, 1)
     last = best.min(1, keepdims=True)
@@ -176,11 +219,8 @@ def top_k(
         above, equal = np.flatnonzero(scores[row] > last[row]), np.flatnonzero(scores[row] == last[row])
         room = width - len(above)
         found[row] = [*above, *equal[np.argpartition(tie_order[equal], room - 1)[:room]]]
-    best = np.take_along_axis(scores, found, 1)
-    order = np.lexsort((tie_order[found], -best), axis=1)
-    found, best = (np.take_along_axis(one, order, 1) for one in (found, best))
-    found[np.isneginf(best)] = -1
-    return Recommendations(user_ids, found.astype(np.int32), best.astype(np.float32))
+    order = np.lexsort((tie_order[found], -np.take_along_axis(scores, found, 1)), axis=1)
+    return np.take_along_axis(found, order, 1)
 
 
 @lru_cache(maxsize=8)

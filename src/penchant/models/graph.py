@@ -5,7 +5,7 @@ In: histories, and frozen content graphs. Out: a smoothed item-to-item matrix, w
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,6 +18,9 @@ from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit,
 from penchant.models.item_to_item import Matrix, liked, power, product_top_k, scale, top_k_rows
 from penchant.models.linear import gram_of
 from penchant.models.shared import computed_once
+
+MAX_FILLED = 0.05
+"""Share of the entries of P above 0 up to which products with it are sparse."""
 
 
 class GraphFilterConfig(ContentMixConfig):
@@ -64,19 +67,42 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
         users_items = liked(train, config.max_weight)
         filtered = scale(users_items, config.user_exponent, config.item_exponent)
         key = (config.max_weight, config.user_exponent, config.item_exponent)
-        if train.num_items <= config.max_dense_items:
-            step: Matrix = computed_once(train, ("filtered", *key), lambda: gram_of(filtered)).copy()
-        else:
-            step = product_top_k(sparse.csr_array(filtered.T), filtered, config.max_entries)
+        right = None
         if config.ideal_weight > 0 and filtered.nnz:
             dim = min(config.ideal_dim, *filtered.shape)
             right = computed_once(train, ("directions", dim, *key), lambda: _directions(filtered, dim))
+        count = np.asarray(users_items.sum(0)).ravel()
+        pairs = float((np.diff(filtered.indptr).astype(np.float64) ** 2).sum())
+        is_dense = train.num_items <= config.max_dense_items
+        if is_dense and not self.channels(content) and pairs < MAX_FILLED * train.num_items**2:
+            self.matrix = _shifted(self._walk_sparse(filtered, right), count, config.shift)
+            return self
+        if is_dense:
+            step: Matrix = computed_once(train, ("filtered", *key), lambda: gram_of(filtered)).copy()
+        else:
+            step = product_top_k(sparse.csr_array(filtered.T), filtered, config.max_entries)
+        if right is not None:
             step = self._add_ideal(step, right)
         if self.channels(content):
             step = self._mix(step, content)
-        count = np.asarray(users_items.sum(0)).ravel()
         self.matrix = _shifted(_walk(step, self.config.hops, self.config.max_entries), count, self.config.shift)
         return self
+
+    def _walk_sparse(
+        self, filtered: sparse.csr_array, right: Float32[np.ndarray, "dim items"] | None
+    ) -> Float32[np.ndarray, "items items"]:
+        """Return the dense matrix of `_walk` where few entries of P are above 0: a step is a sparse product and one of the ideal directions."""
+        step = sparse.csr_array(sparse.csr_array(filtered.T) @ filtered)
+        walked: Any = step
+        if right is not None:
+            weighted = right.T * np.float32(self.config.ideal_weight)
+            walked = step.toarray()
+            walked += weighted @ right
+        for _ in range(self.config.hops - 1):
+            before, walked = walked, step @ walked
+            if right is not None:
+                walked += weighted @ (right @ before)
+        return walked if isinstance(walked, np.ndarray) else walked.toarray()
 
     def _add_ideal(self, step: Matrix, right: Float32[np.ndarray, "dim items"]) -> Matrix:
         """Add ideal_weight x V V^T, V being the first right singular vectors of R~."""

@@ -21,6 +21,8 @@ from penchant.models.member import Contributions, Member
 
 Matrix = np.ndarray | sparse.csr_array
 
+MAX_LONG_ROWS = 0.5
+"""Share of rows with more entries than are kept above which a sparse block is read dense."""
 BLOCK_CELLS = 16_000_000
 """Floats of one dense block of rows: 64 MB, whatever the size of the catalog."""
 
@@ -186,15 +188,36 @@ def keep_largest(block: Float32[np.ndarray, "rows columns"], k: int) -> sparse.c
     return out
 
 
+def _keep_largest_of(block: sparse.csr_array, k: int) -> sparse.csr_array:
+    """Return the k largest positive entries of each row; only rows with more entries are read dense."""
+    is_long = np.diff(block.indptr) > k
+    if is_long.mean() > MAX_LONG_ROWS:
+        return keep_largest(block.toarray(), k)
+    short, long = np.flatnonzero(~is_long), np.flatnonzero(is_long)
+    block.sort_indices()
+    kept = block[short]
+    kept.data = np.maximum(kept.data, 0).astype(np.float32)
+    kept.eliminate_zeros()
+    if not len(long):
+        return kept
+    joined = sparse.vstack([kept, keep_largest(block[long].toarray(), k)], format="csr")
+    return sparse.csr_array(joined[np.argsort(np.concatenate([short, long]))])
+
+
 def top_k_rows(
-    block: Callable[[slice], np.ndarray], rows: int, columns: int, k: int, *, keep_diagonal: bool = False
+    block: Callable[[slice], np.ndarray | sparse.csr_array],
+    rows: int,
+    columns: int,
+    k: int,
+    *,
+    keep_diagonal: bool = False,
 ) -> sparse.csr_array:
     """Return the k largest positive entries of each row of a matrix that is computed a block of rows at a time.
 
     Memory: three blocks.
 
     Args:
-        block: Returns the given rows, dense; they are changed in place.
+        block: Returns the given rows, dense or, where most entries are 0, sparse; they are changed in place.
         rows: Rows of the matrix.
         columns: Columns of the matrix.
         k: Entries kept in each row.
@@ -203,15 +226,20 @@ def top_k_rows(
     parts = []
     size = block_rows(columns)
     for start in range(0, rows, size):
-        dense = block(slice(start, start + size))
-        if not keep_diagonal:
-            own = np.arange(len(dense))
-            dense[own, start + own] = 0
-        parts.append(keep_largest(dense, k))
+        some = block(slice(start, start + size))
+        own = np.arange(some.shape[0])
+        if isinstance(some, np.ndarray):
+            if not keep_diagonal:
+                some[own, start + own] = 0
+            parts.append(keep_largest(some, k))
+        else:
+            if not keep_diagonal:
+                some.data[some.indices == start + np.repeat(own, np.diff(some.indptr))] = 0
+            parts.append(_keep_largest_of(some, k))
     return sparse.csr_array(sparse.vstack(parts, format="csr"))
 
 
 def product_top_k(left: sparse.csr_array, right: sparse.csr_array, k: int) -> sparse.csr_array:
     """Return the k largest positive entries of each row of left @ right, its diagonal included."""
     shape = left.shape[0], right.shape[1]
-    return top_k_rows(lambda rows: (left[rows] @ right).toarray(), *shape, k, keep_diagonal=True)
+    return top_k_rows(lambda rows: left[rows] @ right, *shape, k, keep_diagonal=True)

@@ -12,8 +12,9 @@ from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power, top_k_rows
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, liked, power, top_k_rows
 from penchant.models.linear import co_occurrences
+from penchant.models.shared import computed_once
 
 MAX_SHARED_ITEMS = 4_000
 """Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
@@ -54,25 +55,35 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
         if is_binary and train.num_items <= MAX_SHARED_ITEMS:
             gram = co_occurrences(train)
 
-            def co_counts(rows: slice) -> np.ndarray:
+            def co_counts(rows: slice) -> Matrix:
                 return gram[rows].copy()
         else:
             transposed = sparse.csr_array(users_items.T)
 
-            def co_counts(rows: slice) -> np.ndarray:
-                return (transposed[rows] @ users_items).toarray()
+            def co_counts(rows: slice) -> Matrix:
+                return sparse.csr_array(transposed[rows] @ users_items)
 
-        def similar(rows: slice) -> np.ndarray:
+        def similar(rows: slice) -> Matrix:
             both = co_counts(rows)
-            both *= left[rows, None]
-            both *= right[None, :]
+            if isinstance(both, np.ndarray):
+                both *= left[rows, None]
+                both *= right[None, :]
+            else:
+                both.data *= np.repeat(left[rows], np.diff(both.indptr))
+                both.data *= right[both.indices]
             return both
 
-        self.matrix = top_k_rows(similar, train.num_items, train.num_items, self.config.neighbours)
+        def nearest() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            found = top_k_rows(similar, train.num_items, train.num_items, self.config.neighbours)
+            return found.data, found.indices, found.indptr
+
+        key = ("nearest", self.config.neighbours, self.config.source_exponent, self.config.target_exponent)
+        data, indices, indptr = computed_once(train, key, nearest)
         if self.config.shrinkage > 0:
-            source = np.repeat(np.arange(train.num_items), np.diff(self.matrix.indptr))
-            both = self.matrix.data / (left[source] * right[self.matrix.indices])
-            self.matrix.data = (self.matrix.data * both / (both + self.config.shrinkage)).astype(np.float32)
+            source = np.repeat(np.arange(train.num_items), np.diff(indptr))
+            both = data / (left[source] * right[indices])
+            data = (data * both / (both + self.config.shrinkage)).astype(np.float32)
+        self.matrix = sparse.csr_array((data, indices, indptr), shape=(train.num_items, train.num_items))
         return self
 
 
@@ -107,5 +118,5 @@ class RP3beta(ItemToItem[RP3betaConfig]):
         walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
         to_user, walked = to_user.astype(np.float32), walked.astype(np.float32)
         items = train.num_items
-        self.matrix = top_k_rows(lambda rows: (to_user[rows] @ walked).toarray(), items, items, self.config.neighbours)
+        self.matrix = top_k_rows(lambda rows: to_user[rows] @ walked, items, items, self.config.neighbours)
         return self

@@ -75,7 +75,8 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         moments = computed_once(train, key, lambda: self._moments(train, item, len(kept)))
         gram, cross = (part.copy() for part in moments)
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
-        weights = linalg.solve(gram.T, cross, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False)
+        factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
+        weights = linalg.cho_solve((factor, True), cross, overwrite_b=True, check_finite=False)
         weights *= power(count[kept] + 1, -self.config.target_exponent)[None, :]
         self.matrix = np.ascontiguousarray(weights, np.float32)
         return self

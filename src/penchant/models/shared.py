@@ -18,7 +18,7 @@ from penchant.core.schema import Histories
 MAX_BYTES = 1_000_000_000
 """Size of the arrays kept; a larger result is computed again."""
 
-Result = TypeVar("Result", np.ndarray, tuple[np.ndarray, np.ndarray])
+Result = TypeVar("Result", np.ndarray, tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray])
 
 
 @dataclass
@@ -66,5 +66,5 @@ def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]
     return kept
 
 
-def _bytes(result: np.ndarray | tuple[np.ndarray, np.ndarray]) -> int:
+def _bytes(result: np.ndarray | tuple[np.ndarray, ...]) -> int:
     return sum(part.nbytes for part in (result if isinstance(result, tuple) else (result,)))

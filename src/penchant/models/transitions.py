@@ -10,11 +10,14 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float32, Int64
 from pydantic import Field
+from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power, top_k_rows
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, power, top_k_rows
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+MAX_FILLED = 0.2
+"""Pairs of events for each entry of a block up to which it is sparse."""
 
 
 class TransitionsConfig(ItemToItemConfig):
@@ -54,11 +57,15 @@ class Transitions(ItemToItem[TransitionsConfig]):
         user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
 
-        def scaled_counts(rows: slice) -> np.ndarray:
+        def scaled_counts(rows: slice) -> Matrix:
             first, last = rows.start, min(rows.stop, train.num_items)
             counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
-            counts *= left[first:last, None]
-            counts *= right[None, :]
+            if isinstance(counts, np.ndarray):
+                counts *= left[first:last, None]
+                counts *= right[None, :]
+            else:
+                counts.data *= np.repeat(left[first:last], np.diff(counts.indptr))
+                counts.data *= right[counts.indices]
             return counts
 
         items = train.num_items
@@ -72,17 +79,26 @@ class Transitions(ItemToItem[TransitionsConfig]):
         events: Int64[np.ndarray, " chosen"],
         first: int,
         last: int,
-    ) -> Float32[np.ndarray, "block items"]:
-        """Return how much every item follows items first to last, whose events are given."""
-        counts = np.zeros((last - first) * train.num_items, np.float32)
+    ) -> Matrix:
+        """Return (block, items): how much every item follows items first to last, whose events are given; sparse where most entries are 0."""
+        shape = last - first, train.num_items
+        is_dense = 2 * self.config.window * len(events) > MAX_FILLED * shape[0] * shape[1]
+        counts = np.zeros(shape[0] * shape[1] if is_dense else 0, np.float32)
+        found = []
         for distance in range(1, self.config.window + 1):
             for sign, share in ((1, 1.0), (-1, self.config.backward)):
                 if share:
                     place, weight = self._pairs(train, user, events, sign * distance)
                     step = weight * np.float32(share * self.config.decay ** (distance - 1))
-                    cells = (train.item_index[place[0]] - first).astype(np.int64) * train.num_items
-                    np.add.at(counts, cells + train.item_index[place[1]], step)
-        return counts.reshape(last - first, train.num_items)
+                    row, column = train.item_index[place[0]] - first, train.item_index[place[1]]
+                    if is_dense:
+                        np.add.at(counts, row.astype(np.int64) * train.num_items + column, step)
+                    else:
+                        found.append((row, column, step))
+        if is_dense:
+            return counts.reshape(shape)
+        row, column, step = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return sparse.csr_array(sparse.coo_array((step, (row, column)), shape=shape))
 
     def _pairs(
         self, train: Histories, user: Int64[np.ndarray, " events"], events: Int64[np.ndarray, " chosen"], shift: int
