@@ -241,6 +241,8 @@ def run(
         "histories": config.histories.model_dump(mode="json"),
         "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
         "fusion": fusion.table(),
+        "user_channels": {name: c.model_dump(mode="json") for name, c in user_channels(dataset, config).items()},
+        "user_media": config.clean.media.model_dump(mode="json"),
     }
     histories, ensemble = all_histories(dataset, config, user_content), trained.ensemble(content)
     if config.fit.ship == "everything":
@@ -304,16 +306,20 @@ def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataF
         make_member(name, without_grid(table))
 
 
+def user_channels(dataset: Dataset, config: RecommendationConfig) -> dict[str, UserChannelConfig]:
+    """Return the channels of user content that a run reads."""
+    if config.user_content is not None:
+        return config.user_content
+    return default_user_channels(dataset.interactions, dataset.users) if config.members is None else {}
+
+
 def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[Dataset, UserContent]:
     """Return the vectors of what users wrote, showed and said, and of what they are, and interactions that name the vector of each event.
 
     Raises:
         ConfigError: A column or an encoder does not exist, or a channel has the name of one of the items'.
     """
-    channels = config.user_content
-    if channels is None:
-        uses_defaults = config.members is None
-        channels = default_user_channels(dataset.interactions, dataset.users) if uses_defaults else {}
+    channels = user_channels(dataset, config)
     taken_names = {*(config.content or default_channels(dataset.catalog)), FUSED}
     if taken := sorted(set(channels) & taken_names):
         raise ConfigError(
