@@ -165,7 +165,10 @@ def add_events(
 
 
 def _with_rows(
-    channel: UserChannel, kept: Int64[np.ndarray, " kept"], new: Sequence[OwnContent], order: Int64[np.ndarray, " events"]
+    channel: UserChannel,
+    kept: Int64[np.ndarray, " kept"],
+    new: Sequence[OwnContent],
+    order: Int64[np.ndarray, " events"],
 ) -> UserChannel:
     """Return a channel over the events that were kept and new ones with their vectors, in the given order."""
     if not channel.is_of_events:

@@ -15,7 +15,6 @@ from jaxtyping import Float32, Float64
 from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder, code_of
 
-
 NUMBERS, CATEGORIES = "numbers/", "categories/"
 """Beginnings of the keys of what was learned of a column."""
 
@@ -72,7 +71,9 @@ class Attributes(Encoder[AttributesConfig]):
         if known and all(_is_number(v) for v in known):
             finite = np.array(known, np.float64)
             finite = finite[np.isfinite(finite)]
-            return f"{NUMBERS}{name}", np.unique(np.quantile(finite, np.linspace(0, 1, self.config.bumps))) if len(finite) else finite
+            return f"{NUMBERS}{name}", np.unique(np.quantile(finite, np.linspace(0, 1, self.config.bumps))) if len(
+                finite
+            ) else finite
         names, counts = np.unique([v for row in map(_as_categories, values) for v in row if v], return_counts=True)
         frequent = names[np.argsort(-counts, kind="stable")][: int((counts >= self.config.min_items).sum())]
         codes = [code_of(value) for value in frequent[: self.config.max_categories]]
@@ -102,7 +103,9 @@ def is_new_value(value: Any, column: str, learned: Mapping[str, np.ndarray]) -> 
 
 def _keys(learned: Mapping[str, np.ndarray]) -> list[tuple[str, str, str]]:
     """Return key, kind and column of what was learned, by column."""
-    found = [(key, kind, key.removeprefix(kind)) for key in learned for kind in (NUMBERS, CATEGORIES) if key.startswith(kind)]
+    found = [
+        (key, kind, key.removeprefix(kind)) for key in learned for kind in (NUMBERS, CATEGORIES) if key.startswith(kind)
+    ]
     return sorted(found, key=lambda one: one[2])
 
 

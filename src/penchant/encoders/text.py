@@ -235,7 +235,8 @@ class Tfidf(TextEncoder[TfidfConfig]):
             return {"codes": np.zeros(0, np.uint64), "rarity": np.zeros(0, np.float32), "axes": np.zeros((0, 0))}
         codes = np.array([code_of(word) for word in vectorizer.get_feature_names_out()], np.uint64)
         dim = min(self.config.dim, min(weighted.shape) - 1)
-        axes = TruncatedSVD(dim, random_state=0).fit(weighted).components_ if dim >= 1 else np.zeros((0, 0))
+        with np.errstate(invalid="ignore"):  # the shares of variance of equal texts, which nobody reads
+            axes = TruncatedSVD(dim, random_state=0).fit(weighted).components_ if dim >= 1 else np.zeros((0, 0))
         return {"codes": codes, "rarity": vectorizer.idf_.astype(np.float32), "axes": np.asarray(axes, np.float32)}
 
     def encode_learned(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -195,7 +196,7 @@ class OwnContentReader:
     embeddings: Mapping[str, UserEmbeddings]
     load: Callable[[str, ChannelConfig], Encoder]
     limits: MediaLimits
-    inspection: InspectionConfig = InspectionConfig()
+    inspection: InspectionConfig
 
     def names(self, of: str) -> list[str]:
         """Return the channels of events or users that can read something new."""
@@ -215,9 +216,12 @@ class OwnContentReader:
         """Return the modalities of files that some channel reads."""
         return set(self.modalities(of).values()) - {"text", "attribute"}
 
+    @cached_property
     def mark(self) -> str:
         """Return what changes when some vector would."""
-        parts = {n: (self.channels[n], self.embeddings[n].encoder) for of in ("events", "users") for n in self.names(of)}
+        parts = {
+            n: (self.channels[n], self.embeddings[n].encoder) for of in ("events", "users") for n in self.names(of)
+        }
         return fingerprint({n: [c.model_dump(mode="json"), e] for n, (c, e) in sorted(parts.items())})
 
     def checked(self, columns: Mapping[str, Any]) -> list[str]:
@@ -262,7 +266,7 @@ class OwnContentReader:
         unreadable: list[str] = []
         for name in self.names(of):
             config, known = self.channels[name], self.embeddings[name]
-            encoder = self.load(name, _plain(config))
+            encoder = self.encoder(name)
             row = {c: self._value(content, c, encoder.modality) for c in config.columns}
             if all(value is None for value in row.values()):
                 continue
@@ -310,6 +314,10 @@ class OwnContentReader:
             place = places.get(column, slice(0, 0))
             merged[place] = 0 if vector is None else vector[place]
         return merged if np.any(merged != 0) else None
+
+    def encoder(self, name: str) -> Encoder:
+        """Return the encoder of a channel, loaded."""
+        return self.load(name, _plain(self.channels[name]))
 
     def _is_readable(self, name: str, config: UserChannelConfig) -> bool:
         if name not in self.embeddings or config.encoder == PRECOMPUTED:
