@@ -662,7 +662,7 @@ class Split:
     """Interactions in three parts that share no row; ordered in time if `kind` says so.
 
     Attributes:
-        kind: "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items" or "published".
+        kind: "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items", "cold_users" or "published".
         cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
         cold_validation_items: The same for validation.
         checks: Verified properties ("no row in two parts", "ties broken at random: 34.1 %", ...).

@@ -73,7 +73,7 @@ def find_content(
     Raises:
         ConfigError: No such column, several columns of media, or no folder of media.
     """
-    columns = _checked(catalog, columns or _columns_of(catalog, modality), modality, where)
+    columns = _checked(catalog, columns or columns_of(catalog, modality), modality, where)
     if modality == "text":
         texts = join_text(catalog, columns)
         return _in_memory(catalog, [text or None for text in texts])
@@ -92,7 +92,8 @@ def join_text(catalog: Catalog, columns: Sequence[str]) -> list[str]:
     return catalog.table.select(pl.concat_str(cells, separator="\n").str.strip_chars()).to_series().to_list()
 
 
-def _columns_of(catalog: Catalog, modality: str) -> list[str]:
+def columns_of(catalog: Catalog, modality: str) -> list[str]:
+    """Return the catalog's columns of a modality, which a channel that names none reads."""
     if modality == "text":
         return list(catalog.text_columns)
     if modality == "attribute":
