@@ -3,12 +3,14 @@
 In: a bundle. Out: one line for each row of the table in docs/service.md, with the machine's load beside it.
 
     python benchmarks/load.py runs/movielens --kills 20
+    python benchmarks/load.py runs/people --photos runs/world-small-users/photos
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import random
@@ -30,8 +32,8 @@ SERVER = """
 import json, sys
 from pathlib import Path
 from penchant.service.server import serve
-from penchant.service.service import Config
-serve(Config(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None,
+from penchant.service.service import ServiceConfig
+serve(ServiceConfig(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None,
              **json.loads(sys.argv[6])),
       port=int(sys.argv[3]), workers=int(sys.argv[4]))
 """
@@ -187,6 +189,37 @@ def visible(server: Server, items: Sequence[str], count: int) -> None:
     report("acknowledged event to an answer with it, 4 connections", spread(seconds))
 
 
+def photos(server: Server, items: Sequence[str], folder: Path, count: int) -> None:
+    """An event with a photo is sent, then lists are asked for until one knows the photo: its scores are others than those of the event alone."""
+    files = sorted(folder.glob("*.jpg"))
+
+    async def show(connection: Connection, place: int) -> float:
+        user, body = f"shows-{place}", {"item_id": items[place % len(items)], "kind": "view"}
+        path = f"/v1/users/{user}/recommendations?k=10"
+        await connection.request("POST", "/v1/events", json.dumps({"user_id": f"plain-{place}", **body}).encode())
+        before = json.loads((await connection.request("GET", path.replace("shows-", "plain-")))[1])["items"]
+        body |= {"user_id": user, "image": {"data": base64.b64encode(files[place % len(files)].read_bytes()).decode()}}
+        began = time.perf_counter()
+        status, answer = await connection.request("POST", "/v1/events", json.dumps(body).encode())
+        assert (status, json.loads(answer)["with_content"]) == (200, 1), answer
+        while time.perf_counter() - began < 30:
+            if json.loads((await connection.request("GET", path))[1])["items"] != before:
+                return time.perf_counter() - began
+            await asyncio.sleep(0.02)
+        raise AssertionError("no list knows the photo after 30 s")
+
+    for connections in (1, 4):
+        begin = 0 if connections == 1 else count
+        rate, seconds = asyncio.run(
+            drive(
+                server.port, connections, count, lambda connection, place, begin=begin: show(connection, begin + place)
+            )
+        )
+        report(
+            f"event with a photo to a list that knows it, {connections} connections", f"{rate:.0f}/s, {spread(seconds)}"
+        )
+
+
 def inside(bundle: Path, count: int) -> None:
     recommender = Recommender.load(bundle).warmed_up()
     seconds, computed = [], time.process_time()
@@ -245,6 +278,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--requests", type=int, default=6000)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument(
+        "--photos", type=Path, help="folder of pictures of a bundle that reads those of events; measures them alone"
+    )
     parser.add_argument("--port", type=int, default=8765)
     told = parser.parse_args()
     bundle = Recommender.load(told.bundle)
@@ -255,6 +291,9 @@ def main() -> None:
         server = Server(told.bundle, Path(scratch) / "state", told.database, told.workers, told.port)
         try:
             report("start to ready", f"{server.wait():.1f} s")
+            if told.photos is not None:
+                photos(server, items, told.photos, told.requests // 20)
+                return
             recommendations(server, users, told.requests)
             events(server, users, items, told.requests // 30)
             visible(server, items, told.requests // 6)

@@ -56,7 +56,10 @@ class Client:
         self._http.close()
 
     def event(self, user_id: str, item_id: str, **facts: Any) -> dict[str, Any]:
-        """Store one event (`kind`, `value`, `at`, `event_id`); it is on disk when this returns."""
+        """Store one event (`kind`, `value`, `at`, `event_id`); it is on disk when this returns.
+
+        Its content is `text=`, and `image=` and `audio=` as `{"data": BASE64}`, `{"file": PATH}` or `{"url": ADDRESS}`; lists know it within about a second.
+        """
         return self._request("POST", "/v1/events", json={"user_id": user_id, "item_id": item_id, **facts})
 
     def events(self, events: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None) -> dict[str, Any]:
@@ -65,12 +68,20 @@ class Client:
         return self._request("POST", "/v1/events", json={"events": list(events)}, headers=headers)
 
     def recommend(self, user_id: str, **options: Any) -> dict[str, Any]:
-        """Return a list for one user; options are those of the API (`k`, `where`, `boost`, `diversity`, `reasons`)."""
+        """Return a list for one user; options are those of the API (`k`, `where`, `boost`, `circumstances`, `reasons`)."""
         return self._request("GET", f"{_user(user_id)}/recommendations", params=options)
 
-    def recommend_session(self, history: Sequence[str], **options: Any) -> dict[str, Any]:
-        """Return a list for a history that is not stored."""
+    def recommend_session(self, history: Sequence[str | Mapping[str, Any]], **options: Any) -> dict[str, Any]:
+        """Return a list for a history that is not stored: item ids, or `{"item_id": ID, "text": ...}`; `about=` is what `tell` takes."""
         return self._request("POST", "/v1/sessions/recommendations", json={"history": list(history), **options})
+
+    def tell(self, user_id: str, columns: Mapping[str, Any] | None = None, **media: Any) -> dict[str, Any]:
+        """Store what a user is: attributes and words by column, `image=`, `audio=`; None takes one back."""
+        return self._request("PATCH", _user(user_id), json={"columns": dict(columns or {}), **media})
+
+    def about(self, user_id: str) -> dict[str, Any]:
+        """Return what a user told of themself, and what of it is read."""
+        return self._request("GET", _user(user_id))
 
     def similar(self, item_id: str, **options: Any) -> dict[str, Any]:
         """Return the items most like one (`k`, `by`)."""
@@ -113,18 +124,27 @@ class Client:
         """Return all stored data of one user."""
         return self._request("GET", f"/v1/export/{quote(user_id, safe='')}")
 
+    def exported_file(self, user_id: str, name: str) -> bytes:
+        """Return a file of an export, byte for byte."""
+        path = f"/v1/export/{quote(user_id, safe='')}/files/{quote(name, safe='')}"
+        content: bytes = self._answer("GET", path).content
+        return content
+
     def erase(self, user_id: str) -> dict[str, Any]:
         """Erase a user; return the signed receipt."""
         receipt: dict[str, Any] = self._request("DELETE", _user(user_id))["receipt"]
         return receipt
 
     def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._answer(method, path, **options).json()
+        return answer
+
+    def _answer(self, method: str, path: str, **options: Any) -> Any:
         response = self._http.request(method, path, **options)
         if response.status_code >= 400:
             is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
             raise ServiceError(response.status_code, response.json() if is_problem else {})
-        answer: dict[str, Any] = response.json()
-        return answer
+        return response
 
 
 def _user(user_id: str) -> str:

@@ -33,7 +33,13 @@ def test_event_changes_the_next_list(client: TestClient):
     assert before["basis"] == "popularity"
     for item in ("i12", "i13", "i14"):
         stored = client.post("/v1/events", json={"user_id": "newcomer", "item_id": item, "kind": "like"})
-        assert stored.json() == {"stored": 1, "duplicates": 0, "unknown_items": 0}
+        assert stored.json() == {
+            "stored": 1,
+            "duplicates": 0,
+            "unknown_items": 0,
+            "with_content": 0,
+            "unread_content": 0,
+        }
     after = client.get("/v1/users/newcomer/recommendations", params={"k": 5, "reasons": True}).json()
     assert after["basis"] == "history"
     assert after["events"] == 3
@@ -51,7 +57,7 @@ def test_same_event_id_is_stored_once(client: TestClient):
     event = {"user_id": "a", "item_id": "i1", "event_id": "e1"}
     assert client.post("/v1/events", json=event).json()["stored"] == 1
     again = client.post("/v1/events", json={"events": [event, {**event, "event_id": "e2"}]}).json()
-    assert again == {"stored": 1, "duplicates": 1, "unknown_items": 0}
+    assert again == {"stored": 1, "duplicates": 1, "unknown_items": 0, "with_content": 0, "unread_content": 0}
 
 
 def test_idempotency_key_stores_a_batch_once(client: TestClient):
@@ -83,7 +89,7 @@ def test_event_from_the_future_is_refused_and_nothing_of_its_batch_stored(client
 
 def test_event_of_an_unknown_item_is_kept_and_said(client: TestClient):
     answer = client.post("/v1/events", json={"user_id": "a", "item_id": "nothing"}).json()
-    assert answer == {"stored": 1, "duplicates": 0, "unknown_items": 1}
+    assert answer == {"stored": 1, "duplicates": 0, "unknown_items": 1, "with_content": 0, "unread_content": 0}
     assert client.get("/v1/users/a/recommendations").json()["basis"] == "popularity"
 
 

@@ -27,7 +27,7 @@ WRONG = {
     ("PUT", "/v1/items/i1/similar"): "GET",
     ("DELETE", "/v1/items/i1/similar"): "GET",
     ("POST", "/v1/items/i1"): "DELETE, GET, PUT",
-    ("GET", "/v1/users/u3"): "DELETE",
+    ("POST", "/v1/users/u3"): "DELETE, GET, PATCH",
     ("GET", "/v1/events"): "POST",
     ("DELETE", "/v1/export/u3"): "GET",
     ("GET", "/v1/predict/health"): "POST",

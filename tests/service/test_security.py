@@ -45,7 +45,7 @@ def test_every_route_under_v1_asks_for_a_key(config: ServiceConfig):
     with TestClient(create_app(config)) as client:
         for path, methods in client.get("/openapi.json").json()["paths"].items():
             for method in methods:
-                answer = client.request(method, path.format(user_id="u1", item_id="i1", task="health"))
+                answer = client.request(method, path.format(user_id="u1", item_id="i1", task="health", name="n"))
                 closed = path.startswith("/v1/")
                 assert (answer.status_code == 401) == closed, (method, path, answer.status_code)
 

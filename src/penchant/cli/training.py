@@ -91,7 +91,7 @@ def demo(
 def doctor(
     data: Annotated[Path, typer.Argument(help="TOML file of a run, or a folder of tables.")], as_json: AsJson = False
 ) -> None:
-    """Print what the data covers, its leaks, and what would hurt a model most."""
+    """Print what the data covers, what each column is used for, its leaks, and what would hurt a model most."""
     with reported_errors(as_json):
         config = _settings_of_folder(data) if data.is_dir() else tasks.read_settings(data)
         if isinstance(config, ClassificationConfig):
@@ -107,7 +107,8 @@ def doctor(
             )
         dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
         dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
-        diagnosis = examine(dataset, split(dataset.interactions, config.split, config.seed))
+        parts = split(dataset.interactions, config.split, config.seed)
+        diagnosis = examine(dataset, parts, recommendation.columns_of_run(dataset, config))
         print_answer(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
 
 

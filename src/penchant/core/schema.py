@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -211,6 +211,9 @@ class UserEmbeddings:
         has_signs: Whether the vectors say themselves what is liked and what is not; else a vector of a disliked event counts against what
             it shows.
         labels: (rows,) the value that each row stands for, where it is a category; else ().
+        learned: What an encoder of a whole catalog learned from all content (`Encoder.learn`), so that later content gets a vector too; empty
+            where the encoder needs nothing, or cannot give later content one.
+        languages: Of the texts, by script (`clean.normalisation.language`); () where they are not known.
     """
 
     name: str
@@ -220,6 +223,33 @@ class UserEmbeddings:
     encoder: str
     has_signs: bool = False
     labels: tuple[str, ...] = ()
+    learned: Mapping[str, np.ndarray] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+
+    def compacted(self, rows: Iterable[np.ndarray]) -> tuple[UserEmbeddings, Int32[np.ndarray, " rows_plus_1"]]:
+        """Return the vectors that some rows name, and the new number of each row; of -1, the last entry, it is -1. Labels keep all their rows."""
+        used = np.unique(np.concatenate([np.zeros(0, np.int32), *rows]))
+        used = np.arange(len(self.values)) if self.labels else used[used >= 0]
+        number = np.full(len(self.values) + 1, -1, np.int32)
+        number[used] = np.arange(len(used), dtype=np.int32)
+        return (self if self.labels else replace(self, values=self.values[used])), number
+
+
+@dataclass(frozen=True)
+class OwnContent:
+    """What one user wrote, showed or said in an event, or what they told of themself, as it came after the bundle was written.
+
+    Attributes:
+        columns: Words and attributes by column: `text` of an event; the columns of users. None: the user took it back.
+        media: Modality to the name of a file.
+        vectors: Channel to vector; a channel that is not named has none.
+        unreadable: What could not be read, in words.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    media: Mapping[str, str] = field(default_factory=dict)
+    vectors: Mapping[str, Float32[np.ndarray, " dim"]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,6 +299,25 @@ class UserChannel:
     def is_of_events(self) -> bool:
         """Whether `row` has one entry for each event."""
         return self.embeddings.of != "users"
+
+    def cleared(self, histories: Histories) -> UserChannel:
+        """Return the channel beside histories none of whose events and users has any content."""
+        owners = histories.num_events if self.is_of_events else len(histories)
+        return UserChannel(self.embeddings, np.full(owners, -1, np.int32))
+
+    def extended(self, vectors: Sequence[Float32[np.ndarray, " dim"] | None]) -> UserChannel:
+        """Return the channel with further owners and their vectors; None, or a vector of another width, is none. Vectors nobody has are dropped."""
+        dim = self.embeddings.values.shape[1]
+        usable = [v is not None and v.shape == (dim,) and bool(np.isfinite(v).all()) for v in vectors]
+        new = [np.asarray(v, np.float32) for v, is_usable in zip(vectors, usable, strict=True) if is_usable]
+        row = np.concatenate([self.row, np.full(len(vectors), -1, np.int32)])
+        if not new or self.embeddings.labels:
+            return replace(self, row=row)
+        embeddings, number = self.embeddings.compacted([self.row])
+        row = number[row]
+        row[len(self.row) + np.flatnonzero(usable)] = len(embeddings.values) + np.arange(len(new), dtype=np.int32)
+        embeddings = replace(embeddings, values=np.concatenate([embeddings.values, np.stack(new)]))
+        return replace(self, embeddings=embeddings, row=row)
 
     def taken(self, users: slice | np.ndarray, events: slice | np.ndarray) -> UserChannel:
         """Return the channel of chosen users and events."""
@@ -361,9 +410,15 @@ class Histories:
             _joined_channels(histories),
         )
 
-    def appended(self, item_index: np.ndarray, at: np.ndarray, weight: np.ndarray) -> Histories:
-        """Return one user's history with later events, which have no user content."""
-        without = np.full(len(item_index), -1, np.int32)
+    def appended(
+        self,
+        item_index: np.ndarray,
+        at: np.ndarray,
+        weight: np.ndarray,
+        vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] | None = None,
+    ) -> Histories:
+        """Return one user's history with later events; `vectors` are those of each event by channel, None where they have no user content."""
+        vectors = [{}] * len(item_index) if vectors is None else vectors
         return replace(
             self,
             offsets=np.array([0, self.num_events + len(item_index)], np.int64),
@@ -371,10 +426,26 @@ class Histories:
             at=np.concatenate([self.at, at]).astype(np.int64),
             weight=np.concatenate([self.weight, weight]).astype(np.float32),
             user_channels={
-                name: replace(channel, row=np.concatenate([channel.row, without])) if channel.is_of_events else channel
+                name: channel.extended([one.get(name) for one in vectors]) if channel.is_of_events else channel
                 for name, channel in self.user_channels.items()
             },
         )
+
+    def under(self, circumstances: Mapping[str, str]) -> tuple[Histories, int]:
+        """Return the same histories, read for requests under circumstances (name to value), and how many of these nothing was learned about."""
+        channels, unknown = dict(self.user_channels), 0
+        for name, value in circumstances.items():
+            channel = channels.get(name)
+            if channel is None or channel.embeddings.of != "requests" or value not in channel.embeddings.labels:
+                unknown += 1
+                continue
+            row = np.int32(channel.embeddings.labels.index(value))
+            channels[name] = replace(channel, requested=np.full(len(self), row, np.int32))
+        return replace(self, user_channels=channels), unknown
+
+    def without_content(self) -> Histories:
+        """Return the same events with the same channels, in which nobody has any content."""
+        return replace(self, user_channels={name: c.cleared(self) for name, c in self.user_channels.items()})
 
     def requested(self, at: int | Int64[np.ndarray, " users"]) -> Histories:
         """Return the same histories, read for requests at these times."""
@@ -489,21 +560,33 @@ def _joined_channels(histories: Sequence[Histories]) -> dict[str, UserChannel]:
     for name in dict.fromkeys(name for h in histories for name in h.user_channels):
         found = [h.user_channels.get(name) for h in histories]
         different = list({id(c.embeddings): c.embeddings for c in found if c is not None}.values())
-        first = np.cumsum([0, *(len(e.values) for e in different)])
-        start = {id(e): int(begin) for e, begin in zip(different, first, strict=False)}
+        parts, number, start = different, {}, {id(different[0]): np.int32(0)}
+        if len(different) > 1:  # of the vectors of a whole bundle, only those that are referred to
+            compacted = [e.compacted([c.row for c in found if c is not None and c.embeddings is e]) for e in different]
+            parts = [e for e, _ in compacted]
+            number = {id(e): rows for e, (_, rows) in zip(different, compacted, strict=True)}
+            begins = np.cumsum([0, *(len(e.values) for e in parts[:-1])])
+            start = {id(e): np.int32(begin) for e, begin in zip(different, begins, strict=True)}
+
+        def placed(
+            rows: np.ndarray, e: UserEmbeddings, number: Any = number, start: Mapping[int, Any] = start
+        ) -> np.ndarray:
+            own = number[id(e)][rows] if number else rows
+            return np.where(rows >= 0, own + start[id(e)], np.int32(-1))
+
         rows, requested = [], []
         for h, channel in zip(histories, found, strict=True):
             owners = len(h) if different[0].of == "users" else h.num_events
-            own = np.full(owners, -1, np.int32) if channel is None else channel.row
-            asked = None if channel is None else channel.requested
-            asked = np.full(len(h), -1, np.int32) if asked is None else asked
-            offset = np.int32(0 if channel is None else start[id(channel.embeddings)])
-            rows.append(np.where(own >= 0, own + offset, np.int32(-1)))
-            requested.append(np.where(asked >= 0, asked + offset, np.int32(-1)))
-        embeddings = different[0]
-        if len(different) > 1:
-            labels = tuple(label for e in different for label in e.labels)
-            embeddings = replace(embeddings, values=np.concatenate([e.values for e in different]), labels=labels)
+            own, asked = np.full(owners, -1, np.int32), np.full(len(h), -1, np.int32)
+            if channel is not None:
+                own = placed(channel.row, channel.embeddings)
+                asked = asked if channel.requested is None else placed(channel.requested, channel.embeddings)
+            rows.append(own)
+            requested.append(asked)
+        embeddings = parts[0]
+        if len(parts) > 1:
+            labels = tuple(label for e in parts for label in e.labels)
+            embeddings = replace(embeddings, values=np.concatenate([e.values for e in parts]), labels=labels)
         is_asked = any(channel is not None and channel.requested is not None for channel in found)
         asked_rows = np.concatenate(requested).astype(np.int32) if is_asked else None
         joined[name] = UserChannel(embeddings, np.concatenate(rows).astype(np.int32), asked_rows)
@@ -579,7 +662,7 @@ class Split:
     """Interactions in three parts that share no row; ordered in time if `kind` says so.
 
     Attributes:
-        kind: "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items" or "published".
+        kind: "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items", "cold_users" or "published".
         cold_items: Items whose every interaction is in test (for "cold_items"); ranking is then among these.
         cold_validation_items: The same for validation.
         checks: Verified properties ("no row in two parts", "ties broken at random: 34.1 %", ...).

@@ -6,6 +6,7 @@ In: interactions. Out: one channel for each circumstance, whose rows are its val
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,12 @@ OF_TIME: dict[str, pl.Expr] = {
     "month": pl.col("at").dt.to_string("%m"),
 }
 """Circumstances that follow from the time, in UTC."""
+
+
+def circumstances_at(at: datetime) -> dict[str, str]:
+    """Return the circumstances that follow from a time, as `read_context` names them; a time without an offset is UTC."""
+    table = pl.DataFrame({"at": [at]}, {"at": pl.Datetime("us", "UTC")})
+    return {name: str(table.select(value=expression).item()) for name, expression in OF_TIME.items()}
 
 
 class ContextConfig(Settings):

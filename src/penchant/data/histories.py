@@ -25,6 +25,7 @@ from penchant.core.schema import (
     INTERACTION_SCHEMA,
     Histories,
     Interactions,
+    OwnContent,
     UserChannel,
     UserContent,
     Vocabulary,
@@ -103,6 +104,7 @@ class Event:
         at: Time, microseconds since 1970, UTC.
         value: A rating, a price, seconds; None where there is none.
         key: Idempotency key: the store keeps one event of a user for each key; None stores it anyway.
+        content: What the user wrote, showed or said in it; None where there is nothing.
     """
 
     user_id: str
@@ -111,6 +113,7 @@ class Event:
     at: int
     value: float | None = None
     key: str | None = None
+    content: OwnContent | None = None
 
 
 def add_events(
@@ -154,19 +157,25 @@ def add_events(
         order = order[-config.max_events :]
     weights = np.concatenate([history.weight[kept], weight[new]])
     added = Histories.of_one(history.user_ids[0], item_index[order], at[order], weights[order], history.num_items)
+    content = [relevant[n].content or OwnContent() for n in new]
     return replace(
         added,
-        user_channels={name: _with_rows(c, kept, len(new), order) for name, c in history.user_channels.items()},
+        user_channels={name: _with_rows(c, kept, content, order) for name, c in history.user_channels.items()},
     )
 
 
 def _with_rows(
-    channel: UserChannel, kept: Int64[np.ndarray, " kept"], num_new: int, order: Int64[np.ndarray, " events"]
+    channel: UserChannel,
+    kept: Int64[np.ndarray, " kept"],
+    new: Sequence[OwnContent],
+    order: Int64[np.ndarray, " events"],
 ) -> UserChannel:
-    """Return a channel over the events that were kept and new ones, which have no vector, in the given order."""
+    """Return a channel over the events that were kept and new ones with their vectors, in the given order."""
     if not channel.is_of_events:
         return channel
-    return replace(channel, row=np.concatenate([channel.row[kept], np.full(num_new, -1, np.int32)])[order])
+    channel = replace(channel, row=channel.row[kept])
+    channel = channel.extended([one.vectors.get(channel.embeddings.name) for one in new])
+    return replace(channel, row=channel.row[order])
 
 
 def _ties(

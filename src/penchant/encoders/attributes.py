@@ -6,15 +6,18 @@ In: a row of attributes, as JSON. Out: one unit block for each column, side by s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from pydantic import Field
 
 from penchant.core.config import Settings
-from penchant.encoders.encoder import Encoder
+from penchant.encoders.encoder import Encoder, code_of
+
+NUMBERS, CATEGORIES = "numbers/", "categories/"
+"""Beginnings of the keys of what was learned of a column."""
 
 
 class AttributesConfig(Settings):
@@ -49,38 +52,97 @@ class Attributes(Encoder[AttributesConfig]):
         return row
 
     def encode(self, prepared: Sequence[dict[str, Any]]) -> Float32[np.ndarray, "batch dim"]:
+        return self.encode_learned(prepared, self.learn(prepared))
+
+    def learn(self, prepared: Sequence[dict[str, Any]]) -> Mapping[str, np.ndarray]:
+        """Return for each column the centres of its numbers, or the hashes of its categories, most frequent first."""
         columns = sorted({name for row in prepared for name in row})
-        blocks = [self._block([row.get(name) for row in prepared]) for name in columns]
+        return dict(self._learned(name, [row.get(name) for row in prepared]) for name in columns)
+
+    def encode_learned(
+        self, prepared: Sequence[dict[str, Any]], learned: Mapping[str, np.ndarray]
+    ) -> Float32[np.ndarray, "batch dim"]:
+        """Return unit blocks side by side; a missing value, or one that was never seen, is a block of zeros."""
+        blocks = [_block([row.get(name) for row in prepared], kind, learned[key]) for key, kind, name in _keys(learned)]
         kept = [block for block in blocks if block.shape[1]]
         return np.concatenate(kept, axis=1) if kept else np.zeros((len(prepared), 1), np.float32)
 
-    def _block(self, values: list[Any]) -> Float32[np.ndarray, "batch width"]:
-        """Return unit rows of one column; a missing value is a row of zeros."""
+    def _learned(self, name: str, values: list[Any]) -> tuple[str, np.ndarray]:
         known = [v for v in values if v is not None]
-        if known and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known):
-            out = _bumps(np.array([np.nan if v is None else float(v) for v in values]), self.config.bumps)
-        else:
-            out = self._categories([v if isinstance(v, list) else [] if v is None else [str(v)] for v in values])
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-
-    def _categories(self, values: list[list[str]]) -> Float32[np.ndarray, "batch width"]:
-        names, counts = np.unique([v for row in values for v in row if v], return_counts=True)
+        if known and all(_is_number(v) for v in known):
+            finite = np.array(known, np.float64)
+            finite = finite[np.isfinite(finite)]
+            return f"{NUMBERS}{name}", np.unique(np.quantile(finite, np.linspace(0, 1, self.config.bumps))) if len(
+                finite
+            ) else finite
+        names, counts = np.unique([v for row in map(_as_categories, values) for v in row if v], return_counts=True)
         frequent = names[np.argsort(-counts, kind="stable")][: int((counts >= self.config.min_items).sum())]
-        place = {name: column for column, name in enumerate(frequent[: self.config.max_categories])}
+        codes = [code_of(value) for value in frequent[: self.config.max_categories]]
+        return f"{CATEGORIES}{name}", np.array(codes, np.uint64)
+
+
+def layout(learned: Mapping[str, np.ndarray]) -> dict[str, slice]:
+    """Return the place of each column's block in a vector."""
+    places, start = {}, 0
+    for key, kind, name in _keys(learned):
+        width = _width(kind, learned[key])
+        places[name] = slice(start, start + width)
+        start += width
+    return places
+
+
+def numeric_columns(learned: Mapping[str, np.ndarray]) -> set[str]:
+    """Return the columns whose values are numbers."""
+    return {name for _, kind, name in _keys(learned) if kind == NUMBERS}
+
+
+def is_new_value(value: Any, column: str, learned: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a value of a category was not among those learned from; of several, any."""
+    codes = learned.get(f"{CATEGORIES}{column}")
+    return codes is not None and any(code_of(one) not in set(codes.tolist()) for one in _as_categories(value))
+
+
+def _keys(learned: Mapping[str, np.ndarray]) -> list[tuple[str, str, str]]:
+    """Return key, kind and column of what was learned, by column."""
+    found = [
+        (key, kind, key.removeprefix(kind)) for key in learned for kind in (NUMBERS, CATEGORIES) if key.startswith(kind)
+    ]
+    return sorted(found, key=lambda one: one[2])
+
+
+def _width(kind: str, learned: np.ndarray) -> int:
+    return len(learned) if kind == CATEGORIES or len(learned) > 1 else 0
+
+
+def _block(values: list[Any], kind: str, learned: np.ndarray) -> Float32[np.ndarray, "batch width"]:
+    """Return unit rows of one column; a missing or unknown value is a row of zeros."""
+    if kind == NUMBERS:
+        out = _bumps(np.array([float(v) if _is_number(v) else np.nan for v in values]), learned)
+    else:
+        place = {code: column for column, code in enumerate(learned.tolist())}
         out = np.zeros((len(values), len(place)), np.float32)
-        for row, row_values in enumerate(values):
-            for value in row_values:
-                if value in place:
-                    out[row, place[value]] = 1
-        return out
+        for row, value in enumerate(values):
+            for code in map(code_of, _as_categories(value)):
+                if code in place:
+                    out[row, place[code]] = 1
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
 
-def _bumps(values: Float32[np.ndarray, " batch"], count: int) -> Float32[np.ndarray, "batch bumps"]:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _as_categories(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list) else [] if value is None else [str(value)]
+
+
+def _bumps(
+    values: Float64[np.ndarray, " batch"], centres: Float64[np.ndarray, " bumps"]
+) -> Float32[np.ndarray, "batch bumps"]:
     """Return Gaussian bumps centred on quantiles, each as wide as the mean distance of neighbours."""
-    known = np.isfinite(values)
-    centres = np.unique(np.quantile(values[known], np.linspace(0, 1, count)))
     if len(centres) < 2:
         return np.zeros((len(values), 0), np.float32)
+    known = np.isfinite(values)
     width = np.diff(centres).mean()
     out = np.exp(-0.5 * np.square((np.where(known, values, 0)[:, None] - centres) / width))
     out[~known] = 0

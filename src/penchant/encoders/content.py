@@ -92,7 +92,8 @@ def join_text(catalog: Catalog, columns: Sequence[str]) -> list[str]:
     return catalog.table.select(pl.concat_str(cells, separator="\n").str.strip_chars()).to_series().to_list()
 
 
-def _columns_of(catalog: Catalog, modality: str) -> list[str]:
+def columns_of(catalog: Catalog, modality: str) -> list[str]:
+    """Return the catalog's columns of a modality, which a channel that names none reads."""
     if modality == "text":
         return list(catalog.text_columns)
     if modality == "attribute":
@@ -106,7 +107,7 @@ def find_columns(catalog: Catalog, columns: Sequence[str], modality: str, *, whe
     Raises:
         ConfigError: No such column, several columns of media, or no folder of media.
     """
-    columns = columns or _columns_of(catalog, modality)
+    columns = columns or columns_of(catalog, modality)
     if not columns:
         raise ConfigError(f"The catalog has no {modality} column.", where=where, fix="name the column: columns = [...]")
     for column in columns:

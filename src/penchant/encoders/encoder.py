@@ -5,8 +5,9 @@ In: raw content of one modality (a string, an image, audio samples). Out: (batch
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, cast
 
 import numpy as np
@@ -69,9 +70,27 @@ class Encoder(ABC, Generic[SettingsT_co]):
     def encode(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
         """Return one vector for each prepared item; what else is in the batch makes no difference beyond rounding."""
 
+    def learn(self, prepared: Sequence[Any]) -> Mapping[str, np.ndarray] | None:
+        """Return what an encoder of a whole catalog learns from all content: arrays of numbers, without any text.
+
+        None: content that comes later gets no vector.
+        """
+        return None
+
+    def encode_learned(
+        self, prepared: Sequence[Any], learned: Mapping[str, np.ndarray]
+    ) -> Float32[np.ndarray, "batch dim"]:
+        """Return vectors by what `learn` returned, equal to those of the content that was learned from."""
+        raise NotImplementedError(f"{type(self).__name__} learns nothing")
+
     def encode_query(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
         """Return vectors of queries, to be compared with those of items."""
         return self.encode(prepared)
+
+
+def code_of(word: str) -> int:
+    """Return a word or category as a number of 64 bits: what was learned from people is kept without their words."""
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def encode_one(encoder: Encoder, raw: Any) -> Float32[np.ndarray, " dim"]:

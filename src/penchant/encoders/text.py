@@ -6,7 +6,8 @@ In: normalised text, Chinese or English. Out: sentence vectors.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +19,7 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.data.clean.normalisation import words
-from penchant.encoders.encoder import Encoder
+from penchant.encoders.encoder import Encoder, code_of
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder, unloadable
 
@@ -220,20 +221,46 @@ class Tfidf(TextEncoder[TfidfConfig]):
         return None
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
+        return self.encode_learned(prepared, self.learn(prepared))
+
+    def learn(self, prepared: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Return hashes of the words, how rare each is, and the directions of the SVD (empty: the words themselves)."""
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        analyzer = _entries if self.config.names else words
         least = min(self.config.min_items, max(1, len(prepared) - 1))
-        vectorizer = TfidfVectorizer(analyzer=analyzer, min_df=least, sublinear_tf=True, dtype=np.float32)
+        vectorizer = TfidfVectorizer(analyzer=self._words, min_df=least, sublinear_tf=True, dtype=np.float32)
         try:
             weighted = vectorizer.fit_transform(prepared)
         except ValueError:  # no word occurs twice
-            return np.zeros((len(prepared), 1), np.float32)
+            return {"codes": np.zeros(0, np.uint64), "rarity": np.zeros(0, np.float32), "axes": np.zeros((0, 0))}
+        codes = np.array([code_of(word) for word in vectorizer.get_feature_names_out()], np.uint64)
         dim = min(self.config.dim, min(weighted.shape) - 1)
-        if dim < 1:
-            return np.asarray(weighted.toarray(), np.float32)
-        return np.asarray(TruncatedSVD(dim, random_state=0).fit_transform(weighted), np.float32)
+        with np.errstate(invalid="ignore"):  # the shares of variance of equal texts, which nobody reads
+            axes = TruncatedSVD(dim, random_state=0).fit(weighted).components_ if dim >= 1 else np.zeros((0, 0))
+        return {"codes": codes, "rarity": vectorizer.idf_.astype(np.float32), "axes": np.asarray(axes, np.float32)}
+
+    def encode_learned(
+        self, prepared: Sequence[str], learned: Mapping[str, np.ndarray]
+    ) -> Float32[np.ndarray, "batch dim"]:
+        codes, axes = learned["codes"], learned["axes"]
+        if not len(codes):
+            return np.zeros((len(prepared), 1), np.float32)
+        place = {code: column for column, code in enumerate(codes.tolist())}
+        weighted = np.zeros((len(prepared), axes.shape[0] or len(codes)), np.float32)
+        for row, text in enumerate(prepared):
+            counts = Counter(column for word in self._words(text) if (column := place.get(code_of(word))) is not None)
+            found = np.fromiter(counts, np.int64, len(counts))
+            values = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * learned["rarity"][found]
+            values = values / max(float(np.linalg.norm(values)), 1e-12)
+            if len(axes):
+                weighted[row] = values @ axes[:, found].T
+            else:
+                weighted[row, found] = values
+        return weighted
+
+    def _words(self, text: str) -> list[str]:
+        return _entries(text) if self.config.names else words(text)
 
 
 def _entries(text: str) -> list[str]:

@@ -1,34 +1,52 @@
 """Encode user content: what users wrote, showed and said in events, and what they are.
 
 In: interactions and users with their own text, media and attributes, and the encoder of each channel. Out: `UserContent`, and interactions that
-name the vector of each event.
+name the vector of each event. `encode_own` gives the content of one event or user that comes later the same vectors, one by one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
-from penchant.core.errors import ConfigError
+from penchant.core.artifacts import fingerprint
+from penchant.core.errors import ConfigError, DataError, nearest
 from penchant.core.messages import message
 from penchant.core.schema import (
     Catalog,
     Dataset,
+    Embeddings,
     Finding,
     Interactions,
+    OwnContent,
     UserContent,
     UserEmbeddings,
     Users,
     make_findings,
     vector_column,
 )
+from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
+from penchant.data.clean.normalisation import language, normalise_column
 from penchant.data.media import MediaLimits
-from penchant.encoders.catalog import ChannelConfig, default_text_encoder, encode_catalog
+from penchant.encoders.attributes import is_new_value, layout, numeric_columns
+from penchant.encoders.catalog import (
+    PRECOMPUTED,
+    ChannelConfig,
+    cache_key,
+    default_text_encoder,
+    encode_batches,
+    encode_catalog,
+    make_encoder,
+)
+from penchant.encoders.content import find_content, join_text
+from penchant.encoders.encoder import Encoder
 
 EVENT_CHANNELS = {"text": "review", "image": "photo", "audio": "voice"}
 """Content of an event to the name of its default channel."""
@@ -107,12 +125,21 @@ def encode_user_content(
             source.table.select(columns).unique(maintain_order=True).filter(~pl.all_horizontal(pl.all().is_null()))
         )
         content = content.with_row_index("row")
-        encoded, notes = encode_catalog(
-            source.catalog(content, columns), {name: _plain(config)}, cache=cache, limits=limits
+        catalog = source.catalog(content, columns)
+        found, learned = _encode_learned(name, config, catalog, limits)
+        if found is None:
+            encoded, notes = encode_catalog(catalog, {name: _plain(config)}, cache=cache, limits=limits)
+            found = encoded[name]
+            findings += _about(name, notes)
+        embeddings[name] = UserEmbeddings(
+            name,
+            found.modality,
+            config.of,
+            found.values[found.present],
+            found.encoder,
+            learned=learned,
+            languages=_languages(join_text(catalog, columns)) if found.modality == "text" else (),
         )
-        found = encoded[name]
-        findings += _about(name, notes)
-        embeddings[name] = UserEmbeddings(name, found.modality, config.of, found.values[found.present], found.encoder)
         readable = content.filter(pl.Series(found.present)).drop("row").with_row_index("row").cast({"row": pl.Int32})
         rows = source.table.join(readable, on=columns, how="left", nulls_equal=True, maintain_order="left")["row"]
         if config.of == "events":
@@ -122,6 +149,213 @@ def encode_user_content(
         findings += _coverage(name, len(rows) - rows.null_count(), len(rows))
     changed = Dataset(dataset.catalog, Interactions(table), dataset.users, tuple(findings))
     return changed, UserContent(embeddings, of_users)
+
+
+def _encode_learned(
+    name: str, config: UserChannelConfig, catalog: Catalog, limits: MediaLimits
+) -> tuple[Embeddings | None, Mapping[str, np.ndarray]]:
+    """Return the vectors of an encoder of a whole catalog, and what it learned; None of one that learns nothing that could be kept.
+
+    Such encoders take seconds: nothing is cached. Content of which the encoder knows nothing has no vector.
+    """
+    if config.encoder == PRECOMPUTED or not (encoder := make_encoder(name, _plain(config))).whole_catalog:
+        return None, {}
+    content = find_content(catalog, config.columns, encoder.modality, limits, where=f"user_content.{name}")
+    row_of = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
+    keys = sorted(row_of)
+    prepared = {key: encoder.prepare(content.load(row_of[key])) for key in keys}
+    learned = encoder.learn(list(prepared.values())) if keys else None
+    if learned is None:
+        return None, {}
+    vectors = dict(zip(keys, encoder.encode_learned(list(prepared.values()), learned), strict=True))
+    values = np.zeros((len(catalog), len(next(iter(vectors.values())))), np.float32)
+    for row, key in enumerate(content.keys):
+        if key is not None:
+            values[row] = vectors[key]
+    mark = cache_key(encoder, limits, keys)
+    return Embeddings(name, encoder.modality, values, np.any(values != 0, axis=1), mark), learned
+
+
+def _languages(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({language(text) for text in texts if text}))
+
+
+@dataclass(frozen=True)
+class OwnContentReader:
+    """Encodes the content of one event or user that came after the run, as the run encoded that of the others.
+
+    Attributes:
+        channels: The settings of each channel of user content.
+        embeddings: Each channel's vectors in the bundle: what its encoder learned, and the languages of its texts.
+        load: Name and settings of a channel to its encoder, loaded.
+        limits: Of media files.
+        inspection: What counts as a blank picture or a silent sound.
+    """
+
+    channels: Mapping[str, UserChannelConfig]
+    embeddings: Mapping[str, UserEmbeddings]
+    load: Callable[[str, ChannelConfig], Encoder]
+    limits: MediaLimits
+    inspection: InspectionConfig
+
+    def names(self, of: str) -> list[str]:
+        """Return the channels of events or users that can read something new."""
+        return [n for n, c in self.channels.items() if c.of == of and self._is_readable(n, c)]
+
+    def modalities(self, of: str) -> dict[str, str]:
+        """Return the modality of each channel of events or users that can read something new."""
+        return {name: self.embeddings[name].modality for name in self.names(of)}
+
+    def columns(self, of: str) -> dict[str, str]:
+        """Return the columns of words and attributes that some channel reads, with their modality."""
+        modalities = self.modalities(of)
+        found = {c: m for n, m in modalities.items() for c in self.channels[n].columns if m in ("text", "attribute")}
+        return dict(sorted(found.items()))
+
+    def media(self, of: str) -> set[str]:
+        """Return the modalities of files that some channel reads."""
+        return set(self.modalities(of).values()) - {"text", "attribute"}
+
+    @cached_property
+    def mark(self) -> str:
+        """Return what changes when some vector would."""
+        parts = {
+            n: (self.channels[n], self.embeddings[n].encoder) for of in ("events", "users") for n in self.names(of)
+        }
+        return fingerprint({n: [c.model_dump(mode="json"), e] for n, (c, e) in sorted(parts.items())})
+
+    def checked(self, columns: Mapping[str, Any]) -> list[str]:
+        """Return the columns of users whose value was not among those learned from.
+
+        Raises:
+            DataError: Nothing reads such a column, or a value is of another type.
+        """
+        known, new = self.columns("users"), []
+        for column, value in columns.items():
+            if column not in known:
+                raise DataError(
+                    f"No channel of user content reads a column {column!r} of users.",
+                    where=f"columns.{column}"[:MAX_WHERE],
+                    fix=nearest(column, known) if known else "leave it out: the bundle reads nothing about users",
+                )
+            if value is None:
+                continue
+            of_column = [self.embeddings[n].learned for n in self.names("users") if column in self.channels[n].columns]
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if known[column] == "text" and not isinstance(value, str):
+                raise _of_another_type(column, "words")
+            if any(column in numeric_columns(learned) for learned in of_column) and not is_number:
+                raise _of_another_type(column, "a number")
+            value = self._clean_value(column, value, known[column])
+            if any(is_new_value(value, column, learned) for learned in of_column):
+                new.append(column)
+        return new
+
+    def read(self, of: Literal["events", "users"], content: OwnContent, folder: Path) -> OwnContent:
+        """Return the content with its vectors, and with what cannot be read.
+
+        Args:
+            of: Whose it is.
+            content: Its media are files below `folder`.
+            folder: Of the files.
+
+        Raises:
+            PenchantError: A model cannot be loaded.
+        """
+        vectors: dict[str, np.ndarray] = {}
+        unreadable: list[str] = []
+        for name in self.names(of):
+            config, known = self.channels[name], self.embeddings[name]
+            encoder = self.encoder(name)
+            row = {c: self._value(content, c, encoder.modality) for c in config.columns}
+            if all(value is None for value in row.values()):
+                continue
+            if encoder.modality == "text" and (strange := self._strange_language(row, known)):
+                unreadable.append(f"{name}: a text in {strange!r}, of which nothing was learned")
+                continue
+            catalog = _row_catalog(row, folder)
+            if encoder.modality not in ("text", "attribute"):
+                inspector = Inspector(self.limits, self.inspection.model_copy(update={"workers": 1}))
+                media = {encoder.modality: config.columns[0]}
+                table, found = inspect_media(catalog.table, media, lambda _: "it", folder, inspector)
+                catalog = replace(catalog, table=table)
+                unreadable += [f"{name}: {f.check}" for f in found if f.action == "masked"]
+            raw = find_content(catalog, config.columns, encoder.modality, self.limits, where=f"user_content.{name}")
+            if raw.keys[0] is None:
+                continue
+            if known.learned:
+                vector = encoder.encode_learned([encoder.prepare(raw.load(0))], known.learned)[0]
+                if np.any(vector != 0):
+                    vectors[name] = vector
+                else:
+                    unreadable.append(f"{name}: nothing of it was learned")
+                continue
+            failures: list[str] = []
+            for _, values in encode_batches(encoder, raw, [(raw.keys[0], 0)], failures, size=1, proven=True):
+                vectors[name] = values[0]
+            unreadable += [f"{name}: {failure.partition(': ')[2] or failure}" for failure in failures]
+        usable = {name: v for name, v in vectors.items() if np.isfinite(v).all()}
+        return replace(content, vectors=usable, unreadable=tuple(unreadable))
+
+    def merged(self, content: OwnContent, name: str, before: np.ndarray | None) -> np.ndarray | None:
+        """Return a user's vector in one channel: what the content says, and for attributes it does not name what was known before."""
+        vector, config, learned = content.vectors.get(name), self.channels[name], self.embeddings[name].learned
+        touched = [c for c in config.columns if c in content.columns]
+        modality = self.embeddings[name].modality
+        if modality not in ("text", "attribute"):
+            return vector if modality in content.media else before
+        if not touched:
+            return before
+        places = layout(learned) if modality == "attribute" else {}
+        if before is None or not places or set(config.columns) <= set(touched):
+            return vector
+        merged = before.copy()
+        for column in touched:
+            place = places.get(column, slice(0, 0))
+            merged[place] = 0 if vector is None else vector[place]
+        return merged if np.any(merged != 0) else None
+
+    def encoder(self, name: str) -> Encoder:
+        """Return the encoder of a channel, loaded."""
+        return self.load(name, _plain(self.channels[name]))
+
+    def _is_readable(self, name: str, config: UserChannelConfig) -> bool:
+        if name not in self.embeddings or config.encoder == PRECOMPUTED:
+            return False
+        return bool(self.embeddings[name].learned) or not make_encoder(name, _plain(config)).whole_catalog
+
+    def _value(self, content: OwnContent, column: str, modality: str) -> Any:
+        if modality not in ("text", "attribute"):
+            return content.media.get(modality)
+        return self._clean_value(column, content.columns.get(column), modality)
+
+    def _clean_value(self, column: str, value: Any, modality: str) -> Any:
+        """Return a value as cleaning leaves it."""
+        if isinstance(value, str):
+            return normalise_column(pl.Series(column, [value])).values[0]
+        if isinstance(value, list):
+            return [clean for clean in normalise_column(pl.Series(column, value, pl.String)).values if clean]
+        return value
+
+    def _strange_language(self, row: Mapping[str, Any], known: UserEmbeddings) -> str:
+        """Return the language of a text where no text of that language was learned from."""
+        found = language("\n".join(value for value in row.values() if value))
+        return found if known.languages and found != "other" and found not in known.languages else ""
+
+
+MAX_WHERE = 100
+"""Longest name of a place in a message that holds a name from a request."""
+
+
+def _of_another_type(column: str, wanted: str) -> DataError:
+    return DataError("A value does not fit its column.", where=f"columns.{column}", fix=f"send {wanted}, or null")
+
+
+def _row_catalog(row: Mapping[str, Any], folder: Path) -> Catalog:
+    """Return one piece of content as a catalog, so that it is found like an item's."""
+    table = pl.DataFrame({"item_id": ["it"], **{column: [value] for column, value in row.items()}})
+    columns = tuple(row)
+    return Catalog(table, None, columns, {}, columns, folder)
 
 
 def unused_protected(users: Users | None, channels: Mapping[str, UserChannelConfig]) -> list[Finding]:

@@ -351,7 +351,7 @@ def look_ahead(split: Split, test: HoldOut) -> float:
 
     A request is at the time of the first true event. Events without a time count as earlier.
     """
-    if split.kind in ("random", "cold_items"):
+    if split.kind in ("random", "cold_items", "cold_users"):
         return 0.0
     known = pl.concat([part.table for part in split.before_test])["at"]
     times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())

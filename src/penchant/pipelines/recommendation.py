@@ -37,6 +37,7 @@ from penchant.core.schema import (
 )
 from penchant.data.clean.dataset import clean
 from penchant.data.context import ContextConfig, read_context
+from penchant.data.doctor.columns import RunColumns
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
@@ -44,12 +45,15 @@ from penchant.data.requests import rolling_requests
 from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import (
+    PRECOMPUTED,
     check_channel,
     default_channels,
     encode_catalog,
     estimate_encoding,
+    make_encoder,
     pretrained_channels,
 )
+from penchant.encoders.content import columns_of
 from penchant.encoders.ocr import read_items_pictures
 from penchant.encoders.user_content import (
     UserChannelConfig,
@@ -257,6 +261,8 @@ def run(
         "histories": config.histories.model_dump(mode="json"),
         "channels": {name: channel.model_dump(mode="json") for name, channel in channels.items()},
         "fusion": fusion.table(),
+        "user_channels": {name: c.model_dump(mode="json") for name, c in user_channels(dataset, config).items()},
+        "user_media": config.clean.media.model_dump(mode="json"),
     }
     histories, ensemble = all_histories(dataset, config, user_content), trained.ensemble(content)
     if config.fit.ship == "everything":
@@ -291,6 +297,11 @@ def shipped(parts: Split, config: RecommendationConfig) -> str:
             "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for new items alone: to "
             "serve, run with another split."
         )
+    if parts.kind == "cold_users":
+        return message(
+            "The bundle's members were fitted again on every event after the measurement. Their weights were chosen for users without events "
+            "alone: to serve, run with another split."
+        )
     return message(
         "After the measurement the bundle's members were fitted again on every event, with the settings and weights found."
     )
@@ -319,11 +330,8 @@ def checks_of(
     for name, channel in channels.items():
         will_grow = config.ocr is not None or config.describe is not None
         yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
-    user_channels = config.user_content
-    if user_channels is None:
-        user_channels = default_user_channels(dataset.interactions, dataset.users) if config.members is None else {}
     contexts = [*config.data.context, *config.context.time]
-    known = [*channels, *user_channels, *contexts, FUSED]
+    known = [*channels, *user_channels(dataset, config), *contexts, FUSED]
     for name, table in (config.members or {}).items():
         yield partial(_check_member, name, table, known)
     yield config.fusion.tables
@@ -374,25 +382,53 @@ TASK = Task(
 )
 
 
+def user_channels(dataset: Dataset, config: RecommendationConfig) -> dict[str, UserChannelConfig]:
+    """Return the channels of user content that a run reads."""
+    if config.user_content is not None:
+        return config.user_content
+    return default_user_channels(dataset.interactions, dataset.users) if config.members is None else {}
+
+
+def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns:
+    """Return the columns that a run on a clean data set reads."""
+    channels = default_channels(dataset.catalog) if config.content is None else config.content
+    own = user_channels(dataset, config)
+    reads = [c for c in (config.reviews.sentiment and "text", config.reviews.transcript and "audio") if c]
+    return RunColumns(
+        items={
+            name: c.columns or columns_of(dataset.catalog, make_encoder(name, c).modality)
+            for name, c in channels.items()
+            if c.encoder != PRECOMPUTED
+        },
+        events={name: c.columns for name, c in own.items() if c.of == "events"},
+        users={name: c.columns for name, c in own.items() if c.of == "users"},
+        context=[*config.data.context, *config.context.time] if reads_context(config) else [],
+        values=config.histories.values is not False,
+        reviews=reads,
+        split=config.split.kind in ("auto", "published"),
+    )
+
+
+def reads_context(config: RecommendationConfig) -> bool:
+    """Return whether a member reads the circumstances of a request."""
+    return config.members is None or any(t.get("model") == CONTEXT_MODEL for t in config.members.values())
+
+
 def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[Dataset, UserContent]:
     """Return the vectors of what users wrote, showed and said, and of what they are, and interactions that name the vector of each event.
 
     Raises:
         ConfigError: A column or an encoder does not exist, or a channel has the name of one of the items'.
     """
-    channels = config.user_content
-    if channels is None:
-        uses_defaults = config.members is None
-        channels = default_user_channels(dataset.interactions, dataset.users) if uses_defaults else {}
+    channels = user_channels(dataset, config)
     taken_names = {*(config.content or default_channels(dataset.catalog)), FUSED}
     if taken := sorted(set(channels) & taken_names):
         raise ConfigError(
             f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"
         )
     dataset, content = encode_user_content(dataset, channels, cache=config.cache / "vectors", limits=config.media)
-    reads_context = config.members is None or any(t.get("model") == CONTEXT_MODEL for t in config.members.values())
-    named = config.data.context if reads_context else []
-    settings = config.context if reads_context else ContextConfig(time=[])
+    named = config.data.context if reads_context(config) else []
+    settings = config.context if reads_context(config) else ContextConfig(time=[])
     interactions, context, notes = read_context(dataset.interactions, named, settings)
     findings = (*dataset.findings, *unused_protected(dataset.users, channels), *notes)
     if taken := sorted(set(context) & {*content.embeddings, *taken_names}):

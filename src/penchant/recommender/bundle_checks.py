@@ -59,6 +59,9 @@ def check_user_channels(histories: Histories, where: Path) -> None:
         owners = histories.num_events if channel.is_of_events else len(histories)
         is_right = values.ndim == 2 and values.dtype == np.float32 and bool(np.isfinite(values).all())
         _require(is_right, f"the vectors of {name!r} are {values.dtype} of shape {values.shape}", where)
+        for key, learned in channel.embeddings.learned.items():
+            is_right = learned.ndim <= 2 and learned.dtype.kind in "fu" and bool(np.isfinite(learned).all())
+            _require(is_right, f"what {name!r} learned, {key!r}, is no array of numbers", where)
         is_right = (
             channel.embeddings.of in ("events", "users", "requests")
             and row.dtype == np.int32

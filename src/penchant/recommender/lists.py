@@ -5,7 +5,7 @@ In: options and edits, checked. Out: `ListRequest` for `Recommender.recommend_ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -67,6 +67,8 @@ class RankingOptions(Settings):
     """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
     context: Annotated[list[Id], Field(max_length=50)] = []
     """Items in view right now: read as the latest events of this request, and not stored."""
+    circumstances: Annotated[list[Pair], Field(max_length=20)] = []
+    """NAME:VALUE, a circumstance of the request that the bundle learned about: `device:tablet`, `weekday:Monday`. What it never saw is counted."""
     reasons: bool = False
     """Add reasons by past event; costs some milliseconds."""
 
@@ -99,6 +101,7 @@ class ListRequest:
         edits: The user's own.
         scores: Of `history`, for every item, where they were computed already.
         items: An anonymous history: item ids, oldest first.
+        vectors: What was written, shown or said with each of `items`: channel to vector; () where there is nothing.
     """
 
     options: RankingOptions
@@ -107,6 +110,7 @@ class ListRequest:
     edits: Sequence[Edit] = ()
     scores: Float32[np.ndarray, " items"] | None = None
     items: Sequence[str] = ()
+    vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] = ()
 
 
 @dataclass(frozen=True)
@@ -137,8 +141,8 @@ class RecommendationList:
 
     user_id: str | None
     """The user."""
-    basis: Literal["history", "context", "popularity"]
-    """What was ranked by: the user's history, only the items in view, or popularity."""
+    basis: Literal["history", "context", "content", "popularity"]
+    """What was ranked by: the user's history, only the items in view, only what the user is (attributes, an avatar), or popularity."""
     events: int
     """Events of the history that were read."""
     unknown_items: int
@@ -147,6 +151,8 @@ class RecommendationList:
     """Fingerprint of the bundle."""
     items: tuple[RecommendedItem, ...]
     """Best first."""
+    unknown_circumstances: int = 0
+    """Named circumstances that the bundle learned nothing about."""
 
     def __len__(self) -> int:
         return len(self.items)

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float32
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.errors import DataError, nearest
 from penchant.core.schema import Catalog, Content, Embeddings, Vocabulary
 from penchant.data.media import MediaLimits
@@ -63,7 +64,7 @@ class ChannelEncoders:
 
     def load(self, name: str, config: ChannelConfig) -> Encoder:
         """Return one channel's encoder, ready."""
-        key = config.model_dump_json()
+        key = fingerprint(config.encoder, config.options)  # channels of items and users share a model
         with self._lock:
             if key not in self._loaded:
                 encoder = make_encoder(name, config)

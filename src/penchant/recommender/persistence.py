@@ -185,6 +185,7 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
         if channel.embeddings.labels:  # values of a category, which belong to no user
             used = np.arange(len(channel.embeddings.values))
         arrays[f"{name}/values"] = channel.embeddings.values[used]
+        arrays |= {f"{name}/learned/{key}": one for key, one in channel.embeddings.learned.items()}
         for key, own in zip(("histories", "fitted"), rows, strict=False):
             arrays[f"{name}/{key}"] = np.where(own >= 0, np.searchsorted(used, own), -1).astype(np.int32)
     about = {
@@ -194,6 +195,7 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
             "encoder": c.embeddings.encoder,
             "has_signs": c.embeddings.has_signs,
             "labels": c.embeddings.labels,
+            "languages": c.embeddings.languages,
         }
         for name, c in histories.user_channels.items()
     }
@@ -210,7 +212,12 @@ def _with_user_content(
     about = json.loads((folder / "user_content.json").read_text(encoding="utf-8"))
     arrays = load_file(folder / "user_content.safetensors")
     embeddings = {
-        name: UserEmbeddings(name, values=arrays[f"{name}/values"], **{**facts, "labels": tuple(facts["labels"])})
+        name: UserEmbeddings(
+            name,
+            values=arrays[f"{name}/values"],
+            learned={k.removeprefix(p): a for k, a in arrays.items() if k.startswith(p := f"{name}/learned/")},
+            **{**facts, "labels": tuple(facts["labels"]), "languages": tuple(facts.get("languages", ()))},
+        )
         for name, facts in about.items()
     }
 

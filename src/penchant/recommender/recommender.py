@@ -17,10 +17,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import NotFoundError, nearest
-from penchant.core.schema import Catalog, Content, Embeddings, Histories
+from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
+from penchant.data.clean.inspection import InspectionConfig
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
+from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
 from penchant.explanation.attribution import Explanation, attribute, explain
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason
@@ -37,7 +39,7 @@ from penchant.recommender.ranking import rank
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
-CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "_profiler", "_event_settings"})
+CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
 BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
@@ -138,13 +140,22 @@ class Recommender:
 
     # histories
 
-    def history(self, user_id: str, events: Sequence[Event] | None = None, *, use_own: bool = True) -> Histories:
+    def history(
+        self,
+        user_id: str,
+        events: Sequence[Event] | None = None,
+        *,
+        use_own: bool = True,
+        about: OwnContent | None = None,
+    ) -> Histories:
         """Return one user's events, oldest first: those of the bundle, and those that came since.
 
         Args:
             user_id: The user.
             events: Events that came since, in the order received; the user may then be unknown. See `data/histories.py` for how they count.
-            use_own: Whether to read the bundle's own events; not after an erasure.
+                Their content counts as far as it has vectors (`own_content.read`).
+            use_own: Whether to read the bundle's own events and content; not after an erasure.
+            about: What the user told of themself since, with vectors; attributes it does not name stay as the bundle has them.
 
         Raises:
             NotFoundError: No events are given, and the user is unknown.
@@ -157,9 +168,39 @@ class Recommender:
                 where="the bundle's histories",
                 fix=f"{fix} For a new user give their items: --history",
             )
-        own = Histories.empty(len(self.catalog), user_id) if row is None else self.histories.rows(row, row + 1)
+        own = self._nobody(user_id) if row is None else self.histories.rows(row, row + 1)
         seed = int(self.facts.get("seed", 0))
-        return add_events(own, events, self.lookup.items, self._event_settings, seed=seed) if events else own
+        own = add_events(own, events, self.lookup.items, self._event_settings, seed=seed) if events else own
+        return own if about is None else self._told(own, about)
+
+    def _nobody(self, user_id: str = "") -> Histories:
+        """Return a user without events and content, to whom both may be added."""
+        nobody = Histories.empty(len(self.catalog), user_id)
+        channels = {name: channel.cleared(nobody) for name, channel in self.histories.user_channels.items()}
+        return replace(nobody, user_channels=channels)
+
+    def _told(self, own: Histories, about: OwnContent) -> Histories:
+        """Return one user's history with what they told of themself."""
+        channels = dict(own.user_channels)
+        for name in self.own_content.names("users"):
+            channel = channels[name]
+            before = channel.embeddings.values[channel.row[0]] if channel.row[0] >= 0 else None
+            vector = self.own_content.merged(about, name, before)
+            if vector is not before:
+                channels[name] = replace(channel, row=channel.row[:0]).extended([vector])
+        return replace(own, user_channels=channels)
+
+    @cached_property
+    def own_content(self) -> OwnContentReader:
+        """Encoder of what users write, show, say and tell of themselves after the bundle was written."""
+        where = "the bundle's facts"
+        channels = {
+            name: UserChannelConfig.read(dict(table), where=where)
+            for name, table in self.facts.get("user_channels", {}).items()
+        }
+        inspection = InspectionConfig.read(dict(self.facts.get("user_media", {})), where=where)
+        embeddings = {name: channel.embeddings for name, channel in self.histories.user_channels.items()}
+        return OwnContentReader(channels, embeddings, self.encoders.load, MediaLimits(), inspection)
 
     def history_of(self, item_ids: Sequence[str], user_id: str = "new user") -> Histories:
         """Return the history of a user who is not in the bundle, oldest item first.
@@ -169,7 +210,7 @@ class Recommender:
         """
         rows = np.array([self.lookup.row(item_id) for item_id in item_ids], np.int32)
         ones = np.ones(len(rows), np.float32)
-        return Histories.of_one(user_id, rows, np.arange(len(rows)), ones, len(self.catalog))
+        return self._nobody(user_id).appended(rows, np.arange(len(rows)), ones)
 
     def without(self, user_ids: Collection[str]) -> Recommender:
         """Return the same without the histories of some users; what the members learned stays as it is."""
@@ -335,19 +376,30 @@ class Recommender:
 
     def _basis(self, request: ListRequest) -> tuple[Histories, np.ndarray | None, dict[str, Any]]:
         """Return the history a list is based on, its scores if they were computed, and facts about it."""
-        known = Histories.empty(len(self.catalog)) if request.history is None else request.history
+        known = self._nobody() if request.history is None else request.history
         touched, viewed = self.lookup.rows(request.items), self.lookup.rows(request.options.context)
         rows = np.concatenate([touched, viewed]).astype(np.int32)
         has_history = known.num_events > 0 or len(touched) > 0
+        asked, unknown = known.under(dict(pair.split(":", 1) for pair in request.options.circumstances))
         facts = {
             "user_id": request.user_id,
-            "basis": "history" if has_history else "context" if len(viewed) else "popularity",
+            "basis": "history"
+            if has_history
+            else "context"
+            if len(viewed)
+            else "content"
+            if _has_content(known)
+            else "popularity",
             "unknown_items": len(request.items) + len(request.options.context) - len(rows),
+            "unknown_circumstances": unknown,
         }
         if not len(rows):
-            return known, request.scores, facts
+            is_asked_alike = len(request.options.circumstances) == unknown
+            return asked, request.scores if is_asked_alike else None, facts
         now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
-        return known.appended(rows, now, np.ones(len(rows), np.float32)), None, facts
+        vectors = [one for item, one in zip(request.items, request.vectors, strict=False) if item in self.lookup.items]
+        vectors += [{}] * (len(rows) - len(vectors))
+        return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
     def _ranked(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
@@ -366,6 +418,12 @@ class Recommender:
             )
             for place, row in enumerate(found.rows)
         )
+
+
+def _has_content(history: Histories) -> bool:
+    """Return whether anything is known of what a user is."""
+    channels = history.user_channels.values()
+    return any(c.embeddings.of == "users" and bool((c.row >= 0).any()) for c in channels)
 
 
 def _without(histories: Histories, user_ids: Collection[str]) -> Histories:

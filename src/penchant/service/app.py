@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import TypeAdapter
 
 from penchant.classifiers.bundle import MEDIA
@@ -42,6 +42,8 @@ from penchant.service.schemas import (
     ProfilePatch,
     SearchIn,
     SessionIn,
+    UserIn,
+    UserState,
 )
 from penchant.service.service import Service, ServiceConfig
 from penchant.service.telemetry import Metrics, RequestMiddleware
@@ -94,7 +96,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         except PenchantError as error:
             app.state.failure = error
             raise
-        worker = BackgroundWorker(service)
+        worker = BackgroundWorker(service, lambda outcome: metrics.content.labels(outcome).inc())
         worker.start()
         app.state.service, app.state.worker = service, worker
         app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
@@ -165,7 +167,7 @@ def allowed(scope: str) -> Any:
 
 def _add_events(app: FastAPI, metrics: Metrics) -> None:
     @app.post("/v1/events", tags=["events"], dependencies=[allowed("write")])
-    @in_pool("writes")
+    @in_pool(_kind_of_events)
     def add_events(
         request: Request,
         body: Annotated[EventIn | EventBatch, Body(openapi_examples=_EVENT_EXAMPLES)],
@@ -173,11 +175,15 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
             Id | None, Header(description="The same key stores the same events once; with other events it is refused.")
         ] = None,
     ) -> EventsStored:
-        """Store one event or a batch; answered once it is on disk. All of a batch, or none."""
+        """Store one event or a batch; answered once it is on disk. All of a batch, or none. Content is read in the background."""
         events = body.events if isinstance(body, EventBatch) else [body]
         stored = service_of(request).append(events, idempotency_key)
         metrics.events.inc(stored.stored)
         metrics.duplicates.inc(stored.duplicates)
+        if stored.unread_content:
+            metrics.content.labels("not read").inc(stored.unread_content)
+        if stored.with_content:
+            request.app.state.worker.wake()
         return stored
 
 
@@ -198,7 +204,9 @@ def _add_lists(app: FastAPI) -> None:
         dependencies=[allowed("read")],
         response_model=RecommendationList,
     )
-    async def recommend_session(request: Request, session: SessionIn) -> Response:
+    async def recommend_session(
+        request: Request, session: Annotated[SessionIn, Body(openapi_examples=_SESSION_EXAMPLES)]
+    ) -> Response:
         """Rank the catalog for a history in the request; nothing is stored."""
         return await _recommended(request, None, session)
 
@@ -243,6 +251,22 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         found, held = service_of(request).edit(user_id, patch.edits, expected)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
+    @app.patch("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")], status_code=202)
+    @in_pool(_kind_of_user)
+    def tell(request: Request, user_id: User, told: UserIn) -> UserState:
+        """Store attributes, words, a picture or a sound of a user; they are read in the background, within about a second."""
+        state = service_of(request).tell(user_id, told)
+        for _ in set(state.new_values) & set(told.columns):
+            metrics.content.labels("new value").inc()
+        request.app.state.worker.wake()
+        return state
+
+    @app.get("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("lists")
+    def about(request: Request, user_id: User) -> UserState:
+        """Return what a user told of themself, and what of it is read."""
+        return service_of(request).about(user_id)
+
     @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
     @in_pool("lists")
     def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
@@ -259,6 +283,19 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
     def export(request: Request, user_id: User) -> JSONResponse:
         """Return all stored data of one user."""
         return JSONResponse(service_of(request).export(user_id))  # rendered here: it may be long
+
+    @app.get(
+        "/v1/export/{user_id:id}/files/{name:id}",
+        tags=["users"],
+        dependencies=[allowed("personal")],
+        response_class=FileResponse,
+    )
+    @in_pool("lists")
+    def export_file(
+        request: Request, user_id: User, name: Annotated[Name, Path(description="A name from the export.")]
+    ) -> FileResponse:
+        """Return a file that the user sent, byte for byte."""
+        return FileResponse(service_of(request).file(user_id, name), media_type="application/octet-stream")
 
     @app.delete(
         "/v1/users/{user_id:id}",
@@ -352,7 +389,11 @@ def _describe_problems(app: FastAPI) -> None:
 
 async def _recommended(request: Request, user_id: str | None, options: RankingOptions) -> Response:
     """Answer in one batch with other waiting requests; reasons take long, so such a request waits for a thread of its own."""
-    if options.reasons:
+    if isinstance(options, SessionIn) and options.has_content:
+        pools: WorkPools = request.app.state.pools
+        work = partial(service_of(request).recommend, user_id, options)
+        answer = await pools["media" if options.has_media else "encoders"].run(work)
+    elif options.reasons:
         pool: WorkPool = request.app.state.pools["lists"]
         answer = await pool.run(partial(service_of(request).recommend, user_id, options))
     else:
@@ -364,6 +405,17 @@ async def _recommended(request: Request, user_id: str | None, options: RankingOp
 def _kind_of_search(arguments: dict[str, Any]) -> Kind:
     wanted: SearchIn = arguments["wanted"]
     return "encoders" if wanted.image is None and wanted.audio is None else "media"
+
+
+def _kind_of_events(arguments: dict[str, Any]) -> Kind:
+    body: EventIn | EventBatch = arguments["body"]
+    events = body.events if isinstance(body, EventBatch) else [body]
+    return "writes" if all(e.image is None and e.audio is None for e in events) else "uploads"
+
+
+def _kind_of_user(arguments: dict[str, Any]) -> Kind:
+    told: UserIn = arguments["told"]
+    return "writes" if told.image is None and told.audio is None else "uploads"
 
 
 def _kind_of_item(arguments: dict[str, Any]) -> Kind:
@@ -379,7 +431,22 @@ def _kind_of_prediction(arguments: dict[str, Any]) -> Kind:
 _LISTS = TypeAdapter(RecommendationList)
 _EVENT_EXAMPLES: Any = {
     "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
+    "with a review and a photo": {
+        "value": {
+            "user_id": "u1",
+            "item_id": "i1",
+            "kind": "review",
+            "text": "Lovely colour, poor sole.",
+            "image": {"url": "https://media.example.org/u1/shoe.jpg"},
+        }
+    },
     "batch": {"value": {"events": [{"user_id": "u1", "item_id": "i1", "kind": "purchase", "event_id": "order-7"}]}},
+}
+_SESSION_EXAMPLES: Any = {
+    "items": {"value": {"history": ["i1", "i2"], "k": 5}},
+    "with content": {
+        "value": {"history": [{"item_id": "i1", "text": "Lovely colour."}], "about": {"columns": {"region": "north"}}}
+    },
 }
 _PREDICT_EXAMPLES: Any = {
     "words": {"value": {"text": "The room was lovely and the staff superb."}},

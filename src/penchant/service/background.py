@@ -1,4 +1,4 @@
-"""The background worker: events of the moment, new items, new bundles, refits after erasures.
+"""The background worker: content of users, events of the moment, new items, new bundles, refits after erasures.
 
 In: the store's events, waiting items and due erasures, the bundle's folder. Out: a newer model in the service, replaced as a whole.
 """
@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,6 +31,7 @@ from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
+from penchant.service.user_content import Outcome, UserContentWorker
 
 logger = logging.getLogger("penchant.service")
 MAX_LOG_WAIT = 30.0
@@ -41,10 +43,12 @@ class BackgroundWorker:
 
     Args:
         service: The service whose model it replaces.
+        count: Counts what became of the content of users.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, count: Callable[[Outcome], None] = lambda _: None) -> None:
         self._service = service
+        self._user_content = UserContentWorker(service.store, service.uploads, count)
         self._base = self._model = service.snapshot.recommender
         self._moment = MomentLog(service.store, service.secret)
         self._log: EventLog | None = None
@@ -91,6 +95,7 @@ class BackgroundWorker:
         with self._stepping:
             self._service.sync(self._service.store.world_version())
             self.load_new_bundle()
+            self.encode_user_content()
             self.observe()
             self.encode()
             self.add_items()
@@ -98,6 +103,11 @@ class BackgroundWorker:
             self.remove_uploads()
             self.refit()
             self.index()
+
+    def encode_user_content(self) -> None:
+        """Encode what users wrote, showed, said and told of themselves."""
+        reader = self._base.own_content
+        self._user_content.step(replace(reader, limits=self._service.config.media))
 
     def observe(self) -> None:
         """Let what is served know what all users did until now."""
@@ -172,7 +182,8 @@ class BackgroundWorker:
             body["failures"] = failures
             ready = StoredItem(item.item_id, READY, json.dumps(body, ensure_ascii=False), write_arrays(vectors))
             service.store.replace_item(item, ready)  # an item that changed meanwhile stays as it is now
-            self.observe()  # many items take minutes
+            self.encode_user_content()  # many items take minutes
+            self.observe()
 
     def add_items(self) -> None:
         """Add the items that are ready and not in the model."""
@@ -197,10 +208,11 @@ class BackgroundWorker:
         self._added = wanted
 
     def remove_uploads(self) -> None:
-        """Delete the files that no item uses any more; in a later step if an upload is being stored now."""
+        """Delete the files that no item and no user uses any more; in a later step if an upload is being stored now."""
         items = self._service.stored_items.newest()
-        if items is not self._cleared and self._service.uploads.remove_unused(self._service.stored_items.uploads):
-            self._cleared = items
+        if items is not self._cleared or self._service.has_unused_files:
+            self._service.remove_files()
+            self._cleared = self._cleared if self._service.has_unused_files else items
 
     def _fail(self, item: StoredItem, error: Exception) -> None:
         """Mark an item that cannot be added, with the reason; one that changed meanwhile stays as it is now."""

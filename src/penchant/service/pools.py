@@ -25,7 +25,7 @@ SIZES: Mapping[Kind, tuple[int, int]] = {
     "media": (2, 16),
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
-MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/studio/search")
+MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/v1/sessions/", "/studio/search")
 WORDS_BYTES = 50_000
 """A larger body of a request to these holds media."""
 

@@ -62,6 +62,17 @@ class ApiInput(ApiModel):
     model_config = ConfigDict(strict=True)
 
 
+class MediaIn(ApiInput):
+    """A media file: exactly one of the three."""
+
+    data: Annotated[str, Field(max_length=64_000_000)] | None = None
+    """The file itself, in base64."""
+    file: Annotated[str, Field(max_length=1000)] | None = None
+    """A path below the service's media folder."""
+    url: Annotated[str, Field(max_length=2000)] | None = None
+    """An https address on a host of the allow-list."""
+
+
 class EventIn(ApiInput):
     """One event."""
 
@@ -77,6 +88,12 @@ class EventIn(ApiInput):
     """Time; without an offset it is UTC. Missing: now. The future is refused beyond five minutes of skew."""
     event_id: Id | None = None
     """The same id of the same user is stored once, however often it is sent."""
+    text: Prose | None = None
+    """What the user wrote, such as a review."""
+    image: MediaIn | None = None
+    """What the user showed, such as a photo of what they bought."""
+    audio: MediaIn | None = None
+    """What the user said: a voice note."""
 
 
 class EventBatch(ApiInput):
@@ -94,6 +111,10 @@ class EventsStored(ApiModel):
     """Events whose `event_id` was stored before."""
     unknown_items: int
     """About items that are not in the catalog (yet)."""
+    with_content: int = 0
+    """Events whose words, picture or sound are read: within about a second the lists of their users know them."""
+    unread_content: int = 0
+    """Texts, pictures and sounds that nothing in the bundle reads; they are not stored, the events are."""
 
 
 class ListIn(RankingOptions):
@@ -105,6 +126,46 @@ class ListIn(RankingOptions):
     """Whether items of the history may come again."""
     reasons: QueryFlag = False
     """Add reasons by past event; costs some milliseconds."""
+    at: Time | Literal["now"] | None = None
+    """Time of the request: gives the circumstances hour, weekday and month (UTC) where the bundle learned about them. Missing: they are not known."""
+
+
+class UserIn(ApiInput):
+    """What a user tells of themself. A column or file that is not named stays as it is; null takes it back."""
+
+    columns: Annotated[
+        dict[Name, Prose | Finite | bool | Annotated[list[Name], Field(max_length=100)] | None], Field(max_length=100)
+    ] = {}
+    """Values by column of the users: attributes, and words such as a bio."""
+    image: MediaIn | None = None
+    """Such as an avatar."""
+    audio: MediaIn | None = None
+    """Such as a spoken greeting."""
+
+
+class UserState(ApiModel):
+    """What a user told of themself, and whether it is read."""
+
+    user_id: str
+    status: Literal["none", "waiting", "ready"]
+    """none: nothing was told; waiting: being encoded; ready: the next list knows it."""
+    columns: dict[str, Any] = {}
+    """As they were sent."""
+    files: dict[str, str] = {}
+    """Modality to the name of its file; `GET /v1/export/{user_id}/files/{name}` returns it."""
+    new_values: list[str] = []
+    """Columns with a value that nobody had whom the bundle learned from: they say nothing until the next run."""
+    unreadable: list[str] = []
+    """What cannot be read, with the reason; the rest counts."""
+
+
+class SessionEventIn(ApiInput):
+    """One event of an anonymous history, with its content."""
+
+    item_id: Id
+    text: Prose | None = None
+    image: MediaIn | None = None
+    audio: MediaIn | None = None
 
 
 class SessionIn(ListIn):
@@ -116,8 +177,28 @@ class SessionIn(ListIn):
     """Whether items of the history may come again."""
     reasons: StrictBool = False
     """Add reasons by past event; costs some milliseconds."""
-    history: Annotated[list[Id], Field(max_length=1000)] = []
-    """Item ids, oldest first."""
+    history: Annotated[list[Id | SessionEventIn], Field(max_length=1000)] = []
+    """Item ids, or events with content; oldest first."""
+    about: UserIn | None = None
+    """What the user is: read for this list, and not stored."""
+
+    @property
+    def events(self) -> list[SessionEventIn]:
+        """The history, every entry as an event."""
+        return [one if isinstance(one, SessionEventIn) else SessionEventIn(item_id=one) for one in self.history]
+
+    @property
+    def has_content(self) -> bool:
+        """Whether something must be encoded."""
+        return self.about is not None or any(isinstance(one, SessionEventIn) for one in self.history)
+
+    @property
+    def has_media(self) -> bool:
+        """Whether a file must be encoded."""
+        given: list[SessionEventIn | UserIn] = [one for one in self.history if isinstance(one, SessionEventIn)]
+        if self.about is not None:
+            given.append(self.about)
+        return any(one.image is not None or one.audio is not None for one in given)
 
 
 class EditIn(ApiInput):
@@ -137,17 +218,6 @@ class ProfilePatch(ApiInput):
     """A user's edits."""
 
     edits: Annotated[list[EditIn], Field(min_length=1, max_length=200)]
-
-
-class MediaIn(ApiInput):
-    """A media file: exactly one of the three."""
-
-    data: Annotated[str, Field(max_length=64_000_000)] | None = None
-    """The file itself, in base64."""
-    file: Annotated[str, Field(max_length=1000)] | None = None
-    """A path below the service's media folder."""
-    url: Annotated[str, Field(max_length=2000)] | None = None
-    """An https address on a host of the allow-list."""
 
 
 class SearchIn(ApiInput):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,8 +22,9 @@ from pydantic import Field
 
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, DataError, PenchantError
-from penchant.core.schema import Histories
+from penchant.core.errors import ConfigError, DataError, NotFoundError, PenchantError
+from penchant.core.schema import Histories, OwnContent
+from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
@@ -41,21 +42,33 @@ from penchant.service.schemas import (
     EventsStored,
     ItemIn,
     ItemState,
+    ListIn,
+    MediaIn,
     PredictIn,
     PredictionOut,
     SearchIn,
+    SessionEventIn,
     SessionIn,
+    UserIn,
 )
+from penchant.service.schemas import UserState as StateOfUser
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
-from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredItem, now
+from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredContent, StoredItem, now
 from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
+from penchant.service.user_content import named_vectors
 
 logger = logging.getLogger("penchant.service")
+MEDIA = ("image", "audio")
+"""Files of users' content."""
+CONTENT = ("text", *MEDIA)
+"""Content of an event."""
+_EXPORTED = ("user_id", "item_id", "kind", "value", "key")
+"""What an export shows of an event, besides its time and content."""
 
 
 class ServiceConfig(Settings):
@@ -80,6 +93,8 @@ class ServiceConfig(Settings):
     """A larger request is refused while it comes in."""
     max_batch: int = Field(1000, ge=1)
     """Events of one request."""
+    max_batch_media: int = Field(20, ge=1)
+    """Pictures and sounds of the events of one request."""
     max_skew_seconds: float = Field(300, ge=0)
     """An event further in the future is refused."""
     max_seconds: float = Field(30, gt=0)
@@ -157,6 +172,8 @@ class Service:
         media = config.state_folder / "media"
         self.uploads = UploadStore(media, config.media_folder, fetcher, limit, parts=self.scratch.path)
         self.user_cache = UserStateCache(config.user_cache_bytes)
+        self.has_unused_files = True
+        """Whether files may lie there that nothing uses."""
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
@@ -167,6 +184,11 @@ class Service:
             recommender.finder.load_encoders()
         except PenchantError as error:  # a model that is missing here: each search and item that needs it says so
             logger.warning("an encoder cannot be loaded: %s fix: %s", error.message, error.fix)
+        for name in recommender.own_content.names("events") + recommender.own_content.names("users"):
+            try:
+                recommender.own_content.encoder(name)
+            except PenchantError as error:
+                logger.warning("an encoder of user content cannot be loaded: %s fix: %s", error.message, error.fix)
         self.served_catalog = ServedCatalog(config.state_folder)
         self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
@@ -190,9 +212,42 @@ class Service:
             )
         latest = now() + int(self.config.max_skew_seconds * 1e6)
         rows = [_event(e, position, latest) for position, e in enumerate(events)]
-        new = self._append((rows, _request_key(request_key, events) if request_key else None))
+        reader = self.snapshot.recommender.own_content
+        media = sum(getattr(e, name) is not None for e in events for name in MEDIA)
+        if media > self.config.max_batch_media:
+            raise DataError(
+                f"{media:,} files in one request.", where="events", fix=f"send at most {self.config.max_batch_media:,}"
+            )
+        reads = {*reader.media("events"), *reader.columns("events")}
+        key = _request_key(request_key, events) if request_key else None
+        with self.uploads.in_use(where="events") if media else nullcontext():
+            where = [f"events.{n}." if len(events) > 1 else "" for n in range(len(events))]
+            found = [self._kept(e, reads, place, self.uploads) for e, place in zip(events, where, strict=True)]
+            rows = [r if c is None else replace(r, content=c) for r, c in zip(rows, found, strict=True)]
+            self.has_unused_files |= media > 0  # of events that are stored already, or refused
+            new = self._append((rows, key))
         unknown = sum(e.item_id not in self.snapshot.recommender.lookup.items for e in events)
-        return EventsStored(stored=new, duplicates=len(events) - new, unknown_items=unknown)
+        given = sum(getattr(e, name) is not None for e in events for name in CONTENT)
+        kept = sum(len(c.columns) + len(c.media) for c in found if c is not None)
+        return EventsStored(
+            stored=new,
+            duplicates=len(events) - new,
+            unknown_items=unknown,
+            with_content=sum(c is not None for c in found),
+            unread_content=given - kept,
+        )
+
+    def _kept(
+        self, given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
+    ) -> OwnContent | None:
+        """Return what some channel reads of an event's content, its files stored; None where that is nothing."""
+        media: dict[str, str] = {}
+        for name in MEDIA:
+            file: MediaIn | None = getattr(given, name)
+            if file is not None and name in reads:
+                media[name] = uploads.keep(file, where=f"{where}{name}")
+        columns = {"text": given.text} if given.text is not None and "text" in reads else {}
+        return OwnContent(columns, media) if columns or media else None
 
     def _append_group(self, tasks: Sequence[tuple[Sequence[Event], RequestKey | None]]) -> list[int | DataError]:
         return self.store.append([events for events, _ in tasks], [request for _, request in tasks])
@@ -228,8 +283,19 @@ class Service:
             is_stored = version.user is not None
             events: Sequence[Event] = self.store.events(user_id) if is_stored else ()
             edits = tuple(self.store.edits(user_id)) if is_stored else ()
-            use_own = not self.is_erased(user_id, snapshot)
-            yield UserState(version, snapshot.recommender.history(user_id, events, use_own=use_own), edits)
+            about = self.store.about(user_id) if is_stored else None
+            history = self._history(user_id, snapshot, events, None if about is None else about.content)
+            yield UserState(version, history, edits)
+
+    def _history(
+        self, user_id: str, snapshot: ServingSnapshot, events: Sequence[Event], about: OwnContent | None
+    ) -> Histories:
+        """Return a user's history from the bundle and the store; only vectors that the bundle's own encoders made count."""
+        embeddings = snapshot.recommender.own_content.embeddings
+        events = [e if e.content is None else replace(e, content=named_vectors(e.content, embeddings)) for e in events]
+        told = None if about is None else named_vectors(about, embeddings)
+        use_own = not self.is_erased(user_id, snapshot)
+        return snapshot.recommender.history(user_id, events, use_own=use_own, about=told)
 
     def _scored(self, snapshot: ServingSnapshot, states: dict[str, UserState]) -> dict[str, UserState]:
         """Return the states with scores as of the snapshot's moment; those that lack them are scored in one pass."""
@@ -262,8 +328,51 @@ class Service:
         """
         snapshot, found = self._user_states([user_id for user_id, _ in requests if user_id is not None])
         states = iter(found)
-        list_requests = [_list_request(o, user, None if user is None else next(states)) for user, o in requests]
+        list_requests = [
+            self._list_request(o, snapshot, user, None if user is None else next(states)) for user, o in requests
+        ]
         return snapshot.recommender.recommend_many(list_requests, snapshot.available)
+
+    def _list_request(
+        self, options: RankingOptions, snapshot: ServingSnapshot, user_id: str | None, state: UserState | None
+    ) -> ListRequest:
+        options = _under(options, snapshot.recommender)
+        if state is not None:
+            return ListRequest(options, user_id, state.history, state.edits, state.scores)
+        if not isinstance(options, SessionIn):
+            return ListRequest(options, user_id)
+        items = [e.item_id for e in options.events]
+        if not options.has_content:
+            return ListRequest(options, user_id, items=items)
+        vectors, history = self._session_content(options, snapshot.recommender)
+        return ListRequest(options, user_id, history, items=items, vectors=vectors)
+
+    def _session_content(
+        self, session: SessionIn, recommender: Recommender
+    ) -> tuple[list[Mapping[str, np.ndarray]], Histories]:
+        """Return the vectors of each event of a session, and a history of what its user is; nothing of it is kept.
+
+        Raises:
+            DataError: A column does not exist, or holds another type.
+            MediaError: A file cannot be read.
+        """
+        reader = replace(recommender.own_content, limits=self.config.media)
+        about = session.about or UserIn()
+        reader.checked(about.columns)
+        reads = {*reader.media("events"), *reader.columns("events")}
+        with self.scratch.temporary() as scratch:
+            uploads = replace(self.uploads, folder=Path(scratch))
+            vectors: list[Mapping[str, np.ndarray]] = []
+            for place, event in enumerate(session.events):
+                content = self._kept(event, reads, f"history.{place}.", uploads)
+                vectors.append({} if content is None else reader.read("events", content, uploads.folder).vectors)
+            media = {
+                name: uploads.keep(file, where=f"about.{name}")
+                for name in MEDIA
+                if (file := getattr(about, name)) is not None and name in reader.media("users")
+            }
+            told = reader.read("users", OwnContent(about.columns, media), uploads.folder)
+        return vectors, recommender.history("", (), about=told)
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the user's own edits, and the version for an ETag."""
@@ -298,14 +407,74 @@ class Service:
         snapshot, state = self.user_state(user_id)
         return snapshot.recommender.explain(state.history, item_id).as_dict()
 
+    def about(self, user_id: str) -> StateOfUser:
+        """Return what a user told of themself since the bundle was written, and whether it is read."""
+        held = self.store.about(user_id)
+        return StateOfUser(user_id=user_id, status="none") if held is None else self._told(held)
+
+    def tell(self, user_id: str, given: UserIn) -> StateOfUser:
+        """Store what a user tells of themself; it is encoded in the background, and their next list after that knows it.
+
+        Raises:
+            DataError: The bundle reads no such column, file or type.
+            MediaError: A file cannot be read.
+        """
+        reader = self.snapshot.recommender.own_content
+        reader.checked(given.columns)
+        files = {name: getattr(given, name) for name in MEDIA if name in given.model_fields_set}
+        for name in files:
+            if name not in reader.media("users"):
+                raise DataError(f"The bundle reads no {name} of users.", where=name, fix="leave it out")
+        is_upload = any(file is not None for file in files.values())
+        with self.uploads.in_use(where=", ".join(files)) if is_upload else nullcontext():
+            kept = {n: None if file is None else self.uploads.keep(file, where=n) for n, file in files.items()}
+
+            def change(before: OwnContent) -> OwnContent:
+                media = {name: file for name, file in {**before.media, **kept}.items() if file is not None}
+                return OwnContent({**before.columns, **given.columns}, media)
+
+            held = self.store.change_about(user_id, change)
+        self.has_unused_files |= bool(files)
+        return self._told(held)
+
+    def _told(self, held: StoredContent) -> StateOfUser:
+        reader, content = self.snapshot.recommender.own_content, held.content
+        known = reader.columns("users")
+        return StateOfUser(
+            user_id=held.user_id,
+            status="ready" if held.encoder == reader.mark else "waiting",
+            columns=dict(content.columns),
+            files=dict(content.media),
+            new_values=reader.checked({c: v for c, v in content.columns.items() if c in known}),
+            unreadable=list(content.unreadable),
+        )
+
+    def file(self, user_id: str, name: str) -> Path:
+        """Return a file that a user sent.
+
+        Raises:
+            NotFoundError: The user sent no such file.
+        """
+        path = self.uploads.folder / name
+        if name not in self.store.files(user_id) or not path.is_file():
+            raise NotFoundError(
+                "The user sent no such file.", where="the name", fix="take a name from the export of this user"
+            )
+        return path
+
+    def remove_files(self) -> None:
+        """Delete the files that no item and no user uses any more; later, if an upload is being stored now."""
+        self.has_unused_files = not self.uploads.remove_unused(lambda: self.stored_items.uploads() | self.store.files())
+
     def export(self, user_id: str) -> dict[str, Any]:
-        """Return all stored data of one user."""
+        """Return all stored data of one user; files by name (`file`)."""
         snapshot, state = self.user_state(user_id)
         base = snapshot.recommender.history(user_id, (), use_own=not self.is_erased(user_id, snapshot))
         ids = snapshot.recommender.lookup.items.ids
         return {
             "user_id": user_id,
-            "events": [{**asdict(e), "at": _iso(e.at)} for e in self.store.events(user_id)],
+            "events": [_exported(e) for e in self.store.events(user_id)],
+            "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
             "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
@@ -318,6 +487,7 @@ class Service:
     def erase(self, user_id: str) -> dict[str, Any]:
         """Erase a user; see `penchant.service.erasure` for what is immediate."""
         receipt = erasure.erase(self.store, self.secret, self.snapshot.recommender, user_id)
+        self.remove_files()
         self.sync(self.store.world_version())
         return receipt
 
@@ -445,18 +615,42 @@ class Service:
         self.scratch.close()
 
 
-def _list_request(options: RankingOptions, user_id: str | None, state: UserState | None) -> ListRequest:
-    items = options.history if isinstance(options, SessionIn) else ()
-    if state is None:
-        return ListRequest(options, user_id, items=items)
-    return ListRequest(options, user_id, state.history, state.edits, state.scores, items)
+def _under(options: RankingOptions, recommender: Recommender) -> RankingOptions:
+    """Return the options with the circumstances that follow from the time of the request, of those that the bundle knows."""
+    at = options.at if isinstance(options, ListIn) else None
+    if at is None:
+        return options
+    channels = recommender.histories.user_channels
+    named = {pair.partition(":")[0] for pair in options.circumstances}
+    found = circumstances_at(datetime.now(UTC) if isinstance(at, str) else at)
+    derived = [f"{name}:{value}" for name, value in found.items() if name in channels and name not in named]
+    return options.model_copy(update={"circumstances": [*options.circumstances, *derived]})
+
+
+def _exported(event: Event) -> dict[str, Any]:
+    content = {} if event.content is None else {"content": _exported_content(event.content)}
+    return {**{n: getattr(event, n) for n in _EXPORTED}, "at": _iso(event.at), **content}
+
+
+def _exported_content(content: OwnContent) -> dict[str, Any]:
+    """Return content with its vectors as lists of numbers."""
+    vectors = {name.partition("\n")[0]: v.astype(float).round(6).tolist() for name, v in content.vectors.items()}
+    return {
+        "columns": dict(content.columns),
+        "files": dict(content.media),
+        "vectors": vectors,
+        "unreadable": list(content.unreadable),
+    }
 
 
 def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
     """Return a key with a digest of each user's events: as they were sent, with their places in the request."""
     own: dict[str, list[str]] = {}
     for position, event in enumerate(events):
-        own.setdefault(event.user_id, []).append(f"{position} {event.model_dump_json()}")
+        missing = {
+            name for name in CONTENT if getattr(event, name) is None
+        }  # digests of stores from before there was content
+        own.setdefault(event.user_id, []).append(f"{position} {event.model_dump_json(exclude=missing)}")
     return RequestKey(key, {user: hashlib.sha256("\n".join(one).encode()).hexdigest() for user, one in own.items()})
 
 

@@ -1,4 +1,4 @@
-"""The durable store: events, edits, items, erasures and keys.
+"""The durable store: events, content of users, edits, items, erasures and keys.
 
 In: an address, `sqlite:///file` or `postgresql://...`. Out: a `Store` that several processes may share. What a method changed
 is on disk when it returns.
@@ -7,6 +7,7 @@ is on disk when it returns.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -32,6 +33,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from penchant.core.errors import ConfigError, DataError
+from penchant.core.schema import OwnContent
 from penchant.data.histories import Event
 from penchant.recommender.lists import Edit
 from penchant.service import store_tables as t
@@ -43,10 +45,13 @@ from penchant.service.store_records import (
     WITHDRAWN,
     ConflictError,
     RequestKey,
+    StoredContent,
     StoredErasure,
     StoredItem,
     StoredKey,
     StoredRequest,
+    content_body,
+    vector_name,
 )
 from penchant.service.store_values import checked
 
@@ -60,11 +65,13 @@ __all__ = [
     "Event",
     "RequestKey",
     "Store",
+    "StoredContent",
     "StoredErasure",
     "StoredItem",
     "StoredKey",
     "StoredRequest",
     "now",
+    "vector_name",
 ]
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
@@ -216,13 +223,19 @@ class Store:
     def events(self, user_id: str, limit: int | None = None) -> list[Event]:
         """Return one user's events, oldest first; with a limit, the latest ones."""
         columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
-        wanted = select(*columns, t.event.c.event_key).where(t.event.c.user_id == user_id)
+        more = (t.event.c.event_key, t.event.c.content, t.event.c.vectors)
+        wanted = select(*columns, *more).where(t.event.c.user_id == user_id)
         wanted = wanted.order_by(t.event.c.at.desc(), t.event.c.sequence.desc()).limit(limit)
         with self._reading.connect() as connection:
-            return [Event(*row) for row in reversed(connection.execute(wanted).all())]
+            rows = connection.execute(wanted).all()
+        found = []
+        for row in reversed(rows):
+            own = None if row.content is None else StoredContent(user_id, None, row.content, row.vectors).content
+            found.append(Event(*row[:6], content=own))  # type: ignore[misc]
+        return found
 
     def events_of(self, user_ids: Sequence[str]) -> dict[str, list[Event]]:
-        """Return the events of several users, oldest first as `events` does; a user without events is left out."""
+        """Return the events of several users, oldest first as `events` does, without their content; a user without events is left out."""
         columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
         order = (t.event.c.user_id, t.event.c.at, t.event.c.sequence)
         found: dict[str, list[Event]] = {}
@@ -304,6 +317,79 @@ class Store:
                 connection.execute(t.edit.insert(), rows)
         return version
 
+    # content of users
+
+    def about(self, user_id: str) -> StoredContent | None:
+        """Return what a user told of themself; None where that is nothing."""
+        table = t.user_content
+        wanted = select(table.c.content, table.c.vectors, table.c.encoder).where(table.c.user_id == user_id)
+        with self._reading.connect() as connection:
+            row = connection.execute(wanted).first()
+        return None if row is None else StoredContent(user_id, None, *row)
+
+    def change_about(self, user_id: str, change: Callable[[OwnContent], OwnContent]) -> StoredContent:
+        """Change what a user told of themself, in one commit; its vectors stay until it is encoded again.
+
+        Raises:
+            DataError: A value does not fit its column.
+        """
+        table = t.user_content
+        with self._writing.begin() as connection:
+            self._touch(connection, [user_id])  # locks the user's row until the commit
+            held = select(table.c.content, table.c.vectors).where(table.c.user_id == user_id)
+            row = connection.execute(held).first()
+            before = OwnContent() if row is None else StoredContent(user_id, None, row[0]).content
+            stored = StoredContent(user_id, None, content_body(replace(change(before), unreadable=())), row and row[1])
+            values = {"content": stored.body, "encoder": "", "received_at": now()}
+            values = checked(table, {"user_id": user_id, **values})
+            add = self._dialect.insert(table).values(values)
+            connection.execute(add.on_conflict_do_update(index_elements=["user_id"], set_=values))
+        return stored
+
+    def content_to_encode(self, encoder: str, limit: int, after: int = -1) -> list[StoredContent]:
+        """Return content whose vectors another encoder made, or none: of events with a number above `after`, and what users told of themselves.
+
+        Args:
+            encoder: The present one.
+            limit: Most of each.
+            after: Number of an event.
+        """
+        e, u = t.event.c, t.user_content.c
+        events = select(e.user_id, e.sequence, e.content, e.vectors, e.encoder)
+        events = events.where(e.encoder.is_not(None), e.encoder != encoder, e.sequence > after)
+        users = select(u.user_id, u.content, u.vectors, u.encoder).where(u.encoder != encoder)
+        with self._reading.connect() as connection:
+            found = [StoredContent(*row) for row in connection.execute(events.order_by(e.sequence).limit(limit))]
+            told = connection.execute(users.order_by(u.received_at, u.user_id).limit(limit))
+            return [StoredContent(row[0], None, *row[1:]) for row in told] + found
+
+    def put_encoded(self, held: StoredContent, content: OwnContent, vectors: bytes, encoder: str) -> bool:
+        """Store the vectors of content, unless that was changed or erased since; return whether they were stored."""
+        table = t.user_content if held.sequence is None else t.event
+        same = (table.c.user_id == held.user_id) & (table.c.content == held.body)
+        same &= table.c.encoder == held.encoder
+        if held.sequence is not None:
+            same &= t.event.c.sequence == held.sequence
+        values = {"content": content_body(content), "vectors": vectors, "encoder": encoder}
+        person = select(t.user_version.c.user_id).where(t.user_version.c.user_id == held.user_id)
+        with self._writing.begin() as connection:
+            if connection.execute(person.with_for_update()).first() is None:  # locked first, as every writer does
+                return False
+            if connection.execute(update(table).where(same).values(values)).rowcount == 0:
+                return False
+            self._touch(connection, [held.user_id])
+        return True
+
+    def files(self, user_id: str | None = None) -> set[str]:
+        """Return the names of the files of all users' content, or of one user's."""
+        e, u = t.event.c, t.user_content.c
+        wanted = [select(e.content).where(e.encoder.is_not(None)), select(u.content)]
+        if user_id is not None:
+            wanted = [one.where(c.user_id == user_id) for one, c in zip(wanted, (e, u), strict=True)]
+        with self._reading.connect() as connection:
+            bodies = [body for one in wanted for body in connection.scalars(one)]
+        return {name for body in bodies for name in json.loads(body)["media"].values()}
+
     def erase(
         self, user_id: str, subject: str, receipt_id: str, *, sign: Callable[[str], str] = _unkeyed
     ) -> dict[str, int]:
@@ -318,7 +404,7 @@ class Store:
         with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
-                for table in (t.user_version, t.event, t.edit, t.request)
+                for table in (t.user_version, t.event, t.edit, t.request, t.user_content)
             }
             _renew(connection)  # locks the end of the chain until the commit
             number, last = connection.execute(select(t.world.c.num_erasures, t.world.c.last_link)).one()
@@ -366,16 +452,18 @@ class Store:
         with self._reading.connect() as connection:
             found = {
                 u
-                for table in (t.user_version, t.event, t.edit, t.request)
+                for table in (t.user_version, t.event, t.edit, t.request, t.user_content)
                 for u in connection.scalars(select(table.c.user_id))
             }
         return sorted(found)
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest stored event of a user came in."""
-        wanted = select(func.min(t.event.c.received_at)).where(t.event.c.user_id == user_id)
+        """Return when the oldest stored event of a user, or what they told of themself, came in."""
+        tables = (t.event, t.user_content)
+        wanted = [select(func.min(table.c.received_at)).where(table.c.user_id == user_id) for table in tables]
         with self._reading.connect() as connection:
-            return connection.scalar(wanted)
+            found = [connection.scalar(one) for one in wanted]
+        return min((at for at in found if at is not None), default=None)
 
     def sign_erasure(self, receipt_id: str, receipt: str, *, finished: bool) -> None:
         """Store the signed receipt; a finished erasure needs no further refit."""
@@ -555,8 +643,17 @@ FROM world LEFT JOIN person ON person.user_id IN ({})"""
 
 
 def _event_row(event: Event, received: int) -> dict[str, Any]:
-    values = asdict(event)
-    return {**values, "event_key": values.pop("key"), "received_at": received}
+    return {
+        "user_id": event.user_id,
+        "item_id": event.item_id,
+        "kind": event.kind,
+        "at": event.at,
+        "value": event.value,
+        "event_key": event.key,
+        "received_at": received,
+        "content": None if event.content is None else content_body(event.content),
+        "encoder": None if event.content is None else "",
+    }
 
 
 def _renew(connection: Connection) -> None:

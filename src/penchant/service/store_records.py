@@ -1,14 +1,18 @@
 """What the store keeps, row by row.
 
-In: nothing. Out: frozen records of items, erasures, requests and keys, as `Store` takes and returns them.
+In: nothing. Out: frozen records of items, content of users, erasures, requests and keys, as `Store` takes and returns them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from safetensors.numpy import load as read_arrays
+
 from penchant.core.errors import PenchantError
+from penchant.core.schema import OwnContent
 
 FAILED, READY, WAITING, WITHDRAWN = "failed", "ready", "waiting", "withdrawn"
 """Statuses of an item."""
@@ -35,6 +39,44 @@ class StoredItem:
     body: str
     vectors: bytes | None = None
     version: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """Content of a user, as the store holds it.
+
+    Attributes:
+        user_id: Whose it is.
+        sequence: Number of its event; None for what the user told of themself.
+        body: JSON: columns, media, unreadable.
+        vectors: A safetensors file; None before encoding. A vector is named by its channel and the encoder that made it.
+        encoder: What made the vectors; "" before encoding.
+    """
+
+    user_id: str
+    sequence: int | None
+    body: str
+    vectors: bytes | None = None
+    encoder: str = ""
+
+    @property
+    def content(self) -> OwnContent:
+        """What it holds; names of vectors as stored."""
+        about = json.loads(self.body)
+        vectors = {} if self.vectors is None else read_arrays(self.vectors)
+        return OwnContent(about["columns"], about["media"], vectors, tuple(about.get("unreadable", ())))
+
+
+def content_body(content: OwnContent) -> str:
+    """Return content without vectors as JSON."""
+    about = {"columns": dict(content.columns), "media": dict(content.media)}
+    unreadable = {"unreadable": list(content.unreadable)} if content.unreadable else {}
+    return json.dumps({**about, **unreadable}, ensure_ascii=False)
+
+
+def vector_name(channel: str, encoder: str) -> str:
+    """Return the name of a vector: one that another encoder made is not comparable."""
+    return f"{channel}\n{encoder}"
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,31 @@ event = Table(
     Column("value", Float(53)),
     Column("at", BigInteger, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    Column("content", Text),
+    Column("vectors", LargeBinary),
+    Column("encoder", String(64)),
     Index("event_once", "user_id", "event_key", unique=True),
     Index("event_of_user", "user_id", "at"),
 )
-"""Events of users. Times are microseconds since 1970; a null `event_key` is never a duplicate."""
+"""Events of users. Times are microseconds since 1970; a null `event_key` is never a duplicate. `content` is JSON: words, names of files and what of
+them cannot be read. `vectors` is a safetensors file, and `encoder` what made it: "" until then, null in an event without content."""
+Index(
+    "event_content",
+    event.c.encoder,
+    sqlite_where=event.c.encoder.is_not(None),
+    postgresql_where=event.c.encoder.is_not(None),
+)
+
+user_content = Table(
+    "user_content",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("content", Text, nullable=False),
+    Column("vectors", LargeBinary),
+    Column("encoder", String(64), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+"""What users told of themselves: attributes, a bio, an avatar; columns as those of an event's content."""
 
 request = Table(
     "request",

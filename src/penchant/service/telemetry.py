@@ -62,6 +62,12 @@ class Metrics:
         self.events = Counter("penchant_events_total", "Events stored", registry=self.registry)
         self.duplicates = Counter("penchant_duplicate_events_total", "Events stored before", registry=self.registry)
         self.erasures = Counter("penchant_erasures_total", "Users erased", registry=self.registry)
+        self.content = Counter(
+            "penchant_user_content_total",
+            "Pieces of users' content by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.cached_users = Gauge(
             "penchant_cached_users", "Users in the cache", registry=self.registry, multiprocess_mode="livesum"
         )

@@ -50,7 +50,11 @@ class UserState:
 
     @property
     def num_bytes(self) -> int:
-        return self.scores.nbytes + 16 * self.history.num_events + 200 * len(self.edits) + 1000
+        content = sum(
+            c.row.nbytes + 4 * int((c.row >= 0).sum()) * c.embeddings.values.shape[1]
+            for c in self.history.user_channels.values()
+        )
+        return self.scores.nbytes + 16 * self.history.num_events + content + 200 * len(self.edits) + 1000
 
 
 class UserStateCache:

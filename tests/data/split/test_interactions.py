@@ -14,7 +14,7 @@ from penchant.core.schema import Finding, Interactions, Split
 from penchant.data.read.sources import from_tables
 from penchant.data.split.interactions import SplitConfig, split
 
-KINDS = ("user_time", "last_out", "global_time", "rolling_time", "random", "cold_items")
+KINDS = ("user_time", "last_out", "global_time", "rolling_time", "random", "cold_items", "cold_users")
 
 
 def events(num_users: int = 60, num_items: int = 40, num_events: int = 1200, step: int = 3600) -> Interactions:
@@ -65,7 +65,7 @@ def test_file_order_does_not_matter(kind: str, seed: int) -> None:
     assert parts(split(backwards, SplitConfig(kind=kind), seed)) == expected
 
 
-@pytest.mark.parametrize("kind", ["user_time", "last_out", "random", "cold_items"])
+@pytest.mark.parametrize("kind", ["user_time", "last_out", "random", "cold_items", "cold_users"])
 def test_another_seed_breaks_ties_otherwise(kind: str) -> None:
     table = events()
     assert parts(split(table, SplitConfig(kind=kind), 0)) != parts(split(table, SplitConfig(kind=kind), 1))
@@ -113,6 +113,16 @@ def test_global_time_cuts_at_two_instants() -> None:
     assert spans[1][1] < spans[2][0]  # type: ignore[operator]
     assert len(found.test) / len(table) == pytest.approx(0.2, abs=0.03)
     assert check(found, "split.backward").count == 0
+
+
+def test_cold_users_have_no_event_in_training() -> None:
+    found = split(events(), SplitConfig(kind="cold_users", test_share=0.25, validation_share=0.1), 0)
+    users = [set(part.table["user_id"]) for part in (found.train, found.validation, found.test)]
+    assert list(map(len, users)) == [39, 6, 15]
+    assert len(set.union(*users)) == 60
+    assert check(found, "split.unknown_user").count == 15
+    with pytest.raises(DataError, match="0 users have 1000 events"):
+        split(events(), SplitConfig(kind="cold_users", min_user_events=1000), 0)
 
 
 def test_cold_items_leave_training_for_good() -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from penchant.core.schema import Dataset, Finding, Split
+from penchant.data.doctor.columns import ColumnUse, RunColumns, column_uses, use_lines
 from penchant.data.doctor.survey import (
     ContentCoverage,
     DatasetSizes,
@@ -38,6 +39,7 @@ class Diagnosis:
     leaks: LeakageReport | None
     findings: tuple[Finding, ...]
     concerns: tuple[DataWarning, ...]
+    columns: tuple[ColumnUse, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, for `--json`."""
@@ -45,11 +47,18 @@ class Diagnosis:
 
     def lines(self) -> list[str]:
         """Return the report as text, the most harmful problem first."""
-        return [*warning_lines(self.concerns), "", *_print_facts(self), *finding_lines(self.findings)]
+        columns = ["", *use_lines(self.columns)] if self.columns else []
+        return [*warning_lines(self.concerns), "", *_print_facts(self), *columns, *finding_lines(self.findings)]
 
 
-def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
-    """Return the diagnosis of a data set, best after cleaning: its findings are part of it."""
+def examine(dataset: Dataset, split: Split | None = None, run: RunColumns | None = None) -> Diagnosis:
+    """Return the diagnosis of a data set, best after cleaning: its findings are part of it.
+
+    Args:
+        dataset: Its findings are part of the diagnosis.
+        split: Its leaks are examined; None examines none.
+        run: The columns that a run reads; None says nothing about the use of columns.
+    """
     events, catalog = dataset.interactions.table, dataset.catalog
     counts = count_by_item(catalog, events)
     has = find_modalities(catalog)
@@ -61,6 +70,7 @@ def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
     outcomes = tuple(find_outcomes(dataset))
     leaks = None if split is None else find_leaks(split)
     findings = dataset.findings + (() if split is None else split.checks)
+    uses = () if run is None else tuple(column_uses(dataset, run))
     concerns = rank_warnings(
         sizes=sizes,
         coverage=coverage,
@@ -71,7 +81,7 @@ def examine(dataset: Dataset, split: Split | None = None) -> Diagnosis:
         leaks=leaks,
         findings=findings,
     )
-    return Diagnosis(sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns))
+    return Diagnosis(sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns), uses)
 
 
 def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:

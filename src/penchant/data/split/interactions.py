@@ -30,20 +30,28 @@ class SplitConfig(Settings):
     """Split settings."""
 
     kind: Literal[
-        "auto", "user_time", "last_out", "global_time", "rolling_time", "random", "cold_items", "published"
+        "auto",
+        "user_time",
+        "last_out",
+        "global_time",
+        "rolling_time",
+        "random",
+        "cold_items",
+        "cold_users",
+        "published",
     ] = "auto"
     """user_time: the last part of each user. last_out: each user's last event. global_time: two instants for everyone. rolling_time: the same
     instants, and every later event is predicted from all that anybody did before it. random: a share of each user. cold_items: all events
-    of some items. published: the data's own `part` column. auto: published where there is one, else user_time, else (no times, or one for
-    all) random."""
+    of some items. cold_users: all events of some users, of whom nothing is known but what they are (attributes, an avatar). published: the
+    data's own `part` column. auto: published where there is one, else user_time, else (no times, or one for all) random."""
     test_share: float = Field(0.1, gt=0, lt=1)
-    """Part of the events (of each user, of all, or of the items) that is test."""
+    """Part of the events (of each user, of all, of the items, or of the users) that is test."""
     validation_share: float = Field(0.1, gt=0, lt=1)
     """The same for validation, which comes before test."""
     min_item_events: int = Field(5, ge=1)
     """cold_items draws among items with at least this many events."""
     min_user_events: int = Field(3, ge=3)
-    """Users with fewer events, or instants where these are the unit, stay in train (user_time, last_out, random)."""
+    """Users with fewer events, or instants where these are the unit, stay in train (user_time, last_out, random, cold_users)."""
     unit: Literal["event", "instant"] = "event"
     """What splits of each user's time (user_time, last_out) count: events, or instants with all their events, such as the invoices of a customer:
     last_out then holds out each user's last instant."""
@@ -102,6 +110,8 @@ def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
     elif kind == "cold_items":
         cold = _draw_items(table, config, seed)
         parted = table.with_columns(part=_part_of_items(cold))
+    elif kind == "cold_users":
+        parted = table.with_columns(part=_part_of_users(table, config, seed))
     elif kind in ("global_time", "rolling_time"):
         parted = table.with_columns(part=_part_by_instant(table, config))
     else:
@@ -221,6 +231,24 @@ def _draw_items(table: pl.DataFrame, config: SplitConfig, seed: int) -> dict[str
 def _part_of_items(cold: dict[str, tuple[str, ...]]) -> pl.Expr:
     part_of = {item: part for part, items in cold.items() for item in items}
     return pl.col("item_id").replace_strict(part_of, default="train", return_dtype=pl.String)
+
+
+def _part_of_users(table: pl.DataFrame, config: SplitConfig, seed: int) -> pl.Expr:
+    """Draw the users of validation and test among those that have enough events."""
+    often = table.group_by("user_id").len().filter(pl.col("len") >= config.min_user_events)
+    drawn = often.with_columns(draw=pl.col("user_id").hash(seed)).sort("draw", "user_id")["user_id"].to_list()
+    if len(drawn) < 3:
+        raise DataError(
+            f"{len(drawn)} users have {config.min_user_events} events or more: too few to draw from.",
+            where="split.min_user_events",
+            fix="lower it, bring more events, or choose another split.kind",
+        )
+    num_test = max(1, round(len(drawn) * config.test_share))
+    num_held = max(1, round(len(drawn) * config.validation_share))
+    part_of = dict.fromkeys(drawn[:num_test], "test") | dict.fromkeys(
+        drawn[num_test : num_test + num_held], "validation"
+    )
+    return pl.col("user_id").replace_strict(part_of, default="train", return_dtype=pl.String)
 
 
 def _too_few(table: pl.DataFrame, part: str, kind: str, config: SplitConfig) -> DataError:
