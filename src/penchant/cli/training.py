@@ -27,7 +27,7 @@ from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig, read
 from penchant.data.read.tables import find_file, read_table
 from penchant.data.split.interactions import split
 from penchant.experiment.evaluate_classifiers import evaluate_table
-from penchant.pipelines import tasks
+from penchant.pipelines import recommendation, tasks
 from penchant.pipelines.classification import ClassificationConfig
 from penchant.pipelines.frame import RunSettings
 from penchant.pipelines.recommendation import RecommendationConfig
