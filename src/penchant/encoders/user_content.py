@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 
 from penchant.core.artifacts import fingerprint
-from penchant.core.errors import ConfigError, DataError, nearest
+from penchant.core.errors import ConfigError, DataError, PenchantError, nearest
+from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import (
     Catalog,
@@ -198,9 +199,20 @@ class OwnContentReader:
     limits: MediaLimits
     inspection: InspectionConfig
 
+    def limited(self, limits: MediaLimits) -> OwnContentReader:
+        """Return the same with other limits; what was looked up once is kept."""
+        other = replace(self, limits=limits)
+        vars(other).update(_readable=self._readable, mark=self.mark)
+        return other
+
     def names(self, of: str) -> list[str]:
         """Return the channels of events or users that can read something new."""
-        return [n for n, c in self.channels.items() if c.of == of and self._is_readable(n, c)]
+        return [name for name in self._readable if self.channels[name].of == of]
+
+    @cached_property
+    def _readable(self) -> tuple[str, ...]:
+        """The channels that can read something new; looked up once, since that asks every installed package for its encoders."""
+        return tuple(name for name, config in self.channels.items() if self._is_readable(name, config))
 
     def modalities(self, of: str) -> dict[str, str]:
         """Return the modality of each channel of events or users that can read something new."""
@@ -322,7 +334,13 @@ class OwnContentReader:
     def _is_readable(self, name: str, config: UserChannelConfig) -> bool:
         if name not in self.embeddings or config.encoder == PRECOMPUTED:
             return False
-        return bool(self.embeddings[name].learned) or not make_encoder(name, _plain(config)).whole_catalog
+        if self.embeddings[name].learned:
+            return True
+        try:
+            return not make_encoder(name, _plain(config)).whole_catalog
+        except PenchantError as error:  # of a package that is missing here
+            logger.warning("the channel %s reads nothing new: %s fix: %s", name, error.message, error.fix)
+            return False
 
     def _value(self, content: OwnContent, column: str, modality: str) -> Any:
         if modality not in ("text", "attribute"):

@@ -105,7 +105,7 @@ class Recommender:
 
     def warmed_up(self) -> Recommender:
         """Return the same with all cached values computed, so that no request waits for them."""
-        for _ in (self.lookup.facets, self.lookup.numbers, self.lookup.titles, self.finder):
+        for _ in (self.lookup.facets, self.lookup.numbers, self.lookup.titles, self.finder, self.own_content.mark):
             pass
         if len(self.histories):
             self.profile(self.histories.rows(0, 1))

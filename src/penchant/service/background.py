@@ -106,8 +106,7 @@ class BackgroundWorker:
 
     def encode_user_content(self) -> None:
         """Encode what users wrote, showed, said and told of themselves."""
-        reader = self._base.own_content
-        self._user_content.step(replace(reader, limits=self._service.config.media))
+        self._user_content.step(self._base.own_content.limited(self._service.config.media))
 
     def observe(self) -> None:
         """Let what is served know what all users did until now."""

@@ -356,7 +356,7 @@ class Service:
             DataError: A column does not exist, or holds another type.
             MediaError: A file cannot be read.
         """
-        reader = replace(recommender.own_content, limits=self.config.media)
+        reader = recommender.own_content.limited(self.config.media)
         about = session.about or UserIn()
         reader.checked(about.columns)
         reads = {*reader.media("events"), *reader.columns("events")}
