@@ -175,6 +175,21 @@ def test_a_complex_row_is_taken_where_it_is_clearly_better_and_the_simplest_of_e
     assert choice({"plain": 1.0, "poor": 0.2, "stack": 1.9, "net": 1.91}, complexity, groups=8).ours == "plain"
 
 
+def test_the_reason_names_the_metric_whose_gain_is_clear() -> None:
+    labels, count = np.arange(600) % 2, 600
+    noise = np.random.default_rng(0).random(count) < 0.1
+    said = np.where(noise, 1 - labels, labels)
+    rows = {
+        name: row_of(np.where(np.eye(2)[said] > 0, sure, 1 - sure)) for name, sure in (("plain", 0.6), ("stack", 0.9))
+    }  # the same answers, so only the cross-entropy can tell them apart
+    plan = _Plan({"plain": _PlannedRow(("plain",), "one", 0), "stack": _PlannedRow(("stack",), "one", 2)}, (), ())
+    left_out = LeftOut(labels, np.arange(count), np.zeros(count, np.int64), 2)
+    taken = choose_row(plan, rows, left_out, "cross_entropy", "accuracy")
+    assert taken.ours == "stack"
+    assert ", in cross_entropy: +" in taken.why[0]
+    assert "lower bound +" in taken.why[0]
+
+
 def test_simple_rows_are_added_and_not_twice() -> None:
     seen = batch()
     found = simple_tables(seen, default_classifiers(seen))

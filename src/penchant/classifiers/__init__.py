@@ -11,6 +11,7 @@ CLASSIFIERS = Table(
         "linear": "penchant.classifiers.linear:LinearClassifier",
         "detected": "penchant.classifiers.detected:DetectorClassifier",
         "network": "penchant.classifiers.network:NetworkClassifier",
+        "contrast": "penchant.classifiers.contrast:ContrastClassifier",
     },
     group="penchant.classifiers",
     base="penchant.classifiers.classifier:Classifier",

@@ -487,11 +487,13 @@ def choose_row(
     best = max(clear, key=lambda name: scores[name])
     near = [name for name in clear if (gain := left_out.gain(by[best], by[name])).mean <= gain.error]
     ours = min([*near, best], key=lambda name: (plan.rows[name].complexity, -scores[name]))
-    gain = left_out.gain(of[ours], of[base])
+    reported = left_out.gain(of[ours], of[base])
+    gain, kind = (reported, metric) if reported.is_clear else (left_out.gain(by[ours], by[base]), choose_by)
     why = message(
-        "{ours} is clearly better on left-out samples than the best simple row, {name}: {gain}, lower bound {low}.",
+        "{ours} is clearly better on left-out samples than the best simple row, {name}, in {metric}: {gain}, lower bound {low}.",
         ours=ours,
         name=base,
+        metric=kind,
         gain=f"{gain.mean:+.4f}",
         low=f"{gain.low:+.4f}",
     )
