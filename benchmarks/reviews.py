@@ -1,9 +1,10 @@
 """What reading reviews is worth, on a world in which some events are regretted and only the user's words tell.
 
-In: folders of trained sentiment classifiers, made by `penchant run configs/sentiment-zh.toml` and `configs/sentiment.toml`. Out: how often
-they are right about a review, and NDCG@20 with their moods, without, and with the true ones, on what users truly liked.
+In: folders of trained sentiment classifiers, made by `penchant run configs/sentiment-zh.toml` and `configs/sentiment.toml`, or none. Out: how
+often they and the built-in mood are right about a review, and NDCG@20 with their moods, without, and with the true ones, on what users truly liked.
 
     python benchmarks/reviews.py FOLDER zh=runs/sentiment-zh en=runs/sentiment
+    python benchmarks/reviews.py FOLDER
 """
 
 from __future__ import annotations
@@ -46,20 +47,28 @@ def main(folder: Path, sentiment: dict[str, Path]) -> None:
         where="benchmark",
     )
     dataset = clean(read(config.data), config.clean, config.media)
-    classified = classify_reviews(dataset, ReviewsConfig(sentiment=sentiment), config.media, cache=folder / "cache")
+    readers = {"built in": ReviewsConfig(built_in=True)} | (
+        {"with": ReviewsConfig(sentiment=sentiment)} if sentiment else {}
+    )
+    moods = {
+        name: classify_reviews(dataset, reader, config.media, cache=folder / "cache").interactions.table
+        for name, reader in readers.items()
+    }
     reasons = truth.events().with_columns(pl.col("at").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")))
-    events = classified.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
+    events = dataset.interactions.table.join(reasons, on=KEY, how="left", maintain_order="left")
     true_mood = pl.when(pl.col("text").is_not_null()).then(
         pl.when(pl.col("reason").is_in(DISLIKED)).then(pl.lit("unhappy")).otherwise(pl.lit("happy"))
     )
-    _accuracy(events.with_columns(true=true_mood))
     arms = {
-        "without": events.drop("mood"),
-        "with": events,
+        "without": events.drop("mood", strict=False),
+        **{name: events.with_columns(mood=table["mood"]) for name, table in moods.items()},
         "true moods": events.with_columns(mood=true_mood),
     }
+    for name in moods:
+        print(name)
+        _accuracy(arms[name].with_columns(true=true_mood))
     scores = {name: _score(name, table, dataset, config) for name, table in arms.items()}
-    for name in ("with", "true moods"):
+    for name in [*moods, "true moods"]:
         gap = paired_difference(scores[name], scores["without"])
         print(f"{name} minus without: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}] {gap.outcome}")
 

@@ -72,6 +72,18 @@ def test_each_language_has_its_reader(reader: Path, tmp_path: Path) -> None:
     assert {f.check: f.count for f in found.findings}["reviews.not_read"] == 1
 
 
+def test_the_built_in_mood_needs_no_classifier_and_leaves_languages_that_have_one(reader: Path, tmp_path: Path) -> None:
+    dataset = data(["not good, a waste", "太差了，浪费钱", "lovely", "the parcel came", "とても悪い"])
+    config = ReviewsConfig(built_in=True)
+    found = classify_reviews(dataset, config, MediaLimits(), cache=tmp_path)
+    assert found.interactions.table["mood"].to_list() == ["unhappy", "unhappy", "happy", None, None]
+    assert {f.check: f.count for f in found.findings}["reviews.not_read"] == 1
+    named = classify_reviews(
+        dataset, ReviewsConfig(built_in=True, sentiment={"zh": reader}), MediaLimits(), cache=tmp_path
+    )
+    assert named.interactions.table["mood"].to_list() == ["unhappy", None, "happy", None, None]
+
+
 def test_without_a_classifier_nothing_changes(tmp_path: Path) -> None:
     dataset = data(["it broke", None])
     assert classify_reviews(dataset, ReviewsConfig(), MediaLimits(), cache=tmp_path) is dataset

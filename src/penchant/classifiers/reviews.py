@@ -1,6 +1,6 @@
 """Sentiment of users' reviews, written as the column `mood` of events.
 
-In: interactions with the users' own words or voice notes, and trained classifiers of sentiment by language. Out: the same interactions
+In: interactions with the users' own words or voice notes, and trained classifiers of sentiment by language, or none (`built_in`). Out: the same interactions
 with a `mood`, by which an unhappy event counts against its item, whatever its kind.
 """
 
@@ -20,6 +20,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Interactions
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
+from penchant.encoders.mood import MoodReader
 from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig, transcribe_catalog
 
 ANY = "any"
@@ -31,6 +32,9 @@ class ReviewsConfig(Settings):
     sentiment: dict[str, Path] = {}
     """Language of the words (en, zh, ...; "any" for those not named) to the folder of a trained classifier, relative to the settings
     file; empty reads no text."""
+    built_in: bool = False
+    """Read English and Chinese texts that no classifier of `sentiment` is named for with the built-in mood: a table of words with negations, and a
+    linear model that learns in seconds from the run's rated texts, or from those that the table is sure of."""
     unhappy: list[str] = ["negative", "unhappy"]
     """Classes that mean the user did not like the item."""
     confidence_threshold: float = Field(0.7, gt=0.5, le=1)
@@ -50,7 +54,7 @@ def classify_reviews(dataset: Dataset, config: ReviewsConfig, limits: MediaLimit
 
     Args:
         dataset: Clean.
-        config: Without classifiers, nothing changes.
+        config: Without classifiers and without `built_in`, nothing changes.
         limits: Of voice notes.
         cache: Folder of earlier transcripts.
 
@@ -59,7 +63,7 @@ def classify_reviews(dataset: Dataset, config: ReviewsConfig, limits: MediaLimit
         ConfigError: A classifier has none of the classes called unhappy.
         ArtifactError: A classifier is missing, half-written or altered.
     """
-    if not config.sentiment:
+    if not config.sentiment and not config.built_in:
         return dataset
     words, findings = _words(dataset, config, limits, cache)
     if words.null_count() == len(words):
@@ -68,8 +72,12 @@ def classify_reviews(dataset: Dataset, config: ReviewsConfig, limits: MediaLimit
             where="interactions: text" if config.transcript is None else "interactions: text, audio",
             fix='map the column: [data.columns] text = "review", or leave [reviews] out',
         )
+    rated = pl.DataFrame({"text": words, "rating": dataset.interactions.table["value"]}).drop_nulls("text")
     probability = pl.DataFrame({"text": words}).join(
-        _read(words.drop_nulls().unique().sort(), config), on="text", how="left", maintain_order="left"
+        _read(rated.group_by("text").agg(pl.col("rating").mean()).sort("text"), config),
+        on="text",
+        how="left",
+        maintain_order="left",
     )["unhappy"]
     events = dataset.interactions.table.with_columns(mood=_mood(probability, config.confidence_threshold))
     findings += _findings(events["mood"], probability, words)
@@ -95,8 +103,9 @@ def _words(
     return joined.set(joined == "", None), [replace(f, check=f"reviews.{f.check}") for f in findings]
 
 
-def _read(texts: pl.Series, config: ReviewsConfig) -> pl.DataFrame:
+def _read(rated: pl.DataFrame, config: ReviewsConfig) -> pl.DataFrame:
     """Return the probability that each text is unhappy, null without a classifier for its language."""
+    texts = rated["text"]
     languages = texts.map_elements(language, return_dtype=pl.String)
     named = [name if name in config.sentiment else ANY for name in languages]
     table = pl.DataFrame({"text": texts, "reader": named})
@@ -117,6 +126,11 @@ def _read(texts: pl.Series, config: ReviewsConfig) -> pl.DataFrame:
         )
         probability = pl.Series([sum(one.probabilities[k] for k in unhappy) for one in predictions], dtype=pl.Float64)
         parts.append(pl.DataFrame({"text": mine, "unhappy": probability}))
+    if config.built_in and ANY not in config.sentiment:
+        rest = rated.filter(~pl.Series([name in config.sentiment for name in named], dtype=pl.Boolean))
+        reader = MoodReader.fit(rest["text"].to_list(), rest["rating"].fill_null(float("nan")).to_numpy())
+        good = pl.Series(reader(rest["text"].to_list()), dtype=pl.Float64).fill_nan(None)
+        parts.append(pl.DataFrame({"text": rest["text"], "unhappy": 1 - good}).drop_nulls())
     return pl.concat(parts)
 
 
