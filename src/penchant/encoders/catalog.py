@@ -18,7 +18,7 @@ from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError, nearest
+from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
@@ -123,13 +123,12 @@ def pretrained_channels(channels: Mapping[str, ChannelConfig]) -> list[str]:
 
 def make_encoder(name: str, config: ChannelConfig) -> Encoder:
     """Return the encoder of one channel, not yet loaded."""
-    if config.encoder not in ENCODERS.names():
-        raise ConfigError(
-            f"There is no encoder {config.encoder!r}.",
-            where=f"content.{name}.encoder",
-            fix=nearest(config.encoder, ENCODERS.names()),
-        )
-    cls = ENCODERS.load(config.encoder)
+    try:
+        cls = ENCODERS.load(config.encoder)
+    except ConfigError as error:
+        if config.encoder in ENCODERS.names():
+            raise
+        raise ConfigError(error.message, where=f"content.{name}.encoder", fix=error.fix) from None
     encoder: Encoder = cls(cls.config_class.read(config.options, where=f"content.{name}.options"))
     return encoder
 
