@@ -101,6 +101,30 @@ def test_receipt_is_signed_and_holds_no_id(own_shop: Path, store: Store, secret:
     assert erasure.is_genuine(secret, final)
 
 
+def test_receipt_of_a_refit_that_was_faster_stays(
+    own_shop: Path, store: Store, secret: Secret, monkeypatch: pytest.MonkeyPatch
+):
+    """A background process may see the erasure, refit and sign before the answer's own receipt is stored."""
+    empty_log = store.empty_log
+
+    def refitted_meanwhile(*arguments: object, **options: object) -> bool:
+        monkeypatch.undo()
+        erasure.finish(own_shop, store, secret)
+        return empty_log()
+
+    bundle, plain = Recommender.load(own_shop), store.erase
+
+    def erase(*arguments: object, **options: object) -> dict[str, int]:
+        rows = plain(*arguments, **options)  # type: ignore[arg-type]
+        monkeypatch.setattr(store, "empty_log", refitted_meanwhile)
+        return rows
+
+    monkeypatch.setattr(store, "erase", erase)
+    assert erasure.erase(store, secret, bundle, "u1")["model"] == erasure.DUE
+    assert json.loads(store.erasures()[0].receipt)["model"] == erasure.DONE
+    assert erasure.verify(own_shop, store, secret).is_clean
+
+
 def test_person_the_bundle_never_met_needs_no_refit(own_shop: Path, store: Store, secret: Secret):
     store.append([[Event("stranger", "i1", "click", 0)]])
     receipt = erasure.erase(store, secret, Recommender.load(own_shop), "stranger")

@@ -466,12 +466,15 @@ class Store:
         return min((at for at in found if at is not None), default=None)
 
     def sign_erasure(self, receipt_id: str, receipt: str, *, finished: bool) -> None:
-        """Store the signed receipt; a finished erasure needs no further refit."""
+        """Store the signed receipt; a finished erasure needs no further refit, and its receipt is not replaced by an earlier one."""
         values: dict[str, Any] = {"receipt": receipt}
+        same = t.erasure.c.receipt_id == receipt_id
         if finished:
             values["finished_at"] = now()
+        else:  # a refit of another process may have begun, and ended, before the receipt of its beginning is stored
+            same &= t.erasure.c.finished_at.is_(None)
         with self._writing.begin() as connection:
-            connection.execute(update(t.erasure).where(t.erasure.c.receipt_id == receipt_id).values(values))
+            connection.execute(update(t.erasure).where(same).values(values))
 
     def erasures(self) -> list[StoredErasure]:
         """Return every erasure, oldest first."""
