@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from leaderboard_split import PROTOCOLS
+from leaderboard_split import KNOWN_TIME, PROTOCOLS
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics.intervals import (
     Difference,
@@ -250,7 +250,7 @@ def _section(
 ) -> list[str]:
     versions = {k: v for one in scored for k, v in one.facts["versions"].items()}
     ranked = "the held-out items are" if split["protocol"] == "cold_among" else "the whole catalog is"
-    moment = "known" if split["protocol"] in _KNOWN and not split["hidden"] else "not known"
+    moment = "known" if split["protocol"] in KNOWN_TIME and not split["hidden"] else "not known"
     later = 100 * float(np.mean(split["later"]))
     return [
         f"## {name}",
@@ -281,18 +281,6 @@ def _section(
         "Versions: " + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) + ".",
         "",
     ]
-
-
-_KNOWN = (
-    "last_out",
-    "last_out_hour",
-    "last_out_day",
-    "last_out_shuffled",
-    "last_basket",
-    "user_time",
-    "global_time",
-    "rolling_time",
-)
 
 
 def _against_best(scored: list[Scored], measured: Measured) -> list[str]:

@@ -64,6 +64,11 @@ class ContentBatch:
             return [""] * len(self)
         return join_text(self.catalog, self.catalog.text_columns)
 
+    @cached_property
+    def has_text(self) -> Bool[np.ndarray, " samples"]:
+        """Which samples have words."""
+        return np.array([bool(text.strip()) for text in self.texts], bool)
+
     def modality(self, channel: str) -> str:
         return self.channels[channel].modality
 
@@ -160,6 +165,16 @@ class Classifier(ABC, Generic[SettingsT_co]):
     def regions(self, batch: ContentBatch, row: int) -> tuple[DetectedRegion, ...]:
         """Return the regions of a sample's image that support the prediction; none where it does not locate any."""
         return ()
+
+
+class TextClassifier(Classifier[SettingsT_co]):
+    """Base class of classifiers that read the words of a sample and nothing else."""
+
+    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
+        return ("text",)
+
+    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
+        return batch.has_text
 
 
 def make_classifier(name: str, table: Mapping[str, Any]) -> Classifier:

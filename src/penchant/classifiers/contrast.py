@@ -12,16 +12,16 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from penchant.classifiers.classifier import (
-    Classifier,
     ContentBatch,
     LogProbability,
     ScoreFunction,
+    TextClassifier,
     TrainingSet,
     log_softmax,
 )
@@ -60,7 +60,7 @@ class ContrastConfig(Settings):
     """cpu, cuda, or auto."""
 
 
-class ContrastClassifier(Classifier[ContrastConfig]):
+class ContrastClassifier(TextClassifier[ContrastConfig]):
     """Sentence vectors moved so that texts of one class are near and those of others far, then logistic regression.
 
     For few labels a class; with thousands, frozen vectors and n-grams are as good and take seconds.
@@ -78,12 +78,6 @@ class ContrastClassifier(Classifier[ContrastConfig]):
         self.moved: dict[str, np.ndarray] = {}
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
         self._vectors: dict[str, Float32[np.ndarray, " dim"]] = {}
-
-    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
-        return ("text",)
-
-    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.array([bool(text.strip()) for text in batch.texts], bool)
 
     def fit(
         self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int

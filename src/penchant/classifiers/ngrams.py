@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from pydantic import Field
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from penchant.classifiers.classifier import (
-    Classifier,
     ContentBatch,
     LogProbability,
     ScoreFunction,
+    TextClassifier,
     TrainingSet,
     log_softmax,
 )
@@ -55,7 +55,7 @@ class NGramsConfig(Settings):
     """C, the inverse strength of regularisation; several are tried on validation."""
 
 
-class NGramClassifier(Classifier[NGramsConfig]):
+class NGramClassifier(TextClassifier[NGramsConfig]):
     """TF-IDF of word and character n-grams, and a logistic regression or support vector machine over it.
 
     Chinese words come from jieba. Seconds for 10,000 short texts. Source: Wang & Manning, Baselines and bigrams, ACL 2012.
@@ -69,12 +69,6 @@ class NGramClassifier(Classifier[NGramsConfig]):
         self.strength = float(self.config.strength[0])
         self.counters: list[_Counter] = []
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
-
-    def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
-        return ("text",)
-
-    def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.array([bool(text.strip()) for text in batch.texts], bool)
 
     def fit(
         self, batch: ContentBatch, train: TrainingSet, validation: TrainingSet, score: ScoreFunction, *, seed: int

@@ -60,7 +60,7 @@ class WordContent(Branch):
         return "text"
 
     def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        return np.array([bool(text.strip()) for text in batch.texts], bool)
+        return batch.has_text
 
     def learn(self, batch: ContentBatch, rows: Int64[np.ndarray, " rows"]) -> None:
         cut = [self._cut(batch.texts[row]) for row in rows]

@@ -99,7 +99,7 @@ def numeric_columns(learned: Mapping[str, np.ndarray]) -> set[str]:
 def is_new_value(value: Any, column: str, learned: Mapping[str, np.ndarray]) -> bool:
     """Return whether a value of a category was not among those learned from; of several, any."""
     codes = learned.get(f"{CATEGORIES}{column}")
-    return codes is not None and any(code_of(one) not in set(codes.tolist()) for one in _as_categories(value))
+    return codes is not None and not {code_of(one) for one in _as_categories(value)} <= set(codes.tolist())
 
 
 def _keys(learned: Mapping[str, np.ndarray]) -> list[tuple[str, str, str]]:

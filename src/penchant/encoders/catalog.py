@@ -79,6 +79,11 @@ def default_channels(catalog: Catalog) -> dict[str, ChannelConfig]:
     return channels
 
 
+def item_channels(catalog: Catalog, chosen: Mapping[str, ChannelConfig] | None) -> Mapping[str, ChannelConfig]:
+    """Return the channels of the settings, the default ones where these are None."""
+    return default_channels(catalog) if chosen is None else chosen
+
+
 def default_text_encoder(texts: Iterable[str]) -> str:
     """Return the encoder of texts in these languages."""
     texts = list(texts)
@@ -190,15 +195,12 @@ def estimate_encoding(
             continue
         encoder = make_encoder(name, config)
         content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
-        first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-        vectors = _Rows(content.keys)
-        for batch in VectorCache(cache, cache_key(encoder, limits, sorted(first_row))).read():
-            vectors.put(*batch)
-        missing = sorted(vectors.lacking(first_row))  # hashes: a sample in their order is a random one
+        _, _, vectors = _read_cached(encoder, content, limits, cache)
+        missing = sorted(vectors.lacking(content.first_rows))  # hashes: a sample in their order is a random one
         seconds = 0.0
         if missing and not encoder.whole_catalog:
             encoder.load()
-            work = [(key, first_row[key]) for key in missing[:sample]]
+            work = [(key, content.first_rows[key]) for key in missing[:sample]]
             for _ in encode_batches(encoder, content, work[:2], [], size=2):
                 pass  # the first batch pays for what a model prepares once
             began = perf_counter()
@@ -207,7 +209,7 @@ def estimate_encoding(
             ):
                 pass
             seconds = (perf_counter() - began) * len(missing) / len(work)
-        found.append(EncodingEstimate(name, config.encoder, len(first_row), len(missing), seconds))
+        found.append(EncodingEstimate(name, config.encoder, len(content.first_rows), len(missing), seconds))
     return found
 
 
@@ -300,13 +302,9 @@ def _encode_channel(
 ) -> tuple[Embeddings, list[Finding]]:
     encoder = make_encoder(name, config)
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
-    first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
+    first_row = content.first_rows
     keys = sorted(first_row)
-    mark = cache_key(encoder, limits, keys)
-    store = VectorCache(cache, mark)
-    vectors = _Rows(content.keys)
-    for batch in store.read():
-        vectors.put(*batch)
+    mark, store, vectors = _read_cached(encoder, content, limits, cache)
     missing = vectors.lacking(keys)
     if encoder.whole_catalog and missing:
         missing = keys
@@ -319,6 +317,17 @@ def _encode_channel(
         _run(encoder, name, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
     return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(keys))
+
+
+def _read_cached(
+    encoder: Encoder, content: RawContent, limits: MediaLimits, cache: Path
+) -> tuple[str, VectorCache, _Rows]:
+    """Return the name of an encoder's vectors in the cache, their store, and those of this content that it holds."""
+    mark = cache_key(encoder, limits, sorted(content.first_rows))
+    store, vectors = VectorCache(cache, mark), _Rows(content.keys)
+    for batch in store.read():
+        vectors.put(*batch)
+    return mark, store, vectors
 
 
 def _run(

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class RawContent:
     form: dict[str, Any]
     load: Callable[[int], Any]
     place: Callable[[int], str]
+
+    @cached_property
+    def first_rows(self) -> dict[str, int]:
+        """Key to the first row that has this content: equal content is read once."""
+        return {key: row for row, key in reversed(list(enumerate(self.keys))) if key is not None}
 
 
 def find_content(

@@ -221,17 +221,26 @@ class Tfidf(TextEncoder[TfidfConfig]):
         return None
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        return self.encode_learned(prepared, self.learn(prepared))
+        texts = [self._words(text) for text in prepared]
+        return _weighted(texts, self._learned(texts))
 
     def learn(self, prepared: Sequence[str]) -> Mapping[str, np.ndarray]:
         """Return hashes of the words, how rare each is, and the directions of the SVD (empty: the words themselves)."""
+        return self._learned([self._words(text) for text in prepared])
+
+    def encode_learned(
+        self, prepared: Sequence[str], learned: Mapping[str, np.ndarray]
+    ) -> Float32[np.ndarray, "batch dim"]:
+        return _weighted([self._words(text) for text in prepared], learned)
+
+    def _learned(self, texts: Sequence[list[str]]) -> Mapping[str, np.ndarray]:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        least = min(self.config.min_items, max(1, len(prepared) - 1))
-        vectorizer = TfidfVectorizer(analyzer=self._words, min_df=least, sublinear_tf=True, dtype=np.float32)
+        least = min(self.config.min_items, max(1, len(texts) - 1))
+        vectorizer = TfidfVectorizer(analyzer=list, min_df=least, sublinear_tf=True, dtype=np.float32)
         try:
-            weighted = vectorizer.fit_transform(prepared)
+            weighted = vectorizer.fit_transform(texts)
         except ValueError:  # no word occurs twice
             return {"codes": np.zeros(0, np.uint64), "rarity": np.zeros(0, np.float32), "axes": np.zeros((0, 0))}
         codes = np.array([code_of(word) for word in vectorizer.get_feature_names_out()], np.uint64)
@@ -240,27 +249,27 @@ class Tfidf(TextEncoder[TfidfConfig]):
             axes = TruncatedSVD(dim, random_state=0).fit(weighted).components_ if dim >= 1 else np.zeros((0, 0))
         return {"codes": codes, "rarity": vectorizer.idf_.astype(np.float32), "axes": np.asarray(axes, np.float32)}
 
-    def encode_learned(
-        self, prepared: Sequence[str], learned: Mapping[str, np.ndarray]
-    ) -> Float32[np.ndarray, "batch dim"]:
-        codes, axes = learned["codes"], learned["axes"]
-        if not len(codes):
-            return np.zeros((len(prepared), 1), np.float32)
-        place = {code: column for column, code in enumerate(codes.tolist())}
-        weighted = np.zeros((len(prepared), axes.shape[0] or len(codes)), np.float32)
-        for row, text in enumerate(prepared):
-            counts = Counter(column for word in self._words(text) if (column := place.get(code_of(word))) is not None)
-            found = np.fromiter(counts, np.int64, len(counts))
-            values = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * learned["rarity"][found]
-            values = values / max(float(np.linalg.norm(values)), 1e-12)
-            if len(axes):
-                weighted[row] = values @ axes[:, found].T
-            else:
-                weighted[row, found] = values
-        return weighted
-
     def _words(self, text: str) -> list[str]:
         return _entries(text) if self.config.names else words(text)
+
+
+def _weighted(texts: Sequence[list[str]], learned: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "batch dim"]:
+    """Return the weighted words of each text along the directions that were learned."""
+    codes, axes = learned["codes"], learned["axes"]
+    if not len(codes):
+        return np.zeros((len(texts), 1), np.float32)
+    place = {code: column for column, code in enumerate(codes.tolist())}
+    weighted = np.zeros((len(texts), axes.shape[0] or len(codes)), np.float32)
+    for row, text in enumerate(texts):
+        counts = Counter(column for word in text if (column := place.get(code_of(word))) is not None)
+        found = np.fromiter(counts, np.int64, len(counts))
+        values = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * learned["rarity"][found]
+        values = values / max(float(np.linalg.norm(values)), 1e-12)
+        if len(axes):
+            weighted[row] = values @ axes[:, found].T
+        else:
+            weighted[row, found] = values
+    return weighted
 
 
 def _entries(text: str) -> list[str]:

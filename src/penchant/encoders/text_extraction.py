@@ -113,7 +113,7 @@ def extract_texts(content: RawContent, extractor: TextExtractor, *, cache: Path 
         EncoderError: The model cannot be loaded.
         ArtifactError: The cache cannot be written.
     """
-    first_row = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
+    first_row = content.first_rows
     store = None if cache is None else WrittenStore(cache, mark)
     texts = {key: text for key, text in (store.read() if store else {}).items() if key in first_row}
     work = {key: row for key, row in first_row.items() if key not in texts}

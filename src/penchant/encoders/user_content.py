@@ -162,13 +162,12 @@ def _encode_learned(
     if config.encoder == PRECOMPUTED or not (encoder := make_encoder(name, _plain(config))).whole_catalog:
         return None, {}
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"user_content.{name}")
-    row_of = {key: row for row, key in reversed(list(enumerate(content.keys))) if key is not None}
-    keys = sorted(row_of)
-    prepared = {key: encoder.prepare(content.load(row_of[key])) for key in keys}
-    learned = encoder.learn(list(prepared.values())) if keys else None
+    keys = sorted(content.first_rows)
+    prepared = [encoder.prepare(content.load(content.first_rows[key])) for key in keys]
+    learned = encoder.learn(prepared) if keys else None
     if learned is None:
         return None, {}
-    vectors = dict(zip(keys, encoder.encode_learned(list(prepared.values()), learned), strict=True))
+    vectors = dict(zip(keys, encoder.encode_learned(prepared, learned), strict=True))
     values = np.zeros((len(catalog), len(next(iter(vectors.values())))), np.float32)
     for row, key in enumerate(content.keys):
         if key is not None:
@@ -204,6 +203,10 @@ class OwnContentReader:
         other = replace(self, limits=limits)
         vars(other).update(_readable=self._readable, mark=self.mark)
         return other
+
+    def reads(self, of: str) -> set[str]:
+        """Return the columns and the modalities of files that some channel reads."""
+        return {*self.media(of), *self.columns(of)}
 
     def names(self, of: str) -> list[str]:
         """Return the channels of events or users that can read something new."""

@@ -84,16 +84,19 @@ def _stop_words(spoken: str) -> frozenset[str]:
 
 def _distinctive(terms: Sequence[set[str]], labels: np.ndarray, num_topics: int, spoken: str) -> list[str]:
     """Return for each topic the terms that stand in its items far more often than in others; "" where no term does."""
-    overall = Counter(term for found in terms for term in found)
+    inside = [Counter[str]() for _ in range(num_topics)]
+    for found, label in zip(terms, labels.tolist(), strict=True):
+        inside[label].update(found)
+    overall = Counter[str]()
+    for counts in inside:
+        overall.update(counts)
     names = []
-    for topic in range(num_topics):
-        inside = [found for found, label in zip(terms, labels, strict=True) if label == topic]
-        counts = Counter(term for found in inside for term in found)
-        outside = max(len(terms) - len(inside), 1)
+    for counts, size in zip(inside, np.bincount(labels, minlength=num_topics).tolist(), strict=True):
+        outside = max(len(terms) - size, 1)
         strength = {
-            term: count * float(np.log(count / len(inside) * outside / (overall[term] - count + 0.5)))
+            term: count * float(np.log(count / size * outside / (overall[term] - count + 0.5)))
             for term, count in counts.items()
-            if count >= max(2, 0.02 * len(inside))
+            if count >= max(2, 0.02 * size)
         }
         best = sorted((t for t, s in strength.items() if s > 0), key=lambda t: (-strength[t], t))
         names.append(JOIN.join(_unlike(_nouns(best, spoken))[:TERMS_PER_TOPIC]))

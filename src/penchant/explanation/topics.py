@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Int32
+from jaxtyping import Float, Float32, Int32
 from scipy.sparse import csr_array
 
 from penchant.core.schema import Catalog, Content
 from penchant.data.clean.normalisation import language, words
 from penchant.encoders.content import join_text
 from penchant.explanation.topic_names import FEWEST_OF_LANGUAGE, TERMS_PER_TOPIC, name_topics
+from penchant.fusion.concat import unit_rows
 
 NUM_TOPICS = (4, 6, 8, 10, 12, 16, 20, 24)
 """Numbers of topics that are compared."""
@@ -94,7 +95,8 @@ def find_topics(
     of_text = {name: e for name, e in content.channels.items() if e.modality == "text"}
     channels = [e for name, e in of_text.items() if name in texts] or list(of_text.values())
     parts = [_centred(e.unit(), e.usable, spoken) for e in channels]
-    columns = _attributes(catalog, np.hstack(parts) if parts else None, spoken)
+    tables = catalog.categories()
+    columns = _attributes(tables, len(catalog), np.hstack(parts) if parts else None, spoken)
     joined = [column.weight * column.vectors for column in columns.values()]
     if joined:
         describes = bool(parts) and _median_words(documents) >= DESCRIBES
@@ -107,9 +109,9 @@ def find_topics(
     labels = np.full(len(catalog), -1, np.int32)
     if usable.sum() < 2 * TERMS_PER_TOPIC:
         return Topics(labels, [])
-    vectors = _unit(_principal(vectors))
+    vectors = unit_rows(_principal(vectors))
     labels[usable], centres = _cluster(vectors[usable], spoken[usable], seed, limit)
-    values = {name: table for name, table in catalog.categories().items() if columns[name].weight >= NAMES_FROM}
+    values = {name: table for name, table in tables.items() if columns[name].weight >= NAMES_FROM}
     names, translations = name_topics(documents, spoken, values, labels, len(centres))
     return Topics(labels, names, translations, _typical(labels, (vectors * centres[labels]).sum(1), len(centres)))
 
@@ -122,11 +124,13 @@ class _Attribute:
     weight: float
 
 
-def _attributes(catalog: Catalog, texts: np.ndarray | None, spoken: np.ndarray) -> dict[str, _Attribute]:
+def _attributes(
+    tables: Mapping[str, pl.DataFrame], num_items: int, texts: np.ndarray | None, spoken: np.ndarray
+) -> dict[str, _Attribute]:
     """Return the categorical columns; one that agrees with the texts no better than chance (a season, a platform's feature) has weight 0."""
     found = {}
-    for name, table in catalog.categories().items():
-        vectors = _value_vectors(table, len(catalog))
+    for name, table in tables.items():
+        vectors = _value_vectors(table, num_items)
         present = (vectors != 0).any(1)
         weight = 1.0 if texts is None else _agreement(vectors, texts, present)
         found[name] = _Attribute(_centred(vectors, present, spoken), weight)
@@ -173,15 +177,10 @@ def _centred(vectors: np.ndarray, present: np.ndarray, spoken: np.ndarray) -> Fl
         same = present & (spoken == name)
         group = same if same.sum() >= FEWEST_OF_LANGUAGE else present
         rows[same] -= vectors[group].mean(0)
-    return _unit(rows)
+    return unit_rows(rows)
 
 
-def _unit(rows: np.ndarray) -> Float32[np.ndarray, "rows dim"]:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)
-
-
-def _principal(rows: np.ndarray) -> Float32[np.ndarray, "rows dim"]:
+def _principal(rows: np.ndarray) -> Float[np.ndarray, "rows dim"]:
     """Return the first principal components: k-means in fewer dimensions is faster and less noisy."""
     if rows.shape[1] <= DIMENSIONS:
         return rows

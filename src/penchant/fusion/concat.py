@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
@@ -76,11 +76,11 @@ class Concat(Fusion[ConcatConfig]):
         scale = (
             (spread > MIN_SHARE * spread[0]) / np.maximum(spread, 1e-12) if self.config.whiten else np.ones_like(spread)
         )
-        out[usable, :width] = _unit(left * spread * scale)
+        out[usable, :width] = unit_rows(left * spread * scale)
 
         def project(rows: Float32[np.ndarray, "rows channel_dim"]) -> Float32[np.ndarray, "rows dim"]:
             found = np.zeros((len(rows), out.shape[1]), np.float32)
-            found[:, :width] = _unit((rows - mean) @ right.T * scale)
+            found[:, :width] = unit_rows((rows - mean) @ right.T * scale)
             return found
 
         return out, project
@@ -91,11 +91,12 @@ def _fused(blocks: Mapping[str, tuple[Embeddings, Float32[np.ndarray, "items dim
     if not blocks:
         return None
     channels = [e for e, _ in blocks.values()]
-    values = _unit(np.concatenate([block for _, block in blocks.values()], axis=1)).astype(np.float32)
+    values = unit_rows(np.concatenate([block for _, block in blocks.values()], axis=1)).astype(np.float32)
     present = np.any([e.present for e in channels], axis=0)
     usable = np.any([e.usable for e in channels], axis=0)
     return Embeddings("fused", "fused", values, present, "+".join(e.encoder for e in channels), usable & ~present)
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+    """Return rows of length 1; a row of zeros stays."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -30,9 +30,9 @@ from penchant.encoders.catalog import (
     PRECOMPUTED,
     ChannelConfig,
     check_channel,
-    default_channels,
     encode_catalog,
     estimate_encoding,
+    item_channels,
 )
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
@@ -169,14 +169,14 @@ def run_one(
 
 
 def check(config: ClassificationConfig) -> RunCheck:
-    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or written except a sample of vectors.
+    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or kept, and a few samples are encoded.
 
     Raises:
         PenchantError: The data cannot be read.
     """
     samples = read_samples(config.data)
     catalog = samples.catalog()
-    channels = with_voice(catalog, default_channels(catalog) if config.content is None else config.content, config.fit)
+    channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
     problems = gather(checks_of(samples, config))
     lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
     if not problems:
@@ -206,8 +206,8 @@ def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callab
     yield partial(check_known, "class", positive, samples.classes, where="evaluation.positive")
     yield partial(check_known, "class", costs, samples.classes, where="fit.tune.costs")
     yield partial(check_known, "column", within, samples.table.columns, where="evaluation.within")
+    will_grow = config.ocr is not None or config.transcript is not None
     for name, channel in (config.content or {}).items():
-        will_grow = config.ocr is not None or config.transcript is not None
         yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)
     for name, table in (config.classifiers or {}).items():
         yield partial(make_classifier, name, table)
@@ -220,7 +220,7 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ConfigError: An encoder learns from all content at once: it would read test content and cannot encode new content.
     """
     catalog = samples.catalog()
-    channels = with_voice(catalog, default_channels(catalog) if config.content is None else config.content, config.fit)
+    channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
     for name, channel in channels.items():
         if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
             raise ConfigError(

@@ -50,6 +50,7 @@ from penchant.encoders.catalog import (
     default_channels,
     encode_catalog,
     estimate_encoding,
+    item_channels,
     make_encoder,
     pretrained_channels,
 )
@@ -210,7 +211,7 @@ def run(
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
-        channels = default_channels(dataset.catalog) if config.content is None else config.content
+        channels = item_channels(dataset.catalog, config.content)
         check_channels(config.members or {}, [*channels, *user_content.embeddings, FUSED], where="members")
         embeddings, noticed = encode_catalog(
             dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media
@@ -326,9 +327,9 @@ def checks_of(
     group = () if config.evaluation.group is None else (config.evaluation.group,)
     columns = [c for c in users.columns if c != "user_id"]
     yield partial(check_known, "column of users", group, columns, where="evaluation.group")
-    channels = default_channels(dataset.catalog) if config.content is None else config.content
+    channels = item_channels(dataset.catalog, config.content)
+    will_grow = config.ocr is not None or config.describe is not None
     for name, channel in channels.items():
-        will_grow = config.ocr is not None or config.describe is not None
         yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
     contexts = [*config.data.context, *config.context.time]
     known = [*channels, *user_channels(dataset, config), *contexts, FUSED]
@@ -346,7 +347,7 @@ def _check_member(name: str, table: dict[str, Any], channels: list[str]) -> None
 
 
 def check(config: RecommendationConfig) -> RunCheck:
-    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or written except a sample of vectors.
+    """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or kept, and a few items are encoded.
 
     Raises:
         PenchantError: The data cannot be read.
@@ -357,7 +358,7 @@ def check(config: RecommendationConfig) -> RunCheck:
     users = raw.interactions.table["user_id"].n_unique()
     lines = [f"{events:,} events of {users:,} users and {items:,} items, before cleaning"]
     if not problems:
-        channels = default_channels(raw.catalog) if config.content is None else config.content
+        channels = item_channels(raw.catalog, config.content)
         encodings = estimate_encoding(raw.catalog, channels, cache=config.cache / "vectors", limits=config.media)
         lines += encoding_lines(encodings)
         if config.model is None and config.members is None:
@@ -391,7 +392,7 @@ def user_channels(dataset: Dataset, config: RecommendationConfig) -> dict[str, U
 
 def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns:
     """Return the columns that a run on a clean data set reads."""
-    channels = default_channels(dataset.catalog) if config.content is None else config.content
+    channels = item_channels(dataset.catalog, config.content)
     own = user_channels(dataset, config)
     reads = [c for c in (config.reviews.sentiment and "text", config.reviews.transcript and "audio") if c]
     return RunColumns(

@@ -180,14 +180,11 @@ def _save_user_content(histories: Histories, fitted: Histories | None, folder: P
     arrays: dict[str, np.ndarray] = {}
     for name, channel in histories.user_channels.items():
         rows = [channel.row] if fitted is None else [channel.row, fitted.user_channels[name].row]
-        used = np.unique(np.concatenate(rows))
-        used = used[used >= 0]
-        if channel.embeddings.labels:  # values of a category, which belong to no user
-            used = np.arange(len(channel.embeddings.values))
-        arrays[f"{name}/values"] = channel.embeddings.values[used]
+        embeddings, number = channel.embeddings.compacted(rows)
+        arrays[f"{name}/values"] = embeddings.values
         arrays |= {f"{name}/learned/{key}": one for key, one in channel.embeddings.learned.items()}
         for key, own in zip(("histories", "fitted"), rows, strict=False):
-            arrays[f"{name}/{key}"] = np.where(own >= 0, np.searchsorted(used, own), -1).astype(np.int32)
+            arrays[f"{name}/{key}"] = number[own]
     about = {
         name: {
             "modality": c.embeddings.modality,

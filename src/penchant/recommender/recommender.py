@@ -381,15 +381,11 @@ class Recommender:
         rows = np.concatenate([touched, viewed]).astype(np.int32)
         has_history = known.num_events > 0 or len(touched) > 0
         asked, unknown = known.under(dict(pair.split(":", 1) for pair in request.options.circumstances))
+        bases = {"history": has_history, "context": len(viewed) > 0, "content": _has_content(known)}
+        basis = next((name for name, is_given in bases.items() if is_given), "popularity")
         facts = {
             "user_id": request.user_id,
-            "basis": "history"
-            if has_history
-            else "context"
-            if len(viewed)
-            else "content"
-            if _has_content(known)
-            else "popularity",
+            "basis": basis,
             "unknown_items": len(request.items) + len(request.options.context) - len(rows),
             "unknown_circumstances": unknown,
         }

@@ -218,7 +218,7 @@ class Service:
             raise DataError(
                 f"{media:,} files in one request.", where="events", fix=f"send at most {self.config.max_batch_media:,}"
             )
-        reads = {*reader.media("events"), *reader.columns("events")}
+        reads = reader.reads("events")
         key = _request_key(request_key, events) if request_key else None
         with self.uploads.in_use(where="events") if media else nullcontext():
             where = [f"events.{n}." if len(events) > 1 else "" for n in range(len(events))]
@@ -241,11 +241,7 @@ class Service:
         self, given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
     ) -> OwnContent | None:
         """Return what some channel reads of an event's content, its files stored; None where that is nothing."""
-        media: dict[str, str] = {}
-        for name in MEDIA:
-            file: MediaIn | None = getattr(given, name)
-            if file is not None and name in reads:
-                media[name] = uploads.keep(file, where=f"{where}{name}")
+        media = _keep_files(given, reads, where, uploads)
         columns = {"text": given.text} if given.text is not None and "text" in reads else {}
         return OwnContent(columns, media) if columns or media else None
 
@@ -359,18 +355,14 @@ class Service:
         reader = recommender.own_content.limited(self.config.media)
         about = session.about or UserIn()
         reader.checked(about.columns)
-        reads = {*reader.media("events"), *reader.columns("events")}
+        reads = reader.reads("events")
         with self.scratch.temporary() as scratch:
             uploads = replace(self.uploads, folder=Path(scratch))
             vectors: list[Mapping[str, np.ndarray]] = []
             for place, event in enumerate(session.events):
                 content = self._kept(event, reads, f"history.{place}.", uploads)
                 vectors.append({} if content is None else reader.read("events", content, uploads.folder).vectors)
-            media = {
-                name: uploads.keep(file, where=f"about.{name}")
-                for name in MEDIA
-                if (file := getattr(about, name)) is not None and name in reader.media("users")
-            }
+            media = _keep_files(about, reader.media("users"), "about.", uploads)
             told = reader.read("users", OwnContent(about.columns, media), uploads.folder)
         return vectors, recommender.history("", (), about=told)
 
@@ -613,6 +605,18 @@ class Service:
         """Close the store's connections, and remove temporary files."""
         self.store.close()
         self.scratch.close()
+
+
+def _keep_files(
+    given: EventIn | SessionEventIn | UserIn, reads: Collection[str], where: str, uploads: UploadStore
+) -> dict[str, str]:
+    """Store the files that some channel reads; return their names by modality."""
+    files: dict[str, MediaIn | None] = {name: getattr(given, name) for name in MEDIA}
+    return {
+        name: uploads.keep(file, where=f"{where}{name}")
+        for name, file in files.items()
+        if file is not None and name in reads
+    }
 
 
 def _under(options: RankingOptions, recommender: Recommender) -> RankingOptions:

@@ -10,9 +10,10 @@ import threading
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
 from penchant.core.schema import Histories
+from penchant.fusion.concat import unit_rows
 from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service, ServingSnapshot
 from penchant.studio.cards import display_value
@@ -37,7 +38,7 @@ class ItemSimilarity:
         for name, mean in self._of(recommender).items():
             e = recommender.content.channels[name]
             usable = e.usable
-            unit = _unit(e.values[[row, *others]] - mean)
+            unit = unit_rows(e.values[[row, *others]] - mean)
             cosines = unit[1:] @ unit[0]
             found[name] = [
                 float(c) if usable[row] and usable[o] else None for c, o in zip(cosines, others, strict=True)
@@ -51,10 +52,6 @@ class ItemSimilarity:
                 means = {name: e.values[e.usable].mean(0) for name, e in channels.items() if e.usable.any()}
                 self._means = (recommender, means)
             return self._means[1]
-
-
-def _unit(values: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows dim"]:
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def facts_of(recommender: Recommender, row: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

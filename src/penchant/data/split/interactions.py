@@ -108,10 +108,10 @@ def split(interactions: Interactions, config: SplitConfig, seed: int) -> Split:
     if kind == "published":
         parted = table
     elif kind == "cold_items":
-        cold = _draw_items(table, config, seed)
-        parted = table.with_columns(part=_part_of_items(cold))
+        cold = _draw(table, "item", config, seed)
+        parted = table.with_columns(part=_part_of("item_id", cold))
     elif kind == "cold_users":
-        parted = table.with_columns(part=_part_of_users(table, config, seed))
+        parted = table.with_columns(part=_part_of("user_id", _draw(table, "user", config, seed)))
     elif kind in ("global_time", "rolling_time"):
         parted = table.with_columns(part=_part_by_instant(table, config))
     else:
@@ -213,14 +213,18 @@ def _part_by_instant(table: pl.DataFrame, config: SplitConfig) -> pl.Expr:
     )
 
 
-def _draw_items(table: pl.DataFrame, config: SplitConfig, seed: int) -> dict[str, tuple[str, ...]]:
-    """Draw the items of validation and test among those that have enough events."""
-    often = table.group_by("item_id").len().filter(pl.col("len") >= config.min_item_events)
-    drawn = often.with_columns(draw=pl.col("item_id").hash(seed)).sort("draw", "item_id")["item_id"].to_list()
+def _draw(
+    table: pl.DataFrame, of: Literal["item", "user"], config: SplitConfig, seed: int
+) -> dict[str, tuple[str, ...]]:
+    """Draw the items or users of validation and test among those that have enough events."""
+    key, setting = f"{of}_id", f"min_{of}_events"
+    least = getattr(config, setting)
+    often = table.group_by(key).len().filter(pl.col("len") >= least)
+    drawn = often.with_columns(draw=pl.col(key).hash(seed)).sort("draw", key)[key].to_list()
     if len(drawn) < 3:
         raise DataError(
-            f"{len(drawn)} items have {config.min_item_events} events or more: too few to draw from.",
-            where="split.min_item_events",
+            f"{len(drawn)} {of}s have {least} events or more: too few to draw from.",
+            where=f"split.{setting}",
             fix="lower it, bring more events, or choose another split.kind",
         )
     num_test = max(1, round(len(drawn) * config.test_share))
@@ -228,27 +232,9 @@ def _draw_items(table: pl.DataFrame, config: SplitConfig, seed: int) -> dict[str
     return {"test": tuple(sorted(drawn[:num_test])), "validation": tuple(sorted(drawn[num_test:num_held]))}
 
 
-def _part_of_items(cold: dict[str, tuple[str, ...]]) -> pl.Expr:
-    part_of = {item: part for part, items in cold.items() for item in items}
-    return pl.col("item_id").replace_strict(part_of, default="train", return_dtype=pl.String)
-
-
-def _part_of_users(table: pl.DataFrame, config: SplitConfig, seed: int) -> pl.Expr:
-    """Draw the users of validation and test among those that have enough events."""
-    often = table.group_by("user_id").len().filter(pl.col("len") >= config.min_user_events)
-    drawn = often.with_columns(draw=pl.col("user_id").hash(seed)).sort("draw", "user_id")["user_id"].to_list()
-    if len(drawn) < 3:
-        raise DataError(
-            f"{len(drawn)} users have {config.min_user_events} events or more: too few to draw from.",
-            where="split.min_user_events",
-            fix="lower it, bring more events, or choose another split.kind",
-        )
-    num_test = max(1, round(len(drawn) * config.test_share))
-    num_held = max(1, round(len(drawn) * config.validation_share))
-    part_of = dict.fromkeys(drawn[:num_test], "test") | dict.fromkeys(
-        drawn[num_test : num_test + num_held], "validation"
-    )
-    return pl.col("user_id").replace_strict(part_of, default="train", return_dtype=pl.String)
+def _part_of(column: str, drawn: dict[str, tuple[str, ...]]) -> pl.Expr:
+    part_of = {value: part for part, values in drawn.items() for value in values}
+    return pl.col(column).replace_strict(part_of, default="train", return_dtype=pl.String)
 
 
 def _too_few(table: pl.DataFrame, part: str, kind: str, config: SplitConfig) -> DataError:
