@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from penchant.encoders.attributes import Attributes
 from penchant.encoders.encoder import encode_one
@@ -39,6 +41,15 @@ def test_tfidf_cuts_chinese_into_words() -> None:
     assert found[0] @ found[1] > 0.3
     assert found[2] @ found[3] > 0.3
     assert abs(found[0] @ found[2]) < 0.1
+
+
+def test_tfidf_weighs_words_as_another_library_does() -> None:
+    texts = ["red apple pie", "red red apple", "green pear", "green apple tart", "pear tart", "red pear"]
+    other = TfidfVectorizer(token_pattern=r"\w+", min_df=2, sublinear_tf=True).fit_transform(texts)
+    found = Tfidf().encode(texts)
+    width = found.shape[1]
+    rebuilt = TruncatedSVD(width, random_state=0).fit_transform(other)
+    np.testing.assert_allclose(found @ found.T, rebuilt @ rebuilt.T, atol=1e-5)
 
 
 def test_tfidf_of_texts_that_share_nothing_says_nothing() -> None:

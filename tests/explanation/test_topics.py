@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from penchant.core.schema import Catalog, Content, Embeddings
-from penchant.explanation.topic_names import JOIN
+from penchant.explanation.topic_names import JOIN, name_topics
 from penchant.explanation.topics import TYPICAL, Topics, find_topics
 
 ABOUT = {
@@ -74,6 +74,67 @@ def test_typical_items_are_of_their_topic(found: tuple[Topics, np.ndarray, Catal
         rows = topics.examples(name)
         assert len(rows) == TYPICAL
         assert (topics.labels[rows] == label).all()
+
+
+def test_items_between_topics_are_not_typical() -> None:
+    rng = np.random.default_rng(0)
+    topic, is_between = np.arange(120) % 3, np.arange(120) < 30
+    values = (
+        np.eye(6)[topic] + 0.7 * is_between[:, None] * np.eye(6)[(topic + 1) % 3] + 0.02 * rng.normal(size=(120, 6))
+    )
+    fused = Embeddings("fused", "fused", values.astype(np.float32), np.ones(120, bool), "test")
+    catalog = Catalog(pl.DataFrame({"item_id": [f"i{n}" for n in range(120)]}))
+    topics = find_topics(catalog, Content(fused=fused), seed=0, limit=4)
+    shown = np.array([row for name in topics.names for row in topics.examples(name)])
+    centres = np.array([values[topics.labels == t].mean(0) for t in range(len(topics.names))])
+    near = (values * centres[topics.labels]).sum(1) / np.linalg.norm(values, axis=1)
+    for label in range(len(topics.names)):
+        own = topics.labels == label
+        assert near[shown[topics.labels[shown] == label]].min() >= np.median(near[own])
+
+
+def named(documents: list[str], labels: list[int], genres: list[list[str]] | None = None) -> list[str]:
+    """Return the names of two topics of English items."""
+    rows = [{"row": n, "value": v} for n, values in enumerate(genres or []) for v in values]
+    tables = {"genre": pl.DataFrame(rows)} if rows else {}
+    return name_topics(documents, np.array(["en"] * len(documents)), tables, np.array(labels, np.int32), 2)[0]
+
+
+def test_a_stop_word_names_nothing_even_where_it_is_distinctive() -> None:
+    names = named(
+        ["they were themselves sailing", "because themselves sailing"] * 5 + ["baking bread"] * 10, [0] * 10 + [1] * 10
+    )
+    assert names[0] == "sailing"
+
+
+def test_forms_of_one_word_stand_once_in_a_name() -> None:
+    names = named(["candles candle candlelight wax"] * 10 + ["bread"] * 10, [0] * 10 + [1] * 10)
+    assert sorted(names[0].split(JOIN)) == ["candle", "wax"]
+
+
+def test_a_value_of_a_few_items_names_no_topic() -> None:
+    documents = ["sailing"] * 500 + ["bread"] * 500
+    genres = [["Adventure", *(["Small Studio"] if n < 9 else [])] for n in range(500)] + [["Food"]] * 500
+    genres[:9] = [["Adventure", "Small Studio"]] * 9
+    labels = [0] * 9 + [1] * 991
+    assert "Small Studio" not in named(documents, labels, genres)[0]
+
+
+def test_of_two_numbers_of_topics_the_one_whose_topics_hold_all_languages_is_taken() -> None:
+    """Three topics that each fall into two halves by language: six tight groups, but three topics."""
+    rng = np.random.default_rng(0)
+    topic, spoken = np.repeat(np.arange(4), 100), np.tile(["en", "zh"], 200)
+    directions = np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    values = directions[topic] + 0.7 * directions[6 + topic] * np.where(spoken == "en", 1, -1)[:, None]
+    values += 0.05 * rng.normal(size=values.shape)
+    text = [
+        f"{ABOUT[s][t]} {'words' if s == 'en' else '文字'} {n % 7}"
+        for n, (t, s) in enumerate(zip(topic, spoken, strict=True))
+    ]
+    table = pl.DataFrame({"item_id": [f"i{n}" for n in range(400)], "text": text})
+    vectors = Embeddings("words", "text", values.astype(np.float32), np.ones(400, bool), "test")
+    topics = find_topics(Catalog(table, None, ("text",)), Content({"words": vectors}), seed=0)
+    assert adjusted_rand_score(topic, topics.labels) > 0.99
 
 
 def test_an_attribute_that_says_nothing_about_the_texts_makes_no_topic() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from penchant.core.artifacts import reserved
 from penchant.core.errors import ArtifactError, ConfigError
+from penchant.data.read.sources import read
+from penchant.encoders.catalog import encode_catalog, estimate_encoding
 from penchant.pipelines import tasks
 
 ITEMS = "item_id,title\n" + "\n".join(f"i{n},the title of number {n}" for n in range(12))
@@ -62,7 +64,22 @@ def test_a_right_run_is_counted_and_estimated(shop: Path) -> None:
     assert found.problems == []
     assert found.lines[0].startswith("240 events of 40 users and 12 items")
     assert any("titles" in line and "12 items" in line for line in found.lines)
+    assert any(line.startswith("fit and evaluate the default members: about") for line in found.lines)
     assert not (shop / "runs" / "run").exists()
+
+
+def test_time_to_encode_grows_with_the_items_that_are_missing(shop: Path) -> None:
+    text = RIGHT.replace('"tfidf"', '"minilm"')
+    items = "item_id,title\n" + "\n".join(f"i{n},the title of number {n}" for n in range(60))
+    (shop / "items.csv").write_text(items)
+    config = tasks.read_settings(toml(shop, text))
+    catalog = read(config.data).catalog
+    (all_missing,) = estimate_encoding(catalog, config.content, cache=shop / "cache", limits=config.media)
+    encode_catalog(catalog, config.content, cache=shop / "cache", limits=config.media)
+    (none_missing,) = estimate_encoding(catalog, config.content, cache=shop / "cache", limits=config.media)
+    assert (all_missing.items, all_missing.missing) == (60, 60)
+    assert all_missing.seconds > 0
+    assert (none_missing.missing, none_missing.seconds) == (0, 0)
 
 
 def test_a_run_ends_before_anything_is_fitted_where_a_later_value_of_a_grid_is_wrong(shop: Path) -> None:
