@@ -75,7 +75,7 @@ def test_line_without_end_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_settings_that_are_a_folder_are_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is a folder"):
         read_toml(tmp_path)
 
 

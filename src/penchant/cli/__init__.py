@@ -1,6 +1,8 @@
 """The command line.
 
 In: arguments. Out: readable answers on stdout, or JSON with `--json`; progress and errors on stderr.
+
+Commands import what they need when they run: `--help` would otherwise wait for the libraries of all of them.
 """
 
 from __future__ import annotations

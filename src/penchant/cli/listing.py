@@ -8,24 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penchant.classifiers import BRANCHES, CLASSIFIERS
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors
-from penchant.core.artifacts import MANIFEST, read_manifest
-from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, ConfigError
-from penchant.data import LABELLED, SOURCES
-from penchant.encoders import ENCODERS
-from penchant.fusion import FUSIONS, LAYERS
-from penchant.metrics import METRICS
-from penchant.models import MODELS
-from penchant.networks import BACKBONES
-from penchant.pipelines import classification, moderation
-from penchant.pipelines.recommendation import RecommendationConfig
+
+if TYPE_CHECKING:
+    from penchant.core.config import Settings
 
 
 def list_names(
@@ -40,6 +32,16 @@ def list_names(
     as_json: AsJson = False,
 ) -> None:
     """List what there is by name, or every setting with its help text."""
+    from penchant.classifiers import BRANCHES, CLASSIFIERS
+    from penchant.data import LABELLED, SOURCES
+    from penchant.encoders import ENCODERS
+    from penchant.fusion import FUSIONS, LAYERS
+    from penchant.metrics import METRICS
+    from penchant.models import MODELS
+    from penchant.networks import BACKBONES
+    from penchant.pipelines import classification, moderation
+    from penchant.pipelines.recommendation import RecommendationConfig
+
     with reported_errors(as_json):
         tables = {
             "encoders": ENCODERS,
@@ -81,6 +83,8 @@ def list_names(
 
 def bundles(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield folder, kind, task, name and classes of every bundle below a folder, recommenders and classifiers."""
+    from penchant.core.artifacts import MANIFEST, read_manifest
+
     for manifest in sorted(folder.rglob(MANIFEST)):
         try:
             found = read_manifest(manifest.parent, kind="bundle")
@@ -109,6 +113,8 @@ def bundle_line(bundle: dict[str, Any]) -> str:
 
 def settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield every setting of a class and of the classes in it: name, then default and help text."""
+    from penchant.core.config import Settings
+
     for name, field in cls.model_fields.items():
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, Settings):

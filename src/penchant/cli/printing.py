@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from typing import Any
 
 import typer
@@ -60,6 +62,16 @@ def shell_word(word: object) -> str:
         return shlex.quote(text)
     escaped = (f"\\{c}" if c in "'\\" else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
     return f"$'{''.join(escaped)}'"
+
+
+def plain_text(markdown: str) -> str:
+    """Return Markdown without the marks that only a renderer needs: escapes and entities."""
+    return unescape(re.sub(r"\\([^\w\s]|_)", r"\1", markdown))
+
+
+def toml_text(text: str) -> str:
+    """Return a text as a TOML string; JSON's escapes are TOML's too, but for the character 127."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def columns_table(*columns: str) -> Table:

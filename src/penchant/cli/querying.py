@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from penchant.classifiers.batch import predict_file
-from penchant.classifiers.bundle import MEDIA, TrainedClassifier
-from penchant.classifiers.prediction import prediction_lines
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, Items, UserId, column_names
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.core.errors import ConfigError
-from penchant.core.schema import Histories
-from penchant.data.media import load_image
-from penchant.data.read.tables import read_table
-from penchant.recommender.recommender import Recommender
-from penchant.reporting.moderation_report import blurred
+
+if TYPE_CHECKING:
+    from penchant.core.schema import Histories
+    from penchant.recommender.recommender import Recommender
 
 
 def predict(
@@ -46,6 +41,13 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify content, with evidence and whether a reviewer should decide."""
+    from penchant.classifiers.batch import predict_file
+    from penchant.classifiers.bundle import MEDIA, TrainedClassifier
+    from penchant.classifiers.prediction import prediction_lines
+    from penchant.data.media import load_image
+    from penchant.data.read.tables import read_table
+    from penchant.reporting.moderation_report import blurred
+
     with reported_errors(as_json):
         trained = TrainedClassifier.load(bundle)
         if table is not None:
@@ -74,7 +76,8 @@ def recommend(
 ) -> None:
     """Print the best items of one user, with reasons."""
     with reported_errors(as_json):
-        trained = Recommender.load(bundle)
+        _only_one({"--user": user, "--history": history, "--all-users": all_users})
+        trained = _loaded(bundle)
         if all_users is not None:
             rows = trained.recommend_all(all_users, k)
             print_answer(
@@ -94,7 +97,7 @@ def recommend(
 def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
     """Print the interests of one user, with the events behind them."""
     with reported_errors(as_json):
-        trained = Recommender.load(bundle)
+        trained = _loaded(bundle)
         found = trained.profile(_user_or_history(trained, user, history))
         if as_json:
             print_answer(found.as_dict(), as_json)
@@ -122,8 +125,10 @@ def topics(
     as_json: AsJson = False,
 ) -> None:
     """Print the topics that items were grouped into, each with its most typical items."""
+    import numpy as np
+
     with reported_errors(as_json):
-        trained = Recommender.load(bundle)
+        trained = _loaded(bundle)
         groups, titles = trained.topics, trained.catalog.titles()
         sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
         table = columns_table("topic", "items", "such as")
@@ -143,11 +148,12 @@ def explain(
     item: Annotated[str, typer.Option("--item", help="Which item.")],
     user: UserId = None,
     history: Items = None,
+    top: Annotated[int, typer.Option(min=1, help="Events shown, the strongest first; the others are summed.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with reported_errors(as_json):
-        trained = Recommender.load(bundle)
+        trained = _loaded(bundle)
         found = trained.explain(_user_or_history(trained, user, history), item)
         if as_json:
             print_answer(found.as_dict(), as_json)
@@ -156,13 +162,36 @@ def explain(
         for title, groups in (("channel", found.by_channel), ("member", found.by_member)):
             for name, value in groups.items():
                 table.add_row(f"{title}: {name}", f"{value:+.4f}")
-        for _, title, value in found.by_event[:10]:
+        table.add_row("for any user", f"{found.prior:+.4f}")
+        strongest = sorted(found.by_event, key=lambda one: -abs(one[2]))
+        for _, title, value in strongest[:top]:
             table.add_row(f"event: {title}", f"{value:+.4f}")
-        out.print(f"{found.title}: {found.score:.4f}, of which {found.prior:+.4f} prior", markup=False)
+        if rest := strongest[top:]:
+            table.add_row(f"{len(rest):,} weaker events (--top {len(strongest)})", f"{sum(v for *_, v in rest):+.4f}")
+        out.print(f"{found.title}: {found.score:.4f}", markup=False)
+        out.print("Channels, members, and user and events: each of the three sums to the score", markup=False)
         out.print(table)
 
 
+def _loaded(bundle: Path) -> Recommender:
+    from penchant.recommender.recommender import Recommender
+
+    return Recommender.load(bundle)
+
+
+def _only_one(given: dict[str, object | None]) -> None:
+    """Refuse options of which each names whom the answer is for."""
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ConfigError(
+            f"{' and '.join(names)} are given, and each says whom the answer is for.",
+            where="options",
+            fix=f"leave out {' or '.join(names)}",
+        )
+
+
 def _user_or_history(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
+    _only_one({"--user": user, "--history": history})
     if history is not None:
         return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])
     if user is None:

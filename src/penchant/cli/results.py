@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penchant.cli.printing import columns_table, out, print_answer, shell_word
-from penchant.metrics.classification_results import ClassificationResults
+
+if TYPE_CHECKING:
+    from penchant.metrics.classification_results import ClassificationResults
 
 
 def print_results(finished: Any, as_json: bool) -> None:

@@ -18,7 +18,6 @@ import typer
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, UserId
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.core.errors import ConfigError, MissingExtraError
-from penchant.recommender.recommender import Recommender
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -112,6 +111,8 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase a user in store, bundle and model, and print the signed receipt; or verify all erasures."""
+    from penchant.recommender.recommender import Recommender
+
     with reported_errors(as_json), _store(bundle, database, folder) as store:
         erasure, security = _part("erasure", "serve"), _part("security", "serve")
         secret = security.Secret.of(store, _service_config(bundle, database, folder).state_folder / "secret.key")

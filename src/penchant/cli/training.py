@@ -7,45 +7,48 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penchant import load
-from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
-from penchant.cli.printing import print_answer, print_error, reported_errors
+from penchant.cli.printing import out, plain_text, print_answer, print_error, reported_errors, shell_word, toml_text
 from penchant.cli.results import print_results, results_lines
 from penchant.core.errors import ConfigError
-from penchant.data.clean.dataset import clean
-from penchant.data.clean.samples import clean_samples
-from penchant.data.doctor.examination import examine
-from penchant.data.doctor.samples import examine_samples
-from penchant.data.read.samples import SamplesConfig, read_samples
-from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig, read
-from penchant.data.read.tables import find_file, read_table
-from penchant.data.split.interactions import split
-from penchant.experiment.evaluate_classifiers import evaluate_table
-from penchant.pipelines import recommendation, tasks
-from penchant.pipelines.classification import ClassificationConfig
-from penchant.pipelines.frame import RunSettings
-from penchant.pipelines.recommendation import RecommendationConfig
-from penchant.world import WorldConfig, make_world
+
+if TYPE_CHECKING:
+    from penchant.pipelines.frame import RunSettings
+    from penchant.pipelines.recommendation import RecommendationConfig
 
 DEMO_GROUP = "chooses_by"
+DEMO_SETTINGS = """\
+# Settings of `penchant demo`, to copy and change: penchant run {file}
+# Every setting: `penchant list settings`. The demo's report also groups users by the true driver of their choices, which is no part of the data.
+name = {name}
+output = {output}
+
+[data]
+path = {data}
+
+[evaluation]
+language = {language}
+"""
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="TOML file; see docs/own-data.md.")], as_json: AsJson = False
+    config: Annotated[Path, typer.Argument(help="TOML file; `penchant init` writes one.")], as_json: AsJson = False
 ) -> None:
     """Read, clean, encode, fit, evaluate, explain: one bundle and its report; `task` in the file gives its kind."""
+    from penchant.pipelines import tasks
+
     with reported_errors(as_json):
         print_results(tasks.run(config), as_json)
 
 
 def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], as_json: AsJson = False) -> None:
     """Check every name, value, column, package and folder of a run, and estimate its time, without running it."""
+    from penchant.pipelines import tasks
+
     with reported_errors(as_json):
         found = tasks.check(config)
         if as_json:
@@ -56,7 +59,9 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], a
             for error in found.problems:
                 print_error(error)
             typer.echo(
-                f"{len(found.problems)} problems" if found.problems else f"nothing is wrong: penchant run {config}"
+                f"{len(found.problems)} problems"
+                if found.problems
+                else f"nothing is wrong: penchant run {shell_word(config)}"
             )
     if found.problems:
         raise typer.Exit(1)
@@ -71,49 +76,97 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate the sample data, whose true interests are known, and run the whole flow on it."""
+    """Generate the sample data, whose true interests are known, and run the whole flow on it; its settings are written beside it."""
+    from penchant.pipelines import tasks
+    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.world import WorldConfig, make_world
+
     with reported_errors(as_json):
         world = output.parent / (f"world-{size}-users" if user_content else f"world-{size}")
         wanted = {"size": size, "user_content": user_content}
         truth = make_world(world, WorldConfig.read(wanted, where="--size"))
-        config = {
-            "name": output.name,
-            "output": output,
-            "data": {"path": world},
-            "evaluation": {"language": language, "group": DEMO_GROUP},
-        }
+        file = output.with_name(f"{output.name}.toml")
+        written = DEMO_SETTINGS.format(
+            file=shell_word(file),
+            name=toml_text(output.name),
+            output=toml_text(str(output)),
+            data=toml_text(world.name),
+            language=toml_text(language),
+        )
         # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
-        settings = RecommendationConfig.read(config, where="the demo")
+        file.write_text(written, encoding="utf-8")
+        settings = RecommendationConfig.from_toml(file)
+        grouped = settings.evaluation.model_copy(update={"group": DEMO_GROUP})
+        settings = settings.model_copy(update={"output": output, "evaluation": grouped})
         print_results(tasks.run_task(settings, groups=groups), as_json)
+        if not as_json:
+            out.print(f"settings {file}", markup=False)
 
 
 def doctor(
-    data: Annotated[Path, typer.Argument(help="TOML file of a run, or a folder of tables.")], as_json: AsJson = False
+    data: Annotated[Path, typer.Argument(help="TOML file of a run, or a folder of tables.")],
+    transcribe: Annotated[
+        bool, typer.Option("--transcribe", help="Transcribe voice notes that the settings read; takes long.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print what the data covers, what each column is used for, its leaks, and what would hurt a model most."""
+    from penchant.data.clean.samples import clean_samples
+    from penchant.data.doctor.samples import examine_samples
+    from penchant.data.read.samples import read_samples
+    from penchant.pipelines import tasks
+    from penchant.pipelines.classification import ClassificationConfig
+    from penchant.pipelines.recommendation import RecommendationConfig
+
     with reported_errors(as_json):
         config = _settings_of_folder(data) if data.is_dir() else tasks.read_settings(data)
         if isinstance(config, ClassificationConfig):
             samples = clean_samples(read_samples(config.data), config.clean, config.media, cache=config.cache / "media")
             found = examine_samples(samples, config.split, config.seed)
             print_answer(found.as_dict() if as_json else found.lines(), as_json)
-            return
-        if not isinstance(config, RecommendationConfig):
+        elif isinstance(config, RecommendationConfig):
+            _examine(config, transcribe, as_json)
+        else:
             raise ConfigError(
                 "The doctor examines interactions or labelled samples, and this run has neither.",
                 where=f"{data.name}: task",
                 fix="run `penchant run`: its report lists what was repaired, dropped or noticed",
             )
-        dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
-        dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
-        parts = split(dataset.interactions, config.split, config.seed)
-        diagnosis = examine(dataset, parts, recommendation.columns_of_run(dataset, config))
-        print_answer(diagnosis.as_dict() if as_json else diagnosis.lines(), as_json)
+
+
+def _examine(config: RecommendationConfig, transcribe: bool, as_json: bool) -> None:
+    from penchant.classifiers.reviews import classify_reviews
+    from penchant.data.clean.dataset import clean
+    from penchant.data.doctor.examination import examine
+    from penchant.data.read.sources import read
+    from penchant.data.split.interactions import split
+    from penchant.pipelines import recommendation
+
+    dataset = clean(read(config.data), config.clean, config.media, cache=config.cache / "media")
+    events, reviews, notes = dataset.interactions.table, config.reviews, []
+    spoken = events["audio"].count() if "audio" in events.columns and reviews.transcript is not None else 0
+    if spoken and not transcribe:
+        notes = [
+            f"{spoken:,} voice notes were not transcribed; `penchant run` does, and so does the doctor with --transcribe"
+        ]
+        reviews = reviews.model_copy(update={"transcript": None})
+    if not notes or ("text" in events.columns and events["text"].count()):
+        dataset = classify_reviews(dataset, reviews, config.media, cache=config.cache / "transcripts")
+    parts = split(dataset.interactions, config.split, config.seed)
+    columns = recommendation.columns_of_run(dataset, config)
+    diagnosis = examine(dataset, parts, columns, config.histories)
+    print_answer(diagnosis.as_dict() if as_json else [*diagnosis.lines(), *notes], as_json)
 
 
 def _settings_of_folder(folder: Path) -> RunSettings:
     """Return settings for a folder of tables: of recommendation where it holds events, else of labelled samples."""
+    from penchant.data.read.samples import SamplesConfig
+    from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig
+    from penchant.data.read.tables import find_file
+    from penchant.pipelines.classification import ClassificationConfig
+    from penchant.pipelines.recommendation import RecommendationConfig
+
     if find_file(folder, EVENT_FILES) is None and find_file(folder, ITEM_FILES) is None:
         return ClassificationConfig(data=SamplesConfig(path=folder))
     return RecommendationConfig(data=DataConfig(path=folder))
@@ -126,14 +179,27 @@ def evaluate(
         typer.Option(help="New labelled content for a classifier: CSV, Parquet or JSON lines, with a column label."),
     ] = None,
     column: ColumnNames = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The whole report as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the report of a bundle, or what a classifier scores on new labelled content."""
+    """Print conclusions and scores of a bundle's report, or what a classifier scores on new labelled content."""
+    from penchant import load
+    from penchant.classifiers.bundle import TrainedClassifier
+    from penchant.data.read.tables import read_table
+    from penchant.experiment.evaluate_classifiers import evaluate_table
+
     with reported_errors(as_json):
         if table is not None:
             names = column_names(column)
             found = evaluate_table(TrainedClassifier.load(bundle), read_table(table).table, table.parent, names)
             print_answer(asdict(found) if as_json else results_lines(found), as_json)
             return
-        report = load(bundle).report
-        typer.echo((report.json if as_json else report.markdown).read_text(encoding="utf-8"))
+        trained = load(bundle)
+        if as_json or markdown:
+            page = trained.report.json if as_json else trained.report.markdown
+            typer.echo(page.read_text(encoding="utf-8"))
+            return
+        # the conclusions; the report's own tables are too wide for a terminal
+        first = trained.report.markdown.read_text(encoding="utf-8").split("\n## ")[:2]
+        typer.echo(plain_text("\n".join(first)))
+        print_results(trained, as_json)

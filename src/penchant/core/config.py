@@ -5,6 +5,7 @@ In: a TOML file or keyword arguments. Out: a `Settings` object with every defaul
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +54,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing or is not TOML.
     """
+    if path.is_dir():
+        raise ConfigError(
+            f"{path.name or str(path)!r} is a folder, and settings are a file.",
+            where=str(path),
+            fix=f"`penchant init {shlex.quote(str(path))}` writes the settings for tables in it; then `penchant run` that file",
+        )
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -60,7 +67,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"There is no settings file {path.name!r}.",
             where=str(path),
-            fix="give the path of a TOML file; `penchant demo` writes one you can copy",
+            fix="give the path of a TOML file; `penchant init` writes one for your data, `penchant demo` one you can copy",
         ) from None
     except UnicodeDecodeError:
         raise ConfigError("The settings are not UTF-8.", where=str(path), fix="save the file as UTF-8") from None

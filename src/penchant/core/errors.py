@@ -20,6 +20,9 @@ import importlib
 from collections.abc import Iterable
 from typing import Any
 
+MAX_LISTED = 40
+"""Known names that an error lists."""
+
 
 class PenchantError(Exception):
     """An error with its place and its fix.
@@ -106,9 +109,10 @@ def import_optional(package: str, extra: str) -> Any:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return a sentence that names the closest known names; where none is close, `otherwise`, or a list of all of them."""
+    """Return a sentence that names the closest known names; where none is close, `otherwise`, or a list of at most `MAX_LISTED` of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:
         return "Did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return otherwise or "Known names: " + ", ".join(names) + "."
+    more = f", and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return otherwise or "Known names: " + ", ".join(names[:MAX_LISTED]) + more + "."

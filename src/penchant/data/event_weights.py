@@ -5,6 +5,8 @@ In: events and the `[histories]` settings. Out: one weight for each event; negat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal
 
@@ -15,6 +17,8 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.logs import logger
+from penchant.core.messages import message
+from penchant.core.schema import Finding, make_findings
 
 KIND_WEIGHTS = {
     "interaction": 1.0,
@@ -75,6 +79,58 @@ def event_weights(
             share = np.log1p(np.maximum(value, 0)) / np.float32(np.log1p(config.full_value))
         weight = by_kind * np.where(np.isnan(share), np.float32(1), share)
     return np.where(is_unhappy, np.float32(config.unhappy), weight).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class KindUse:
+    """One kind of event in the data.
+
+    Attributes:
+        kind: Its name, in lower case.
+        events: How many there are.
+        weight: Of each.
+        suggestion: For a kind without a weight of its own, the known kind whose name is nearest; "" where none is near, or it is known.
+        is_known: Whether it has a weight of its own.
+    """
+
+    kind: str
+    events: int
+    weight: float
+    suggestion: str = ""
+    is_known: bool = True
+
+
+def kind_uses(table: pl.DataFrame, config: HistoriesConfig) -> list[KindUse]:
+    """Return the kinds of a table of events with their weights, the most frequent first."""
+    weights = kind_weights(config)
+    counts = table["kind"].drop_nulls().value_counts().sort("count", "kind", descending=[True, False])
+    return [
+        KindUse(kind, count, weights[kind])
+        if kind in weights
+        else KindUse(kind, count, 1.0, next(iter(get_close_matches(kind, weights, 1, cutoff=0.6)), ""), is_known=False)
+        for kind, count in counts.iter_rows()
+    ]
+
+
+def unknown_kinds(table: pl.DataFrame, config: HistoriesConfig) -> list[Finding]:
+    """Return a finding about the kinds of event that have no weight of their own, with the known kinds whose names are nearest."""
+    unknown = [use for use in kind_uses(table, config) if not use.is_known]
+    return make_findings(
+        "events.unknown_kind",
+        sum(use.events for use in unknown),
+        table.height,
+        "kept",
+        examples=(
+            message("“{kind}”: {count}; did you mean “{known}”?", kind=u.kind, count=u.events, known=u.suggestion)
+            if u.suggestion
+            else message("“{kind}”: {count}", kind=u.kind, count=u.events)
+            for u in unknown
+        ),
+        advice=message(
+            "these kinds of event are not known and weigh 1 each: correct them, or set their weights in [histories] kinds"
+        ),
+        severity="warning" if any(use.suggestion for use in unknown) else "info",
+    )
 
 
 def table_weights(table: pl.DataFrame, config: HistoriesConfig) -> Float32[np.ndarray, " events"]:

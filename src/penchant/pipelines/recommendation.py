@@ -38,7 +38,8 @@ from penchant.core.schema import (
 from penchant.data.clean.dataset import clean
 from penchant.data.context import ContextConfig, read_context
 from penchant.data.doctor.columns import RunColumns
-from penchant.data.event_weights import HistoriesConfig
+from penchant.data.doctor.warnings import finding_lines
+from penchant.data.event_weights import HistoriesConfig, unknown_kinds
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
 from penchant.data.requests import rolling_requests
@@ -201,6 +202,8 @@ def run(
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
         check_names(dataset, config, groups)
+        unknown = unknown_kinds(dataset.interactions.table, config.histories)
+        dataset = replace(dataset, findings=(*dataset.findings, *unknown))
         dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
     with clock("encode users"):
         dataset, user_content = read_user_content(dataset, config)
@@ -357,6 +360,7 @@ def check(config: RecommendationConfig) -> RunCheck:
     events, items = len(raw.interactions), len(raw.catalog)
     users = raw.interactions.table["user_id"].n_unique()
     lines = [f"{events:,} events of {users:,} users and {items:,} items, before cleaning"]
+    lines += finding_lines(unknown_kinds(raw.interactions.table, config.histories))
     if not problems:
         channels = item_channels(raw.catalog, config.content)
         encodings = estimate_encoding(raw.catalog, channels, cache=config.cache / "vectors", limits=config.media)

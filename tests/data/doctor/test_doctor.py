@@ -10,7 +10,9 @@ import pytest
 
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Split, Users
 from penchant.data.doctor.examination import examine
-from penchant.data.doctor.warnings import MAX_CONCERNS
+from penchant.data.doctor.warnings import MAX_CONCERNS, finding_lines
+from penchant.data.event_weights import HistoriesConfig
+from penchant.data.split.interactions import SplitConfig, split
 from penchant.data.split.leakage import find_ties
 
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -173,3 +175,48 @@ def test_examine_real_films_finds_the_count_and_the_file_order(shared_data: Path
     assert diagnosis.ties.file_order > 0.99
     assert 0.25 < diagnosis.ties.last_two < 0.45
     assert [outcome.column for outcome in diagnosis.outcomes] == ["n_interactions"]
+
+
+def test_kinds_are_listed_with_their_weights_and_the_nearest_known_name() -> None:
+    rows = [
+        ("u", "1", 0, "like"),
+        ("u", "2", 1, "liek"),
+        ("v", "1", 2, "liek"),
+        ("v", "3", 3, "zzz"),
+        ("v", "4", 4, "skip"),
+    ]
+    found = examine(shop(events(rows)), histories=HistoriesConfig(kinds={"Own": 0.3}))
+    assert [(k.kind, k.events, k.weight, k.suggestion, k.is_known) for k in found.kinds] == [
+        ("liek", 2, 1.0, "like", False),
+        ("like", 1, 1.0, "", True),
+        ("skip", 1, -0.5, "", True),
+        ("zzz", 1, 1.0, "", False),
+    ]
+    (noticed,) = [f for f in found.findings if f.check == "events.unknown_kind"]
+    assert (noticed.count, noticed.total, noticed.severity) == (3, 5, "warning")
+    assert noticed.examples == ("“liek”: 2; did you mean “like”?", "“zzz”: 1")
+    assert "  liek: 2 events, +1  not known: did you mean 'like'?" in found.lines()
+    known = examine(shop(events(rows)), histories=HistoriesConfig(kinds={"liek": 0.5, "zzz": 0}))
+    assert all(k.is_known for k in known.kinds)
+    assert not any(f.check == "events.unknown_kind" for f in known.findings)
+
+
+@pytest.mark.parametrize("kind", ["auto", "random"])
+def test_data_without_any_time_is_examined(kind: str) -> None:
+    table = events([(f"u{u}", str(i), None) for u in range(10) for i in range(1, 5)])
+    parts = split(Interactions(table), SplitConfig(kind=kind), 0)
+    leaks = examine(shop(table), parts).leaks
+    assert leaks is not None
+    assert (leaks.early, leaks.ahead) == (0.0, 0.0)
+
+
+def test_how_data_was_read_is_told_without_a_count() -> None:
+    findings = (
+        Finding("items.roles", 3, 14, "kept", ("text: title",), "types of the columns"),
+        Finding("items.codes", 0, 14, "kept", (), "nothing"),
+        Finding("events.duplicate", 2, 9, "dropped", (), "the last stays"),
+    )
+    lines = list(finding_lines(findings))
+    assert "  items.roles: types of the columns" in lines
+    assert "  events.duplicate: 2 of 9 dropped; the last stays" in lines
+    assert not any("3 of 14" in line or "items.codes" in line for line in lines)

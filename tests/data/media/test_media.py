@@ -59,7 +59,6 @@ def noise(height: int = 60, width: int = 80) -> Image.Image:
         "",
         "  ",
         ".",
-        "link/a.png",
         "loop",
     ],
 )
@@ -67,9 +66,17 @@ def test_resolve_outside_is_refused(tmp_path: Path, name: str) -> None:
     root = tmp_path / "media"
     root.mkdir()
     (tmp_path / "a.png").touch()
-    (root / "link").symlink_to(tmp_path)
     (root / "loop").symlink_to(root / "loop")
     refused(resolve, root, name, check="outside", text="plain path|leads out")
+
+
+def test_resolve_link_out_of_the_folder_names_the_link(tmp_path: Path) -> None:
+    root = tmp_path / "media"
+    root.mkdir()
+    (tmp_path / "a.png").touch()
+    (root / "photos").symlink_to(tmp_path)
+    refused(resolve, root, "photos/a.png", check="link", text=f"'photos' is a link to {tmp_path}")
+    refused(resolve, root, "photos/../../a.png", check="outside", text="leads out of the media folder")
 
 
 def test_resolve_inside_is_kept(tmp_path: Path) -> None:

@@ -140,6 +140,9 @@ def _refused(rows: pl.DataFrame, owner: Owner, modality: str) -> list[Finding]:
 
 _ADVICE = {
     "outside": message("name every file by a path below the media folder; nothing outside it is ever read"),
+    "link": message(
+        "a folder of media is a link that leads out of the media folder, and such links are not followed: set [data] media_folder to the folder that holds the real one (an absolute path may stand there), or copy the files"
+    ),
     "missing": message("add the files, or leave the cells empty"),
     "unreadable": message(
         "convert the files: pictures to JPEG or PNG, sound to WAV, FLAC, Ogg or MP3, video to MP4, meshes to OBJ or PLY, signals to CSV"

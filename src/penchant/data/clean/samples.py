@@ -79,7 +79,7 @@ def _check_usable(samples: Samples, before: pl.DataFrame, after: pl.DataFrame, f
         }
         why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         example = before[column].drop_nulls()[0]
-        is_folder = "missing" in reasons or "outside" in reasons
+        is_folder = not reasons.keys().isdisjoint(("missing", "outside", "link"))
         raise DataError(
             f"None of the {before[column].count():,} files in the column {column!r} can be used as {modality}: {why}.",
             where=f"{samples.media_root}, first file {example!r}",

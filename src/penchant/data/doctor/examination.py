@@ -5,7 +5,7 @@ In: a `Dataset` and, if there is one, its `Split`. Out: a `Diagnosis` to print o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from penchant.data.doctor.survey import (
     note_languages,
 )
 from penchant.data.doctor.warnings import DataWarning, finding_lines, rank_warnings, warning_lines
+from penchant.data.event_weights import HistoriesConfig, KindUse, kind_uses, unknown_kinds
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies, find_leaks, find_outcomes, find_ties
 
 
@@ -40,6 +41,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     concerns: tuple[DataWarning, ...]
     columns: tuple[ColumnUse, ...] = ()
+    kinds: tuple[KindUse, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, for `--json`."""
@@ -48,16 +50,33 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """Return the report as text, the most harmful problem first."""
         columns = ["", *use_lines(self.columns)] if self.columns else []
-        return [*warning_lines(self.concerns), "", *_print_facts(self), *columns, *finding_lines(self.findings)]
+        kinds = ["", *kind_lines(self.kinds)] if self.kinds else []
+        return [*warning_lines(self.concerns), "", *_print_facts(self), *kinds, *columns, *finding_lines(self.findings)]
 
 
-def examine(dataset: Dataset, split: Split | None = None, run: RunColumns | None = None) -> Diagnosis:
+def kind_lines(kinds: Sequence[KindUse]) -> Iterator[str]:
+    """Yield the kinds of event with their weights as lines of text."""
+    yield "Kinds of event, and what each event weighs"
+    for use in kinds:
+        unknown = (
+            "" if use.is_known else "  not known" + (f": did you mean {use.suggestion!r}?" if use.suggestion else "")
+        )
+        yield f"  {use.kind}: {use.events:,} events, {use.weight:+g}{unknown}"
+
+
+def examine(
+    dataset: Dataset,
+    split: Split | None = None,
+    run: RunColumns | None = None,
+    histories: HistoriesConfig | None = None,
+) -> Diagnosis:
     """Return the diagnosis of a data set, best after cleaning: its findings are part of it.
 
     Args:
         dataset: Its findings are part of the diagnosis.
         split: Its leaks are examined; None examines none.
         run: The columns that a run reads; None says nothing about the use of columns.
+        histories: Weights of the kinds of event, which are then listed; None lists none.
     """
     events, catalog = dataset.interactions.table, dataset.catalog
     counts = count_by_item(catalog, events)
@@ -69,7 +88,9 @@ def examine(dataset: Dataset, split: Split | None = None, run: RunColumns | None
     ties = find_ties(events)
     outcomes = tuple(find_outcomes(dataset))
     leaks = None if split is None else find_leaks(split)
-    findings = dataset.findings + (() if split is None else split.checks)
+    kinds = () if histories is None else tuple(kind_uses(events, histories))
+    unknown = () if histories is None else tuple(unknown_kinds(events, histories))
+    findings = dataset.findings + unknown + (() if split is None else split.checks)
     uses = () if run is None else tuple(column_uses(dataset, run))
     concerns = rank_warnings(
         sizes=sizes,
@@ -81,7 +102,9 @@ def examine(dataset: Dataset, split: Split | None = None, run: RunColumns | None
         leaks=leaks,
         findings=findings,
     )
-    return Diagnosis(sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns), uses)
+    return Diagnosis(
+        sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns), uses, kinds
+    )
 
 
 def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:

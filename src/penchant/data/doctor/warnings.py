@@ -13,6 +13,8 @@ from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, Popularit
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
 
 MAX_CONCERNS = 5
+UNCOUNTED = ("items.roles", "users.roles", "events.time_unit", "model.auto")
+"""Findings that tell how the data was read: a count of them says nothing."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield ""
     yield "Findings"
     for finding in shown:
-        yield f"  {finding.check}: {finding.count:,} of {finding.total:,} {finding.action}; {finding.advice}"
+        counted = f"{finding.count:,} of {finding.total:,} {finding.action}; "
+        yield f"  {finding.check}: {'' if finding.check in UNCOUNTED else counted}{finding.advice}"
         yield from (f"    {example}" for example in finding.examples[:3])
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.errors import MediaError
 
-Check = Literal["outside", "missing", "unreadable", "truncated", "bomb", "small", "short"]
+Check = Literal["outside", "link", "missing", "unreadable", "truncated", "bomb", "small", "short"]
 """Why a file was refused; with the modality before it, the name of a finding ("image.bomb")."""
 
 MESH_ENDINGS = (".obj", ".ply", ".stl", ".off", ".glb")
@@ -25,6 +25,12 @@ MEDIA_ENDINGS = {
     "signal": (".csv", ".tsv", ".parquet", ".jsonl", ".npy"),
 }
 """Modality to the endings of its files."""
+
+
+LINK_FIX = (
+    "links out of the media folder are not followed: set [data] media_folder to the folder that holds the real one (an absolute path may "
+    "stand there), or copy the files"
+)
 
 
 class MediaLimits(Settings):
@@ -96,6 +102,13 @@ def resolve(root: Path, relative: str) -> Path:
         path = (home / relative).resolve()
     except (OSError, RuntimeError, UnicodeEncodeError):  # a loop of links, a name too long, a lone surrogate
         path = home.parent
+    if not path.is_relative_to(home) and (link := _leading_out(home, relative)) is not None:
+        raise UnusableMediaError(
+            f"{relative[:120]!r} leads out of the media folder: {link.name!r} is a link to {link.resolve()}.",
+            path=f"media folder {root}",
+            fix=LINK_FIX,
+            check="link",
+        )
     if not path.is_relative_to(home) or path == home:
         raise UnusableMediaError(
             f"{relative[:120]!r} leads out of the media folder.",
@@ -104,6 +117,22 @@ def resolve(root: Path, relative: str) -> Path:
             check="outside",
         )
     return path
+
+
+def _leading_out(home: Path, relative: str) -> Path | None:
+    """Return the link among a path's folders that leads out of the media folder; None where it leads out without one, by `..` or as absolute."""
+    parts = Path(relative).parts
+    if Path(relative).is_absolute() or ".." in parts:
+        return None
+    place = home
+    for part in parts:
+        place = place / part
+        try:
+            if place.is_symlink() and not place.resolve().is_relative_to(home):
+                return place
+        except (OSError, RuntimeError, UnicodeEncodeError):  # a loop of links, a name too long, a lone surrogate
+            return None
+    return None
 
 
 def check_file(path: Path, max_bytes: int, noun: str) -> None:
