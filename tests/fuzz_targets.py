@@ -32,11 +32,12 @@ from penchant.core.config import read_toml
 from penchant.core.errors import PenchantError
 from penchant.core.schema import Vocabulary
 from penchant.data.media import MediaLimits, load_audio, load_image, load_mesh, load_signal, open_video, resolve
-from penchant.data.read.columns import read_ids, read_numbers, read_parts, read_times
+from penchant.data.read.columns import read_ids, read_numbers, read_parts
 from penchant.data.read.labels import read_labels
 from penchant.data.read.samples import samples_from
 from penchant.data.read.sources import from_tables
 from penchant.data.read.tables import as_raw, read_table
+from penchant.data.read.times import read_times
 from penchant.encoders.precomputed import read_vectors
 from penchant.encoders.word_vectors import read_word_vectors
 from penchant.pipelines.tasks import read_settings

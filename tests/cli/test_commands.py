@@ -13,7 +13,7 @@ from penchant.cli import app
 from penchant.cli.printing import plain_text, shell_word, toml_text
 from penchant.core.errors import MAX_LISTED, nearest
 from penchant.recommender.recommender import Recommender
-from shop import make_bundle
+from shop import LOW, make_bundle, tone
 
 
 def told(*words: object) -> str:
@@ -98,8 +98,10 @@ def test_demo_writes_settings_that_pass_the_check(tmp_path: Path, monkeypatch: p
 
 def test_doctor_says_that_voice_notes_were_not_transcribed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for i in range(8):
+        tone(tmp_path / f"note{i}.wav", LOW + 40 * i, i)
     rows = "".join(f"u{u},i{i},2024-05-{i + 1:02}T10:00:00Z,note{i}.wav\n" for u in range(9) for i in range(8))
     (tmp_path / "interactions.csv").write_text("user_id,item_id,at,audio\n" + rows)
     (tmp_path / "run.toml").write_text("[reviews]\nbuilt_in = true\n[reviews.transcript]\n")
-    assert "voice notes were not transcribed; `penchant run` does" in told("doctor", "run.toml")
+    assert "72 voice notes were not transcribed; `penchant run` does" in told("doctor", "run.toml")
     assert "transcribed" not in told("doctor", tmp_path)

@@ -16,8 +16,8 @@ from penchant.core.errors import ConfigError, DataError, EncoderError, MediaErro
 from penchant.data.media import load_image, load_signal, resolve
 from penchant.data.media.limits import MediaLimits
 from penchant.data.read import tables
-from penchant.data.read.columns import read_times
 from penchant.data.read.tables import as_raw, read_table
+from penchant.data.read.times import read_times
 from penchant.encoders import word_vectors
 from penchant.encoders.word_vectors import read_word_vectors
 from penchant.service.fetching import is_public

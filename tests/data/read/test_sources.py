@@ -370,3 +370,27 @@ def test_bad_tables_paths_and_formats_are_answered() -> None:
         read(DataConfig(path=Path("nowhere")))
     with pytest.raises(ConfigError, match="There is no source 'movielense'"):
         read(DataConfig(format="movielense"))
+
+
+@pytest.mark.parametrize("name", ["date", "Order Date", "t_dat", "下单时间"])
+def test_a_column_of_times_is_recognised_by_name_and_values(name: str) -> None:
+    table = pl.DataFrame(TABLE).drop("at").with_columns(pl.Series(name, ["2024-05-01", "2024-05-02", "2024-05-03"]))
+    found = from_tables(table)
+    assert at(found)[0] == datetime(2024, 5, 1, tzinfo=UTC)
+    note = finding(found, "events.recognised_time")
+    assert note.examples == (name,)
+    assert not [f for f in found.findings if f.check == "events.unused_columns"]
+
+
+@pytest.mark.parametrize("values", [["soon", "later", "never"], [1, 2, 3], [None, None, None]])
+def test_a_column_that_is_only_called_date_is_not_read_as_times(values: list[object]) -> None:
+    found = from_tables(pl.DataFrame(TABLE).drop("at").with_columns(pl.Series("date", values)))
+    assert at(found) == [None] * 3
+    assert finding(found, "events.unused_columns").examples == ("date",)
+
+
+def test_a_named_column_of_times_comes_before_a_recognised_one() -> None:
+    dated = pl.DataFrame(TABLE).with_columns(date=pl.lit("2001-01-01"))
+    assert at(from_tables(dated))[0] == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    context = from_tables(dated.drop("at"), config=DataConfig(context=["date"]))
+    assert at(context) == [None] * 3

@@ -13,7 +13,14 @@ from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, Popularit
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
 
 MAX_CONCERNS = 5
-UNCOUNTED = ("items.roles", "users.roles", "events.time_unit", "model.auto")
+UNCOUNTED = (
+    "items.roles",
+    "users.roles",
+    "events.time_unit",
+    "events.recognised_time",
+    "files.separator",
+    "model.auto",
+)
 """Findings that tell how the data was read: a count of them says nothing."""
 
 

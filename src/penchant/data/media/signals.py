@@ -17,8 +17,8 @@ from penchant.core.messages import message
 from penchant.core.schema import Finding, make_findings
 from penchant.data.media.alignment import Stream, make_stream, regular
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
-from penchant.data.read.columns import read_times
 from penchant.data.read.tables import RawTable, read_table
+from penchant.data.read.times import read_times
 
 KEY_MARK = "#"
 """Between the file and the key of one signal in it: readings.csv#patient_7."""

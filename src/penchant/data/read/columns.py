@@ -1,6 +1,6 @@
 """Required columns in standard names and types.
 
-In: a `RawTable`. Out: its columns under standard names; ids as str, times in UTC, values as float32, parts of a published split.
+In: a `RawTable`. Out: its columns under standard names; ids as str, values as float32, parts of a published split.
 """
 
 from __future__ import annotations
@@ -13,18 +13,8 @@ from penchant.core.errors import DataError, nearest
 from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.read.tables import RawTable
+from penchant.data.read.times import refuse_lost
 
-TIME: pl.DataType = pl.Datetime("us", "UTC")
-UNITS = (
-    (1e11, 1e6, message("seconds")),
-    (1e14, 1e3, message("milliseconds")),
-    (1e17, 1.0, message("microseconds")),
-    (float("inf"), 1e-3, message("nanoseconds")),
-)
-"""Upper bound of the numbers, factor to microseconds, unit of time."""
-ORDINARY_SECONDS = 1e8
-"""Smaller numbers would be times before March 1973: more likely positions in a sequence."""
-TIME_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 PART_NAMES = {
     "train": "train",
     "training": "train",
@@ -104,28 +94,6 @@ def read_ids(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
     return text.replace_strict(spelled, clean, default=None, return_dtype=pl.String), [finding]
 
 
-def read_times(raw: RawTable, column: str) -> tuple[pl.Series, list[Finding]]:
-    """Return UTC times from datetimes, ISO text, or numbers since 1970 (their unit follows from their size).
-
-    A datetime without a zone is taken as UTC.
-
-    Raises:
-        DataError: A value is not a time; its row is named.
-    """
-    values = raw.table[column]
-    if isinstance(values.dtype, pl.Datetime):
-        zoned = values.dt.replace_time_zone("UTC") if values.dtype.time_zone is None else values
-        return zoned.dt.convert_time_zone("UTC").cast(TIME), []
-    if values.dtype == pl.Date:
-        return values.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"), []
-    if values.dtype == pl.String:
-        values = values.str.strip_chars()
-        number = values.cast(pl.Float64, strict=False)
-        if 2 * number.count() < values.count():
-            return _from_text(raw, values, column), []
-    return _from_numbers(raw, values, column)
-
-
 def read_numbers(raw: RawTable, column: str) -> pl.Series:
     """Return float32.
 
@@ -135,7 +103,7 @@ def read_numbers(raw: RawTable, column: str) -> pl.Series:
     values = raw.table[column]
     stripped = values.str.strip_chars() if values.dtype == pl.String else values
     numbers = stripped.cast(pl.Float32, strict=False)
-    _refuse(raw, values, numbers, column, "a number")
+    refuse_lost(raw, values, numbers, column, "a number")
     return numbers
 
 
@@ -165,50 +133,3 @@ def _whole_numbers(values: pl.Series) -> pl.Series:
         numbers = text.drop_nulls().str.contains(r"^\s*-?\d+(\.0+)?\s*$").all()
         return text.str.replace(r"\.0+\s*$", "") if numbers else text
     return text
-
-
-def _from_numbers(raw: RawTable, values: pl.Series, column: str) -> tuple[pl.Series, list[Finding]]:
-    number = values.cast(pl.Float64, strict=False)
-    if values.dtype.is_float():
-        values = number = number.fill_nan(None)
-    median = number.abs().median()
-    size = float(median) if isinstance(median, (int, float)) else 0.0
-    _, factor, unit = next((u for u in UNITS if size < u[0]), UNITS[-1])
-    # 2**53 microseconds is the year 2255: below it a float64 is exact
-    micro = (number * factor).round().cast(pl.Int64, strict=False)
-    _refuse(raw, values, micro, column, "a time (2024-05-01T12:00:00Z, or a number since 1970)")
-    early = unit == "seconds" and size < ORDINARY_SECONDS
-    advice = message("numbers of this size are {unit} since 1970", unit=unit)
-    if early:
-        advice = message(
-            "numbers of this size are {unit} since 1970, but these are before 1973: if they are positions in a sequence, add them to a date",
-            unit=unit,
-        )
-    finding = Finding(
-        "events.time_unit", number.count(), len(number), "kept", (), advice, "warning" if early else "info"
-    )
-    return micro.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"), [finding]
-
-
-def _from_text(raw: RawTable, values: pl.Series, column: str) -> pl.Series:
-    """Read ISO 8601 with or without a zone, with `T` or a space, with `-` or `/`."""
-    plain = values.str.replace(r"(\d)T(\d)", "${1} ${2}").str.replace_all("/", "-", literal=True)
-    plain = plain.str.replace(r"\s*(Z|UTC)$", "+00:00").str.replace(r"\s+([+-]\d\d:?\d\d)$", "${1}")
-    times = pl.Series(column, [None], TIME).new_from_index(0, len(values))
-    for form in TIME_FORMATS:
-        if times.null_count() == values.null_count():
-            break
-        found = plain.str.to_datetime(form, time_unit="us", strict=False)
-        if found.dtype != TIME:
-            found = found.dt.replace_time_zone("UTC")
-        times = times.zip_with(times.is_not_null(), found)
-    _refuse(raw, values, times, column, "a time (2024-05-01T12:00:00Z, or a number since 1970)")
-    return times
-
-
-def _refuse(raw: RawTable, before: pl.Series, after: pl.Series, column: str, expected: str) -> None:
-    """Refuse the first value that the conversion lost."""
-    lost = after.is_null() & before.is_not_null()
-    if before.dtype == pl.String:
-        lost &= before.str.strip_chars() != ""
-    raw.refuse(lost, before, column, f"{{value}} is not {expected}.", "correct it, or leave the cell empty")

@@ -28,8 +28,10 @@ from penchant.core.schema import (
 from penchant.data import SOURCES
 from penchant.data.read.codes import as_categories, find_codes
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
-from penchant.data.read.columns import TIME, read_ids, read_numbers, read_parts, read_times, rename, require
+from penchant.data.read.columns import read_ids, read_numbers, read_parts, rename, require
+from penchant.data.read.known_names import find_times
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
+from penchant.data.read.times import TIME, read_times
 
 EVENT_FILES = ("interactions", "events", "ratings", "clicks")
 ITEM_FILES = ("items", "catalog", "products", "movies")
@@ -53,6 +55,9 @@ class DataConfig(Settings):
     """File of users; None finds users.*."""
     columns: dict[str, str] = {}
     """Standard names of the events' columns to those of the file: user_id, item_id, at, kind, value, text, image, audio, part."""
+    time_format: str | None = None
+    """Format of the events' times, as of `strptime` ("%d/%m/%Y %H:%M"); None recognises ISO 8601, numbers since 1970, Chinese dates, and day and month
+    before the year, in the order in which every value is a date."""
     item_columns: dict[str, str] = {}
     """Standard names of the items' columns to those of the file: item_id, title."""
     user_columns: dict[str, str] = {}
@@ -168,8 +173,10 @@ def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list
         columns[column], notes = read_ids(raw, column)
         findings += notes
     columns |= {"at": pl.lit(None, TIME), "value": pl.lit(None, pl.Float32)}
+    raw, notes = _recognised_times(config, raw)
+    findings += notes
     if "at" in raw.table.columns:
-        columns["at"], notes = read_times(raw, "at")
+        columns["at"], notes = read_times(raw, "at", config.time_format)
         findings += notes
     if "value" in raw.table.columns:
         columns["value"] = read_numbers(raw, "value")
@@ -189,6 +196,18 @@ def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list
     ordered = [*INTERACTION_SCHEMA, *(name for name in columns if name not in INTERACTION_SCHEMA)]
     events = raw.table.with_columns(**columns).select(ordered)
     return _known_events(config, raw, events, findings)
+
+
+def _recognised_times(config: DataConfig, raw: RawTable) -> tuple[RawTable, list[Finding]]:
+    """Take a column of times that is called `date` or the like, where none is mapped: without times, nothing is known about what came last."""
+    taken = {"user_id", "item_id", "kind", "value", *EVENT_CONTENT, *config.context}
+    if "at" in raw.table.columns or (found := find_times(raw, taken)) is None:
+        return raw, []
+    advice = message(
+        "this column was read as the time of the events, by its name and values; to say it yourself: [data.columns] at"
+    )
+    finding = Finding("events.recognised_time", 1, len(raw.table.columns), "kept", (found,), advice)
+    return raw.having(raw.table.rename({found: "at"})), [finding]
 
 
 def _known_events(

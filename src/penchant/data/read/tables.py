@@ -23,6 +23,13 @@ import pyarrow.parquet as pq
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding
+from penchant.data.read.csv_shape import (
+    find_separator,
+    header_names,
+    separator_finding,
+    short_rows,
+    without_decimal_commas,
+)
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -220,14 +227,24 @@ def _read(
     raw, findings = _as_utf8(inflated(path) if path.suffix == ".gz" else path.read_bytes(), path)
     if name.endswith(JSON_SUFFIXES):
         return RawTable(_read_json(raw, path, schema), path.name, findings=findings)
-    mark = separator or ("\t" if name.endswith(".tsv") else ",")
+    usual = "\t" if name.endswith(".tsv") else ","
+    header = columns is None
+    mark = separator or (find_separator(raw, usual, quote) if header else usual)
+    if separator is None and mark != usual:
+        findings += (separator_finding(mark, path.name),)
     if len(mark) > 1:
         raw, mark = raw.replace(mark.encode(), FIELD_MARK.encode()), FIELD_MARK
-    header = columns is None
+    if columns is None:
+        columns, notes = header_names(raw, mark, quote, path.name)
+        findings += tuple(notes)
     try:
         table = pl.read_csv(
             raw, separator=mark, has_header=header, new_columns=columns, quote_char=quote, infer_schema=False
         )
+        findings += tuple(short_rows(raw, table, mark, quote, path.name))
+        if mark in (";", "\t"):
+            table, notes = without_decimal_commas(table, path.name)
+            findings += tuple(notes)
     except pl.exceptions.ComputeError as error:
         raise _ragged(raw, mark, quote, path) or error from None
     except pl.exceptions.ShapeError:
@@ -297,9 +314,10 @@ def _ragged(raw: bytes, separator: str, quote: str | None, path: Path) -> DataEr
         width = len(next(lines, []))
         for row, cells in enumerate(lines, start=2):
             if len(cells) > width:
+                line = f" (line {lines.line_num})" if lines.line_num != row else ""
                 return DataError(
                     f"A row has {len(cells)} cells, the header has {width}.",
-                    where=f"{path} row {row}",
+                    where=f"{path} row {row}{line}",
                     fix=f"put the cell that holds {separator!r} in quotation marks",
                 )
     except csv.Error:  # a cell beyond its limit, or a NUL: Polars' own message is shown
