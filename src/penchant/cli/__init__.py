@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import typer
 
-from penchant.cli import listing, querying, service, training
+from penchant.cli import listing, querying, service, starting, training
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command("init")(starting.init)
 app.command("run")(training.run)
 app.command("check")(training.check)
 app.command("predict")(querying.predict)

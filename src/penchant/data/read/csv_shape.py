@@ -73,7 +73,8 @@ def short_rows(raw: bytes, table: pl.DataFrame, separator: str, quote: str | Non
     """Return a finding about rows with fewer cells than the header, by line; the missing cells were read as empty."""
     if table.width < 2 or not table[table.columns[-1]].null_count():
         return []  # a short row leaves its last cell empty
-    count, examples = 0, []
+    count = 0
+    examples: list[str] = []
     lines = csv.reader(
         io.TextIOWrapper(io.BytesIO(raw), "utf-8", newline=""), delimiter=separator, quoting=_quoting(quote)
     )

@@ -12,7 +12,7 @@ import polars as pl
 
 from penchant.core.errors import DataError
 from penchant.data.read.tables import RawTable
-from penchant.data.read.times import read_times
+from penchant.data.read.times import AMBIGUOUS, read_times
 
 KNOWN_NAMES = {
     "user_id": """userid user uid customerid customer custid clientid client memberid member visitorid visitor accountid account buyerid buyer
@@ -62,5 +62,5 @@ def are_times(raw: RawTable, column: str) -> bool:
     try:
         _, findings = read_times(raw.having(values), column)
     except DataError as error:
-        return "no value of the column decides" in error.message  # times, of an order that the user must say
+        return AMBIGUOUS in error.message  # times, of an order that the user must say
     return not any(finding.severity == "warning" and finding.check == "events.time_unit" for finding in findings)

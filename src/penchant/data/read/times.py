@@ -34,6 +34,8 @@ DIGITS = ((r"^(19|20)\d{6}$", "%Y%m%d"), (r"^(19|20)\d{12}$", "%Y%m%d%H%M%S"))
 """Dates written as one number, and their format."""
 DAY_AND_MONTH = r"^(\d{1,2})([-.])(\d{1,2})[-.](\d{4}|\d{2})(?:,?\s+(.*))?$"
 """01.05.2024 or 5-1-24 10:30 PM (slashes were made hyphens before); with points the day is first."""
+AMBIGUOUS = "no value of the column decides"
+"""Of the message where the order of day and month cannot be told."""
 EXPECTED = "a time (2024-05-01T12:00:00Z, or a number since 1970)"
 
 
@@ -192,7 +194,7 @@ def _day_and_month(raw: RawTable, plain: pl.Series, values: pl.Series, column: s
     if days == months and differ.any() and not (by_day.is_null() ^ by_month.is_null()).filter(~pointed).any():
         row = int(differ.arg_true()[0])
         raise DataError(
-            f"{values[row]!r} may be {by_day[row]:%-d %B} or {by_month[row]:%-d %B}, and no value of the column decides.",
+            f"{values[row]!r} may be {by_day[row]:%-d %B} or {by_month[row]:%-d %B}, and {AMBIGUOUS}.",
             where=raw.place(row, column),
             fix='say it in [data]: time_format = "%d/%m/%Y", or "%m/%d/%Y", as the values are written',
         )
