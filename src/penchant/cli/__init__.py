@@ -5,8 +5,11 @@ In: arguments. Out: readable answers on stdout, or JSON with `--json`; progress 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+import penchant
 from penchant.cli import listing, querying, service, training
 
 app = typer.Typer(
@@ -14,6 +17,23 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"penchant {penchant.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
+
+
 app.command("run")(training.run)
 app.command("check")(training.check)
 app.command("predict")(querying.predict)

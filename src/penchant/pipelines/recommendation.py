@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -46,6 +46,7 @@ from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import (
     PRECOMPUTED,
+    ChannelConfig,
     check_channel,
     default_channels,
     encode_catalog,
@@ -180,20 +181,56 @@ class RecommendationConfig(LearningSettings):
         return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
-def run(
-    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
-) -> Recommender:
-    """Run every step; finished steps are taken from the cache.
+@dataclass(frozen=True)
+class Prepared:
+    """Data that is clean, divided and encoded: what members are fitted on and measured with.
 
-    Args:
-        config: Every setting.
-        data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
-        groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+    Attributes:
+        config: The settings of the run.
+        dataset: Clean tables, with everything that was found on the way.
+        parts: Train, validation and test.
+        validation: Histories and truth of validation; models are chosen on it.
+        known: What members are fitted on once they are chosen: all that is known before the test.
+        content: The channels, their fusion, and the names of the channels of user content.
+        channels: Settings of the items' channels.
+        fusion: Channels to one vector.
+        user_content: What users wrote, showed and said, and what they are.
+    """
+
+    config: RecommendationConfig
+    dataset: Dataset
+    parts: Split
+    validation: HoldOut
+    known: Histories
+    content: Content
+    channels: Mapping[str, ChannelConfig]
+    fusion: Fusion
+    user_content: UserContent
+
+    @property
+    def ranked(self) -> HoldOut:
+        """The rows of validation that lists are made for; in a rolling split those with a true item."""
+        return self.validation.liked() if self.parts.kind == "rolling_time" else self.validation
+
+    @cached_property
+    def test(self) -> HoldOut:
+        """Histories and truth of the test; nothing reads them before this is asked for."""
+        return at_test(self.dataset.catalog, self.parts, self.config, self.user_content)
+
+
+def prepare(
+    config: RecommendationConfig,
+    data: Dataset | None = None,
+    *,
+    groups: pl.DataFrame | None = None,
+    clock: StepTimer | None = None,
+) -> Prepared:
+    """Read, clean, divide, encode and fuse: the first half of a run; arguments as in `run`.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
     """
-    clock = StepTimer()
+    clock = clock or StepTimer()
     with clock("read"):
         raw = read(config.data) if data is None else data
     with clock("clean"):
@@ -221,6 +258,27 @@ def run(
         content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
+    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content)
+
+
+def run(
+    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
+) -> Recommender:
+    """Run every step; finished steps are taken from the cache.
+
+    Args:
+        config: Every setting.
+        data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
+        groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it.
+    """
+    clock = StepTimer()
+    prepared = prepare(config, data, groups=groups, clock=clock)
+    dataset, parts, known, user_content = prepared.dataset, prepared.parts, prepared.known, prepared.user_content
+    validation, ranked = prepared.validation, prepared.ranked
+    content, channels, fusion = prepared.content, prepared.channels, prepared.fusion
     with clock("fit"):
         found = choose_members(parts, content, ranked, config)
         trained = fit(
@@ -237,7 +295,7 @@ def run(
         )
         dataset = replace(dataset, findings=(*dataset.findings, *how_chosen((*found.reasons, *trained.notes))))
     with clock("evaluate"):
-        test = at_test(dataset.catalog, parts, config, user_content)
+        test = prepared.test
         if test.log is not None:
             refits = refits_of(dataset.catalog, parts, known, config, user_content)
             trained = trained.rolled(refits, test.log, content, fusion, config.cache / "networks")
