@@ -5,12 +5,15 @@ In: arguments. Out: readable answers on stdout, or JSON with `--json`; progress 
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
+import typer.main
 
 import penchant
-from penchant.cli import listing, querying, service, training
+from penchant.cli import listing, querying, service, speaking, training
+from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
@@ -27,11 +30,16 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints it
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
+    language: Annotated[
+        str, typer.Option(speaking.OPTION, help="Of answers and help: en or zh; before the command.")
+    ] = "en",
 ) -> None:
     """Options before the name of a command."""
+    with reported_errors(as_json=False):
+        speaking.speak(language)
 
 
 app.command("run")(training.run)
@@ -52,4 +60,8 @@ app.add_typer(service.keys, name="keys")
 
 def main() -> None:
     """Run the command line; the entry point of `penchant`."""
-    app()
+    language = speaking.asked_language(sys.argv[1:])
+    if language == "en":
+        app()
+    else:
+        speaking.with_help_in(typer.main.get_command(app), language)()

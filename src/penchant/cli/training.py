@@ -17,6 +17,7 @@ from penchant.classifiers.reviews import classify_reviews
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
 from penchant.cli.printing import print_answer, print_error, reported_errors
 from penchant.cli.results import print_results, results_lines
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError
 from penchant.data.clean.dataset import clean
 from penchant.data.clean.samples import clean_samples
@@ -52,7 +53,7 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], a
             print_answer({"problems": [error.as_dict() for error in found.problems], "lines": found.lines}, as_json)
         else:
             for line in found.lines:
-                typer.echo(line)
+                typer.echo(said(line))
             for error in found.problems:
                 print_error(error)
             typer.echo(

@@ -414,7 +414,8 @@ def check(config: RecommendationConfig) -> RunCheck:
     problems = gather([*checks_of(raw, config), partial(split, raw.interactions, config.split, config.seed)])
     events, items = len(raw.interactions), len(raw.catalog)
     users = raw.interactions.table["user_id"].n_unique()
-    lines = [f"{events:,} events of {users:,} users and {items:,} items, before cleaning"]
+    sizes = {"events": f"{events:,}", "users": f"{users:,}", "items": f"{items:,}"}
+    lines: list[str] = [message("{events} events of {users} users and {items} items, before cleaning", **sizes)]
     if not problems:
         channels = item_channels(raw.catalog, config.content)
         encodings = estimate_encoding(raw.catalog, channels, cache=config.cache / "vectors", limits=config.media)
@@ -423,12 +424,17 @@ def check(config: RecommendationConfig) -> RunCheck:
             seconds = 10 + FIT_SECONDS_EVENT * events + FIT_SECONDS_CUBE * min(items, DENSE_ITEMS) ** 3
             memory = 1.5e9 + FIT_MATRICES * 4 * min(items, DENSE_ITEMS) ** 2
             lines.append(
-                f"fit and evaluate the default members: about {duration(seconds)} and {memory / 1e9:.1f} GB, within a factor of three"
+                message(
+                    "fit and evaluate the default members: about {time} and {memory} GB, within a factor of three",
+                    time=duration(seconds),
+                    memory=f"{memory / 1e9:.1f}",
+                )
             )
         elif config.model == "auto":
-            lines.append(f"search members: {config.search.budget_minutes:g} minutes, as set in [search]")
+            minutes = f"{config.search.budget_minutes:g}"
+            lines.append(message("search members: {minutes} minutes, as set in [search]", minutes=minutes))
         else:
-            lines.append(f"fit {len(config.members or {})} members of [members]: not estimated")
+            lines.append(message("fit {count} members of [members]: not estimated", count=len(config.members or {})))
     return RunCheck(problems, lines)
 
 
