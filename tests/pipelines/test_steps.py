@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,17 @@ def test_what_cannot_be_compared_says_so() -> None:
         penchant.compare(rolling, {"EASE": EASE()})
     with pytest.raises(ConfigError, match="Only a recommendation task"):
         penchant.prepare(task="classification", data={"path": "reviews.csv"})
+
+
+def test_what_a_cell_ends_with_is_shown_in_a_line() -> None:
+    data = penchant.prepare(interactions=events(), content={}, split={"kind": "last_out"})
+    assert repr(data).startswith("Prepared(users 40, items 12, split last_out, train events 120")
+    assert "<td>120</td>" in data._repr_html_()
+    members = {"ease": {"model": "ease"}}
+    shop = penchant.run(interactions=events(), content={}, members=members, fit={"ablation": False}, name="<shop>")
+    assert repr(shop) == "Recommender('<shop>': 40 users, 12 items, ease)"
+    assert shop._repr_html_().startswith("<iframe")
+    assert replace(shop, folder=None)._repr_html_() == f"<p>{escape(repr(shop))}</p>"
 
 
 def test_settings_of_a_model_are_checked() -> None:

@@ -23,6 +23,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
+from penchant.core.notebook import table_html
 from penchant.core.schema import (
     Catalog,
     Content,
@@ -181,7 +182,7 @@ class RecommendationConfig(LearningSettings):
         return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """Data that is clean, divided and encoded: what members are fitted on and measured with.
 
@@ -216,6 +217,25 @@ class Prepared:
     def test(self) -> HoldOut:
         """Histories and truth of the test; nothing reads them before this is asked for."""
         return at_test(self.dataset.catalog, self.parts, self.config, self.user_content)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {value}" for name, value in self._summary())
+        return f"Prepared({sizes})"
+
+    def _repr_html_(self) -> str:
+        return table_html(f"Prepared data of {self.config.name}", ("", ""), self._summary())
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Return what there is, by name."""
+        parts = {"train": self.parts.train, "validation": self.parts.validation, "test": self.parts.test}
+        channels = [f"{name} ({e.present.sum():,})" for name, e in self.content.channels.items()]
+        return [
+            ("users", f"{self.dataset.interactions.table['user_id'].n_unique():,}"),
+            ("items", f"{len(self.dataset.catalog):,}"),
+            ("split", self.parts.kind),
+            *((f"{name} events", f"{len(part):,}") for name, part in parts.items()),
+            ("channels", ", ".join(channels) or "none"),
+        ]
 
 
 def prepare(

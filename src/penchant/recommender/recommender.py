@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float32, Int64
 
-from penchant.core.errors import NotFoundError, nearest
+from penchant.core.errors import ArtifactError, NotFoundError, nearest
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
@@ -47,7 +48,7 @@ BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommender:
     """Everything a trained recommender needs to answer.
 
@@ -102,8 +103,15 @@ class Recommender:
         """
         return WrittenReport.beside(self.folder)
 
+    def __repr__(self) -> str:
+        name = self.facts.get("name", "")
+        return f"Recommender({name!r}: {len(self.histories):,} users, {len(self.catalog):,} items, {', '.join(self.ensemble.members)})"
+
     def _repr_html_(self) -> str:
-        return self.report._repr_html_()
+        try:
+            return self.report._repr_html_()
+        except ArtifactError:
+            return f"<p>{escape(repr(self))}</p>"
 
     def warmed_up(self) -> Recommender:
         """Return the same with all cached values computed, so that no request waits for them."""
