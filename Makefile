@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures docs messages audit sbom clean
+.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures docs site notebooks messages audit sbom clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,22 @@ messages: $(STAMP)  ## collect the messages for translation and compile the cata
 
 docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
 	(printf '# Every setting\n\nWritten by `make docs` from the docstrings of the settings themselves.\n\n'; $(BIN)/penchant list settings --markdown) > docs/configuration.md
+
+DOCS := .venv-docs
+
+$(DOCS)/installed: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/docs.txt
+	@touch $@
+
+site: $(STAMP) $(DOCS)/installed  ## the documentation as a site in site/, with the reference from docstrings; opens without a server
+	mkdir -p .build
+	$(BIN)/python -m typer penchant.cli utils docs --name penchant --title "The command line" --output .build/cli.md
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "written site/index.html"
+
+notebooks: $(STAMP)  ## write the .ipynb files from the scripts in notebooks/
+	PYTHONPATH=tests $(BIN)/python tests/notebook_files.py
 
 bench: $(STAMP)  ## measure quality and speed on real data (set PENCHANT_DATA), see benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
@@ -80,4 +96,4 @@ sbom: $(AUDIT)/installed  ## software bill of materials of the locked packages: 
 	$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o dist/sbom.json requirements/lock.txt
 
 clean:  ## remove what the chores made
-	rm -rf $(VENV) $(PEERS) $(AUDIT) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(AUDIT) $(DOCS) .build site runs .mypy_cache .ruff_cache .pytest_cache

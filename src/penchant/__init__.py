@@ -14,9 +14,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penchant.pipelines.frame import RunSettings
+    from collections.abc import Callable
 
-__all__ = ["load", "run"]
+    from penchant.core.logs import Progress
+    from penchant.pipelines.frame import RunCheck, RunSettings
+    from penchant.pipelines.recommendation import Prepared
+    from penchant.pipelines.steps import compare, measure, split
+
+    __version__: str
+
+__all__ = ["check", "compare", "load", "measure", "prepare", "run", "split"]
+
+_STEPS = ("compare", "measure", "split")
+"""Functions of pipelines/steps.py, imported only when used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("penchant")
+    if name in _STEPS:
+        from penchant.pipelines import steps
+
+        return getattr(steps, name)
+    raise AttributeError(f"module 'penchant' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_STEPS, "__version__"])
 
 
 def load(folder: str | Path) -> Any:
@@ -53,6 +79,7 @@ def run(
     users: Any = None,
     samples: Any = None,
     media_root: str | Path | None = None,
+    progress: Callable[[Progress], object] | bool = False,
     **settings: Any,
 ) -> Any:
     """Run the flow of one task and return the recommender or classifier; `.report` is its report.
@@ -64,6 +91,8 @@ def run(
         users: Its users.
         samples: Labelled samples in memory, or for moderation a table with a column of image paths.
         media_root: Folder that the media paths in these tables start from; None is the working directory, or `data.path` of a TOML file.
+        progress: Called with each `core.logs.Progress` (title, done, total, seconds) of the steps; an exception it raises ends the run. True
+            prints the lines that the command line prints.
         settings: Top-level settings by name, as in a TOML file (`task`, `name`, `data`, `content`, ...); they replace those of `config`.
 
     Returns:
@@ -75,4 +104,39 @@ def run(
     from penchant.pipelines import tasks
 
     tables = {"interactions": interactions, "items": items, "users": users, "samples": samples}
-    return tasks.run(config, tables=tables, media_root=media_root, **settings)
+    return tasks.run(config, tables=tables, media_root=media_root, progress=progress, **settings)
+
+
+def prepare(
+    config: str | Path | RunSettings | None = None,
+    *,
+    interactions: Any = None,
+    items: Any = None,
+    users: Any = None,
+    media_root: str | Path | None = None,
+    progress: Callable[[Progress], object] | bool = False,
+    **settings: Any,
+) -> Prepared:
+    """Return the data of a recommendation task, clean, divided and encoded: the first half of `run`, with the same arguments.
+
+    `compare` ranks models on it. By hand: `model.fit(data.validation.train, data.content)`, then
+    `model.recommend(data.validation.histories, k=10)`; the truth is `data.validation.truth`.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it.
+    """
+    from penchant.pipelines import tasks
+
+    tables = {"interactions": interactions, "items": items, "users": users}
+    return tasks.prepare(config, tables=tables, media_root=media_root, progress=progress, **settings)
+
+
+def check(config: str | Path | RunSettings) -> RunCheck:
+    """Return everything that would stop a run, and what it will cost, before it starts.
+
+    Raises:
+        PenchantError: The settings or the data cannot be read.
+    """
+    from penchant.pipelines import tasks
+
+    return tasks.check(config)

@@ -7,15 +7,43 @@ Commands import what they need when they run: `--help` would otherwise wait for 
 
 from __future__ import annotations
 
-import typer
+import sys
+from typing import Annotated
 
-from penchant.cli import listing, querying, service, starting, training
+import typer
+import typer.main
+
+import penchant
+from penchant.cli import listing, querying, service, speaking, starting, training
+from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"penchant {penchant.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001 - its callback prints it
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    language: Annotated[
+        str, typer.Option(speaking.OPTION, help="Of answers and help: en or zh; before the command.")
+    ] = "en",
+) -> None:
+    """Options before the name of a command."""
+    with reported_errors(as_json=False):
+        speaking.speak(language)
+
+
 app.command("init")(starting.init)
 app.command("run")(training.run)
 app.command("check")(training.check)
@@ -35,4 +63,8 @@ app.add_typer(service.keys, name="keys")
 
 def main() -> None:
     """Run the command line; the entry point of `penchant`."""
-    app()
+    language = speaking.asked_language(sys.argv[1:])
+    if language == "en":
+        app()
+    else:
+        speaking.with_help_in(typer.main.get_command(app), language)()

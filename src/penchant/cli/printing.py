@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from penchant.cli.speaking import SpokenTable, said
 from penchant.core.errors import PenchantError
 from penchant.core.logs import console, show_logs
 
@@ -52,7 +53,7 @@ def print_answer(answer: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
     else:
-        typer.echo(os.linesep.join(str(line) for line in answer))
+        typer.echo(os.linesep.join(said(str(line) if not isinstance(line, str) else line) for line in answer))
 
 
 def shell_word(word: object) -> str:
@@ -75,8 +76,8 @@ def toml_text(text: str) -> str:
 
 
 def columns_table(*columns: str) -> Table:
-    """Return an empty table without lines."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """Return an empty table without lines; its headings are translated where `cli/speaking.py` has them."""
+    table = SpokenTable(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column)
     return table

@@ -13,7 +13,9 @@ import typer
 
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, Items, UserId, column_names
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError
+from penchant.core.messages import CHANNELS, message
 
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
@@ -90,7 +92,7 @@ def recommend(
             return
         table = columns_table("", "item", "title", "score", "why")
         for s in found:
-            table.add_row(str(s.rank), s.item_id, s.title, f"{s.score:.3f}", "; ".join(s.reasons))
+            table.add_row(str(s.rank), s.item_id, s.title, f"{s.score:.3f}", "; ".join(map(said, s.reasons)))
         out.print(table)
 
 
@@ -110,13 +112,12 @@ def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_j
                 else (f"{i.share:.4g}", f"{i.expected:.4g}")
             )
             table.add_row(i.name, i.value, *shares, f"{i.strength:+.2f}", "; ".join(i.evidence))
-        out.print(f"{found.user_id}: {found.num_events} events", markup=False)
+        out.print(said(message("{user}: {count} events", user=found.user_id, count=found.num_events)), markup=False)
         out.print(table)
-        out.print(
-            "Channel shares of the reasons: "
-            + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
-            markup=False,
+        channels = ", ".join(
+            f"{said(CHANNELS.get(name, name))} {share:.0%}" for name, share in found.modalities.items()
         )
+        out.print(said(message("Channel shares of the reasons: {shares}", shares=channels)), markup=False)
 
 
 def topics(

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from penchant.cli.printing import columns_table, out, print_answer, shell_word
+from penchant.cli.speaking import said, said_source, spoken
+from penchant.core.messages import message
 
 if TYPE_CHECKING:
     from penchant.metrics.classification_results import ClassificationResults
@@ -24,10 +26,22 @@ def print_results(finished: Any, as_json: bool) -> None:
         results = report if part == "leaderboard" else report[part]
         summaries.append({"bundle": str(one.folder), "report": str(one.report.html), "results": results})
         if not as_json:
-            command = SUMMARIES[part](one, report[part])
-            out.print(f"bundle  {one.folder}\nreport  {one.report.html}\ntry     penchant {command}", markup=False)
+            with spoken(report.get("language", "en")):
+                _print_summary(one, report, part)
     if as_json:
         print_answer(summaries if isinstance(finished, list) else summaries[0], as_json)
+
+
+def _print_summary(one: Any, report: dict[str, Any], part: str) -> None:
+    """Print the scores of one result, and where it is."""
+    command = SUMMARIES[part](one, report[part])
+    places = message(
+        "bundle  {bundle}\nreport  {report}\ntry     {command}",
+        bundle=str(one.folder),
+        report=str(one.report.html),
+        command=f"penchant {command}",
+    )
+    out.print(said(places), markup=False)
 
 
 def results_lines(found: ClassificationResults) -> list[str]:
@@ -58,14 +72,15 @@ def _recommender(trained: Any, leaderboard: dict[str, Any]) -> str:
             scores = [row["scores"][f"{metric}@{at}"] for metric in ("recall", "ndcg")]
             change = row["differences"].get(f"ndcg@{at}")
             comparison = (
-                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {change['outcome']}"
+                f"{change['mean']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}] {said_source(change['outcome'])}"
                 if change
                 else "–"
             )
             table.add_row(
                 row["name"], *[f"{s['mean']:.4f} [{s['low']:.4f}, {s['high']:.4f}]" for s in scores], comparison
             )
-    out.print(f"At {at} items, {leaderboard['num_users']:,} test users:", markup=False)
+    users = f"{leaderboard['num_users']:,}"
+    out.print(said(message("At {length} items, {count} test users:", length=at, count=users)), markup=False)
     out.print(table)
     return f"recommend {shell_word(trained.folder)} --user {shell_word(trained.histories.user_ids[0])}"
 
@@ -76,9 +91,10 @@ def _classifier(trained: Any, labelled: dict[str, Any]) -> str:
     for row in labelled["rows"]:
         scores = [row["scores"][metric] for metric in ("accuracy", "macro_f1", "auc")]
         gap = row["difference"]
-        comparison = f"{gap['mean']:+.4f} {gap['outcome']}" if gap else "–"
+        comparison = f"{gap['mean']:+.4f} {said_source(gap['outcome'])}" if gap else "–"
         table.add_row(f"{row['name']} ({' + '.join(row['uses']) or row['role']})", *map(_cell, scores), comparison)
-    out.print(f"{labelled['num_samples']:,} test samples:", markup=False)
+    samples = f"{labelled['num_samples']:,}"
+    out.print(said(message("{count} test samples:", count=samples)), markup=False)
     out.print(table)
     for note in labelled["notes"]:
         out.print(note, markup=False)

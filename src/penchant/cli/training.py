@@ -14,6 +14,7 @@ import typer
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
 from penchant.cli.printing import out, plain_text, print_answer, print_error, reported_errors, shell_word, toml_text
 from penchant.cli.results import print_results, results_lines
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], a
             print_answer({"problems": [error.as_dict() for error in found.problems], "lines": found.lines}, as_json)
         else:
             for line in found.lines:
-                typer.echo(line)
+                typer.echo(said(line))
             for error in found.problems:
                 print_error(error)
             typer.echo(

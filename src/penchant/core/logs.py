@@ -7,15 +7,37 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeVar
 
+from rich import progress as bars
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one step of a run is.
+
+    Attributes:
+        title: The step, such as "encode" or "fit", or a part of it, such as the channel that is encoded.
+        done: Parts done.
+        total: All parts; a step that is not counted has one.
+        seconds: Since the step began.
+    """
+
+    title: str
+    done: int
+    total: int
+    seconds: float
+
+
+_LISTENER: ContextVar[Callable[[Progress], object] | None] = ContextVar("progress_listener", default=None)
 LINE_SECONDS = 10.0
 """Seconds between two lines of progress where there is no terminal for a bar."""
 
@@ -31,23 +53,41 @@ def show_logs(level: int = logging.INFO) -> None:
 
 
 @contextmanager
+def listening(listener: Callable[[Progress], object] | None) -> Iterator[None]:
+    """Call a function with each `Progress` of the steps in this context; an exception it raises ends the run. None calls nothing."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def _tell(title: str, done: int, total: int, began: float) -> None:
+    listener = _LISTENER.get()
+    if listener is not None:
+        listener(Progress(title, done, total, time.perf_counter() - began))
+
+
+@contextmanager
 def step(title: str) -> Iterator[None]:
     """Log the title of a step when it starts and its seconds when it ends."""
     logger.info("%s ...", title)
     began = time.perf_counter()
+    _tell(title, 0, 1, began)
     yield
+    _tell(title, 1, 1, began)
     logger.info("%s: %.1f s", title, time.perf_counter() - began)
 
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
     """Show a progress bar; `advance(n)` moves it. Without a terminal, a line every `LINE_SECONDS`. Silent unless logs are shown."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not (logger.handlers and console.is_terminal),
@@ -58,16 +98,18 @@ def progress_bar(title: str, total: int) -> Iterator[ProgressBar]:
 class ProgressBar:
     """One progress bar."""
 
-    def __init__(self, progress: Progress, title: str, total: int) -> None:
+    def __init__(self, progress: bars.Progress, title: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total)
         self._title, self._total, self._done = title, total, 0
         self._said_at = time.monotonic()
+        self._began = time.perf_counter()
 
     def advance(self, count: int = 1) -> None:
         """Advance the bar by `count`."""
         self._progress.advance(self._task, count)
         self._done += count
+        _tell(self._title, self._done, self._total, self._began)
         now = time.monotonic()
         if now - self._said_at >= LINE_SECONDS and not console.is_terminal:
             self._said_at = now

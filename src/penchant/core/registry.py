@@ -47,11 +47,49 @@ class Table:
         self._base = base
         self._arguments = tuple(arguments)
         self._extras = dict(extras or {})
+        self._added: dict[str, Any] = {}
 
     def names(self) -> list[str]:
         """Return every known name: the built-in ones in the order of the table, then those of other packages, sorted."""
-        outside = {point.name for point in _outside(self._group, tuple(sys.path))}
+        outside = {point.name for point in _outside(self._group, tuple(sys.path))} | set(self._added)
         return [*self._entries, *sorted(outside - set(self._entries))]
+
+    def add(self, name: str, entry: Any) -> None:
+        """Add a class or function under a name for this process, as a notebook does that tries its own.
+
+        A process that loads a bundle which names it adds it first; an entry point of a package does so by itself. A name that was added may be
+        added again, so that a cell can be run twice.
+
+        Raises:
+            ConfigError: The name belongs to Penchant or to an installed package, or the entry is not what the table holds.
+        """
+        if name in self.names() and name not in self._added:
+            raise ConfigError(
+                f"There is a {self.kind} {name!r} already.",
+                where=f"{self.kind}s.add({name!r})",
+                fix="choose another name",
+            )
+        for problem, fix in self._problems(entry):
+            raise ConfigError(f"The {self.kind} {name!r} {problem}.", where=f"{self.kind}s.add({name!r})", fix=fix)
+        self._added[name] = entry
+
+    def attribute(self, name: str) -> Any:
+        """Return the built-in class or function that is itself called `name`; a package uses it as its `__getattr__`.
+
+        So `from penchant.models import EASE` works, and imports nothing else of that package.
+
+        Raises:
+            AttributeError: There is none.
+            MissingExtraError: Its third-party package is not installed.
+        """
+        found = next((key for key, value in self._entries.items() if value.partition(":")[2] == name), None)
+        if found is None:
+            raise AttributeError(f"there is no {self.kind} {name!r} in {self._group}")
+        return self.load(found)
+
+    def attributes(self) -> list[str]:
+        """Return the names that `attribute` knows."""
+        return sorted(value.partition(":")[2] for value in self._entries.values())
 
     def load(self, name: str) -> Any:
         """Import and return the class or function behind a name.
@@ -60,6 +98,8 @@ class Table:
             ConfigError: The name is unknown or offered twice, its package cannot be imported, or it is not what the table holds.
             MissingExtraError: Its third-party package is not installed.
         """
+        if name in self._added:
+            return self._added[name]
         points = [point for point in _outside(self._group, tuple(sys.path)) if point.name == name]
         if name in self._entries:
             points.insert(0, EntryPoint(name, self._entries[name], self._group))

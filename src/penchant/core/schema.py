@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -336,6 +336,9 @@ class Content:
             `Histories.user_channels`.
     """
 
+    NONE: ClassVar[Content]
+    """No content at all."""
+
     channels: Mapping[str, Embeddings] = field(default_factory=dict)
     fused: Embeddings | None = None
     user_channels: Mapping[str, str] = field(default_factory=dict)
@@ -346,6 +349,8 @@ class Content:
         channels = {name: e for name, e in self.channels.items() if name in kept}
         return Content(channels, user_channels={n: e for n, e in self.user_channels.items() if n in kept})
 
+
+Content.NONE = Content()
 
 LATEST = np.iinfo(np.int64).max
 """Time of a request that comes after every event: what is served now."""
@@ -606,6 +611,22 @@ class Recommendations:
     user_ids: list[str]
     item_index: Int32[np.ndarray, "users k"]
     score: Float32[np.ndarray, "users k"]
+
+    def table(self, item_ids: Sequence[str]) -> pl.DataFrame:
+        """Return `user_id`, `item_id`, `rank` (1 is best) and `score`, one row for each item of each list.
+
+        Args:
+            item_ids: The catalog's ids, in the order of its rows.
+        """
+        user, place = np.nonzero(self.item_index >= 0)
+        return pl.DataFrame(
+            {
+                "user_id": pl.Series(self.user_ids, dtype=pl.String).gather(user),
+                "item_id": pl.Series(item_ids, dtype=pl.String).gather(self.item_index[user, place]),
+                "rank": (place + 1).astype(np.int32),
+                "score": self.score[user, place],
+            }
+        )
 
 
 @dataclass(frozen=True)

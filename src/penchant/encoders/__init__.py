@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penchant.core.registry import Table
 
 ENCODERS = Table(
@@ -42,3 +44,12 @@ ENCODERS = Table(
         "trimesh": "mesh",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a encoder by the name of its class: `from penchant.encoders import MiniLM`."""
+    return ENCODERS.attribute(name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *ENCODERS.attributes()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penchant.core.registry import Table
 
 METRICS = Table(
@@ -18,3 +20,12 @@ METRICS = Table(
     arguments=("hits", "num_relevant", "k"),
 )
 """A metric is a function of (hits, num_relevant, k) that gives one number for each user; the report has the mean of every one."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a metric by the name of its function: `from penchant.metrics import ndcg`."""
+    return METRICS.attribute(name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *METRICS.attributes()]

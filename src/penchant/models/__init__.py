@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penchant.core.registry import Table
 
 MODELS = Table(
@@ -34,3 +36,12 @@ MODELS = Table(
     base="penchant.models.member:Member",
     extras={"torch": "networks"},
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a model by the name of its class: `from penchant.models import EASE`."""
+    return MODELS.attribute(name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *MODELS.attributes()]

@@ -59,8 +59,8 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
     learns_from_behaviour = False
     reading = ItemToItem.reading | {"sharpness", "source_exponent"}
 
-    def __init__(self, config: ContentKNNConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: ContentKNNConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.known: Bool[np.ndarray, " items"] = np.zeros(0, bool)
         self.typical: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row means over the items with content: the score of an item without content."""
@@ -70,7 +70,7 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
@@ -211,15 +211,15 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
 
     config_class = ContentRegressionConfig
 
-    def __init__(self, config: ContentRegressionConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: ContentRegressionConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.source = self.target = np.zeros((0, 0), np.float32)
         self._whole: Float32[np.ndarray, "items items"] | None = None
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         self._whole = None
         features, known = self._features(content, train.num_items)
         users_items = liked(train)

@@ -6,7 +6,7 @@ In: likes and dislikes of all users, and content. Out: one score for each item, 
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -43,15 +43,15 @@ class ContentPrior(PriorMember[ContentPriorConfig]):
 
     learns_from_behaviour = False
 
-    def __init__(self, config: ContentPriorConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: ContentPriorConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.slope: Float64[np.ndarray, " dim"] = np.zeros(0)
         """The map from centred content to the score."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index, minlength=train.num_items).astype(np.float64)
         total = np.bincount(train.item_index, weights=train.weight, minlength=train.num_items)
         target = total / np.maximum(count, 1) if (train.weight < 0).any() else np.log1p(np.maximum(total, 0))

@@ -5,7 +5,7 @@ In: events with their circumstances. Out: a prior for each request, by its circu
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -38,8 +38,8 @@ class ContextPopularity(Member[ContextPopularityConfig]):
     standardised: ClassVar[bool] = False
     reading = frozenset({"pseudo_events"})
 
-    def __init__(self, config: ContextPopularityConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: ContextPopularityConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.counts: dict[str, Float32[np.ndarray, "values items"]] = {}
         """Events of each value and fitted item."""
 
@@ -47,7 +47,7 @@ class ContextPopularity(Member[ContextPopularityConfig]):
         chosen = self.config.channels
         return tuple(name for name in sorted(content.user_channels) if _is_circumstance(content, name, chosen))
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         self.counts = {
             name: _counts(train, train.user_channels[name])
             for name in self.channels(content)

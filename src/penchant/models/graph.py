@@ -62,7 +62,7 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
 
     config_class = GraphFilterConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         config = self.config
         users_items = liked(train, config.max_weight)
         filtered = scale(users_items, config.user_exponent, config.item_exponent)

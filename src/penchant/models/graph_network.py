@@ -121,15 +121,15 @@ class GraphNetwork(Member[GraphNetworkConfig]):
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 
-    def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.source = self.target = np.zeros((0, 0), np.float32)
         self.training_history = TrainingHistory()
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         torch.manual_seed(self.config.seed)
         device = pick_device(self.config.device)
         rows = liked(train)

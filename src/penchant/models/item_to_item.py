@@ -49,8 +49,8 @@ class ItemToItem(Member[ItemToItemT_co]):
     config_class = ItemToItemConfig
     reading: ClassVar[frozenset[str]] = frozenset(ItemToItemConfig.model_fields)
 
-    def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.matrix: Matrix = np.zeros((0, 0), np.float32)
         self.kept: Int64[np.ndarray, " kept"] | None = None
         """Catalog rows of the matrix; None means all of them. Other items score 0."""

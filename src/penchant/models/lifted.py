@@ -51,8 +51,8 @@ class Lifted(Member[LiftedConfig]):
     config_class = LiftedConfig
     reading = frozenset({"window_days", "half_life_days", "power", "offset", "total_exponent", "total_offset"})
 
-    def __init__(self, config: LiftedConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: LiftedConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.member = make_member(self.name, self.config.of)
         self.log = EMPTY
         self._learns_part = True
@@ -68,7 +68,7 @@ class Lifted(Member[LiftedConfig]):
         held.member, held._learns_part = parts[PART], False
         return held
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         if self._learns_part:
             self.member = self.member.fit(train, content)
         self.log, self._learns_part = EventLog.of(train), True

@@ -52,7 +52,7 @@ class EASE(ContentMix[EASEConfig]):
 
     config_class = EASEConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         users_items = self._strengths(train)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:

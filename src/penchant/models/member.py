@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, cast
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, UInt64
 
 from penchant.core.config import Settings, SettingsT_co
-from penchant.core.schema import Content, Histories
+from penchant.core.errors import ConfigError
+from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
 from penchant.models.event_log import EventLog
 
@@ -42,8 +43,12 @@ class Member(ABC, Generic[SettingsT_co]):
     without events. `arrays` and `restore` are its whole state: no pickle.
 
     Args:
-        config: Its settings.
+        config: Its settings, as an object.
         name: Name in reports; one model may be in an ensemble more than once.
+        settings: Its settings by name, in place of `config`: `EASE(regularisation=200)`.
+
+    Raises:
+        ConfigError: A setting does not exist or is outside its range, or settings are given in both ways.
     """
 
     config_class: ClassVar[type[Settings]]
@@ -66,8 +71,16 @@ class Member(ABC, Generic[SettingsT_co]):
     report: Callable[[int, float], None] | None = None
     """Called with each epoch and its held-out score by members that learn in epochs; may raise to end the fit."""
 
-    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
-        self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "", **settings: Any) -> None:
+        where = type(self).__name__
+        if config is not None and settings:
+            raise ConfigError(
+                f"{where} has a settings object and the setting {next(iter(settings))!r}.",
+                where=f"{where}(...)",
+                fix="give one of the two",
+            )
+        read = self.config_class.read(settings, where=where) if config is None else config
+        self.config: SettingsT_co = cast(SettingsT_co, read)
         self.name = name or type(self).__name__.lower()
 
     def channels(self, content: Content) -> tuple[str, ...]:
@@ -88,7 +101,7 @@ class Member(ABC, Generic[SettingsT_co]):
         return self
 
     @abstractmethod
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         """Learn from every event of `train`, and from content aligned with the same item rows."""
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
@@ -104,6 +117,30 @@ class Member(ABC, Generic[SettingsT_co]):
     @abstractmethod
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return a score for every item; only the order within one user is meaningful."""
+
+    def recommend(
+        self,
+        histories: Histories,
+        k: int = 10,
+        *,
+        candidates: Bool[np.ndarray, " items"] | None = None,
+        tie_order: UInt64[np.ndarray, " items"] | None = None,
+    ) -> Recommendations:
+        """Return the k best items of each user that are not in their history; `.table(item_ids)` is a data frame.
+
+        Memory: one score of every user for every item; give large data in `histories.batches(1000)`.
+
+        Args:
+            histories: The users to recommend to; they need not be those it was fitted on.
+            k: Length of the lists.
+            candidates: Rank only among these items; None ranks the whole catalog.
+            tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
+        """
+        from penchant.models.ensemble import blocked_items, top_k
+
+        scores = self.score(histories)
+        scores[blocked_items(histories, candidates)] = -np.inf
+        return top_k(scores, k, histories.user_ids, tie_order)
 
     def contributions(self, history: Histories) -> Contributions:
         """Split one user's scores into a prior and one row for each past event; they sum to `score`.
@@ -165,7 +202,7 @@ class FittedItems(Member):
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         raise NotImplementedError("fit the member itself on the grown catalog")
 
     def observed(self, log: EventLog) -> Member:

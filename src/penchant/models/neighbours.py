@@ -45,7 +45,7 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
 
     config_class = ItemKNNConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train)
         is_binary = bool((users_items.data == 1).all())
         users_items.data[:] = 1
@@ -108,7 +108,7 @@ class RP3beta(ItemToItem[RP3betaConfig]):
 
     config_class = RP3betaConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train, self.config.max_weight)
         by_user = power(np.asarray(users_items.sum(1)).ravel(), -1.0)
         count = np.asarray(users_items.sum(0)).ravel()

@@ -33,7 +33,7 @@ class NewItems(PriorMember[NewItemsConfig]):
 
     standardised: ClassVar[bool] = False
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         self.prior = np.zeros(train.num_items, np.float32)
         if self.config.of == "without_events":
             self.prior[np.bincount(train.item_index, minlength=train.num_items) == 0] = 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -32,8 +32,8 @@ class PopularityConfig(Settings):
 class PriorMember(Member[SettingsT_co]):
     """Base class of members with one score for each item, `prior`, the same for every user."""
 
-    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.prior = np.zeros(0, np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
@@ -58,7 +58,7 @@ class Popularity(PriorMember[PopularityConfig]):
 
     config_class = PopularityConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         weight = np.maximum(train.weight, 0).astype(np.float64)
         if self.config.half_life_days > 0 and train.num_events:
             days = (train.at.max() - train.at) / MICROSECONDS_PER_DAY
@@ -90,7 +90,7 @@ class RandomOrder(Member[RandomOrderConfig]):
 
     learns_from_behaviour = False
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         return self
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -25,11 +25,11 @@ class MomentPrior(Member[SettingsT_co]):
     The moment is `Histories.requested_at`; where it is not known, the time of the user's last event.
     """
 
-    def __init__(self, config: SettingsT_co | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: SettingsT_co | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.log = EMPTY
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         self.log = EventLog.of(train)
         return self
 

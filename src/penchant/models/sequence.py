@@ -127,8 +127,8 @@ class Sequence(Member[SequenceT_co]):
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 
-    def __init__(self, config: SequenceT_co | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: SequenceT_co | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.network: NextItem | None = None
         self.bases: dict[str, ChannelBasis] = {}
         self.vectors = torch.zeros(0, self.config.dim)
@@ -143,7 +143,7 @@ class Sequence(Member[SequenceT_co]):
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         return self._learn(train, content, self.config, None)
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:

@@ -61,7 +61,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
 
     config_class = SessionRegressionConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:

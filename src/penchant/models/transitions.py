@@ -51,7 +51,7 @@ class Transitions(ItemToItem[TransitionsConfig]):
 
     config_class = TransitionsConfig
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
         user, order = train.user_index(), np.argsort(train.item_index, kind="stable")

@@ -55,15 +55,15 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
     config_class = UserContentRegressionConfig
     standardised: ClassVar[bool] = False
 
-    def __init__(self, config: UserContentRegressionConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: UserContentRegressionConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.projections: dict[str, ChannelProjection] = {}
         self.maps: dict[str, Float32[np.ndarray, "dim items"]] = {}
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return _user_channels(content, self.config.channels)
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         names = [name for name in self.channels(content) if name in train.user_channels]
         if not names:
             raise ConfigError(
@@ -220,8 +220,8 @@ class UserContentKNN(Member[UserContentKNNConfig]):
     learns_from_behaviour: ClassVar[bool] = False
     needs_every_channel: ClassVar[bool] = True
 
-    def __init__(self, config: UserContentKNNConfig | None = None, *, name: str = "") -> None:
-        super().__init__(config, name=name)
+    def __init__(self, config: UserContentKNNConfig | None = None, *, name: str = "", **settings: Any) -> None:
+        super().__init__(config, name=name, **settings)
         self.mean: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         """Of the users' vectors."""
         self.items: Float32[np.ndarray, "items dim"] = np.zeros((0, 0), np.float32)
@@ -232,7 +232,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
     def channels(self, content: Content) -> tuple[str, ...]:
         return (*_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.item_channel, self.name)
         if self.config.channel not in content.user_channels:
             known = sorted(content.user_channels)

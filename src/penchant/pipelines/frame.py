@@ -18,6 +18,7 @@ from penchant.core.config import Settings, read_toml
 from penchant.core.environment import peak_bytes
 from penchant.core.errors import ConfigError, DataError, PenchantError, nearest
 from penchant.core.logs import step
+from penchant.core.messages import message
 from penchant.core.schema import Dataset, Samples
 from penchant.data.clean.dataset import CleanConfig
 from penchant.data.media import MediaLimits
@@ -142,8 +143,15 @@ def gather(checks: Iterable[Callable[[], object]]) -> list[PenchantError]:
 def encoding_lines(found: Iterable[EncodingEstimate]) -> list[str]:
     """Return one line for each channel: items, those not encoded yet, and the time they will take."""
     return [
-        f"encode {e.channel} ({e.encoder}): {e.items:,} items, "
-        + (f"{e.missing:,} to encode, about {duration(e.seconds)}" if e.missing else "all in the cache")
+        message(
+            "encode {channel} ({encoder}): {items} items, {rest}",
+            channel=e.channel,
+            encoder=e.encoder,
+            items=f"{e.items:,}",
+            rest=message("{count} to encode, about {time}", count=f"{e.missing:,}", time=duration(e.seconds))
+            if e.missing
+            else message("all in the cache"),
+        )
         for e in found
     ]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +23,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
+from penchant.core.notebook import table_html
 from penchant.core.schema import (
     Catalog,
     Content,
@@ -47,6 +48,7 @@ from penchant.data.split.interactions import BY_TIME, SplitConfig, split
 from penchant.data.tie_breaking import item_tie_order
 from penchant.encoders.catalog import (
     PRECOMPUTED,
+    ChannelConfig,
     check_channel,
     default_channels,
     encode_catalog,
@@ -181,20 +183,75 @@ class RecommendationConfig(LearningSettings):
         return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
-def run(
-    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
-) -> Recommender:
-    """Run every step; finished steps are taken from the cache.
+@dataclass(frozen=True, repr=False)
+class Prepared:
+    """Data that is clean, divided and encoded: what members are fitted on and measured with.
 
-    Args:
-        config: Every setting.
-        data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
-        groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+    Attributes:
+        config: The settings of the run.
+        dataset: Clean tables, with everything that was found on the way.
+        parts: Train, validation and test.
+        validation: Histories and truth of validation; models are chosen on it.
+        known: What members are fitted on once they are chosen: all that is known before the test.
+        content: The channels, their fusion, and the names of the channels of user content.
+        channels: Settings of the items' channels.
+        fusion: Channels to one vector.
+        user_content: What users wrote, showed and said, and what they are.
+    """
+
+    config: RecommendationConfig
+    dataset: Dataset
+    parts: Split
+    validation: HoldOut
+    known: Histories
+    content: Content
+    channels: Mapping[str, ChannelConfig]
+    fusion: Fusion
+    user_content: UserContent
+
+    @property
+    def ranked(self) -> HoldOut:
+        """The rows of validation that lists are made for; in a rolling split those with a true item."""
+        return self.validation.liked() if self.parts.kind == "rolling_time" else self.validation
+
+    @cached_property
+    def test(self) -> HoldOut:
+        """Histories and truth of the test; nothing reads them before this is asked for."""
+        return at_test(self.dataset.catalog, self.parts, self.config, self.user_content)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {value}" for name, value in self._summary())
+        return f"Prepared({sizes})"
+
+    def _repr_html_(self) -> str:
+        return table_html(f"Prepared data of {self.config.name}", ("", ""), self._summary())
+
+    def _summary(self) -> list[tuple[str, str]]:
+        """Return what there is, by name."""
+        parts = {"train": self.parts.train, "validation": self.parts.validation, "test": self.parts.test}
+        channels = [f"{name} ({e.present.sum():,})" for name, e in self.content.channels.items()]
+        return [
+            ("users", f"{self.dataset.interactions.table['user_id'].n_unique():,}"),
+            ("items", f"{len(self.dataset.catalog):,}"),
+            ("split", self.parts.kind),
+            *((f"{name} events", f"{len(part):,}") for name, part in parts.items()),
+            ("channels", ", ".join(channels) or "none"),
+        ]
+
+
+def prepare(
+    config: RecommendationConfig,
+    data: Dataset | None = None,
+    *,
+    groups: pl.DataFrame | None = None,
+    clock: StepTimer | None = None,
+) -> Prepared:
+    """Read, clean, divide, encode and fuse: the first half of a run; arguments as in `run`.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
     """
-    clock = StepTimer()
+    clock = clock or StepTimer()
     with clock("read"):
         raw = read(config.data) if data is None else data
     with clock("clean"):
@@ -224,6 +281,27 @@ def run(
         content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
+    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content)
+
+
+def run(
+    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
+) -> Recommender:
+    """Run every step; finished steps are taken from the cache.
+
+    Args:
+        config: Every setting.
+        data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
+        groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it.
+    """
+    clock = StepTimer()
+    prepared = prepare(config, data, groups=groups, clock=clock)
+    dataset, parts, known, user_content = prepared.dataset, prepared.parts, prepared.known, prepared.user_content
+    validation, ranked = prepared.validation, prepared.ranked
+    content, channels, fusion = prepared.content, prepared.channels, prepared.fusion
     with clock("fit"):
         found = choose_members(parts, content, ranked, config)
         trained = fit(
@@ -240,7 +318,7 @@ def run(
         )
         dataset = replace(dataset, findings=(*dataset.findings, *how_chosen((*found.reasons, *trained.notes))))
     with clock("evaluate"):
-        test = at_test(dataset.catalog, parts, config, user_content)
+        test = prepared.test
         if test.log is not None:
             refits = refits_of(dataset.catalog, parts, known, config, user_content)
             trained = trained.rolled(refits, test.log, content, fusion, config.cache / "networks")
@@ -359,7 +437,8 @@ def check(config: RecommendationConfig) -> RunCheck:
     problems = gather([*checks_of(raw, config), partial(split, raw.interactions, config.split, config.seed)])
     events, items = len(raw.interactions), len(raw.catalog)
     users = raw.interactions.table["user_id"].n_unique()
-    lines = [f"{events:,} events of {users:,} users and {items:,} items, before cleaning"]
+    sizes = {"events": f"{events:,}", "users": f"{users:,}", "items": f"{items:,}"}
+    lines: list[str] = [message("{events} events of {users} users and {items} items, before cleaning", **sizes)]
     lines += finding_lines(unknown_kinds(raw.interactions.table, config.histories))
     if not problems:
         channels = item_channels(raw.catalog, config.content)
@@ -369,12 +448,17 @@ def check(config: RecommendationConfig) -> RunCheck:
             seconds = 10 + FIT_SECONDS_EVENT * events + FIT_SECONDS_CUBE * min(items, DENSE_ITEMS) ** 3
             memory = 1.5e9 + FIT_MATRICES * 4 * min(items, DENSE_ITEMS) ** 2
             lines.append(
-                f"fit and evaluate the default members: about {duration(seconds)} and {memory / 1e9:.1f} GB, within a factor of three"
+                message(
+                    "fit and evaluate the default members: about {time} and {memory} GB, within a factor of three",
+                    time=duration(seconds),
+                    memory=f"{memory / 1e9:.1f}",
+                )
             )
         elif config.model == "auto":
-            lines.append(f"search members: {config.search.budget_minutes:g} minutes, as set in [search]")
+            minutes = f"{config.search.budget_minutes:g}"
+            lines.append(message("search members: {minutes} minutes, as set in [search]", minutes=minutes))
         else:
-            lines.append(f"fit {len(config.members or {})} members of [members]: not estimated")
+            lines.append(message("fit {count} members of [members]: not estimated", count=len(config.members or {})))
     return RunCheck(problems, lines)
 
 

@@ -5,15 +5,20 @@ In: a path or settings, optionally tables. Out: the trained recommender or class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penchant.core.artifacts import reserved
 from penchant.core.config import read_toml
 from penchant.core.errors import ArtifactError, ConfigError, PenchantError, nearest
+from penchant.core.logs import Progress, listening, show_logs
 from penchant.pipelines.frame import RunCheck, RunSettings, Task
+
+if TYPE_CHECKING:
+    from penchant.pipelines.recommendation import Prepared
 
 TASKS = {
     "recommendation": "penchant.pipelines.recommendation",
@@ -63,6 +68,7 @@ def run(
     *,
     tables: Mapping[str, Any] | None = None,
     media_root: str | Path | None = None,
+    progress: Callable[[Progress], object] | bool = False,
     **settings: Any,
 ) -> Any:
     """Run the flow of one task.
@@ -71,11 +77,48 @@ def run(
         config: A TOML file, or settings of any task; None takes `settings` alone.
         tables: Names of `Task.tables` to pandas, Polars or Arrow tables; they take the place of files.
         media_root: Folder that the paths of media in `tables` start from; None takes that of the settings.
+        progress: Called with each `Progress`; True prints the lines that the command line prints.
         settings: Top-level settings; they replace those of `config`.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
     """
+    checked, data = _given(config, tables, media_root, settings)
+    with _shown(progress):
+        return run_task(checked, *data)
+
+
+def prepare(
+    config: str | Path | RunSettings | None = None,
+    *,
+    tables: Mapping[str, Any] | None = None,
+    media_root: str | Path | None = None,
+    progress: Callable[[Progress], object] | bool = False,
+    **settings: Any,
+) -> Prepared:
+    """Return the data of a recommendation task, clean, divided and encoded; arguments as in `run`.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it.
+    """
+    from penchant.pipelines import recommendation
+
+    checked, data = _given(config, tables, media_root, settings)
+    if not isinstance(checked, recommendation.RecommendationConfig):
+        raise ConfigError(
+            "Only a recommendation task can be prepared by itself.", where="prepare()", fix="call penchant.run"
+        )
+    with _shown(progress):
+        return recommendation.prepare(checked, *data)
+
+
+def _given(
+    config: str | Path | RunSettings | None,
+    tables: Mapping[str, Any] | None,
+    media_root: str | Path | None,
+    settings: Mapping[str, Any],
+) -> tuple[RunSettings, tuple[Any, ...]]:
+    """Return checked settings, and the data of the task where it is in memory."""
     given = {name: table for name, table in (tables or {}).items() if table is not None}
     if config is None and not settings and not given:
         raise ConfigError(
@@ -95,12 +138,21 @@ def run(
     name = getattr(checked, "task", DEFAULT_TASK)
     task = find_task(name)
     if not given:
-        return run_task(checked)
+        return checked, ()
     wrong = [table for table in given if table not in task.tables]
     if wrong or task.tables[0] not in given:
         what = f"takes no table {wrong[0]!r}" if wrong else f"needs the table {task.tables[0]!r}"
         raise ConfigError(f"The task {name!r} {what}.", where="run()", fix=f"it takes {', '.join(task.tables)}")
-    return run_task(checked, task.bind(checked, **given))
+    return checked, (task.bind(checked, **given),)
+
+
+@contextmanager
+def _shown(progress: Callable[[Progress], object] | bool) -> Iterator[None]:
+    """Show or pass on how far a run is."""
+    if progress is True:
+        show_logs()
+    with listening(progress if callable(progress) else None):
+        yield
 
 
 def run_task(config: RunSettings, *data: Any, **options: Any) -> Any:

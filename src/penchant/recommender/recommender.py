@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float32, Int64
 
-from penchant.core.errors import NotFoundError, nearest
+from penchant.core.errors import ArtifactError, NotFoundError, nearest
+from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
 from penchant.data.event_weights import HistoriesConfig
@@ -28,7 +31,7 @@ from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.fusion.fusion import make_fusion
-from penchant.models.ensemble import Ensemble
+from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
@@ -45,7 +48,7 @@ BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recommender:
     """Everything a trained recommender needs to answer.
 
@@ -100,8 +103,15 @@ class Recommender:
         """
         return WrittenReport.beside(self.folder)
 
+    def __repr__(self) -> str:
+        name = self.facts.get("name", "")
+        return f"Recommender({name!r}: {len(self.histories):,} users, {len(self.catalog):,} items, {', '.join(self.ensemble.members)})"
+
     def _repr_html_(self) -> str:
-        return self.report._repr_html_()
+        try:
+            return self.report._repr_html_()
+        except ArtifactError:
+            return f"<p>{escape(repr(self))}</p>"
 
     def warmed_up(self) -> Recommender:
         """Return the same with all cached values computed, so that no request waits for them."""
@@ -251,6 +261,7 @@ class Recommender:
         reasons: bool = True,
         options: RankingOptions | None = None,
         edits: Sequence[Edit] = (),
+        **filters: Any,
     ) -> RecommendationList:
         """Return the best items of one user.
 
@@ -260,11 +271,13 @@ class Recommender:
             reasons: Whether to add reasons by past event.
             options: Filters, boosts, diversity; None ranks every item that is not in the history.
             edits: The user's own, such as "less of this genre".
+            filters: Options by name, in place of `options` or beside it: `where=["genres:Comedy"]`, `at_most=["price:20"]`, `diversity=0.3`.
 
         Raises:
             NotFoundError: The user, or an attribute the options name, is unknown.
+            ConfigError: A filter does not exist or has no valid value.
         """
-        history, options = self._history(user), options or RankingOptions()
+        history, options = self._history(user), _with_filters(options, filters)
         options = options.model_copy(update={"k": options.k if k is None else k, "reasons": reasons})
         (answer,) = self.recommend_many([ListRequest(options, history.user_ids[0], history, edits)])
         if isinstance(answer, Exception):
@@ -296,6 +309,62 @@ class Recommender:
             except Exception as error:
                 answers.append(error)
         return answers
+
+    def recommend_table(
+        self,
+        users: Sequence[str | Histories] | None = None,
+        k: int = 10,
+        *,
+        reasons: bool = False,
+        options: RankingOptions | None = None,
+        **filters: Any,
+    ) -> pl.DataFrame:
+        """Return the lists of many users as one data frame: `user_id`, `rank` (1 is best), `item_id`, `title`, `score`, and `why` with reasons.
+
+        Its `to_pandas()` and `to_arrow()` are other libraries' tables. All lists are in memory; `recommend_all` writes a file instead.
+
+        Args:
+            users: Ids, or histories of one user each; None takes everybody.
+            k: Length of a list.
+            reasons: Whether to add reasons; costs some milliseconds a user.
+            options: As in `recommend`.
+            filters: As in `recommend`.
+
+        Raises:
+            NotFoundError: A user, or an attribute the options name, is unknown.
+            ConfigError: A filter does not exist or has no valid value.
+        """
+        asked = self.histories.user_ids if users is None else users
+        chosen = _with_filters(options, filters).model_copy(update={"k": k, "reasons": reasons})
+        columns = {
+            "user_id": pl.String,
+            "rank": pl.Int32,
+            "item_id": pl.String,
+            "title": pl.String,
+            "score": pl.Float32,
+        }
+        rows: list[tuple[Any, ...]] = []
+        size = batch_users(len(self.catalog))
+        with progress_bar("recommend", len(asked)) as bar:
+            for start in range(0, len(asked), size):
+                histories = [self._history(user) for user in asked[start : start + size]]
+                answers = self.recommend_many([ListRequest(chosen, h.user_ids[0], h) for h in histories])
+                for answer in answers:
+                    if isinstance(answer, Exception):
+                        raise answer
+                    rows += [
+                        (
+                            answer.user_id,
+                            s.rank,
+                            s.item_id,
+                            s.title,
+                            s.score,
+                            *(("; ".join(s.reasons),) if reasons else ()),
+                        )
+                        for s in answer
+                    ]
+                bar.advance(len(histories))
+        return pl.DataFrame(rows, columns | ({"why": pl.String} if reasons else {}), orient="row")
 
     def recommend_all(self, path: Path, k: int = 10) -> int:
         """Write the k best items of every user to a Parquet file; see `recommender/batch.py`."""
@@ -414,6 +483,16 @@ class Recommender:
             )
             for place, row in enumerate(found.rows)
         )
+
+
+def _with_filters(options: RankingOptions | None, filters: Mapping[str, Any]) -> RankingOptions:
+    """Return options with some replaced, checked.
+
+    Raises:
+        ConfigError: One does not exist or has no valid value.
+    """
+    given = {} if options is None else options.model_dump(exclude_unset=True)
+    return RankingOptions.read({**given, **filters}, where="recommend") if filters else options or RankingOptions()
 
 
 def _has_content(history: Histories) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from penchant.core.errors import ConfigError, NotFoundError, nearest
+from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Content, Embeddings, Histories
 from penchant.data.clean.normalisation import words
 from penchant.data.media import MediaLimits
@@ -52,6 +53,19 @@ class SearchResults:
     """The channel compared, "fused", "words" or "behaviour"."""
     items: tuple[FoundItem, ...]
     """Most similar first."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[FoundItem]:
+        return iter(self.items)
+
+    def __getitem__(self, place: int) -> FoundItem:
+        return self.items[place]
+
+    def _repr_html_(self) -> str:
+        rows = [(one.item_id, one.title, f"{one.similarity:.3f}") for one in self.items]
+        return table_html(f"Nearest by {self.by}", ("item", "title", "similarity"), rows)
 
 
 class ItemSearch:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from penchant.core.messages import CHANNELS, message
 from penchant.core.schema import Dataset, Finding, Split
 from penchant.data.doctor.columns import ColumnUse, RunColumns, column_uses, use_lines
 from penchant.data.doctor.survey import (
@@ -109,28 +110,66 @@ def examine(
 
 def _print_facts(diagnosis: Diagnosis) -> Iterator[str]:
     sizes, popularity, ties = diagnosis.sizes, diagnosis.popularity, diagnosis.ties
-    yield f"{sizes.users:,} users, {sizes.items:,} items, {sizes.events:,} events (density {sizes.density:.3%})"
+    yield message(
+        "{users} users, {items} items, {events} events (density {density})",
+        users=f"{sizes.users:,}",
+        items=f"{sizes.items:,}",
+        events=f"{sizes.events:,}",
+        density=f"{sizes.density:.3%}",
+    )
     if sizes.first_at is not None and sizes.last_at is not None:
-        yield f"from {sizes.first_at[:10]} to {sizes.last_at[:10]} ({sizes.days:,.0f} days); {ties.untimed:.1%} without a time"
-    for noun, points in (("user", sizes.events_per_user), ("item", sizes.events_per_item)):
+        yield message(
+            "from {first} to {last} ({days} days); {untimed} without a time",
+            first=sizes.first_at[:10],
+            last=sizes.last_at[:10],
+            days=f"{sizes.days:,.0f}",
+            untimed=f"{ties.untimed:.1%}",
+        )
+    for noun, points in ((message("user"), sizes.events_per_user), (message("item"), sizes.events_per_item)):
         if points:
-            yield (
-                f"events per {noun}: least {points[0]:,.0f}, quarter {points[1]:,.0f}, half {points[2]:,.0f}, "
-                f"three quarters {points[3]:,.0f}, 95 % {points[4]:,.0f}, most {points[5]:,.0f}"
+            names = ("least", "quarter", "half", "three_quarters", "most_but_twentieth", "most")
+            yield message(
+                "events per {noun}: least {least}, quarter {quarter}, half {half}, three quarters {three_quarters}, 95 % {most_but_twentieth}, "
+                "most {most}",
+                noun=noun,
+                **{name: f"{point:,.0f}" for name, point in zip(names, points, strict=True)},
             )
-    yield f"popularity: Gini {popularity.gini:.2f}, top 1 % of items hold {popularity.top_percent:.1%} of events"
-    yield f"items without events: {popularity.untouched:,}, of which without content: {popularity.untouched_bare:,}"
+    yield message(
+        "popularity: Gini {gini}, top 1 % of items hold {share} of events",
+        gini=f"{popularity.gini:.2f}",
+        share=f"{popularity.top_percent:.1%}",
+    )
+    yield message(
+        "items without events: {count}, of which without content: {bare}",
+        count=f"{popularity.untouched:,}",
+        bare=f"{popularity.untouched_bare:,}",
+    )
     for covered in diagnosis.coverage:
-        yield f"{covered.modality} ({', '.join(covered.columns)}): {covered.items:.1%} of items, {covered.events:.1%} of events"
+        yield message(
+            "{modality} ({columns}): {items} of items, {events} of events",
+            modality=CHANNELS.get(covered.modality, covered.modality),
+            columns=", ".join(covered.columns),
+            items=f"{covered.items:.1%}",
+            events=f"{covered.events:.1%}",
+        )
         yield from _print_gaps(covered)
     if diagnosis.languages:
-        yield "languages by script: " + ", ".join(f"{name} {share:.0%}" for name, share in diagnosis.languages.items())
-    yield f"ties: the last two events of {ties.last_two:.1%} of users share a time; rows of {ties.file_order:.1%} are sorted by item"
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in diagnosis.languages.items())
+        yield message("languages by script: {shares}", shares=shares)
+    yield message(
+        "ties: the last two events of {last} of users share a time; rows of {sorted} are sorted by item",
+        last=f"{ties.last_two:.1%}",
+        sorted=f"{ties.file_order:.1%}",
+    )
     if diagnosis.leaks is not None:
         leaks = diagnosis.leaks
-        yield (
-            f"split: {leaks.early:.1%} of test events break its order, {leaks.ahead:.0%} lie before the last training "
-            f"event; {leaks.same_rows:,} rows and {leaks.same_pairs:,} pairs are in two parts"
+        yield message(
+            "split: {early} of test events break its order, {ahead} lie before the last training event; {rows} rows and {pairs} pairs are in two "
+            "parts",
+            early=f"{leaks.early:.1%}",
+            ahead=f"{leaks.ahead:.0%}",
+            rows=f"{leaks.same_rows:,}",
+            pairs=f"{leaks.same_pairs:,}",
         )
 
 
@@ -139,4 +178,5 @@ def _print_gaps(covered: ContentCoverage) -> Iterator[str]:
     for attribute, values in covered.by_category.items():
         gaps = sorted((share, value) for value, (number, share) in values.items() if number >= 10)
         if gaps and gaps[0][0] < covered.items - 0.1:
-            yield f"  rarest by {attribute}: " + ", ".join(f"{value} {share:.0%}" for share, value in gaps[:3])
+            rarest = ", ".join(f"{value} {share:.0%}" for share, value in gaps[:3])
+            yield message("  rarest by {attribute}: {values}", attribute=attribute, values=rarest)

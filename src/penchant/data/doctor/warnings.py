@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from penchant.core.messages import message
 from penchant.core.schema import Finding
 from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, PopularityProfile
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
@@ -71,12 +72,12 @@ def most_harmful(concerns: Iterable[DataWarning]) -> list[DataWarning]:
 def warning_lines(concerns: Sequence[DataWarning]) -> Iterator[str]:
     """Yield the warnings as lines of text."""
     if not concerns:
-        yield "No warnings."
+        yield message("No warnings.")
         return
-    yield "Warnings, most harmful first"
+    yield message("Warnings, most harmful first")
     for number, concern in enumerate(concerns, 1):
-        yield f"  {number}. {concern.what}"
-        yield f"     fix: {concern.fix}"
+        yield message("  {number}. {what}", number=number, what=concern.what)
+        yield message("     fix: {fix}", fix=concern.fix)
 
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -85,7 +86,7 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     if not shown:
         return
     yield ""
-    yield "Findings"
+    yield message("Findings")
     for finding in shown:
         counted = f"{finding.count:,} of {finding.total:,} {finding.action}; "
         yield f"  {finding.check}: {'' if finding.check in UNCOUNTED else counted}{finding.advice}"

@@ -1,0 +1,136 @@
+"""The language of the command line: `penchant --language zh COMMAND`.
+
+In: a language, sentences as messages, the commands. Out: the sentences, the headings of tables and the help texts in that language; what has no
+translation stays English.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from rich.table import Table
+
+from penchant.core.messages import LOCALES, Translator, message
+
+_SPOKEN: ContextVar[Translator | None] = ContextVar("spoken", default=None)
+"""The translator of this command; None speaks English."""
+OPTION = "--language"
+WORDS = {
+    str(word): word
+    for word in (
+        message("item"),
+        message("title"),
+        message("score"),
+        message("why"),
+        message("interest"),
+        message("value"),
+        message("share"),
+        message("others"),
+        message("strength"),
+        message("because of"),
+        message("topic"),
+        message("items"),
+        message("such as"),
+        message("part"),
+        message("contribution"),
+        message("channel"),
+        message("member"),
+        message("event"),
+        message("for any user"),
+        message("recommender"),
+        message("recall"),
+        message("against the best baseline"),
+        message("classifier"),
+        message("accuracy"),
+    )
+}
+"""Headings of tables, and the words that rows begin with."""
+
+
+def speak(language: str) -> None:
+    """Let this command speak a language.
+
+    Raises:
+        ConfigError: There is no such language.
+    """
+    _SPOKEN.set(Translator(language))
+
+
+@contextmanager
+def spoken(language: str) -> Iterator[None]:
+    """Speak a language in this context, such as that of the report a command has written; English changes nothing."""
+    before = _SPOKEN.get()
+    if language != "en":
+        speak(language)
+    try:
+        yield
+    finally:
+        _SPOKEN.set(before)
+
+
+def said(text: str) -> str:
+    """Return a message in the language of this command; a text that is no message (a name, a value of the data) stays as it is."""
+    translate = _SPOKEN.get()
+    return text if translate is None else translate.said(text)
+
+
+def said_source(text: str) -> str:
+    """Return a sentence that a report keeps as plain text, such as "not distinguishable", in the language of this command."""
+    translate = _SPOKEN.get()
+    return text if translate is None else translate(text)
+
+
+def said_label(text: str) -> str:
+    """Return what a row begins with: "member: ease" has its first word translated."""
+    word, mark, rest = text.partition(": ")
+    known = WORDS.get(word)
+    translate = _SPOKEN.get()
+    if known is None or translate is None:
+        return said(text)
+    return f"{translate(known)}{mark}{translate.channel(rest) if word == 'channel' else rest}"
+
+
+class SpokenTable(Table):
+    """A table whose headings, and the words its rows begin with, are in the language of this command."""
+
+    def add_column(self, header: Any = "", *arguments: Any, **options: Any) -> None:
+        super().add_column(said(WORDS.get(header, header)), *arguments, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        first = [said_label(cells[0])] if cells and isinstance(cells[0], str) else cells[:1]
+        super().add_row(*first, *cells[1:], **options)
+
+
+def asked_language(arguments: Sequence[str]) -> str:
+    """Return the language named before the command, "en" without one; a wrong one is refused later, when options are read."""
+    for place, word in enumerate(arguments):
+        if word.startswith(f"{OPTION}="):
+            return word.partition("=")[2]
+        if word == OPTION:
+            return arguments[place + 1] if place + 1 < len(arguments) else "en"
+        if not word.startswith("-"):
+            break
+    return "en"
+
+
+def help_texts(language: str) -> dict[str, str]:
+    """Return the help texts of commands and options that are translated, English to this language."""
+    file = LOCALES / language / "help.json"
+    found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def with_help_in(command: Any, language: str) -> Any:
+    """Give a command, its options and its own commands their help texts in a language, in place, and return it."""
+    texts = help_texts(language)
+    for owner in (command, *command.params):
+        shown = getattr(owner, "help", None)
+        if shown is not None:
+            owner.help = texts.get(shown, shown)
+    for one in getattr(command, "commands", {}).values():
+        with_help_in(one, language)
+    return command
