@@ -19,6 +19,7 @@ from penchant.core.artifacts import MANIFEST, read_manifest
 from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, ConfigError
 from penchant.data import LABELLED, SOURCES
+from penchant.data.align.streams import AlignConfig, StreamConfig
 from penchant.encoders import ENCODERS
 from penchant.fusion import FUSIONS, LAYERS
 from penchant.metrics import METRICS
@@ -59,6 +60,8 @@ def list_names(
                 (f"task classification: {name}", about)
                 for name, about in settings("", classification.ClassificationConfig)
             ]
+            lines += settings("task classification: data.align.", AlignConfig)
+            lines += settings("task classification: data.align.streams.NAME.", StreamConfig)
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):

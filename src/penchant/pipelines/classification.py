@@ -21,6 +21,7 @@ from penchant.core.errors import ConfigError, DataError
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Samples
+from penchant.data.align.timeline import problems_of
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
@@ -174,11 +175,16 @@ def check(config: ClassificationConfig) -> RunCheck:
     Raises:
         PenchantError: The data cannot be read.
     """
+    if config.data.align is not None:
+        unreadable = gather(problems_of(config.data.align, config.data.path))
+        if unreadable:
+            return RunCheck(unreadable, [])
     samples = read_samples(config.data)
     catalog = samples.catalog()
     channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
     problems = gather(checks_of(samples, config))
     lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
+    lines += [line for one in samples.findings if one.check.startswith("align.") for line in one.examples]
     if not problems:
         encodings = estimate_encoding(catalog, channels, cache=config.cache / "vectors", limits=config.media)
         lines += [*encoding_lines(encodings), "fit and evaluate: not estimated"]

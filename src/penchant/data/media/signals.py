@@ -130,7 +130,7 @@ def _from_array(values: np.ndarray, most: int) -> Signal:
 def _from_table(raw: RawTable, most: int) -> Signal:
     raw, total = raw.having(raw.table.head(most)), raw.table.height
     time = next((name for name in raw.table.columns if name.strip().lower() in TIME_NAMES), None)
-    at, is_dated = (np.arange(raw.table.height, dtype=np.float64), False) if time is None else _seconds(raw, time)
+    at, is_dated = (np.arange(raw.table.height, dtype=np.float64), False) if time is None else seconds_of(raw, time)
     numbers = {
         name: raw.table[name].cast(pl.Float32, strict=False)
         for name in raw.table.columns
@@ -148,7 +148,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
 
 
-def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
+def seconds_of(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
     """Return seconds since 1970 for dates and for large numbers, else seconds unchanged."""
     values = raw.table[column]
     numbers = values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() or values.dtype == pl.String else None

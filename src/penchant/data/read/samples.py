@@ -17,6 +17,8 @@ from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data import LABELLED
+from penchant.data.align.streams import AlignConfig
+from penchant.data.align.timeline import align_streams
 from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
@@ -48,6 +50,9 @@ class SamplesConfig(Settings):
     """Folder of media, below `path`."""
     attributes: list[str] = []
     """Columns with categories or numbers to learn from; none unless named, since a column may reveal the label."""
+    align: AlignConfig | None = None
+    """Streams of different clocks and rates (tables, sounds, videos) below `path`, brought onto one time axis; each step becomes a row, and the
+    other settings name its columns. None reads `path` as it is."""
     signals: str | None = None
     """One table below `path` with every sample's readings: a column with the sample's id, one with times, one for each channel."""
 
@@ -69,6 +74,9 @@ def read_samples(config: SamplesConfig) -> Samples:
 
 def read_sample_files(config: SamplesConfig) -> Samples:
     """Read your own table, or a folder that holds one."""
+    if config.align is not None:
+        found = align_streams(config.align, config.path, config.media_folder)
+        return assemble_samples(config, RawTable(found.table, "data.align", findings=found.findings))
     if config.path.is_file():
         config, path = config.model_copy(update={"path": config.path.parent}), config.path
         return assemble_samples(config, read_table(path))
