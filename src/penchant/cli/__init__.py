@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from penchant.cli import aligning, listing, querying, service, training
+from penchant.cli import aligning, courses, listing, querying, service, training
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("run")(training.run)
 app.command("check")(training.check)
 app.command("align")(aligning.align)
+app.command("course")(courses.course)
 app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from penchant.classifiers import BRANCHES, CLASSIFIERS
+from penchant.classifiers.course import CourseConfig
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors
 from penchant.core.artifacts import MANIFEST, read_manifest
@@ -62,6 +63,7 @@ def list_names(
             ]
             lines += settings("task classification: data.align.", AlignConfig)
             lines += settings("task classification: data.align.streams.NAME.", StreamConfig)
+            lines += settings("task classification: course.", CourseConfig)
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
