@@ -73,6 +73,21 @@ def test_only_steady_people_set_the_threshold() -> None:
     assert found.kept["ill"].mean > 3 * found.kept["well"].mean
 
 
+def test_nobody_is_warned_of_by_a_rule_that_saw_them() -> None:
+    rng = np.random.default_rng(2)
+    quiet = people(40, 30, rng)
+    loud = [
+        PersonCourse(
+            f"loud{n}", "well", 5, np.arange(30) * 86_400.0, np.repeat([0.0, 8, -8, 8, -8, 8], 5) + rng.normal(0, 1, 30)
+        )
+        for n in range(8)
+    ]
+    found = assess_courses([*quiet, *loud], CourseConfig(), seed=0, **FITTED)  # type: ignore[arg-type]
+    threshold = {one.person: one.threshold for one in found.courses}
+    assert threshold["loud0"] == fit_rule(quiet, CourseConfig(), **FITTED).threshold  # type: ignore[arg-type]
+    assert found.kept["well"].mean > 0.02
+
+
 def test_too_few_days_promise_nothing() -> None:
     rule = fit_rule(people(4, 10, np.random.default_rng(0)), CourseConfig(alarms_per_day=0.02), **FITTED)  # type: ignore[arg-type]
     assert rule.days == 20

@@ -28,8 +28,10 @@ def heard_elsewhere(
     return Activity(found + noise * rng.normal(size=len(values)), 0)
 
 
-def estimate(reference: Activity, other: Activity, drifts: bool = False, **settings: float) -> Offset:
-    return estimate_offset(reference, other, OffsetConfig(**settings), drifts=drifts, most=0.5, seed=0)
+def estimate(
+    reference: Activity, other: Activity, drifts: bool = False, most: float = 0.5, **settings: float
+) -> Offset:
+    return estimate_offset(reference, other, OffsetConfig(**settings), drifts=drifts, most=most, seed=0)
 
 
 @pytest.mark.parametrize("offset", [3.44, -7.2, 0.0, 21.013])
@@ -74,6 +76,20 @@ def test_unrelated_recordings_are_not_trusted() -> None:
         rng = np.random.default_rng(seed)
         trusted += estimate(Activity(talk(60, rng), 0), Activity(talk(60, rng), 0)).doubt == ""
     assert trusted <= 1
+
+
+def test_a_correlation_like_that_of_chance_is_not_trusted_whatever_its_interval() -> None:
+    rng = np.random.default_rng(7)
+    found = estimate(Activity(talk(60, rng), 0), Activity(talk(60, rng), 0), most=1e9)
+    assert found.chance > 0.01
+    assert "not above that of chance" in found.doubt
+
+
+def test_an_interval_wider_than_allowed_is_not_trusted() -> None:
+    rng = np.random.default_rng(8)
+    values = talk(60, rng)
+    found = estimate(Activity(values, 0), Activity(values, 0), most=0.001)
+    assert "is wider than" in found.doubt
 
 
 def test_an_offset_beyond_those_tried_is_not_trusted() -> None:

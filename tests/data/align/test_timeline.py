@@ -151,18 +151,21 @@ def test_given_offsets_move_words_numbers_and_events_to_their_steps(tmp_path: Pa
                 "said": {"path": "said.csv", "offset_seconds": 2},
                 "pressed": {"path": "pressed.csv", "offset_seconds": -1, "missing": "none"},
                 "state": {"path": "state.csv", "offset_seconds": 0, "how": "hold"},
+                "late": {"path": "late.csv", "offset_seconds": 0, "delay_seconds": 1},
             },
         },
         axis={"t": [0.0, 1.0, 2.0, 3.0, 4.0], "level": [0.0, 10.0, 20.0, 30.0, 40.0]},
         said={"start": [-1.0, 1.0], "end": [1.0, 2.0], "text": ["good day", "你好吗"]},
         pressed={"time": [2.2, 2.4, 2.6, 4.5], "key": ["a", "b", "b", "a"]},
         state={"time": [1.2], "mode": ["on"]},
+        late={"time": [2.5], "answer": ["yes"]},
     )
     table = found.table
     assert table["seconds"].to_list() == [0, 1, 2, 3]
     assert table["level"].to_list() == [5, 15, 25, 35]  # in the middle of each step
     assert table["text"].to_list() == [None, "good", "day", "你好吗"]
     assert table["key"].to_list() == ["none", "b", "none", "a"]
+    assert table["answer"].to_list() == [None, "yes", None, None]
     assert table["mode"].to_list() == [None, "on", "on", "on"]
     assert found.findings == ()
 
