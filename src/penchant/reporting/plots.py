@@ -172,9 +172,8 @@ def course(
         marks += _line(LEFT, _sy(value), WIDE - REST, _sy(value), "zero" if value == 0 else "grid")
         marks += _tag("text", escape(f"{value:g}"), x=LEFT - 7, y=_sy(value) + 4, text_anchor="end", class_="tick")
     for time, label in ticks:
-        marks += _tag(
-            "text", escape(label), x=round(across(time), 1), y=_sy(0) + 17, text_anchor="middle", class_="tick"
-        )
+        anchor = "end" if time == last else "middle"  # inside the plot
+        marks += _tag("text", escape(label), x=round(across(time), 1), y=_sy(0) + 17, text_anchor=anchor, class_="tick")
     upper = [f"{across(t):.1f},{_sy(high):.1f}" for t, (_, high) in zip(at, band, strict=True)]
     lower = [f"{across(t):.1f},{_sy(low):.1f}" for t, (low, _) in zip(at, band, strict=True)]
     marks += _tag("polygon", points=" ".join([*upper, *reversed(lower)]), class_="band")
