@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from penchant.classifiers.bundle_checks import check_classifier, damaged
 from penchant.classifiers.classifier import Classifier, ContentBatch, make_classifier, predict_members
 from penchant.classifiers.combined import CombinedClassifier
+from penchant.classifiers.course import WarningRule
 from penchant.classifiers.evidence import Evidence, find_evidence
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel, PreparedContent
 from penchant.classifiers.media_errors import Unread, both, without_unreadable
@@ -55,6 +56,7 @@ class TrainedClassifier:
         facts: Contents of the manifest: run, seed, task, notes.
         folder: Where it was read from; None before it was written.
         novelty: What content unlike that of training is; None for a detector.
+        warning: Rule of courses over time, where it was trained on windows; None else.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +67,7 @@ class TrainedClassifier:
     facts: Mapping[str, Any]
     folder: Path | None = field(default=None, compare=False)
     novelty: Novelty | None = field(default=None, compare=False)
+    warning: WarningRule | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path) -> TrainedClassifier:
@@ -108,6 +111,7 @@ class TrainedClassifier:
             about_run,
             folder,
             Novelty.restore(arrays["novelty"]) if "novelty" in arrays else None,
+            WarningRule.of(facts["warning"]) if facts.get("warning") else None,
         )
 
     @property
@@ -202,6 +206,7 @@ class TrainedClassifier:
             "transcript": None if inputs.transcript is None else inputs.transcript.model_dump(mode="json"),
             "ocr": None if inputs.ocr is None else inputs.ocr.model_dump(mode="json"),
             "signals": inputs.signals,
+            **({} if self.warning is None else {"warning": self.warning.facts()}),
         }
 
     def _predict(self, content: PreparedContent, evidence: bool) -> list[Prediction]:

@@ -14,7 +14,7 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import listing, querying, service, speaking, starting, training
+from penchant.cli import aligning, courses, listing, querying, service, speaking, starting, training
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ def options(
 app.command("init")(starting.init)
 app.command("run")(training.run)
 app.command("check")(training.check)
+app.command("align")(aligning.align)
+app.command("course")(courses.course)
 app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)

@@ -33,7 +33,9 @@ def list_names(
 ) -> None:
     """List what there is by name, or every setting with its help text."""
     from penchant.classifiers import BRANCHES, CLASSIFIERS
+    from penchant.classifiers.course import CourseConfig
     from penchant.data import LABELLED, SOURCES
+    from penchant.data.align.streams import AlignConfig, StreamConfig
     from penchant.encoders import ENCODERS
     from penchant.fusion import FUSIONS, LAYERS
     from penchant.metrics import METRICS
@@ -61,6 +63,9 @@ def list_names(
                 (f"task classification: {name}", about)
                 for name, about in settings("", classification.ClassificationConfig)
             ]
+            lines += settings("task classification: data.align.", AlignConfig)
+            lines += settings("task classification: data.align.streams.NAME.", StreamConfig)
+            lines += settings("task classification: course.", CourseConfig)
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):

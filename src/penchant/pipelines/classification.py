@@ -5,9 +5,11 @@ In: one TOML file. Out: a folder with the trained classifier and its report.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +17,14 @@ import polars as pl
 
 from penchant.classifiers.bundle import TrainedClassifier
 from penchant.classifiers.classifier import ContentBatch, make_classifier
+from penchant.classifiers.course import HOURS_A_DAY, CourseConfig
 from penchant.classifiers.inputs import ClassifierInputs, channels_of
 from penchant.core.environment import versions
-from penchant.core.errors import ConfigError, DataError
+from penchant.core.errors import ConfigError, DataError, import_optional
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Samples
+from penchant.data.align.timeline import problems_of
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
@@ -36,6 +40,7 @@ from penchant.encoders.catalog import (
 )
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.transcript import TranscriptConfig, transcribe
+from penchant.experiment.courses import measure_courses
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
 from penchant.experiment.fit_classifiers import (
     ClassifierFitConfig,
@@ -59,6 +64,7 @@ from penchant.pipelines.frame import (
     persist,
     stop_on_errors,
 )
+from penchant.reporting.courses import write_courses
 from penchant.reporting.report import StepTime, write_report
 
 NOT_A_DIAGNOSIS = message(
@@ -88,6 +94,8 @@ class ClassificationConfig(LearningSettings):
     """Settings of fit, fusion and calibration."""
     evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
     """Settings of the evaluation."""
+    course: CourseConfig | None = None
+    """Courses over time, for samples in windows ([data] window_hours): an early warning fitted and measured on left-out people. None fits none."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -163,9 +171,35 @@ def run_one(
             seed=config.seed,
             notes=notes,
         )
+    courses = None
+    if config.course is not None:
+        with clock("courses"):
+            courses = measure_courses(
+                tables,
+                batch,
+                samples,
+                config.split,
+                config.fit,
+                config.course,
+                window_hours=config.data.window_hours or HOURS_A_DAY,
+                min_share=config.data.window_min_share,
+                positive=config.evaluation.positive or samples.classes[-1],
+                seed=config.seed,
+                metric=config.evaluation.metric,
+            )
     timed = replace(report, stages=(*before, *clock.stages))
     trained = bundle(config, samples, batch, channels, tables, fitted, results)
-    return persist(trained, config.folder, lambda folder: write_report(timed, folder))
+    if courses is not None:
+        trained = replace(trained, warning=courses.rule)
+
+    def write(folder: Path) -> None:
+        write_report(timed, folder)
+        if courses is not None:
+            write_courses(courses.courses, courses.labels, courses.lines(), config.notes, folder / "courses.html")
+            text = json.dumps(courses.as_dict(), ensure_ascii=False, indent=1)
+            (folder / "courses.json").write_text(text, encoding="utf-8")
+
+    return persist(trained, config.folder, write)
 
 
 def check(config: ClassificationConfig) -> RunCheck:
@@ -174,11 +208,16 @@ def check(config: ClassificationConfig) -> RunCheck:
     Raises:
         PenchantError: The data cannot be read.
     """
+    if config.data.align is not None:
+        unreadable = gather(problems_of(config.data.align, config.data.path))
+        if unreadable:
+            return RunCheck(unreadable, [])
     samples = read_samples(config.data)
     catalog = samples.catalog()
     channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
     problems = gather(checks_of(samples, config))
     lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
+    lines += [line for one in samples.findings if one.check.startswith("align.") for line in one.examples]
     if not problems:
         encodings = estimate_encoding(catalog, channels, cache=config.cache / "vectors", limits=config.media)
         lines += [*encoding_lines(encodings), "fit and evaluate: not estimated"]
@@ -211,6 +250,27 @@ def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callab
         yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)
     for name, table in (config.classifiers or {}).items():
         yield partial(make_classifier, name, table)
+    yield partial(check_course, samples, config)
+
+
+def check_course(samples: Samples, config: ClassificationConfig) -> None:
+    """Check the settings of courses over time.
+
+    Raises:
+        ConfigError: The samples are no windows, or a class does not exist.
+        MissingExtraError: The extra `health` is not installed.
+    """
+    if config.course is None:
+        return
+    if config.data.window_hours is None:
+        raise ConfigError(
+            "A course over time needs samples in windows.",
+            where="course",
+            fix='set [data] signals = "readings.csv" and window_hours = 24, or leave [course] out',
+        )
+    steady = () if config.course.steady is None else (config.course.steady,)
+    check_known("class", steady, samples.classes, where="course.steady")
+    import_optional("ruptures", "health")
 
 
 def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:

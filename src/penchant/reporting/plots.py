@@ -25,6 +25,9 @@ GAP = 6.5
 SIDE = 300
 """Width and height of a square plot, in its own units."""
 
+WIDE = 720
+"""Width of a plot over time, in the same units."""
+
 LEFT, BELOW, REST = 48, 40, 12
 """Room beside a square plot for the numbers and the name of an axis, and on the sides that have none."""
 
@@ -134,6 +137,62 @@ def calibration(lines: Sequence[tuple[Reliability, str]], *, x: str, y: str, alt
             radius = 2 + 5 * math.sqrt(pairs / largest)
             marks += _tag("circle", cx=round(a, 1), cy=round(b, 1), r=round(radius, 1), class_=f"dot {kind}")
     return _square(marks, alt)
+
+
+def course(
+    at: Sequence[float],
+    dots_at: Sequence[float],
+    level: Sequence[float],
+    band: Sequence[tuple[float, float]],
+    changes: Sequence[int],
+    alarms: Sequence[int],
+    *,
+    ticks: Sequence[tuple[float, str]],
+    alt: str,
+) -> Markup:
+    """Return a wide plot of probabilities over time: a dot for each window, the level with its band, changes as lines, alarms as triangles.
+
+    Args:
+        at: (windows,) times, rising.
+        dots_at: (windows,) probability of each window.
+        level: (windows,) smoothed probability.
+        band: (windows,) lower and upper end about the level.
+        changes: Numbers of windows.
+        alarms: Numbers of windows.
+        ticks: Times with their labels.
+        alt: Alternative text.
+    """
+    first, last = at[0], at[-1]
+
+    def across(time: float) -> float:
+        return LEFT + (time - first) / ((last - first) or 1.0) * (WIDE - LEFT - REST)
+
+    marks = Markup("")
+    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+        marks += _line(LEFT, _sy(value), WIDE - REST, _sy(value), "zero" if value == 0 else "grid")
+        marks += _tag("text", escape(f"{value:g}"), x=LEFT - 7, y=_sy(value) + 4, text_anchor="end", class_="tick")
+    for time, label in ticks:
+        anchor = "end" if time == last else "middle"  # inside the plot
+        marks += _tag("text", escape(label), x=round(across(time), 1), y=_sy(0) + 17, text_anchor=anchor, class_="tick")
+    upper = [f"{across(t):.1f},{_sy(high):.1f}" for t, (_, high) in zip(at, band, strict=True)]
+    lower = [f"{across(t):.1f},{_sy(low):.1f}" for t, (low, _) in zip(at, band, strict=True)]
+    marks += _tag("polygon", points=" ".join([*upper, *reversed(lower)]), class_="band")
+    marks += _tag(
+        "polyline",
+        points=" ".join(f"{across(t):.1f},{_sy(p):.1f}" for t, p in zip(at, level, strict=True)),
+        class_="curve",
+    )
+    for row in changes:
+        place = round((across(at[row - 1]) + across(at[row])) / 2, 1)
+        marks += _line(place, _sy(0), place, _sy(1), "change")
+    for time, value in zip(at, dots_at, strict=True):
+        marks += _tag("circle", cx=round(across(time), 1), cy=round(_sy(value), 1), r=2.5, class_="dot")
+    for row in alarms:
+        x, y = across(at[row]), _sy(1)
+        marks += _tag(
+            "polygon", points=f"{x - 6:.1f},{y - 9:.1f} {x + 6:.1f},{y - 9:.1f} {x:.1f},{y:.1f}", class_="alarm"
+        )
+    return _tag("svg", marks, viewBox=f"0 0 {WIDE} {SIDE}", role="img", aria_label=alt, class_="course")
 
 
 def _track(scale: PlotScale, marks: Markup) -> Markup:

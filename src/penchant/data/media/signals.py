@@ -5,6 +5,7 @@ In: a file of one signal, or one table of many and the key of one. Out: readings
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from penchant.data.read.times import read_times
 
 KEY_MARK = "#"
 """Between the file and the key of one signal in it: readings.csv#patient_7."""
+WINDOW = re.compile(r"(.*)@(-?\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)", re.DOTALL)
+"""Key of a part of a signal: patient_7@1052265600+86400 is that of 86,400 seconds from 1,052,265,600 on."""
 LONG_STEP = 3.0
 """A longer step, in median steps, counts as a gap."""
 TIME_NAMES = ("at", "time", "timestamp", "datetime", "date", "t", "seconds")
@@ -101,16 +104,38 @@ class _Keyed:
             raise DataError(
                 "The table has no column of keys.", where=raw.name, fix=f"name it {', '.join(KEY_NAMES[:3])}"
             )
-        self._raw = raw
+        self._raw, self._times = raw, dict[str, np.ndarray]()
         parts = raw.table.with_columns(pl.col(named[0]).cast(pl.String).str.strip_chars())
         self._parts = {
             str(key[0]): part.drop(named[0]) for key, part in parts.partition_by(named[0], as_dict=True).items()
         }
 
     def __call__(self, key: str) -> RawTable:
+        part = WINDOW.fullmatch(key)
+        if key not in self._parts and part is not None:
+            return self._during(part[1], float(part[2]), float(part[3]))
         if key not in self._parts:
             raise DataError(f"It has no readings of {key!r}", where=self._raw.name, fix="check the ids")
         return self._raw.having(self._parts[key])
+
+    def _during(self, key: str, start: float, length: float) -> RawTable:
+        """Return the readings of a part."""
+        whole = self(key)
+        if key not in self._times:
+            self._times[key] = times_of(whole)[0]
+        at = self._times[key]
+        return whole.having(whole.table.filter(pl.Series((at >= start) & (at < start + length))))
+
+
+def window_key(key: str, start: float, seconds: float) -> str:
+    """Return the key of a part of a signal."""
+    return f"{key}@{start:.0f}+{seconds:.0f}"
+
+
+def times_of(raw: RawTable) -> tuple[np.ndarray, bool]:
+    """Return the seconds of a table of readings, and whether they are dates; without a column of times, readings are a second apart."""
+    time = next((name for name in raw.table.columns if name.strip().lower() in TIME_NAMES), None)
+    return (np.arange(raw.table.height, dtype=np.float64), False) if time is None else seconds_of(raw, time)
 
 
 @lru_cache(maxsize=1)
@@ -130,7 +155,7 @@ def _from_array(values: np.ndarray, most: int) -> Signal:
 def _from_table(raw: RawTable, most: int) -> Signal:
     raw, total = raw.having(raw.table.head(most)), raw.table.height
     time = next((name for name in raw.table.columns if name.strip().lower() in TIME_NAMES), None)
-    at, is_dated = (np.arange(raw.table.height, dtype=np.float64), False) if time is None else _seconds(raw, time)
+    at, is_dated = times_of(raw)
     numbers = {
         name: raw.table[name].cast(pl.Float32, strict=False)
         for name in raw.table.columns
@@ -148,7 +173,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
 
 
-def _seconds(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
+def seconds_of(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:
     """Return seconds since 1970 for dates and for large numbers, else seconds unchanged."""
     values = raw.table[column]
     numbers = values.cast(pl.Float64, strict=False) if values.dtype.is_numeric() or values.dtype == pl.String else None

@@ -5,7 +5,7 @@ In: a path and limits. Out: some of its frames as images, and its sound; either 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,27 @@ class Video:
                 return [_shrunk(frame, max_side) for n, frame in enumerate(_read(self, times)) if n in wanted]
             return [_shrunk(frame, max_side) for frame in _read(self, times)]
 
+    def frames_at(self, times: Sequence[float], *, max_side: int) -> Iterator[tuple[int, Image.Image]]:
+        """Yield the number of each time and the first frame at or after it, upright, RGB; nothing for times after the last frame.
+
+        Args:
+            times: Rising, in seconds from the start.
+            max_side: Longer side of a frame, pixels.
+
+        Raises:
+            MediaError: As `frames`.
+        """
+        if not self.has_picture or not times:
+            return
+        served = 0
+        with DECODING.reserve(DECODING_BYTES):
+            for at, frame in _read_timed(self, list(times)):
+                until = next((n for n in range(served, len(times)) if times[n] > at + 1e-6), len(times))
+                picture = _shrunk(frame, max_side)
+                for number in range(served, until):
+                    yield number, picture
+                served = until
+
     def sound(self, rate: int, loudness: float | None) -> Float32[np.ndarray, " samples"] | None:
         """Return mono samples as `load_audio` does; None where there is no sound, or less than counts as one."""
         if not self.has_sound:
@@ -106,7 +127,12 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
 
 
 def _read(video: Video, times: list[float]) -> Iterator[Any]:
-    """Yield the first frame at or after each time; past the end, the last one."""
+    """Yield the first frame at or after each time; nothing past the end."""
+    return (frame for _, frame in _read_timed(video, times))
+
+
+def _read_timed(video: Video, times: list[float]) -> Iterator[tuple[float, Any]]:
+    """Yield the same frames, each with its seconds from the start."""
     av = import_optional("av", "audio")
     served = decoded = 0
     try:
@@ -127,7 +153,7 @@ def _read(video: Video, times: list[float]) -> Iterator[Any]:
                             break
                         continue
                     _check_size(frame.width, frame.height, video.path, video.limits)
-                    yield frame
+                    yield at, frame
                     served = next((n for n in range(served + 1, len(times)) if times[n] > at), len(times))
                     if served == len(times):
                         return

@@ -11,21 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data import LABELLED
+from penchant.data.align.streams import AlignConfig
+from penchant.data.align.timeline import align_streams
 from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.column_types import as_attributes, infer_column_types
 from penchant.data.read.columns import PART_NAMES, read_ids, read_parts, rename, require
 from penchant.data.read.folders import read_class_folders
 from penchant.data.read.labels import check_classes, read_labels
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
+from penchant.data.read.windows import WINDOW_START, divided
 
 SAMPLE_FILES = ("samples", "data", "dataset", "labels")
-STANDARD = ("sample_id", "label", "group", "part")
+STANDARD = ("sample_id", "label", "group", "part", WINDOW_START)
 """Columns that are never content."""
 
 
@@ -48,8 +52,16 @@ class SamplesConfig(Settings):
     """Folder of media, below `path`."""
     attributes: list[str] = []
     """Columns with categories or numbers to learn from; none unless named, since a column may reveal the label."""
+    align: AlignConfig | None = None
+    """Streams of different clocks and rates (tables, sounds, videos) below `path`, brought onto one time axis; each step becomes a row, and the
+    other settings name its columns. None reads `path` as it is."""
     signals: str | None = None
     """One table below `path` with every sample's readings: a column with the sample's id, one with times, one for each channel."""
+    window_hours: float | None = Field(None, gt=0)
+    """Divide the readings of `signals` into windows of so many hours, each a sample with the label of the whole, so that there is a course over
+    time; 24 gives days. The windows of one signal stay together in every split. None takes each signal as a whole."""
+    window_min_share: float = Field(0.75, gt=0, le=1)
+    """Readings that a window needs, as a share of those at the signal's usual step."""
 
 
 def read_samples(config: SamplesConfig) -> Samples:
@@ -69,6 +81,9 @@ def read_samples(config: SamplesConfig) -> Samples:
 
 def read_sample_files(config: SamplesConfig) -> Samples:
     """Read your own table, or a folder that holds one."""
+    if config.align is not None:
+        found = align_streams(config.align, config.path, config.media_folder)
+        return assemble_samples(config, RawTable(found.table, "data.align", findings=found.findings))
     if config.path.is_file():
         config, path = config.model_copy(update={"path": config.path.parent}), config.path
         return assemble_samples(config, read_table(path))
@@ -120,6 +135,15 @@ def assemble_samples(config: SamplesConfig, raw: RawTable) -> Samples:
     if config.signals is not None:
         table = table.with_columns(signal=pl.format("{}#{}", pl.lit(config.signals), "sample_id"))
     known, more = _known(raw, table)
+    if config.window_hours is not None:
+        if config.signals is None:
+            raise DataError(
+                "Windows are taken of the readings in one table, and there is none.",
+                where="[data] window_hours",
+                fix='name it: signals = "readings.csv"',
+            )
+        known, sparse = divided(known, config.path, config.signals, config.window_hours, config.window_min_share)
+        more = [*more, *sparse]
     classes, about_classes = check_classes(known["label"], raw.name)
     return _bind(config, raw, known, classes, (*raw.findings, *findings, *notes, *more, *about_classes))
 

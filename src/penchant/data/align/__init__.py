@@ -1,0 +1,1 @@
+"""Bring streams of different clocks and rates onto one time axis."""
