@@ -269,3 +269,15 @@ def test_a_bundle_keeps_no_sentence_vectors_that_no_member_reads() -> None:
     tables = {"fused": {"model": "network", "branches": {"far": {}, "b": {"channel": "look"}}}}
     assert set(_needed(batch, tables)) == {"far", "look"}
     assert set(_needed(batch, {"one": {"model": "linear", "channels": ["near", "far"]}})) == {"near", "far", "look"}
+
+
+def test_auto_says_in_the_report_what_it_chose_and_why(tmp_path: Path) -> None:
+    write_samples(tmp_path, 60)
+    settings = config(tmp_path, model="auto", classifiers=None, search={"budget_minutes": 20})
+    assert run(settings)[0].predict(text="a lovely superb room").label == "glad"
+    protocol = json.loads((tmp_path / "bundle" / "report" / "report.json").read_text())["protocol"]
+    assert any(" samples of 2 classes from " in line for line in protocol)
+    assert any("simple rows, about" in line for line in protocol)
+    assert any(line.startswith("no network: ") for line in protocol)
+    with pytest.raises(ConfigError, match='model = "auto" chooses the classifiers'):
+        run(config(tmp_path, model="auto"))

@@ -368,11 +368,14 @@ def _scores_by_factor(
     Only the samples between two factors change, so that all are scored in one pass over the samples.
     """
     first = np.searchsorted(tried, border, side="right")  # the first factor at which the sample is answered by k
-    moves = np.zeros((len(tried) + 1, num_classes, num_classes))
-    np.add.at(moves, (0, labels, other), 1.0)
-    np.add.at(moves, (first, labels, other), -1.0)
-    np.add.at(moves, (first, labels, k), 1.0)
-    found = from_confusion(np.cumsum(moves, axis=0)[:-1])
+    size = num_classes**2
+    below, above = labels * num_classes + other, labels * num_classes + k  # cell of the confusion matrix
+    moves = np.zeros((len(tried) + 1) * size)
+    moves[:size] = np.bincount(below, minlength=size)
+    moves += np.bincount(first * size + above, minlength=len(moves))
+    moves -= np.bincount(first * size + below, minlength=len(moves))
+    confusion = np.cumsum(moves.reshape(-1, num_classes, num_classes), axis=0)[:-1]
+    found = from_confusion(confusion.astype(np.float64))
     return np.asarray(found["macro_f1" if aim == "macro_f1" else "accuracy"])
 
 

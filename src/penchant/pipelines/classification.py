@@ -20,7 +20,7 @@ from penchant.core.environment import versions
 from penchant.core.errors import ConfigError, DataError, MissingExtraError
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Embeddings, Finding, Samples
+from penchant.core.schema import Catalog, Embeddings, Finding, Samples, SampleSplit
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
@@ -48,6 +48,8 @@ from penchant.experiment.fit_classifiers import (
     fusion_tables,
     simple_tables,
 )
+from penchant.experiment.search import SearchConfig
+from penchant.experiment.search_classifiers import search_classifiers
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
     LearningSettings,
@@ -89,6 +91,10 @@ class ClassificationConfig(LearningSettings):
     wheel. A classifier of text alone then reads voice notes too."""
     classifiers: dict[str, dict[str, Any]] | None = None
     """Classifiers by name; None takes n-grams of the text and a linear classifier for each channel."""
+    model: Literal["auto"] | None = None
+    """"auto" chooses classifiers, kinds of fusion and inner folds under the budget of [search], and gives the reasons; None takes `classifiers`."""
+    search: SearchConfig = SearchConfig()
+    """Budget of model = "auto"."""
     fit: ClassifierFitConfig = ClassifierFitConfig()
     """Settings of fit, fusion and calibration."""
     evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
@@ -141,8 +147,8 @@ def run_one(
     clock = StepTimer()
     with clock("split"):
         parts = split_samples(samples, config.split, config.seed)
-        tables = default_classifiers(batch) if config.classifiers is None else config.classifiers
     with clock("fit"):
+        config, tables, reasons = choose_classifiers(config, samples, batch, parts)
         fitted = fit(
             tables,
             batch,
@@ -154,6 +160,7 @@ def run_one(
             unit=sample_units(samples),
             metric=config.evaluation.metric,
         )
+        fitted = replace(fitted, why=(*reasons, *fitted.why))
     with clock("evaluate"):
         report, results = assess(
             fitted,
@@ -171,6 +178,25 @@ def run_one(
     timed = replace(report, stages=(*before, *clock.stages))
     trained = bundle(config, samples, batch, channels, tables, fitted, results)
     return persist(trained, config.folder, lambda folder: write_report(timed, folder))
+
+
+def choose_classifiers(
+    config: ClassificationConfig, samples: Samples, batch: ContentBatch, parts: SampleSplit
+) -> tuple[ClassificationConfig, Mapping[str, Mapping[str, Any]], list[str]]:
+    """Return the settings with those of the fit that were chosen, the classifiers, and the reasons; without model = "auto" nothing is chosen."""
+    if config.model is None:
+        return config, default_classifiers(batch) if config.classifiers is None else config.classifiers, []
+    found = search_classifiers(
+        batch,
+        samples.labels(),
+        samples.classes,
+        parts,
+        config.fit,
+        config.search,
+        unit=sample_units(samples),
+        rounds=1 + config.split.folds * config.split.repeats,
+    )
+    return config.model_copy(update={"fit": found.fitting}), found.tables, found.reasons
 
 
 def check(config: ClassificationConfig) -> RunCheck:
@@ -211,11 +237,21 @@ def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callab
     yield partial(check_known, "class", positive, samples.classes, where="evaluation.positive")
     yield partial(check_known, "class", costs, samples.classes, where="fit.tune.costs")
     yield partial(check_known, "column", within, samples.table.columns, where="evaluation.within")
+    yield partial(_check_model, config)
     will_grow = config.ocr is not None or config.transcript is not None
     for name, channel in (config.content or {}).items():
         yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)
     for name, table in (config.classifiers or {}).items():
         yield partial(make_classifier, name, table)
+
+
+def _check_model(config: ClassificationConfig) -> None:
+    if config.model is not None and config.classifiers is not None:
+        raise ConfigError(
+            'model = "auto" chooses the classifiers, and [classifiers] names them.',
+            where="the settings: model, classifiers",
+            fix="leave one of them out",
+        )
 
 
 def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:
