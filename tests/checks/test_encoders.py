@@ -151,6 +151,7 @@ SAMPLES = {
     "mel": Sample(sounds, other=lambda _: {"bands": 32}),
     "voice": Sample(sounds, other=lambda _: {"bands": 32}),
     "whisper": Sample(sounds),
+    "whisper_layers": Sample(sounds),
     "transformers_audio": Sample(sounds, model("wav2vec"), lambda p: {**model("wav2vec")(p), "max_seconds": 1.0}),
     "transformers_audio clap": Sample(sounds, model("clap")),
     "transformers_audio clap fused": Sample(sounds, model("clap-fused")),

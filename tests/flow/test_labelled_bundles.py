@@ -29,6 +29,7 @@ def trained(folder: Path, **settings: Any) -> TrainedClassifier:
         "content": {},
         "classifiers": {"words": {"model": "ngrams", "strength": [4]}},
         "evaluation": QUICK,
+        "fit": {"simple_minutes": 0},
         **settings,
     }
     return run(ClassificationConfig.read(whole, where="test"))[0]

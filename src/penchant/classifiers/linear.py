@@ -6,6 +6,7 @@ In: vectors of one or several channels. Out: log-probabilities. The strength of 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -42,6 +43,8 @@ class LinearConfig(Settings):
     """logistic, or squared_hinge for a support vector machine; calibration makes probabilities of either."""
     strength: list[float] = Field([0.03, 0.1, 0.3, 1.0, 3.0, 10.0], min_length=1)
     """C, the inverse strength of regularisation; several are tried on validation."""
+    parts: int = Field(1, ge=1)
+    """Equal parts of the vector, such as the layers of `whisper_layers` (5): each alone and all together are tried on validation."""
 
 
 class LinearClassifier(Classifier[LinearConfig]):
@@ -53,6 +56,8 @@ class LinearClassifier(Classifier[LinearConfig]):
     def __init__(self, config: LinearConfig | None = None, *, name: str = "") -> None:
         super().__init__(config, name=name)
         self.strength = float(self.config.strength[0])
+        self.part: int | None = None
+        """The part that is read; None reads all."""
         self.mean: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         self.scale: Float32[np.ndarray, " dim"] = np.zeros(0, np.float32)
         self.coefficients: Coefficients = (np.zeros((0, 0)), np.zeros(0))
@@ -79,18 +84,25 @@ class LinearClassifier(Classifier[LinearConfig]):
     ) -> Self:
         has = self.present(batch)
         train, validation = train.where(has[train.rows]), validation.where(has[validation.rows])
-        values = self._values(batch)
-        self.mean, self.scale = _spread(values[train.rows])
-        ready = self._ready(values)
-        found = {c: fit_linear(ready[train.rows], train, c, self.config.loss) for c in self.config.strength}
-        held = ready[validation.rows]
-        self.strength = choose(
-            {c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()}
-        )
-        self.coefficients = found[self.strength]
+        tried: list[tuple[float, int | None, float, Coefficients]] = []
+        for part in [None, *range(self.config.parts if self.config.parts > 1 else 0)]:
+            self.part = part
+            values = self._values(batch)
+            self.mean, self.scale = _spread(values[train.rows])
+            ready = self._ready(values)
+            found = {c: fit_linear(ready[train.rows], train, c, self.config.loss) for c in self.config.strength}
+            held = ready[validation.rows]
+            scores = {
+                c: score(validation.labels, log_softmax(apply_linear(held, fitted))) for c, fitted in found.items()
+            }
+            best = choose(scores)
+            tried.append((scores[best], part, best, found[best]))
+        _, self.part, self.strength, self.coefficients = max(tried, key=lambda one: one[0])
+        self.mean, self.scale = _spread(self._values(batch)[train.rows])
         return self
 
     def settle(self, fits: Sequence[Self]) -> Self:
+        self.part = Counter(one.part for one in fits).most_common(1)[0][0]
         self.strength = sorted(one.strength for one in fits)[(len(fits) - 1) // 2]
         return self
 
@@ -113,15 +125,25 @@ class LinearClassifier(Classifier[LinearConfig]):
         }
 
     def facts(self) -> dict[str, Any]:
-        return {"strength": self.strength}
+        return {"strength": self.strength, "part": self.part}
 
     def restore(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
         self.mean, self.scale, self.strength = arrays["mean"], arrays["scale"], facts["strength"]
+        self.part = facts.get("part")
+        if self.part not in (None, *range(self.config.parts)):
+            raise ValueError(f"there is no part {self.part!r}")
         self.coefficients = arrays["weight"], arrays["bias"]
         return self
 
     def _values(self, batch: ContentBatch) -> Float32[np.ndarray, "samples dim"]:
-        return np.concatenate([batch.channels[name].values for name in self.channels(batch)], axis=1)
+        values = np.concatenate([batch.channels[name].values for name in self.channels(batch)], axis=1)
+        if values.shape[1] % self.config.parts:
+            raise ConfigError(
+                f"{values.shape[1]} numbers do not divide into {self.config.parts} equal parts.",
+                where=f"classifiers.{self.name}.parts",
+                fix="name one channel, and as many parts as it has layers (whisper_layers: 5)",
+            )
+        return values if self.part is None else np.split(values, self.config.parts, axis=1)[self.part]
 
     def _ready(self, values: Float32[np.ndarray, "samples dim"]) -> Float32[np.ndarray, "samples dim"]:
         return (values - self.mean) / self.scale

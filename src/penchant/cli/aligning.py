@@ -14,9 +14,6 @@ import typer
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors
 from penchant.core.errors import ConfigError
-from penchant.data.align.timeline import align_streams, offset_lines
-from penchant.data.read.samples import SamplesConfig
-from penchant.pipelines import tasks
 
 
 def align(
@@ -25,6 +22,10 @@ def align(
     as_json: AsJson = False,
 ) -> None:
     """Print by how much the clocks of the streams differ, how sure that is, and what cannot be trusted."""
+    from penchant.data.align.timeline import align_streams, offset_lines
+    from penchant.data.read.samples import SamplesConfig
+    from penchant.pipelines import tasks
+
     with reported_errors(as_json):
         settings = tasks.read_settings(config)
         data = getattr(settings, "data", None)

@@ -6,16 +6,16 @@ In: a bundle trained on windows, and a table of readings. Out: the course of one
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penchant.classifiers.bundle import TrainedClassifier
-from penchant.classifiers.course import Course, read_courses
 from penchant.cli.options import AsJson, UserId
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.core.errors import NotFoundError, nearest
-from penchant.reporting.courses import when, write_courses
+
+if TYPE_CHECKING:
+    from penchant.classifiers.course import Course
 
 
 def course(
@@ -29,6 +29,10 @@ def course(
     as_json: AsJson = False,
 ) -> None:
     """Print how a person's recordings change over time: smoothed probability, change points, early warnings; no diagnosis."""
+    from penchant.classifiers.bundle import TrainedClassifier
+    from penchant.classifiers.course import read_courses
+    from penchant.reporting.courses import write_courses
+
     with reported_errors(as_json):
         trained = TrainedClassifier.load(bundle)
         found = read_courses(trained, table)
@@ -61,6 +65,8 @@ def _print_one(one: Course) -> None:
 
 
 def _print_all(found: dict[str, Course]) -> None:
+    from penchant.reporting.courses import when
+
     table = columns_table("person", "windows", "last", "level", "95 %", "changes", "early warnings")
     for name, one in found.items():
         if len(one.start) == 0:
@@ -76,6 +82,8 @@ def _print_all(found: dict[str, Course]) -> None:
 
 
 def _cells(one: Course, t: int) -> tuple[str, str, str, str]:
+    from penchant.reporting.courses import when
+
     return (
         when(float(one.start[t]), one.is_dated),
         f"{one.probability[t]:.2f}",

@@ -26,6 +26,7 @@ ENCODERS = Table(
         "mel": "penchant.encoders.audio:Mel",
         "voice": "penchant.encoders.voice:Voice",
         "whisper": "penchant.encoders.audio:Whisper",
+        "whisper_layers": "penchant.encoders.whisper_layers:WhisperLayers",
         "transformers_audio": "penchant.encoders.audio:TransformersAudio",
         "video": "penchant.encoders.video:FramesAndSound",
         "shape": "penchant.encoders.mesh:ShapeStatistics",

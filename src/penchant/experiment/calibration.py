@@ -329,13 +329,15 @@ def _best_factor(
     A sample of this size cannot distinguish a probability below one over its size from 0: borders further out are clipped there.
     """
     product = probability * factor
-    others = np.delete(product, k, axis=1).max(axis=1)
-    border = np.log(np.maximum(others, TINY)) - np.log(np.maximum(probability[:, k], TINY))
-    border = np.unique(np.clip(border, -np.log1p(len(labels)), np.log1p(len(labels))))
+    product[:, k] = -1.0
+    other = product.argmax(axis=1)
+    of_sample = np.log(np.maximum(product[np.arange(len(labels)), other], TINY))
+    of_sample -= np.log(np.maximum(probability[:, k], TINY))
+    border = np.unique(np.clip(of_sample, -np.log1p(len(labels)), np.log1p(len(labels))))
     if len(border) > 200:
         border = np.quantile(border, np.linspace(0, 1, 201))
     tried = (border[1:] + border[:-1]) / 2
-    scores = np.array([score_answers(labels, _answers(product, probability, k, value), aim) for value in tried])
+    scores = _scores_by_factor(tried, of_sample, labels, other, k, probability.shape[1], aim)
     if not len(scores) or scores.max() <= best:
         return best, factor
     first, last = _widest(scores >= scores.max() - 1e-12, border)
@@ -352,12 +354,29 @@ def _widest(is_best: Bool[np.ndarray, " intervals"], border: Float64[np.ndarray,
     return max(runs, key=lambda run: border[run[1]] - border[run[0]])
 
 
-def _answers(
-    product: Probability, probability: Probability, k: int, log_factor: float
-) -> Int64[np.ndarray, " samples"]:
-    changed = product.copy()
-    changed[:, k] = probability[:, k] * np.exp(log_factor)
-    return np.argmax(changed, axis=1)
+def _scores_by_factor(
+    tried: Float64[np.ndarray, " tried"],
+    border: Float64[np.ndarray, " samples"],
+    labels: Int64[np.ndarray, " samples"],
+    other: Int64[np.ndarray, " samples"],
+    k: int,
+    num_classes: int,
+    aim: str,
+) -> Float64[np.ndarray, " tried"]:
+    """Return the score at each log factor of class `k`: the answer is `k` above a sample's border, `other` below.
+
+    Only the samples between two factors change, so that all are scored in one pass over the samples.
+    """
+    first = np.searchsorted(tried, border, side="right")  # the first factor at which the sample is answered by k
+    size = num_classes**2
+    below, above = labels * num_classes + other, labels * num_classes + k  # cell of the confusion matrix
+    moves = np.zeros((len(tried) + 1) * size)
+    moves[:size] = np.bincount(below, minlength=size)
+    moves += np.bincount(first * size + above, minlength=len(moves))
+    moves -= np.bincount(first * size + below, minlength=len(moves))
+    confusion = np.cumsum(moves.reshape(-1, num_classes, num_classes), axis=0)[:-1]
+    found = from_confusion(confusion.astype(np.float64))
+    return np.asarray(found["macro_f1" if aim == "macro_f1" else "accuracy"])
 
 
 def _fit(kind: CalibrationKind, logits: LogProbability, labels: Int64[np.ndarray, " samples"]) -> Calibration:

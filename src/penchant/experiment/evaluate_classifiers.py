@@ -25,6 +25,7 @@ from penchant.data.split.samples import SampleSplitConfig, fold_samples, sample_
 from penchant.experiment.calibration import MIN_SLOPE, is_flat
 from penchant.experiment.fit_classifiers import ClassifierFitConfig, FittedClassifiers, fit
 from penchant.experiment.left_out import Metric
+from penchant.experiment.promises import compare_with_test
 from penchant.metrics.classification import evaluate_classification
 from penchant.metrics.classification_results import ClassificationResults, ClassifierAnswers
 from penchant.metrics.intervals import IntervalConfig
@@ -101,7 +102,10 @@ def assess(
         seed: Of the run.
         notes: For the reader.
     """
-    answers, rows, folds, flat = _tested(samples, batch, tables, fitted, parts, split, fit_config, seed, config.metric)
+    answers, rows, folds, flat = answers_on_test(
+        samples, batch, tables, fitted, parts, split, fit_config, seed, config.metric
+    )
+    unlike = [] if folds is not None else _unlike(fitted, answers[OURS], samples, rows)
     results = evaluate_classification(
         answers,
         samples.labels()[rows],
@@ -126,7 +130,7 @@ def assess(
         versions=versions(PACKAGES),
         protocol=_protocol(parts, fitted, split, fit_config),
         sizes={"samples": len(samples), **fitted_on, "test_samples": results.num_samples},
-        findings=(*samples.findings, *flat, *parts.checks),
+        findings=(*samples.findings, *flat, *unlike, *parts.checks),
         coverage=tuple(
             ChannelCoverage(name, e.modality, len(e.present), int(e.present.sum()))
             for name, e in batch.channels.items()
@@ -210,7 +214,7 @@ def _area_of(samples: Samples, column: str) -> float:
     return float(np.mean(areas))
 
 
-def _tested(
+def answers_on_test(
     samples: Samples,
     batch: ContentBatch,
     tables: Mapping[str, Mapping[str, Any]],
@@ -241,6 +245,21 @@ def _tested(
         flat.append(is_flat(one.rows[one.ours]))
     answers = _answers(done, fitted, len(samples), len(samples.classes), split.repeats)
     return answers, np.arange(len(samples)), folds, _flat(flat)
+
+
+def _unlike(fitted: FittedClassifiers, ours: ClassifierAnswers, samples: Samples, rows: np.ndarray) -> list[Finding]:
+    """Return findings where the test is unlike the samples that everything was chosen on."""
+    if fitted.held is None or ours.plausible is None:
+        return []
+    labels = samples.labels()[rows]
+    return compare_with_test(
+        fitted.held,
+        ours.probability[0],
+        labels,
+        ours.plausible[0][np.arange(len(rows)), labels],
+        samples.classes,
+        len(np.unique(sample_units(samples)[rows])),
+    )
 
 
 def _flat(fits: list[bool]) -> list[Finding]:
@@ -343,4 +362,5 @@ def _protocol(
     each = (
         message("On left-out samples {name}: {score}.", name=name, score=f"{fitted.scores[name]:.4f}") for name in named
     )
-    return (divided, chosen, best, *fitted.why, *each)
+    held = () if fitted.held is None else fitted.held.sentences()
+    return (divided, chosen, best, *fitted.why, *held, *each)

@@ -47,6 +47,7 @@ from penchant.experiment.calibration import (
 )
 from penchant.experiment.imbalance import ImbalanceConfig, training_set, unweighted
 from penchant.experiment.left_out import LeftOut, Metric, deal
+from penchant.experiment.promises import ChoiceMaterial, PromiseCheck, keep_promises
 
 STACKING = "stacking"
 AVERAGE = message("plain average")
@@ -65,6 +66,9 @@ class ClassifierFitConfig(Settings):
     simple: bool = True
     """Fit the simple rows too: n-grams of words and of characters by logistic regression and support vector machine, each channel by
     logistic regression, and plain averages. Another row is taken only where it is clearly better on left-out samples."""
+    simple_minutes: float = Field(5.0, ge=0)
+    """Minutes that encoding the texts for a simple row may take where [content] names no channel of text; estimated on a few texts. Where it
+    would take longer, the row is left out with a note, and [content] can name the channel. 0 adds no such row."""
     inner_folds: int | None = Field(None, ge=0)
     """Folds within train and validation, so that every one of these samples is left out once; 0 leaves out the validation part alone. None
     takes 5 up to 4,000 independent units."""
@@ -93,6 +97,7 @@ class FittedClassifiers:
         why: Sentences on the choice of ours.
         novelty: What content unlike that of training is; None where it was not learned.
         num_left_out: Samples that the choice rests on.
+        held: What ours promises, checked on folds left out of these choices too; None where there are too few samples.
         others: Ours with classifiers of other modalities at weight 0, which answer where ours has no content; None where it reads all.
     """
 
@@ -108,6 +113,7 @@ class FittedClassifiers:
     why: tuple[str, ...] = ()
     novelty: Novelty | None = None
     num_left_out: int = 0
+    held: PromiseCheck | None = None
     others: CombinedClassifier | None = None
 
     @property
@@ -220,6 +226,10 @@ def fit(
         name: tuple(dict.fromkeys(m for member in row.members for m in members[member].modalities(batch)))
         for name, row in plan.rows.items()
     }
+    material = ChoiceMaterial(
+        found, there, left_out, prior, classes, {name: (row.members, row.weighting) for name, row in plan.rows.items()}
+    )
+    fitted[choice.ours], held = keep_promises(choice.ours, fitted[choice.ours], material, config.tune)
     novelty = Novelty.of(batch, own_unit if fold is None else fold)
     return FittedClassifiers(
         members,
@@ -234,6 +244,7 @@ def fit(
         choice.why,
         novelty,
         len(rows_out),
+        held,
         _with_others(choice.ours, plan, {name: row.combined for name, row in fitted.items()}),
     )
 

@@ -153,7 +153,7 @@ class MemberSearch:
     ) -> None:
         self.train, self.content, self.scorer, self.config, self.has_time = train, content, scorer, config, has_time
         self.fitting = FitConfig() if fitting is None else fitting
-        self.memory = config.budget_gb * GB if config.budget_gb is not None else _free_memory()
+        self.memory = config.budget_gb * GB if config.budget_gb is not None else free_memory()
         self.result = SearchResult()
         self._began = perf_counter()
         self._later = 0.0
@@ -432,7 +432,7 @@ def _bytes(table: Mapping[str, Any], num_items: int) -> float:
     return 3 * 4.0 * min(num_items, limit) ** 2 if limit else 4 * 4.0 * num_items * 1024
 
 
-def _free_memory() -> float:
+def free_memory() -> float:
     """Return 60 % of what is free; 2 GB where the system does not tell."""
     try:
         return 0.6 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -20,10 +20,10 @@ from penchant.classifiers.classifier import ContentBatch, make_classifier
 from penchant.classifiers.course import HOURS_A_DAY, CourseConfig
 from penchant.classifiers.inputs import ClassifierInputs, channels_of
 from penchant.core.environment import versions
-from penchant.core.errors import ConfigError, DataError, import_optional
+from penchant.core.errors import ConfigError, DataError, MissingExtraError, import_optional
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Samples
+from penchant.core.schema import Catalog, Embeddings, Finding, Samples, SampleSplit
 from penchant.data.align.timeline import problems_of
 from penchant.data.clean.samples import clean_samples
 from penchant.data.media import split_key
@@ -34,11 +34,14 @@ from penchant.encoders.catalog import (
     PRECOMPUTED,
     ChannelConfig,
     check_channel,
+    default_text_encoder,
     encode_catalog,
     estimate_encoding,
     item_channels,
 )
+from penchant.encoders.content import join_text
 from penchant.encoders.ocr import read_samples_pictures
+from penchant.encoders.precomputed import guess_modality
 from penchant.encoders.transcript import TranscriptConfig, transcribe
 from penchant.experiment.courses import measure_courses
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
@@ -50,6 +53,8 @@ from penchant.experiment.fit_classifiers import (
     fusion_tables,
     simple_tables,
 )
+from penchant.experiment.search import SearchConfig
+from penchant.experiment.search_classifiers import search_classifiers
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.pipelines.frame import (
     LearningSettings,
@@ -67,6 +72,8 @@ from penchant.pipelines.frame import (
 from penchant.reporting.courses import write_courses
 from penchant.reporting.report import StepTime, write_report
 
+SENTENCES = "sentences"
+"""Channel of sentence vectors that a simple row reads where [content] has no channel of text."""
 NOT_A_DIAGNOSIS = message(
     "This is not a diagnosis: it measures the similarity to recordings of others. A physician must decide."
 )
@@ -90,6 +97,10 @@ class ClassificationConfig(LearningSettings):
     wheel. A classifier of text alone then reads voice notes too."""
     classifiers: dict[str, dict[str, Any]] | None = None
     """Classifiers by name; None takes n-grams of the text and a linear classifier for each channel."""
+    model: Literal["auto"] | None = None
+    """"auto" chooses classifiers, kinds of fusion and inner folds under the budget of [search], and gives the reasons; None takes `classifiers`."""
+    search: SearchConfig = SearchConfig()
+    """Budget of model = "auto"."""
     fit: ClassifierFitConfig = ClassifierFitConfig()
     """Settings of fit, fusion and calibration."""
     evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
@@ -144,8 +155,8 @@ def run_one(
     clock = StepTimer()
     with clock("split"):
         parts = split_samples(samples, config.split, config.seed)
-        tables = default_classifiers(batch) if config.classifiers is None else config.classifiers
     with clock("fit"):
+        config, tables, reasons = choose_classifiers(config, samples, batch, parts)
         fitted = fit(
             tables,
             batch,
@@ -157,6 +168,7 @@ def run_one(
             unit=sample_units(samples),
             metric=config.evaluation.metric,
         )
+        fitted = replace(fitted, why=(*reasons, *fitted.why))
     with clock("evaluate"):
         report, results = assess(
             fitted,
@@ -202,6 +214,25 @@ def run_one(
     return persist(trained, config.folder, write)
 
 
+def choose_classifiers(
+    config: ClassificationConfig, samples: Samples, batch: ContentBatch, parts: SampleSplit
+) -> tuple[ClassificationConfig, Mapping[str, Mapping[str, Any]], list[str]]:
+    """Return the settings with those of the fit that were chosen, the classifiers, and the reasons; without model = "auto" nothing is chosen."""
+    if config.model is None:
+        return config, default_classifiers(batch) if config.classifiers is None else config.classifiers, []
+    found = search_classifiers(
+        batch,
+        samples.labels(),
+        samples.classes,
+        parts,
+        config.fit,
+        config.search,
+        unit=sample_units(samples),
+        rounds=1 + config.split.folds * config.split.repeats,
+    )
+    return config.model_copy(update={"fit": found.fitting}), found.tables, found.reasons
+
+
 def check(config: ClassificationConfig) -> RunCheck:
     """Return what is wrong with a run and what it will cost; nothing is cleaned, fitted or kept, and a few samples are encoded.
 
@@ -214,11 +245,11 @@ def check(config: ClassificationConfig) -> RunCheck:
             return RunCheck(unreadable, [])
     samples = read_samples(config.data)
     catalog = samples.catalog()
-    channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
     problems = gather(checks_of(samples, config))
     lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
     lines += [line for one in samples.findings if one.check.startswith("align.") for line in one.examples]
     if not problems:
+        channels, _ = with_simple(samples, catalog, config)
         encodings = estimate_encoding(catalog, channels, cache=config.cache / "vectors", limits=config.media)
         lines += [*encoding_lines(encodings), "fit and evaluate: not estimated"]
     return RunCheck(problems, lines)
@@ -245,6 +276,7 @@ def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callab
     yield partial(check_known, "class", positive, samples.classes, where="evaluation.positive")
     yield partial(check_known, "class", costs, samples.classes, where="fit.tune.costs")
     yield partial(check_known, "column", within, samples.table.columns, where="evaluation.within")
+    yield partial(_check_model, config)
     will_grow = config.ocr is not None or config.transcript is not None
     for name, channel in (config.content or {}).items():
         yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)
@@ -273,6 +305,15 @@ def check_course(samples: Samples, config: ClassificationConfig) -> None:
     import_optional("ruptures", "health")
 
 
+def _check_model(config: ClassificationConfig) -> None:
+    if config.model is not None and config.classifiers is not None:
+        raise ConfigError(
+            'model = "auto" chooses the classifiers, and [classifiers] names them.',
+            where="the settings: model, classifiers",
+            fix="leave one of them out",
+        )
+
+
 def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, ContentBatch, dict[str, ChannelConfig]]:
     """Return the content with every frozen channel; unreadable files are among the findings of the samples.
 
@@ -280,7 +321,7 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
         ConfigError: An encoder learns from all content at once: it would read test content and cannot encode new content.
     """
     catalog = samples.catalog()
-    channels = with_voice(catalog, item_channels(catalog, config.content), config.fit)
+    channels, noticed = with_simple(samples, catalog, config)
     for name, channel in channels.items():
         if channel.encoder != PRECOMPUTED and ENCODERS.load(channel.encoder).whole_catalog:
             raise ConfigError(
@@ -289,23 +330,56 @@ def encode(samples: Samples, config: ClassificationConfig) -> tuple[Samples, Con
                 fix='use a classifier that learns its vocabulary from train alone: [classifiers.NAME] model = "ngrams", or a network',
             )
     check_channels(config.classifiers or {}, channels, where="classifiers")
-    embeddings, noticed = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
+    embeddings, unread = encode_catalog(catalog, channels, cache=config.cache / "vectors", limits=config.media)
     return (
-        replace(samples, findings=(*samples.findings, *noticed)),
+        replace(samples, findings=(*samples.findings, *noticed, *unread)),
         ContentBatch(catalog, embeddings, config.media),
         dict(channels),
     )
 
 
-def with_voice(
-    catalog: Catalog, channels: Mapping[str, ChannelConfig], config: ClassifierFitConfig
-) -> dict[str, ChannelConfig]:
-    """Return the channels with statistics of the sound, which a simple row reads, where there is sound and none has them."""
-    found = dict(channels)
+def with_simple(
+    samples: Samples, catalog: Catalog, config: ClassificationConfig
+) -> tuple[dict[str, ChannelConfig], list[Finding]]:
+    """Return the channels with those that simple rows read, and a finding where encoding the texts would take too long.
+
+    Added are statistics of the sound and sentence vectors of the text, each where there is such content and no channel reads it.
+    """
+    found = dict(item_channels(catalog, config.content))
+    if not config.fit.simple:
+        return found, []
     has_voice = "voice" in found or any(channel.encoder == "voice" for channel in found.values())
-    if config.simple and "audio" in catalog.media_columns and not has_voice:
+    if "audio" in catalog.media_columns and not has_voice:
         found["voice"] = ChannelConfig(encoder="voice", columns=[catalog.media_columns["audio"]])
-    return found
+    if not catalog.text_columns or config.fit.simple_minutes == 0 or SENTENCES in found:
+        return found, []
+    if any(_reads_text(name, channel) for name, channel in found.items()):
+        return found, []
+    texts = join_text(catalog, catalog.text_columns)
+    channel = ChannelConfig(encoder=default_text_encoder(texts[:2000]), columns=list(catalog.text_columns))
+    try:
+        cost = estimate_encoding(catalog, {SENTENCES: channel}, cache=config.cache / "vectors", limits=config.media)
+    except MissingExtraError as error:
+        logger.info("  %s: left out (%s)", SENTENCES, str(error).splitlines()[0])
+        return found, []
+    minutes = cost[0].seconds / 60
+    if minutes <= config.fit.simple_minutes:
+        return {**found, SENTENCES: channel}, []
+    advice = message(
+        "encoding the texts would take about {minutes} minutes, more than fit.simple_minutes = {allowed}, so no simple row reads sentence "
+        'vectors; name them to have the row: [content.{channel}] encoder = "{encoder}"',
+        minutes=f"{minutes:.0f}",
+        allowed=f"{config.fit.simple_minutes:g}",
+        channel=SENTENCES,
+        encoder=channel.encoder,
+    )
+    return found, [Finding("fit.sentences", cost[0].missing, len(samples), "kept", (), advice, "info")]
+
+
+def _reads_text(name: str, channel: ChannelConfig) -> bool:
+    if channel.encoder == PRECOMPUTED:
+        return (channel.modality or guess_modality(f"{name} {channel.path.name if channel.path else ''}")) == "text"
+    return ENCODERS.load(channel.encoder).modality == "text"
 
 
 def split_by_value(samples: Samples, config: ClassificationConfig) -> list[tuple[ClassificationConfig, Samples]]:
@@ -346,6 +420,7 @@ def bundle(
     """Return the best row on validation as a trained classifier."""
     ours = fitted.served
     every = {**simple_tables(batch, tables), **tables, **fusion_tables(batch, config.fit)}
+    tables_of_members = {name: every[name] for name in ours.ensemble.members}
     facts = {
         **facts_of(config, versions(PACKAGES)),
         "task": config.task,
@@ -358,10 +433,10 @@ def bundle(
     return TrainedClassifier(
         samples.classes,
         {name: fitted.members[name] for name in ours.ensemble.members},
-        {name: every[name] for name in ours.ensemble.members},
+        tables_of_members,
         ours,
         ClassifierInputs(
-            channels_of(batch.channels, channels),
+            channels_of(_needed(batch, tables_of_members), channels),
             samples.text_columns,
             samples.media_columns,
             samples.attribute_columns,
@@ -373,6 +448,20 @@ def bundle(
         facts,
         novelty=fitted.novelty,
     )
+
+
+def _needed(batch: ContentBatch, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Embeddings]:
+    """Return the channels of a batch without sentence vectors that no member reads: a service would load their model for nothing."""
+    read = {name for owner, table in tables.items() for name in _channels_in(owner, table)}
+    return {name: one for name, one in batch.channels.items() if one.modality != "text" or name in read}
+
+
+def _channels_in(owner: str, table: Mapping[str, Any]) -> list[str]:
+    """Return the channels that a classifier or branch names; its own name stands for one where it names none."""
+    if table.get("branches"):
+        return [name for branch, inner in table["branches"].items() for name in _channels_in(branch, inner)]
+    named = table.get("channels") or table.get("channel") or [owner]
+    return [named] if isinstance(named, str) else list(named)
 
 
 def _table_of_signals(samples: Samples) -> str | None:
