@@ -6,6 +6,7 @@ In: histories and embeddings. Out: members that score items without events.
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from penchant.models.item_to_item import (
     scores_of,
 )
 from penchant.models.linear import co_occurrences, most_touched
-from penchant.models.member import Contributions
+from penchant.models.member import Contributions, Member
 from penchant.models.shared import computed_once
 
 
@@ -66,12 +67,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         """Row means over the items with content: the score of an item without content."""
         self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row sums; an item that was added keeps those of the others as they were."""
+        self._fitted_on: weakref.ref[Embeddings] | None = None
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
 
     def fit(self, train: Histories, content: Content) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
+        self._fitted_on = weakref.ref(embeddings)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
         if self.config.neighbours:
@@ -84,6 +87,13 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             self.matrix = self._sharpened(similar)
         self._sum_rows()
         return self
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Take over what was learned where the content is the same: events do not matter here."""
+        if not isinstance(before, type(self)) or before.config != self.config or before._fitted_on is None:
+            return self.fit(train, content)
+        is_same = before._fitted_on() is pick(content, self.config.channel, self.name)
+        return before.reread(self) if is_same else self.fit(train, content)
 
     def reread(self, other: Self) -> Self:
         fitted = super().reread(other)
