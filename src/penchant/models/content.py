@@ -238,10 +238,14 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         rows = features[usable].astype(np.float64)
         gram = rows.T @ rows
         gram[np.diag_indices_from(gram)] += self.config.regularisation
-        solution = np.zeros(features.shape, np.float32)
-        solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
+        explained = np.zeros(features.shape, np.float32)
+        explained[usable] = features[usable]
+        # smoothing does not depend on the penalty of the map, so that settings share it
+        read = (tuple(content.channels), repr(self.config.channels), repr(sorted(self.config.weights.items())))
+        key = ("smoothed", self.config.smoothing, self.config.max_items, self.config.dim, *read)
+        smoothed = computed_once(train, key, lambda: self._smooth(train, users_items, touched, explained[touched]))
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(train, users_items, touched, solution[touched])
+        self.source[touched] = linalg.solve(gram, smoothed.T, assume_a="pos").T
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -274,24 +278,24 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         train: Histories,
         users_items: sparse.csr_array,
         touched: Int64[np.ndarray, " touched"],
-        solution: Float32[np.ndarray, "touched dim"],
+        rows: Float32[np.ndarray, "touched dim"],
     ) -> Float32[np.ndarray, "touched dim"]:
-        """Return (X^T X + mu I)^-1 X^T X @ solution."""
+        """Return (X^T X + mu I)^-1 X^T X @ rows."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
-            return solution
+            return rows
         if len(touched) <= self.config.max_items:
             gram = co_occurrences(train)
             if len(touched) < len(gram):
                 gram = gram[np.ix_(touched, touched)]
             key = ("smoothing", self.config.smoothing)
             factor = computed_once(train, key, lambda: _smoother(gram, self.config.smoothing))
-            return np.asarray(linalg.cho_solve((factor, True), gram @ solution, check_finite=False), np.float32)
+            return np.asarray(linalg.cho_solve((factor, True), gram @ rows, check_finite=False), np.float32)
         users_items = users_items[:, touched]
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
-        return np.asarray((right.T * kept) @ (right @ solution), np.float32)
+        return np.asarray((right.T * kept) @ (right @ rows), np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         events = recent(histories, self.config).matrix()
