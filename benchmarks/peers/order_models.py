@@ -139,14 +139,15 @@ def vsknn(split: Split, clock: Clock) -> Outcome:
 def stan(split: Split, clock: Clock) -> Outcome:
     """Sequence and time aware neighbourhood: decays by place in the current session, age of the neighbour, and distance to the shared item.
 
-    Source: Garg et al., 2019, "Sequence and Time Aware Neighborhood for Session-based Recommendations"; grid of session-rec.
+    Source: Garg et al., 2019, "Sequence and Time Aware Neighborhood for Session-based Recommendations"; grid of session-rec. We add lambda_snh = 0,
+    no decay by age: where the time of a request is hidden, a decay of days leaves nothing of neighbours who came years before or after.
     """
     grid: dict[str, list[Any]] = {
         "session": _session_kinds(split),
         "k": [500, 100, 200, 1000, 2000],
         "sample_size": [2500, 1000, 5000, 10000],
         "lambda_spw": [0.905, 0.00001, 0.4525, 1.81, 3.62, 7.24],
-        "lambda_snh": [5.0, 2.5, 10.0, 20.0, 40.0, 80.0, 100.0] if split.facts["has_time"] else [float("1e9")],
+        "lambda_snh": [5.0, 0, 2.5, 10.0, 20.0, 40.0, 80.0, 100.0] if split.facts["has_time"] else [0],
         "lambda_inh": [0.905, 0.00001, 0.4525, 1.81, 3.62, 7.24],
     }
     return tuned(split, clock, grid, lambda settings, stage: _neighbour_lists(settings, stage, _stan_scores))
@@ -314,10 +315,10 @@ def _stan_scores(settings: Settings, past: _Sessions, items: np.ndarray, moment:
     weight = np.exp(-np.arange(len(items)) / settings["lambda_spw"])
     found, summed, latest = _nearest(settings, past, items, weight)
     cosine = summed / (np.sqrt((weight**2).sum()) * np.sqrt(past.length[found]))
-    # where a split lets later sessions be learned from, the distance in time counts either way
-    similarity = (
-        cosine * np.exp(-np.abs(moment - past.at[found]) / (settings["lambda_snh"] * DAY)) if moment else cosine
-    )
+    similarity = cosine
+    if moment and settings["lambda_snh"]:
+        # where a split lets later sessions be learned from, the distance in time counts either way
+        similarity = cosine * np.exp(-np.abs(moment - past.at[found]) / (settings["lambda_snh"] * DAY))
     kept = _best(similarity, settings["k"])
     rows, owner = past.events_of(found[kept])
     shared = np.full(len(kept), 0)

@@ -352,6 +352,20 @@ def test_session_neighbours_follow_their_formulas() -> None:
     near = (1 / (norm * np.sqrt(2))) * np.exp(-1)
     far = ((1 + one) / (norm * np.sqrt(3))) * np.exp(-(2 + day) / day)
     np.testing.assert_allclose(found, [far * half, far + near, far * half, near * half, 0])
+    # without a decay by age the moment changes nothing, however long ago the neighbours were
+    settings["lambda_snh"] = 0
+    plain = order_models._stan_scores(settings, past, np.array([1, 0]), 0, 5)
+    assert plain.min() == 0 < plain.max()
+    for moment in (5 + day, 5 + 10_000 * day):
+        found = order_models._stan_scores(settings, past, np.array([1, 0]), moment, 5)
+        np.testing.assert_array_equal(found, plain)
+
+
+def test_the_grid_of_stan_can_leave_out_the_decay_by_age(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    grids = []
+    monkeypatch.setattr(order_models, "tuned", lambda split, clock, grid, fit: grids.append(grid))
+    order_models.stan(exchange.Split.read(folder, seed=0), None)
+    assert 0 in grids[0]["lambda_snh"]
 
 
 def test_our_row_learns_from_the_stage_and_reads_the_request(folder: Path) -> None:

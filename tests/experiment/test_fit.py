@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,18 +189,27 @@ def test_candidates_of_validation_reach_scores_and_weights() -> None:
     assert dict(trained.ours.weights) == pytest.approx({n: w for n, w in wanted.items() if w > 0}, abs=1e-6)
 
 
-def world_of_kinds(seed: int = 0) -> tuple[Histories, Histories, Content]:
-    """Return users who choose items of one kind of five, and content that tells kinds apart."""
+def world_of_groups(seed: int = 0) -> tuple[Histories, Histories, Content]:
+    """Return users who choose items of one small group and hits that everyone chooses, and content that tells the groups apart.
+
+    What is left of a group is what its users choose next. If it is new, only content tells, and the other hits stand above it.
+    """
     rng = np.random.default_rng(seed)
-    kind = np.arange(300) % 5
-    rows = [rng.choice(np.flatnonzero(kind == user % 5), 14, replace=False).tolist() for user in range(400)]
-    values = np.eye(5)[kind] + 0.1 * rng.normal(size=(300, 5))
-    channels = {"plot": channel("plot", "text", values.tolist())}
-    return histories([r[:12] for r in rows], 300), histories([r[12:] for r in rows], 300), Content(channels)
+    groups, size, hits = 40, 8, 12
+    items = groups * size + hits
+    earlier, later = [], []
+    for user in range(800):
+        own = user % groups * size + rng.permutation(size)
+        earlier.append([*own[:6].tolist(), *(groups * size + rng.permutation(hits)[:4]).tolist()])
+        later.append(own[6:].tolist())
+    values = np.zeros((items, groups))
+    values[np.arange(groups * size), np.arange(groups * size) // size] = 1
+    channels = {"plot": channel("plot", "text", (values + 0.25 * rng.normal(size=values.shape)).tolist())}
+    return histories(earlier, items), histories(later, items), Content(channels)
 
 
 def test_items_added_later_are_lifted_as_hidden_items_had_to_be_on_validation() -> None:
-    train, truth, known = world_of_kinds()
+    train, truth, known = world_of_groups()
     tables: MemberTables = {
         "item_knn": {"model": "item_knn"},
         "like": {"model": "content_knn", "channel": "plot", "neighbours": 299},
@@ -291,7 +301,7 @@ def test_each_arm_has_a_checkpoint_of_its_own_and_quick_members_have_none(tmp_pa
 def bands_world(long_want: int) -> tuple[MemberPool, HoldOut]:
     """Return short histories that want what "early" says and long ones that want what "late" (0) or "early" (1) says."""
     rng, rows, truth, said = np.random.default_rng(0), [], [], {"early": {}, "late": {}}
-    for user in range(400):
+    for user in range(800):
         length = 2 if user % 2 else 8
         rows.append(list(range(length)))
         scores = {name: rng.normal(size=20) for name in said}
@@ -312,7 +322,7 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
     rows, scores, rule, _ = fitting._weigh([plan], pool, stage, FitConfig(), scorer)
     score = scores[OURS]
     assert score == max(scorer(pool, row.weights) for row in rows)
-    assert rule == WeightRule(has_bands=not long_want)
+    assert rule == WeightRule(bands=None if long_want else "length")
     if long_want:
         assert [row.name for row in rows] == [OURS]
         assert rows[0].weights.bands == ()
@@ -324,3 +334,35 @@ def test_bands_are_used_where_long_histories_want_something_else(long_want: int)
         assert rows[0].weights.bands[1]["late"] > 0.9
         assert rows[1].weights.bands == ()
         assert score > scorer(pool, rows[1].weights)
+
+
+def test_bands_of_gaps_are_used_where_a_return_wants_something_else() -> None:
+    """Half of the users come back after a day and want what "late" says; all histories are of one length."""
+    rng, hour = np.random.default_rng(0), 3_600_000_000
+    said: dict[str, dict[str, list[float]]] = {"early": {}, "late": {}}
+    truth, asked = [], []
+    for user in range(800):
+        scores = {name: rng.normal(size=20) for name in said}
+        for name, own in scores.items():
+            said[name][f"u{user}"] = own.tolist()
+        truth.append([2 + int(np.argmax(scores["late" if user % 2 else "early"][2:]))])
+        asked.append(24 * hour if user % 2 else int(rng.integers(1, hour)))
+    known = histories([[0, 1]] * 800, 20)
+    known = replace(known, at=np.full_like(known.at, 48 * hour)).requested(48 * hour + np.array(asked))
+    pool, stage = MemberPool({name: Told(own) for name, own in said.items()}), HoldOut(known, histories(truth, 20))
+    scorer = ValidationScorer.sample(stage.histories, stage.truth, 5, 2000, None)
+    plan = fitting.AblationArm(frozenset({BEHAVIOUR}), ("early", "late"))
+    config = FitConfig(ensemble=late.EnsembleConfig(bands=2))
+    rows, scores, rule, _ = fitting._weigh([plan], pool, stage, config, scorer)
+    assert rule == WeightRule(bands="gap")
+    weights = rows[0].weights
+    assert weights.by == "gap"
+    assert weights.starts == (0, 24 * hour)
+    unknown, short, long = weights.bands
+    assert short["early"] > 0.9
+    assert long["late"] > 0.9
+    assert unknown == weights.overall
+    assert rows[1].name == WITHOUT_BANDS
+    assert scores[OURS] > scorer(pool, rows[1].weights)
+    hidden = HoldOut(known.requested(0), stage.truth)
+    assert fitting._weigh([plan], pool, hidden, config, scorer)[2].bands is None

@@ -123,7 +123,8 @@ def test_the_validation_scorer_decides_which_network_is_found(content: Content, 
     assert one.best_network(600, 1)["backbone"] == backbone
 
 
-def test_a_network_is_added_within_the_budget(content: Content) -> None:
+def test_a_network_is_added_within_the_budget(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemberSearch, "_members_suffice", lambda self: False)  # on a ring they do
     train = walkers()
     found = search(train, content, scorer_of(train), SearchConfig(budget_minutes=0.4, max_trials=4), has_time=True)
     assert found.tables["network"]["model"] == "sequence"
@@ -191,10 +192,11 @@ def two_kinds() -> Content:
 @pytest.mark.parametrize(
     ("settings", "ease", "content"),
     [
-        ({}, 2, 2 + 2 * 2),  # before the test and on every event, and the arms without either kind, twice
-        ({"ship": "as_measured"}, 1, 1 + 2 * 2),
-        ({"refit": False, "ship": "as_measured"}, 0, 2),
-        ({"ablation": False}, 2, 2),
+        ({}, 3, 3 + 2 * 2),  # before the test, on every event and for the lift, and the arms without either kind, twice
+        ({"lift_new_items": False}, 2, 2 + 2 * 2),
+        ({"ship": "as_measured"}, 2, 2 + 2 * 2),
+        ({"refit": False, "ship": "as_measured"}, 1, 1 + 2),
+        ({"ablation": False}, 3, 3),
     ],
 )
 def test_later_fits_are_counted(settings: dict[str, Any], ease: int, content: int) -> None:
@@ -235,3 +237,33 @@ def test_a_network_far_below_the_members_is_not_trained(content: Content, best: 
     assert ("network" in one.result.tables) == is_added
     reason = "no network: the best of those compared has NDCG 0.0500"
     assert any(found.startswith(reason) for found in one.result.reasons) != is_added
+
+
+def test_where_the_members_suffice_the_network_is_not_trained_in_full(content: Content) -> None:
+    """On a ring transitions know every next step, so there is nothing that a network could add."""
+    train = walkers()
+    one = MemberSearch(train, content, scorer_of(train), SearchConfig(budget_minutes=60, max_trials=1), has_time=True)
+    one.result.tables = {"transitions": {"model": "transitions"}, "popularity": {"model": "popularity"}}
+    one.add_network(3000)
+    assert "network" not in one.result.tables
+    assert one.result.reasons[-1].startswith("no network: the other members suffice; ")
+
+
+def test_where_the_members_know_little_the_network_is_trained_in_full(content: Content) -> None:
+    train = walkers()
+    one = MemberSearch(train, content, scorer_of(train), SearchConfig(budget_minutes=60, max_trials=1), has_time=True)
+    one.result.tables = {"popularity": {"model": "popularity"}}
+    one.add_network(3000)
+    assert one.result.tables["network"]["epochs"] >= 3
+
+
+def test_later_fits_of_baselines_are_part_of_the_budget(content: Content) -> None:
+    train = walkers(users=60)
+    later = {}
+    for refit in (True, False):
+        fitting = FitConfig(refit=refit)
+        one = MemberSearch(train, content, scorer_of(train), SearchConfig(budget_minutes=2), fitting, has_time=True)
+        one.choose_settings()
+        later[refit] = one._later
+    assert later[True] > 0
+    assert later[False] == 0

@@ -10,7 +10,15 @@ import pytest
 from hand_made import Dial, Told, channel, histories
 from penchant.core.schema import Content, Histories
 from penchant.experiment.pool import MemberPool
-from penchant.experiment.selection import SelectionConfig, Tried, ValidationScorer, choose_fusion, choose_settings
+from penchant.experiment.selection import (
+    SelectionConfig,
+    Tried,
+    ValidationScorer,
+    beats,
+    choose_fusion,
+    choose_settings,
+    table_key,
+)
 from penchant.fusion.concat import ConcatConfig
 from penchant.fusion.fusion import make_fusion
 from penchant.fusion.late import EnsembleWeights
@@ -192,3 +200,52 @@ def test_one_fusion_is_not_tried() -> None:
     assert choose_fusion(content, known, None, [{"dim": 1}]).config == ConcatConfig(dim=1)  # type: ignore[arg-type]
     two = [{"dim": 1}, {"dim": 2}]
     assert choose_fusion(Content(), known, None, two).config == ConcatConfig(dim=1)  # type: ignore[arg-type]
+
+
+class Counted(Told):
+    """A member with given scores that counts the users it scores."""
+
+    users = 0
+
+    def score(self, histories: Histories) -> np.ndarray:
+        Counted.users += len(histories)
+        return super().score(histories)
+
+
+def ranked_first(place: np.ndarray) -> dict[str, list[float]]:
+    """Return scores under which item 1 of each user has the given place among items 1 to 7."""
+    return {
+        f"u{user}": [0.0, *np.where(np.arange(7) == 0, 6.5 - p, 7.0 - np.arange(7)).tolist()]
+        for user, p in enumerate(place)
+    }
+
+
+def test_a_setting_that_is_clearly_worse_on_a_part_of_the_users_is_not_scored_on_the_others(monkeypatch) -> None:
+    users = 800
+    scorer = ValidationScorer(histories([[0]] * users, ITEMS), histories([[1]] * users, ITEMS), 7)
+    rng = np.random.default_rng(0)
+    near = rng.integers(1, 4, users)
+    members = {"best": near, "worse": near + 3, "better": near - 1, "alike": rng.permutation(near)}
+    fitted = {name: Counted(ranked_first(place)) for name, place in members.items()}
+    monkeypatch.setattr("penchant.experiment.selection.make_member", lambda name, table: table["member"])
+    tried = Tried()
+    monkeypatch.setattr(tried.fits, "fit", lambda member, train, content: (fitted[member], 0.0))
+    tables = {name: {"model": name, "member": name} for name in members}
+
+    def beats_best(name: str) -> tuple[bool, int]:
+        Counted.users = 0
+        return beats(name, tables[name], tables["best"], scorer.histories, Content(), scorer, tried), Counted.users
+
+    assert beats_best("worse") == (False, users + users // 4)  # the best is scored on everybody first
+    assert table_key(tables["worse"]) not in tried.scores
+    assert beats_best("worse") == (False, 0)
+    assert beats_best("better") == (True, users)
+    whole = scorer(MemberPool({"better": fitted["better"]}), EnsembleWeights({"better": 1.0}))
+    assert tried.scores[table_key(tables["better"])] == whole
+    assert beats_best("alike")[1] == users  # not clearly worse
+    # against a weaker setting what was scored on a part is scored on the others
+    worst = {"model": "worst", "member": "worst"}
+    fitted["worst"], Counted.users = Counted(ranked_first(near + 4)), 0
+    assert beats("worse", tables["worse"], worst, scorer.histories, Content(), scorer, tried)
+    assert Counted.users == users + users - users // 4
+    assert table_key(tables["worse"]) in tried.scores

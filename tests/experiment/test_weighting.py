@@ -91,9 +91,14 @@ def test_another_rule_must_be_better_on_both_halves() -> None:
     assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.5, 0.3], two: [0.21, 0.31]}, base) == two
     assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.22, 0.35], two: [0.21, 0.31]}, base) == listwise
     assert best_rule({LEAST_SQUARES: [0.2, 0.3], listwise: [0.9, 0.3], two: [0.2, 0.3]}, base) == LEAST_SQUARES
-    banded = WeightRule(has_bands=True)
+    banded = WeightRule(bands="length")
     scored = {LEAST_SQUARES: [0.2, 0.3], banded: [0.3, 0.4], listwise: [0.29, 0.41], two: [0.31, 0.41]}
     assert best_rule(scored, [LEAST_SQUARES, banded]) == two
+    gaps = WeightRule(bands="gap")
+    scored = {LEAST_SQUARES: [0.2, 0.3], banded: [0.3, 0.4], gaps: [0.31, 0.4], listwise: [0.35, 0.39]}
+    assert (
+        best_rule(scored, [LEAST_SQUARES, banded, gaps]) == gaps
+    )  # the best of the base, no other being better on both halves
 
 
 def test_members_are_selected_by_what_they_add() -> None:
@@ -110,7 +115,7 @@ def test_a_selection_gives_other_members_no_weight() -> None:
     members = {**pool.members, "noise": Told({f"u{u}": rng.normal(size=ITEMS).tolist() for u in range(USERS)})}
     config = EnsembleConfig(bands=1, min_share=0)
     moments = MemberPool(members).moments(names, stage.histories, stage.truth, config)
-    weights = WeightRule(size=2).fit(names, moments, None, config)
+    weights = WeightRule(size=2).fit(names, {"length": moments}, None, config)
     assert isinstance(weights, EnsembleWeights)
     assert set(weights) == {"new", "taste"}
 
@@ -119,7 +124,12 @@ def test_each_rule_is_described() -> None:
     assert WeightRule("listwise", 4).describe() == (
         "Ensemble weights are fitted on validation by the likelihood of each choice among sampled items, of up to 4 members selected forward."
     )
-    assert WeightRule(has_bands=True).describe().endswith("by least squares, for each band of history length.")
+    assert WeightRule(bands="length").describe().endswith("by least squares, for each band of history length.")
+    assert (
+        WeightRule(bands="gap")
+        .describe()
+        .endswith("by least squares, for each band of the time since the user's last event.")
+    )
     assert LEAST_SQUARES.describe() == "Ensemble weights are fitted on validation by least squares."
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from penchant.core.schema import LATEST, Histories
 from penchant.fusion.late import (
+    FIRST_DAY,
     FOLDS,
     BandedMoments,
     EnsembleConfig,
@@ -14,6 +18,8 @@ from penchant.fusion.late import (
     bands_pay,
     fit_bands,
     fit_weights,
+    gap_starts,
+    gaps,
     standardise,
 )
 
@@ -147,3 +153,32 @@ def test_weights_of_a_member_follow_the_length_of_the_history() -> None:
     np.testing.assert_allclose(weights.of("a", np.array([0, 9, 10, 99])), [1, 1, 0.2, 0.2])
     np.testing.assert_allclose(weights.of("b", np.array([0, 9, 10, 99])), [0, 0, 0.8, 0.8])
     np.testing.assert_allclose(EnsembleWeights({"a": 0.3}).of("a", np.array([0, 5])), 0.3)
+
+
+def test_a_gap_is_known_where_both_times_are() -> None:
+    events = Histories(
+        ["a", "b", "c", "d"],
+        np.array([0, 2, 3, 3, 4]),
+        np.zeros(4, np.int32),
+        FIRST_DAY + np.array([5, 10, 0, 7]),
+        np.ones(4, np.float32),
+        1,
+    )
+    assert gaps(events).tolist() == [-1, -1, -1, -1]  # nobody said when the list is asked for
+    assert gaps(events.requested(FIRST_DAY + 12)).tolist() == [2, -1, -1, 5]
+    assert gaps(events.requested(LATEST)).tolist() == [-1, -1, -1, -1]
+    assert gaps(events.requested(np.array([0, 12, 12, FIRST_DAY + 3]))).tolist() == [-1, -1, -1, 0]
+    in_order = replace(events, at=events.at - FIRST_DAY)
+    assert gaps(in_order.requested(FIRST_DAY + 12)).tolist() == [-1, -1, -1, -1]
+    weights = EnsembleWeights({"m": 0.5}, (0, 3), ({"m": 0.5}, {"m": 1.0}, {"m": 0.2}), "gap")
+    found = weights.of("m", weights.band_values(events.requested(FIRST_DAY + 12)))
+    np.testing.assert_allclose(found, [1.0, 0.5, 0.5, 0.2])
+    assert weights.nonzero().by == weights.only(["m"]).by == weights.with_member("n", 1).by == "gap"
+
+
+def test_bands_of_gaps_begin_with_that_of_unknown_ones() -> None:
+    values = np.concatenate([np.full(40, -1), np.arange(400)])
+    starts = gap_starts(values, 3)
+    assert starts[0] == 0
+    assert len(starts) == 3
+    assert gap_starts(values[:120], 3) == ()

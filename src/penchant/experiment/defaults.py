@@ -113,7 +113,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
         }
         members["sessions"] = {
             "model": "session_regression",
-            "regularisation": [300, 30],
+            "regularisation": [300, 30] if few else 300,
             "max_items": MAX_ORDERED_ITEMS,
         }
         members["returns"] = RETURNS

@@ -151,9 +151,9 @@ def assess(
 
 
 def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
-    ends = (0, *weights.starts, None)
+    ends = (0 if weights.by == "length" else -1, *weights.starts, None)
     for first, end, own in zip(ends[:-1], ends[1:], weights.bands, strict=False):
-        yield WeightBand(first or 0, None if end is None else end - 1, own)
+        yield WeightBand(first or 0, None if end is None else end - 1, own, weights.by)
 
 
 def _sampled(test: HoldOut, limit: int | None) -> HoldOut:

@@ -23,16 +23,17 @@ from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
 from penchant.experiment.new_items import NEW_ITEMS, learn_lift
-from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of
+from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of, weighed_users
 from penchant.experiment.selection import (
     SelectionConfig,
     Tried,
     ValidationScorer,
     choose_settings,
     on_fewer_items,
+    table_key,
     without_grid,
 )
-from penchant.experiment.weighting import LEAST_SQUARES, WeightRule, choose_rule
+from penchant.experiment.weighting import LEAST_SQUARES, Moments, WeightRule, choose_rule, rules_with_bands
 from penchant.fusion import late
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.listwise import SampledChoices
@@ -44,6 +45,8 @@ from penchant.models.new_items import NewItems
 OURS = "Penchant"
 WITHOUT_NETWORKS = message("Penchant without networks")
 WITHOUT_BANDS = message("Penchant, the same weights for everyone")
+MIN_LIFT_SHARE = 0.025
+"""Share of the weights below which a member takes no part in learning the lift of new items: it hardly moves a list, and costs a fit."""
 
 
 class FitConfig(Settings):
@@ -247,10 +250,13 @@ def fit(
         arms, planned = arms[:1], {name: PoolMember(chosen[name]) for name in arms[0].members}
     planned |= {name: PoolMember(table) for name, table in baselines.items()}
     pool, seconds = _fit_pool(planned, train, content, fusion, cache, fits=tried.fits)
+    scored = {name: tried.scores[key] for name, table in baselines.items() if (key := table_key(table)) in tried.scores}
     del tried  # gigabytes, in a large catalog
     if validation.log is not None:
         pool = pool.observed(validation.log)
-    rows, scores, rule, notes = _weigh(arms, pool, validation, config, scorer, baselines, floor)
+    missing = [name for name in baselines if name not in scored]
+    rows, scores, rule, notes = _weigh(arms, pool, validation, config, scorer, missing, floor)
+    scores = {name: (scored | scores)[name] for name in (*baselines, OURS)}
     if config.lift_new_items and not among_new:
         rows[0] = _with_lift(rows[0], chosen, pool, validation, content, fusion, config.selection, cutoff)
         planned |= {name: PoolMember(chosen[name]) for name in rows[0].weights}
@@ -277,9 +283,11 @@ def _with_lift(
 ) -> LeaderboardEntry:
     """Return our entry with the lift of items that are added later; `chosen` and `pool` get its member.
 
-    Networks take no part in learning it, and in large catalogs members take as few items as in selection. Where no member with a weight reads content, or the tables have a lift already, nothing changes.
+    Networks and members of small weight take no part in learning it, and in large catalogs members take as few items as in selection. Where no
+    member that takes part reads content, or the tables have a lift already, nothing changes.
     """
-    quick = [name for name in ours.weights if not pool.members[name].is_costly]
+    least = MIN_LIFT_SHARE * sum(ours.weights.values())
+    quick = [name for name, weight in ours.weights.items() if weight >= least and not pool.members[name].is_costly]
     reads = any(pool.members[name].channels(content) for name in quick)
     if not reads or any(isinstance(member, NewItems) for member in pool.members.values()):
         return ours
@@ -287,7 +295,7 @@ def _with_lift(
     planned = {name: PoolMember(on_fewer_items(chosen[name], train.num_items, limits.max_items)) for name in quick}
     lift = learn_lift(
         ours.weights.only(quick),
-        lambda seen: _fit_pool(planned, seen, content, fusion, None)[0],
+        lambda seen: _fit_pool(planned, seen, content, fusion, None, pool)[0],
         train,
         validation.histories,
         validation.truth,
@@ -374,11 +382,16 @@ def _weigh(
     base = arms[0].members if floor is None else tuple(name for name in arms[0].members if name in floor)
     has_others = bool(base) and base != arms[0].members
     choices = SampledChoices(len(names)) if settings.objective != "least_squares" or has_others else None
-    moments = pool.moments(names, known, truth, settings, candidates=validation.candidates, choices=choices)
+    starts = late.gap_starts(late.gaps(known.take(weighed_users(truth, settings))), settings.bands)
+    gaps = late.BandedMoments.zero(len(names), starts, "gap") if starts else None
+    moments = pool.moments(names, known, truth, settings, candidates=validation.candidates, choices=choices, gaps=gaps)
 
-    def of(members: tuple[str, ...]) -> tuple[late.BandedMoments, SampledChoices | None]:
+    def of(members: tuple[str, ...]) -> tuple[Moments, SampledChoices | None]:
         places = [names.index(name) for name in members]
-        return moments.only(places), None if choices is None else choices.only(places)
+        own: dict[late.BandKind, late.BandedMoments] = {"length": moments.only(places)}
+        if gaps is not None:
+            own["gap"] = gaps.only(places)
+        return own, None if choices is None else choices.only(places)
 
     def chosen_for(members: tuple[str, ...]) -> tuple[WeightRule, float | None]:
         return choose_rule(members, *of(members), pool, known, truth, scorer, settings, measures=has_others)
@@ -393,9 +406,12 @@ def _weigh(
             arms = [replace(arms[0], members=base), *(arm for arm in arms[1:] if arm.uses != arms[0].uses)]
     ours, chose = of(members)
     tried = {rule: rule.fit(members, ours, chose, settings)}
-    if rule == LEAST_SQUARES and late.bands_pay(ours, settings):
-        banded = WeightRule(has_bands=True)
-        tried[banded] = banded.fit(members, ours, chose, settings)
+    if rule == LEAST_SQUARES and (
+        reached is None or settings.objective != "auto"
+    ):  # bands were not compared on left-out users
+        tried |= {banded: banded.fit(members, ours, chose, settings) for banded in rules_with_bands(ours, settings)}
+    elif rule.bands:
+        tried[LEAST_SQUARES] = LEAST_SQUARES.fit(members, ours, chose, settings)
     # where cold items are the truth, squared error and NDCG can disagree
     entries = {str(place): one for place, one in enumerate(tried.values())}
     entries |= {name: late.EnsembleWeights({name: 1.0}) for name in baselines}
@@ -412,9 +428,12 @@ def _weigh(
     logger.info("  %s", rule.describe())
     largest_first = sorted(rows[0].weights.items(), key=lambda pair: -pair[1])
     logger.info("  weights: %s", ", ".join(f"{name} {weight:.2f}" for name, weight in largest_first))
-    if rule.has_bands:
-        starts = ", ".join(map(str, ours.starts))
-        logger.info("  histories from %s events on have weights of their own", starts)
+    if rule.bands:
+        logger.info(
+            "  bands of %s from %s on have weights of their own",
+            rule.bands,
+            ", ".join(map(str, rows[0].weights.starts)),
+        )
         rows.append(LeaderboardEntry(WITHOUT_BANDS, "member", tried[LEAST_SQUARES]))
     return rows, {**{name: found[name] for name in baselines}, OURS: scored[rule]}, rule, tuple(notes)
 

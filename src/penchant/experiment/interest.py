@@ -167,8 +167,8 @@ class InterestModel:
         blocks: list[np.ndarray] = []
         if names:
             scores = pool.pair_scores(histories, pairs.user_index, pairs.item_index, names)
-            lengths = histories.lengths()[pairs.user_index]
-            total = (scores * np.stack([self.weights.of(name, lengths) for name in names], axis=1)).sum(1)
+            values = self.weights.band_values(histories)[pairs.user_index]
+            total = (scores * np.stack([self.weights.of(name, values) for name in names], axis=1)).sum(1)
             blocks.append(scores if pairs.is_explicit else total[:, None])
         if self.with_rate:
             blocks.append(like_rate(histories)[pairs.user_index][:, None])

@@ -14,6 +14,7 @@ from penchant.core.logs import logger
 from penchant.core.schema import Histories
 from penchant.experiment.pool import MemberPool, weighted_sum
 from penchant.fusion.late import EnsembleWeights
+from penchant.metrics.intervals import BETTER, BootstrapMeans
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models.ensemble import batch_users, blocked_items, top_k
 
@@ -36,7 +37,7 @@ def learn_lift(
     truth: Histories,
     cutoff: int,
 ) -> float:
-    """Return the lift with the highest NDCG on validation when a tenth of the items is new.
+    """Return the lift that does best on validation when a tenth of the items is new; 0 where it is not a clear gain (`clear_lift`).
 
     The drawn items' events are taken from the histories, so that behaviour says nothing about them; what users chose next, drawn or
     not, is to be found. A user is not recommended what they had chosen before, as in service.
@@ -56,18 +57,49 @@ def learn_lift(
     users = users[np.linspace(0, len(users) - 1, min(MAX_USERS, len(users))).astype(np.int64)]
     seen = histories.where(~drawn[histories.item_index])
     pool = fit_pool(train.where(~drawn[train.item_index]))
-    found = np.zeros(len(LIFTS))
+    found = []
     size = batch_users(train.num_items)
     for start in range(0, len(users), size):
         chosen = users[start : start + size]
         batch, wanted = seen.take(chosen), truth.take(chosen)
         total = weighted_sum(dict(pool.standardised(batch, list(weights))), weights, batch)
-        found += _gains(total, blocked_items(histories.take(chosen)), drawn, wanted, cutoff)
-    best = int(np.argmax(found))
+        found.append(_gains(total, blocked_items(histories.take(chosen)), drawn, wanted, cutoff))
+    gains = np.concatenate(found)
+    lift = clear_lift(gains)
+    mean = gains.mean(0)
     logger.info(
-        "  lift of new items %s (validation NDCG %.4f, %.4f without)", LIFTS[best], *found[[best, 0]] / len(users)
+        "  lift of new items %s (validation NDCG %.4f, %.4f without, %.4f at best)",
+        lift,
+        *mean[[LIFTS.index(lift), 0]],
+        mean.max(),
     )
-    return LIFTS[best]
+    return lift
+
+
+def clear_lift(gains: Float64[np.ndarray, "users lifts"]) -> float:
+    """Return the smallest lift within one standard error of the best; 0 unless lifts chosen so on each half of the users gain on the other half,
+    and the gain over both has an interval above 0.
+
+    Args:
+        gains: NDCG of each validation user under each of `LIFTS`, the first of which is none.
+
+    Source: Breiman et al., Classification and regression trees, 1984, section 3.4.3 (one standard error).
+    """
+    half = np.arange(len(gains)) % 2 == 0
+    left_out = np.zeros(len(gains))
+    for own in (half, ~half):
+        left_out[~own] = gains[~own, _smallest_near_best(gains[own])] - gains[~own, 0]
+    if min(left_out[half].sum(), left_out[~half].sum()) <= 0:
+        return 0.0
+    is_clear = BootstrapMeans(np.stack([left_out, np.zeros(len(gains))], 1)).difference(0, 1).outcome == BETTER
+    return LIFTS[_smallest_near_best(gains)] if is_clear else 0.0
+
+
+def _smallest_near_best(gains: Float64[np.ndarray, "users lifts"]) -> int:
+    """Return the first column whose paired deficit to the best one is at most its standard error."""
+    deficit = gains[:, [int(np.argmax(gains.mean(0)))]] - gains
+    error = deficit.std(0) / np.sqrt(max(len(gains), 1))
+    return int(np.argmax(deficit.mean(0) <= error))
 
 
 def draw_items(train: Histories, seed: int = 0) -> Bool[np.ndarray, " items"]:
@@ -80,13 +112,13 @@ def draw_items(train: Histories, seed: int = 0) -> Bool[np.ndarray, " items"]:
 
 def _gains(
     total: np.ndarray, blocked: np.ndarray, drawn: Bool[np.ndarray, " items"], truth: Histories, cutoff: int
-) -> Float64[np.ndarray, " lifts"]:
-    """Return the sum of NDCG over users for each lift."""
+) -> Float64[np.ndarray, "users lifts"]:
+    """Return the NDCG of each user for each lift."""
     counts = relevant(truth).counts()
     out = []
     for lift in LIFTS:
         scores = total + np.float32(lift) * drawn
         scores[blocked] = -np.inf
         ranked = top_k(scores, cutoff, truth.user_ids)
-        out.append(float(ndcg(hit_matrix(ranked.item_index, truth), counts, cutoff).sum()))
-    return np.array(out)
+        out.append(ndcg(hit_matrix(ranked.item_index, truth), counts, cutoff))
+    return np.stack(out, 1)

@@ -160,8 +160,9 @@ class MemberPool:
         *,
         candidates: Bool[np.ndarray, " items"] | None = None,
         choices: SampledChoices | None = None,
+        gaps: late.BandedMoments | None = None,
     ) -> late.BandedMoments:
-        """Sum up what ensemble weights are fitted on.
+        """Sum up what ensemble weights are fitted on, by bands of history length.
 
         Args:
             names: Members, in the order of the weights.
@@ -170,24 +171,25 @@ class MemberPool:
             config: How many users and bands.
             candidates: As for `rank`.
             choices: Where given, the choices of the same users are added to it.
+            gaps: Where given, the same users are added to its bands of gaps.
         """
         users = weighed_users(truth, config)
         lengths = histories.lengths()[users]
         total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
         fold = np.arange(len(users)) % late.FOLDS
-        cell = late.band_of(lengths, total.starts) * late.FOLDS + fold
+        band, gap = late.band_of(lengths, total.starts), late.gaps(histories.take(users))
         size = max(1, batch_users(histories.num_items) // max(len(names), 1))
         for start in range(0, len(users), size):
-            chosen = users[start : start + size]
+            part = slice(start, start + size)
+            chosen = users[part]
             batch = histories.take(chosen)
             values = np.stack([scores for _, scores in self.standardised(batch, names)])
             positive, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
             if choices is not None:
-                choices.add(values, positive, blocked, fold[start : start + size])
-            for number in np.unique(cell[start : start + size]):
-                inside = np.flatnonzero(cell[start : start + size] == number)
-                one = total.cells[number // late.FOLDS][number % late.FOLDS]
-                one.add(values[:, inside], positive[inside], blocked[inside])
+                choices.add(values, positive, blocked, fold[part])
+            total.add(values, positive, blocked, band[part], fold[part])
+            if gaps is not None:
+                gaps.add(values, positive, blocked, late.band_of(gap[part], gaps.starts), fold[part])
         return total
 
     def standardised(
@@ -282,9 +284,9 @@ def weighted_sum(
 ) -> Float32[np.ndarray, "users items"]:
     """Return the sum of the members' scores, each times its weight for each user."""
     total = np.zeros_like(next(iter(scores.values())))
-    lengths = histories.lengths()
+    values = weights.band_values(histories)
     for name in weights:
-        total += weights.of(name, lengths)[:, None] * scores[name]
+        total += weights.of(name, values)[:, None] * scores[name]
     return total
 
 

@@ -21,6 +21,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.defaults import baseline_tables, default_members
+from penchant.experiment.expected_gain import USEFUL, expected_gain
 from penchant.experiment.fit import FitConfig
 from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import Tried, ValidationScorer, choose_settings, score_of, table_key, without_grid
@@ -94,7 +95,8 @@ def search(
 
     The default members come first, those that tell most for their time before the others, each fitted once to know its time; then their
     settings. Networks follow where there is order to learn and time is left: Optuna draws them (TPE), each is stopped early once it lags behind
-    the median of the others. `fit` compares the ensemble with and without the network on left-out halves of validation.
+    the median of the others. The best of them is trained in full unless left-out validation users say that the other members suffice. `fit`
+    compares the ensemble with and without the network on left-out halves of validation.
 
     Args:
         train: Histories that members are fitted on.
@@ -157,9 +159,12 @@ class MemberSearch:
         self.result = SearchResult()
         self._began = perf_counter()
         self._later = 0.0
-        """Seconds of the fits that follow the search: on all events before the test, on every event, and of the arms."""
+        """Seconds of the fits that follow the search: on all events before the test, on every event, of the arms, of the lift of new items, and of
+        baselines."""
         self._epoch_seconds: dict[str, float] = {}
         self._network_scores: dict[str, float] = {}
+        self._best_network: Member | None = None
+        """The network with the highest of these scores, as it was compared."""
 
     def _used(self) -> float:
         """Return the seconds spent so far and those needed later, as a share of the budget without the reserve."""
@@ -233,13 +238,17 @@ class MemberSearch:
             }
             arms = len(read) if len(read) > 1 else 0
         rounds = 1 + arms if self.fitting.refit else 0
-        return arms + rounds + (self.fitting.ship == "everything")
+        lift = self.fitting.lift_new_items and bool(self.content.channels)
+        return arms + rounds + (self.fitting.ship == "everything") + lift
 
     def choose_settings(self) -> None:
         """Try the settings of the members, and of the baselines, until half of the time that is left is spent."""
-        tried, began = self.result.tried, perf_counter()
-        tried.until = began + max(self.left(), 0) * GRID_SHARE
-        tables = {**baseline_tables(self.content, has_time=self.has_time), **self.result.tables}
+        tried, baselines = self.result.tried, baseline_tables(self.content, has_time=self.has_time)
+        for name, table in baselines.items() if self.fitting.refit else ():
+            member = make_member(name, without_grid(table))
+            self._later += tried.fits.fit(member, self.train, self.content)[1]
+        tried.until = perf_counter() + max(self.left(), 0) * GRID_SHARE
+        tables = {**baselines, **self.result.tables}
         chosen = choose_settings(tables, self.train, self.content, self.scorer, self.fitting.selection, tried)
         self.result.tables = {name: chosen[name] for name in self.result.tables}
         if tried.untried:
@@ -279,16 +288,8 @@ class MemberSearch:
             result.note(message("a light GRU untried: comparing networks would not leave time to train one"))
         else:
             table = self.best_network(for_search, epochs)
-            reached = self._network_scores.get(table_key(table), 0.0)
-            if reached < WEAK_NETWORK * best:
-                return result.note(
-                    message(
-                        "no network: the best of those compared has NDCG {network} after {epochs} epochs, a member {best}",
-                        network=f"{reached:.4f}",
-                        epochs=epochs,
-                        best=f"{best:.4f}",
-                    )
-                )
+            if self._is_not_worth_training(table, best, epochs):
+                return None
             seconds = self.left()
             epoch = self._epoch_seconds.get(table_key(table), 2 * epoch)
         # as many epochs as there is time for: once on train, a few more on all before the test, and on every event
@@ -305,6 +306,47 @@ class MemberSearch:
             )
         result.tables[NETWORK] = {**table, "epochs": epochs, "refit_epochs": refit}
         result.note(message("network: {epochs} epochs of about {seconds} s", epochs=epochs, seconds=f"{epoch:.1f}"))
+
+    def _is_not_worth_training(self, table: Mapping[str, Any], best: float, epochs: int) -> bool:
+        """Return whether the best network compared is far below the best member, or adds too little to the members, and note it."""
+        reached = self._network_scores.get(table_key(table), 0.0)
+        if reached >= WEAK_NETWORK * best:
+            return self._members_suffice()
+        self.result.note(
+            message(
+                "no network: the best of those compared has NDCG {network} after {epochs} epochs, a member {best}",
+                network=f"{reached:.4f}",
+                epochs=epochs,
+                best=f"{best:.4f}",
+            )
+        )
+        return True
+
+    def _members_suffice(self) -> bool:
+        """Return whether the best network compared adds too little to the other members to be trained in full, and note it."""
+        if self._best_network is None or not self.result.tables:
+            return False
+        fits, tables = self.result.tried.fits, self.result.tables
+        members = {
+            name: fits.fit(make_member(name, without_grid(table)), self.train, self.content)[0]
+            for name, table in tables.items()
+        }
+        found = expected_gain({**members, NETWORK: self._best_network}, NETWORK, self.scorer)
+        if found is None or not found.suffices:
+            return False
+        self.result.note(
+            message(
+                "no network: the other members suffice; the best network of those compared adds {gain} [{low}, {high}] to their NDCG of {reached} on "
+                "left-out validation users, and {most} at most after a full training, less than {share} of it",
+                gain=f"{found.gain.mean:+.4f}",
+                low=f"{found.gain.low:.4f}",
+                high=f"{found.gain.high:.4f}",
+                reached=f"{found.reached:.4f}",
+                most=f"{found.most:.4f}",
+                share=f"{USEFUL:.0%}",
+            )
+        )
+        return True
 
     def _add_graph_network(self, seconds: float) -> None:
         """Compare networks that need no order of events; those compared and the fits to come get equal shares of the time."""
@@ -395,7 +437,10 @@ class MemberSearch:
         member.report = report
         member.fit(self.train, self.content)
         self._epoch_seconds[table_key(table)] = float(np.median(member.training_history.seconds))
-        self._network_scores[table_key(table)] = score = self._score(member)
+        score = self._score(member)
+        if score > max(self._network_scores.values(), default=-np.inf):
+            self._best_network = member
+        self._network_scores[table_key(table)] = score
         return score
 
     def _score(self, network: Member) -> float:

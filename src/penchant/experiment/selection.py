@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 from pydantic import Field
 
 from penchant.core.config import Settings
@@ -28,6 +28,12 @@ from penchant.models.member import Member, MemberTables, make_member
 
 MAX_KEPT_BYTES = 1e9
 """Size of the members kept while settings are compared."""
+FIRST_SHARE = 4
+"""A setting is scored on every so many-th validation user first; only one that is not clearly worse there is scored on the others."""
+MIN_FIRST_USERS = 100
+"""Users of that first part below which all are scored at once."""
+CLEARLY = 2.5
+"""Standard errors of the paired difference below which a setting is clearly worse than the best so far."""
 
 
 class SelectionConfig(Settings):
@@ -87,6 +93,10 @@ class ValidationScorer:
 
     def compare(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, float]:
         """Return the mean NDCG of each row of weights, every member scoring once."""
+        return {name: float(gains.mean()) for name, gains in self.gains(pool, rows).items()}
+
+    def gains(self, pool: MemberPool, rows: Mapping[str, EnsembleWeights]) -> dict[str, Float64[np.ndarray, " users"]]:
+        """Return the NDCG of each user under each row of weights, every member scoring once."""
         if self.log is not None:
             pool = pool.observed(self.log)
         if self.fallback is not None:
@@ -94,9 +104,12 @@ class ValidationScorer:
         lists = pool.rank(rows, self.histories, self.cutoff, candidates=self.candidates, tie_order=self.tie_order)
         counts = relevant(self.truth).counts()
         return {
-            name: float(ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff).mean())
-            for name, ranked in lists.items()
+            name: ndcg(hit_matrix(ranked.item_index, self.truth), counts, self.cutoff) for name, ranked in lists.items()
         }
+
+    def take(self, users: Int64[np.ndarray, " chosen"]) -> ValidationScorer:
+        """Return the scorer of some of the users."""
+        return replace(self, histories=self.histories.take(users), truth=self.truth.take(users))
 
 
 @dataclass
@@ -105,12 +118,14 @@ class Tried:
 
     Attributes:
         scores: Table without its name to its NDCG.
+        gains: The same table to the NDCG of each user: of the first part of the users alone where it was clearly worse there than another setting.
         fits: Fitted members.
         until: Moment of `perf_counter` from which no further setting is fitted and scored.
         untried: Members with settings that were not tried for that.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
+    gains: dict[str, Float64[np.ndarray, " users"]] = field(default_factory=dict)
     fits: FitCache = field(default_factory=lambda: FitCache(MAX_KEPT_BYTES))
     until: float = np.inf
     untried: set[str] = field(default_factory=set)
@@ -128,7 +143,10 @@ def choose_settings(
 
     One setting is tried at a time, in the order of the table, the others at their best so far. Of three numbers or more that need a fit each, the
     neighbours of the best so far are tried until neither is better. Settings that another member, or an
-    earlier call with the same `tried`, was scored with are not scored again.
+    earlier call with the same `tried`, was scored with are not scored again. A setting is scored on a quarter of the users first, and on the
+    others unless it is clearly worse there than the best so far.
+
+    Source of the last: Maron and Moore, Hoeffding races, NIPS 1993; we compare paired means by their standard error.
     """
     tried = Tried() if tried is None else tried
     chosen: dict[str, dict[str, Any]] = {}
@@ -175,38 +193,79 @@ def _best(
     tried: Tried,
     config: SelectionConfig,
 ) -> dict[str, Any]:
-    def score(table: dict[str, Any]) -> float:
-        compared = on_fewer_items(table, train.num_items, config.max_items)
-        if (key := table_key(compared)) in tried.scores:
-            return tried.scores[key]
-        if table is not fixed and perf_counter() > tried.until:
+    def is_better(table: dict[str, Any], best: dict[str, Any]) -> bool:
+        compared, than = (on_fewer_items(one, train.num_items, config.max_items) for one in (table, best))
+        if table_key(compared) not in tried.scores and perf_counter() > tried.until:
             tried.untried.add(name)
-            return -np.inf
-        member, _ = tried.fits.fit(make_member(name, compared), train, content)
-        return score_of(member, name, compared, scorer, tried)
+            return False
+        return beats(name, compared, than, train, content, scorer, tried)
 
+    first = on_fewer_items(fixed, train.num_items, config.max_items)
+    if table_key(first) not in tried.scores:
+        score_of(tried.fits.fit(make_member(name, first), train, content)[0], name, first, scorer, tried)
     reading = make_member(name, fixed).reading
     for setting, values in grid.items():
         fixed = {**fixed, setting: values[0]}
         candidates = [fixed, *({**fixed, setting: value} for value in values[1:])]
         is_ordered = len(values) > 2 and all(isinstance(value, (int, float)) for value in values)
         if is_ordered and setting not in reading:
-            fixed = _climb(candidates, setting, score)
+            fixed = _climb(candidates, setting, is_better)
         else:
-            fixed = max(candidates, key=score)
-    logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), score(fixed))
+            for candidate in candidates[1:]:
+                fixed = candidate if is_better(candidate, fixed) else fixed
+    reached = tried.scores[table_key(on_fewer_items(fixed, train.num_items, config.max_items))]
+    logger.info("  %s: %s (validation NDCG %.4f)", name, ", ".join(f"{k} {fixed[k]}" for k in grid), reached)
     return fixed
 
 
-def _climb(candidates: list[dict[str, Any]], setting: str, score: Callable[[dict[str, Any]], float]) -> dict[str, Any]:
+def _climb(
+    candidates: list[dict[str, Any]], setting: str, is_better: Callable[[dict[str, Any], dict[str, Any]], bool]
+) -> dict[str, Any]:
     """Return the candidate than which neither neighbour is better, from the first one on, larger values first."""
     best, ordered = candidates[0], sorted(candidates, key=lambda table: table[setting])
-    score(best)
     for step in (1, -1):
         place = ordered.index(best) + step
-        while 0 <= place < len(ordered) and score(ordered[place]) > score(best):
+        while 0 <= place < len(ordered) and is_better(ordered[place], best):
             best, place = ordered[place], place + step
     return best
+
+
+def beats(
+    name: str,
+    table: Mapping[str, Any],
+    best: Mapping[str, Any],
+    train: Histories,
+    content: Content,
+    scorer: ValidationScorer,
+    tried: Tried,
+) -> bool:
+    """Return whether one table has a higher validation NDCG than another; a table that is clearly worse on the first part of the users is not
+    scored on the others, and has no entry in `tried.scores`.
+    """
+
+    def fitted(one: Mapping[str, Any]) -> Member:
+        return tried.fits.fit(make_member(name, one), train, content)[0]
+
+    key, than, users = table_key(table), table_key(best), len(scorer.histories)
+    if than not in tried.scores:
+        score_of(fitted(best), name, best, scorer, tried)
+    if key in tried.scores:
+        return tried.scores[key] > tried.scores[than]
+    first = np.arange(0, users, FIRST_SHARE)
+    if len(first) < MIN_FIRST_USERS or len(tried.gains.get(than, ())) != users:
+        return score_of(fitted(table), name, table, scorer, tried) > tried.scores[than]
+    member = None
+    if key not in tried.gains:
+        member = fitted(table)
+        tried.gains[key] = _gains(member, name, scorer.take(first))
+    lost = tried.gains[than][first] - tried.gains[key]
+    if lost.mean() > CLEARLY * lost.std() / np.sqrt(len(first)):
+        return False
+    gains, others = np.empty(users), np.setdiff1d(np.arange(users), first)
+    gains[first] = tried.gains[key]
+    gains[others] = _gains(fitted(table) if member is None else member, name, scorer.take(others))
+    tried.gains[key], tried.scores[key] = gains, float(gains.mean())
+    return tried.scores[key] > tried.scores[than]
 
 
 def on_fewer_items(table: Mapping[str, Any], num_items: int, limit: int) -> Mapping[str, Any]:
@@ -223,8 +282,13 @@ def score_of(member: Member, name: str, table: Mapping[str, Any], scorer: Valida
     """Return the validation NDCG of a fitted member, scored once for equal tables."""
     key = table_key(table)
     if key not in tried.scores:
-        tried.scores[key] = scorer(MemberPool({name: member}), EnsembleWeights({name: 1.0}))
+        tried.gains[key] = _gains(member, name, scorer)
+        tried.scores[key] = float(tried.gains[key].mean())
     return tried.scores[key]
+
+
+def _gains(member: Member, name: str, scorer: ValidationScorer) -> Float64[np.ndarray, " users"]:
+    return scorer.gains(MemberPool({name: member}), {name: EnsembleWeights({name: 1.0})})[name]
 
 
 def table_key(table: Mapping[str, Any]) -> str:

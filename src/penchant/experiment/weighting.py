@@ -1,7 +1,7 @@
 """Choose how ensemble weights are fitted, on validation.
 
 In: moments and sampled choices of validation users. Out: a `WeightRule`, the same for the ensemble and every ablation arm: the objective, how
-many members it selects, and whether bands of history length have weights of their own.
+many members it selects, and whether bands of history length, or of the gap before the request, have weights of their own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from penchant.experiment.selection import ValidationScorer
 from penchant.fusion import late
 from penchant.fusion.listwise import SampledChoices, fit_listwise
 
+Moments = Mapping[late.BandKind, late.BandedMoments]
+"""Moments of the same users by bands of history length and, where gaps are known, by bands of those."""
 HALVES = ((0, 2), (1, 3))
 """Folds of each half of the validation users."""
 MIN_HALF_USERS = 100
@@ -35,19 +37,21 @@ class WeightRule:
     Attributes:
         objective: Least squares of "chosen next", or the likelihood of each choice.
         size: Members selected forward; 0 selects none.
-        has_bands: Whether bands of history length have weights of their own; least squares without a selection only.
+        bands: Whether bands have weights of their own, and of what; least squares without a selection only.
     """
 
     objective: Literal["least_squares", "listwise"] = "least_squares"
     size: int = 0
-    has_bands: bool = False
+    bands: late.BandKind | None = None
 
     def describe(self) -> Message:
         """Return the sentence of the report."""
         if self.objective == "listwise":
             fitted = message("by the likelihood of each choice among sampled items")
-        elif self.has_bands:
+        elif self.bands == "length":
             fitted = message("by least squares, for each band of history length")
+        elif self.bands == "gap":
+            fitted = message("by least squares, for each band of the time since the user's last event")
         else:
             fitted = message("by least squares")
         if not self.size:
@@ -61,33 +65,40 @@ class WeightRule:
     def fit(
         self,
         members: Sequence[str],
-        moments: late.BandedMoments,
+        moments: Moments,
         choices: SampledChoices | None,
         config: late.EnsembleConfig,
     ) -> late.EnsembleWeights:
         """Return the weights of the members, whose moments and choices are given in their order."""
+        of_kind = moments[self.bands or "length"]
         kept = list(range(len(members)))
         if self.size:
-            kept = sorted(late.forward_order(moments.total(), config, self.size))
-        own = moments.only(kept)
+            kept = sorted(late.forward_order(of_kind.total(), config, self.size))
+        own = of_kind.only(kept)
         if self.objective == "listwise" and choices is not None:
             overall, bands = fit_listwise(choices.only(kept), config), []
         else:
             overall = late.fit_weights(own.total(), config)
-            bands = late.fit_bands(own, config) if self.has_bands else []
+            bands = late.fit_bands(own, config) if self.bands else []
         found, *of_bands = (
             {members[place]: float(weight) for place, weight in zip(kept, one, strict=True)}
             for one in (overall, *bands)
         )
-        return late.EnsembleWeights(found, moments.starts if self.has_bands else (), tuple(of_bands)).nonzero()
+        starts = own.starts if self.bands else ()
+        return late.EnsembleWeights(found, starts, tuple(of_bands), self.bands or "length").nonzero()
 
 
 LEAST_SQUARES = WeightRule()
 
 
+def rules_with_bands(moments: Moments, config: late.EnsembleConfig) -> list[WeightRule]:
+    """Return least squares for each kind of bands that pays."""
+    return [WeightRule(bands=kind) for kind, one in moments.items() if late.bands_pay(one, config)]
+
+
 def choose_rule(
     members: Sequence[str],
-    moments: late.BandedMoments,
+    moments: Moments,
     choices: SampledChoices | None,
     pool: MemberPool,
     histories: Histories,
@@ -100,7 +111,8 @@ def choose_rule(
     """Return least squares, unless another rule fitted on either half of the validation users has a higher NDCG on the other half; and the mean
     NDCG of the left-out halves, None where nothing was compared.
 
-    Of several such rules, that with the highest mean. Bands, where they pay, take part as least squares.
+    Of several such rules, that with the highest mean. Bands, where they pay, take part as least squares; where no other rule is taken, least squares
+    with those bands, or without any, that have the highest mean.
 
     Args:
         members: Of the ensemble.
@@ -124,11 +136,11 @@ def choose_rule(
         sizes = [size for size in FORWARD_SIZES if size < len(members)]
         rules = [WeightRule("listwise")]
         rules += [rule for size in sizes for rule in (WeightRule(size=size), WeightRule("listwise", size))]
-        if late.bands_pay(moments, config):
-            base.append(WeightRule(has_bands=True))
+        base += rules_with_bands(moments, config)
     scored: dict[WeightRule, list[float]] = {rule: [] for rule in (*base, *rules)}
     for half, other in (HALVES, HALVES[::-1]):
-        own, chose = moments.folds(*half), choices.folds(*half) if choices is not None else None
+        own: Moments = {kind: one.folds(*half) for kind, one in moments.items()}
+        chose = choices.folds(*half) if choices is not None else None
         rows = {str(place): rule.fit(members, own, chose, config) for place, rule in enumerate(scored)}
         left_out = users[np.isin(np.arange(len(users)) % late.FOLDS, other)]
         limit = max(1, len(scorer.histories) // 2)
@@ -144,7 +156,7 @@ def choose_rule(
 
 
 def best_rule(scored: Mapping[WeightRule, Sequence[float]], base: Sequence[WeightRule]) -> WeightRule:
-    """Return the rule with the highest mean among those above every rule of `base` on each half; the first of `base` if there is none."""
+    """Return the rule with the highest mean among those above every rule of `base` on each half; of `base` if there is none."""
     floor = np.max([scored[rule] for rule in base], axis=0)
     better = [rule for rule in scored if rule not in base and (np.asarray(scored[rule]) > floor).all()]
-    return max(better, key=lambda rule: float(np.mean(scored[rule])), default=base[0])
+    return max(better or base, key=lambda rule: float(np.mean(scored[rule])))

@@ -1,13 +1,13 @@
 """Decision-level fusion: the weighted sum of standardised scores.
 
 In: scores of several members for the same users. Out: z-scores on one scale, and non-negative weights fitted on validation, for
-all users or for each band of history length.
+all users or for each band of history length or of the time since the user's last event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -15,7 +15,12 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings
+from penchant.core.schema import LATEST, Histories
 
+BandKind = Literal["length", "gap"]
+"""What decides the band of a request: the number of events in the history, or the time since the last of them."""
+FIRST_DAY = 86_400_000_000
+"""Microseconds; the time of an event below is its place in an order."""
 MIN_STD = 1e-9
 MIN_BAND_USERS = 100
 """Validation users below which a band's weights are not fitted."""
@@ -39,24 +44,27 @@ class EnsembleConfig(Settings):
     min_share: float = 0.005
     """Members whose share of all weights would be smaller are left out and cost nothing."""
     bands: int = Field(5, ge=1)
-    """Bands of history length that get weights of their own, where every left-out part of validation gains by it; 1 never tries."""
+    """Bands that get weights of their own, where every left-out part of validation gains by it: bands of history length, or of the time between the
+    user's last event and the request, whichever ranks left-out validation users better; 1 never tries."""
 
 
 @dataclass(frozen=True)
 class EnsembleWeights(Mapping[str, float]):
-    """One weight >= 0 for each member; with bands, another one for each band of history length.
+    """One weight >= 0 for each member; with bands, another one for each band of history length, or of the gap before the request.
 
     As a mapping it holds the overall weights.
 
     Attributes:
         overall: Member to weight.
-        starts: Ascending lengths at which the second and each later band begins.
-        bands: Member to weight, shortest histories first; empty where all have the same.
+        starts: Ascending lengths, or gaps in microseconds, at which the second and each later band begins.
+        bands: Member to weight, shortest histories or gaps first; empty where all have the same.
+        by: What the bands are of. The first band of gaps has the overall weights, for requests whose gap is not known, and the second starts at 0.
     """
 
     overall: Mapping[str, float]
     starts: tuple[int, ...] = ()
     bands: tuple[Mapping[str, float], ...] = ()
+    by: BandKind = "length"
 
     def __getitem__(self, member: str) -> float:
         return self.overall[member]
@@ -71,29 +79,54 @@ class EnsembleWeights(Mapping[str, float]):
         """Return the weights without the members whose weight is 0 everywhere."""
         kept = [m for m in self.overall if any(one.get(m, 0.0) > 0 for one in (self.overall, *self.bands))]
         overall, *bands = ({m: float(one.get(m, 0.0)) for m in kept} for one in (self.overall, *self.bands))
-        return EnsembleWeights(overall, self.starts, tuple(bands))
+        return replace(self, overall=overall, bands=tuple(bands))
 
     def only(self, members: Sequence[str]) -> EnsembleWeights:
         """Return the weights of some members."""
         overall, *bands = ({m: one[m] for m in members if m in one} for one in (self.overall, *self.bands))
-        return EnsembleWeights(overall, self.starts, tuple(bands))
+        return replace(self, overall=overall, bands=tuple(bands))
 
     def with_member(self, member: str, weight: float) -> EnsembleWeights:
         """Return the weights with one more member, whose weight is the same for everyone."""
         overall, *bands = ({**one, member: weight} for one in (self.overall, *self.bands))
-        return EnsembleWeights(overall, self.starts, tuple(bands))
+        return replace(self, overall=overall, bands=tuple(bands))
 
-    def of(self, member: str, lengths: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, " users"]:
-        """Return the member's weight for users with histories of these lengths."""
+    def band_values(self, histories: Histories) -> Int64[np.ndarray, " users"]:
+        """Return what decides the band of each user: the length of the history, or the gap (`gaps`)."""
+        return banded_by(self.by, histories)
+
+    def of(self, member: str, values: Int64[np.ndarray, " users"]) -> Float32[np.ndarray, " users"]:
+        """Return the member's weight for users with histories of these lengths, or with these gaps (`band_values`)."""
         if not self.bands:
-            return np.full(len(lengths), self.overall[member], np.float32)
+            return np.full(len(values), self.overall[member], np.float32)
         by_band = np.array([band.get(member, 0.0) for band in self.bands], np.float32)
-        return by_band[band_of(lengths, self.starts)]
+        return by_band[band_of(values, self.starts)]
 
 
-def band_of(lengths: Int64[np.ndarray, " users"], starts: Sequence[int]) -> Int64[np.ndarray, " users"]:
+def gaps(histories: Histories) -> Int64[np.ndarray, " users"]:
+    """Return the microseconds between each user's last event and the request; -1 where one of the times is not known, or no event."""
+    asked = np.zeros(len(histories), np.int64) if histories.requested_at is None else histories.requested_at
+    last = np.zeros(len(histories), np.int64)
+    has_event = histories.lengths() > 0
+    last[has_event] = histories.at[histories.offsets[1:][has_event] - 1]
+    is_known = (asked > 0) & (asked != LATEST) & (last > FIRST_DAY)
+    return np.where(is_known, np.maximum(asked - last, 0), -1)
+
+
+def banded_by(kind: BandKind, histories: Histories) -> Int64[np.ndarray, " users"]:
+    """Return the length of each history, or the gap before each request."""
+    return histories.lengths() if kind == "length" else gaps(histories)
+
+
+def band_of(values: Int64[np.ndarray, " users"], starts: Sequence[int]) -> Int64[np.ndarray, " users"]:
     """Return the number of each user's band."""
-    return np.searchsorted(np.asarray(starts, np.int64), lengths, side="right")
+    return np.searchsorted(np.asarray(starts, np.int64), values, side="right")
+
+
+def gap_starts(values: Int64[np.ndarray, " users"], bands: int) -> tuple[int, ...]:
+    """Return where bands of gaps begin: 0 after the band of unknown gaps, then as `band_starts`; nothing where these are too few."""
+    starts = band_starts(values[values >= 0], bands)
+    return (0, *starts) if starts else ()
 
 
 def band_starts(lengths: Int64[np.ndarray, " users"], bands: int) -> tuple[int, ...]:
@@ -161,29 +194,52 @@ class Moments:
 
 @dataclass(frozen=True)
 class BandedMoments:
-    """Moments of each band of history length and each fold of users.
+    """Moments of each band of history length, or of gaps, and each fold of users.
 
     Attributes:
-        starts: Lengths at which the second and each later band begins.
+        starts: Lengths, or gaps in microseconds, at which the second and each later band begins.
         cells: (bands) of (folds) moments.
+        by: What the bands are of.
     """
 
     starts: tuple[int, ...]
     cells: tuple[tuple[Moments, ...], ...]
+    by: BandKind = "length"
 
     @classmethod
-    def zero(cls, num_members: int, starts: tuple[int, ...]) -> Self:
+    def zero(cls, num_members: int, starts: tuple[int, ...], by: BandKind = "length") -> Self:
         """Return the moments of no user."""
         cells = [tuple(Moments.zero(num_members) for _ in range(FOLDS)) for _ in range(len(starts) + 1)]
-        return cls(starts, tuple(cells))
+        return cls(starts, tuple(cells), by)
 
     def only(self, members: list[int]) -> BandedMoments:
         """Return the moments of some members."""
-        return BandedMoments(self.starts, tuple(tuple(one.only(members) for one in band) for band in self.cells))
+        return replace(self, cells=tuple(tuple(one.only(members) for one in band) for band in self.cells))
 
     def folds(self, *numbers: int) -> BandedMoments:
         """Return the moments of some folds."""
-        return BandedMoments(self.starts, tuple(tuple(band[number] for number in numbers) for band in self.cells))
+        return replace(self, cells=tuple(tuple(band[number] for number in numbers) for band in self.cells))
+
+    def add(
+        self,
+        values: Float32[np.ndarray, "members users items"],
+        chosen: Bool[np.ndarray, "users items"],
+        blocked: Bool[np.ndarray, "users items"],
+        band: Int64[np.ndarray, " users"],
+        fold: Int64[np.ndarray, " users"],
+    ) -> None:
+        """Add a batch of users, each to the cell of its band and fold."""
+        cell = band * FOLDS + fold
+        for number in np.unique(cell):
+            inside = np.flatnonzero(cell == number)
+            self.cells[number // FOLDS][number % FOLDS].add(values[:, inside], chosen[inside], blocked[inside])
+
+    def weights_of(
+        self, band: int, config: EnsembleConfig, *, without: int | None = None
+    ) -> Float64[np.ndarray, " members"]:
+        """Return the weights fitted on one band, of all its folds but one; for unknown gaps those of all bands."""
+        is_unknown = self.by == "gap" and band == 0
+        return fit_weights(self.total(without=without) if is_unknown else self.band(band, without=without), config)
 
     def band(self, band: int, *, without: int | None = None) -> Moments:
         """Return the moments of one band, of all its folds but one."""
@@ -264,7 +320,7 @@ def fit_bands(moments: BandedMoments, config: EnsembleConfig) -> list[Float64[np
         moments: Of validation users; never of test users.
         config: Limits.
     """
-    return [fit_weights(moments.band(band), config) for band in range(len(moments.cells))]
+    return [moments.weights_of(band, config) for band in range(len(moments.cells))]
 
 
 def bands_pay(moments: BandedMoments, config: EnsembleConfig) -> bool:
@@ -275,7 +331,7 @@ def bands_pay(moments: BandedMoments, config: EnsembleConfig) -> bool:
         overall = fit_weights(moments.total(without=fold), config)
         gain = 0.0
         for band, cells in enumerate(moments.cells):
-            own = fit_weights(moments.band(band, without=fold), config)
+            own = moments.weights_of(band, config, without=fold)
             gain += cells[fold].explained(own) - cells[fold].explained(overall)
         if gain <= 0:
             return False

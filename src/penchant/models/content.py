@@ -6,6 +6,7 @@ In: histories and embeddings. Out: members that score items without events.
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from penchant.models.item_to_item import (
     scores_of,
 )
 from penchant.models.linear import co_occurrences, most_touched
-from penchant.models.member import Contributions
+from penchant.models.member import Contributions, Member
 from penchant.models.shared import computed_once
 
 
@@ -66,12 +67,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         """Row means over the items with content: the score of an item without content."""
         self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row sums; an item that was added keeps those of the others as they were."""
+        self._fitted_on: weakref.ref[Embeddings] | None = None
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
+        self._fitted_on = weakref.ref(embeddings)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
         if self.config.neighbours:
@@ -84,6 +87,13 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             self.matrix = self._sharpened(similar)
         self._sum_rows()
         return self
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Take over what was learned where the content is the same: events do not matter here."""
+        if not isinstance(before, type(self)) or before.config != self.config or before._fitted_on is None:
+            return self.fit(train, content)
+        is_same = before._fitted_on() is pick(content, self.config.channel, self.name)
+        return before.reread(self) if is_same else self.fit(train, content)
 
     def reread(self, other: Self) -> Self:
         fitted = super().reread(other)
@@ -228,10 +238,14 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         rows = features[usable].astype(np.float64)
         gram = rows.T @ rows
         gram[np.diag_indices_from(gram)] += self.config.regularisation
-        solution = np.zeros(features.shape, np.float32)
-        solution[usable] = linalg.solve(gram, rows.T, assume_a="pos").T
+        explained = np.zeros(features.shape, np.float32)
+        explained[usable] = features[usable]
+        # smoothing does not depend on the penalty of the map, so that settings share it
+        read = (tuple(content.channels), repr(self.config.channels), repr(sorted(self.config.weights.items())))
+        key = ("smoothed", self.config.smoothing, self.config.max_items, self.config.dim, *read)
+        smoothed = computed_once(train, key, lambda: self._smooth(train, users_items, touched, explained[touched]))
         self.source = np.zeros(features.shape, np.float32)
-        self.source[touched] = self._smooth(train, users_items, touched, solution[touched])
+        self.source[touched] = linalg.solve(gram, smoothed.T, assume_a="pos").T
         if known.any():
             features[~known] = features[known].mean(0)
         self.target = features
@@ -264,24 +278,24 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         train: Histories,
         users_items: sparse.csr_array,
         touched: Int64[np.ndarray, " touched"],
-        solution: Float32[np.ndarray, "touched dim"],
+        rows: Float32[np.ndarray, "touched dim"],
     ) -> Float32[np.ndarray, "touched dim"]:
-        """Return (X^T X + mu I)^-1 X^T X @ solution."""
+        """Return (X^T X + mu I)^-1 X^T X @ rows."""
         from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
 
         if not self.config.smoothing or users_items.nnz == 0:
-            return solution
+            return rows
         if len(touched) <= self.config.max_items:
             gram = co_occurrences(train)
             if len(touched) < len(gram):
                 gram = gram[np.ix_(touched, touched)]
             key = ("smoothing", self.config.smoothing)
             factor = computed_once(train, key, lambda: _smoother(gram, self.config.smoothing))
-            return np.asarray(linalg.cho_solve((factor, True), gram @ solution, check_finite=False), np.float32)
+            return np.asarray(linalg.cho_solve((factor, True), gram @ rows, check_finite=False), np.float32)
         users_items = users_items[:, touched]
         _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
         kept = strength**2 / (strength**2 + self.config.smoothing)
-        return np.asarray((right.T * kept) @ (right @ solution), np.float32)
+        return np.asarray((right.T * kept) @ (right @ rows), np.float32)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         events = recent(histories, self.config).matrix()

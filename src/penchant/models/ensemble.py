@@ -28,7 +28,7 @@ class Ensemble:
 
     Attributes:
         members: Name to fitted member.
-        weights: Name to weight >= 0, for all users or by length of the history.
+        weights: Name to weight >= 0, for all users, by length of the history, or by the gap before the request.
         channels: Name to the content it reads.
     """
 
@@ -48,9 +48,9 @@ class Ensemble:
         """Return one score for every user and item."""
         histories = _asked_now(histories)
         total = np.zeros((len(histories), histories.num_items), np.float32)
-        lengths = histories.lengths()
+        values = self.weights.band_values(histories)
         for name, member in self.members.items():
-            total += self.weights.of(name, lengths)[:, None] * on_one_scale(member, histories).values
+            total += self.weights.of(name, values)[:, None] * on_one_scale(member, histories).values
         return total
 
     def recommend(
@@ -83,7 +83,9 @@ class Ensemble:
             prior, events = member.contributions(history)
             rows = np.concatenate([prior[None], events])
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
-            scale = self.weights.of(name, history.lengths())[0] / on_one_scale(member, history).std[0, 0]
+            scale = (
+                self.weights.of(name, self.weights.band_values(history))[0] / on_one_scale(member, history).std[0, 0]
+            )
             mean = rows.mean(1, keepdims=True, dtype=np.float64) if member.standardised else 0
             parts.append(scale * (rows[:, item_index] - mean))
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))

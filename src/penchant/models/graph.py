@@ -13,10 +13,11 @@ from pydantic import Field
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
+from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit, neighbour_graph, row_normalised
 from penchant.models.item_to_item import Matrix, liked, power, product_top_k, scale, top_k_rows
-from penchant.models.linear import gram_of
+from penchant.models.linear import gram_of, most_touched
 from penchant.models.shared import computed_once
 
 MAX_FILLED = 0.05
@@ -42,6 +43,8 @@ class GraphFilterConfig(ContentMixConfig):
     """w: share of the content graph in each step, 0 to 1."""
     neighbours: int = Field(20, ge=1)
     """Items joined to each item in a channel's content graph."""
+    max_items: int = Field(1_000_000, ge=1)
+    """Above this many items only the most touched take part."""
     max_dense_items: int = Field(15_000, ge=1)
     """Up to this many items the matrix is dense and exact; above, the largest `max_entries` of each row are kept."""
     max_entries: int = Field(400, ge=1)
@@ -65,16 +68,22 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         config = self.config
         users_items = liked(train, config.max_weight)
+        self.kept = None
+        if train.num_items > config.max_items:
+            self.kept = most_touched(users_items, config.max_items)
+            logger.info("  %s: the %d most touched of %d items take part", self.name, len(self.kept), train.num_items)
+            users_items = users_items[:, self.kept]
+        items = users_items.shape[1]
         filtered = scale(users_items, config.user_exponent, config.item_exponent)
-        key = (config.max_weight, config.user_exponent, config.item_exponent)
+        key = (config.max_weight, config.user_exponent, config.item_exponent, items)
         right = None
         if config.ideal_weight > 0 and filtered.nnz:
             dim = min(config.ideal_dim, *filtered.shape)
             right = computed_once(train, ("directions", dim, *key), lambda: _directions(filtered, dim))
         count = np.asarray(users_items.sum(0)).ravel()
         pairs = float((np.diff(filtered.indptr).astype(np.float64) ** 2).sum())
-        is_dense = train.num_items <= config.max_dense_items
-        if is_dense and not self.channels(content) and pairs < MAX_FILLED * train.num_items**2:
+        is_dense = items <= config.max_dense_items
+        if is_dense and not self.channels(content) and pairs < MAX_FILLED * items**2:
             self.matrix = _shifted(self._walk_sparse(filtered, right), count, config.shift)
             return self
         if is_dense:
@@ -127,6 +136,7 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
         for embeddings, part in found:
             share = weight * part / sum(w for _, w in found)
             rows = centred_unit(embeddings.values, embeddings.usable)
+            rows = rows if self.kept is None else rows[self.kept]
             graph = row_normalised(neighbour_graph(rows, self.config.neighbours)) * np.float32(share)
             step = (
                 np.asarray(step + graph, np.float32) if isinstance(step, np.ndarray) else sparse.csr_array(step + graph)

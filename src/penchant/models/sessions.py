@@ -54,7 +54,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     With `min_gap_hours`, p are the first events after a gap only, and y_p ends at the next gap; the past reads across gaps. An event without
     a time begins no gap and ends none.
 
-    Cost: events x past x (past + future), then items^3; memory: two dense matrices.
+    Cost: events x (past + future), with `min_gap_hours` explained events x past x (past + future), then items^3; memory: two dense matrices.
 
     Source: Choi et al., Session-aware linear item-item models, WWW 2021 (SLIT); we decay both sides by position, and add `min_gap_hours`.
     """
@@ -84,13 +84,12 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     def _moments(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
     ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
-        """Return X^T X and X^T Y, summed over blocks of events; an event whose item is -1 is on neither side."""
+        """Return X^T X and X^T Y; an event whose item is -1 is on neither side."""
+        if not self.config.min_gap_hours:
+            return self._moments_of_pairs(train, item, num_items)
         gram, cross = (np.zeros((num_items, num_items), np.float32) for _ in range(2))
-        user = session = train.user_index()
-        explained = np.arange(len(user))
-        if self.config.min_gap_hours > 0:
-            returns = after_gap(train, self.config.min_gap_hours)
-            explained, session = np.flatnonzero(returns), user + np.cumsum(returns)
+        user, returns = train.user_index(), after_gap(train, self.config.min_gap_hours)
+        explained, session = np.flatnonzero(returns), user + np.cumsum(returns)
         earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
         for start in range(0, len(explained), BLOCK_EVENTS):
             events = explained[start : start + BLOCK_EVENTS]
@@ -102,6 +101,41 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
                 gram[rows] += (turned[rows] @ past).toarray()
                 cross[rows] += (turned[rows] @ future).toarray()
         return gram, cross
+
+    def _moments_of_pairs(
+        self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
+    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
+        """Return the moments where every event is explained, from pairs of events at each distance: events x (past + future) operations.
+
+        Events a and b >= a of a user are in X^T X once for every later event p that both explain, and in X^T Y once for every p from a + 1
+        to b; the sum over p of their weights is geometric.
+        """
+        config, user = self.config, train.user_index()
+        later = np.repeat(train.offsets[1:], train.lengths()) - 1 - np.arange(train.num_events)
+        past = np.exp2(-np.arange(config.past) / config.past_half_life)
+        future = np.exp2(-np.arange(config.future) / config.future_half_life)
+        both = np.concatenate([[0], np.cumsum(past**2)]).astype(np.float32)
+        between = np.convolve(past, future).astype(np.float32)
+        gram, cross = (np.zeros(num_items * num_items, np.float32) for _ in range(2))
+
+        def cells(distance: int) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
+            """Return the cell of each pair of events so far apart, and the later event."""
+            ends = np.arange(distance, train.num_events)
+            starts = ends - distance
+            ends = ends[(user[starts] == user[ends]) & (item[starts] >= 0) & (item[ends] >= 0)]
+            return item[ends - distance] * num_items + item[ends], ends
+
+        for distance in range(1, config.past):
+            cell, ends = cells(distance)
+            np.add.at(gram, cell, both[np.minimum(config.past - distance, later[ends])] * np.float32(past[distance]))
+        for distance in range(1, len(between) + 1):
+            cell, _ = cells(distance)
+            np.add.at(cross, cell, between[distance - 1])
+        square, known = gram.reshape(num_items, num_items), item >= 0
+        square = square + square.T
+        own = np.bincount(item[known], both[np.minimum(config.past, later[known])], num_items)
+        square[np.diag_indices_from(square)] += own.astype(np.float32)
+        return square, cross.reshape(num_items, num_items)
 
 
 def after_gap(histories: Histories, hours: float) -> Bool[np.ndarray, " events"]:

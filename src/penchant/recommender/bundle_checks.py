@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ import polars as pl
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import Catalog, Content, Histories
 from penchant.explanation.topics import Topics
-from penchant.fusion.late import EnsembleWeights
+from penchant.fusion.late import BandKind, EnsembleWeights
 from penchant.models.ensemble import Ensemble
 
 FIX = "copy it again from its source, or run `penchant run` again to remake it"
@@ -106,6 +106,7 @@ def check_weights(
     _require(is_valid, "a weight is negative or no number", where)
     is_banded = not weights.bands or len(weights.bands) == len(weights.starts) + 1
     _require(is_banded, f"{len(weights.bands)} bands of weights for {len(weights.starts)} limits", where)
+    _require(weights.by in get_args(BandKind), f"bands of {weights.by!r}", where)
 
 
 def check_members(ensemble: Ensemble, num_items: int, where: Path) -> None:

@@ -62,6 +62,7 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
         facts = {
             "weights": dict(recommender.ensemble.weights),
             "bands": {
+                "by": recommender.ensemble.weights.by,
                 "starts": recommender.ensemble.weights.starts,
                 "weights": [dict(w) for w in recommender.ensemble.weights.bands],
             },
@@ -105,8 +106,8 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     facts = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
-    bands = facts.get("bands", {"starts": (), "weights": ()})
-    weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]))
+    bands = {"by": "length", **facts.get("bands", {"starts": (), "weights": ()})}
+    weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]), bands["by"])
     check_weights(weights, channels, members, folder / "ensemble.json")
     ensemble = Ensemble(members, weights, channels).restore(load_file(folder / "ensemble.safetensors"))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))

@@ -119,17 +119,29 @@ class UserExample:
 
 @dataclass(frozen=True)
 class WeightBand:
-    """Ensemble weights for one range of history lengths.
+    """Ensemble weights for one range of history lengths, or of times between a user's last event and the request.
 
     Attributes:
-        first: Least number of events.
-        last: Greatest number of events; None has no end.
+        first: Least number of events, or microseconds.
+        last: Greatest; None has no end.
         weights: Member to weight.
+        by: "length" or "gap"; the first band of gaps, below 0, is of requests whose gap is not known.
     """
 
     first: int
     last: int | None
     weights: Mapping[str, float]
+    by: str = "length"
+
+    @property
+    def label(self) -> str:
+        """The range, such as "3–7" events, "8+" or "2 min 0 s+"; a missing number for gaps that are not known."""
+        if self.by == "length":
+            return f"{self.first}+" if self.last is None else f"{self.first}–{self.last}"
+        if self.first < 0:
+            return number_format.MISSING
+        ends = [number_format.seconds(end / 1e6) for end in (self.first, self.last) if end is not None]
+        return f"{ends[0]}+" if self.last is None else "–".join(ends)
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class ReportData:
         labelled: Classification results of a labelled task.
         variety: Beyond accuracy.
         weights: Member to its weight in the ensemble.
-        bands: Weights by length of the history, where they are better.
+        bands: Weights by length of the history, or by the time since the last event, where they are better.
         stages: In the order they ran.
         examples: A few users.
     """
