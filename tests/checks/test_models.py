@@ -64,6 +64,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "new_items when added": ("new_items", {"of": "added"}),
     "popularity of late": ("popularity", {"half_life_days": 3, "user_exponent": 0.5}),
     "item_knn of late": ("item_knn", {"half_life": 4, "last_events": 6}),
+    "user_content_regression of what comes later": (
+        "user_content_regression",
+        {"regularisation": 1, "learns": "later", "half_life": 3},
+    ),
+    "user_content_knn of late": (
+        "user_content_knn",
+        {"channel": "photo", "item_channel": "picture", "half_life": 2},
+    ),
     "ease with content": ("ease", {"regularisation": 10, "content_weight": 20}),
     "ease of the most touched": ("ease", {"regularisation": 10, "max_items": 40}),
     "ease with dropout": ("ease", {"regularisation": 5, "dropout": 0.3}),
