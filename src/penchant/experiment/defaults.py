@@ -49,6 +49,8 @@ def baseline_tables(content: Content, *, has_time: bool, among_new: bool = False
     return tables
 
 
+ASPECTS = "aspects"
+"""Channel of user content that the default members read as aspects, where the settings name it."""
 MAX_ORDERED_ITEMS = 6_000
 """Items of the regressions on order; each costs seven times the fit of EASE on as many items."""
 RETURNS: dict[str, Any] = {
@@ -157,6 +159,8 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             }
     if CONTEXT in content.user_channels.values():
         members["context"] = {"model": "context_popularity", "pseudo_events": [200, 20, 2000]}
+    if ASPECTS in content.user_channels:
+        members[ASPECTS] = {"model": "aspects", "channel": ASPECTS, "half_life": fade_own}
     if set(content.user_channels.values()) - {CONTEXT}:
         members["user_content"] = {
             "model": "user_content_regression",

@@ -98,7 +98,7 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         self.maps: dict[str, Float32[np.ndarray, "dim items"]] = {}
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return _user_channels(content, self.config.channels)
+        return named_user_channels(content, self.config.channels)
 
     def fit(self, train: Histories, content: Content) -> Self:
         names = [name for name in self.channels(content) if name in train.user_channels]
@@ -328,7 +328,7 @@ class UserContentKNN(FadingContent[UserContentKNNConfig]):
         """What scores are divided by."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return (*_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
+        return (*named_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
 
     def fit(self, train: Histories, content: Content) -> Self:
         embeddings = pick(content, self.config.item_channel, self.name)
@@ -433,7 +433,7 @@ def _signs(
     return np.where(histories.weight[owned] < 0, np.float32(-1), np.float32(1))[:, None]
 
 
-def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
+def named_user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
     """Return the channels of user content that a member reads: all, or those chosen that may be read."""
     if chosen is None:
         return tuple(sorted(name for name, encoder in content.user_channels.items() if encoder != CONTEXT))
