@@ -133,6 +133,7 @@ SAMPLES = {
     "transformers_text": Sample(lambda: TEXTS, model("bert"), lambda p: {**model("bert")(p), "max_tokens": 3}),
     "transformers_text causal": Sample(lambda: TEXTS, model("gpt")),
     "transformers_text clip": Sample(lambda: TEXTS, model("clip")),
+    "aspects": Sample(lambda: [*TEXTS, *TEXTS], other=lambda _: {"neutral": 0.2}),
     "tfidf": Sample(lambda: [*TEXTS, *TEXTS], other=lambda _: {"names": True}),
     "word2vec": Sample(
         lambda: [*TEXTS, *TEXTS, *TEXTS], lambda _: {"dim": 8}, lambda _: {"dim": 8, "weighting": "mean"}

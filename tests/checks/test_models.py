@@ -53,6 +53,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "content_regression": {"regularisation": 1, "smoothing": 20},
     "session_regression": {"regularisation": 10},
     "transitions": {},
+    "aspects": {},
     "user_content_knn": {"channel": "photo", "item_channel": "picture"},
     "user_content_regression": {"regularisation": 1},
     "graph_network": {"dim": 16, "epochs": 15, "neighbours": 8, "batch_users": 50},
@@ -64,6 +65,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "new_items when added": ("new_items", {"of": "added"}),
     "popularity of late": ("popularity", {"half_life_days": 3, "user_exponent": 0.5}),
     "item_knn of late": ("item_knn", {"half_life": 4, "last_events": 6}),
+    "user_content_regression of what comes later": (
+        "user_content_regression",
+        {"regularisation": 1, "learns": "later", "half_life": 3},
+    ),
+    "user_content_knn of late": (
+        "user_content_knn",
+        {"channel": "photo", "item_channel": "picture", "half_life": 2},
+    ),
     "ease with content": ("ease", {"regularisation": 10, "content_weight": 20}),
     "ease of the most touched": ("ease", {"regularisation": 10, "max_items": 40}),
     "ease with dropout": ("ease", {"regularisation": 5, "dropout": 0.3}),
@@ -153,6 +162,22 @@ PHOTOS = UserEmbeddings(
     "picture",
 )
 """Every third event has a photo that shows the cluster of its item."""
+KINDS = UserEmbeddings(
+    "aspects",
+    "text",
+    "events",
+    np.array([[0.0] * CLUSTERS + [1.0]], np.float32),
+    "kinds",
+    learned={
+        "aspects": np.arange(1, CLUSTERS + 1, dtype=np.uint64),
+        "owner": np.ones(CLUSTERS, np.uint32),
+        "column_codes": np.array([99], np.uint64),
+        "column_numbers": np.array([1], np.uint32),
+        "item_rows": np.arange(ITEMS, dtype=np.uint32),
+        "item_aspects": CLUSTER.astype(np.uint32),
+    },
+)
+"""A review that praises the kind of the item, which is its cluster; without a sign of its own, so that a dislike turns it."""
 DEVICES = UserEmbeddings(
     "device", "attribute", "requests", np.eye(CLUSTERS, dtype=np.float32), "context", labels=tuple("abcde")
 )
@@ -196,7 +221,12 @@ def histories(items: np.ndarray, weight: np.ndarray | None = None) -> Histories:
     shown = np.where((np.arange(items.size) % 3 == 0) & (flat < ITEMS), flat, -1).astype(np.int32)
     used = np.where(flat < ITEMS, CLUSTER[flat % ITEMS], -1).astype(np.int32)
     last = used.reshape(users, length)[:, -1] if length else np.full(users, -1, np.int32)
-    channels = {"photo": UserChannel(PHOTOS, shown), "device": UserChannel(DEVICES, used, last)}
+    praised = np.where(shown >= 0, 0, -1).astype(np.int32)
+    channels = {
+        "photo": UserChannel(PHOTOS, shown),
+        "aspects": UserChannel(KINDS, praised),
+        "device": UserChannel(DEVICES, used, last),
+    }
     ids = [f"u{u}" for u in range(users)]
     return Histories(ids, offsets, flat, at, said, ITEMS, user_channels=channels)
 
@@ -211,7 +241,7 @@ def content(rng: np.random.Generator) -> Content:
         modality = "text" if name == "words" else "image"
         channels[name] = Embeddings(name, modality, values.astype(np.float32), present, name)
     fused = Concat(ConcatConfig(dim=8))(channels)
-    return Content(channels, fused, {"photo": "picture", "device": "context"})
+    return Content(channels, fused, {"photo": "picture", "aspects": "kinds", "device": "context"})
 
 
 def make(variant: str) -> Member:
@@ -401,7 +431,9 @@ def test_an_added_item_is_scored_from_its_content(fitted: Member, world: World, 
     if fitted.name == "content_prior":
         everyone = fitted.score(world.train)[0]
         np.testing.assert_allclose([liked, unlike], everyone[[LIKED, UNLIKE]], rtol=1e-4, atol=1e-6)
-    elif fitted.name in READS_CONTENT or fitted.name.startswith(("content_knn", "graph_network", "user_content")):
+    elif fitted.name in READS_CONTENT or fitted.name.startswith(
+        ("aspects", "content_knn", "graph_network", "user_content")
+    ):
         assert liked > unlike
         assert liked > unknown
     elif fitted.name != "random_order":

@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import soundfile
 from PIL import Image
 
 from penchant.core.errors import ConfigError
-from penchant.core.schema import Dataset, Vocabulary
+from penchant.core.schema import Dataset, Interactions, OwnContent, Vocabulary
 from penchant.data.clean.dataset import CleanConfig, clean
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events, build_histories
 from penchant.data.media import MediaLimits
 from penchant.data.read.sources import DataConfig, from_tables
+from penchant.encoders.catalog import make_encoder
 from penchant.encoders.user_content import (
+    OwnContentReader,
     UserChannelConfig,
     default_user_channels,
     encode_user_content,
@@ -127,3 +130,75 @@ def test_a_column_or_table_that_is_not_there_is_named(tmp_path: Path) -> None:
         encoded(dataset(), tmp_path, wrong)
     with pytest.raises(ConfigError, match="no table of users"):
         encoded(replace(dataset(), users=None), tmp_path, {"who": CHANNELS["who"]})
+
+
+def test_bad_content_of_files_is_counted_and_leaves_that_of_others_as_it_was(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("bowl.jpg", "face.png"):
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(tmp_path / name)
+    soundfile.write(tmp_path / "hello.flac", 0.3 * np.sin(np.arange(16_000) / 9), 16_000)
+    (tmp_path / "letter.jpg").write_text("this is no picture")
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), 16_000)
+    good = [("u", "a", "warm soup", "bowl.jpg", "hello.flac"), ("v", "b", "warm bread", None, None)]
+    bad = [
+        ("p", "a", None, "letter.jpg", None),
+        ("q", "a", None, None, "nothing.wav"),
+        ("r", "a", "тёплый суп очень вкусный", None, None),
+        ("s", "a", "😀" * 262_144, None, None),
+    ]
+    users = pl.DataFrame(
+        {"user_id": ["u", "t"], "region": ["north", "a value of nobody else"], "avatar": ["face.png", "gone.png"]}
+    )
+    channels = {
+        "review": UserChannelConfig(encoder="aspects", columns=["text"], options={"min_reviews": 1}),
+        "photo": UserChannelConfig(encoder="efficientnet", columns=["image"]),
+        "voice": UserChannelConfig(encoder="mel", columns=["audio"]),
+        "avatar": UserChannelConfig(encoder="efficientnet", columns=["avatar"], of="users"),
+        "who": CHANNELS["who"],
+    }
+    catalog = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["warm soup", "cold soup", "bread", "tea"]})
+    found = {}
+    for name, rows in {"good": good, "all": [*good, *bad]}.items():
+        events = pl.DataFrame(
+            [(*row, BASE + number) for number, row in enumerate(rows)],
+            ["user_id", "item_id", "text", "image", "audio", "at"],
+            orient="row",
+        )
+        config = DataConfig(path=tmp_path, user_media={"image": "avatar"})
+        given = clean(from_tables(events, catalog, users, config), CleanConfig(), MediaLimits())
+        found[name] = encoded(given, tmp_path / "cache", channels)
+    (alone, vectors), (beside, all_vectors) = found["good"], found["all"]
+    table = beside.interactions.table.sort("user_id").filter(pl.col("user_id").is_in(list("pqs")))
+    assert all(table[f"vector:{channel}"].null_count() == 3 for channel in ("photo", "voice"))
+    for channel in ("photo", "voice", "review"):
+        own = alone.interactions.table.sort("at").filter(pl.col("user_id") == "u")[f"vector:{channel}"][0]
+        same = beside.interactions.table.sort("at").filter(pl.col("user_id") == "u")[f"vector:{channel}"][0]
+        np.testing.assert_array_equal(
+            vectors.embeddings[channel].values[own], all_vectors.embeddings[channel].values[same]
+        )
+    assert all_vectors.users.filter(pl.col("user_id") == "t")["avatar"].null_count() == 1
+    counted = {finding.check: finding.count for finding in beside.findings}
+    assert counted["events.image.unreadable"] == 1
+    assert counted["events.audio.short"] == 1
+    assert counted["users.image.missing"] == 1
+    assert counted["user_content.photo"] == 1
+
+
+def test_an_event_that_comes_later_gets_the_aspects_that_the_run_reads(tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": list("abcd"), "colour": ["red", "red", "blue", "blue"]})
+    config = UserChannelConfig(encoder="aspects", columns=["text"])
+    given = from_tables(dataset().interactions.table.drop("image"), items, config=DataConfig(path=tmp_path))
+    events = given.interactions.table.with_columns(
+        text=pl.Series(["Lovely colour", None, "ugly blue", "Lovely colour", ""])
+    )
+    given, content = encoded(replace(given, interactions=Interactions(events)), tmp_path, {"aspects": config})
+    embeddings = content.embeddings["aspects"]
+    assert embeddings.has_signs
+    reader = OwnContentReader(
+        {"aspects": config}, {"aspects": embeddings}, make_encoder, MediaLimits(), CleanConfig().media
+    )
+    row = given.interactions.table["vector:aspects"][0]
+    later = reader.read("events", OwnContent({"text": "Lovely colour"}), tmp_path)
+    np.testing.assert_array_equal(later.vectors["aspects"], embeddings.values[row])
+    nothing = reader.read("events", OwnContent({"text": "Good morning"}), tmp_path)
+    assert nothing.unreadable == ("aspects: nothing of it was learned",)

@@ -37,7 +37,7 @@ def people() -> Histories:
     return replace(given, user_channels={"photo": UserChannel(PHOTOS, photo), "avatar": UserChannel(AVATARS, avatar)})
 
 
-def regression(**options: float) -> UserContentRegression:
+def regression(**options: float | str) -> UserContentRegression:
     config = UserContentRegressionConfig.read({"regularisation": 2.0, **options}, where="test")
     return UserContentRegression(config, name="own").fit(people(), CONTENT)
 
@@ -84,6 +84,42 @@ def test_the_regression_is_ridge_from_one_half_of_the_events_to_the_other() -> N
     plain = plain_inputs(users, np.ones(12, bool)) @ expected
     plain /= plain[plain.any(1)].std(1).mean()  # one scale for everybody
     np.testing.assert_allclose(regression().score(users), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_the_regression_of_later_items_is_ridge_from_all_earlier_content_to_each_item() -> None:
+    users = people()
+    owner, photo, avatar = users.user_index(), users.user_channels["photo"], users.user_channels["avatar"]
+    inputs, chosen = [], []
+    for event in np.flatnonzero(users.weight > 0):
+        row, mine, total = np.zeros(7), avatar.row[owner[event]], 0.0
+        if mine >= 0:
+            row[:3] = unit(AVATARS.values[mine], AVATARS.values.mean(0))
+        for earlier in range(users.offsets[owner[event]], event):
+            if photo.row[earlier] >= 0:
+                weight = 0.5 ** ((event - earlier - 1) / 3)
+                sign = -1 if users.weight[earlier] < 0 else 1
+                row[3:] += weight * sign * unit(PHOTOS.values[photo.row[earlier]], PHOTOS.values.mean(0))
+                total += weight
+        row[3:] /= total + SHRINKAGE
+        inputs.append(row)
+        chosen.append(np.eye(ITEMS)[users.item_index[event]])
+    z, y = np.array(inputs), np.array(chosen)
+    expected = np.linalg.solve(z.T @ z + 2.0 * np.eye(7), z.T @ (y - y.mean(0)))
+    found = regression(learns="later", half_life=3)
+    sample = np.concatenate([found._inputs(users)["avatar"], found._inputs(users)["photo"]], axis=1)
+    plain = sample @ expected
+    plain /= plain[sample.any(1)].std(1).mean()
+    np.testing.assert_allclose(found.score(users), plain, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_shown_lately_counts_more() -> None:
+    users = people()
+    pictures = np.array([unit(row, PICTURES.values.mean(0)) for row in PICTURES.values])
+    photos = np.array([unit(row, PHOTOS.values.mean(0)) for row in PHOTOS.values])
+    member = neighbours(half_life=2)
+    weight = 0.5 ** (np.array([3, 1]) / 2)  # photos beside the first and the third of four events
+    expected = weight @ (photos[:2] @ pictures.T) / (weight.sum() + SHRINKAGE) / member.spread
+    np.testing.assert_allclose(member.score(users)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_neighbours_are_the_mean_cosine_of_photos_and_pictures() -> None:

@@ -19,10 +19,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> WorldTruth:
     return make_world(tmp_path_factory.mktemp("people") / "world", WorldConfig(size="tiny", user_content=True))
 
 
-def events(world: WorldTruth) -> pl.DataFrame:
-    return pl.read_csv(world.folder / "interactions.csv").join(world.users, on="user_id")
-
-
 def test_every_column_is_found_and_every_file_can_be_read(world: WorldTruth) -> None:
     raw = read(DataConfig(path=world.folder))
     assert raw.users is not None
@@ -37,30 +33,54 @@ def test_every_column_is_found_and_every_file_can_be_read(world: WorldTruth) -> 
     }
 
 
-def test_users_show_more_of_what_they_choose_by(world: WorldTruth) -> None:
-    shares = (
-        events(world).group_by("driver").agg(pl.col("audio").is_not_null().mean(), pl.col("image").is_not_null().mean())
-    )
-    audio = dict(shares.select("driver", "audio").iter_rows())
-    assert audio["timbre"] > 2 * max(share for driver, share in audio.items() if driver != "timbre")
-    image = dict(shares.select("driver", "image").iter_rows())
-    assert image["motif"] > max(share for driver, share in image.items() if driver != "motif")
+def test_every_project_is_announced_once_in_its_own_channel_and_shows_its_value(world: WorldTruth) -> None:
+    announced = world.projects().drop_nulls("announced_at")
+    assert set(announced["channel"]) == {"photo", "review", "voice"}
+    assert announced.select("user_id", "starts_on").is_duplicated().sum() == 0
+    day = announced["announced_at"].dt.ordinal_day() - 1
+    assert ((day >= announced["starts_on"]) & (day < announced["ends_on"])).all()
+    events = pl.read_csv(world.folder / "interactions.csv", try_parse_dates=True).unique(["user_id", "at"])
+    beside = announced.join(events, left_on=["user_id", "announced_at"], right_on=["user_id", "at"])
+    assert beside.height == announced.height
+    assert beside.filter(pl.col("channel") == "photo")["image"].null_count() == 0
+    assert beside.filter(pl.col("channel") == "voice")["audio"].null_count() == 0
+    for value, text in beside.filter(pl.col("channel") == "review").select("value", "text").iter_rows():
+        phrases = [(*b.things, *b.places, *b.acts) for b in TOPICS[value].values()]
+        assert any(phrase in text for bank in phrases for phrase in bank), text
 
 
-def test_words_about_a_topic_are_about_one_the_user_likes(world: WorldTruth) -> None:
-    words = {
-        topic: {thing for bank in banks.values() for thing in (*bank.things, *bank.places, *bank.acts)}
-        for topic, banks in TOPICS.items()
-    }
-    told = events(world).filter(pl.col("driver") == "topic").drop_nulls("text")
-    about = 0
-    for text, likes, later in told.select("text", "likes_topic", "later_topic").iter_rows():
-        own = {*likes.split("|"), *later.split("|")}
-        named = {topic for topic, things in words.items() if any(thing in text for thing in things)}
-        if named:
-            about += 1
-            assert named & own, text
-    assert about > 20
+def test_choices_tell_a_project_after_its_announcement_and_not_before(world: WorldTruth) -> None:
+    items = world.items.select("item_id", "motif", "topic", "timbre")
+    events = world.events().filter(~pl.col("reason").is_in(["skip", "robot"])).join(items, on="item_id")
+    announced = world.projects().drop_nulls("announced_at")
+    both = announced.join(events, on="user_id").with_columns(day=pl.col("at").dt.ordinal_day() - 1)
+    value = pl.coalesce(pl.when(pl.col("attribute") == name).then(name) for name in ("motif", "topic", "timbre"))
+    both = both.with_columns(fits=value == pl.col("value"))
+    after = both.filter(pl.col("at") > pl.col("announced_at"), pl.col("day") < pl.col("ends_on"))
+    before = both.filter(pl.col("at") <= pl.col("announced_at"), pl.col("day") >= pl.col("starts_on") - 30)
+    assert after["fits"].mean() > 0.5  # type: ignore[operator]
+    assert before["fits"].mean() < 0.15  # type: ignore[operator]
+
+
+def test_an_avatar_shows_what_its_user_chooses_by_all_the_year(world: WorldTruth) -> None:
+    avatars = world.projects().filter(pl.col("channel") == "avatar").select("user_id", "value")
+    events = world.events().filter(~pl.col("reason").is_in(["skip", "robot"])).join(world.items, on="item_id")
+    known = events.join(avatars, on="user_id")
+    assert (known["motif"] == known["value"]).mean() > 0.2  # type: ignore[operator]
+    assert len(world.users_showing("avatar")) == avatars.height
+
+
+def test_each_channel_is_shown_by_another_part_of_the_users(world: WorldTruth) -> None:
+    showing = {name: set(world.users_showing(name)) for name in ("photo", "review", "voice", "avatar")}
+    for name, users in showing.items():
+        assert 0.2 * world.users.height < len(users) < 0.6 * world.users.height
+        for other, others in showing.items():
+            assert name == other or (users & others and users - others)
+
+
+def test_a_world_without_user_content_has_no_projects(tmp_path: Path) -> None:
+    plain = make_world(tmp_path / "plain", WorldConfig(size="tiny", media=False))
+    assert not (plain.folder / "truth" / "projects.csv").exists()
 
 
 def test_a_region_goes_with_the_circle_of_those_who_choose_by_it(world: WorldTruth) -> None:

@@ -19,6 +19,7 @@ ENCODERS = Table(
         "causal_lm": "penchant.encoders.causal:CausalLM",
         "smollm2": "penchant.encoders.causal:SmolLM2",
         "attributes": "penchant.encoders.attributes:Attributes",
+        "aspects": "penchant.encoders.aspects:ReviewAspects",
         "codes": "penchant.encoders.codes:Codes",
         "efficientnet": "penchant.encoders.image:EfficientNet",
         "nudity": "penchant.encoders.nudity:Nudity",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, cast
+from typing import Any, ClassVar, Generic, Self, cast
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import EncoderError
+from penchant.core.schema import Catalog
 
 
 class Encoder(ABC, Generic[SettingsT_co]):
@@ -28,6 +29,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
         cost: "light" (under 10 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
         batch_size: Items for one call of `encode`, where the channel sets none.
         whole_catalog: It learns from all items at once, so its vectors hold for one catalog only.
+        has_signs: Whether its vectors of user content say themselves what is liked and what is not (`UserEmbeddings.has_signs`).
         version: Raised when the code changes so that equal content gives other numbers; old vectors are then not used again.
     """
 
@@ -38,12 +40,17 @@ class Encoder(ABC, Generic[SettingsT_co]):
     cost: ClassVar[str]
     batch_size: ClassVar[int] = 32
     whole_catalog: ClassVar[bool] = False
+    has_signs: ClassVar[bool] = False
     version: ClassVar[int] = 1
     _loaded: Any = None
     """What `load` brings into memory; most encoders define it as a cached property."""
 
     def __init__(self, config: SettingsT_co | None = None) -> None:
         self.config: SettingsT_co = cast(SettingsT_co, self.config_class()) if config is None else config
+
+    def about(self, catalog: Catalog) -> Self:
+        """Return the encoder of user content about a catalog's items; the encoder itself, unless it compares content with the items."""
+        return self
 
     @abstractmethod
     def weights(self) -> Any:

@@ -127,7 +127,8 @@ def encode_user_content(
         )
         content = content.with_row_index("row")
         catalog = source.catalog(content, columns)
-        found, learned = _encode_learned(name, config, catalog, limits)
+        encoder = None if config.encoder == PRECOMPUTED else make_encoder(name, _plain(config)).about(dataset.catalog)
+        found, learned = _encode_learned(name, config, encoder, catalog, limits)
         if found is None:
             encoded, notes = encode_catalog(catalog, {name: _plain(config)}, cache=cache, limits=limits)
             found = encoded[name]
@@ -138,6 +139,7 @@ def encode_user_content(
             config.of,
             found.values[found.present],
             found.encoder,
+            has_signs=encoder is not None and encoder.has_signs,
             learned=learned,
             languages=_languages(join_text(catalog, columns)) if found.modality == "text" else (),
         )
@@ -153,13 +155,13 @@ def encode_user_content(
 
 
 def _encode_learned(
-    name: str, config: UserChannelConfig, catalog: Catalog, limits: MediaLimits
+    name: str, config: UserChannelConfig, encoder: Encoder | None, catalog: Catalog, limits: MediaLimits
 ) -> tuple[Embeddings | None, Mapping[str, np.ndarray]]:
     """Return the vectors of an encoder of a whole catalog, and what it learned; None of one that learns nothing that could be kept.
 
     Such encoders take seconds: nothing is cached. Content of which the encoder knows nothing has no vector.
     """
-    if config.encoder == PRECOMPUTED or not (encoder := make_encoder(name, _plain(config))).whole_catalog:
+    if encoder is None or not encoder.whole_catalog:
         return None, {}
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"user_content.{name}")
     keys = sorted(content.first_rows)

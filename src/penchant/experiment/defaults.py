@@ -49,6 +49,8 @@ def baseline_tables(content: Content, *, has_time: bool, among_new: bool = False
     return tables
 
 
+ASPECTS = "aspects"
+"""Channel of user content that the default members read as aspects, where the settings name it."""
 MAX_ORDERED_ITEMS = 6_000
 """Items of the regressions on order; each costs seven times the fit of EASE on as many items."""
 RETURNS: dict[str, Any] = {
@@ -144,6 +146,7 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             alike = {"model": "content_knn", "channel": FUSED, "half_life": 3}
             members["like_now"] = {"model": "lifted", "of": alike, **lift}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
+    fade_own: list[float] = [0, 2, 5] if has_time else [0]
     for channel, encoder in content.user_channels.items():
         same = [name for name, e in content.channels.items() if e.encoder == encoder]
         if same:
@@ -152,11 +155,19 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "channel": channel,
                 "item_channel": same[0],
                 "sharpness": [1, 4],
+                "half_life": fade_own,
             }
     if CONTEXT in content.user_channels.values():
         members["context"] = {"model": "context_popularity", "pseudo_events": [200, 20, 2000]}
+    if ASPECTS in content.user_channels:
+        members[ASPECTS] = {"model": "aspects", "channel": ASPECTS, "half_life": fade_own}
     if set(content.user_channels.values()) - {CONTEXT}:
-        members["user_content"] = {"model": "user_content_regression", "regularisation": [100, 10, 1000]}
+        members["user_content"] = {
+            "model": "user_content_regression",
+            "learns": ["halves", "later"] if has_time else "halves",
+            "half_life": fade_own,
+            "regularisation": [100, 10, 1000],
+        }
     return members
 
 

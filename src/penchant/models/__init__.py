@@ -24,6 +24,7 @@ MODELS = Table(
         "graph_filter": "penchant.models.graph:GraphFilter",
         "content_knn": "penchant.models.content:ContentKNN",
         "content_regression": "penchant.models.content:ContentRegression",
+        "aspects": "penchant.models.aspects:Aspects",
         "user_content_knn": "penchant.models.user_content:UserContentKNN",
         "user_content_regression": "penchant.models.user_content:UserContentRegression",
         "session_regression": "penchant.models.sessions:SessionRegression",

@@ -6,13 +6,14 @@ In: histories with channels of user content. Out: scores that exist for users wi
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from pydantic import Field
 from scipy import linalg, sparse
+from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, nearest
@@ -25,11 +26,28 @@ MAX_SPREAD_ROWS = 1000
 """Rows of scores by which the spread of a member is estimated."""
 SHRINKAGE = 1.0
 """Pseudo-events without content added to a user's number of events with content: one photo says less than ten."""
+MAX_EARLIER = 20
+"""Earlier events with content that each event is learned from in each channel."""
+MAX_ROWS = 20_000
+"""Events whose inputs are held at once."""
 
 
-class UserContentRegressionConfig(Settings):
+class FadingContentConfig(Settings):
+    """Settings of members that read user content."""
+
+    half_life: float = Field(0.0, ge=0)
+    """Later events of the user after which the content of an event counts half; 0: it counts in full for ever."""
+
+
+FadingContentT_co = TypeVar("FadingContentT_co", bound=FadingContentConfig, default=FadingContentConfig, covariant=True)
+
+
+class UserContentRegressionConfig(FadingContentConfig):
     """The settings of user content regression."""
 
+    learns: Literal["halves", "later"] = "halves"
+    """From which content to which items it learns. halves: from that of every other event to the items of the remaining ones. later: from that of
+    all earlier events to the item of each event, as lists are asked for; for content that tells what comes next."""
     channels: list[str] | None = None
     """Channels of user content to read; None reads all."""
     regularisation: float = Field(100.0, gt=0)
@@ -38,7 +56,27 @@ class UserContentRegressionConfig(Settings):
     """Main directions kept of each channel."""
 
 
-class UserContentRegression(Member[UserContentRegressionConfig]):
+class FadingContent(Member[FadingContentT_co]):
+    """Base class of members that read the content of events as a mean in which that of older events counts less.
+
+    Scores are divided by one number for everybody, so the ensemble takes them as they are.
+    """
+
+    standardised: ClassVar[bool] = False
+
+    def _shares(
+        self, histories: Histories, channel: UserChannel, owned: Int64[np.ndarray, " owned"]
+    ) -> Float32[np.ndarray, "owned 1"]:
+        """Return the share of each owner's vector in the mean of its user, negative for what they dislike; 1 in a channel of users."""
+        if not channel.is_of_events:
+            return np.ones((len(owned), 1), np.float32)
+        user = histories.user_index()[owned]
+        weight = _fading(self.config.half_life, histories.ages()[owned])
+        divisor = np.bincount(user, weight, len(histories)) + SHRINKAGE
+        return _signs(histories, channel, owned) * (weight / divisor[user]).astype(np.float32)[:, None]
+
+
+class UserContentRegression(FadingContent[UserContentRegressionConfig]):
     """Ridge regression from user content to the items that users choose.
 
     z is the mean of the vectors of a user's own content in each channel, side by side; score = z B with B = (Z^T Z + lambda I)^-1 Z^T Y.
@@ -53,7 +91,6 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
     """
 
     config_class = UserContentRegressionConfig
-    standardised: ClassVar[bool] = False
 
     def __init__(self, config: UserContentRegressionConfig | None = None, *, name: str = "", **settings: Any) -> None:
         super().__init__(config, name=name, **settings)
@@ -61,7 +98,7 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
         self.maps: dict[str, Float32[np.ndarray, "dim items"]] = {}
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return _user_channels(content, self.config.channels)
+        return named_user_channels(content, self.config.channels)
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         names = [name for name in self.channels(content) if name in train.user_channels]
@@ -72,24 +109,86 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
                 fix="add a [user_content.NAME] table, or leave this member out",
             )
         self.projections = {name: ChannelProjection.fit(train.user_channels[name], self.config.dim) for name in names}
-        users_items, inputs = [], []
-        even = train.ages() % 2 == 0
-        for read_part in (even, ~even):
-            inputs.append(np.concatenate(list(self._inputs(train.where(read_part)).values()), axis=1))
-            users_items.append(liked(train.where(~read_part)))
-        features = np.concatenate(inputs).astype(np.float64)
-        chosen = sparse.csr_array(sparse.vstack(users_items, format="csr"))
-        gram = features.T @ features
+        learning = self._later(train) if self.config.learns == "later" else self._halves(train)
+        dim, count = sum(one.dim for one in self.projections.values()), train.num_items
+        gram, target, total = np.zeros((dim, dim)), np.zeros((dim, count)), np.zeros(dim)
+        chosen_items = np.zeros(count)
+        for inputs, chosen in learning:
+            features = inputs.astype(np.float64)
+            gram += features.T @ features
+            found: Any = chosen.T @ features
+            target += found.T
+            total += features.T @ np.asarray(chosen.sum(1)).ravel()
+            chosen_items += np.asarray(chosen.sum(0)).ravel()
         gram[np.diag_indices_from(gram)] += self.config.regularisation
-        share = np.asarray(chosen.sum(0)).ravel() / max(float(chosen.sum()), 1.0)
-        found: Any = chosen.T @ features
-        target = found.T - np.outer(features.T @ np.asarray(chosen.sum(1)).ravel(), share)
+        target -= np.outer(total, chosen_items / max(float(chosen_items.sum()), 1.0))
         solution = linalg.solve(gram, target, assume_a="pos").astype(np.float32)
         sample = np.concatenate(list(self._inputs(train).values()), axis=1)
         solution /= typical_spread(sample[np.any(sample != 0, axis=1)][:MAX_SPREAD_ROWS] @ solution)
         ends = np.cumsum([self.projections[name].dim for name in names])
         self.maps = dict(zip(names, np.split(solution, ends[:-1]), strict=True))
         return self
+
+    def _halves(self, train: Histories) -> Iterator[tuple[Float32[np.ndarray, "users dim"], sparse.csr_array]]:
+        """Yield the content of half of each user's events, and the items of the other half."""
+        even = train.ages() % 2 == 0
+        for read_part in (even, ~even):
+            inputs = np.concatenate(list(self._inputs(train.where(read_part)).values()), axis=1)
+            yield inputs, liked(train.where(~read_part))
+
+    def _later(self, train: Histories) -> Iterator[tuple[Float32[np.ndarray, "events dim"], sparse.csr_array]]:
+        """Yield the content known before each chosen event, and its item, `MAX_ROWS` events at a time."""
+        user = train.user_index()
+        events = np.flatnonzero(train.weight > 0)
+        for start in range(0, len(events), MAX_ROWS):
+            part = events[start : start + MAX_ROWS]
+            inputs = []
+            for name, projection in self.projections.items():
+                channel = train.user_channels[name]
+                if channel.is_of_events:
+                    inputs.append(self._earlier(train, channel, projection, user, part))
+                else:
+                    row = channel.row[user[part]]
+                    vectors = projection(channel.embeddings.values[row]) if len(channel.embeddings.values) else 0
+                    inputs.append(
+                        np.where(row[:, None] >= 0, vectors, np.zeros((len(part), projection.dim), np.float32))
+                    )
+            ones = np.ones(len(part), np.float32)
+            shape = (len(part), train.num_items)
+            chosen = sparse.csr_array((ones, (np.arange(len(part)), train.item_index[part])), shape=shape)
+            yield np.concatenate(inputs, axis=1), chosen
+
+    def _earlier(
+        self,
+        train: Histories,
+        channel: UserChannel,
+        projection: ChannelProjection,
+        user: Int64[np.ndarray, " events"],
+        events: Int64[np.ndarray, " chosen"],
+    ) -> Float32[np.ndarray, "chosen dim"]:
+        """Return the mean content of a channel before each chosen event."""
+        owned = np.flatnonzero(channel.row >= 0)
+        if not len(owned):
+            return np.zeros((len(events), projection.dim), np.float32)
+        signs = _signs(train, channel, owned)[:, 0]
+        before = np.searchsorted(owned, events)  # the number of owned events before each
+        rows, columns, weights = [], [], []
+        for lag in range(1, MAX_EARLIER + 1):
+            place = before - lag
+            same = np.flatnonzero((place >= 0) & (user[owned[place]] == user[events]))
+            if not len(same):
+                break
+            rows.append(same)
+            columns.append(place[same])
+            weights.append(_fading(self.config.half_life, events[same] - owned[place[same]] - 1))
+        if not rows:
+            return np.zeros((len(events), projection.dim), np.float32)
+        row, column, weight = np.concatenate(rows), np.concatenate(columns), np.concatenate(weights)
+        divisor = np.bincount(row, weight, len(events)) + SHRINKAGE
+        used, place = np.unique(column, return_inverse=True)
+        shares = sparse.csr_array((weight * signs[column], (row, place)), shape=(len(events), len(used)))
+        mean: Any = shares @ projection(channel.embeddings.values[channel.row[owned[used]]])
+        return np.asarray(mean / divisor[:, None], np.float32)
 
     def _inputs(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users dim"]]:
         """Return each user's mean vector in each channel, zeros where there is no content."""
@@ -105,9 +204,9 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
                 np.add.at(
                     total,
                     user,
-                    projection(channel.embeddings.values[channel.row[owned]]) * _signs(histories, channel, owned),
+                    projection(channel.embeddings.values[channel.row[owned]]) * self._shares(histories, channel, owned),
                 )
-                inputs[name] = total / _divisors(histories, channel)[:, None]
+                inputs[name] = total
             else:
                 inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
                 owned = np.flatnonzero(channel.row >= 0)
@@ -130,8 +229,7 @@ class UserContentRegression(Member[UserContentRegressionConfig]):
             owned = np.flatnonzero(channel.row >= 0)
             vectors = projection(channel.embeddings.values[channel.row[owned]])
             if channel.is_of_events:
-                vectors = vectors * _signs(history, channel, owned)
-                events[owned] += vectors @ self.maps[name] / _divisors(history, channel)[0]
+                events[owned] += (vectors * self._shares(history, channel, owned)) @ self.maps[name]
             elif len(owned):
                 prior += vectors[0] @ self.maps[name]
         return prior, events
@@ -196,7 +294,7 @@ class ChannelProjection:
         return np.asarray(centred_on(values, self.mean) @ self.axes, np.float32)
 
 
-class UserContentKNNConfig(Settings):
+class UserContentKNNConfig(FadingContentConfig):
     """The settings of user content neighbours."""
 
     channel: str = ""
@@ -207,16 +305,16 @@ class UserContentKNNConfig(Settings):
     """Similarities are raised to this power, keeping their sign; above 1 near items count more."""
 
 
-class UserContentKNN(Member[UserContentKNNConfig]):
+class UserContentKNN(FadingContent[UserContentKNNConfig]):
     """Cosine between what users wrote, showed or said and the items' content of the same encoder.
 
     Both sides are centred, each by its own mean: photos of users and pictures of a shop differ as a whole. A user's events with content count the
-    same. Items without content score 0. Scores are divided by one number for everybody, as in `UserContentRegression`. Cost of a score: vectors x
+    same, or the older the less. Items without content score 0. Scores are divided by one number for everybody, as in `UserContentRegression`. Cost of a score: vectors x
     dim x items.
     """
 
     config_class = UserContentKNNConfig
-    standardised: ClassVar[bool] = False
+    reading: ClassVar[frozenset[str]] = frozenset({"half_life"})
     learns_from_behaviour: ClassVar[bool] = False
     needs_every_channel: ClassVar[bool] = True
 
@@ -230,7 +328,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         """What scores are divided by."""
 
     def channels(self, content: Content) -> tuple[str, ...]:
-        return (*_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
+        return (*named_user_channels(content, [self.config.channel]), *named(content, [self.config.item_channel]))
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.item_channel, self.name)
@@ -273,10 +371,11 @@ class UserContentKNN(Member[UserContentKNNConfig]):
             return scores
         owned = np.flatnonzero(channel.row >= 0)
         user = histories.user_index()[owned] if channel.is_of_events else owned
+        shares = self._shares(histories, channel, owned)
         for start in range(0, len(owned), 4096):  # bounds the memory where a user has thousands of photos
             part = slice(start, start + 4096)
-            np.add.at(scores, user[part], self._similar(channel, owned[part]) * _signs(histories, channel, owned[part]))
-        return scores / _divisors(histories, channel)[:, None]
+            np.add.at(scores, user[part], self._similar(channel, owned[part]) * shares[part])
+        return scores
 
     def contributions(self, history: Histories) -> Contributions:
         prior = np.zeros(history.num_items, np.float32)
@@ -284,7 +383,7 @@ class UserContentKNN(Member[UserContentKNNConfig]):
         channel = history.user_channels.get(self.config.channel)
         if channel is not None:
             owned = np.flatnonzero(channel.row >= 0)
-            similar = self._similar(channel, owned) * _signs(history, channel, owned) / _divisors(history, channel)[0]
+            similar = self._similar(channel, owned) * self._shares(history, channel, owned)
             if channel.is_of_events:
                 events[owned] = similar
             elif len(owned):
@@ -320,12 +419,9 @@ def centred_on(
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _divisors(histories: Histories, channel: UserChannel) -> Float32[np.ndarray, " users"]:
-    """Return what the sum of each user's vectors is divided by: their number and `SHRINKAGE`; 1 in a channel of users."""
-    if not channel.is_of_events:
-        return np.ones(len(histories), np.float32)
-    count = np.bincount(histories.user_index(), channel.row >= 0, len(histories))
-    return (count + SHRINKAGE).astype(np.float32)
+def _fading(half_life: float, age: Int64[np.ndarray, " events"]) -> Float64[np.ndarray, " events"]:
+    """Return the weight of content by the number of later events of its user."""
+    return np.power(0.5, age / half_life) if half_life else np.ones(len(age))
 
 
 def _signs(
@@ -337,7 +433,7 @@ def _signs(
     return np.where(histories.weight[owned] < 0, np.float32(-1), np.float32(1))[:, None]
 
 
-def _user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
+def named_user_channels(content: Content, chosen: list[str] | None) -> tuple[str, ...]:
     """Return the channels of user content that a member reads: all, or those chosen that may be read."""
     if chosen is None:
         return tuple(sorted(name for name, encoder in content.user_channels.items() if encoder != CONTEXT))

@@ -16,6 +16,7 @@ import polars as pl
 from jaxtyping import Bool, Float64, Int64
 
 from penchant.world.items import ATTRIBUTES, SEASONS
+from penchant.world.projects import NONE, Projects
 from penchant.world.settings import DAYS
 from penchant.world.users import REASONS, UserPopulation
 
@@ -115,8 +116,11 @@ def draw_events(
     events_per_user: float,
     rng: np.random.Generator,
     regret_share: float = 0.0,
+    projects: Projects | None = None,
 ) -> pl.DataFrame:
     """Return the events of some users: user_index, item_index, at (seconds, naive UTC), kind, reason; by user, then time.
+
+    With projects, `announces` says which events announce one.
 
     Memory: about 300 bytes for each event.
     """
@@ -129,6 +133,9 @@ def draw_events(
         regretted = (rng.random(len(user)) < regret_share) & ~skipped
     unliked = skipped | regretted
     reason[unliked] = REASONS.index("trend")
+    target, announces = np.full(len(user), NONE), np.zeros(len(user), bool)
+    if projects is not None:
+        reason, target, announces = projects.follow(user, day, reason, ~unliked, rng)
     item = np.full(len(user), -1, np.int64)
     open_events = np.arange(len(user))
     after = (day >= population.changes_on[user]).astype(np.int64)
@@ -140,6 +147,7 @@ def draw_events(
             after[open_events],
             day[open_events] // FORTNIGHT,
             reason[open_events],
+            target[open_events],
             sampler,
             rng,
         )
@@ -164,6 +172,8 @@ def draw_events(
             "reason": names[reason_code],
         }
     )
+    if projects is not None:
+        table = table.with_columns(announces=announces)
     kept = np.ones(len(user), bool)
     kept[open_events] = False
     return table.filter(pl.Series(kept))
@@ -203,10 +213,11 @@ def _choose(
     after: np.ndarray,
     fortnight: np.ndarray,
     reason: np.ndarray,
+    target: np.ndarray,
     sampler: ItemSampler,
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, " events"]:
-    """Return an item for each event by its reason."""
+    """Return an item for each event by its reason, and by the value it follows where that is no favourite."""
     item = np.zeros(len(user), np.int64)
     for code, name in enumerate(REASONS):
         rows = np.flatnonzero(reason == code)
@@ -216,6 +227,9 @@ def _choose(
             favourites = population.likes[name][user[rows], after[rows]]
             for place, strength in enumerate(FAVOURITE_UTILITY):
                 favour[np.arange(len(rows)), favourites[:, place]] = np.exp(strength)
+            follows = np.flatnonzero(target[rows] != NONE)
+            favour[follows] = 1
+            favour[follows, target[rows[follows]]] = np.exp(FAVOURITE_UTILITY[0])
         item[rows] = sampler.samplers[name].draw(fortnight[rows], favour, rng)
     return item
 

@@ -60,7 +60,7 @@ def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: i
     """Repeat a few events, date one in the future, name unknown items, and add an automated user who clicks through the catalog.
 
     Args:
-        events: user_id, item_id, at, kind, text, reason.
+        events: user_id, item_id, at, kind, text, reason; other columns are null in the events of the automated user.
         robot: The robot's user id.
         item_ids: Items that it clicks.
         seed: Of the choice of events.
@@ -78,24 +78,22 @@ def damage_events(events: pl.DataFrame, robot: str, item_ids: list[str], seed: i
             defects.add(check, user_id=user, item_id=item)
     defects.add("events.impossible_time", user_id=events["user_id"][future], item_id=events["item_id"][future])
     defects.add("events.inhuman_user", user_id=robot)
-    return pl.concat([events, repeated, unknown, _robot_events(events, robot, item_ids)])
+    return pl.concat([events, repeated, unknown, _robot_events(events, robot, item_ids)], how="diagonal")
 
 
 def _robot_events(events: pl.DataFrame, robot: str, item_ids: list[str]) -> pl.DataFrame:
     """Return more clicks per minute than a human user can make."""
     count = ROBOT_PER_MINUTE * ROBOT_MINUTES
     begin = datetime(2024, 6, 1, 3, 0)
-    return pl.DataFrame(
-        {
-            "user_id": [robot] * count,
-            "item_id": [item_ids[number % len(item_ids)] for number in range(count)],
-            "at": [begin + timedelta(seconds=number * 60 // ROBOT_PER_MINUTE) for number in range(count)],
-            "kind": ["click"] * count,
-            "text": [None] * count,
-            "reason": ["robot"] * count,
-        },
-        schema=events.schema,
-    )
+    columns = {
+        "user_id": [robot] * count,
+        "item_id": [item_ids[number % len(item_ids)] for number in range(count)],
+        "at": [begin + timedelta(seconds=number * 60 // ROBOT_PER_MINUTE) for number in range(count)],
+        "kind": ["click"] * count,
+        "text": [None] * count,
+        "reason": ["robot"] * count,
+    }
+    return pl.DataFrame(columns, schema={name: events.schema[name] for name in columns})
 
 
 def damage_media(folder: Path, items: pl.DataFrame, seed: int, defects: Defects) -> pl.DataFrame:

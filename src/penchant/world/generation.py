@@ -20,6 +20,7 @@ from penchant.world.choices import ItemSampler, draw_events
 from penchant.world.damage import Defects, damage_events, damage_media, damage_text, write_sound
 from penchant.world.drawing import draw_cover
 from penchant.world.items import make_items
+from penchant.world.projects import Projects
 from penchant.world.settings import WorldConfig, WorldPlan, decide
 from penchant.world.sound import play
 from penchant.world.truth import WorldTruth, write_table
@@ -30,6 +31,8 @@ from penchant.world.words import write_items, write_review
 KIND = "world"
 GENERATION = 3
 """Version of the generator: increase it when equal settings give another world."""
+USER_CONTENT_GENERATION = 2
+"""The same for worlds with user content alone."""
 CHUNK = 10_000
 """Users whose events are drawn at once. Changing it changes the world, because each chunk has its own random generator."""
 EVENT_COLUMNS = ["user_id", "item_id", "at", "kind", "text"]
@@ -47,6 +50,8 @@ def make_world(folder: Path, config: WorldConfig | None = None) -> WorldTruth:
     config = config or WorldConfig()
     plan = decide(config).model_dump(exclude={"size", "seed"})
     facts = {"plan": plan, "seed": config.seed, "generation": GENERATION}
+    if config.user_content:
+        facts["user_content_generation"] = USER_CONTENT_GENERATION
     if not _exists(folder, facts):
         with step(f"make the {config.size} world"):
             write_artifact(folder, lambda staging: _write(staging, config), kind=KIND, facts=facts)
@@ -68,16 +73,18 @@ def _write(folder: Path, config: WorldConfig) -> None:
     (folder / "truth").mkdir()
     write_table(_listed(items, plan, seed, defects), folder / f"items{plan.ending}")
     robot = _robot_id(population)
-    writer = UserContentWriter(folder, population, seed) if plan.user_content and plan.media else None
+    projects = Projects.draw(population, seed) if plan.user_content and plan.media else None
+    writer = None if projects is None else UserContentWriter(folder, population, projects, seed)
     users = _known(population, robot if plan.defects else None)
     if writer is not None:
         users = users.join(writer.users(), on="user_id", how="left", maintain_order="left")
     write_table(users, folder / f"users{plan.ending}")
-    chunks = _event_chunks(items, population, plan, seed, defects, robot)
-    if writer is None:
+    chunks = _event_chunks(items, population, plan, seed, defects, robot, projects)
+    if writer is None or projects is None:
         _write_events(folder, chunks, plan, EVENT_COLUMNS)
     else:
         _write_events(folder, map(writer.events, chunks), plan, [*EVENT_COLUMNS, "image", "audio"])
+        write_table(projects.table(population, writer.announcements()), folder / "truth" / f"projects{plan.ending}")
     if plan.media:
         _write_media(folder, items, seed)
         if plan.defects:
@@ -127,16 +134,22 @@ def _known(population: UserPopulation, robot: str | None) -> pl.DataFrame:
 
 
 def _event_chunks(
-    items: pl.DataFrame, population: UserPopulation, plan: WorldPlan, seed: int, defects: Defects, robot: str
+    items: pl.DataFrame,
+    population: UserPopulation,
+    plan: WorldPlan,
+    seed: int,
+    defects: Defects,
+    robot: str,
+    projects: Projects | None,
 ) -> Iterator[pl.DataFrame]:
-    """Yield events (user_id, item_id, at, kind, text, reason) in chunks of users; the first chunk holds the defects."""
+    """Yield events (user_id, item_id, at, kind, text, reason; with projects: announces) in chunks of users; the first chunk holds the defects."""
     sampler = ItemSampler.build(items)
     item_ids, user_ids, languages = items["item_id"], population.table["user_id"], population.table["language"]
     starts = range(0, len(population), CHUNK)
     for start in track(starts, "choices", len(starts)):
         rng = generator(seed, f"world.choices.{start}")
         users = np.arange(start, min(start + CHUNK, len(population)))
-        drawn = draw_events(population, users, sampler, plan.events_per_user, rng, plan.regret_share)
+        drawn = draw_events(population, users, sampler, plan.events_per_user, rng, plan.regret_share, projects)
         events = drawn.select(
             user_id=user_ids[drawn["user_index"]],
             item_id=item_ids[drawn["item_index"]],
@@ -144,6 +157,7 @@ def _event_chunks(
             kind="kind",
             text=_reviews(drawn, languages[drawn["user_index"]], plan.review_share, rng),
             reason="reason",
+            **({} if projects is None else {"announces": drawn["announces"]}),
         )
         if plan.defects and start == 0:
             events = damage_events(events, robot, item_ids.to_list(), seed, defects)

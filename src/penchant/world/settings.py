@@ -42,7 +42,7 @@ class WorldConfig(Settings):
     regret_share: float = Field(0.0, ge=0, le=0.5)
     """Share of events in which a user chooses an item without any attribute they like and regrets it; only the review shows it."""
     user_content: bool = False
-    """Let users write about what they care about, show photos and avatars, leave voice notes, and live in a region; needs media."""
+    """Let users announce coming interests in photos, reviews and voice notes, show avatars, and live in a region; needs media."""
     media: bool | None = None
     """Generate images and sounds; None does so in all sizes but large."""
     defects: bool = True

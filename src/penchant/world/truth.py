@@ -39,6 +39,18 @@ class WorldTruth:
         """Return user_id, item_id, at and the reason of every event: motif, topic, timbre, circle, trend, chance, skip, regret, robot."""
         return _read(self.folder, "events")
 
+    def projects(self) -> pl.DataFrame:
+        """Return the interests that users show in a world with user content, before choices tell them.
+
+        Columns: user_id, channel (photo, review, voice, avatar), attribute, value, starts_on and ends_on (days of 2024, 0 first), announced_at
+        (null: an avatar).
+        """
+        return _read(self.folder, "projects")
+
+    def users_showing(self, channel: str) -> list[str]:
+        """Return the ids of the users who show an interest in a channel of user content."""
+        return self.projects().filter(pl.col("channel") == channel)["user_id"].unique(maintain_order=True).to_list()
+
     def defect_counts(self) -> dict[str, int]:
         """Return the number of defects that each check should find."""
         return dict(self.defects.group_by("check").len().sort("check").iter_rows())

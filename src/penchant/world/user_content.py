@@ -1,18 +1,17 @@
 """User content of the sample world: reviews, photos, voice notes, avatars, and a region.
 
-In: users with preferences, and events. Out: columns of events and users, and the files they name. Each kind of content shows one preference:
+In: users with preferences and projects, and events. Out: columns of events and users, and the files they name.
 
-- reviews tell the topic of users who choose by topic (and of half of those who choose by a mixture),
-- photos show the motif of half of the users who choose by motif, avatars that of the other half,
-- voice notes play the timbre of users who choose by timbre,
-- the region goes with the circle of users who choose by circle.
+- A project is announced in one event: a photo shows its motif, a review names its topic, or a voice note plays its timbre.
+- The avatar of users who show something in it shows a motif they choose by all the year.
+- The region goes with the circle of users who choose by circle.
 
-What anybody else writes, shows or says has nothing to do with their preferences.
+All other photos, voice notes, avatars, regions and plans have nothing to do with preferences, and other reviews name no topic.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +19,17 @@ import polars as pl
 
 from penchant.core.logs import track
 from penchant.core.seeds import generator
+from penchant.world.choices import START
 from penchant.world.damage import write_sound
 from penchant.world.drawing import COLOURS, draw_cover
 from penchant.world.items import ATTRIBUTES
+from penchant.world.projects import AVATAR_ATTRIBUTE, NONE, Projects
 from penchant.world.sound import TEMPOS, play
 from penchant.world.users import UserPopulation
 from penchant.world.words import write_wish
 
-CONTENT_SHARE = 0.12
-"""Share of the events of a user with the photo, the voice note or the words that show what they choose by."""
 IDLE_SHARE = 0.03
 """Share of the events of any user with a photo or voice note that has nothing to do with their preferences."""
-SECOND_SHARE = 0.3
-"""Share of a user's content that shows the second of their two favourites."""
 REGIONS = ("north", "south", "east", "west", "coast", "hills", "river", "city")
 REGION_TRUE = 0.7
 """Share of users who choose by circle and live in the region of their first circle; anybody else lives anywhere."""
@@ -47,12 +44,19 @@ class UserContentWriter:
     Attributes:
         folder: Of the world.
         population: Users and their preferences.
+        projects: What they announce, and what avatars show.
         seed: Of the world; every piece of content has a random generator of its own.
     """
 
     folder: Path
     population: UserPopulation
+    projects: Projects
     seed: int
+    _announcements: list[pl.DataFrame] = field(default_factory=list)
+
+    def announcements(self) -> pl.DataFrame:
+        """Return user_id and at of the announcements among the events written so far."""
+        return pl.concat(self._announcements)
 
     def users(self) -> pl.DataFrame:
         """Return user_id, region, plan and avatar."""
@@ -66,8 +70,8 @@ class UserContentWriter:
         avatars = []
         for user, user_id in enumerate(track(table["user_id"].to_list(), "avatars", count)):
             drawn = generator(self.seed, f"world.user_content.{user_id}")
-            shows = table["driver"][user] == "motif" and not self._shows_photos(user)
-            motif = self._favourite("motif", user, 0, drawn) if shows else _any("motif", drawn)
+            code = int(self.projects.avatar[user])
+            motif = _any(AVATAR_ATTRIBUTE, drawn) if code == NONE else ATTRIBUTES[AVATAR_ATTRIBUTE][code]
             avatars.append(self._picture(f"avatars/{user_id}.jpg", motif, drawn))
         return table.select(
             "user_id",
@@ -77,44 +81,38 @@ class UserContentWriter:
         )
 
     def events(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Return events with `image` and `audio`, and with texts about the topic of those who choose by it."""
+        """Return events with `image` and `audio`, and with the words, photos and voice notes that announce projects."""
+        is_of_year = pl.col("at").dt.year() == int(str(START)[:4])  # a damaged event may lie in another year
+        events = events.with_columns(announces=pl.col("announces").fill_null(False) & is_of_year)
+        self._announcements.append(events.filter("announces").select("user_id", "at"))
         known = {user_id: user for user, user_id in enumerate(self.population.table["user_id"])}
         day = events.select(pl.col("at").dt.ordinal_day() - 1).to_series().to_list()
         texts = events["text"].to_list()
         pictures: list[str | None] = [None] * events.height
         sounds: list[str | None] = [None] * events.height
         number: dict[str, int] = {}
-        for row, (user_id, kind) in enumerate(zip(events["user_id"], events["kind"], strict=True)):
+        rows = zip(events["user_id"], events["kind"], events["announces"], strict=True)
+        for row, (user_id, kind, announces) in enumerate(rows):
             if user_id not in known or kind == "skip":
                 continue
             user, count = known[user_id], number.get(user_id, 0) + 1
             number[user_id] = count
             rng = generator(self.seed, f"world.user_content.{user_id}.{count}")
-            after, driver = int(day[row] >= self.population.changes_on[user]), self.population.table["driver"][user]
-            shares = rng.random(3)
-            if driver in ("topic", "mixture") and shares[0] < CONTENT_SHARE:
-                topic = self._favourite("topic", user, after, rng)
-                texts[row] = write_wish(topic, self.population.table["language"][user], rng)
-            shows = driver == "motif" and self._shows_photos(user)
-            if shares[1] < (CONTENT_SHARE if shows else IDLE_SHARE):
-                motif = self._favourite("motif", user, after, rng) if shows else _any("motif", rng)
+            channel, value = self.projects.announced(user, day[row]) if announces else ("", "")
+            idle = rng.random(2) < IDLE_SHARE
+            if channel == "review":
+                texts[row] = write_wish(value, self.population.table["language"][user], rng)
+            if channel == "photo" or idle[0]:
+                motif = value if channel == "photo" else _any("motif", rng)
                 pictures[row] = self._picture(f"photos/{user_id}-{count}.jpg", motif, rng)
-            if shares[2] < (CONTENT_SHARE if driver == "timbre" else IDLE_SHARE):
-                timbre = self._favourite("timbre", user, after, rng) if driver == "timbre" else _any("timbre", rng)
+            if channel == "voice" or idle[1]:
+                timbre = value if channel == "voice" else _any("timbre", rng)
                 sounds[row] = self._sound(f"voices/{user_id}-{count}.flac", timbre, rng)
         return events.with_columns(
             text=pl.Series(texts, dtype=pl.String),
             image=pl.Series(pictures, dtype=pl.String),
             audio=pl.Series(sounds, dtype=pl.String),
         )
-
-    def _shows_photos(self, user: int) -> bool:
-        """Return whether a user who chooses by motif shows it in photos; the others show it in their avatar."""
-        return user % 2 == 0
-
-    def _favourite(self, attribute: str, user: int, after: int, rng: np.random.Generator) -> str:
-        place = int(rng.random() < SECOND_SHARE)
-        return ATTRIBUTES[attribute][self.population.likes[attribute][user, after, place]]
 
     def _picture(self, path: str, motif: str, rng: np.random.Generator) -> str:
         (self.folder / path).parent.mkdir(exist_ok=True)

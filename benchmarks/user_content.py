@@ -1,0 +1,136 @@
+"""Measure what users show on generated worlds: what each channel is worth to those who show it, to others, and to users without any event.
+
+In: seeds of the worlds. Out: Markdown tables of differences in NDCG with paired 95 % intervals over the users of all worlds.
+
+    python benchmarks/user_content.py --seeds 0 1 2                # last event of each user; each channel removed, one by one
+    python benchmarks/user_content.py --seeds 0 1 2 --cold         # users of whom an avatar and attributes are known, and nothing else
+
+Every seed is another world with other users, items and interests. Default members, settings and weights by validation; the arm without a channel
+is fitted without it, as the ablation of a run has it. The truth of a world is read after the lists are ranked, to tell who shows what.
+Results of a seed are kept below --output and not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from penchant.core.logs import show_logs
+from penchant.core.schema import BEHAVIOUR, Content
+from penchant.data.clean.dataset import clean
+from penchant.data.read.sources import read
+from penchant.data.split.interactions import split
+from penchant.encoders.catalog import encode_catalog, item_channels
+from penchant.experiment.defaults import default_members
+from penchant.experiment.fit import OURS, fit
+from penchant.fusion.late import EnsembleWeights
+from penchant.metrics.intervals import paired_difference
+from penchant.metrics.ranking import measure
+from penchant.pipelines.recommendation import (
+    RecommendationConfig,
+    at_test,
+    before_test,
+    fuse,
+    read_user_content,
+)
+from penchant.world import WorldConfig, WorldTruth, make_world
+
+ROOT = Path(__file__).resolve().parent.parent
+K = 20
+SHOWN = ("photo", "review", "voice", "avatar")
+"""Channels of user content in which users of a world show interests."""
+POPULAR = "Popularity"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--cold", action="store_true", help="users without any event")
+    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "user-content")
+    given = parser.parse_args()
+    show_logs()
+    tables = [_measured(seed, given.users, given.cold, given.output) for seed in given.seeds]
+    (_print_cold if given.cold else _print_removed)(pl.concat(tables, how="diagonal"))
+
+
+def _measured(seed: int, users: int, cold: bool, output: Path) -> pl.DataFrame:
+    """Return NDCG of each test user by recommender, and whether they show something in each channel."""
+    kept = output / f"{'cold' if cold else 'removed'}-{users}-{seed}.parquet"
+    if kept.is_file():
+        return pl.read_parquet(kept)
+    began = time.process_time()
+    truth = make_world(output / f"world-{users}-{seed}", WorldConfig(num_users=users, user_content=True, seed=seed))
+    table = _ranked(truth, seed, cold, output / "cache")
+    shows = {f"shows {name}": table["user_id"].is_in(truth.users_showing(name)) for name in SHOWN}
+    table = table.with_columns(seed=pl.lit(seed), **shows)
+    table.write_parquet(kept)
+    print(f"world {seed}: {table.height} users, {time.process_time() - began:.0f} s CPU", flush=True)
+    return table
+
+
+def _ranked(truth: WorldTruth, seed: int, cold: bool, cache: Path) -> pl.DataFrame:
+    kind = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3} if cold else {"kind": "last_out"}
+    settings = {"name": "user-content", "seed": seed, "cache": cache, "data": {"path": truth.folder}, "split": kind}
+    config = RecommendationConfig.read(settings, where="benchmarks/user_content.py")
+    dataset = clean(read(config.data), config.clean, config.media, cache=cache / "media")
+    dataset, user_content = read_user_content(dataset, config)
+    parts = split(dataset.interactions, config.split, config.seed)
+    validation, known = before_test(dataset.catalog, parts, config, user_content)
+    channels = item_channels(dataset.catalog, None)
+    embeddings, _ = encode_catalog(dataset.catalog, channels, cache=cache / "vectors", limits=config.media)
+    content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), validation, config)
+    tables = default_members(content, has_time=True, num_events=validation.train.num_events)
+    trained = fit(tables, validation, known, content, fusion, config.fit, cutoff=K)
+    print(f"settings {trained.tables}\nweights {dict(trained.ours.weights)}", flush=True)
+    test = at_test(dataset.catalog, parts, config, user_content).liked()
+    arms = {row.uses: row for row in trained.rows if row.uses}
+    everything = max(arms, key=len)
+    rows = {OURS: trained.ours.weights, "all": arms[everything].weights, POPULAR: EnsembleWeights({POPULAR: 1.0})}
+    rows |= {
+        f"without {name}": arms[everything - {name}].weights
+        for name in sorted(everything - {BEHAVIOUR})
+        if everything - {name} in arms
+    }
+    lists = trained.pool.rank(rows, test.histories, K, candidates=test.candidates, tie_order=test.tie_order)
+    values = {name: measure(one, test.truth, ks=[K])[f"ndcg@{K}"] for name, one in lists.items()}
+    return pl.DataFrame({"user_id": test.histories.user_ids, **values})
+
+
+def _print_removed(table: pl.DataFrame) -> None:
+    print(f"\nNDCG@{K} {table['all'].mean():.4f}, popularity {table[POPULAR].mean():.4f}, {table.height} users\n")
+    print("| removed | those who show it | difference | others | difference |\n|---|---|---|---|---|")
+    for column in [c for c in table.columns if c.startswith("without ")]:
+        name = column.removeprefix("without ")
+        cells = [name]
+        parts = (
+            [table.filter(pl.col(f"shows {name}") == shows) for shows in (True, False)] if name in SHOWN else [table]
+        )
+        for part in parts:
+            cells += [str(part.height), _difference(part, "all", column)]
+        print(f"| {' | '.join(cells)} |")
+
+
+def _print_cold(table: pl.DataFrame) -> None:
+    print(f"\n| users | number | NDCG@{K} | popularity | difference |\n|---|---|---|---|---|")
+    shows = pl.col("shows avatar")
+    for name, part in (
+        ("all", table),
+        ("avatar tells", table.filter(shows)),
+        ("avatar tells nothing", table.filter(~shows)),
+    ):
+        means = f"{part['all'].mean():.4f} | {part[POPULAR].mean():.4f}"
+        print(f"| {name} | {part.height} | {means} | {_difference(part, 'all', POPULAR)} |")
+
+
+def _difference(part: pl.DataFrame, first: str, second: str) -> str:
+    one = paired_difference(part[first].to_numpy().astype(np.float64), part[second].to_numpy().astype(np.float64))
+    return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+
+
+if __name__ == "__main__":
+    main()
