@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from networks import METRIC, fewer, prepared
 
+from networks import METRIC, fewer, prepared
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content
 from penchant.experiment.fit import HoldOut
@@ -110,8 +110,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--tuned-epochs", type=int, default=3)
-    parser.add_argument("--max-tokens", type=int, default=48)
-    parser.add_argument("--items-per-step", type=int, default=128)
+    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--items-per-step", type=int, default=64)
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     parser.add_argument("--content-alone", action="store_true", help="no ids: an item is what its content says")
     parser.add_argument("--only", nargs="+", help="rows whose name holds one of these words, beside the frozen ones")

@@ -41,7 +41,7 @@ class TunedBlocksConfig(Settings):
     rank: int = Field(8, ge=0)
     """Rank of the matrices that are added to the linear maps of these blocks and trained alone (LoRA); 0 trains every weight of the blocks."""
     max_tokens: int = Field(64, ge=2)
-    """Tokens read of each text."""
+    """Tokens read of each text, at most what the encoder itself is set to read; longer texts are cut."""
 
 
 class TunedEncoder(HoldsPretrained):
@@ -128,7 +128,8 @@ class TunedText(TunedEncoder):
         _check_blocks(config.blocks, len(layers), where)
         cut = len(layers) - config.blocks
         self._frozen_part = [model.embeddings, *layers[:cut]]  # a list: its weights are not those of this module
-        self.is_unit, self.max_tokens = is_unit, min(config.max_tokens, self.tokenizer.model_max_length)
+        limits = config.max_tokens, source.config.max_tokens, self.tokenizer.model_max_length
+        self.is_unit, self.max_tokens = is_unit, min(limits)
         self.width = self.dim = int(model.config.hidden_size)
         self.take_over(nn.ModuleList(layers[cut:]), config, mark)
 
@@ -218,7 +219,9 @@ def tuned_encoder(encoder: Encoder, config: TunedBlocksConfig, *, where: str) ->
     """
     if isinstance(encoder, MiniLM):
         folder, _ = encoder.address()
-        source = TransformersText(TransformersTextConfig(model=folder))
+        source = TransformersText(
+            TransformersTextConfig(model=folder, max_tokens=encoder.config.max_tokens or config.max_tokens)
+        )
         return TunedText(source, config, is_unit=True, mark=encoder.fingerprint(), where=where)
     if isinstance(encoder, TransformersText):
         return TunedText(encoder, config, is_unit=False, mark=encoder.fingerprint(), where=where)
