@@ -22,7 +22,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
 from penchant.fusion import LAYERS
 from penchant.fusion.layers import FusionLayer, drop_modalities
-from penchant.networks.losses import info_nce
+from penchant.networks.losses import alignment, info_nce
 from penchant.networks.tuned_encoders import TokenStates, TunedEncoder, padded
 
 REFRESHED_AT_ONCE = 64
@@ -240,11 +240,4 @@ class ItemTokens(nn.Module):
 
     def alignment(self, rows: Tensor) -> Float[Tensor, ""]:
         """Return InfoNCE summed over all pairs of channels of the same items."""
-        projected, present = self.projected(self.known_content[rows]), self.present[rows]
-        total = projected.new_zeros(())
-        for left in range(projected.shape[1]):
-            for right in range(left):
-                both = present[:, left] & present[:, right]
-                if int(both.sum()) > 1:
-                    total = total + info_nce(projected[both, left], projected[both, right])
-        return total
+        return alignment(self.projected(self.known_content[rows]), self.present[rows])

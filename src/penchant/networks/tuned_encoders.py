@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int, Int64
+from jaxtyping import Bool, Float, Float16, Int, Int64
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -232,6 +232,43 @@ def tuned_encoder(encoder: Encoder, config: TunedBlocksConfig, *, where: str) ->
         where=where,
         fix="train a channel of minilm, transformers_text (a model of the BERT family) or efficientnet",
     )
+
+
+class TunedNet(nn.Module):
+    """A pretrained encoder within a classifier: its tokens, or their one vector, mapped to the common width.
+
+    Args:
+        encoder: The encoder.
+        dim: Width of the result.
+        dropout: Share of an input dropped in training.
+    """
+
+    def __init__(self, encoder: TunedEncoder, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.out = nn.Sequential(nn.LayerNorm(encoder.dim), nn.Dropout(dropout), nn.Linear(encoder.dim, dim), nn.GELU())
+        self._trained = [weight for weight in encoder.parameters() if weight.requires_grad]
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether any of the encoder's blocks are trained."""
+        return bool(self._trained)
+
+    def hold(self, is_held: bool) -> None:
+        """Freeze or unfreeze the encoder's blocks."""
+        for weight in self._trained:
+            weight.requires_grad_(not is_held)
+
+    def forward(self, states: Float[Tensor, "B T W"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
+        mapped: Tensor = self.out(self.encoder.vectors(states, lengths))
+        return mapped
+
+    def tokens(
+        self, states: Float[Tensor, "B T W"], lengths: Int[Tensor, "B"]
+    ) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
+        """Return every token, and which of them are no padding."""
+        found = self.encoder(states, lengths)
+        return self.out(found), torch.arange(found.shape[1], device=found.device) < lengths[:, None]
 
 
 @dataclass(frozen=True)
