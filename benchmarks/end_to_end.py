@@ -41,7 +41,7 @@ def rows(text: str | None, picture: str | None, asked: argparse.Namespace) -> di
     """Return the settings of fine-tuning by the name of the row."""
     channels = [name for name in (text, picture) if name is not None]
     common = {"epochs": asked.tuned_epochs, "max_tokens": asked.max_tokens, "items_per_step": asked.items_per_step}
-    found = {FROZEN: {"channels": channels[:1], "learning_rate": HELD}}
+    found: dict[str, dict[str, Any]] = {FROZEN: {"channels": channels[-1:], "learning_rate": HELD, "items_per_step": 2}}
     if text is not None:
         found["text, LoRA"] = {"channels": [text]}
     if picture is not None:
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--tuned-epochs", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=32)
-    parser.add_argument("--items-per-step", type=int, default=64)
+    parser.add_argument("--items-per-step", type=int, default=24)
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     parser.add_argument("--content-alone", action="store_true", help="no ids: an item is what its content says")
     parser.add_argument("--only", nargs="+", help="rows whose name holds one of these words, beside the frozen ones")
