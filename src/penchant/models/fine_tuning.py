@@ -39,13 +39,15 @@ class FineTuneConfig(TunedBlocksConfig):
     epochs: int = Field(3, ge=1)
     """Epochs with the encoders, after those without; kept only if the held-out score is then better."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate of the encoders; None takes 1e-3 for added matrices and 5e-5 for every weight of a block."""
+    """Peak learning rate of the encoders; None takes 2e-4 for added matrices and 1e-5 for every weight of a block: an item that
+    was not drawn keeps an earlier vector, so encoders may change by little within an epoch."""
     items_per_step: int = Field(256, ge=2)
-    """Items of a batch that are encoded anew at each step, drawn from those it names; the others keep their vectors of the last epoch."""
+    """Items of a batch that are encoded anew at each step, drawn from those it names; the others keep
+    the vectors they had last, at most an epoch old."""
 
     @property
     def rate(self) -> float:
-        return self.learning_rate or (1e-3 if self.rank else 5e-5)
+        return self.learning_rate or (2e-4 if self.rank else 1e-5)
 
 
 @dataclass

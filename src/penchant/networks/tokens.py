@@ -162,12 +162,14 @@ class ItemTokens(nn.Module):
 
     @contextmanager
     def encoded(self, rows: Int[Tensor, "N"]) -> Iterator[None]:
-        """Encode some items anew within this context, so that the loss reaches the encoders; the others keep what `refresh` set."""
+        """Encode some items anew within this context, so that the loss reaches the encoders; the others have the vectors they had last."""
         content = self.content.clone()
         for channel in self._tuned_channels():
             has = rows[channel.has[rows]]
             if len(has):
-                content[has, self._columns(channel.name)] = channel(has)
+                fresh = channel(has)
+                content[has, self._columns(channel.name)] = fresh
+                self.content[has, self._columns(channel.name)] = fresh.detach()
         self._encoded = content
         try:
             yield
