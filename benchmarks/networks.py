@@ -90,15 +90,16 @@ def main() -> None:
     print("\n".join(report(list(rows), folder)))
 
 
-def prepared(config: RecommendationConfig) -> tuple[HoldOut, HoldOut, Content]:
-    """Return what the pipeline has after fusion."""
+def prepared(config: RecommendationConfig, *, is_fused: bool = True) -> tuple[HoldOut, HoldOut, Content]:
+    """Return what the pipeline has after fusion, or before it."""
     dataset = stop_on_errors(clean(read(config.data), config.clean, config.media, cache=config.cache / "media"))
     parts = split(dataset.interactions, config.split, config.seed)
     validation, _ = before_test(dataset.catalog, parts, config)
     test = at_test(dataset.catalog, parts, config)
     channels = default_channels(dataset.catalog) if config.content is None else config.content
     vectors, _ = encode_catalog(dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media)
-    return validation, test, fuse(Content(vectors), validation, config)[0]
+    content = Content(vectors)
+    return validation, test, fuse(content, validation, config)[0] if is_fused else content
 
 
 def fewer(stage: HoldOut, max_users: int | None) -> HoldOut:

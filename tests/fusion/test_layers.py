@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from penchant.fusion import LAYERS
-from penchant.fusion.layers import FusionLayer, GatedLayer, drop_modalities
+from penchant.fusion.layers import CrossAttentionLayer, FusionLayer, GatedLayer, drop_modalities
 
 
 def build(name: str) -> FusionLayer:
@@ -60,3 +60,31 @@ def test_dropping_keeps_one_and_invents_none() -> None:
     assert (kept <= present).all()
     assert (kept.any(1) == present.any(1)).all()
     assert 0.4 < float(kept.sum() / present.sum()) < 0.8
+
+
+def test_words_and_patches_are_read_where_they_are_real_and_present() -> None:
+    layer = build("cross_attention")
+    assert isinstance(layer, CrossAttentionLayer)
+    tokens = [torch.randn(2, count, 8) for count in (4, 9, 1)]
+    real = [torch.ones(2, count, dtype=torch.bool) for count in (4, 9, 1)]
+    real[0][:, 3] = False
+    present = torch.tensor([[True, True, False], [True, False, False]])
+    fused = layer.fuse_tokens(tokens, real, present)
+    changed = [one.clone() for one in tokens]
+    changed[0][:, 3], changed[2][:] = 99, 99  # padding, and a modality that is not there
+    torch.testing.assert_close(fused, layer.fuse_tokens(changed, real, present))
+    changed[1][:, 5] += 3  # one patch, which only the first item has
+    moved = layer.fuse_tokens(changed, real, present)
+    assert not torch.allclose(fused[0], moved[0])
+    torch.testing.assert_close(fused[1], moved[1])
+
+
+def test_words_are_changed_by_the_patches_they_attend_to() -> None:
+    layer = build("cross_attention")
+    assert isinstance(layer, CrossAttentionLayer)
+    with torch.no_grad():
+        layer.join.prior[:] = torch.tensor([50.0, -50.0, -50.0])  # the answer is the vector of the words alone
+    tokens = [torch.randn(1, count, 8) for count in (4, 9, 1)]
+    real = [torch.ones(1, count, dtype=torch.bool) for count in (4, 9, 1)]
+    both, alone = torch.tensor([[True, True, False]]), torch.tensor([[True, False, False]])
+    assert not torch.allclose(layer.fuse_tokens(tokens, real, both), layer.fuse_tokens(tokens, real, alone))

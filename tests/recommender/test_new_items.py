@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from penchant.core.errors import DataError
-from penchant.core.schema import Content
+from penchant.core.schema import ChannelSource, Content, Embeddings
+from penchant.data.media import MediaLimits
+from penchant.encoders.catalog import ChannelConfig, make_encoder
 from penchant.models.content import ContentKNN
 from penchant.models.member import make_member
-from penchant.recommender.new_items import NewItem, grow, table_row
+from penchant.recommender.new_items import PREPARED, ChannelEncoders, NewItem, encode_new_item, grow, table_row
 from penchant.recommender.recommender import Recommender
 
 
@@ -122,3 +124,31 @@ def test_vector_that_is_not_finite_counts_as_missing(bundle: Recommender):
     grown = grow(bundle, [NewItem("broken", {}, {"sound": broken})])
     assert not grown.content.channels["sound"].present[24]
     assert np.isfinite(grown.ensemble.score(grown.histories)).all()
+
+
+def test_a_new_item_is_read_by_the_encoder_that_a_network_trained(bundle: Recommender, tmp_path: Path):
+    pytest.importorskip("peft")
+    titles = [f"a story of the {word}" for word in ("sea", "wood", "town")] * 8
+    encoder = make_encoder("title", ChannelConfig(encoder="minilm"))
+    values, present = encoder.encode(titles), np.ones(24, bool)
+    title = Embeddings("title", "text", values, present, "x", source=ChannelSource("minilm", {}, titles.__getitem__))
+    fine_tune = {"channels": ["title"], "epochs": 1, "learning_rate": 0.01}
+    table = {"model": "sequence", "epochs": 1, "held_out_users": 0, "use_ids": False, "fine_tune": fine_tune}
+    member = make_member("net", table).fit(bundle.histories, Content({"title": title}))
+    channel = {"encoder": "minilm", "columns": ["title"]}
+    tuned = replace(
+        bundle,
+        tables={"net": table},
+        ensemble=replace(bundle.ensemble, members={"net": make_member("net", table).restore(member.arrays())}),
+        content=Content({"title": replace(title, source=None)}),
+        facts={**bundle.facts, "channels": {"title": channel}},
+    )
+    columns = {"title": titles[1]}
+    row = table_row(tuned.catalog, "new", columns)
+    vectors, failures = encode_new_item(tuned, ChannelEncoders(), row, {}, tmp_path, MediaLimits())
+    assert sorted(vectors) == [PREPARED + "title", "title"]
+    assert not failures
+    grown = grow(tuned, [NewItem("new", columns, vectors)]).ensemble.members["net"].vectors
+    np.testing.assert_allclose(grown[24], grown[1], atol=1e-3)  # the same words, the same vector
+    frozen = grow(tuned, [NewItem("new", columns, {"title": vectors["title"]})]).ensemble.members["net"].vectors
+    assert np.abs(frozen[24] - grown[24]).max() > 0.01

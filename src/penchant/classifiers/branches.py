@@ -56,9 +56,16 @@ class BranchConfig(Settings):
     """Network that reads raw content; None takes lstm for sequences, picture_cnn for pictures, pointnet for meshes. Images are also read by
     resnet, mobilenet, vit (untrained unless `model` names weights) and efficientnet (Lite0, trained on ImageNet)."""
     model: str | None = None
-    """Of pictures: hub id or folder of any vision model of transformers (ResNet-50, MobileNet, ViT, CLIP, SigLIP) to start from."""
+    """Hub id or folder of a model of transformers to start from: of pictures any vision model (ResNet-50, MobileNet, ViT, CLIP, SigLIP), of texts, with
+    `blocks`, one of the BERT family."""
     revision: str = "main"
     """Branch, tag or commit of that model on the hub."""
+    blocks: int | None = Field(None, ge=0)
+    """Of text and pictures: read by a pretrained encoder token by token (words, patches), of which so many last blocks are trained and the states
+    below are computed once; 0 trains none. Text takes MiniLM or `model`, pictures EfficientNet-Lite0. None: a text is read word by word by a network
+    that starts from nothing, and of a pretrained vision model every weight is trained."""
+    rank: int = Field(8, ge=0)
+    """With `blocks`: rank of the matrices that are added to them and trained alone (LoRA); 0 trains every weight of the blocks."""
     fine_tune: bool = True
     """Whether a pretrained vision model is trained with the rest of the network, or stays frozen."""
     size: ContentNetConfig = ContentNetConfig()
@@ -195,10 +202,7 @@ class MediaBranch(Branch):
         return self.kind
 
     def present(self, batch: ContentBatch) -> Bool[np.ndarray, " samples"]:
-        column = batch.catalog.media_columns.get(self.kind)
-        if column is None or column not in batch.catalog.table.columns:
-            return np.zeros(len(batch), bool)
-        return batch.catalog.table[column].is_not_null().to_numpy()
+        return has_media(batch, self.kind)
 
     def prepare(self, batch: ContentBatch) -> list[Prepared]:
         if not self.present(batch).any():
@@ -221,6 +225,14 @@ class MediaBranch(Branch):
         """Return the array of one opened file."""
 
 
+def has_media(batch: ContentBatch, modality: str) -> Bool[np.ndarray, " samples"]:
+    """Return which samples name a file of this modality."""
+    column = batch.catalog.media_columns.get(modality)
+    if column is None or column not in batch.catalog.table.columns:
+        return np.zeros(len(batch), bool)
+    return batch.catalog.table[column].is_not_null().to_numpy()
+
+
 def make_branch(name: str, config: BranchConfig, facts: dict[str, Any] | None = None) -> Branch:
     """Return a branch.
 
@@ -235,6 +247,10 @@ def make_branch(name: str, config: BranchConfig, facts: dict[str, Any] | None = 
         )
     if config.modality is None:
         return FrozenBranch(name, config, facts)
+    if config.blocks is not None:
+        from penchant.classifiers.tokens import token_branch  # its classes derive from the branches here
+
+        return token_branch(name, config, facts)
     made: Branch = BRANCHES.load(config.modality)(name, config, facts)
     return made
 

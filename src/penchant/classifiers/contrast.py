@@ -5,7 +5,6 @@ In: text. Out: log-probabilities. Frozen vectors are kept where they are no wors
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -30,11 +29,14 @@ from penchant.core.config import Settings
 from penchant.core.seeds import generator
 from penchant.encoders.text import MAX_CHARACTERS, TransformersText, TransformersTextConfig, pad_right
 from penchant.language.hub import package_folder
+from penchant.networks.adapters import add_lora
 from penchant.networks.trainer import pick_device
 
 BUNDLED = "minilm"
 READ_AT_ONCE = 64
 """Texts encoded at once."""
+EARLIER = "base_model.model."
+"""Before the names of weights in bundles with added matrices that were written earlier."""
 
 
 class ContrastConfig(Settings):
@@ -123,7 +125,7 @@ class ContrastClassifier(TextClassifier[ContrastConfig]):
         self.strength, self.is_moved = facts["strength"], facts["is_moved"]
         self.coefficients = arrays["weight"], arrays["bias"]
         self._restore_weights(
-            {name.removeprefix("net."): value for name, value in arrays.items() if name.startswith("net.")}
+            {n.removeprefix("net.").removeprefix(EARLIER): a for n, a in arrays.items() if n.startswith("net.")}
         )
         return self
 
@@ -139,14 +141,8 @@ class ContrastClassifier(TextClassifier[ContrastConfig]):
         source = TransformersText(TransformersTextConfig(model=model, max_tokens=self.config.max_tokens))
         net, _ = source.network(AutoModel)
         if self.config.rank:
-            package_folder("peft", "text")
-            from peft import LoraConfig, get_peft_model
-
             torch.manual_seed(0)
-            added = LoraConfig(r=self.config.rank, lora_alpha=2 * self.config.rank, target_modules="all-linear")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft asks for an attribute that transformers renamed
-                net = get_peft_model(net, added)
+            net = add_lora(net, self.config.rank, 2 * self.config.rank, extra="networks")
         return pad_right(source.part(AutoTokenizer)), net.to(pick_device(self.config.device)).eval()
 
     def _restore_weights(self, moved: dict[str, np.ndarray]) -> None:

@@ -23,10 +23,12 @@ from penchant.core.errors import ConfigError
 from penchant.core.seeds import generator
 from penchant.data.media.augmentation import draw_mixup
 from penchant.fusion import LAYERS
-from penchant.fusion.layers import FusionLayer, drop_modalities
+from penchant.fusion.layers import CrossAttentionLayer, FusionLayer, drop_modalities
 from penchant.networks.image_nets import VisionNet
+from penchant.networks.losses import alignment
 from penchant.networks.trainer import TrainerConfig, pick_device
 from penchant.networks.trainer import train as train_network
+from penchant.networks.tuned_encoders import TunedNet
 
 
 class NetworkConfig(Settings):
@@ -42,6 +44,8 @@ class NetworkConfig(Settings):
     """Share of the fused vector dropped in training."""
     modality_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of modalities hidden in training, so that any can be missing later."""
+    align: float = Field(0.0, ge=0)
+    """Weight of InfoNCE between the branches of one sample, which brings its text and picture to near vectors; 0 leaves it out."""
     mixup: float = Field(0.0, ge=0)
     """Above 0, fused vectors of two samples are mixed in training, shares drawn from Beta(mixup, mixup)."""
     augment: BranchAugmentationConfig | None = None
@@ -141,11 +145,9 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         Source: Kumar et al., Fine-tuning can distort pretrained features, ICLR 2022 (LP-FT).
         """
         net, trainer = self._fitted(), self.config.trainer
-        vision_nets = {
-            key: part for key, part in net.nets.items() if isinstance(part, VisionNet) and part.vision.is_pretrained
-        }
-        tuned = [part for key, part in vision_nets.items() if self.config.branches[key].fine_tune]
-        for part in vision_nets.values():
+        pretrained = _pretrained(net)
+        tuned = [part for key, part in pretrained.items() if self.config.branches[key].fine_tune]
+        for part in pretrained.values():
             part.hold(True)
         if not tuned:
             train_network(net, batches, loss, score, trainer, seed=seed, name=self.name)
@@ -192,7 +194,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
     ) -> Tensor:
         inputs = self._inputs(prepared, rows, self.config.augment, rng)
         present = drop_modalities(inputs.present, self.config.modality_dropout)
-        fused = net.fuse(inputs.parts, present)
+        fused, values = net.fuse(inputs.parts, present)
         target = functional.one_hot(torch.as_tensor(train.labels[rows]), train.num_classes).float().to(self.device)
         weight = torch.as_tensor(train.weight[rows], dtype=torch.float32, device=self.device)
         if self.config.mixup > 0:
@@ -201,7 +203,10 @@ class NetworkClassifier(Classifier[NetworkConfig]):
             )
             fused = share[:, None] * fused + (1 - share[:, None]) * fused[partner]
             target = share[:, None] * target + (1 - share[:, None]) * target[partner]
-        return (weight * focal(net.classify(fused), target, train.focus)).mean()
+        loss = (weight * focal(net.classify(fused), target, train.focus)).mean()
+        if self.config.align:
+            loss = loss + self.config.align * alignment(values, inputs.present)
+        return loss
 
     @torch.inference_mode()
     def _run(self, prepared: Mapping[str, list[Prepared]], count: int) -> LogProbability:
@@ -211,7 +216,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         for start in range(0, count, self.config.batch_size):
             rows = np.arange(start, min(start + self.config.batch_size, count))
             inputs = self._inputs(prepared, rows, None, rng)
-            logits = net.classify(net.fuse(inputs.parts, inputs.present))
+            logits = net.classify(net.fuse(inputs.parts, inputs.present)[0])
             parts.append(torch.log_softmax(logits.double(), dim=1).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, net.out.out_features))
 
@@ -243,14 +248,41 @@ class _Net(nn.Module):
         self.norm, self.drop = nn.LayerNorm(dim), nn.Dropout(dropout)
         self.out = nn.Linear(dim, num_classes)
 
-    def fuse(self, parts: Mapping[str, tuple[Tensor, Tensor]], present: Bool[Tensor, "B M"]) -> Float[Tensor, "B D"]:
+    def fuse(
+        self, parts: Mapping[str, tuple[Tensor, Tensor]], present: Bool[Tensor, "B M"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B M D"]]:
+        """Return the fused vectors, and one vector for each branch."""
+        if isinstance(self.fusion, CrossAttentionLayer):
+            found = [_tokens(net, *parts[key]) for key, net in self.nets.items()]
+            tokens, real = [one for one, _ in found], [mask for _, mask in found]
+            means = [(t * m[..., None]).sum(1) / m.sum(1, keepdim=True).clamp(min=1) for t, m in found]
+            return self.fusion.fuse_tokens(tokens, real, present), torch.stack(means, dim=1)
         values = torch.stack([net(*parts[key]) for key, net in self.nets.items()], dim=1)
-        values = values * present[..., None]
-        return values[:, 0] if self.fusion is None else self.fusion(values, present)
+        shown = values * present[..., None]
+        return (shown[:, 0] if self.fusion is None else self.fusion(shown, present)), values
 
     def classify(self, fused: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         logits: Tensor = self.out(self.drop(self.norm(fused)))
         return logits
+
+
+def _tokens(net: nn.Module, values: Tensor, lengths: Tensor) -> tuple[Float[Tensor, "B T D"], Bool[Tensor, "B T"]]:
+    """Return the tokens of a branch; one that gives a vector has one."""
+    if isinstance(net, TunedNet):
+        return net.tokens(values, lengths)
+    vector = net(values, lengths)[:, None]
+    return vector, torch.ones_like(vector[..., 0], dtype=torch.bool)
+
+
+def _pretrained(net: _Net) -> dict[str, TunedNet | VisionNet]:
+    """Return the branches with pretrained weights that can be trained, which a random head would distort."""
+    found: dict[str, TunedNet | VisionNet] = {}
+    for key, part in net.nets.items():
+        if (isinstance(part, TunedNet) and part.is_trainable) or (
+            isinstance(part, VisionNet) and part.vision.is_pretrained
+        ):
+            found[key] = part
+    return found
 
 
 class _Batches:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -127,7 +127,10 @@ def settings(prefix: str, cls: type[Settings]) -> Iterator[tuple[str, tuple[str,
         else:
             factory: Callable[[], Any] | None = field.default_factory  # type: ignore[assignment]
             default = "required" if field.is_required() else factory() if factory else field.default
-            yield f"{prefix}{name}", (str(default), " ".join((field.description or "").split()))
+            yield f"{prefix}{name}", (str(default).replace("\n", "\\n"), " ".join((field.description or "").split()))
+            for part in get_args(nested):  # a table that may be left out
+                if isinstance(part, type) and issubclass(part, Settings):
+                    yield from settings(f"{prefix}{name}.", part)
 
 
 def _settings_line(name: str, about: tuple[str, str], markdown: bool) -> str:

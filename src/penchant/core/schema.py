@@ -7,7 +7,7 @@ In: checked tables and arrays. Out: `Catalog`, `Interactions`, `Users`, `Samples
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -163,6 +163,25 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
+class ChannelSource:
+    """The content behind the vectors of one channel, for a member that trains the channel's encoder further.
+
+    Attributes:
+        encoder: Name of the encoder.
+        options: Its settings.
+        load: Row to opened content; raises `MediaError` where a file cannot be used. None where only `prepared` is known.
+        prepared: Row to content as the encoder's network reads it (token ids, pixels), of items that came after the fit.
+        kept: What members computed from all of the content, by a name; members with equal settings compute it once.
+    """
+
+    encoder: str
+    options: Mapping[str, Any]
+    load: Callable[[int], Any] | None = None
+    prepared: Mapping[int, np.ndarray] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """Vectors of one channel, one row for each item of the catalog.
 
@@ -173,6 +192,7 @@ class Embeddings:
         present: (items,) whether the item has this content (imputed rows excluded).
         encoder: Fingerprint of the encoder and its settings.
         imputed: (items,) whether a missing row was imputed; None before imputation.
+        source: The content itself; None where it is not at hand: vectors made elsewhere, or read from a bundle.
     """
 
     name: str
@@ -181,6 +201,7 @@ class Embeddings:
     present: Bool[np.ndarray, " items"]
     encoder: str
     imputed: Bool[np.ndarray, " items"] | None = None
+    source: ChannelSource | None = field(default=None, compare=False, repr=False)
 
     @property
     def dim(self) -> int:

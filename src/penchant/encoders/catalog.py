@@ -21,7 +21,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Embeddings, Finding, Vocabulary, make_findings
+from penchant.core.schema import Catalog, ChannelSource, Embeddings, Finding, Vocabulary, make_findings
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
 from penchant.data.read.codes import is_category, is_grouped
@@ -316,7 +316,8 @@ def _encode_channel(
         work = [(key, first_row[key]) for key in missing]
         _run(encoder, name, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
-    return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(keys))
+    source = ChannelSource(config.encoder, config.options, content.load)
+    return Embeddings(name, encoder.modality, values, present, mark, source=source), _failed(failures, len(keys))
 
 
 def _read_cached(

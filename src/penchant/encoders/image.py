@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import Field
 
@@ -60,9 +60,16 @@ class EfficientNet(Encoder[EfficientNetConfig]):
         _ = self.network
 
     def prepare(self, raw: Image.Image) -> Float32[np.ndarray, "side side 3"]:
+        return self.scaled(self.resized(raw))
+
+    def resized(self, raw: Image.Image) -> UInt8[np.ndarray, "side side 3"]:
+        """Return the pixels of the square that the network reads."""
         side = self.config.side
-        pixels = np.asarray(raw.resize((side, side), Image.Resampling.BICUBIC), np.float32)
-        return (pixels - 127.0) / 128.0
+        return np.asarray(raw.resize((side, side), Image.Resampling.BICUBIC), np.uint8)
+
+    def scaled(self, pixels: UInt8[np.ndarray, "*batch side side 3"]) -> Float32[np.ndarray, "*batch side side 3"]:
+        """Return pixels in the range of the network's training."""
+        return (pixels.astype(np.float32) - 127.0) / 128.0
 
     def encode(self, prepared: Sequence[Float32[np.ndarray, "side side 3"]]) -> Float32[np.ndarray, "batch dim"]:
         import torch

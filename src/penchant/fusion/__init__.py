@@ -16,6 +16,7 @@ LAYERS = Table(
         "concat": "penchant.fusion.layers:ConcatLayer",
         "gated": "penchant.fusion.layers:GatedLayer",
         "attention": "penchant.fusion.layers:AttentionLayer",
+        "cross_attention": "penchant.fusion.layers:CrossAttentionLayer",
     },
     group="penchant.fusion_layers",
     base="penchant.fusion.layers:FusionLayer",

@@ -7,7 +7,6 @@ mapped back, is the user's vector. Only trained weights are stored: the language
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,6 +23,7 @@ from penchant.core.seeds import generator
 from penchant.fusion.layers import drop_modalities
 from penchant.language.local import SMOLLM2, LocalConfig, LocalModel
 from penchant.models.sequence import NextItem, Sequence, SequenceConfig
+from penchant.networks.adapters import HoldsPretrained, add_lora
 from penchant.networks.backbones import Backbone, BackboneConfig
 from penchant.networks.sequences import WindowBatch
 from penchant.networks.tokens import ItemTokens
@@ -82,7 +82,7 @@ class LanguageModelConfig(SequenceConfig):
         return LocalModel(LocalConfig(model=self.language_model, revision=self.revision, cache=self.models))
 
 
-class LanguageModelReader(Backbone):
+class LanguageModelReader(HoldsPretrained, Backbone):
     """A causal language model between two linear maps.
 
     A residual connection goes around it, so that the last step is used directly; the part of the language model begins small.
@@ -96,7 +96,6 @@ class LanguageModelReader(Backbone):
         config: `dim` is the width of steps and states.
     """
 
-    mark: Tensor
     prompt: Tensor
     mean: Tensor
     spread: Tensor
@@ -117,15 +116,11 @@ class LanguageModelReader(Backbone):
             self.into.weight.mul_(size)
         nn.init.zeros_(self.into.bias)
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("mark", torch.tensor(list(mark.encode()), dtype=torch.uint8))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("is_measured", torch.tensor(False))
         self.register_buffer("prompt", torch.tensor(prompt, dtype=torch.long), persistent=False)
-        self._frozen = {f"model.{name}" for name, weight in model.named_parameters() if not weight.requires_grad}
-        self._frozen |= {f"model.{name}" for name, _ in model.named_buffers()}
-        self.register_state_dict_post_hook(_leave_out_frozen)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(_frozen_are_there)  # type: ignore[no-untyped-call]
+        self.hold("model", mark)
 
     def forward(
         self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"], real: Bool[Tensor, "B L"] | None = None
@@ -157,19 +152,6 @@ class LanguageModelReader(Backbone):
         self.mean.copy_(states.float().mean(0))
         self.spread.copy_(states.float().std(0, correction=0).clamp(min=MIN_SPREAD))
         self.is_measured.fill_(True)
-
-    def train(self, mode: bool = True) -> Self:
-        """Keep the language model in evaluation mode: dropout inside it would only add noise to frozen weights."""
-        super().train(mode)
-        self.model.eval()
-        return self
-
-    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *others: Any) -> None:
-        given = state.get(f"{prefix}mark")
-        if given is not None and not torch.equal(given.cpu(), self.mark.cpu()):
-            others[-1].append(f"trained on another language model ({bytes(given.tolist()).decode()})")
-            return
-        super()._load_from_state_dict(state, prefix, *others)
 
 
 class SoftTokens(NextItem):
@@ -210,9 +192,9 @@ class SoftTokens(NextItem):
         if not self.items.widths:
             none = self.start.new_zeros(*shape, len(self.start))
             return none, none[..., 0].bool()
-        return (self.items.scale * self.items.projected(self.items.content[flat])).view(*shape, -1), self.items.present[
-            flat
-        ].view(shape)
+        return (self.items.scale * self.items.projected(self.items.known_content[flat])).view(
+            *shape, -1
+        ), self.items.present[flat].view(shape)
 
 
 class LanguageModel(Sequence[LanguageModelConfig]):
@@ -269,7 +251,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         half = config.weights == "bfloat16" or (config.weights == "auto" and on_gpu)
         model = local.reader(torch.bfloat16 if half else torch.float32, layers=config.layers)
         if config.lora_rank:
-            model = _with_lora(model, config)
+            model = add_lora(model, config.lora_rank, config.lora_alpha, extra="llm")
         prompt = local.tokenizer()(config.prompt)["input_ids"] if config.prompt else []
         return LanguageModelReader(
             model, local.fingerprint, list(prompt), BackboneConfig(dim=config.dim, dropout=config.dropout)
@@ -338,33 +320,6 @@ class LanguageModel(Sequence[LanguageModelConfig]):
             channels, present = (torch.from_numpy(arrays[f"known.{n}"]).to(device) for n in ("channels", "present"))
             self.network.known = (channels, present)
         return self
-
-
-def _with_lora(model: Any, config: LanguageModelConfig) -> Any:
-    """Return the model with trained low-rank weights beside its linear maps, in single precision; they begin at zero."""
-    from penchant.language.hub import package_folder
-
-    package_folder("peft", "llm")
-    from peft import LoraConfig, inject_adapter_in_model
-
-    is_turned = any(type(module).__name__ == "Conv1D" for module in model.modules())  # GPT-2 keeps its maps that way
-    lora = LoraConfig(
-        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear", fan_in_fan_out=is_turned
-    )
-    model = inject_adapter_in_model(lora, model)
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    return model
-
-
-def _leave_out_frozen(module: LanguageModelReader, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for name in module._frozen:
-        state.pop(f"{prefix}{name}", None)
-
-
-def _frozen_are_there(module: LanguageModelReader, keys: Any) -> None:
-    keys.missing_keys[:] = [k for k in keys.missing_keys if not any(k.endswith(f) for f in module._frozen)]
 
 
 def _lacks(name: str, model: str, reason: str) -> ArtifactError:

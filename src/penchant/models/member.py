@@ -160,6 +160,10 @@ class Member(ABC, Generic[SettingsT_co]):
         """
         return self
 
+    def trained_encoders(self) -> dict[str, Any]:
+        """Return the encoders (`TunedEncoder`) by channel that this member or its parts trained further: they prepare the content of new items."""
+        return {name: e for part in self.parts().values() for name, e in part.trained_encoders().items()}
+
     def add_items(self, content: Content, new: range) -> Member:
         """Return a member that also scores items appended to the catalog; this one stays as it is.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -22,15 +24,16 @@ from typing_extensions import TypeVar
 from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
-from penchant.core.schema import Content, Histories
+from penchant.core.schema import Content, Embeddings, Histories
 from penchant.core.seeds import generator
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
+from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tuned_channels
 from penchant.models.member import Contributions, Member
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
-from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, content_rows
+from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, TunedChannel, content_rows
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
 BATCH_EVENTS, LEAST_STEPS = (128, 8192), 64
@@ -67,6 +70,8 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, Train
     """Epochs on train and validation together, starting from what was learned on train."""
     refit_rate: float = Field(0.25, gt=0)
     """Share of the learning rate for them."""
+    fine_tune: FineTuneConfig | None = None
+    """Encoders of channels that are trained with the network; None leaves all frozen."""
     pretrained: Path | None = None
     """Folder of an earlier bundle; takes over what its network of the same name learned, ids and other shapes left out."""
     seed: int = 0
@@ -131,6 +136,7 @@ class Sequence(Member[SequenceT_co]):
         super().__init__(config, name=name, **settings)
         self.network: NextItem | None = None
         self.bases: dict[str, ChannelBasis] = {}
+        self.tuned: dict[str, FineTuned] = {}
         self.vectors = torch.zeros(0, self.config.dim)
         self.training_history = TrainingHistory()
         if self.config.dim % self.config.heads:
@@ -174,6 +180,12 @@ class Sequence(Member[SequenceT_co]):
         if before is not None:
             self._take_over(network, before)
         self.network = network.to(device)
+        self.tuned = {} if before is None else {n: t for n, t in before.tuned.items() if n in channels}
+        encoders = self._encoders(channels, config, device)
+        if self.tuned:  # a refit keeps the trained encoders as they are: a few epochs teach them little
+            network.items.hold_tuned(encoders)
+            network.items.refresh()
+            network.items.hold_tuned([])
         self.training_history = TrainingHistory()
         if left.num_events:
             windows = Windows(left, config.max_length, config.batch_events or batch_of(left.num_events), config)
@@ -190,7 +202,71 @@ class Sequence(Member[SequenceT_co]):
                 checkpoint=self.checkpoint,
                 report=self.report,
             )
+            if encoders and not self.tuned:
+                self._fine_tune(encoders, channels, windows, loss, score, config)
         return self._settle()
+
+    def _encoders(
+        self, channels: Mapping[str, Embeddings], config: SequenceConfig, device: torch.device
+    ) -> list[TunedChannel]:
+        """Return the channels whose encoders are to be trained, or were."""
+        if config.fine_tune is None:
+            return []
+        return tuned_channels(channels, self.bases, config.fine_tune, self.tuned, device, self.name)
+
+    def _fine_tune(
+        self,
+        encoders: list[TunedChannel],
+        channels: Mapping[str, Embeddings],
+        windows: Windows,
+        loss: Any,
+        score: Callable[[], float] | None,
+        config: SequenceConfig,
+    ) -> None:
+        """Train the network and the last blocks of its encoders together; what was before stays where the held-out score is no better.
+
+        The network is trained alone first, since a random one would distort pretrained weights. At each step the items of the batch, or
+        a draw of them, are encoded anew; all items are before each epoch and before the held-out score.
+
+        Source: Kumar et al., Fine-tuning can distort pretrained features, ICLR 2022 (LP-FT).
+        """
+        assert self.network is not None
+        assert config.fine_tune is not None
+        network, items = self.network, self.network.items
+        before, content = _copied(network), items.content.clone()
+        reached = self.training_history.scores[self.training_history.best]
+        items.hold_tuned(encoders)
+        update = {"epochs": config.fine_tune.epochs, "learning_rate": config.learning_rate * config.refit_rate}
+
+        def refreshed_score() -> float:
+            assert score is not None
+            items.refresh()
+            return score()
+
+        history = train(
+            network,
+            _Refreshing(windows, items.refresh),
+            loss,
+            None if score is None else refreshed_score,
+            config.model_copy(update=update),
+            seed=config.seed + 1,
+            name=f"{self.name} with encoders",
+            checkpoint=None if self.checkpoint is None else self.checkpoint.with_name(f"{self.checkpoint.name}-tuned"),
+            rates={"items.tuned.": config.fine_tune.rate},
+        )
+        items.refresh()
+        items.hold_tuned([])
+        if score is not None and history.scores[history.best] <= reached:
+            logger.info("  %s: trained encoders are no better than frozen ones, which are kept", self.name)
+            network.load_state_dict(before)
+            items.content = content
+            return
+        self.tuned = {}
+        for channel in encoders:
+            source = source_of(channels[channel.name], channel.name, self.name)
+            self.tuned[channel.name] = FineTuned(
+                channel.name, source.encoder, source.options, channel.encoder.trained()
+            )
 
     def _build(self, num_items: int) -> NextItem:
         config = self.config
@@ -225,6 +301,17 @@ class Sequence(Member[SequenceT_co]):
             has_target = batch.target >= 0
             chosen = batch.target[has_target]
             items: ItemTokens = network.items  # type: ignore[assignment]
+            if not len(items.tuned):
+                return value_of(network, items, batch, has_target, chosen)
+            assert config.fine_tune is not None
+            named = torch.unique(torch.cat([batch.items.flatten(), chosen]))
+            drawn = named[torch.randperm(len(named), device=device)[: config.fine_tune.items_per_step]]
+            with items.encoded(drawn):
+                return value_of(network, items, batch, has_target, chosen)
+
+        def value_of(
+            network: nn.Module, items: ItemTokens, batch: WindowBatch, has_target: Tensor, chosen: Tensor
+        ) -> Tensor:
             if config.loss == "softmax":
                 vectors = items()
                 states = network(vectors[batch.items], batch)[has_target]
@@ -321,23 +408,49 @@ class Sequence(Member[SequenceT_co]):
     def _content_of(self, content: Content, new: range) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
         """Return what the network reads of some items, and which channels they have."""
         assert self.network is not None
-        rows = content_rows({name: pick(content, name, self.name) for name in self.bases}, self.bases)
+        channels = {name: pick(content, name, self.name) for name in self.bases}
+        rows = content_rows({name: self._by_trained(e, new) for name, e in channels.items()}, self.bases)
         device = self.network.start.device
         return rows[0][new.start : new.stop].to(device), rows[1][new.start : new.stop].to(device)
+
+    def _by_trained(self, embeddings: Embeddings, new: range) -> Embeddings:
+        """Return a channel with the trained encoder's vectors of new items, where it has one and their content is at hand.
+
+        A new item whose content is not at hand keeps the frozen encoder's vector, from which training started.
+        """
+        tuned, source = self.tuned.get(embeddings.name), embeddings.source
+        if tuned is None or source is None or self.config.fine_tune is None:
+            return embeddings
+        rows = [row for row in new if row in source.prepared]
+        if not rows:
+            return embeddings
+        values = embeddings.values.copy()
+        values[rows] = tuned.encode([source.prepared[row] for row in rows], self.config.fine_tune)
+        return replace(embeddings, values=values)
+
+    def trained_encoders(self) -> dict[str, Any]:
+        if self.config.fine_tune is None:
+            return {}
+        return {name: tuned.load(self.config.fine_tune) for name, tuned in self.tuned.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         assert self.network is not None
         found = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
         for name, basis in self.bases.items():
             found |= {f"basis.{name}.mean": basis.mean, f"basis.{name}.directions": basis.directions}
+        for tuned in self.tuned.values():
+            found |= tuned.arrays()
         return {**found, "vectors": self.vectors.cpu().numpy()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         names = sorted({key.split(".")[1] for key in arrays if key.startswith("basis.")})
         self.bases = {n: ChannelBasis(arrays[f"basis.{n}.mean"], arrays[f"basis.{n}.directions"]) for n in names}
+        self.tuned = FineTuned.restored(arrays)
         # items added after the fit have a vector, and no id
         self.network = self._build(len(arrays.get("network.items.ids.weight", arrays["vectors"])))
-        weights = {key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if "network." in key}
+        weights = {
+            key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if key.startswith("network.")
+        }
         self.network.load_state_dict(weights)
         self.network.eval()
         self.vectors = torch.from_numpy(arrays["vectors"])
@@ -376,6 +489,25 @@ class Sequence(Member[SequenceT_co]):
         skipped = sorted(set(own) - set(fits))
         if skipped:
             logger.info("  %s: not taken over from the earlier network: %s", self.name, ", ".join(skipped))
+
+
+@dataclass(frozen=True)
+class _Refreshing:
+    """Batches before which, in each epoch, all items are encoded anew."""
+
+    batches: Windows
+    refresh: Callable[[], None]
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[WindowBatch]:
+        self.refresh()
+        yield from self.batches.epoch(rng)
+
+    def num_batches(self) -> int:
+        return self.batches.num_batches()
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 def _sampled_loss(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -107,3 +107,14 @@ def info_nce(left: Float[Tensor, "N D"], right: Float[Tensor, "N D"], temperatur
     logits = left @ right.T / temperature
     own = torch.arange(len(left), device=left.device)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+
+
+def alignment(values: Float[Tensor, "N M D"], present: Bool[Tensor, "N M"]) -> Float[Tensor, ""]:
+    """Return InfoNCE summed over all pairs of channels of the same rows; pairs without two rows that have both are left out."""
+    total = values.new_zeros(())
+    for left in range(values.shape[1]):
+        for right in range(left):
+            both = present[:, left] & present[:, right]
+            if int(both.sum()) > 1:
+                total = total + info_nce(values[both, left], values[both, right])
+    return total

@@ -6,12 +6,13 @@ dropped, so that an item without interactions is scored by its content alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from pydantic import Field
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
@@ -21,8 +22,11 @@ from penchant.core.config import Settings
 from penchant.core.schema import Embeddings
 from penchant.fusion import LAYERS
 from penchant.fusion.layers import FusionLayer, drop_modalities
-from penchant.networks.losses import info_nce
+from penchant.networks.losses import alignment, info_nce
+from penchant.networks.tuned_encoders import TokenStates, TunedEncoder, padded
 
+REFRESHED_AT_ONCE = 64
+"""Items encoded at once by `refresh`."""
 MIN_SHARE = 1e-3
 """Directions with a smaller share of the largest singular value are treated as noise and not whitened."""
 
@@ -85,6 +89,33 @@ class ItemTokensConfig(Settings):
     """Standard deviation of noise added to the item's content in training; every direction of it has unit spread."""
 
 
+class TunedChannel(nn.Module):
+    """One channel of the items whose encoder is trained with the network.
+
+    Args:
+        name: Of the channel.
+        encoder: Its encoder.
+        basis: Of the frozen encoder's vectors, which those of the trained one are projected with too.
+        states: What enters the trained blocks, of every item.
+    """
+
+    has: Tensor
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, name: str, encoder: TunedEncoder, basis: ChannelBasis, states: TokenStates) -> None:
+        super().__init__()
+        self.name, self.encoder, self.states = name, encoder, states
+        self.register_buffer("has", torch.from_numpy(states.length > 0), persistent=False)
+        self.register_buffer("mean", torch.from_numpy(basis.mean), persistent=False)
+        self.register_buffer("directions", torch.from_numpy(basis.directions), persistent=False)
+
+    def forward(self, rows: Int[Tensor, "N"]) -> Float[Tensor, "N W"]:
+        """Return the content of some items in the basis; each of them has the channel."""
+        vectors = self.encoder.vectors(*padded(self.states.rows(rows.tolist()), rows.device))
+        return (vectors - self.mean) @ self.directions
+
+
 class ItemTokens(nn.Module):
     """Vectors of all items from content and id.
 
@@ -110,6 +141,8 @@ class ItemTokens(nn.Module):
         self.ids = nn.Embedding(num_items, dim) if config.use_ids else None
         if self.ids is not None:
             nn.init.normal_(self.ids.weight, std=0.02)
+        self.tuned = nn.ModuleList()  # of `TunedChannel`, while encoders are trained with the network
+        self._encoded: Tensor | None = None
         self.register_buffer("content", torch.zeros(num_items, sum(widths.values())), persistent=False)
         self.register_buffer("present", torch.zeros(num_items, len(widths), dtype=torch.bool), persistent=False)
         self.register_buffer("touched", torch.ones(num_items, dtype=torch.bool), persistent=False)
@@ -121,6 +154,47 @@ class ItemTokens(nn.Module):
         if channels:
             self.content, self.present = content_rows(channels, bases)
         self.touched = torch.from_numpy(touched)
+
+    @property
+    def known_content(self) -> Float[Tensor, "items W"]:
+        """The content of all items in their bases: inside `encoded`, that of some items by their encoder as it is now."""
+        return self.content if self._encoded is None else self._encoded
+
+    @contextmanager
+    def encoded(self, rows: Int[Tensor, "N"]) -> Iterator[None]:
+        """Encode some items anew within this context, so that the loss reaches the encoders; the others have the vectors they had last."""
+        content = self.content.clone()
+        for channel in self._tuned_channels():
+            has = rows[channel.has[rows]]
+            if len(has):
+                fresh = channel(has)
+                content[has, self._columns(channel.name)] = fresh
+                self.content[has, self._columns(channel.name)] = fresh.detach()
+        self._encoded = content
+        try:
+            yield
+        finally:
+            self._encoded = None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Encode all items with the encoders as they are now."""
+        for channel in self._tuned_channels():
+            for rows in torch.split(torch.nonzero(channel.has)[:, 0], REFRESHED_AT_ONCE):
+                self.content[rows, self._columns(channel.name)] = channel(rows)
+
+    def hold_tuned(self, channels: Sequence[TunedChannel]) -> None:
+        """Set the channels whose encoders are trained with the network; none when training ends."""
+        self.tuned = nn.ModuleList(channels)
+
+    def _tuned_channels(self) -> list[TunedChannel]:
+        return [channel for channel in self.tuned if isinstance(channel, TunedChannel)]
+
+    def _columns(self, name: str) -> slice:
+        """Return the columns of one channel in `content`."""
+        place = list(self.widths).index(name)
+        first = sum(list(self.widths.values())[:place])
+        return slice(first, first + self.widths[name])
 
     def forward(self, rows: Tensor | None = None) -> Float[Tensor, "N D"]:
         """Return the vectors of some items; of all if `rows` is None."""
@@ -137,7 +211,7 @@ class ItemTokens(nn.Module):
 
     def _view(self, rows: Tensor | slice) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
         """Return the content of some items and their channels: in training changed at random, as the settings allow."""
-        content, present = self.content[rows], self.present[rows]
+        content, present = self.known_content[rows], self.present[rows]
         if not self.training:
             return content, present
         if self.modality_dropout:
@@ -168,11 +242,4 @@ class ItemTokens(nn.Module):
 
     def alignment(self, rows: Tensor) -> Float[Tensor, ""]:
         """Return InfoNCE summed over all pairs of channels of the same items."""
-        projected, present = self.projected(self.content[rows]), self.present[rows]
-        total = projected.new_zeros(())
-        for left in range(projected.shape[1]):
-            for right in range(left):
-                both = present[:, left] & present[:, right]
-                if int(both.sum()) > 1:
-                    total = total + info_nce(projected[both, left], projected[both, right])
-        return total
+        return alignment(self.projected(self.known_content[rows]), self.present[rows])

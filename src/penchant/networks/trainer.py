@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -95,6 +95,7 @@ def train(
     name: str,
     checkpoint: Path | None = None,
     report: Callable[[int, float], None] | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> TrainingHistory:
     """Train a network in place; it ends with the weights of its best epoch.
 
@@ -108,11 +109,12 @@ def train(
         name: Name in log lines.
         checkpoint: Folder for the last complete epoch; finished training is not repeated. None keeps no checkpoint.
         report: Called with each epoch and its score; may raise to stop (pruning in a search).
+        rates: Start of a parameter's name to its peak learning rate, where it is not that of the settings.
 
     Raises:
         TrainingError: The loss is infinite or NaN.
     """
-    training = _Training(network, config, max(1, config.epochs * batches.num_batches()))
+    training = _Training(network, config, max(1, config.epochs * batches.num_batches()), rates or {})
     history, best, done = TrainingHistory(), _weights(network), 0
     if checkpoint is not None and (found := training.resume(checkpoint)):
         history, best = found
@@ -174,13 +176,20 @@ def pick_device(name: str) -> torch.device:
 class _Training:
     """A network with its optimizer and learning-rate schedule."""
 
-    def __init__(self, network: nn.Module, config: TrainerConfig, steps: int) -> None:
+    def __init__(self, network: nn.Module, config: TrainerConfig, steps: int, rates: Mapping[str, float]) -> None:
         self.network, self.config = network, config
         tables = {id(m.weight) for m in network.modules() if isinstance(m, nn.Embedding)}
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        decayed = [p for p in parameters if p.ndim >= 2 and id(p) not in tables]
-        rest = [p for p in parameters if p.ndim < 2 or id(p) in tables]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        grouped: dict[tuple[float, float], list[Tensor]] = {}
+        for name, weight in network.named_parameters():
+            if weight.requires_grad:
+                rate = next((own for start, own in rates.items() if name.startswith(start)), config.learning_rate)
+                decay = config.weight_decay if weight.ndim >= 2 and id(weight) not in tables else 0.0
+                grouped.setdefault((rate, decay), []).append(weight)
+        # decayed first, as checkpoints number them
+        groups = [
+            {"params": grouped[key], "lr": key[0], "weight_decay": key[1]}
+            for key in sorted(grouped, key=lambda key: (key[1] == 0.0, key[0]))
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         rise = max(1, round(config.warmup * steps))
 

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import DataError, nearest
-from penchant.core.schema import Catalog, Content, Embeddings, Vocabulary
+from penchant.core.schema import Catalog, ChannelSource, Content, Embeddings, Vocabulary
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import PRECOMPUTED, ChannelConfig, encode_batches, make_encoder
 from penchant.encoders.content import find_content
@@ -32,6 +31,10 @@ if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender
 
 
+PREPARED = "prepared:"
+"""Before the name of a channel: its content as a trained encoder reads it, kept beside the vector of the frozen one."""
+
+
 @dataclass(frozen=True)
 class NewItem:
     """An item that is new, or changed.
@@ -39,12 +42,13 @@ class NewItem:
     Attributes:
         item_id: Its id.
         columns: Values by column of the catalog.
-        vectors: Channel to its vector; a channel that is not named is missing.
+        vectors: Channel to its vector; a channel that is not named is missing. Behind `PREPARED`, the content of a channel whose encoder a
+            member trained further, as that encoder reads it.
     """
 
     item_id: str
     columns: Mapping[str, Any]
-    vectors: Mapping[str, Float32[np.ndarray, " dim"]] = field(default_factory=dict)
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class ChannelEncoders:
@@ -102,8 +106,8 @@ def encode_new_item(
     media: Mapping[str, str],
     root: Path,
     limits: MediaLimits,
-) -> tuple[dict[str, Float32[np.ndarray, " dim"]], list[str]]:
-    """Return the vectors of one item by channel, and what could not be read.
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the vectors of one item by channel, the content that trained encoders read, and what could not be read.
 
     Args:
         bundle: Its channels are used.
@@ -120,6 +124,7 @@ def encode_new_item(
         )
     vectors: dict[str, np.ndarray] = {}
     failures: list[str] = []
+    trained = {n: e for m in bundle.ensemble.members.values() for n, e in m.trained_encoders().items()}
     for name, config in encoders.of(bundle.facts, bundle.content).items():
         encoder = encoders.load(name, config)
         content = find_content(catalog, config.columns, encoder.modality, limits, where=f"content.{name}")
@@ -127,6 +132,8 @@ def encode_new_item(
             work = [(content.keys[0], 0)]
             for _, values in encode_batches(encoder, content, work, failures, size=1, proven=True):
                 vectors[name] = values[0]
+            if name in vectors and name in trained:
+                vectors[PREPARED + name] = trained[name].prepare(content.load(0))
     return vectors, failures
 
 
@@ -164,6 +171,11 @@ def _grown_table(catalog: Catalog, items: Sequence[NewItem], known: Vocabulary) 
 
 def _grown_content(bundle: Recommender, new: Sequence[NewItem]) -> Content:
     channels = {name: _with_rows(e, [i.vectors.get(name) for i in new]) for name, e in bundle.content.channels.items()}
+    for name, e in channels.items():
+        prepared = {row: i.vectors.get(PREPARED + name) for row, i in enumerate(new, start=len(bundle.catalog))}
+        known = {row: array for row, array in prepared.items() if array is not None and e.present[row]}
+        if known:
+            channels[name] = replace(e, source=ChannelSource("", {}, prepared=known))
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:
         fused = bundle.fuse(channels)
