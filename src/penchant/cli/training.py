@@ -6,6 +6,7 @@ In: a TOML file or a folder of tables. Out: a bundle with its report, or a diagn
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from penchant.pipelines.classification import ClassificationConfig
 from penchant.pipelines.frame import RunSettings
 from penchant.pipelines.recommendation import RecommendationConfig
 from penchant.world import WorldConfig, make_world
+from penchant.world.ceiling import choice_probabilities
 
 DEMO_GROUP = "chooses_by"
 
@@ -85,7 +87,7 @@ def demo(
         # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
         settings = RecommendationConfig.read(config, where="the demo")
-        print_results(tasks.run_task(settings, groups=groups), as_json)
+        print_results(tasks.run_task(settings, groups=groups, ideal=partial(choice_probabilities, truth)), as_json)
 
 
 def doctor(

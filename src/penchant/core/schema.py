@@ -173,6 +173,7 @@ class Embeddings:
         present: (items,) whether the item has this content (imputed rows excluded).
         encoder: Fingerprint of the encoder and its settings.
         imputed: (items,) whether a missing row was imputed; None before imputation.
+        seconds: To load the encoder and encode the catalog, measured when the vectors were made; None where it was not measured.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Embeddings:
     present: Bool[np.ndarray, " items"]
     encoder: str
     imputed: Bool[np.ndarray, " items"] | None = None
+    seconds: float | None = None
 
     @property
     def dim(self) -> int:
@@ -214,6 +216,7 @@ class UserEmbeddings:
         learned: What an encoder of a whole catalog learned from all content (`Encoder.learn`), so that later content gets a vector too; empty
             where the encoder needs nothing, or cannot give later content one.
         languages: Of the texts, by script (`clean.normalisation.language`); () where they are not known.
+        seconds: As of `Embeddings`.
     """
 
     name: str
@@ -225,6 +228,7 @@ class UserEmbeddings:
     labels: tuple[str, ...] = ()
     learned: Mapping[str, np.ndarray] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    seconds: float | None = None
 
     def compacted(self, rows: Iterable[np.ndarray]) -> tuple[UserEmbeddings, Int32[np.ndarray, " rows_plus_1"]]:
         """Return the vectors that some rows name, and the new number of each row; of -1, the last entry, it is -1. Labels keep all their rows."""

@@ -316,7 +316,8 @@ def _encode_channel(
         work = [(key, first_row[key]) for key in missing]
         _run(encoder, name, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
-    return Embeddings(name, encoder.modality, values, present, mark), _failed(failures, len(keys))
+    seconds = store.seconds(len(keys))
+    return Embeddings(name, encoder.modality, values, present, mark, seconds=seconds), _failed(failures, len(keys))
 
 
 def _read_cached(
@@ -341,6 +342,7 @@ def _run(
     size: int,
 ) -> None:
     """Encode what is missing and store it batch by batch."""
+    started = perf_counter()
     encoder.load()
     rows = dict(work)
     began = perf_counter()
@@ -353,6 +355,7 @@ def _run(
         bar.advance(len(failures))
     store.compact()
     seconds = perf_counter() - began
+    store.add_time(began - started, seconds, len(work))
     logger.info(
         "encode %s: %s items in %.1f s, %.1f a second", name, f"{len(work):,}", seconds, len(work) / max(seconds, 1e-9)
     )

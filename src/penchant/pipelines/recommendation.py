@@ -24,20 +24,24 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.messages import message
 from penchant.core.schema import (
+    CONTEXT,
     Catalog,
     Content,
     Dataset,
+    Embeddings,
     Finding,
     Histories,
     Interactions,
     Split,
     UserContent,
+    UserEmbeddings,
     Users,
     Vocabulary,
 )
 from penchant.data.clean.dataset import clean
 from penchant.data.context import ContextConfig, read_context
 from penchant.data.doctor.columns import RunColumns
+from penchant.data.doctor.examination import examine
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import build_histories
 from penchant.data.read.sources import DataConfig, from_tables, read
@@ -63,8 +67,8 @@ from penchant.encoders.user_content import (
     unused_protected,
 )
 from penchant.experiment.defaults import default_members
-from penchant.experiment.evaluate import EvaluationConfig, assess
-from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
+from penchant.experiment.evaluate import EvaluationConfig, Ideal, assess
+from penchant.experiment.fit import FitConfig, FittedRecommenders, HoldOut, Refit, fit
 from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.topics import find_topics
@@ -90,7 +94,7 @@ from penchant.pipelines.frame import (
     stop_on_errors,
 )
 from penchant.recommender.recommender import Recommender
-from penchant.reporting.report import write_report
+from penchant.reporting.report import FlowStep, write_report
 
 CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
@@ -181,7 +185,11 @@ class RecommendationConfig(LearningSettings):
 
 
 def run(
-    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
+    config: RecommendationConfig,
+    data: Dataset | None = None,
+    *,
+    groups: pl.DataFrame | None = None,
+    ideal: Ideal | None = None,
 ) -> Recommender:
     """Run every step; finished steps are taken from the cache.
 
@@ -189,6 +197,7 @@ def run(
         config: Every setting.
         data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
         groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+        ideal: True probabilities of the choices, for the ceiling in the report; known for generated data only.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
@@ -253,7 +262,11 @@ def run(
             name=config.name,
             seed=config.seed,
             times_ranked=times_ranked(config.cache / "ranked", parts.test),
+            encoding=encoding_seconds(content, user_content),
+            ideal=ideal,
         )
+        diagnosis = examine(dataset, parts)
+        report = replace(report, concerns=diagnosis.concerns, flow=flow_of(raw, dataset, parts, content, trained))
     with clock("explain"):
         topics = find_topics(dataset.catalog, content, texts=pretrained_channels(channels), seed=config.seed)
     facts = {
@@ -274,6 +287,31 @@ def run(
     )
     timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
+
+
+def encoding_seconds(content: Content, user_content: UserContent) -> dict[str, float]:
+    """Return the seconds of each channel that was encoded, NaN where nobody measured them; vectors of a cache count what they took."""
+    every: list[Embeddings | UserEmbeddings] = [*content.channels.values(), *user_content.embeddings.values()]
+    return {e.name: float("nan") if e.seconds is None else e.seconds for e in every if e.encoder != CONTEXT}
+
+
+def flow_of(
+    raw: Dataset, dataset: Dataset, parts: Split, content: Content, trained: FittedRecommenders
+) -> tuple[FlowStep, ...]:
+    """Return what went from step to step."""
+
+    def sizes(data: Dataset) -> dict[str, int]:
+        events = data.interactions.table
+        return {"interactions": len(events), "users": events["user_id"].n_unique(), "items": len(data.catalog)}
+
+    return (
+        FlowStep("read", sizes(raw)),
+        FlowStep("clean", sizes(dataset)),
+        FlowStep("encode", {name: int(e.present.sum()) for name, e in content.channels.items()}),
+        FlowStep("split", {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}),
+        FlowStep("fit", {"members": len(trained.tables)}),
+        FlowStep("ensemble", {"members": len(trained.ours.weights.nonzero())}),
+    )
 
 
 def times_ranked(folder: Path, test: Interactions) -> int:

@@ -176,12 +176,21 @@ def arm_name(row: AblationRow, translate: Translator) -> str:
 
 
 def _cost_sentence(cost: Cost, translate: Translator) -> str:
-    if cost.seconds <= 0 and cost.milliseconds <= 0:
+    if math.isnan(cost.encoding):
+        return translate("What its content takes to encode was not measured.")
+    if cost.once <= 0 and cost.milliseconds <= 0:
         return translate("It has no measurable cost.")
     once, each = (
         number_format.seconds(value) if value > 0 else translate("nothing measurable")
-        for value in (cost.seconds, cost.milliseconds / 1000)
+        for value in (cost.once, cost.milliseconds / 1000)
     )
+    if cost.encoding > 0:
+        return translate(
+            "It costs {seconds} once, {encoding} of it to encode the content, and {milliseconds} per user.",
+            seconds=once,
+            encoding=number_format.seconds(cost.encoding),
+            milliseconds=each,
+        )
     return translate("It costs {seconds} once and {milliseconds} per user.", seconds=once, milliseconds=each)
 
 
@@ -196,6 +205,14 @@ def _against_each(labelled: ClassificationResults, translate: Translator) -> str
         metric=metric_label(translate, labelled.metric),
         gaps=translate("; ").join(parts),
     )
+
+
+def lift_of(gain: Difference, base: Interval) -> str:
+    """Return a difference as a share of the baseline's mean, with its sign."""
+    if not base.mean > 0:
+        return number_format.MISSING
+    share = 100 * gain.mean / base.mean
+    return f"{number_format.signed(share, 0 if abs(share) >= 2 else 1)} %"
 
 
 def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator, pool: str) -> str:
@@ -227,10 +244,11 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     else:
         k = translate("{count} recommendations", count=k)
     return translate(
-        "{name} finds {ours} of what users chose next within {lists}; {baseline} finds {theirs}: {outcome}, {difference} points.",
+        "{name} finds {ours} of what users chose next within {lists}; {baseline} finds {theirs}: {outcome}, {difference} points, relatively {lift}.",
         lists=k,
         ours=mine,
         theirs=theirs,
         difference=change,
+        lift=lift_of(gain, base),
         **facts,
     )
