@@ -10,8 +10,10 @@ import pytest
 from penchant.core.messages import Translator, message
 from penchant.data.doctor.warnings import DataWarning
 from penchant.metrics.ablation import DOES_NOT_PAY, PAYS, Ablation, ModalityValue
+from penchant.metrics.comparison import Cost
 from penchant.metrics.intervals import BETTER, SAME, WORSE, Interval
 from penchant.metrics.slices import Slice
+from penchant.reporting import conclusions
 from penchant.reporting import first_screen as screen
 
 from .test_conclusions import board, gap, mean
@@ -51,7 +53,9 @@ def test_baseline_that_is_best_on_the_test_is_named_where_another_was_chosen() -
 
 def test_ceiling_is_given_as_the_share_that_is_reached() -> None:
     said = screen.ceiling_sentence(board("recall@10", gap(0.03)), {"recall@10": mean(0.4)}, EN)
-    assert "would reach Recall@10 0.400 [0.390, 0.410]. Ours reaches 57 % of that, EASE 50 %." in said
+    assert (
+        "would reach Recall@10 0.400 [0.390, 0.410]; the rest is chance. Ours reaches 57 % of that, EASE 50 %." in said
+    )
     assert screen.ceiling_sentence(board("recall@10", gap(0.03)), {}, EN) == ""
 
 
@@ -65,6 +69,23 @@ def test_lead_is_split_by_the_time_since_the_last_event() -> None:
         "over a day (10 % of users) +0.005 [-0.005, 0.015], not distinguishable.".replace("-", "−")
     )
     assert screen.lead_sentence([part("1-5", 100, 0.1, BETTER, "history length")], EN) == ""
+
+
+def test_cheap_modalities_without_a_gain_share_a_sentence() -> None:
+    values = (
+        ModalityValue("text", gap(0.03), Cost(1.0, 0.1, 99.0), PAYS),
+        ModalityValue("audio", gap(0.001, SAME), Cost(1.0, 0.1, 50.0), SAME),
+        ModalityValue("attribute", gap(0.001, SAME), Cost(0.1, 0.0), SAME),
+        ModalityValue("bio", gap(0.001, SAME), Cost(0.0, 0.0), SAME),
+    )
+    coverage = {"text": screen.Coverage(1.0, 0, 99.0), "audio": screen.Coverage(1.0, 0, 50.0)}
+    said = screen.modality_sentences(Ablation("ndcg@10", (), values), coverage, EN)
+    assert len(said) == 3
+    assert said[0].endswith("It costs 1 min 40 s once, nearly all of it to encode the content, and 0.1 ms per user.")
+    assert said[1].startswith("Audio is not distinguishable from noise")
+    assert said[2] == "Not distinguishable from noise, and cheap: attributes, users' bios."
+    alone = screen.modality_sentences(Ablation("ndcg@10", (), values[2:3]), coverage, EN)
+    assert alone == conclusions.ablation_sentences(Ablation("ndcg@10", (), values[2:3]), EN)
 
 
 def test_only_harmful_warnings_stand_before_the_results() -> None:

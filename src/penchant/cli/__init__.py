@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from penchant.cli import listing, querying, service, training
+from penchant.cli import comparing, listing, querying, service, training
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
@@ -20,6 +20,7 @@ app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
+app.command("compare")(comparing.compare)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)

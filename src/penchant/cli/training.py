@@ -87,7 +87,8 @@ def demo(
         # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
         settings = RecommendationConfig.read(config, where="the demo")
-        print_results(tasks.run_task(settings, groups=groups, ideal=partial(choice_probabilities, truth)), as_json)
+        ideal = partial(choice_probabilities, truth)
+        print_results(tasks.run_task(settings, groups=groups, ideal=ideal), as_json)
 
 
 def doctor(

@@ -42,7 +42,15 @@ from penchant.metrics.slices import (
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import blocked_items, top_k
 from penchant.reporting.first_screen import TIME_SINCE
-from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand, user_label
+from penchant.reporting.report import (
+    USER,
+    ChannelCoverage,
+    ReportData,
+    ShownItem,
+    UserExample,
+    WeightBand,
+    user_label,
+)
 
 IDEAL_BATCH = 2000
 """Users whose true probabilities are held at once."""
@@ -160,7 +168,7 @@ def assess(
         variety=tuple(measured.variety()),
         ceiling={} if ideal is None else measured.ceiling(ideal),
         encoding=dict(encoding or {}),
-        by_request=measured.tables[OURS].drop("user_id"),
+        by_request=measured.by_request(),
         test_mark=measured.mark(),
         weights=dict(weights),
         bands=tuple(_bands(weights)),
@@ -244,6 +252,11 @@ class _TestResults:
         metrics = [name for name in table.columns if name != "user_id"]
         means = BootstrapMeans(table.select(metrics).to_numpy().astype(np.float64), users=table["user_id"])
         return {metric: means.interval(column) for column, metric in enumerate(metrics)}
+
+    def by_request(self) -> pl.DataFrame:
+        """Return the metrics of each of our lists, and a number instead of the user's id."""
+        number = pl.col("user_id").rank("dense").cast(pl.Int32)
+        return self.tables[OURS].with_columns(number.alias(USER)).drop("user_id")
 
     def mark(self) -> str:
         """Return a hash of the requests and their true items: equal in two runs that were measured on the same test."""

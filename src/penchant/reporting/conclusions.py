@@ -16,6 +16,8 @@ from penchant.metrics.intervals import SAME, Difference, Interval
 from penchant.reporting import number_format
 from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
+NEARLY_ALL = 0.95
+"""Share of a cost from which it is said to be nearly all of it."""
 LIKED = message(
     "Asked whether a user likes an item, {name} puts a liked item above a disliked one {auc} of the time{interval}. "
     "Disliked is what the user rated or marked so."
@@ -184,6 +186,12 @@ def _cost_sentence(cost: Cost, translate: Translator) -> str:
         number_format.seconds(value) if value > 0 else translate("nothing measurable")
         for value in (cost.once, cost.milliseconds / 1000)
     )
+    if cost.encoding >= NEARLY_ALL * cost.once > 0:
+        return translate(
+            "It costs {seconds} once, nearly all of it to encode the content, and {milliseconds} per user.",
+            seconds=once,
+            milliseconds=each,
+        )
     if cost.encoding > 0:
         return translate(
             "It costs {seconds} once, {encoding} of it to encode the content, and {milliseconds} per user.",

@@ -17,13 +17,14 @@ from penchant.metrics.comparison import Leaderboard
 from penchant.metrics.intervals import BETTER, SAME, WORSE, Difference, Interval
 from penchant.metrics.slices import Slice
 from penchant.reporting import number_format
-from penchant.reporting.conclusions import lift_of
+from penchant.reporting.conclusions import ablation_sentences, lift_of, payoff_sentence
 from penchant.reporting.labels import metric_label
 
 TIME_SINCE = message("time since the last known event")
 """Dimension of the slices that say how much of a lead is the order inside one visit."""
+TOO_FEW = message("too few users")
 MAX_WARNINGS, MAX_STEPS = 3, 3
-HARMFUL = 0.2
+HARMFUL = 0.15
 """Weight of a data warning that stands before the results."""
 COSTLY = 0.1
 """Share of the time of encoding from which a modality without a gain is worth leaving out."""
@@ -87,7 +88,7 @@ def ceiling_sentence(board: Leaderboard, ceiling: Mapping[str, Interval], transl
         return ""
     ours, base = board.ours.scores[board.metric], board.row(board.best_baseline).scores[board.metric]
     return translate(
-        "Chance decides the rest: lists that knew the true taste of every user would reach {metric} {best}. {name} reaches {ours} of that, "
+        "Lists made from the true taste of every user would reach {metric} {best}; the rest is chance. {name} reaches {ours} of that, "
         "{baseline} {theirs}.",
         metric=metric_label(translate, board.metric),
         best=number_format.interval(best),
@@ -110,7 +111,7 @@ def lead_sentence(slices: Sequence[Slice], translate: Translator) -> str:
             group=translate.said(row.group),
             share=number_format.percent(row.num_users / total, 0),
             difference=number_format.difference(row.difference),
-            outcome=translate(row.difference.outcome),
+            outcome=translate(TOO_FEW if math.isnan(row.difference.low) else row.difference.outcome),
         )
         for row in rows
     ]
@@ -119,6 +120,21 @@ def lead_sentence(slices: Sequence[Slice], translate: Translator) -> str:
         metric=metric_label(translate, rows[0].metric),
         parts=translate("; ").join(parts),
     )
+
+
+def modality_sentences(ablation: Ablation, coverage: Mapping[str, Coverage], translate: Translator) -> list[str]:
+    """Return whether each modality pays and what it costs; those without a gain that cost little share one sentence."""
+    total = sum(c.seconds for c in coverage.values() if not math.isnan(c.seconds))
+    minor = [
+        p
+        for p in ablation.payoffs
+        if p.outcome == SAME and p.cost is not None and p.cost.once <= COSTLY * max(total, 1.0)
+    ]
+    if len(minor) < 2:
+        return ablation_sentences(ablation, translate)
+    said = [payoff_sentence(p, ablation.metric, translate) for p in ablation.payoffs if p not in minor]
+    names = translate(", ").join(translate.channel(p.channel) for p in minor)
+    return [*said, translate("Not distinguishable from noise, and cheap: {channels}.", channels=names)]
 
 
 def warning_sentences(concerns: Sequence[DataWarning], translate: Translator) -> list[str]:

@@ -42,6 +42,8 @@ MESSAGES = "messages.json"
 
 BY_REQUEST = "by_request.parquet"
 """Beside report.json: the metrics of each of our lists, without ids."""
+USER = "user"
+"""Column of that file: a number, equal for the lists of one user."""
 
 UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 """The space between a number and its unit, and between "less than" and its number."""
@@ -288,8 +290,9 @@ def first_screen(data: ReportData, translate: Translator) -> FirstScreen:
         ]
     results += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
     results += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []
-    modalities = conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
-    steps = screen.next_steps(data.concerns, board, data.ablation, _by_modality(data), translate)
+    coverage = _by_modality(data)
+    modalities = screen.modality_sentences(data.ablation, coverage, translate) if data.ablation else []
+    steps = screen.next_steps(data.concerns, board, data.ablation, coverage, translate)
     warnings = screen.warning_sentences(data.concerns, translate)
     return FirstScreen(*(tuple(_one_line(s) for s in part if s) for part in (warnings, results, modalities, steps)))
 

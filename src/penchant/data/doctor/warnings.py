@@ -14,7 +14,6 @@ from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, Popularit
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
 
 MAX_CONCERNS = 5
-ACTIONS = {name: message(name) for name in ("kept", "repaired", "dropped", "masked")}
 
 
 @dataclass(frozen=True)
@@ -237,6 +236,10 @@ def _about_content(coverage: Sequence[ContentCoverage], languages: Mapping[str, 
             ),
             message('take a text encoder of many languages: encoder = "e5"'),
         )
+
+
+ACTIONS = {name: message(name) for name in ("kept", "repaired", "dropped", "masked")}
+"""What was done about a finding, as reports say it."""
 
 
 def about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
