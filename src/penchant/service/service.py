@@ -39,6 +39,8 @@ from penchant.service.host_names import HostName
 from penchant.service.schemas import (
     EditIn,
     EventIn,
+    EventNameIn,
+    EventsDeleted,
     EventsStored,
     ItemIn,
     ItemState,
@@ -55,7 +57,18 @@ from penchant.service.schemas import UserState as StateOfUser
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
-from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredContent, StoredItem, now
+from penchant.service.store import (
+    FAILED,
+    READY,
+    WAITING,
+    WITHDRAWN,
+    EventName,
+    RequestKey,
+    Store,
+    StoredContent,
+    StoredItem,
+    now,
+)
 from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
@@ -236,6 +249,42 @@ class Service:
             with_content=sum(c is not None for c in found),
             unread_content=given - kept,
         )
+
+    def delete_event(self, user_id: str, name: EventNameIn) -> EventsDeleted:
+        """Delete events of a user; they are gone from the store when this returns, and the next list does not know them.
+
+        Raises:
+            DataError: Nothing names an event.
+            NotFoundError: No such event is stored.
+        """
+        if name.event_id is not None:
+            which = EventName(name.event_id)
+        elif name.item_id is not None and name.at is not None:
+            which = EventName(None, name.item_id, _micros(name.at), name.kind)
+        else:
+            raise DataError(
+                "Nothing names an event.",
+                where="the query",
+                fix="give event_id, or item_id and at as the export shows them",
+            )
+        snapshot, _ = self.user_state(user_id)
+        own = snapshot.recommender.history(user_id, (), use_own=not self.is_erased(user_id, snapshot))
+        row = snapshot.recommender.lookup.rows([which.item_id]) if which.item_id else ()
+        is_learned = bool(len(row) and ((own.item_index == row[0]) & (own.at == which.at)).any())
+        deleted, had_content = self.store.delete_events(user_id, which)
+        if not deleted:
+            raise NotFoundError(
+                "No such event is stored."
+                if not is_learned
+                else "The bundle learned from this event; it is not in the store.",
+                where=f"events of {user_id}",
+                fix="take event_id, or item_id, at and kind, from GET /v1/export/ID"
+                if not is_learned
+                else "leave it out of the data of the next run, or erase the user",
+            )
+        if had_content:
+            self.remove_files()
+        return EventsDeleted(deleted=deleted, in_bundle=is_learned)
 
     def _kept(
         self, given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
@@ -466,6 +515,7 @@ class Service:
         return {
             "user_id": user_id,
             "events": [_exported(e) for e in self.store.events(user_id)],
+            "deleted_events": [{"key": key, "at": _iso(at)} for key, at in self.store.deleted_events(user_id)],
             "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
             "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
