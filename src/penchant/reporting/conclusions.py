@@ -215,11 +215,11 @@ def _against_each(labelled: ClassificationResults, translate: Translator) -> str
     )
 
 
-def lift_of(gain: Difference, base: Interval) -> str:
+def lift_of(gain: float, base: float) -> str:
     """Return a difference as a share of the baseline's mean, with its sign."""
-    if not base.mean > 0:
+    if not base > 0:
         return number_format.MISSING
-    share = 100 * gain.mean / base.mean
+    share = 100 * gain / base
     return f"{number_format.signed(share, 0 if abs(share) >= 2 else 1)} %"
 
 
@@ -257,6 +257,6 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
         ours=mine,
         theirs=theirs,
         difference=change,
-        lift=lift_of(gain, base),
+        lift=lift_of(gain.mean, base.mean),
         **facts,
     )

@@ -58,10 +58,24 @@ def verdict(board: Leaderboard, translate: Translator) -> str:
     if board.ours is None or board.metric not in board.ours.differences:
         return ""
     gain, base = board.ours.differences[board.metric], board.row(board.best_baseline).scores[board.metric]
+    return verdict_of(gain.outcome, board.best_baseline, board.metric, gain.mean, base.mean, translate)
+
+
+def verdict_of(outcome: str, baseline: str, metric: str, gain: float, base: float, translate: Translator) -> str:
+    """Return the verdict on a difference to a baseline.
+
+    Args:
+        outcome: "better", "worse" or "not distinguishable".
+        baseline: Its name.
+        metric: The deciding one.
+        gain: The difference.
+        base: The baseline's mean.
+        translate: Into the reader's language.
+    """
     return translate(
-        VERDICTS[gain.outcome],
-        baseline=translate.said(board.best_baseline),
-        metric=metric_label(translate, board.metric),
+        VERDICTS[outcome],
+        baseline=translate.said(baseline),
+        metric=metric_label(translate, metric),
         lift=lift_of(gain, base).lstrip(f"+{number_format.MINUS}"),
     )
 

@@ -196,7 +196,8 @@ class Store:
             rows = connection.execute(wanted).all()
             left = {"user_id": user_id, "item_id": "", "kind": DELETED, "at": 0, "received_at": now()}
             # before the deletion: SQLite gives the highest number again once its row is gone
-            places = [connection.execute(t.event.insert().values(left)).inserted_primary_key[0] for _ in rows]
+            add = t.event.insert().values(left).returning(e.sequence)
+            places = [connection.execute(add).scalar_one() for _ in rows]
             connection.execute(delete(t.event).where(e.sequence.in_([row.sequence for row in rows])))
             for place, row in zip(places, rows, strict=True):
                 connection.execute(update(t.event).where(e.sequence == place).values(event_key=row.event_key))
@@ -281,8 +282,8 @@ class Store:
         with self._reading.connect() as connection:
             for start in range(0, len(user_ids), MAX_PARAMETERS):
                 chosen = t.event.c.user_id.in_(user_ids[start : start + MAX_PARAMETERS])
-                chosen &= t.event.c.kind != DELETED
-                wanted = select(*columns, t.event.c.event_key).where(chosen).order_by(*order)
+                wanted = select(*columns, t.event.c.event_key).where(chosen, t.event.c.kind != DELETED)
+                wanted = wanted.order_by(*order)
                 for row in connection.execute(wanted):
                     found.setdefault(row.user_id, []).append(Event(*row))
         return found

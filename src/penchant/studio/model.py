@@ -13,6 +13,7 @@ from typing import Any
 from penchant.core.errors import NotFoundError
 from penchant.core.messages import unpacked
 from penchant.recommender.recommender import Recommender
+from penchant.reporting.first_screen import verdict_of
 from penchant.reporting.report import MESSAGES
 from penchant.reporting.written import without_examples
 from penchant.studio import charts
@@ -61,6 +62,25 @@ def read_messages(recommender: Recommender) -> dict[str, str]:
     if not path.is_file():
         return {}
     return {text: unpacked(stored) for text, stored in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def quality(report: dict[str, Any] | None, translate: PageTranslator) -> dict[str, str] | None:
+    """Return whether the bundle is better than the best baseline, in a sentence, and the outcome; None where that was not measured."""
+    board = (report or {}).get("leaderboard") or {}
+    metric, best = board.get("metric"), board.get("best_baseline")
+    rows = {row["name"]: row for row in board.get("rows", ())}
+    ours = next((row for row in rows.values() if row["role"] == "ours"), None)
+    gain = ((ours or {}).get("differences") or {}).get(metric)
+    if gain is None or gain.get("mean") is None or metric is None or best is None or best not in rows:
+        return None
+    base = rows[best]["scores"][metric]["mean"]
+    said = verdict_of(gain["outcome"], best, metric, gain["mean"], base, translate)
+    ceiling = ((report or {}).get("ceiling") or {}).get(metric)
+    if ceiling and ceiling.get("mean") and ours is not None:
+        share = f"{ours['scores'][metric]['mean'] / ceiling['mean']:.0%}".replace("%", " %")
+        more = translate("It reaches {share} of what can be reached on this data.", share=share)
+        said = translate("{first} {second}", first=said, second=more)
+    return {"sentence": said, "outcome": gain["outcome"]}
 
 
 def measured(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any]:
