@@ -231,7 +231,7 @@ def _edited(
     step = edit_step(name, value, level, context.service.store.edits(page.user_id))
     if page.mode == "act":
         context.service.edit(page.user_id, [EditIn(name=name, value=value, action=step.action)], None)
-    elif done and (done[-1].name, done[-1].of) == (name, value):
+    elif level and done and (done[-1].name, done[-1].of) == (name, value):
         done = done[:-1]  # a slider on its way
     return _changed(context, item_maps, page, [*done, step])
 
