@@ -217,7 +217,7 @@ def test_change_without_scripts_answers_with_the_page(studio: TestClient):
     answer = studio.post("/studio/event", data=form, headers={"Origin": "http://testserver"})
     assert answer.status_code == 200
     assert "<!doctype html>" in answer.text
-    assert "<b>A copy:</b> 1 changes on this page alone" in answer.text
+    assert "<b>A copy:</b> changes on this page alone: 1. Nothing is stored." in answer.text
 
 
 def steps_of(text: str) -> str:
@@ -246,7 +246,7 @@ def test_looking_stores_nothing_and_clicks_change_a_copy(studio: TestClient):
     assert "asked for always: low" in asked
     form["steps"] = steps_of(asked)
     why = studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
-    assert "Of the copy with 2 changes" in why
+    assert "Of the copy, changes: 2." in why
     assert "Of the copy" in studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
     undone = studio.post("/studio/undo", data=form, headers=PAGE).text
     assert listed(undone) == listed(liked)

@@ -14,6 +14,7 @@ from penchant.core.errors import NotFoundError
 from penchant.core.messages import unpacked
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.first_screen import verdict_of
+from penchant.reporting.labels import metric_label
 from penchant.reporting.report import MESSAGES
 from penchant.reporting.written import without_examples
 from penchant.studio import charts
@@ -87,7 +88,7 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     """Return the rows and charts of a report; a part that was not measured is None."""
     return {
         "sizes": report.get("sizes") or {},
-        "leaderboard": _leaderboard(report.get("leaderboard")),
+        "leaderboard": _leaderboard(report.get("leaderboard"), translate),
         "payoffs": _payoffs(report.get("ablation"), translate),
         "slices": _slices(report, messages, translate),
         "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
@@ -95,13 +96,13 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     }
 
 
-def _leaderboard(leaderboard: dict[str, Any] | None) -> dict[str, Any] | None:
+def _leaderboard(leaderboard: dict[str, Any] | None, translate: PageTranslator) -> dict[str, Any] | None:
     if leaderboard is None:
         return None
-    metric = leaderboard["metric"]
+    metric, label = leaderboard["metric"], metric_label(translate, leaderboard["metric"])
     found = (_range(row["name"], row["role"], row["scores"].get(metric)) for row in leaderboard["rows"])
     rows = [row for row in found if row is not None]
-    return {"metric": metric, "rows": rows, "chart": charts.ranges(rows, metric, zero=False)}
+    return {"metric": label, "rows": rows, "chart": charts.ranges(rows, label, zero=False)}
 
 
 def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict[str, Any] | None:
@@ -113,7 +114,8 @@ def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict
         row = _range(translate.channel(payoff["channel"]), outcome, payoff["gain"])
         if row is not None:
             rows.append({**row, "outcome": translate(outcome)})
-    return {"metric": ablation["metric"], "rows": rows, "chart": charts.ranges(rows, ablation["metric"], zero=True)}
+    label = metric_label(translate, ablation["metric"])
+    return {"metric": label, "rows": rows, "chart": charts.ranges(rows, label, zero=True)}
 
 
 def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any] | None:
@@ -134,7 +136,7 @@ def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: Page
         if s["num_users"] >= FEWEST:
             sides = ((baseline, values[1]), (translate("ours"), values[0]))  # ours is drawn last, on top
             points += [{"group": name, "entry": entry, "value": value} for entry, value in sides]
-    metric = slices[0]["metric"]
+    metric = metric_label(translate, slices[0]["metric"])
     chart = charts.pairs(points, translate, baseline, metric) if points else None
     return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}
 
