@@ -67,6 +67,10 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._request("POST", "/v1/events", json={"events": list(events)}, headers=headers)
 
+    def delete_event(self, user_id: str, **name: str) -> dict[str, Any]:
+        """Delete an event by `event_id=`, or by `item_id=` and `at=` (and `kind=`) as the export shows them."""
+        return self._request("DELETE", f"{_user(user_id)}/events", params=name)
+
     def recommend(self, user_id: str, **options: Any) -> dict[str, Any]:
         """Return a list for one user; options are those of the API (`k`, `where`, `boost`, `circumstances`, `reasons`)."""
         return self._request("GET", f"{_user(user_id)}/recommendations", params=options)

@@ -149,3 +149,15 @@ def test_write_that_fails_is_explained_and_keeps_what_was_there(tmp_path: Path) 
     assert "The vectors cannot be stored" in done.stdout, done.stderr
     assert "finished batches are kept" in done.stdout
     assert list(everything(tmp_path)) == ["small"]
+
+
+def test_cache_keeps_what_its_vectors_took_to_encode(tmp_path: Path):
+    cache = VectorCache(tmp_path, "abc")
+    assert cache.seconds(10) is None
+    cache.add_time(2.0, 6.0, 3)
+    cache.add_time(1.0, 0.0, 0)
+    assert cache.seconds(3) == 8.0
+    cache.add_time(4.0, 6.0, 1)
+    assert VectorCache(tmp_path, "abc").seconds(8) == 4.0 + 12 / 4 * 8
+    (tmp_path / "vectors_abc.json").write_text("{")
+    assert cache.seconds(3) is None

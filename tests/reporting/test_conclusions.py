@@ -34,7 +34,7 @@ def board(metric: str, gain: Difference, *, role: str = "ours") -> Leaderboard:
     return Leaderboard(metric, ("recall@10", "ndcg@10"), "EASE", "test", 50, (row("EASE", "baseline", 0, {}), ours))
 
 
-RECALL = "Ours finds 23.0 % of what users chose next within 10 recommendations; EASE finds 20.0 %: better, +3.0 [2.0, 4.0] points."
+RECALL = "Ours finds 23.0 % of what users chose next within 10 recommendations; EASE finds 20.0 %: better, +3.0 [2.0, 4.0] points, relatively +15 %."
 NDCG = "NDCG@10: Ours 0.230, EASE 0.200: not distinguishable, +0.030 [0.020, 0.040]."
 
 
@@ -75,7 +75,7 @@ def test_without_ours_the_first_row_that_was_compared_stands_for_it() -> None:
 )
 def test_small_gains_of_recall_get_another_digit(gain: float, shares: str) -> None:
     said = conclusions.leaderboard_sentences(board("recall@10", gap(gain)), EN)
-    assert said == [f"Ours finds {shares} points.".replace("-", "−")]
+    assert [text.partition(", relatively")[0] for text in said] == [f"Ours finds {shares} points".replace("-", "−")]
 
 
 PAYING = ModalityValue("text", gap(0.03), Cost(30.0, 3.0), PAYS)
@@ -101,6 +101,16 @@ PAYING = ModalityValue("text", gap(0.03), Cost(30.0, 3.0), PAYS)
             ModalityValue("text", gap(0.03), Cost(0.0, 3.0), PAYS),
             "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
             "It costs nothing measurable once and 3.0 ms per user.",
+        ),
+        (
+            ModalityValue("text", gap(0.03), Cost(12.0, 3.0, 60.0), PAYS),
+            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "It costs 1 min 12 s once, 1 min 0 s of it to encode the content, and 3.0 ms per user.",
+        ),
+        (
+            ModalityValue("text", gap(0.03), Cost(2.0, 3.0, nan), PAYS),
+            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "What its content takes to encode was not measured.",
         ),
         (
             ModalityValue("text", gap(0.03), Cost(2.0, 0.0), PAYS),

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -11,22 +12,27 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ConfigError
+from penchant.core.messages import Translator
 from penchant.core.schema import Finding
+from penchant.data.doctor.warnings import DataWarning
 from penchant.metrics.ablation import Arm, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import BeyondAccuracy
 from penchant.metrics.comparison import Cost, compare
 from penchant.metrics.interest import evaluate_answers
-from penchant.metrics.intervals import IntervalConfig
+from penchant.metrics.intervals import Interval, IntervalConfig
 from penchant.metrics.slices import GroupLabels, slice_users
 from penchant.reporting.report import (
     ChannelCoverage,
+    FirstScreen,
+    FlowStep,
     ReportData,
     ShownItem,
     StepTime,
     UserExample,
-    summarise,
+    first_screen,
     write_report,
 )
+from penchant.reporting.written import WrittenReport
 
 USERS = 60
 IDS = [f"u{n}" for n in range(USERS)]
@@ -71,6 +77,10 @@ def everything() -> ReportData:
         sizes={"users": 6040, HOSTILE: 3},
         findings=(Finding("text.empty", 12, 3614, "kept", (HOSTILE,), HOSTILE, "warning"),),
         coverage=(ChannelCoverage("poster", "image", 10, 7, 2),),
+        concerns=(DataWarning(0.5, HOSTILE, HOSTILE), DataWarning(0.1, "hardly matters", "leave it")),
+        encoding={"poster": 61.0},
+        flow=(FlowStep("read", {"items": 12, HOSTILE: 3}), FlowStep("encode", {"poster": 7})),
+        by_request=table(0.012).drop("user_id"),
         leaderboard=compare(tables, roles, metric="ndcg@20", config=FAST, costs={"EASE": Cost(65, 0.2)}),
         ablation=ablate(arms, metric="ndcg@20", config=FAST),
         group_gains=tuple(gains_by_group(arms, labels, metric="ndcg@20", config=FAST)),
@@ -111,8 +121,6 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module", params=["en", "zh"])
 def folder(request, everything, tmp_path_factory):
-    from dataclasses import replace
-
     folder = tmp_path_factory.mktemp(request.param) / "report"
     write_report(replace(everything, language=request.param), folder)
     return folder
@@ -187,8 +195,12 @@ def test_markdown_keeps_tables_whole(folder):
 
 
 def test_summary_says_it_in_plain_words(everything):
-    first, second, third, *rest = summarise(everything)
+    found = first_screen(everything, Translator("en"))
+    verdict, first, second, third = found.results
+    rest = found.modalities
+    assert verdict == "Yes: it recommends better than the best baseline, EASE. NDCG@20 is higher by 19 %."
     assert "of what users chose next within 20 recommendations; EASE finds 12.6 %: better, +1.2 [" in first
+    assert first.endswith("] points, relatively +10 %.")
     assert second.startswith("NDCG@20: ")
     assert "puts a liked item above a disliked one" in third
     assert rest[0].startswith("Text pays: without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")
@@ -200,16 +212,58 @@ def test_an_empty_run_still_makes_a_page(tmp_path):
     data = ReportData("empty", datetime(2026, 1, 2, tzinfo=UTC), 0)
     write_report(data, tmp_path)
     assert "empty" in (tmp_path / "report.html").read_text("utf-8")
-    assert summarise(data) == []
+    assert first_screen(data, Translator("en")) == FirstScreen((), (), (), ())
 
 
 def test_a_lone_baseline_makes_a_page_without_an_outcome(tmp_path):
     leaderboard = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
     data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard)
     write_report(data, tmp_path)
-    assert summarise(data) == []
+    assert first_screen(data, Translator("en")) == FirstScreen((), (), (), ())
 
 
 def test_an_unknown_language_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="There is no report in 'fr'"):
         write_report(ReportData("x", datetime(2026, 1, 2, tzinfo=UTC), 0, language="fr"), tmp_path)
+
+
+def test_warnings_of_the_data_stand_before_the_results(folder):
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.index('class="box warnings"') < page.index('id="in-short"') < page.index('class="flow"')
+    assert "hardly matters" not in page[: page.index('id="in-short"')]
+
+
+def test_pipeline_shows_what_leaves_each_step_in_both_forms(folder):
+    page, plain = ((folder / f"report.{form}").read_text("utf-8") for form in ("html", "md"))
+    flow = page[page.index('class="flow"') : page.index("</ol>", page.index('class="flow"'))]
+    assert re.findall(r"<span>(\d+) ", flow) == ["12", "3", "7"]
+    assert re.search(r"→ 12 .*→ .*→ 7 poster →", plain)
+
+
+def test_metrics_of_single_lists_hold_no_id_and_are_not_copied_after_an_erasure(folder, tmp_path):
+    assert pl.read_parquet(folder / "by_request.parquet").columns == ["recall@20", "ndcg@20"]
+    WrittenReport(folder).copy_without_examples(tmp_path)
+    assert (tmp_path / "report.json").exists()
+    assert not (tmp_path / "by_request.parquet").exists()
+
+
+def test_rows_of_equal_names_are_told_apart_by_their_role(tmp_path):
+    roles = {"Penchant": "ours", "EASE": "baseline", "ease": "member", "popularity": "baseline"}
+    tables = {name: table(0.01 * n) for n, name in enumerate(roles)}
+    leaderboard = compare(tables, roles, metric="ndcg@20", config=FAST)
+    write_report(ReportData("roles", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard), tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert re.search(r"<bdi>ease</bdi> <small>member</small>", page)
+    assert re.search(r"<bdi>EASE</bdi> <small>baseline</small>", page)
+
+
+def test_curves_show_the_strongest_of_the_others(everything, tmp_path):
+    def interest(name: str, auc: float):
+        first = everything.classified[0]
+        return replace(first, name=name, auc=Interval(auc, auc, auc, 40))
+
+    classified = tuple(interest(n, a) for n, a in (("ours", 0.7), ("weak", 0.5), ("strong", 0.9), ("middle", 0.8)))
+    write_report(replace(everything, classified=classified, language="en"), tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    shown = re.findall(r'<span class="key (\w+)" aria-hidden="true"></span><bdi>(\w+)</bdi>', page)
+    assert shown == [("ours", "ours"), ("member", "strong"), ("baseline", "middle"), ("none", "weak")]

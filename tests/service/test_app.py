@@ -299,3 +299,36 @@ def test_python_client_speaks_the_api(client: TestClient):
     with pytest.raises(ServiceError, match="There is no item 'x'") as caught:
         shop.item("x")
     assert caught.value.status == 404
+
+
+def test_one_event_can_be_deleted(client: TestClient):
+    for item, name in (("i12", "e1"), ("i13", "e2")):
+        client.post("/v1/events", json={"user_id": "d/1", "item_id": item, "kind": "like", "event_id": name})
+    before = ids(client, "d%2F1")
+    path = f"/v1/users/{quote('d/1', safe='')}/events"
+    assert client.delete(path, params={"event_id": "e1"}).json() == {"deleted": 1, "in_bundle": False}
+    exported = client.get(f"/v1/export/{quote('d/1', safe='')}").json()
+    assert [e["item_id"] for e in exported["events"]] == ["i13"]
+    assert [e["key"] for e in exported["deleted_events"]] == ["e1"]
+    assert ids(client, "d%2F1") != before
+    named = {"item_id": "i13", "at": exported["events"][0]["at"]}
+    assert client.delete(path, params={**named, "kind": "skip"}).status_code == 404
+    assert client.delete(path, params={**named, "kind": " Like "}).json()["deleted"] == 1
+    assert client.get(f"/v1/users/{quote('d/1', safe='')}/recommendations").json()["basis"] == "popularity"
+    again = {"user_id": "d/1", "item_id": "i12", "kind": "like", "event_id": "e1"}
+    assert client.post("/v1/events", json=again).json()["duplicates"] == 1
+    answer = client.delete(path, params={"event_id": "e1"})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "No such event is stored.")
+    assert client.delete(path, params={"item_id": "i13"}).json()["fix"].startswith("give event_id, or item_id and at")
+
+
+def test_an_event_of_the_bundle_stays_and_the_answer_says_so(client: TestClient):
+    learned = client.get("/v1/export/u0").json()["learned_from"][0]
+    path, named = "/v1/users/u0/events", {"item_id": learned["item_id"], "at": learned["at"]}
+    answer = client.delete(path, params=named)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        404,
+        "The bundle learned from this event; it is not in the store.",
+    )
+    client.post("/v1/events", json={"user_id": "u0", "kind": "like", **named})
+    assert client.delete(path, params=named).json() == {"deleted": 1, "in_bundle": True}

@@ -35,7 +35,7 @@ from penchant.service.app import create_app
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import ServiceConfig
-from penchant.service.store import Store
+from penchant.service.store import EventName, Store
 from shop import Postgres
 
 DAY = 86_400_000_000
@@ -108,11 +108,19 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     other.close()
 
 
+@dataclass(frozen=True)
+class Deleted:
+    """An event that its user takes back; the bundle keeps what it learned from."""
+
+    event: Event
+
+
 EVENTS = st.builds(event, st.sampled_from(USERS), st.sampled_from([*ITEMS, *ADDED]), st.integers(-1, 12))
 ACTS = st.one_of(
     st.lists(EVENTS, min_size=1, max_size=4),
     st.sampled_from(USERS),  # erased
     st.lists(st.sampled_from(ADDED), unique=True).map(tuple),  # the items added to the bundle's, in this order
+    st.builds(Deleted, EVENTS),
     st.just(None),  # the log is asked for
 )
 
@@ -126,22 +134,26 @@ def test_log_is_that_of_a_run_on_all_events(
     shared: SharedStore, bundled: list[Event], acts: list[object], most: int | None
 ):
     config = HistoriesConfig(max_events=most)
-    known = [e for e in bundled if e.item_id in ITEMS]
-    model = bundle = recommender_of(run_on(known, ITEMS, config), ITEMS, config, {})
+    held, stored = [e for e in bundled if e.item_id in ITEMS], list[Event]()
+    model = bundle = recommender_of(run_on(held, ITEMS, config), ITEMS, config, {})
     shared.empty()
     log = MomentLog(shared.own, shared.secret)
     for number, act in enumerate([*acts, None]):
         if isinstance(act, list):
             (shared.other if number % 2 else shared.own).append([act])
-            known += act
+            stored += act
         elif isinstance(act, str):
             shared.other.erase(act, shared.secret.subject(act), f"{number}")
-            known = [e for e in known if e.user_id != act]
+            held, stored = ([e for e in part if e.user_id != act] for part in (held, stored))
+        elif isinstance(act, Deleted):
+            gone = act.event
+            shared.other.delete_events(gone.user_id, EventName(None, gone.item_id, gone.at, gone.kind))
+            stored = [e for e in stored if e != gone]
         elif isinstance(act, tuple):
             model = bundle.add_items([NewItem(item, {}) for item in act])
         else:
             found = log.newest(model)
-            assert rows(found) == rows(EventLog.of(run_on(known, model.catalog.item_ids, config)))
+            assert rows(found) == rows(EventLog.of(run_on([*held, *stored], model.catalog.item_ids, config)))
             assert log.newest(model) is found
             assert rows(MomentLog(shared.own, shared.secret).newest(model)) == rows(found)  # after a restart
 

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from penchant.core.errors import ConfigError
-from penchant.service.store import ConflictError, Edit, Event, Store, StoredItem
+from penchant.service.store import ConflictError, Edit, Event, EventName, Store, StoredItem
 from penchant.service.store_tables import metadata
 
 
@@ -183,3 +183,44 @@ def test_killed_writer_loses_no_acknowledged_event(address: str):
     assert {f"{n}-{m}" for n in said for m in range(10)} <= set(items)
     assert len(items) % 10 == 0, "a batch is whole or not there"
     store.close()
+
+
+def test_a_deleted_event_is_gone_and_stays_a_duplicate(store: Store, tmp_path: Path, address: str):
+    store.append([[event("a", "secret item", 1, "k1"), event("a", "j", 2, "k2"), event("b", "secret item", 1, "k1")]])
+    before, last = store.versions(["a", "b"])[0], store.last_event()
+    assert store.delete_events("a", EventName("k1")) == (1, False)
+    after = store.versions(["a", "b"])[0]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    assert [e.item_id for e in store.events("a")] == ["j"]
+    assert [e.item_id for e in store.events_of(["a", "b"])["a"]] == ["j"]
+    assert [e.item_id for e in store.events("b")] == ["secret item"]
+    assert store.users_with_events(last)[0] == {"a"}, "other processes notice it"
+    assert store.append([[event("a", "secret item", 1, "k1")]]) == [0], "sent again, it is a duplicate"
+    ((key, at),) = store.deleted_events("a")
+    assert (key, at > 0) == ("k1", True)
+    assert store.erase("a", "hash", "receipt")["event"] == 2
+    assert store.deleted_events("a") == []
+    if address.startswith("sqlite"):
+        store.erase("b", "hash of b", "receipt of b")
+        raw = b"".join(file.read_bytes() for file in tmp_path.rglob("*.db*"))
+        assert b"secret item" not in raw
+
+
+def test_events_are_named_by_item_and_time_too(store: Store):
+    store.append([[event("a", "i", 1), event("a", "i", 1), event("a", "i", 2), event("a", "j", 1)]])
+    assert store.delete_events("a", EventName(None, "i", 1, "like")) == (0, False)
+    assert store.delete_events("a", EventName(None, "i", 1, "click")) == (2, False)
+    assert [(e.item_id, e.at) for e in store.events("a")] == [("j", 1), ("i", 2)]
+    assert store.delete_events("nobody", EventName("k")) == (0, False)
+    assert store.versions(["nobody"])[0] == [None], "nothing is stored of somebody of whom nothing was deleted"
+
+
+def test_the_last_event_may_be_deleted_and_the_next_one_is_noticed(store: Store):
+    store.append([[event("a", "i", 1, "k")]])
+    seen = store.last_event()
+    store.delete_events("a", EventName("k"))
+    users, seen = store.users_with_events(seen)
+    assert users == {"a"}
+    store.append([[event("b", "i", 1)]])
+    assert store.users_with_events(seen)[0] == {"b"}

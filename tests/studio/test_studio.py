@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,7 +24,9 @@ from penchant.service.app import create_app
 from penchant.service.security import make_key
 from penchant.service.service import ServiceConfig
 from penchant.studio import charts
+from penchant.studio.item_map import draw
 from penchant.studio.language import PageTranslator
+from penchant.studio.operations import RouteLatency, measure
 from penchant.studio.page_context import preferred
 from penchant.studio.pages import add_studio
 from shop import make_bundle
@@ -39,6 +43,8 @@ VIEWS = {
     "/studio/search?words=low+sound": ("Search", "搜索"),
     "/studio/model": ("Model", "模型"),
     "/studio/operations": ("Operations", "运行"),
+    "/studio/user?id=u0&mode=act": ("u0", "u0"),
+    "/studio/members?id=u0": ("Members for u0", "u0 的各成员列表"),
 }
 
 OWN_NAMES = {"English", "API", "SQLite", "high", "low", "tune", "sound", "bright", "deep"}
@@ -161,8 +167,8 @@ def test_browser_language_is_read_by_weight(header: str, language: str):
 
 
 def test_event_changes_the_list_on_the_page(studio: TestClient):
-    before = listed(studio.get("/studio/user?id=fresh").text)
-    form = {"user_id": "fresh", "item_id": "i12", "kind": "like", "before": json.dumps(before)}
+    before = listed(studio.get("/studio/user?id=fresh&new=true").text)
+    form = {"user_id": "fresh", "item_id": "i12", "kind": "like", "before": json.dumps(before), "mode": "act"}
     for item in ("i12", "i13", "i14"):
         piece = studio.post("/studio/event", data={**form, "item_id": item}, headers=PAGE)
     assert piece.status_code == 200
@@ -177,7 +183,7 @@ def test_event_changes_the_list_on_the_page(studio: TestClient):
 
 def test_slider_changes_the_list_and_taking_back_restores_it(studio: TestClient):
     before = listed(studio.get("/studio/user?id=u0").text)
-    edit = {"user_id": "u0", "name": "genres", "value": "high", "level": "-2"}
+    edit = {"user_id": "u0", "name": "genres", "value": "high", "level": "-2", "mode": "act"}
     without = studio.post("/studio/edit", data=edit, headers=PAGE)
     assert all(int(item[1:]) >= 12 for item in listed(without.text))
     assert 'value="-2"' in without.text
@@ -187,7 +193,9 @@ def test_slider_changes_the_list_and_taking_back_restores_it(studio: TestClient)
 def test_pinned_item_stands_first(studio: TestClient):
     last = listed(studio.get("/studio/user?id=u0").text)[-1]
     piece = studio.post(
-        "/studio/edit", data={"user_id": "u0", "name": "item", "value": last, "level": "2"}, headers=PAGE
+        "/studio/edit",
+        data={"user_id": "u0", "name": "item", "value": last, "level": "2", "mode": "act"},
+        headers=PAGE,
     )
     assert listed(piece.text)[0] == last
 
@@ -196,19 +204,177 @@ def test_chosen_interest_is_asked_for(studio: TestClient):
     def num_low(text: str) -> int:
         return sum(int(item[1:]) >= 12 for item in listed(text))
 
-    before = num_low(studio.get("/studio/user?id=fresh").text)
+    before = num_low(studio.get("/studio/user?id=fresh&new=true").text)
     wanted = json.dumps(["topic", "deep"])
-    piece = studio.post("/studio/interest", data={"user_id": "fresh", "wanted": wanted}, headers=PAGE)
+    piece = studio.post("/studio/interest", data={"user_id": "fresh", "wanted": wanted, "mode": "act"}, headers=PAGE)
     assert num_low(piece.text) > before
     assert "<b>more</b> <bdi>deep</bdi>" in piece.text
     assert studio.post("/studio/interest", data={"user_id": "fresh", "wanted": "[1]"}, headers=PAGE).status_code == 404
 
 
-def test_change_without_scripts_leads_back_to_the_page(studio: TestClient):
+def test_change_without_scripts_answers_with_the_page(studio: TestClient):
     form = {"user_id": "a b/c", "item_id": "i1"}
-    answer = studio.post("/studio/event", data=form, headers={"Origin": "http://testserver"}, follow_redirects=False)
-    assert answer.status_code == 303
-    assert answer.headers["location"] == "/studio/user?id=a%20b%2Fc"
+    answer = studio.post("/studio/event", data=form, headers={"Origin": "http://testserver"})
+    assert answer.status_code == 200
+    assert "<!doctype html>" in answer.text
+    assert "<b>A copy:</b> changes on this page alone: 1. Nothing is stored." in answer.text
+
+
+def steps_of(text: str) -> str:
+    found = re.search(r'name="steps" value="([^"]*)"', text)
+    assert found
+    return html.unescape(found[1])
+
+
+def stored(studio: TestClient, user: str) -> tuple[list[str], list[dict[str, str]]]:
+    exported = studio.get(f"/v1/export/{user}").json()
+    return [e["item_id"] for e in exported["events"]], exported["edits"]
+
+
+def test_looking_stores_nothing_and_clicks_change_a_copy(studio: TestClient):
+    versions = studio.app.state.service.store.versions  # type: ignore[attr-defined]
+    page = studio.get("/studio/user?id=u0").text
+    first = listed(page)
+    form = {"user_id": "u0", "steps": "[]", "before": json.dumps(first)}
+    low = [item for item in first if int(item[1:]) >= 12]
+    liked = studio.post("/studio/event", data={**form, "item_id": first[0], "kind": "like"}, headers=PAGE).text
+    assert first[0] not in listed(liked), "an item that was chosen leaves the list of the copy"
+    form["steps"] = steps_of(liked)
+    edit = {"name": "genres", "value": "low", "level": "2"}
+    asked = studio.post("/studio/edit", data={**form, **edit}, headers=PAGE).text
+    assert sum(int(item[1:]) >= 12 for item in listed(asked)) > len(low)
+    assert "asked for always: low" in asked
+    form["steps"] = steps_of(asked)
+    why = studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
+    assert "Of the copy, changes: 2." in why
+    assert "Of the copy" in studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
+    undone = studio.post("/studio/undo", data=form, headers=PAGE).text
+    assert listed(undone) == listed(liked)
+    form["steps"] = steps_of(undone)
+    assert listed(studio.post("/studio/undo", data=form, headers=PAGE).text) == first
+    studio.get("/studio/members?id=u0")
+    studio.get("/studio/user?id=u0&mode=act")
+    assert stored(studio, "u0") == ([], [])
+    assert versions(["u0"])[0] == [None], "nothing at all was written about this user"
+
+
+def test_a_slider_on_its_way_is_one_step(studio: TestClient):
+    form = {"user_id": "u0", "name": "genres", "value": "high"}
+    for level in ("-1", "-2"):
+        form["steps"] = steps_of(studio.post("/studio/edit", data={**form, "level": level}, headers=PAGE).text)
+    assert [step["action"] for step in json.loads(form["steps"])] == ["never"]
+
+
+def test_every_change_of_acting_can_be_undone(studio: TestClient):
+    studio.patch(
+        "/v1/users/u0/profile",
+        json={"edits": [{"name": "genres", "value": "high", "action": "less", "strength": 2.5}]},
+    )
+    before = stored(studio, "u0")
+    page = studio.get("/studio/user?id=u0&mode=act").text
+    first = listed(page)
+    form = {"user_id": "u0", "mode": "act", "steps": "[]"}
+    changes = [
+        ("/studio/event", {"item_id": "i12", "kind": "like"}),
+        ("/studio/edit", {"name": "genres", "value": "high", "level": "2"}),
+        ("/studio/interest", {"wanted": json.dumps(["topic", "deep"])}),
+    ]
+    for address, change in changes:
+        answer = studio.post(address, data={**form, **change}, headers=PAGE)
+        assert answer.status_code == 200, answer.text
+        assert "Undo: " in answer.text
+        form["steps"] = steps_of(answer.text)
+    assert stored(studio, "u0")[0] == ["i12"]
+    for _ in changes:
+        answer = studio.post("/studio/undo", data=form, headers=PAGE)
+        assert answer.status_code == 200, answer.text
+        form["steps"] = steps_of(answer.text)
+    assert form["steps"] == "[]"
+    assert "Undo: " not in answer.text
+    assert listed(answer.text) == first
+    assert stored(studio, "u0") == before, "the strength of the edit before is back too"
+
+
+def test_a_stored_event_is_deleted_and_brought_back(studio: TestClient):
+    studio.post("/v1/events", json={"user_id": "u0", "item_id": "i14", "kind": "rating", "value": 4.5})
+    assert "/studio/delete" not in studio.get("/studio/user?id=u0").text, "looking offers no deletion"
+    page = studio.get("/studio/user?id=u0&mode=act").text
+    found = re.search(r'action="/studio/delete".*?name="at" value="(\d+)".*?name="kind" value="(\w+)"', page)
+    assert found
+    form = {"user_id": "u0", "item_id": "i14", "at": found[1], "kind": found[2], "steps": "[]"}
+    refused = studio.post("/studio/delete", data={**form, "mode": "look"}, headers=PAGE)
+    assert refused.status_code == 422
+    assert stored(studio, "u0")[0] == ["i14"]
+    before = studio.get("/v1/export/u0").json()["events"][0]
+    gone = studio.post("/studio/delete", data={**form, "mode": "act"}, headers=PAGE)
+    assert stored(studio, "u0")[0] == []
+    assert "Undo: deleted low tune 14" in gone.text
+    studio.post("/studio/undo", data={"user_id": "u0", "mode": "act", "steps": steps_of(gone.text)}, headers=PAGE)
+    after = studio.get("/v1/export/u0").json()["events"][0]
+    assert {**before, "key": None} == {**after, "key": None}
+
+
+def test_acting_needs_the_scope_and_looking_does_not(guarded: tuple[TestClient, dict[str, str]]):
+    client, keys = guarded
+    client.cookies.set("penchant_key", keys["read,personal"])
+    assert "Act as this user" not in client.get("/studio/user?id=u0").text
+    assert client.get("/studio/user?id=u0&mode=act").status_code == 403
+    form = {"user_id": "u0", "item_id": "i0"}
+    assert client.post("/studio/event", data=form, headers=PAGE).status_code == 200
+    for address, more in (
+        ("/studio/event", {}),
+        ("/studio/edit", {"name": "genres", "value": "high", "level": "1"}),
+        ("/studio/undo", {"steps": '[{"name": "genres", "of": "high", "action": "more"}]'}),
+    ):
+        assert client.post(address, data={**form, **more, "mode": "act"}, headers=PAGE).status_code == 403
+
+
+@pytest.mark.parametrize("steps", ["", "[", "{}", "[1]", '[{"item": "i0", "at": 1e99}]', "[" * 5000, '[{"kind": 3}]'])
+def test_broken_steps_are_no_steps(studio: TestClient, steps: str):
+    form = {"user_id": "u0", "steps": steps}
+    assert studio.post("/studio/undo", data=form, headers=PAGE).status_code == 200
+    assert studio.post("/studio/undo", data={**form, "mode": "act"}, headers=PAGE).status_code == 200
+    assert stored(studio, "u0") == ([], [])
+
+
+def test_a_mistyped_id_says_so(studio: TestClient):
+    answer = studio.get("/studio/user?id=U0")
+    assert answer.status_code == 404
+    assert "There is no user" in answer.text
+    assert '<a href="/studio/user?id=u0">' in answer.text
+    assert studio.get("/studio/user?id=U0&new=true").status_code == 200
+    assert studio.get("/studio/user?id=U0").status_code == 404, "to open it stored nothing"
+    studio.post("/v1/events", json={"user_id": "U0", "item_id": "i1"})
+    assert studio.get("/studio/user?id=U0").status_code == 200
+
+
+def test_members_show_their_own_lists_beside_the_history(reader: TestClient):
+    page = reader.get("/studio/members?id=u0").text
+    service = reader.app.state.service  # type: ignore[attr-defined]
+    ensemble = service.snapshot.recommender.ensemble
+    for name in ensemble.members:
+        assert f"<bdi>{name}</bdi></h2>" in page
+    assert page.count('class="final"') >= 5
+    assert page.index("<h2>History</h2>") < page.index("<h2>ensemble</h2>") < page.index('<p class="note">weight')
+
+
+def test_time_of_few_requests_is_not_given():
+    times = RouteLatency()
+    times.count, times.seconds = 1, 0.012
+    times.within.update({0.01: 0, 0.025: 1, math.inf: 1})
+    assert times.quantile(0.5) is None
+    times.count, times.within = 50, {0.01: 25, 0.025: 50, math.inf: 50}
+    assert times.quantile(0.5) == pytest.approx(0.01)
+    assert times.quantile(0.99) is None
+
+
+def test_islands_are_named_in_the_language_of_the_page(reader: TestClient):
+    recommender = reader.app.state.service.snapshot.recommender  # type: ignore[attr-defined]
+    found = draw(recommender)
+    assert found is not None
+    english, chinese = ({word for *_, word in found.names(recommender.topics, lang)} for lang in ("en", "zh"))
+    assert english == set(recommender.topics.names)
+    assert chinese == set(recommender.topics.translations["zh"])
 
 
 @pytest.mark.parametrize(
@@ -242,7 +408,9 @@ def test_change_from_elsewhere_is_refused(studio: TestClient, address: str, head
 def test_strange_ids_are_answered_plainly(reader: TestClient, strange: str):
     q = quote(strange, safe="")
     for address, status in {
-        f"/studio/user?id={q}": (200,),
+        f"/studio/user?id={q}": (404,),
+        f"/studio/user?id={q}&new=true": (200,),
+        f"/studio/members?id={q}": (200,),
         f"/studio/item?id={q}": (404,),
         f"/studio/item?id=i0&by={q}": (422,),
         f"/studio/why?user={q}&item=i0": (200,),
@@ -394,7 +562,7 @@ def test_scopes_are_those_of_the_api(guarded: tuple[TestClient, dict[str, str]])
     page = client.get("/studio/user?id=u0")
     assert page.status_code == 200
     assert "needs the scope write" in page.text
-    piece = client.post("/studio/event", data={"user_id": "u0", "item_id": "i0"}, headers=PAGE)
+    piece = client.post("/studio/event", data={"user_id": "u0", "item_id": "i0", "mode": "act"}, headers=PAGE)
     assert piece.status_code == 403
     assert piece.headers["HX-Retarget"] == "#news"
 
@@ -410,16 +578,19 @@ def test_erased_person_is_named_nowhere(studio: TestClient):
 
 
 def test_drift_is_seen_when_people_choose_otherwise(studio: TestClient):
-    assert "Too few events" in studio.get("/studio/operations").text
+    assert "Too early to tell" in studio.get("/studio/operations").text
+    studio.post("/v1/events", json={"user_id": "p0", "item_id": "i12"})
+    early = measure(studio.app.state.service, studio.app.state.service.snapshot.recommender)  # type: ignore[attr-defined]
+    assert early is not None
+    assert early.level == "early"
+    assert early.needed > 10
     events = [{"user_id": f"p{n % 20}", "item_id": f"i{12 + n % 12}"} for n in range(400)]
     studio.post("/v1/events", json={"events": events})
-    from penchant.studio.operations import measure
-
     service = studio.app.state.service  # type: ignore[attr-defined]
     drift = measure(service, service.snapshot.recommender)
     assert drift is not None
     assert drift.level == "moved"
-    assert drift.num_events == 400
+    assert drift.num_events == 401
     assert np.isclose(sum(share for _, _, share in drift.rows), 1)
 
 

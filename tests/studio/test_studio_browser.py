@@ -39,7 +39,10 @@ QUIET = [
 VIEWS = {
     "/": False,
     "/studio/user?id=u0": True,
-    "/studio/user?id=stranger": True,
+    "/studio/user?id=stranger&new=true": True,
+    "/studio/user?id=u0&mode=act": True,
+    "/studio/members?id=u0": False,
+    "/studio/compare?with=0": False,
     "/studio/item?id=i0": False,
     "/studio/why?user=u0&item=i12": True,
     "/studio/why?user=stranger&item=i12": False,
@@ -55,6 +58,7 @@ def scored(mean: float) -> dict[str, float]:
 
 
 REPORT = {
+    "name": "reported",
     "leaderboard": {
         "metric": "ndcg@20",
         "best_baseline": "EASE",
@@ -90,9 +94,8 @@ def address(gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = create_app(
-        ServiceConfig(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60), add_pages=add_studio
-    )
+    config = ServiceConfig(bundle=bundle, folder=tmp_path_factory.mktemp("state"), watch_seconds=60, compare=[bundle])
+    app = create_app(config, add_pages=add_studio)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -151,7 +154,7 @@ def changed(page: Any, before: list[str]) -> list[str]:
 
 
 def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
-    page.goto(f"{address}/studio/user?id=somebody", wait_until="domcontentloaded")
+    page.goto(f"{address}/studio/user?id=somebody&new=true", wait_until="domcontentloaded")
     first = listed(page)
     low = next(item for item in first if int(item[1:]) >= 12)
     page.locator(f"[data-item={low}] button.face").click()
@@ -176,6 +179,39 @@ def test_clicks_and_sliders_change_the_list_at_once(page: Any, address: str):
     edited = listed(page)
     page.get_by_role("button", name="Take back").click()
     assert changed(page, edited) == before
+    page.get_by_role("button", name="Undo: as learned high").click()
+    assert changed(page, before) == edited, "an undo is undone in turn"
+    page.goto(f"{address}/studio/user?id=u0", wait_until="domcontentloaded")
+    assert listed(page) == before, "nothing of it was stored"
+
+
+def test_acting_stores_clicks_and_undo_takes_them_back(page: Any, address: str):
+    page.goto(f"{address}/studio/user?id=actor&new=true", wait_until="domcontentloaded")
+    page.get_by_role("link", name="Act as this user").click()
+    page.wait_for_selector(".mode.act")
+    first = listed(page)
+    page.locator(f"[data-item={first[0]}] button[value=like]").click()
+    second = changed(page, first)
+    page.reload(wait_until="domcontentloaded")
+    assert listed(page) == second, "it is stored"
+    page.get_by_role("button", name="Delete the event of").click()
+    assert changed(page, second) == first
+    page.get_by_role("button", name="Undo: deleted").click()
+    assert changed(page, first) == second
+
+
+def test_tables_filter_and_export(page: Any, address: str):
+    page.goto(f"{address}/studio/why?user=u0&item=i12", wait_until="domcontentloaded")
+    rows = page.locator("table[data-name=contributions] tbody tr:visible")
+    every = rows.count()
+    page.get_by_role("searchbox", name="Filter rows").fill("high tune 1")
+    assert 0 < rows.count() < every
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Export as CSV").click()
+    lines = Path(found.value.path()).read_text(encoding="utf-8-sig").splitlines()
+    assert lines[0] == '"Because of","adds"'
+    assert lines[1].startswith('"high tune 1')
+    assert len(lines) == rows.count() + 2, "the names of the columns, and the sum"
 
 
 def test_pages_work_by_keyboard_and_remember_the_theme(page: Any, address: str):

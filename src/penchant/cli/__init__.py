@@ -14,7 +14,7 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import aligning, courses, listing, querying, service, speaking, starting, training
+from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, training
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ app.command("predict")(querying.predict)
 app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
+app.command("compare")(comparing.compare)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)

@@ -43,6 +43,9 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME=BUNDLE: a labelled task to answer too, at /v1/predict/NAME; repeatable."),
     ] = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="A bundle that the studio shows beside this one; repeatable.")
+    ] = None,
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
@@ -59,6 +62,7 @@ def serve(
             allow_hosts=allow_host or [],
             host_names=host_name or [],
             tasks=_tasks(task or []),
+            compare=compare or [],
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)

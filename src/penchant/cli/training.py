@@ -6,6 +6,7 @@ In: a TOML file or a folder of tables. Out: a bundle with its report, or a diagn
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,7 @@ def demo(
     from penchant.pipelines import tasks
     from penchant.pipelines.recommendation import RecommendationConfig
     from penchant.world import WorldConfig, make_world
+    from penchant.world.ceiling import choice_probabilities
 
     with reported_errors(as_json):
         world = output.parent / (f"world-{size}-users" if user_content else f"world-{size}")
@@ -100,7 +102,7 @@ def demo(
         settings = RecommendationConfig.from_toml(file)
         grouped = settings.evaluation.model_copy(update={"group": DEMO_GROUP})
         settings = settings.model_copy(update={"output": output, "evaluation": grouped})
-        print_results(tasks.run_task(settings, groups=groups), as_json)
+        print_results(tasks.run_task(settings, groups=groups, ideal=partial(choice_probabilities, truth)), as_json)
         if not as_json:
             out.print(f"settings {file}", markup=False)
 

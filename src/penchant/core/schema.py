@@ -193,6 +193,7 @@ class Embeddings:
         encoder: Fingerprint of the encoder and its settings.
         imputed: (items,) whether a missing row was imputed; None before imputation.
         source: The content itself; None where it is not at hand: vectors made elsewhere, or read from a bundle.
+        seconds: To load the encoder and encode the catalog, measured when the vectors were made; None where it was not measured.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Embeddings:
     encoder: str
     imputed: Bool[np.ndarray, " items"] | None = None
     source: ChannelSource | None = field(default=None, compare=False, repr=False)
+    seconds: float | None = None
 
     @property
     def dim(self) -> int:
@@ -235,6 +237,7 @@ class UserEmbeddings:
         learned: What an encoder of a whole catalog learned from all content (`Encoder.learn`), so that later content gets a vector too; empty
             where the encoder needs nothing, or cannot give later content one.
         languages: Of the texts, by script (`clean.normalisation.language`); () where they are not known.
+        seconds: As of `Embeddings`.
     """
 
     name: str
@@ -246,6 +249,7 @@ class UserEmbeddings:
     labels: tuple[str, ...] = ()
     learned: Mapping[str, np.ndarray] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    seconds: float | None = None
 
     def compacted(self, rows: Iterable[np.ndarray]) -> tuple[UserEmbeddings, Int32[np.ndarray, " rows_plus_1"]]:
         """Return the vectors that some rows name, and the new number of each row; of -1, the last entry, it is -1. Labels keep all their rows."""

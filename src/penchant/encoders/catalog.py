@@ -316,8 +316,9 @@ def _encode_channel(
         work = [(key, first_row[key]) for key in missing]
         _run(encoder, name, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
-    source = ChannelSource(config.encoder, config.options, content.load)
-    return Embeddings(name, encoder.modality, values, present, mark, source=source), _failed(failures, len(keys))
+    source, seconds = ChannelSource(config.encoder, config.options, content.load), store.seconds(len(keys))
+    embeddings = Embeddings(name, encoder.modality, values, present, mark, source=source, seconds=seconds)
+    return embeddings, _failed(failures, len(keys))
 
 
 def _read_cached(
@@ -342,6 +343,7 @@ def _run(
     size: int,
 ) -> None:
     """Encode what is missing and store it batch by batch."""
+    started = perf_counter()
     encoder.load()
     rows = dict(work)
     began = perf_counter()
@@ -354,6 +356,7 @@ def _run(
         bar.advance(len(failures))
     store.compact()
     seconds = perf_counter() - began
+    store.add_time(began - started, seconds, len(work))
     logger.info(
         "encode %s: %s items in %.1f s, %.1f a second", name, f"{len(work):,}", seconds, len(work) / max(seconds, 1e-9)
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class InspectedPictures:
         for channel in self._channels.values():
             channel.encode()
             channel.cache.compact()
+            channel.keep_time()
 
 
 class _Channel:
@@ -79,18 +81,25 @@ class _Channel:
         self._encoder, self._size = encoder, size
         self._cached = {key for keys, _ in cache.read() for key in keys}
         self._batch: dict[str, Any] = {}
+        self._prepared = [0.0]  # seconds; threads append theirs
+        self._encoding, self._count = 0.0, 0
+        began = perf_counter()
         encoder.load()
+        self._loading = perf_counter() - began
 
     def prepare(self, key: str, picture: Image.Image) -> Any:
         """Return the encoder's input; None where the vector is cached, or the image cannot be prepared."""
         if key in self._cached:
             return None
+        began = thread_time()
         try:
             return self._encoder.prepare(picture)
         except Exception as error:
             if isinstance(error, PenchantError) and not isinstance(error, MediaError):
                 raise  # a model that cannot be loaded is not specific to this image
             return None
+        finally:
+            self._prepared.append(thread_time() - began)
 
     def take(self, key: str, prepared: Any) -> None:
         if prepared is not None and key not in self._cached:
@@ -103,6 +112,7 @@ class _Channel:
         batch, self._batch = self._batch, {}
         if not batch:
             return
+        began = perf_counter()
         try:
             values = np.asarray(self._encoder.encode(list(batch.values())), np.float32)
         except (PenchantError, MemoryError):
@@ -111,4 +121,10 @@ class _Channel:
             return
         good = np.flatnonzero(np.isfinite(values).all(axis=1))
         keys = list(batch)
+        self._encoding += perf_counter() - began
+        self._count += len(good)
         self.cache.append([keys[row] for row in good], values[good])
+
+    def keep_time(self) -> None:
+        """Keep what encoding took; to decode the files belongs to the inspection."""
+        self.cache.add_time(self._loading, self._encoding + sum(self._prepared), self._count)

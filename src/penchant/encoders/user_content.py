@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -142,6 +143,7 @@ def encode_user_content(
             has_signs=encoder is not None and encoder.has_signs,
             learned=learned,
             languages=_languages(join_text(catalog, columns)) if found.modality == "text" else (),
+            seconds=found.seconds,
         )
         readable = content.filter(pl.Series(found.present)).drop("row").with_row_index("row").cast({"row": pl.Int32})
         rows = source.table.join(readable, on=columns, how="left", nulls_equal=True, maintain_order="left")["row"]
@@ -163,6 +165,7 @@ def _encode_learned(
     """
     if encoder is None or not encoder.whole_catalog:
         return None, {}
+    began = perf_counter()
     content = find_content(catalog, config.columns, encoder.modality, limits, where=f"user_content.{name}")
     keys = sorted(content.first_rows)
     prepared = [encoder.prepare(content.load(content.first_rows[key])) for key in keys]
@@ -175,7 +178,8 @@ def _encode_learned(
         if key is not None:
             values[row] = vectors[key]
     mark = cache_key(encoder, limits, keys)
-    return Embeddings(name, encoder.modality, values, np.any(values != 0, axis=1), mark), learned
+    seconds = perf_counter() - began
+    return Embeddings(name, encoder.modality, values, np.any(values != 0, axis=1), mark, seconds=seconds), learned
 
 
 def _languages(texts: Iterable[str]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from penchant.core.errors import DataError
 from penchant.core.logs import logger
 from penchant.core.schema import Samples
 from penchant.core.seeds import generator
-from penchant.data.read.columns import ORDINARY_SECONDS
+from penchant.data.read.times import ORDINARY_SECONDS
 from penchant.data.read.windows import HOUR, WINDOW_START
 from penchant.data.split.samples import SampleSplitConfig, fold_samples, sample_units
 from penchant.experiment.fit_classifiers import ClassifierFitConfig, fit

@@ -5,7 +5,7 @@ In: `FittedRecommenders`, the test's histories and truth. Out: `ReportData`: lea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float32, Int64
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
@@ -26,6 +28,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, beyond_accuracy
 from penchant.metrics.comparison import Cost, compare
+from penchant.metrics.intervals import BootstrapMeans, Interval
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import (
     HISTORY_EDGES,
@@ -36,14 +39,29 @@ from penchant.metrics.slices import (
     slice_items,
     slice_users,
 )
-from penchant.reporting.report import ChannelCoverage, ReportData, ShownItem, UserExample, WeightBand, user_label
+from penchant.models.channels import FUSED
+from penchant.models.ensemble import blocked_items, top_k
+from penchant.reporting.first_screen import TIME_SINCE
+from penchant.reporting.report import (
+    USER,
+    ChannelCoverage,
+    ReportData,
+    ShownItem,
+    UserExample,
+    WeightBand,
+    user_label,
+)
 
+IDEAL_BATCH = 2000
+"""Users whose true probabilities are held at once."""
 HOUR = 3_600_000_000
 """Microseconds."""
 GAPS = (message("same instant"), message("within an hour"), message("within a day"), message("over a day"))
 """Time between a user's last known event and the true one."""
 GAP_ENDS = (0, HOUR, 24 * HOUR)
 """The longest gap of every group but the last."""
+Ideal = Callable[[Sequence[str], Int64[np.ndarray, " users"], Sequence[str]], Float32[np.ndarray, "users items"]]
+"""Users, when each is asked and items, to the true probability of each choice: known for generated data only."""
 VERSIONS = ("penchant", "numpy", "scipy", "polars", "scikit-learn")
 
 
@@ -78,6 +96,8 @@ def assess(
     name: str,
     seed: int,
     times_ranked: int = 1,
+    encoding: Mapping[str, float] | None = None,
+    ideal: Ideal | None = None,
 ) -> ReportData:
     """Return all results of the report, measured on the test.
 
@@ -92,8 +112,10 @@ def assess(
         name: Of the run.
         seed: Of the run.
         times_ranked: How often this test was ranked from the run's cache folder, this time included.
+        encoding: Channel to the seconds it took to encode it, NaN where that was not measured.
+        ideal: True probabilities of the choices, for the ceiling; None where nobody knows them.
     """
-    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config)
+    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config, encoding or {})
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
     leaderboard = compare(
         {n: measured.tables[n] for n in roles},
@@ -144,6 +166,10 @@ def assess(
             )
         ),
         variety=tuple(measured.variety()),
+        ceiling={} if ideal is None else measured.ceiling(ideal),
+        encoding=dict(encoding or {}),
+        by_request=measured.by_request(),
+        test_mark=measured.mark(),
         weights=dict(weights),
         bands=tuple(_bands(weights)),
         examples=tuple(measured.examples()),
@@ -179,7 +205,9 @@ class _TestResults:
         split: Split,
         content: Content,
         config: EvaluationConfig,
+        encoding: Mapping[str, float],
     ) -> None:
+        self.encoding = encoding
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
@@ -194,7 +222,48 @@ class _TestResults:
     def cost(self, row: LeaderboardEntry) -> Cost:
         fit = sum(self.trained.seconds[name] for name in row.weights)
         score = sum(self.trained.pool.seconds.get(name, 0.0) for name in row.weights)
-        return Cost(fit, 1000 * score / max(len(self.test.histories), 1))
+        encoded = sum(self.encoding.get(channel, 0.0) for channel in self._channels_of(row))
+        return Cost(fit, 1000 * score / max(len(self.test.histories), 1), encoded)
+
+    def _channels_of(self, row: LeaderboardEntry) -> set[str]:
+        """Return the channels that must be encoded for a row: those of its modalities, else those its members read."""
+        if row.uses:
+            items = {name for name, e in self.content.channels.items() if e.modality in row.uses}
+            return items | {name for name in self.content.user_channels if name in row.uses}
+        found: set[str] = set()
+        for name in row.weights:
+            reads = self.trained.pool.members[name].channels(self.content)
+            found |= set(self.content.channels) if FUSED in reads else set(reads)
+        return found
+
+    def ceiling(self, ideal: Ideal) -> dict[str, Interval]:
+        """Return every metric of lists that are ranked by the true probability of each choice, on the same users."""
+        histories, truth, tables = self.test.histories, self.test.truth, []
+        first = truth.at[truth.offsets[:-1]]  # of every user: the test holds those with a true item
+        ids = self.dataset.catalog.item_ids
+        for start in range(0, len(histories), IDEAL_BATCH):
+            rows = np.arange(start, min(start + IDEAL_BATCH, len(histories)))
+            part = histories.take(rows)
+            scores = np.array(ideal(part.user_ids, first[rows], ids))
+            scores[blocked_items(part, self.test.candidates)] = -np.inf
+            ranked = top_k(scores, max(self.config.ks), part.user_ids, self.test.tie_order)
+            tables.append(measure(ranked, truth.take(rows), ks=self.config.ks))
+        table = pl.concat(tables)
+        metrics = [name for name in table.columns if name != "user_id"]
+        means = BootstrapMeans(table.select(metrics).to_numpy().astype(np.float64), users=table["user_id"])
+        return {metric: means.interval(column) for column, metric in enumerate(metrics)}
+
+    def by_request(self) -> pl.DataFrame:
+        """Return the metrics of each of our lists, and a number instead of the user's id."""
+        number = pl.col("user_id").rank("dense").cast(pl.Int32)
+        return self.tables[OURS].with_columns(number.alias(USER)).drop("user_id")
+
+    def mark(self) -> str:
+        """Return a hash of the requests and their true items: equal in two runs that were measured on the same test."""
+        truth, ids = self.test.truth, self.dataset.catalog.item_ids
+        rows = zip(truth.user_index().tolist(), truth.item_index.tolist(), truth.weight.tolist(), strict=True)
+        said = [f"{truth.user_ids[user]}\t{ids[item]}\t{weight > 0}" for user, item, weight in rows]
+        return fingerprint("\n".join(said).encode())
 
     def arms(self) -> list[Arm]:
         arms = {row.uses: row for row in self.trained.rows if row.uses}  # of two that use the same, the later one
@@ -232,7 +301,7 @@ class _TestResults:
             of_users += slice_users(
                 self.tables[OURS],
                 self.tables[baseline],
-                {message("time since the last known event"): gap_labels(histories, self.test.truth)},
+                {TIME_SINCE: gap_labels(histories, self.test.truth)},
                 metric=self.metric,
             )
         labels: dict[str, GroupLabels] = {

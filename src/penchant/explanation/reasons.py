@@ -39,5 +39,14 @@ class Reason:
         return message("liked by many") if self.is_popular else message("the closest there is to your taste so far")
 
 
+def asked_reason(action: str, value: str) -> Message:
+    """Return the reason that a user asked for it: more, less or always (`pin`) of a value or item."""
+    if action == "more":
+        return message("the user asked for more of {value}", value=value)
+    if action == "less":
+        return message("although the user asked for less of {value}", value=value)
+    return message("the user always wants {value}", value=value)
+
+
 def _both(first: Message, second: Message) -> Message:
     return message("{first} and {second}", first=first, second=second)

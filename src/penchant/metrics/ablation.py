@@ -6,7 +6,7 @@ In: one arm for each set of channels (per-user metrics, cost), each fitted witho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,7 @@ from penchant.metrics.intervals import (
     Interval,
     IntervalConfig,
     corrected,
+    reversed_difference,
 )
 from penchant.metrics.slices import GroupLabels
 
@@ -106,7 +107,8 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
     """Return the ablation by modality; the arm that uses most is "everything".
 
     A channel pays when everything is better than everything but the channel; it does not pay when that is worse.
-    Intervals and outcomes allow for the number of arms, or channels, compared (Holm).
+    Intervals and outcomes allow for the number of arms, or channels, compared (Holm). The same difference has the same interval wherever it
+    stands: a row without a channel has the one of that channel's gain.
 
     Raises:
         DataError: An arm's table lacks the metric or is of other users.
@@ -124,9 +126,12 @@ def ablate(arms: Sequence[Arm], *, metric: str, config: IntervalConfig | None = 
         AblationRow(*_kind(arm.uses, everything), means.interval(i), to_all[i], to_behaviour[i], arm.cost)
         for i, arm in enumerate(arms)
     ]
+    payoffs = _payoffs(arms, by_use, everything, means)
+    without = {payoff.channel: reversed_difference(payoff.gain) for payoff in payoffs}
+    rows = [replace(row, to_all=without[row.channel]) if row.kind == "without" else row for row in rows]
     order = ("all", "behaviour", "without", "only", "some")
     rows.sort(key=lambda row: (order.index(row.kind), -row.score.mean))
-    return Ablation(metric, tuple(rows), _payoffs(arms, by_use, everything, means))
+    return Ablation(metric, tuple(rows), payoffs)
 
 
 @dataclass(frozen=True)
@@ -233,13 +238,16 @@ def _name(uses: frozenset[str]) -> str:
 def _minus(whole: Cost | None, part: Cost | None) -> Cost | None:
     if whole is None or part is None:
         return None
-    return Cost(whole.seconds - part.seconds, whole.milliseconds - part.milliseconds)
+    return Cost(
+        whole.seconds - part.seconds, whole.milliseconds - part.milliseconds, max(whole.encoding - part.encoding, 0.0)
+    )
 
 
 def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
     """Return costs with 0 for what timings cannot tell.
 
-    Leaving a channel out cannot take longer, so the most negative difference is the noise of two timings of equal work.
+    Leaving a channel out cannot take longer, so the most negative difference is the noise of two timings of equal work. The time to encode
+    is the channel's own, and no difference of two timings.
     """
     known = [cost for cost in costs if cost is not None]
     once = max((-cost.seconds for cost in known), default=0.0)
@@ -249,6 +257,7 @@ def _measurable(costs: Sequence[Cost | None]) -> list[Cost | None]:
         and Cost(
             cost.seconds if cost.seconds > once else 0.0,
             cost.milliseconds if cost.milliseconds > each else 0.0,
+            cost.encoding,
         )
         for cost in costs
     ]

@@ -5,6 +5,7 @@ In: one table of per-user metrics for each recommender, its role, its cost. Out:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -24,12 +25,19 @@ class Cost:
     """Cost of one recommender.
 
     Attributes:
-        seconds: To encode and learn, once.
+        seconds: To learn, once.
         milliseconds: To score one user.
+        encoding: Seconds to encode the content it reads, once; NaN where some of that was not measured.
     """
 
     seconds: float
     milliseconds: float
+    encoding: float = 0.0
+
+    @property
+    def once(self) -> float:
+        """Seconds to encode and learn, as far as they were measured."""
+        return self.seconds + (0.0 if math.isnan(self.encoding) else self.encoding)
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Leaderboard:
         num_users: Users with a true item.
         rows: Best mean of `metric` first.
         num_requests: Lists that were ranked; more than users in a rolling split, where a mean is over requests.
+        strongest: The baseline with the highest mean on the test.
+        to_strongest: Ours minus that baseline, which chance favours, since it is the highest of several; None where it is `best_baseline`.
     """
 
     metric: str
@@ -72,6 +82,8 @@ class Leaderboard:
     num_users: int
     rows: tuple[LeaderboardRow, ...]
     num_requests: int = 0
+    strongest: str = ""
+    to_strongest: Difference | None = None
 
     @property
     def ours(self) -> LeaderboardRow | None:
@@ -131,7 +143,13 @@ def compare(
             differences[name][m] = difference
     rows = [LeaderboardRow(n, roles[n], scores[n], differences[n], (costs or {}).get(n)) for n in names]
     rows.sort(key=lambda row: -row.scores[metric].mean)
-    return Leaderboard(metric, metrics, best, chosen_on, users.n_unique(), tuple(rows), len(users))
+    strongest = next(row.name for row in rows if row.role == "baseline")
+    ours = next((row.name for row in rows if row.role == "ours"), None)
+    is_other = ours is not None and strongest != best
+    to_strongest = means.difference(column[ours, metric], column[strongest, metric]) if is_other and ours else None
+    return Leaderboard(
+        metric, metrics, best, chosen_on, users.n_unique(), tuple(rows), len(users), strongest, to_strongest
+    )
 
 
 def shared_metrics(tables: Mapping[str, pl.DataFrame], metric: str) -> tuple[str, ...]:

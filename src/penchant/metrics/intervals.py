@@ -7,7 +7,7 @@ Users are drawn again with replacement, each with all their rows; the same draws
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -212,6 +212,14 @@ def _difference(one: DrawnDifference, p: float, level: float, rejected: bool, co
     normal = NormalDist()
     reach = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
     return Difference(one.mean, low, high, p, outcome, one.num_users, reach * spread)
+
+
+def reversed_difference(found: Difference) -> Difference:
+    """Return the second minus the first, for the first minus the second."""
+    words: dict[str, str] = {BETTER: WORSE, WORSE: BETTER}
+    return replace(
+        found, mean=-found.mean, low=-found.high, high=-found.low, outcome=words.get(found.outcome, found.outcome)
+    )
 
 
 def mean_interval(values: Float64[np.ndarray, " users"], config: IntervalConfig | None = None) -> Interval:

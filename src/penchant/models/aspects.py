@@ -56,7 +56,7 @@ class Aspects(FadingContent[AspectsConfig]):
     def channels(self, content: Content) -> tuple[str, ...]:
         return named_user_channels(content, [self.config.channel])
 
-    def fit(self, train: Histories, content: Content) -> Self:
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         channel = train.user_channels.get(self.config.channel)
         if channel is None or self.config.channel not in content.user_channels:
             known = sorted(content.user_channels)

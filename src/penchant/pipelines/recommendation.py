@@ -25,20 +25,24 @@ from penchant.core.errors import ConfigError
 from penchant.core.messages import message
 from penchant.core.notebook import table_html
 from penchant.core.schema import (
+    CONTEXT,
     Catalog,
     Content,
     Dataset,
+    Embeddings,
     Finding,
     Histories,
     Interactions,
     Split,
     UserContent,
+    UserEmbeddings,
     Users,
     Vocabulary,
 )
 from penchant.data.clean.dataset import clean
 from penchant.data.context import ContextConfig, read_context
 from penchant.data.doctor.columns import RunColumns
+from penchant.data.doctor.examination import examine
 from penchant.data.doctor.warnings import finding_lines
 from penchant.data.event_weights import HistoriesConfig, unknown_kinds
 from penchant.data.histories import build_histories
@@ -66,8 +70,8 @@ from penchant.encoders.user_content import (
     unused_protected,
 )
 from penchant.experiment.defaults import default_members
-from penchant.experiment.evaluate import EvaluationConfig, assess
-from penchant.experiment.fit import FitConfig, HoldOut, Refit, fit
+from penchant.experiment.evaluate import EvaluationConfig, Ideal, assess
+from penchant.experiment.fit import FitConfig, FittedRecommenders, HoldOut, Refit, fit
 from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.topics import find_topics
@@ -93,7 +97,7 @@ from penchant.pipelines.frame import (
     stop_on_errors,
 )
 from penchant.recommender.recommender import Recommender
-from penchant.reporting.report import write_report
+from penchant.reporting.report import FlowStep, write_report
 
 CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
@@ -197,6 +201,7 @@ class Prepared:
         channels: Settings of the items' channels.
         fusion: Channels to one vector.
         user_content: What users wrote, showed and said, and what they are.
+        read: Interactions, users and items before cleaning.
     """
 
     config: RecommendationConfig
@@ -208,6 +213,7 @@ class Prepared:
     channels: Mapping[str, ChannelConfig]
     fusion: Fusion
     user_content: UserContent
+    read: Mapping[str, int]
 
     @property
     def ranked(self) -> HoldOut:
@@ -281,11 +287,15 @@ def prepare(
         content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
-    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content)
+    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content, sizes_of(raw))
 
 
 def run(
-    config: RecommendationConfig, data: Dataset | None = None, *, groups: pl.DataFrame | None = None
+    config: RecommendationConfig,
+    data: Dataset | None = None,
+    *,
+    groups: pl.DataFrame | None = None,
+    ideal: Ideal | None = None,
 ) -> Recommender:
     """Run every step; finished steps are taken from the cache.
 
@@ -293,6 +303,7 @@ def run(
         config: Every setting.
         data: Tables already in memory, not cleaned; None reads the files that `config.data` names.
         groups: `user_id` and the column `evaluation.group`, where the report groups by a column that is no attribute of users.
+        ideal: True probabilities of the choices, for the ceiling in the report; known for generated data only.
 
     Raises:
         PenchantError: With what is wrong, where, and how to fix it.
@@ -334,6 +345,12 @@ def run(
             name=config.name,
             seed=config.seed,
             times_ranked=times_ranked(config.cache / "ranked", parts.test),
+            encoding=encoding_seconds(content, user_content),
+            ideal=ideal,
+        )
+        diagnosis = examine(dataset, parts)
+        report = replace(
+            report, concerns=diagnosis.concerns, flow=flow_of(prepared.read, dataset, parts, content, trained)
         )
     with clock("explain"):
         topics = find_topics(dataset.catalog, content, texts=pretrained_channels(channels), seed=config.seed)
@@ -355,6 +372,32 @@ def run(
     )
     timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
+
+
+def encoding_seconds(content: Content, user_content: UserContent) -> dict[str, float]:
+    """Return the seconds of each channel that was encoded, NaN where nobody measured them; vectors of a cache count what they took."""
+    every: list[Embeddings | UserEmbeddings] = [*content.channels.values(), *user_content.embeddings.values()]
+    return {e.name: float("nan") if e.seconds is None else e.seconds for e in every if e.encoder != CONTEXT}
+
+
+def sizes_of(data: Dataset) -> dict[str, int]:
+    """Return the numbers of interactions, users and items."""
+    events = data.interactions.table
+    return {"interactions": len(events), "users": events["user_id"].n_unique(), "items": len(data.catalog)}
+
+
+def flow_of(
+    read_sizes: Mapping[str, int], dataset: Dataset, parts: Split, content: Content, trained: FittedRecommenders
+) -> tuple[FlowStep, ...]:
+    """Return what went from step to step."""
+    return (
+        FlowStep("read", read_sizes),
+        FlowStep("clean", sizes_of(dataset)),
+        FlowStep("encode", {name: int(e.present.sum()) for name, e in content.channels.items()}),
+        FlowStep("split", {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)}),
+        FlowStep("fit", {"members": len(trained.tables)}),
+        FlowStep("ensemble", {"members": len(trained.ours.weights.nonzero())}),
+    )
 
 
 def times_ranked(folder: Path, test: Interactions) -> int:

@@ -78,6 +78,11 @@ def rank(
     return RankedList(rows, adjusted[rows].astype(np.float32), len(pins))
 
 
+def asked_for(lookup: CatalogLookup, edits: Sequence[Edit], row: int) -> list[Edit]:
+    """Return the user's own edits that move one item: more or less of it, of a value it has, or pinned."""
+    return [e for e in edits if e.action in ("more", "less", "pin") and bool((_rows(lookup, e) == row).any())]
+
+
 def _never(lookup: CatalogLookup, edits: Sequence[Edit]) -> Bool[np.ndarray, " items"]:
     mask = np.zeros(len(lookup.items), bool)
     for edit in edits:

@@ -28,17 +28,17 @@ from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
 from penchant.explanation.attribution import Explanation, attribute, explain
 from penchant.explanation.profile import Profile, ProfileBuilder
-from penchant.explanation.reasons import Reason
+from penchant.explanation.reasons import Reason, asked_reason
 from penchant.explanation.topics import Topics
 from penchant.fusion.fusion import make_fusion
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
-from penchant.recommender.lookup import MAX_COMPARED, CatalogLookup
+from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
-from penchant.recommender.ranking import rank
+from penchant.recommender.ranking import asked_for, rank
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
@@ -466,6 +466,15 @@ class Recommender:
         vectors += [{}] * (len(rows) - len(vectors))
         return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
+    def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
+        """Return the past items behind a score, then the user's own edits that moved it."""
+        titles = self.lookup.titles
+        asked = [
+            asked_reason(e.action, titles[row] if e.name == ITEM else e.value)
+            for e in asked_for(self.lookup, edits, row)
+        ]
+        return (why.text(titles), *asked)
+
     def _ranked(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
     ) -> tuple[RecommendedItem, ...]:
@@ -478,7 +487,7 @@ class Recommender:
                 title=titles[row],
                 score=float(found.scores[place]),
                 rank=place + 1,
-                reasons=(why[place].text(titles),) if why else (),
+                reasons=self._reasons(why[place], request.edits, int(row)) if why else (),
                 pinned=place < found.pinned,
             )
             for place, row in enumerate(found.rows)

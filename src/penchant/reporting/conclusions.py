@@ -16,6 +16,8 @@ from penchant.metrics.intervals import SAME, Difference, Interval
 from penchant.reporting import number_format
 from penchant.reporting.labels import ARMS, FUSIONS, PAYOFFS, metric_label
 
+NEARLY_ALL = 0.95
+"""Share of a cost from which it is said to be nearly all of it."""
 LIKED = message(
     "Asked whether a user likes an item, {name} puts a liked item above a disliked one {auc} of the time{interval}. "
     "Disliked is what the user rated or marked so."
@@ -176,12 +178,27 @@ def arm_name(row: AblationRow, translate: Translator) -> str:
 
 
 def _cost_sentence(cost: Cost, translate: Translator) -> str:
-    if cost.seconds <= 0 and cost.milliseconds <= 0:
+    if math.isnan(cost.encoding):
+        return translate("What its content takes to encode was not measured.")
+    if cost.once <= 0 and cost.milliseconds <= 0:
         return translate("It has no measurable cost.")
     once, each = (
         number_format.seconds(value) if value > 0 else translate("nothing measurable")
-        for value in (cost.seconds, cost.milliseconds / 1000)
+        for value in (cost.once, cost.milliseconds / 1000)
     )
+    if cost.encoding >= NEARLY_ALL * cost.once > 0:
+        return translate(
+            "It costs {seconds} once, nearly all of it to encode the content, and {milliseconds} per user.",
+            seconds=once,
+            milliseconds=each,
+        )
+    if cost.encoding > 0:
+        return translate(
+            "It costs {seconds} once, {encoding} of it to encode the content, and {milliseconds} per user.",
+            seconds=once,
+            encoding=number_format.seconds(cost.encoding),
+            milliseconds=each,
+        )
     return translate("It costs {seconds} once and {milliseconds} per user.", seconds=once, milliseconds=each)
 
 
@@ -196,6 +213,14 @@ def _against_each(labelled: ClassificationResults, translate: Translator) -> str
         metric=metric_label(translate, labelled.metric),
         gaps=translate("; ").join(parts),
     )
+
+
+def lift_of(gain: float, base: float) -> str:
+    """Return a difference as a share of the baseline's mean, with its sign."""
+    if not base > 0:
+        return number_format.MISSING
+    share = 100 * gain / base
+    return f"{number_format.signed(share, 0 if abs(share) >= 2 else 1)} %"
 
 
 def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, translate: Translator, pool: str) -> str:
@@ -227,10 +252,11 @@ def _headline(leaderboard: Leaderboard, ours: LeaderboardRow, metric: str, trans
     else:
         k = translate("{count} recommendations", count=k)
     return translate(
-        "{name} finds {ours} of what users chose next within {lists}; {baseline} finds {theirs}: {outcome}, {difference} points.",
+        "{name} finds {ours} of what users chose next within {lists}; {baseline} finds {theirs}: {outcome}, {difference} points, relatively {lift}.",
         lists=k,
         ours=mine,
         theirs=theirs,
         difference=change,
+        lift=lift_of(gain.mean, base.mean),
         **facts,
     )

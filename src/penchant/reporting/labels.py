@@ -46,6 +46,7 @@ SIZES = {
     "train_samples": message("training samples"),
     "validation_samples": message("validation samples"),
     "test_samples": message("test samples"),
+    "members": message("members"),
 }
 
 STAGES = (
@@ -59,6 +60,7 @@ STAGES = (
     message("evaluate"),
     message("ship"),
     message("explain"),
+    message("ensemble"),
 )
 
 ARMS = {

@@ -16,17 +16,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from penchant.core.messages import Translator, message, packed
 from penchant.core.schema import Finding
+from penchant.data.doctor.warnings import DataWarning
 from penchant.metrics.ablation import Ablation, GroupGain
 from penchant.metrics.beyond_accuracy import BeyondAccuracy
 from penchant.metrics.classification_results import ClassificationResults
 from penchant.metrics.comparison import Leaderboard
 from penchant.metrics.interest import InterestResults
+from penchant.metrics.intervals import Interval
 from penchant.metrics.slices import Slice
 from penchant.reporting import conclusions, number_format, plots
+from penchant.reporting import first_screen as screen
 from penchant.reporting.labels import CHOSEN_ON, metric_label, size_label, stage_label
 from penchant.reporting.thumbnails import clip, thumbnail
 
@@ -35,6 +39,11 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a
 
 MESSAGES = "messages.json"
 """Beside report.json: the source strings of slice names, from which the studio translates them."""
+
+BY_REQUEST = "by_request.parquet"
+"""Beside report.json: the metrics of each of our lists, without ids."""
+USER = "user"
+"""Column of that file: a number, equal for the lists of one user."""
 
 UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 """The space between a number and its unit, and between "less than" and its number."""
@@ -74,6 +83,19 @@ class StepTime:
     seconds: float
     peak_bytes: int | None = None
     is_cached: bool = False
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One arrow of the pipeline: what leaves a step.
+
+    Attributes:
+        name: The step.
+        counts: What leaves it, by name; channels are named as they are.
+    """
+
+    name: str
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -157,6 +179,12 @@ class ReportData:
         versions: Package to version.
         protocol: Paragraphs: split, candidates, selection.
         pool: What the lists were ranked from.
+        ceiling: Metric to what lists ranked by the true probability of each choice reach; known for generated data only.
+        concerns: What would harm a model most, the worst first.
+        encoding: Channel to the seconds its content takes to encode, NaN where that was not measured.
+        flow: The pipeline, in the order of its steps.
+        by_request: Metrics of our lists, one row for each, without ids; written beside the report to compare two runs.
+        test_mark: Hash of the test; runs of the same test have the same one.
         sizes: Name ("users", "items", "train", ...) to count.
         findings: Of the data and the split.
         coverage: One for each channel.
@@ -195,6 +223,12 @@ class ReportData:
     stages: tuple[StepTime, ...] = ()
     examples: tuple[UserExample, ...] = ()
     pool: str = ""
+    ceiling: Mapping[str, Interval] = field(default_factory=dict)
+    concerns: tuple[DataWarning, ...] = ()
+    encoding: Mapping[str, float] = field(default_factory=dict)
+    flow: tuple[FlowStep, ...] = ()
+    by_request: pl.DataFrame | None = None
+    test_mark: str = ""
 
 
 def user_label(number: int) -> str:
@@ -220,7 +254,7 @@ def write_report(data: ReportData, folder: Path) -> None:
     """
     translate = Translator(data.language)
     data = replace(data, findings=tuple(map(_without_users, data.findings)))
-    context = {"data": data, "_": translate, "summary": summarise(data)}
+    context = {"data": data, "_": translate, "screen": first_screen(data, translate)}
     environment = _environment(translate)
     folder.mkdir(parents=True, exist_ok=True)
     for template in ("report.html", "report.md"):
@@ -234,23 +268,62 @@ def write_report(data: ReportData, folder: Path) -> None:
     (folder / MESSAGES).write_text(json.dumps(names, ensure_ascii=False, indent=2), encoding="utf-8")
     plain = json.dumps(as_json(data), ensure_ascii=False, indent=2, allow_nan=False)
     (folder / "report.json").write_text(plain, encoding="utf-8")
+    if data.by_request is not None:
+        data.by_request.write_parquet(folder / BY_REQUEST)
 
 
-def summarise(data: ReportData) -> list[str]:
-    """Return the run's results as plain sentences in its language; the command line prints them too."""
-    translate = Translator(data.language)
-    board = data.leaderboard
-    sentences = conclusions.leaderboard_sentences(board, translate, data.pool) if board else []
-    sentences += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
-    sentences += conclusions.ablation_sentences(data.ablation, translate) if data.ablation else []
-    sentences += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []
-    return [_one_line(sentence) for sentence in sentences]
+@dataclass(frozen=True)
+class FirstScreen:
+    """What a reader needs to decide, as sentences.
+
+    Attributes:
+        warnings: Of the data, to be read before the results.
+        results: Whether it is good, the plainest first; of a labelled task, its scores.
+        modalities: Whether each pays, and what it costs.
+        steps: What to do next.
+    """
+
+    warnings: tuple[str, ...]
+    results: tuple[str, ...]
+    modalities: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+def first_screen(data: ReportData, translate: Translator) -> FirstScreen:
+    """Return the run's results as plain sentences."""
+    board, results = data.leaderboard, []
+    if board is not None:
+        results = [
+            screen.verdict(board, translate),
+            *conclusions.leaderboard_sentences(board, translate, data.pool),
+            screen.lead_sentence(data.slices, translate),
+            screen.strongest_sentence(board, translate),
+            screen.ceiling_sentence(board, data.ceiling, translate),
+        ]
+    results += [conclusions.classified_sentence(c, translate) for c in data.classified[:1]]
+    results += conclusions.labelled_sentences(data.labelled, translate) if data.labelled else []
+    coverage = _by_modality(data)
+    modalities = screen.modality_sentences(data.ablation, coverage, translate) if data.ablation else []
+    steps = screen.next_steps(data.concerns, board, data.ablation, coverage, translate)
+    warnings = screen.warning_sentences(data.concerns, translate)
+    return FirstScreen(*(tuple(_one_line(s) for s in part if s) for part in (warnings, results, modalities, steps)))
+
+
+def _by_modality(data: ReportData) -> dict[str, screen.Coverage]:
+    """Return coverage and time of encoding by modality: an item has it if it has one of its channels."""
+    found: dict[str, screen.Coverage] = {}
+    for c in data.coverage:
+        before = found.get(c.modality, screen.Coverage(0.0, c.num_items, 0.0))
+        share = max(before.share, c.num_present / max(c.num_items, 1))
+        missing = min(before.missing, c.num_items - c.num_present)
+        found[c.modality] = screen.Coverage(share, missing, before.seconds + data.encoding.get(c.channel, float("nan")))
+    return found
 
 
 def as_json(value: Any) -> Any:
     """Return plain JSON values: a missing number is null; pictures, sounds and their paths are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        kept = (f.name for f in fields(value) if f.name not in ("picture", "sound"))
+        kept = (f.name for f in fields(value) if f.name not in ("picture", "sound", "by_request"))
         return {name: as_json(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}
@@ -289,8 +362,21 @@ def _environment(translate: Translator) -> Environment:
         line=_one_line,
         md=_markdown,
         grouped=_grouped,
+        strongest=_strongest,
+        by_severity=_by_severity,
     )
     return environment
+
+
+def _strongest(classified: Sequence[InterestResults]) -> list[InterestResults]:
+    """Return ours first, then the others, the highest AUC first: the curves show the strongest of them."""
+    return [*classified[:1], *sorted(classified[1:], key=lambda c: -c.auc.mean)]
+
+
+def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings with errors and warnings first, else in their order."""
+    order = ("error", "warning")
+    return sorted(findings, key=lambda f: order.index(f.severity) if f.severity in order else len(order))
 
 
 def _grouped(rows: Sequence[Any], attribute: str) -> dict[str, list[Any]]:

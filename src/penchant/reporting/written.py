@@ -75,12 +75,14 @@ class WrittenReport:
         return bool(self.read().get("examples")) and not EXAMPLES.search(self.html.read_text(encoding="utf-8"))
 
     def copy_without_examples(self, folder: Path) -> None:
-        """Copy the files into a folder without the examples of users; a page whose examples are not marked is left out."""
+        """Copy the files into a folder without the examples of users and the metrics of single lists; a page whose examples are not marked is left out."""
         is_unmarked = self.has_unmarked_examples
         for file in sorted(self.folder.iterdir()):
             if file == self.json:
                 facts = {**self.read(), "examples": []}
                 (folder / file.name).write_text(json.dumps(facts, ensure_ascii=False, indent=2), encoding="utf-8")
+            elif file.suffix == ".parquet":  # a row for each user of the test, the erased one included
+                continue
             elif file.suffix not in (".html", ".md"):
                 shutil.copyfile(file, folder / file.name)
             elif not is_unmarked:

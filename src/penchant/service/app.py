@@ -31,6 +31,8 @@ from penchant.service.schemas import (
     ErasureReceipt,
     EventBatch,
     EventIn,
+    EventNameIn,
+    EventsDeleted,
     EventsStored,
     ItemIn,
     ItemState,
@@ -266,6 +268,12 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
     def about(request: Request, user_id: User) -> UserState:
         """Return what a user told of themself, and what of it is read."""
         return service_of(request).about(user_id)
+
+    @app.delete("/v1/users/{user_id:id}/events", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("writes")
+    def delete_event(request: Request, user_id: User, name: Annotated[EventNameIn, Query()]) -> EventsDeleted:
+        """Delete one event of a user, by its `event_id` or by item and time; the next list does not know it."""
+        return service_of(request).delete_event(user_id, name)
 
     @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
     @in_pool("lists")

@@ -117,6 +117,30 @@ class EventsStored(ApiModel):
     """Texts, pictures and sounds that nothing in the bundle reads; they are not stored, the events are."""
 
 
+class EventNameIn(ApiInput):
+    """What names events of a user: their `event_id`, or their item and time, as the export shows them."""
+
+    model_config = ConfigDict(strict=False)
+
+    event_id: Id | None = None
+    """The id it was sent with."""
+    item_id: Id | None = None
+    """Its item; needs `at`."""
+    at: Time | None = None
+    """Its time, as the export shows it."""
+    kind: Kind | None = None
+    """Its kind; missing: every kind."""
+
+
+class EventsDeleted(ApiModel):
+    """The events are deleted."""
+
+    deleted: int
+    """How many."""
+    in_bundle: bool
+    """Whether the bundle learned from such an event too: there it stays until a run without it, or until the user is erased."""
+
+
 class ListIn(RankingOptions):
     """Ranking options of one request."""
 

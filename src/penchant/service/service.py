@@ -39,6 +39,8 @@ from penchant.service.host_names import HostName
 from penchant.service.schemas import (
     EditIn,
     EventIn,
+    EventNameIn,
+    EventsDeleted,
     EventsStored,
     ItemIn,
     ItemState,
@@ -55,7 +57,18 @@ from penchant.service.schemas import UserState as StateOfUser
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
-from penchant.service.store import FAILED, READY, WAITING, WITHDRAWN, RequestKey, Store, StoredContent, StoredItem, now
+from penchant.service.store import (
+    FAILED,
+    READY,
+    WAITING,
+    WITHDRAWN,
+    EventName,
+    RequestKey,
+    Store,
+    StoredContent,
+    StoredItem,
+    now,
+)
 from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.uploads import UploadStore
@@ -80,6 +93,8 @@ class ServiceConfig(Settings):
     """Labelled tasks that are answered too: name to the folder `penchant run` wrote; read once, at the start."""
     database: str | None = None
     """postgresql://USER@HOST/DATABASE to share it among processes and machines; None keeps an SQLite file in `folder`."""
+    compare: list[Path] = []
+    """Bundles that the studio shows beside the served one: folders written by `penchant run`; only their reports are read."""
     folder: Path | None = None
     """Holds the SQLite file, the secret and uploads; None is BUNDLE-service beside the bundle. Machines that share a database must share it."""
     is_open: bool = True
@@ -237,6 +252,42 @@ class Service:
             unread_content=given - kept,
         )
 
+    def delete_event(self, user_id: str, name: EventNameIn) -> EventsDeleted:
+        """Delete events of a user; they are gone from the store when this returns, and the next list does not know them.
+
+        Raises:
+            DataError: Nothing names an event.
+            NotFoundError: No such event is stored.
+        """
+        if name.event_id is not None:
+            which = EventName(name.event_id)
+        elif name.item_id is not None and name.at is not None:
+            which = EventName(None, name.item_id, _micros(name.at), name.kind)
+        else:
+            raise DataError(
+                "Nothing names an event.",
+                where="the query",
+                fix="give event_id, or item_id and at as the export shows them",
+            )
+        snapshot, _ = self.user_state(user_id)
+        own = snapshot.recommender.history(user_id, (), use_own=not self.is_erased(user_id, snapshot))
+        rows = snapshot.recommender.lookup.rows([which.item_id])
+        is_learned = bool((np.isin(own.item_index, rows) & (own.at == which.at)).any())
+        deleted, had_content = self.store.delete_events(user_id, which)
+        if not deleted:
+            raise NotFoundError(
+                "No such event is stored."
+                if not is_learned
+                else "The bundle learned from this event; it is not in the store.",
+                where=f"events of {user_id}",
+                fix="take event_id, or item_id, at and kind, from GET /v1/export/ID"
+                if not is_learned
+                else "leave it out of the data of the next run, or erase the user",
+            )
+        if had_content:
+            self.remove_files()
+        return EventsDeleted(deleted=deleted, in_bundle=is_learned)
+
     def _kept(
         self, given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
     ) -> OwnContent | None:
@@ -369,11 +420,40 @@ class Service:
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the user's own edits, and the version for an ETag."""
         snapshot, state = self.user_state(user_id)
+        return self.profile_of(snapshot, state), state.version.user or 0
+
+    @staticmethod
+    def profile_of(snapshot: ServingSnapshot, state: UserState) -> dict[str, Any]:
+        """Return the interests of a state with weights and evidence, and its edits."""
         profile = snapshot.recommender.profile(state.history, scores=state.scores).as_dict()
         actions = {(e.name, e.value): e.action for e in state.edits}
         for interest in profile["interests"]:
             interest["edited"] = actions.get((interest["name"], interest["value"]))
-        return {**profile, "edits": [asdict(e) for e in state.edits]}, state.version.user or 0
+        return {**profile, "edits": [asdict(e) for e in state.edits]}
+
+    def preview(
+        self, user_id: str, events: Sequence[Event], edits: Sequence[Edit]
+    ) -> tuple[ServingSnapshot, UserState]:
+        """Return the state a user would have after some events and edits; nothing is stored.
+
+        Args:
+            user_id: A user, with or without history.
+            events: After those that are stored.
+            edits: Each replaces an earlier one of the same name and value; "reset" takes it back.
+        """
+        snapshot, state = self.user_state(user_id)
+        own = {(e.name, e.value): e for e in state.edits}
+        for edit in edits:
+            own.pop((edit.name, edit.value), None)
+            if edit.action != "reset":
+                own[edit.name, edit.value] = edit
+        state = replace(state, edits=tuple(own.values()))
+        if not events:
+            return snapshot, state
+        told = self.store.about(user_id)
+        known = [*self.store.events(user_id), *events]
+        history = self._history(user_id, snapshot, known, None if told is None else told.content)
+        return snapshot, replace(state, history=history, scores=snapshot.recommender.score(history)[0])
 
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
         """Store a user's edits of their interests; their next list follows them.
@@ -458,6 +538,12 @@ class Service:
         """Delete the files that no item and no user uses any more; later, if an upload is being stored now."""
         self.has_unused_files = not self.uploads.remove_unused(lambda: self.stored_items.uploads() | self.store.files())
 
+    def is_known(self, user_id: str) -> bool:
+        """Return whether the bundle or the store holds something of a user."""
+        (version,), _ = self.store.versions([user_id])
+        snapshot = self.snapshot
+        return version is not None or (user_id in snapshot.recommender.users and not self.is_erased(user_id, snapshot))
+
     def export(self, user_id: str) -> dict[str, Any]:
         """Return all stored data of one user; files by name (`file`)."""
         snapshot, state = self.user_state(user_id)
@@ -466,6 +552,7 @@ class Service:
         return {
             "user_id": user_id,
             "events": [_exported(e) for e in self.store.events(user_id)],
+            "deleted_events": [{"key": key, "at": _iso(at)} for key, at in self.store.deleted_events(user_id)],
             "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
             "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
@@ -676,6 +763,20 @@ def _event(event: EventIn, position: int, latest: int) -> Event:
 def _micros(at: datetime) -> int:
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return (aware - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment_of(micros: int) -> datetime:
+    """Return a time of an event as a date of Python.
+
+    Raises:
+        DataError: It lies beyond the years that one can show.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        raise DataError(
+            "This time cannot be shown.", where="at", fix="give a time between the years 1 and 9999"
+        ) from None
 
 
 def _iso(micros: int) -> str:

@@ -44,6 +44,7 @@ from penchant.service.store_records import (
     WAITING,
     WITHDRAWN,
     ConflictError,
+    EventName,
     RequestKey,
     StoredContent,
     StoredErasure,
@@ -63,6 +64,7 @@ __all__ = [
     "ConflictError",
     "Edit",
     "Event",
+    "EventName",
     "RequestKey",
     "Store",
     "StoredContent",
@@ -73,6 +75,8 @@ __all__ = [
     "now",
     "vector_name",
 ]
+DELETED = ""
+"""Kind of the row that stays in the place of a deleted event; no event has an empty kind."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_843
 """Any number: PostgreSQL's advisory lock for processes that start at once."""
@@ -171,6 +175,42 @@ class Store:
                 new.append(done.rowcount if done is not None else 0)
         return new
 
+    def delete_events(self, user_id: str, which: EventName) -> tuple[int, bool]:
+        """Delete the events of a user that a name stands for; return how many, and whether one of them had content.
+
+        A row without item, kind, value and time stays in the place of each, with a number above all others: processes that follow the numbers
+        notice it, and an event that a client sends again under the same id is still a duplicate. It goes with the user.
+        """
+        e = t.event.c
+        same = (e.user_id == user_id) & (e.kind != DELETED)
+        if which.key is not None:
+            same &= e.event_key == which.key
+        else:
+            same &= (e.item_id == which.item_id) & (e.at == which.at)
+            same &= true() if which.kind is None else e.kind == which.kind
+        wanted = select(e.sequence, e.event_key, e.encoder).where(same)
+        with self._writing.begin() as connection:
+            if connection.execute(wanted).first() is None:
+                return 0, False
+            self._touch(connection, [user_id])  # locks the user's row until the commit, as every writer does first
+            rows = connection.execute(wanted).all()
+            left = {"user_id": user_id, "item_id": "", "kind": DELETED, "at": 0, "received_at": now()}
+            # before the deletion: SQLite gives the highest number again once its row is gone
+            add = t.event.insert().values(left).returning(e.sequence)
+            places = [connection.execute(add).scalar_one() for _ in rows]
+            connection.execute(delete(t.event).where(e.sequence.in_([row.sequence for row in rows])))
+            for place, row in zip(places, rows, strict=True):
+                connection.execute(update(t.event).where(e.sequence == place).values(event_key=row.event_key))
+        self.empty_log()
+        return len(rows), any(row.encoder is not None for row in rows)
+
+    def deleted_events(self, user_id: str) -> list[tuple[str | None, int]]:
+        """Return what is kept of the deleted events of a user: the id that a client gave it, and when it was deleted."""
+        e = t.event.c
+        wanted = select(e.event_key, e.received_at).where(e.user_id == user_id, e.kind == DELETED)
+        with self._reading.connect() as connection:
+            return [(key, at) for key, at in connection.execute(wanted.order_by(e.sequence))]
+
     def _claim(
         self,
         connection: Connection,
@@ -224,7 +264,7 @@ class Store:
         """Return one user's events, oldest first; with a limit, the latest ones."""
         columns = (t.event.c.user_id, t.event.c.item_id, t.event.c.kind, t.event.c.at, t.event.c.value)
         more = (t.event.c.event_key, t.event.c.content, t.event.c.vectors)
-        wanted = select(*columns, *more).where(t.event.c.user_id == user_id)
+        wanted = select(*columns, *more).where(t.event.c.user_id == user_id, t.event.c.kind != DELETED)
         wanted = wanted.order_by(t.event.c.at.desc(), t.event.c.sequence.desc()).limit(limit)
         with self._reading.connect() as connection:
             rows = connection.execute(wanted).all()
@@ -242,7 +282,8 @@ class Store:
         with self._reading.connect() as connection:
             for start in range(0, len(user_ids), MAX_PARAMETERS):
                 chosen = t.event.c.user_id.in_(user_ids[start : start + MAX_PARAMETERS])
-                wanted = select(*columns, t.event.c.event_key).where(chosen).order_by(*order)
+                wanted = select(*columns, t.event.c.event_key).where(chosen, t.event.c.kind != DELETED)
+                wanted = wanted.order_by(*order)
                 for row in connection.execute(wanted):
                     found.setdefault(row.user_id, []).append(Event(*row))
         return found

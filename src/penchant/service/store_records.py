@@ -100,6 +100,23 @@ class StoredErasure:
 
 
 @dataclass(frozen=True)
+class EventName:
+    """What names events of one user: the id that a client gave one, or an item and a time.
+
+    Attributes:
+        key: The id; None names them by the others.
+        item_id: Item.
+        at: Time, microseconds since 1970.
+        kind: None takes every kind.
+    """
+
+    key: str | None = None
+    item_id: str = ""
+    at: int = 0
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
 class RequestKey:
     """The idempotency key of one request.
 

@@ -28,12 +28,21 @@ class ItemMap:
     Attributes:
         points: (items, 2), within [-1, 1]; NaN where an item has no content.
         shown: An even sample of rows.
-        names: (x, y, word) of each island, above it.
+        tops: (x, y, topic) of each island: a place above it.
     """
 
     points: Float32[np.ndarray, "items 2"]
     shown: Int64[np.ndarray, " shown"]
-    names: tuple[tuple[float, float, str], ...]
+    tops: tuple[tuple[float, float, int], ...]
+
+    def names(self, topics: Topics, language: str) -> list[tuple[float, float, str]]:
+        """Return (x, y, word) of each island: the first word of its name, in a reader's language, that names no other."""
+        found: list[tuple[float, float, str]] = []
+        for x, y, topic in self.tops if topics.names else ():
+            words = topics.shown(topics.names[topic], language).split(" · ")
+            taken = {name for _, _, name in found}
+            found += [(x, y, word) for word in words if word not in taken][:1]
+        return found
 
 
 class ItemMapCache:
@@ -71,7 +80,8 @@ def draw(recommender: Recommender) -> ItemMap | None:
     known = np.flatnonzero(labels >= 0)
     shown = known[np.unique(np.linspace(0, len(known) - 1, min(MAX_POINTS, len(known))).astype(int))]
     tops = (centres + np.stack([np.zeros_like(radii), radii + GAP / 3], 1) - middle) / reach
-    return ItemMap(((points - middle) / reach).astype(np.float32), shown, _names(topics, kept, tops))
+    islands_tops = tuple((float(x), float(y), t) for t, (x, y) in zip(kept, tops, strict=True))
+    return ItemMap(((points - middle) / reach).astype(np.float32), shown, islands_tops)
 
 
 def _directions(centred: np.ndarray) -> Float64[np.ndarray, "dim 2"]:
@@ -101,13 +111,3 @@ def _apart(centres: Float64[np.ndarray, "islands 2"], radii: Float64[np.ndarray,
         np.fill_diagonal(overlap, 0)
         place = place * 0.995 + 0.25 * (away / distance[..., None] * overlap[..., None]).sum(1)
     return place
-
-
-def _names(topics: Topics, kept: list[int], tops: np.ndarray) -> tuple[tuple[float, float, str], ...]:
-    """Name each island by the first of its words that names no other."""
-    found: list[tuple[float, float, str]] = []
-    for t, (x, y) in zip(kept, tops, strict=True):
-        words = topics.names[t].split(" · ") if topics.names else []
-        taken = {name for _, _, name in found}
-        found += [(float(x), float(y), word) for word in words if word not in taken][:1]
-    return tuple(found)

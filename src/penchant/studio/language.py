@@ -8,16 +8,10 @@ from __future__ import annotations
 from penchant.core.messages import Translator, message
 
 NAMES = {
-    "behaviour": message("behaviour"),
     "fused": message("everything"),
     "words": message("shared words"),
     "mixed content": message("mixed content"),
-    "text": message("text"),
-    "image": message("pictures"),
-    "audio": message("sound"),
-    "video": message("video"),
     "attributes": message("attributes"),
-    "attribute": message("attributes"),
     "topic": message("topic"),
     "category": message("category"),
     "genres": message("genres"),
@@ -50,8 +44,8 @@ class PageTranslator(Translator):
     """Translates the studio's pages."""
 
     def channel(self, name: str) -> str:
-        """Return the label of a modality or a column."""
-        return self(NAMES.get(name, "")) or name
+        """Return the label of a modality, as in the report, or of a column."""
+        return self(NAMES[name]) if name in NAMES else super().channel(name)
 
     def kind(self, kind: str) -> str:
         """Return the label of a kind of event."""

@@ -13,6 +13,8 @@ from typing import Any
 from penchant.core.errors import NotFoundError
 from penchant.core.messages import unpacked
 from penchant.recommender.recommender import Recommender
+from penchant.reporting.first_screen import verdict_of
+from penchant.reporting.labels import metric_label
 from penchant.reporting.report import MESSAGES
 from penchant.reporting.written import without_examples
 from penchant.studio import charts
@@ -63,11 +65,30 @@ def read_messages(recommender: Recommender) -> dict[str, str]:
     return {text: unpacked(stored) for text, stored in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
+def quality(report: dict[str, Any] | None, translate: PageTranslator) -> dict[str, str] | None:
+    """Return whether the bundle is better than the best baseline, in a sentence, and the outcome; None where that was not measured."""
+    board = (report or {}).get("leaderboard") or {}
+    metric, best = board.get("metric"), board.get("best_baseline")
+    rows = {row["name"]: row for row in board.get("rows", ())}
+    ours = next((row for row in rows.values() if row["role"] == "ours"), None)
+    gain = ((ours or {}).get("differences") or {}).get(metric)
+    if gain is None or gain.get("mean") is None or metric is None or best is None or best not in rows:
+        return None
+    base = rows[best]["scores"][metric]["mean"]
+    said = verdict_of(gain["outcome"], best, metric, gain["mean"], base, translate)
+    ceiling = ((report or {}).get("ceiling") or {}).get(metric)
+    if ceiling and ceiling.get("mean") and ours is not None:
+        share = f"{ours['scores'][metric]['mean'] / ceiling['mean']:.0%}".replace("%", " %")
+        more = translate("It reaches {share} of what can be reached on this data.", share=share)
+        said = translate("{first} {second}", first=said, second=more)
+    return {"sentence": said, "outcome": gain["outcome"]}
+
+
 def measured(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any]:
     """Return the rows and charts of a report; a part that was not measured is None."""
     return {
         "sizes": report.get("sizes") or {},
-        "leaderboard": _leaderboard(report.get("leaderboard")),
+        "leaderboard": _leaderboard(report.get("leaderboard"), translate),
         "payoffs": _payoffs(report.get("ablation"), translate),
         "slices": _slices(report, messages, translate),
         "weights": sorted((report.get("weights") or {}).items(), key=lambda pair: -pair[1]),
@@ -75,13 +96,13 @@ def measured(report: dict[str, Any], messages: Mapping[str, str], translate: Pag
     }
 
 
-def _leaderboard(leaderboard: dict[str, Any] | None) -> dict[str, Any] | None:
+def _leaderboard(leaderboard: dict[str, Any] | None, translate: PageTranslator) -> dict[str, Any] | None:
     if leaderboard is None:
         return None
-    metric = leaderboard["metric"]
+    metric, label = leaderboard["metric"], metric_label(translate, leaderboard["metric"])
     found = (_range(row["name"], row["role"], row["scores"].get(metric)) for row in leaderboard["rows"])
     rows = [row for row in found if row is not None]
-    return {"metric": metric, "rows": rows, "chart": charts.ranges(rows, metric, zero=False)}
+    return {"metric": label, "rows": rows, "chart": charts.ranges(rows, label, zero=False)}
 
 
 def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict[str, Any] | None:
@@ -93,7 +114,8 @@ def _payoffs(ablation: dict[str, Any] | None, translate: PageTranslator) -> dict
         row = _range(translate.channel(payoff["channel"]), outcome, payoff["gain"])
         if row is not None:
             rows.append({**row, "outcome": translate(outcome)})
-    return {"metric": ablation["metric"], "rows": rows, "chart": charts.ranges(rows, ablation["metric"], zero=True)}
+    label = metric_label(translate, ablation["metric"])
+    return {"metric": label, "rows": rows, "chart": charts.ranges(rows, label, zero=True)}
 
 
 def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: PageTranslator) -> dict[str, Any] | None:
@@ -114,7 +136,7 @@ def _slices(report: dict[str, Any], messages: Mapping[str, str], translate: Page
         if s["num_users"] >= FEWEST:
             sides = ((baseline, values[1]), (translate("ours"), values[0]))  # ours is drawn last, on top
             points += [{"group": name, "entry": entry, "value": value} for entry, value in sides]
-    metric = slices[0]["metric"]
+    metric = metric_label(translate, slices[0]["metric"])
     chart = charts.pairs(points, translate, baseline, metric) if points else None
     return {"metric": metric, "rows": rows, "baseline": baseline, "chart": chart}
 

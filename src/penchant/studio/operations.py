@@ -21,6 +21,10 @@ from penchant.service.telemetry import Metrics
 
 MAX_USERS, MAX_EVENTS = 300, 50
 """Users that are read for the drift, and latest events of each."""
+MOVING, MOVED = 0.1, 0.25
+"""Population stability index from which choices begin to drift, and have drifted."""
+FEWEST = {0.5: 5, 0.99: 100}
+"""Requests from which a share of them says something: of one request, 99 % is that request."""
 DRIFT_SECONDS = 30.0
 """Time after which the drift is measured again."""
 
@@ -34,7 +38,9 @@ class RouteLatency:
     within: dict[float, float] = field(default_factory=lambda: defaultdict(float))
 
     def quantile(self, share: float) -> float | None:
-        """Return the time within which a share of the requests was answered, evenly between two bounds; None for no request."""
+        """Return the time within which a share of the requests was answered, evenly between two bounds; None for too few requests."""
+        if self.count < FEWEST.get(share, 1):
+            return None
         wanted, low, below = share * self.count, 0.0, 0.0
         for bound, count in sorted(self.within.items()):
             if count >= wanted and count > below:
@@ -132,10 +138,17 @@ class Drift:
 
     @property
     def level(self) -> str:
-        """Return "steady" unless the change is both large and above its expected value."""
-        if self.stability < 2 * self.expected or self.stability < 0.1:
+        """Return "early" while chance alone reaches the bound; "steady" unless the change is both large and above its expected value."""
+        if 2 * self.expected >= MOVING and self.stability < max(MOVED, 4 * self.expected):
+            return "early"
+        if self.stability < 2 * self.expected or self.stability < MOVING:
             return "steady"
-        return "moving" if self.stability < 0.25 else "moved"
+        return "moving" if self.stability < MOVED else "moved"
+
+    @property
+    def needed(self) -> int:
+        """About how many events are needed before the index says something."""
+        return math.ceil(self.num_events * 2 * self.expected / MOVING / 50) * 50
 
 
 class DriftMonitor:

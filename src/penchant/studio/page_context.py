@@ -133,3 +133,5 @@ def set_cookie(request: Request, response: Response, name: str, value: str, seco
 
 
 Context = Annotated[PageContext, Depends(page_context)]
+ChangedOnPage = Depends(require_same_origin)
+"""A change is taken only from the page itself."""

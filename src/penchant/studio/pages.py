@@ -7,42 +7,41 @@ API; a change is taken only from the page itself.
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
+from penchant.reporting.labels import metric_label
+from penchant.reporting.number_format import interval
+from penchant.reporting.run_comparison import compare_runs
+from penchant.reporting.written import WrittenReport
 from penchant.service.http_errors import RefusedError, status_of
-from penchant.service.schemas import EditIn, EventIn, MediaIn, Name, SearchIn
+from penchant.service.schemas import MediaIn, SearchIn
 from penchant.service.service import Service
 from penchant.studio import charts, items, model, operations, users
 from penchant.studio.cards import card, cards
 from penchant.studio.item_map import ItemMapCache
 from penchant.studio.media import MediaGallery
-from penchant.studio.page_context import KEY, Context, PageContext, page_context, require_same_origin, set_cookie
+from penchant.studio.page_context import KEY, ChangedOnPage, Context, PageContext, page_context, set_cookie
+from penchant.studio.rendering import HERE, render
+from penchant.studio.user_pages import add_user_pages
 
-HERE = Path(__file__).parent
 SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; frame-ancestors 'self'"
 """The report's styles are in the file itself; our own page may embed it, and it runs no script."""
-Kind = Literal["click", "view", "like", "purchase", "dislike", "skip"]
-UserId = Annotated[Id, Query(alias="id")]
-ChangedOnPage = Depends(require_same_origin)
 
 
 class _Static(StaticFiles):
@@ -90,7 +89,8 @@ def add_studio(app: FastAPI) -> None:
     """Put the studio at `/` of an application whose state holds the service and its metrics."""
     router = APIRouter(route_class=_Page, include_in_schema=False)
     studio = Studio()
-    _add_users(router, studio)
+    _add_home(router)
+    add_user_pages(router, studio.item_maps)
     _add_items(router, studio)
     _add_model(router, studio)
     _add_media(router, studio)
@@ -99,7 +99,7 @@ def add_studio(app: FastAPI) -> None:
     app.mount("/studio/static", _Static(directory=HERE / "static"), name="studio-static")
 
 
-def _add_users(router: APIRouter, studio: Studio) -> None:
+def _add_home(router: APIRouter) -> None:
     @router.get("/")
     def home(context: Context) -> Response:
         context.require("read")
@@ -108,11 +108,12 @@ def _add_users(router: APIRouter, studio: Studio) -> None:
         may_see = context.may("personal")
         shown = users.sample_users(service, snapshot, SAMPLE_USERS) if may_see else []
         popular = service.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
-        return _render(
+        return render(
             context,
             "home",
             users=shown,
             may_see=may_see,
+            quality=model.quality(model.read_report(snapshot.recommender), context.translate),
             popular=cards(
                 snapshot.recommender, snapshot.recommender.lookup.rows([item.item_id for item in popular.items])
             ),
@@ -128,69 +129,7 @@ def _add_users(router: APIRouter, studio: Studio) -> None:
         context.require("personal")
         text = q.strip()
         found = users.find_users(context.service, context.service.snapshot, text, FOUND_USERS) if text else []
-        return _render(context, "_users", found=found, text=text)
-
-    @router.get("/studio/user")
-    def user(context: Context, user_id: UserId) -> Response:
-        return _user_page(context, studio, user_id, "user")
-
-    @router.post("/studio/event", dependencies=[ChangedOnPage])
-    def event(
-        context: Context,
-        user_id: Annotated[Id, Form()],
-        item_id: Annotated[Id, Form()],
-        kind: Annotated[Kind, Form()] = "click",
-        before: Annotated[str, Form(max_length=100_000)] = "[]",
-    ) -> Response:
-        context.require("write", "personal")
-        stored = context.service.append([EventIn(user_id=user_id, item_id=item_id, kind=kind)])
-        metrics = context.request.app.state.metrics
-        metrics.events.inc(stored.stored)
-        return _changed(context, studio, user_id, before)
-
-    @router.post("/studio/edit", dependencies=[ChangedOnPage])
-    def edit(
-        context: Context,
-        user_id: Annotated[Id, Form()],
-        name: Annotated[Name, Form()],
-        value: Annotated[Id, Form()],
-        level: Annotated[int, Form(ge=-2, le=2)],
-        before: Annotated[str, Form(max_length=100_000)] = "[]",
-    ) -> Response:
-        context.require("personal")
-        context.service.edit(user_id, [users.edit_of(name, value, level)], None)
-        return _changed(context, studio, user_id, before)
-
-    @router.post("/studio/interest", dependencies=[ChangedOnPage])
-    def add_interest(
-        context: Context,
-        user_id: Annotated[Id, Form()],
-        wanted: Annotated[str, Form(min_length=3, max_length=600)],
-        before: Annotated[str, Form(max_length=100_000)] = "[]",
-    ) -> Response:
-        """Add an interest chosen from the offered ones: `["name", "value"]`."""
-        context.require("personal")
-        name, value = _pair(wanted)
-        context.service.edit(user_id, [EditIn(name=name, value=value, action="more")], None)
-        return _changed(context, studio, user_id, before)
-
-    @router.get("/studio/why")
-    def why(
-        context: Context, user_id: Annotated[Id, Query(alias="user")], item_id: Annotated[Id, Query(alias="item")]
-    ) -> Response:
-        context.require("personal")
-        found = context.service.explain(user_id, item_id)
-        recommender = context.service.snapshot.recommender
-        steps = charts.steps_of(found, context.translate)
-        return _render(
-            context,
-            "why",
-            user_id=user_id,
-            item=card(recommender, recommender.lookup.row(item_id)),
-            found=found,
-            steps=steps,
-            chart=charts.waterfall(steps, context.translate),
-        )
+        return render(context, "_users", found=found, text=text)
 
 
 def _add_items(router: APIRouter, studio: Studio) -> None:
@@ -208,7 +147,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
         known = [found for found in alike.items if found.item_id in snapshot.recommender.lookup.items]
         rows = snapshot.recommender.lookup.rows([found.item_id for found in known])
         texts, facts = items.facts_of(snapshot.recommender, row)
-        return _render(
+        return render(
             context,
             "item",
             item=card(snapshot.recommender, row),
@@ -227,7 +166,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
         context.require("read")
         text = words.strip()
         if not text:
-            return _render(context, "search", text="", found=None, by="", looked_for="")
+            return render(context, "search", text="", found=None, by="", looked_for="")
         return _search_page(context, SearchIn(words=text, k=FOUND_ITEMS), text=text)
 
     @router.post("/studio/search", dependencies=[ChangedOnPage])
@@ -254,7 +193,36 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
         report = model.read_report(recommender)
         measured = model.measured(report, model.read_messages(recommender), context.translate) if report else None
         facts = recommender.facts
-        return _render(context, "model", measured=measured, name=facts.get("name", ""), mark=recommender.mark)
+        return render(
+            context,
+            "model",
+            measured=measured,
+            name=facts.get("name", ""),
+            mark=recommender.mark,
+            quality=model.quality(report, context.translate),
+            others=[folder.name for folder in context.service.config.compare],
+        )
+
+    @router.get("/studio/compare")
+    def compare(context: Context, other: Annotated[int, Query(alias="with", ge=0)] = 0) -> Response:
+        """Show the served bundle beside another one that the service was started with."""
+        context.require("read")
+        folders = context.service.config.compare
+        if other >= len(folders):
+            raise NotFoundError(
+                "There is no such bundle to compare with.",
+                where="with",
+                fix="start the service with `penchant serve BUNDLE --compare OTHER`",
+            )
+        own = WrittenReport.beside(context.service.snapshot.recommender.folder)
+        found = compare_runs(own, WrittenReport.beside(folders[other]), context.translate)
+        names = found.names if len(set(found.names)) > 1 else (found.names[0], folders[other].name)
+        rows = [
+            (metric_label(context.translate, p.metric), *map(interval, p.scores), found.said(p, context.translate))
+            for p in found.metrics
+        ]
+        others = [folder.name for folder in folders]
+        return render(context, "compare", names=names, rows=rows, found=found, other=other, others=others)
 
     @router.get("/studio/report")
     def report(context: Context) -> Response:
@@ -274,7 +242,7 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
             for topic, *shares in (drift.rows if drift else ())
             for when, share in zip((translate("learned from"), translate("since")), shares, strict=True)
         ]
-        return _render(
+        return render(
             context,
             "operations",
             drift=drift,
@@ -286,7 +254,7 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
     @router.get("/studio/snapshot")
     def snapshot(context: Context) -> Response:
         context.require("read")
-        return _render(context, "_snapshot", **_figures(context))
+        return render(context, "_snapshot", **_figures(context))
 
 
 def _add_media(router: APIRouter, studio: Studio) -> None:
@@ -332,47 +300,13 @@ def _add_sign_in(router: APIRouter) -> None:
         return response
 
 
-def _user_page(
-    context: PageContext, studio: Studio, user_id: str, template: str, before: list[str] | None = None
-) -> Response:
-    context.require("read", "personal")
-    item_map = studio.item_maps.of(context.service.snapshot.recommender)
-    shown = users.user_view(context.service, item_map, user_id, before or ())
-    names = item_map.names if item_map else ()
-    chart = charts.interest_map(shown.map_rows, names, context.translate) if shown.map_rows is not None else None
-    return _render(context, template, user=shown, chart=chart, may_write=context.may("write"))
-
-
-def _changed(context: PageContext, studio: Studio, user_id: str, before: str) -> Response:
-    """Answer a change: htmx gets the changed part, a browser without scripts is redirected to the page."""
-    if "hx-request" not in context.request.headers:
-        return RedirectResponse(f"/studio/user?id={quote(user_id, safe='')}", 303)
-    return _user_page(context, studio, user_id, "_user", _ids(before))
-
-
-def _ids(text: str) -> list[str]:
-    """Return the ids of a JSON list; none of other text."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    return [i for i in found if isinstance(i, str)] if isinstance(found, list) else []
-
-
-def _pair(text: str) -> tuple[str, str]:
-    found = _ids(text)
-    if len(found) != 2:
-        raise NotFoundError("There is no such interest.", where="wanted", fix="choose one from the list")
-    return found[0], found[1]
-
-
 def _search_page(context: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
     found = context.service.search(wanted)
     recommender = context.service.snapshot.recommender
     known = [item for item in found.items if item.item_id in recommender.lookup.items]
     shown = cards(recommender, recommender.lookup.rows([item.item_id for item in known]))
     pairs = list(zip(shown, [item.similarity for item in known], strict=True))
-    return _render(context, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
+    return render(context, "search", text=text, found=pairs, by=found.by, looked_for=looked_for)
 
 
 def _figures(context: PageContext) -> dict[str, Any]:
@@ -407,8 +341,11 @@ def _error_page(request: Request, error: Exception) -> Response:
         status, lines = status_of(error), (error.message, error.where, error.fix)
     elif isinstance(error, RequestValidationError | ValidationError):
         first = error.errors()[0]
-        status = 422
-        lines = (str(first["msg"]), ".".join(str(p) for p in first["loc"]), context.translate("check the address"))
+        status, field = 422, str(first["loc"][-1]) if first["loc"] else ""
+        what = context.translate(
+            "The value of {field} is not accepted: {reason}.", field=field, reason=str(first["msg"])
+        )
+        lines = (what, field, context.translate("check the address, or go back and try again"))
     else:
         status = 503
         detail = context.translate("The store does not answer; nothing was changed.")
@@ -416,53 +353,9 @@ def _error_page(request: Request, error: Exception) -> Response:
     is_part = "hx-request" in request.headers
     template = "_error" if is_part else "sign_in" if status == 401 else "error"
     to = _local_address(f"{request.url.path}?{request.url.query}" if request.method == "GET" else "/")
-    response = _render(context, template, status, error=lines, to=to)
+    response = render(context, template, status, error=lines, to=to)
     if is_part:  # the page stays and shows the error
         response.headers.update({"HX-Retarget": "#news", "HX-Reswap": "innerHTML"})
     headers = getattr(error, "headers", {})
     response.headers.update({name: headers[name] for name in headers if name != "WWW-Authenticate"})
     return response
-
-
-def _render(context: PageContext, template: str, status: int = 200, **values: Any) -> Response:
-    text = _templates.get_template(f"{template}.html.jinja").render(
-        _=context.translate,
-        theme=context.theme,
-        context=context,
-        path=context.request.url.path,
-        status=status,
-        value_of=context.value_of,
-        **values,
-    )
-    response = HTMLResponse(text, status, headers=_HEADERS)
-    context.remember(response)
-    return response
-
-
-_HEADERS = {"Vary": "Cookie, Accept-Language", "Referrer-Policy": "same-origin"}
-"""Without a referrer a browser hides the origin of a form, which the check of the origin needs."""
-
-
-def _with(request: Request, **parameters: str) -> str:
-    """Return the address of the page that is shown, with some parameters changed."""
-    url = request.url if request.method == "GET" else request.url.replace(query="")
-    changed = url.include_query_params(**parameters)
-    return f"{changed.path}?{changed.query}"
-
-
-def _make_templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["q"] = lambda text: quote(str(text), safe="")
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, default=float)
-    environment.filters["count"] = lambda number: f"{number:,.0f}"
-    environment.globals["address_with"] = _with
-    return environment
-
-
-_templates = _make_templates()

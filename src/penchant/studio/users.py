@@ -6,6 +6,7 @@ the map.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,19 +16,22 @@ from typing import Any
 import numpy as np
 
 from penchant.core.schema import Histories
-from penchant.recommender.lists import RankingOptions
-from penchant.recommender.lookup import ITEM
+from penchant.data.histories import Event
+from penchant.models.ensemble import blocked_items, on_one_scale, top_k
+from penchant.recommender.lists import ListRequest, RankingOptions
+from penchant.recommender.lookup import ITEM, MAX_COMPARED
+from penchant.recommender.ranking import asked_for
 from penchant.recommender.recommender import Recommender
-from penchant.service.schemas import EditIn
 from penchant.service.service import Service, ServingSnapshot
 from penchant.studio.cards import ItemCard, card, cards
 from penchant.studio.item_map import ItemMap
+from penchant.studio.steps import LEVELS, Mode, Step, copied_edits, copied_events, written_steps
 
 LIST, RECENT = 12, 24
 OFFERED = 40
 """Values of each attribute that are offered as new interests."""
-LEVELS = {-2: "never", -1: "less", 0: "reset", 1: "more", 2: "pin"}
-"""Slider position to its action."""
+MEMBER_LIST = 10
+"""Items of each member's own list."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class ListRow:
         because: The past events with the largest contributions, at most two.
         is_popular: Without such events: whether popularity contributes most.
         is_pinned: Whether the user pinned it.
+        asked: The user's own edits that moved it: action, name and value.
         moved: Ranks up (positive) or down since the list before; None if it was not in it, or there was none.
         is_new: Whether it was not in the list before.
     """
@@ -49,18 +54,34 @@ class ListRow:
     because: tuple[ItemCard, ...]
     is_popular: bool
     is_pinned: bool
+    asked: tuple[tuple[str, str, str], ...]
     moved: int | None
     is_new: bool
 
 
 @dataclass(frozen=True)
 class TimelineEvent:
-    """One event of the timeline."""
+    """One event of the timeline.
+
+    Attributes:
+        item: Its item.
+        kind: None for an event of the bundle.
+        day: "" for an unknown time.
+        weight: Of the event.
+        at: Microseconds since 1970.
+        value: A rating, seconds; None where there is none.
+        is_stored: Whether it is in the store, so that it can be deleted.
+        has_content: Whether something was written, shown or said in it.
+    """
 
     item: ItemCard
     kind: str | None
     day: str
     weight: float
+    at: int
+    value: float | None = None
+    is_stored: bool = False
+    has_content: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,13 @@ class UserView:
     modalities: dict[str, float]
     recent: list[TimelineEvent]
     map_rows: list[dict[str, Any]] | None
+    mode: Mode
+    steps: tuple[Step, ...]
+
+    @property
+    def state(self) -> str:
+        """The steps as a field of the page."""
+        return written_steps(self.steps)
 
     @property
     def num_changed(self) -> int:
@@ -85,9 +113,16 @@ class UserView:
 
 
 def user_view(
-    service: Service, item_map: ItemMap | None, user_id: str, before: Sequence[str] = (), k: int = LIST
+    service: Service,
+    item_map: ItemMap | None,
+    user_id: str,
+    before: Sequence[str] = (),
+    k: int = LIST,
+    *,
+    mode: Mode = "look",
+    steps: Sequence[Step] = (),
 ) -> UserView:
-    """Return the page of one user as of their last event and edit.
+    """Return the page of one user as of their last event and edit; in look-only mode, as of the steps on a copy of them.
 
     Args:
         service: The service.
@@ -95,11 +130,18 @@ def user_view(
         user_id: A user, with or without history.
         before: Ids of the list shown before, best first.
         k: Length of the list.
+        mode: "look" changes a copy, "act" the user.
+        steps: On the copy; or what was stored and can be undone.
     """
-    listed = service.recommend(user_id, RankingOptions(k=k))
-    profile, _ = service.profile(user_id)
-    snapshot, state = service.user_state(user_id)
+    copied = steps if mode == "look" else ()
+    events = copied_events(user_id, copied)
+    snapshot, state = service.preview(user_id, events, copied_edits(copied))
     recommender = snapshot.recommender
+    request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.scores)
+    (listed,) = recommender.recommend_many([request], snapshot.available)
+    if isinstance(listed, Exception):
+        raise listed
+    profile = service.profile_of(snapshot, state)
     known = [item for item in listed.items if item.item_id in recommender.lookup.items]
     rows = recommender.lookup.rows([item.item_id for item in known])
     reasons = recommender.reasons(state.history, rows)
@@ -111,6 +153,7 @@ def user_view(
             tuple(cards(recommender, reason.items)),
             reason.is_popular,
             item.pinned,
+            tuple((e.action, e.name, e.value) for e in asked_for(recommender.lookup, state.edits, int(row))),
             ranks_before[item.item_id] - item.rank if item.item_id in ranks_before else None,
             bool(ranks_before) and item.item_id not in ranks_before,
         )
@@ -126,20 +169,62 @@ def user_view(
         [_edit(recommender, edit) for edit in profile["edits"]],
         _offers(recommender, profile),
         profile["modalities"],
-        timeline(service, recommender, state.history),
+        timeline(service, recommender, state.history, events),
         None if item_map is None else map_rows(recommender, item_map, state.history, state.scores, rows),
+        mode,
+        tuple(steps),
     )
 
 
-def timeline(service: Service, recommender: Recommender, history: Histories) -> list[TimelineEvent]:
-    """Return the latest events, newest first; the kind of an event is known only if it came to the service."""
-    kinds = {(e.item_id, e.at): e.kind for e in service.store.events(history.user_ids[0], limit=4 * RECENT)}
+def timeline(
+    service: Service, recommender: Recommender, history: Histories, copied: Sequence[Event] = ()
+) -> list[TimelineEvent]:
+    """Return the latest events, newest first; the kind of an event is known only if it came to the service, or is of a copy."""
+    stored = {(e.item_id, e.at): e for e in service.store.events(history.user_ids[0], limit=4 * RECENT)}
+    known = stored | {(e.item_id, e.at): e for e in copied}
     found = []
     for event in range(history.num_events - 1, max(history.num_events - 1 - RECENT, -1), -1):
         item = card(recommender, int(history.item_index[event]))
         at = int(history.at[event])
-        found.append(TimelineEvent(item, kinds.get((item.item_id, at)), _day(at), float(history.weight[event])))
+        came = known.get((item.item_id, at))
+        kind, value = (None, None) if came is None else (came.kind, came.value)
+        has_content = came is not None and came.content is not None
+        is_stored = (item.item_id, at) in stored
+        weight = float(history.weight[event])
+        found.append(TimelineEvent(item, kind, _day(at), weight, at, value, is_stored, has_content))
     return found
+
+
+@dataclass(frozen=True)
+class MemberList:
+    """The list that one member alone would give.
+
+    Attributes:
+        name: The member.
+        weight: In the ensemble, for this user.
+        items: Best first, and whether the list of the ensemble has it too.
+    """
+
+    name: str
+    weight: float
+    items: tuple[tuple[ItemCard, bool], ...]
+
+
+def member_lists(service: Service, user_id: str, steps: Sequence[Step] = ()) -> tuple[UserView, list[MemberList]]:
+    """Return a user and the list of each member alone, the largest weight first; edits of the user move no member's list."""
+    shown = user_view(service, None, user_id, steps=steps)
+    snapshot, state = service.preview(user_id, copied_events(user_id, steps), copied_edits(steps))
+    recommender, history = snapshot.recommender, state.history
+    final = {row.item.item_id for row in shown.suggested}
+    blocked = blocked_items(history, snapshot.available)
+    found = []
+    for name, member in recommender.ensemble.members.items():
+        scores = np.where(blocked, -np.inf, on_one_scale(member, history).values).astype(np.float32)
+        ranked = top_k(scores, MEMBER_LIST, history.user_ids).item_index[0]
+        items = cards(recommender, ranked[ranked >= 0])
+        weight = float(recommender.ensemble.weights.of(name, history.lengths())[0])
+        found.append(MemberList(name, weight, tuple((item, item.item_id in final) for item in items)))
+    return shown, sorted(found, key=lambda one: -one.weight)
 
 
 def map_rows(
@@ -162,11 +247,6 @@ def map_rows(
         for row in chosen
         if not np.isnan(item_map.points[row, 0])
     ]
-
-
-def edit_of(name: str, value: str, level: int, strength: float = 1.0) -> EditIn:
-    """Return the edit of a slider position."""
-    return EditIn.model_validate({"name": name, "value": value, "action": LEVELS[level], "strength": strength})
 
 
 def sample_users(service: Service, snapshot: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
@@ -196,6 +276,14 @@ def find_users(service: Service, snapshot: ServingSnapshot, text: str, count: in
     exact = [text] if text not in users and service.store.versions([text])[0] != [None] else []
     found = (*islice(starting, 4 * count), *islice(inside, count))
     return [*exact, *islice((user for user in found if not service.is_erased(user, snapshot)), count)]
+
+
+def nearest_users(service: Service, snapshot: ServingSnapshot, user_id: str, count: int = 5) -> list[str]:
+    """Return ids of known users that look like one, the likest first."""
+    users = snapshot.recommender.users
+    alike = difflib.get_close_matches(user_id, list(islice(users, MAX_COMPARED)), count, 0.6)
+    found = dict.fromkeys([*find_users(service, snapshot, user_id, count), *alike])
+    return [user for user in found if not service.is_erased(user, snapshot)][:count]
 
 
 def _interest(recommender: Recommender, interest: Mapping[str, Any]) -> dict[str, Any]:

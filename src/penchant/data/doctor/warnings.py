@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from penchant.core.messages import message
+from penchant.core.messages import channel_names, message
 from penchant.core.schema import Finding
 from penchant.data.doctor.survey import ContentCoverage, DatasetSizes, PopularityProfile
 from penchant.data.split.leakage import LeakageReport, LeakingColumn, TimeTies
@@ -97,9 +97,15 @@ def _about_outcomes(outcomes: Sequence[LeakingColumn]) -> Iterator[DataWarning]:
     for outcome in outcomes:
         yield DataWarning(
             abs(outcome.correlation),
-            f"The column {outcome.column!r} of {outcome.table} follows the {outcome.statistic} "
-            f"(rank correlation {outcome.correlation:.2f}): it was probably computed from all events, test included.",
-            f"leave {outcome.column!r} out of the attributes",
+            message(
+                "The column {column} of {table} follows the {statistic} (rank correlation {correlation}): it was probably computed from all "
+                "events, test included.",
+                column=repr(outcome.column),
+                table=outcome.table,
+                statistic=outcome.statistic,
+                correlation=f"{outcome.correlation:.2f}",
+            ),
+            message("leave {column} out of the attributes", column=repr(outcome.column)),
         )
 
 
@@ -109,18 +115,26 @@ def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
     if leaks.early:
         yield DataWarning(
             1.0,
-            f"{leaks.early:.1%} of the test events lie before the end of training, which this split excludes.",
-            "make the split again from the events",
+            message(
+                "{share} of the test events lie before the end of training, which this split excludes.",
+                share=f"{leaks.early:.1%}",
+            ),
+            message("make the split again from the events"),
         )
     if leaks.ahead > 0.05:
         yield DataWarning(
             0.2 * leaks.ahead,
-            f"{leaks.ahead:.0%} of the test events lie before the last training event: later choices of other users are known.",
-            'expect other numbers in service; set split.kind = "rolling_time" to see them',
+            message(
+                "{share} of the test events lie before the last training event: later choices of other users are known.",
+                share=f"{leaks.ahead:.0%}",
+            ),
+            message('expect other numbers in service; set split.kind = "rolling_time" to see them'),
         )
     if leaks.same_rows:
         yield DataWarning(
-            0.9, f"{leaks.same_rows:,} events are in two parts of the split.", "drop duplicate events first"
+            0.9,
+            message("{count} events are in two parts of the split.", count=f"{leaks.same_rows:,}"),
+            message("drop duplicate events first"),
         )
 
 
@@ -128,21 +142,32 @@ def _about_time(ties: TimeTies) -> Iterator[DataWarning]:
     if ties.untimed > 0.05:
         yield DataWarning(
             0.4 * ties.untimed,
-            f"{ties.untimed:.0%} of the events have no time: what came last cannot be known.",
-            "map a time column; until then events without a time count as the oldest",
+            message("{share} of the events have no time: what came last cannot be known.", share=f"{ties.untimed:.0%}"),
+            message("map a time column; until then events without a time count as the oldest"),
         )
     if ties.last_two * ties.file_order > 0.01:
         yield DataWarning(
             ties.last_two * ties.file_order,
-            f"The last two events of {ties.last_two:.0%} of users share a time, and the rows of {ties.file_order:.0%} of "
-            "users are sorted by item id: file order would reveal what comes last.",
-            "keep the seeded random order of ties (the default), and do not compare with results that used file order",
+            message(
+                "The last two events of {share} of users share a time, and the rows of {sorted} of users are sorted by item id: file order "
+                "would reveal what comes last.",
+                share=f"{ties.last_two:.0%}",
+                sorted=f"{ties.file_order:.0%}",
+            ),
+            message(
+                "keep the seeded random order of ties (the default), and do not compare with results that used file order"
+            ),
         )
     elif ties.last_two > 0.3:
         yield DataWarning(
             0.3 * ties.last_two,
-            f"The last two events of {ties.last_two:.0%} of users share a time: which came last is random.",
-            "log finer times, or predict several events at once (split.kind = 'user_time') instead of the last one",
+            message(
+                "The last two events of {share} of users share a time: which came last is random.",
+                share=f"{ties.last_two:.0%}",
+            ),
+            message(
+                "log finer times, or predict several events at once (split.kind = 'user_time') instead of the last one"
+            ),
         )
 
 
@@ -150,14 +175,17 @@ def _about_size(sizes: DatasetSizes) -> Iterator[DataWarning]:
     if sizes.users < 200:
         yield DataWarning(
             0.6,
-            f"There are only {sizes.users:,} users: most differences between models will not be significant.",
-            "bring more users, and read the intervals rather than the numbers",
+            message(
+                "There are only {users} users: most differences between models will not be significant.",
+                users=f"{sizes.users:,}",
+            ),
+            message("bring more users, and read the intervals rather than the numbers"),
         )
     if sizes.events_per_user and sizes.events_per_user[2] < 5:
         yield DataWarning(
             0.5,
-            f"Half of the users have {sizes.events_per_user[2]:.0f} events or fewer.",
-            "count more kinds of events (views, carts), and lean on content channels",
+            message("Half of the users have {count} events or fewer.", count=f"{sizes.events_per_user[2]:.0f}"),
+            message("count more kinds of events (views, carts), and lean on content channels"),
         )
 
 
@@ -166,39 +194,62 @@ def _about_items(popularity: PopularityProfile, sizes: DatasetSizes) -> Iterator
         share = popularity.untouched / sizes.items
         yield DataWarning(
             0.5 * share,
-            f"{popularity.untouched:,} items ({share:.0%}) have no events; only content can recommend them.",
-            "give them text or pictures and turn on content channels"
+            message(
+                "{count} items ({share}) have no events; only content can recommend them.",
+                count=f"{popularity.untouched:,}",
+                share=f"{share:.0%}",
+            ),
+            message("give them text or pictures and turn on content channels")
             if popularity.untouched_bare
-            else "turn on content channels; all of these items have content",
+            else message("turn on content channels; all of these items have content"),
         )
     if popularity.top_percent > 0.2:
         yield DataWarning(
             0.4 * popularity.top_percent,
-            f"The top 1 % of items hold {popularity.top_percent:.0%} of the events: popularity alone will look good.",
-            "compare with the Popularity row, and read the slices by item popularity",
+            message(
+                "The top 1 % of items hold {share} of the events: popularity alone will look good.",
+                share=f"{popularity.top_percent:.0%}",
+            ),
+            message("compare with the Popularity row, and read the slices by item popularity"),
         )
 
 
 def _about_content(coverage: Sequence[ContentCoverage], languages: Mapping[str, float]) -> Iterator[DataWarning]:
     if not coverage:
         yield DataWarning(
-            0.4, "The items have no text, picture or sound: new items cannot be recommended.", "map content columns"
+            0.4,
+            message("The items have no text, picture or sound: new items cannot be recommended."),
+            message("map content columns"),
         )
     for cover in coverage:
         if cover.items < 0.98:
             yield DataWarning(
                 0.5 * (1 - cover.items),
-                f"{1 - cover.items:.0%} of the items, which draw {1 - cover.events:.0%} of the events, have no {cover.modality}.",
-                f"add the missing ones ({', '.join(cover.columns)}); until then they are filled in from related items",
+                message(
+                    "{share} of the items, which draw {events} of the events, have no {modality}.",
+                    share=f"{1 - cover.items:.0%}",
+                    events=f"{1 - cover.events:.0%}",
+                    modality=channel_names([cover.modality]),
+                ),
+                message(
+                    "add the missing ones ({columns}); until then they are filled in from related items",
+                    columns=", ".join(cover.columns),
+                ),
             )
     other = 1 - languages.get("en", 0.0)
     if languages and other > 0.05:
         top = next(name for name in languages if name != "en")
         yield DataWarning(
             0.4 * other,
-            f"{other:.0%} of the texts are not English (mostly {top!r}).",
-            'take a text encoder of many languages: encoder = "e5"',
+            message(
+                "{share} of the texts are not English (mostly {language}).", share=f"{other:.0%}", language=repr(top)
+            ),
+            message('take a text encoder of many languages: encoder = "e5"'),
         )
+
+
+ACTIONS = {name: message(name) for name in ("kept", "repaired", "dropped", "masked")}
+"""What was done about a finding, as reports say it."""
 
 
 def about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
@@ -213,6 +264,13 @@ def about_findings(findings: Sequence[Finding]) -> Iterator[DataWarning]:
             continue
         yield DataWarning(
             weight,
-            f"{finding.check}: {finding.count:,} of {finding.total:,} ({share:.1%}) {finding.action}.",
-            finding.advice or "see the examples",
+            message(
+                "{check}: {count} of {total} ({share}) {action}.",
+                check=finding.check,
+                count=f"{finding.count:,}",
+                total=f"{finding.total:,}",
+                share=f"{share:.1%}",
+                action=ACTIONS.get(finding.action, finding.action),
+            ),
+            finding.advice or message("see the examples"),
         )

@@ -192,6 +192,54 @@ if (drop) {
   input.addEventListener("change", () => input.files.length && drop.requestSubmit());
 }
 
+// tables: filter their rows, export what is shown; a table that is replaced keeps its filter
+
+const cell = (text) => {
+  const plain = /^[=@\t]|^[+-](?![\d.])/.test(text) ? `'${text}` : text; // a spreadsheet would run it as a formula
+  return `"${plain.replaceAll('"', '""')}"`;
+};
+
+function exported(table) {
+  const rows = [...table.rows].filter((row) => !row.hidden);
+  const text = rows.map((row) => [...row.cells].map((one) => cell(one.textContent.trim().replace(/\s+/g, " "))).join(",")).join("\r\n");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
+  link.download = `${table.dataset.name}.csv`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+const filters = new Map();
+
+function filterRows(table) {
+  const wanted = (filters.get(table.dataset.name) ?? "").toLowerCase();
+  for (const row of table.tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+}
+
+function addTools() {
+  const { filter, export: title } = document.getElementById("main").dataset;
+  for (const table of document.querySelectorAll("table[data-name]")) {
+    filterRows(table);
+    const place = table.closest(".wide") ?? table;
+    if (table.closest("#snapshot") || place.previousElementSibling?.classList.contains("tools")) continue;
+    const tools = document.createElement("div");
+    tools.className = "tools";
+    if (table.tBodies[0].rows.length > 5) {
+      const input = Object.assign(document.createElement("input"), { type: "search", placeholder: filter });
+      input.setAttribute("aria-label", filter);
+      input.addEventListener("input", () => {
+        filters.set(table.dataset.name, input.value);
+        filterRows(table);
+      });
+      tools.append(input);
+    }
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: title });
+    button.addEventListener("click", () => exported(table));
+    tools.append(button);
+    place.before(tools);
+  }
+}
+
 // keys: "/" goes to the search
 
 document.addEventListener("keydown", (event) => {
@@ -202,3 +250,4 @@ document.addEventListener("keydown", (event) => {
 
 drawAll();
 takeSample();
+addTools();

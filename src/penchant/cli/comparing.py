@@ -1,0 +1,48 @@
+"""The command that puts two runs side by side.
+
+In: two folders written by `penchant run`. Out: their metrics with the difference, and what else differs, on stdout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penchant.cli.options import AsJson
+from penchant.cli.printing import columns_table, out, print_answer, reported_errors
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder written by `penchant run`.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    as_json: AsJson = False,
+) -> None:
+    """Print two recommenders side by side: the second minus the first, list by list where both were measured on the same test."""
+    from penchant.core.messages import Translator
+    from penchant.reporting import number_format
+    from penchant.reporting.labels import metric_label
+    from penchant.reporting.report import as_json as plain
+    from penchant.reporting.run_comparison import compare_runs
+    from penchant.reporting.written import WrittenReport
+
+    with reported_errors(as_json):
+        translate = Translator(language)
+        found = compare_runs(WrittenReport.beside(first), WrittenReport.beside(second), translate)
+        if as_json:
+            print_answer(plain(found), as_json)
+            return
+        names = found.names if len(set(found.names)) > 1 else (str(first), str(second))
+        table = columns_table("", *names, translate("second minus first"))
+        for pair in found.metrics:
+            table.add_row(
+                metric_label(translate, pair.metric),
+                *map(number_format.interval, pair.scores),
+                found.said(pair, translate),
+            )
+        for label, one, other in found.facts:
+            table.add_row(label, one, other, "" if one == other else "≠")
+        out.print(table)
+        out.print(translate(found.note), markup=False)
