@@ -15,12 +15,24 @@ import typer
 from penchant.classifiers.batch import predict_file
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
 from penchant.classifiers.prediction import prediction_lines
-from penchant.cli.options import AsJson, BundlePath, ColumnNames, Items, UserId, column_names
+from penchant.cli.options import (
+    AsJson,
+    BundlePath,
+    ColumnNames,
+    EngineName,
+    Items,
+    Language,
+    UserId,
+    column_names,
+    engine_config,
+)
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Histories
 from penchant.data.media import load_image
 from penchant.data.read.tables import read_table
+from penchant.explanation.written_profile import WrittenProfile
+from penchant.language.engine import make_engine
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.moderation_report import blurred
 
@@ -91,11 +103,24 @@ def recommend(
         out.print(table)
 
 
-def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
+def profile(
+    bundle: BundlePath,
+    user: UserId = None,
+    history: Items = None,
+    in_words: Annotated[bool, typer.Option("--words", help="Write the profile in sentences.")] = False,
+    language: Language = "en",
+    engine: EngineName = "template",
+    as_json: AsJson = False,
+) -> None:
     """Print the interests of one user, with the events behind them."""
     with reported_errors(as_json):
         trained = Recommender.load(bundle)
         found = trained.profile(_user_or_history(trained, user, history))
+        if in_words:
+            writer = trained.profile_writer(language, make_engine(engine_config(engine)))
+            (written,) = writer.write([found])
+            print_answer(written.as_dict() if as_json else _written_lines(written), as_json)
+            return
         if as_json:
             print_answer(found.as_dict(), as_json)
             return
@@ -114,6 +139,18 @@ def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_j
             + ", ".join(f"{name} {share:.0%}" for name, share in found.modalities.items()),
             markup=False,
         )
+
+
+def _written_lines(written: WrittenProfile) -> list[str]:
+    """Return a written profile as lines of text."""
+    note = f" ({written.reason})" if written.reason else ""
+    return [
+        written.text,
+        "",
+        *(f"- {statement.text}" for statement in written.statements),
+        "",
+        f"written by: {written.written_by}{note}; sentences dropped: {written.num_dropped}",
+    ]
 
 
 def topics(
