@@ -8,6 +8,7 @@ The interest model ranks; nothing here changes a score except by the filters and
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -102,6 +103,12 @@ class Assistant:
         self.recommender = recommender
         self.terms = CatalogTerms(recommender)
 
+    def of(self, recommender: Recommender) -> Assistant:
+        """Return the assistant of a recommender with the same catalog; what was found out about its words is kept."""
+        other = copy.copy(self)
+        other.recommender = recommender
+        return other
+
     def reply(
         self,
         text: str,
@@ -175,7 +182,8 @@ class Assistant:
             return self._said(message("Your profile stays as it is."), after, before.query)
         confirmed = before.pending
         reply = self._listed(before.query, after, history, [*edits, *confirmed], available, k)
-        return replace(reply, text=f"{say(message('Your profile is changed.'))} {reply.text}", confirmed=confirmed)
+        changed = say(message("Your profile is changed."))
+        return replace(reply, text=f"{changed} {reply.text}", confirmed=confirmed)
 
     def _listed(
         self,

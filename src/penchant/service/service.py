@@ -27,6 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.language.engine import EngineConfig
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM
 from penchant.recommender.new_items import table_row
@@ -34,6 +35,7 @@ from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.batching import GroupCommit
+from penchant.service.chat import Chats, shown_conversation
 from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
 from penchant.service.schemas import (
@@ -112,6 +114,8 @@ class ServiceConfig(Settings):
     """Requests may name files below it; None allows none."""
     allow_hosts: list[str] = []
     """Requests may name addresses on these hosts; empty allows none."""
+    language: EngineConfig = EngineConfig()
+    """What words the assistant's answers and profiles in words: fixed sentences, a language model on this machine, or an endpoint."""
     watch_seconds: float = Field(1.0, gt=0)
     """How often to look for a new bundle, new items and erasures of other processes."""
     traces: str | None = None
@@ -177,6 +181,7 @@ class Service:
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
+        self.chats = Chats(self)
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
@@ -375,6 +380,18 @@ class Service:
             interest["edited"] = actions.get((interest["name"], interest["value"]))
         return {**profile, "edits": [asdict(e) for e in state.edits]}, state.version.user or 0
 
+    def profile_in_words(self, user_id: str, language: str) -> dict[str, Any]:
+        """Return the interests of one user as sentences, each with the events behind it."""
+        snapshot, state = self.user_state(user_id)
+        profile = snapshot.recommender.profile(state.history, scores=state.scores)
+        engine = self.chats.engine_for_personal_data
+        (written,) = snapshot.recommender.profile_writer(language, engine).write([profile])
+        return written.as_dict()
+
+    def uploads_in(self, folder: str) -> UploadStore:
+        """Return where a request's files are kept while it is answered."""
+        return replace(self.uploads, folder=Path(folder))
+
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
         """Store a user's edits of their interests; their next list follows them.
 
@@ -468,6 +485,7 @@ class Service:
             "events": [_exported(e) for e in self.store.events(user_id)],
             "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
+            "conversations": [shown_conversation(one) for one in self.store.conversations(user_id)],
             "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
