@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from penchant.cli import listing, querying, service, training
+from penchant.cli import listing, querying, service, talking, training
 
 app = typer.Typer(
     help="Learns what each user cares about from everything they touch.",
@@ -24,6 +24,8 @@ app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)
 app.command("topics")(querying.topics)
+app.command("chat")(talking.chat)
+app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)

@@ -389,6 +389,18 @@ def _add_items(app: FastAPI) -> None:
         """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
 
+    @app.get("/v1/catalog", tags=["items"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def catalog(request: Request) -> dict[str, Any]:
+        """Return what can be asked for: attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
+        return service_of(request).catalog()
+
+    @app.get("/v1/report", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def report(request: Request) -> dict[str, Any]:
+        """Return how good the served model is on its test data, beside its baselines."""
+        return service_of(request).report()
+
 
 def _add_tasks(app: FastAPI) -> None:
     @app.post("/v1/predict/{task:id}", tags=["tasks"], dependencies=[allowed("read")])

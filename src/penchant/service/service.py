@@ -22,14 +22,14 @@ from pydantic import Field
 
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, DataError, NotFoundError, PenchantError
+from penchant.core.errors import ArtifactError, ConfigError, DataError, NotFoundError, PenchantError
 from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
 from penchant.language.engine import EngineConfig
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
-from penchant.recommender.lookup import ITEM
+from penchant.recommender.lookup import ITEM, TOPIC
 from penchant.recommender.new_items import table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import SearchResults
@@ -67,6 +67,8 @@ from penchant.service.user_content import named_vectors
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
 """Files of users' content."""
+MAX_SHOWN_VALUES = 50
+"""Values of one attribute that the description of the catalog names, the most frequent ones."""
 CONTENT = ("text", *MEDIA)
 """Content of an event."""
 _EXPORTED = ("user_id", "item_id", "kind", "value", "key")
@@ -507,6 +509,38 @@ class Service:
         """Return the items most like one."""
         snapshot = self._synced()
         return snapshot.recommender.similar(item_id, k, by=by, available=snapshot.available)
+
+    def catalog(self) -> dict[str, Any]:
+        """Return what can be asked for: sizes, attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
+        snapshot = self._synced()
+        lookup = snapshot.recommender.lookup
+        facets = {
+            name: sorted(values, key=lambda value: (-len(values[value]), value))[:MAX_SHOWN_VALUES]
+            for name, values in lookup.facets.items()
+        }
+        known = {name: values[~np.isnan(values)] for name, values in lookup.numbers.items()}
+        return {
+            "items": int(snapshot.available.sum()),
+            "users": len(snapshot.recommender.histories),
+            "attributes": {name: values for name, values in facets.items() if name != TOPIC},
+            "topics": facets[TOPIC],
+            "numbers": {n: {"least": float(v.min()), "most": float(v.max())} for n, v in known.items() if len(v)},
+            "tasks": self.tasks.names,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """Return the leaderboard of the run behind the bundle; rows of ours and of baselines.
+
+        Raises:
+            NotFoundError: The bundle has no report.
+        """
+        try:
+            found = self.snapshot.recommender.report.read()
+        except ArtifactError as error:
+            raise NotFoundError(error.message, where="the bundle", fix=error.fix) from None
+        board = found["leaderboard"]
+        rows = [row for row in board["rows"] if row["role"] in ("ours", "baseline")]
+        return {"metric": board["metric"], "num_users": board["num_users"], "rows": rows}
 
     def search(self, wanted: SearchIn) -> SearchResults:
         """Return the items nearest to words, an image or audio.
