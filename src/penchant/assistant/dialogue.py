@@ -136,7 +136,8 @@ class Assistant:
         query = understand(text, self.terms, shown=before.shown, last=last)
         if query.intent == "empty" and not like:
             return self._said(message("Please say what you are looking for."), before, query)
-        before = replace(before, language=query.language if query.intent != "empty" else before.language)
+        if query.intent not in ("empty", "yes", "no"):  # of a button, or too short to tell
+            before = replace(before, language=query.language)
         if like:
             query = replace(query, intent="request", like=(*query.like, *like))
         if before.pending and query.intent in ("yes", "no"):

@@ -60,7 +60,7 @@ _YES = re.compile(
     re.I,
 )
 _NO = re.compile(
-    r"^\s*(?:no|nope|no thanks?|no thank you|don'?t|cancel|never mind|不|不用|不要|不是|算了|取消|不了)[\s,.!。！，]*$",
+    r"^\s*(?:no|nope|no thanks?|no thank you|don'?t|cancel|never mind|不|否|不用|不要|不是|算了|取消|不了)[\s,.!。！，]*$",
     re.I,
 )
 _RESET = re.compile(r"\b(?:start over|forget (?:that|it|everything)|reset|new search)\b|重新开始|重来|从头|清空", re.I)

@@ -35,6 +35,7 @@ from penchant.studio.cards import card, cards
 from penchant.studio.item_map import ItemMapCache
 from penchant.studio.media import MediaGallery
 from penchant.studio.page_context import KEY, Context, PageContext, page_context, require_same_origin, set_cookie
+from penchant.studio.talk import add_talk
 
 HERE = Path(__file__).parent
 SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
@@ -94,6 +95,7 @@ def add_studio(app: FastAPI) -> None:
     _add_items(router, studio)
     _add_model(router, studio)
     _add_media(router, studio)
+    add_talk(router, _render)
     _add_sign_in(router)
     app.include_router(router)
     app.mount("/studio/static", _Static(directory=HERE / "static"), name="studio-static")
