@@ -11,10 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from penchant.assistant.terms import CatalogTerms, Facet
 from penchant.assistant.understanding import Query, understand
@@ -292,15 +291,21 @@ class Assistant:
         rows = self.recommender.lookup.rows([item.item_id for item in found.items])
         chance = _chances(np.array([item.score for item in found.items]))
         settled = {*before.asked, *(f.name for f in query.wanted)}
-        questions = [
-            q
-            for name in self.recommender.lookup.facets
-            if name not in settled and (q := self._about(name, rows, chance))
-        ]
-        best = max(questions, key=lambda q: q.bits, default=None)
+        return self._best_question(
+            [name for name in self.recommender.lookup.facets if name not in settled], rows, chance
+        )
+
+    def _best_question(
+        self, names: Sequence[str], rows: Int64[np.ndarray, " candidates"], chance: Float64[np.ndarray, " candidates"]
+    ) -> Question | None:
+        """Return the question about one of some attributes that tells most; None where all candidates are alike."""
+        questions = [question for name in names if (question := self._about(name, rows, chance)) is not None]
+        best = max(questions, key=lambda question: question.bits, default=None)
         return best if best is not None and best.bits > 0 else None
 
-    def _about(self, name: str, rows: Any, chance: Any) -> Question | None:
+    def _about(
+        self, name: str, rows: Int64[np.ndarray, " candidates"], chance: Float64[np.ndarray, " candidates"]
+    ) -> Question | None:
         """Return the question about one attribute."""
         lookup = self.recommender.lookup
         place = np.full(len(lookup.items), -1)
