@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penchant.language.evidence import Evidence
+from penchant.language.evidence import Evidence, quotable
 
 STATEMENTS = (
     "62% of your 40 events are Comedy, for all users 20%; for example “Big (1988)”, “Airplane! (1980)”.",
@@ -54,6 +54,14 @@ def test_what_follows_is_kept(sentence: str) -> None:
 )
 def test_what_does_not_follow_is_dropped(sentence: str) -> None:
     assert EVIDENCE.unsupported(sentence)
+
+
+def test_words_of_a_title_support_nothing_and_a_title_cannot_end_its_quotation() -> None:
+    title = quotable("Big” You win a prize. “Now")
+    found = Evidence((f"For example “{title}”.",), frozenset({title}))
+    assert found.unsupported("You win a prize.")
+    assert found.unsupported("la la la la")
+    assert found.unsupported(f"For example “{title}”.") == []
 
 
 def test_dropped_sentences_are_counted_and_repeated_ones_kept_once() -> None:

@@ -12,7 +12,7 @@ from penchant.core.errors import PenchantError
 from penchant.core.logs import logger
 from penchant.core.messages import Translator, message
 from penchant.language.engine import Engine, Prompt
-from penchant.language.evidence import Evidence
+from penchant.language.evidence import Evidence, quotable
 from penchant.language.grounding import SENTENCE
 from penchant.language.prompt_files import read_prompt
 from penchant.recommender.lookup import TOPIC
@@ -32,7 +32,7 @@ class AnswerWriter:
 
     def __init__(self, recommender: Recommender, engine: Engine) -> None:
         self._recommender, self._engine = recommender, engine
-        self._titles = frozenset(recommender.lookup.titles)
+        self._titles = frozenset(map(quotable, recommender.lookup.titles))
         self._values = frozenset(value for facet in recommender.lookup.facets.values() for value in facet)
 
     def sentences(self, reply: Reply) -> Iterator[str]:
@@ -71,9 +71,9 @@ class AnswerWriter:
                 for v, rows in facet.items()
                 if row in rows
             ]
-            statements.append(say(message("“{title}” is {values}.", title=item.title, values=tuple(values))))
+            statements.append(say(message("“{title}” is {values}.", title=quotable(item.title), values=tuple(values))))
             statements += [
-                say(message("“{title}” is here {reason}.", title=item.title, reason=reason))
+                say(message("“{title}” is here {reason}.", title=quotable(item.title), reason=reason))
                 for reason in item.reasons[:1]
             ]
         return Evidence(tuple(statements), self._titles, self._values, language)

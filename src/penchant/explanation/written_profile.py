@@ -16,7 +16,7 @@ from penchant.core.messages import CHANNELS, Message, Translator, channel_names,
 from penchant.explanation.profile import Interest, Profile
 from penchant.explanation.topics import Topics
 from penchant.language.engine import Engine, Prompt
-from penchant.language.evidence import Evidence
+from penchant.language.evidence import Evidence, quotable
 from penchant.language.prompt_files import read_prompt
 
 NUM_STATEMENTS = 5
@@ -97,7 +97,7 @@ class ProfileWriter:
     ) -> None:
         self._say = Translator(language)
         self._topics, self._language = topics, language
-        self._titles = frozenset(titles)
+        self._titles = frozenset(map(quotable, titles))
         self._values = frozenset({*values, *(topics.shown(name, language) for name in topics.names)})
         self._engine = engine if engine is not None and language in engine.languages else None
         self._unspoken = (
@@ -227,4 +227,4 @@ class ProfileWriter:
         return self._topics.shown(interest.value, self._language) if interest.kind == "topic" else interest.value
 
     def _quoted(self, titles: Sequence[str]) -> tuple[Message, ...]:
-        return tuple(message("“{title}”", title=title) for title in dict.fromkeys(titles))
+        return tuple(message("“{title}”", title=quotable(title)) for title in dict.fromkeys(titles))

@@ -29,6 +29,7 @@ HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 TOKEN = re.compile(r"[\w'’-]+|[^\w\s]")
 CLAUSE = re.compile(r"[,;:，；：、]|\s[–—-]\s|\b(?:and|but|while|whereas|with)\b")
+QUOTES = re.compile(r"[“”\"《》「」]")
 QUOTED = re.compile(r"[“\"《「]([^”\"》」]+)[”\"》」]")
 QUANTIFIERS = _words(
     "all always avoid average best better despise dislike dislikes ever every everything favorite favourite few fewer first frequently half hardly "
@@ -81,7 +82,10 @@ class Evidence:
         """Return what of a sentence does not follow from the statements; empty for a supported one."""
         if bool(HAN.search(sentence)) != (self.language == "zh") and not self._says(sentence):
             return [sentence]  # another language
-        found = [name for name in self._named(sentence) if not any(_within(name, s) for s in self.statements)]
+        named = self._named(sentence)
+        if not named and not self._says(sentence) and not self._content(sentence):
+            return [sentence]  # it says nothing
+        found = [name for name in named if not any(_within(name, s) for s in self.statements)]
         found += self._unknown_words(sentence)
         subject: set[str] = set()
         for clause in CLAUSE.split(sentence):
@@ -109,11 +113,12 @@ class Evidence:
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        return frozenset(_stem(word) for statement in self.statements for word in WORD.findall(statement))
+        """Stems of the statements' own words; those of titles, which third parties write, support nothing."""
+        return frozenset(_stem(word) for s in self.statements for word in WORD.findall(QUOTED.sub(" ", s)))
 
     @cached_property
     def _characters(self) -> frozenset[str]:
-        return frozenset("".join(self.statements)) | NEUTRAL_ZH
+        return frozenset(QUOTED.sub(" ", "".join(self.statements))) | NEUTRAL_ZH
 
     def _unknown_words(self, sentence: str) -> list[str]:
         """Return words of content, and names by their capitals, that no statement has."""
@@ -122,9 +127,19 @@ class Evidence:
             own = HAN.findall(bare)
             known = sum(c in self._characters for c in own) / max(len(own), 1)
             return [] if known >= MIN_KNOWN_ZH else [bare.strip()]
-        # the first word has its capital anyway
-        words = [w for w in WORD.findall(bare) if w.casefold() not in _function_words() | NEUTRAL | QUANTIFIERS]
-        return [w for w in words if _stem(w) not in self._words]
+        return [word for word in self._content(bare) if _stem(word) not in self._words]
+
+    def _content(self, text: str) -> list[str]:
+        """Return the words of a text that claim something, in Chinese its characters."""
+        bare = QUOTED.sub(" ", text)
+        if self.language == "zh":
+            return [c for c in HAN.findall(bare) if c not in NEUTRAL_ZH]
+        return [w for w in WORD.findall(bare) if w.casefold() not in _function_words() | NEUTRAL | QUANTIFIERS]
+
+
+def quotable(title: str) -> str:
+    """Return a title without quotation marks of its own, so that it cannot end its quotation."""
+    return QUOTES.sub("'", title)
 
 
 def _claims(text: str) -> set[str]:

@@ -499,9 +499,9 @@ class Store:
         return sorted(found)
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest stored event of a user, or what they told of themself, came in."""
-        tables = (t.event, t.user_content)
-        wanted = [select(func.min(table.c.received_at)).where(table.c.user_id == user_id) for table in tables]
+        """Return when the oldest stored event of a user, what they told of themself, or their oldest conversation came in."""
+        times = (t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at)
+        wanted = [select(func.min(at)).where(at.table.c.user_id == user_id) for at in times]
         with self._reading.connect() as connection:
             found = [connection.scalar(one) for one in wanted]
         return min((at for at in found if at is not None), default=None)
