@@ -113,7 +113,7 @@ def _fits(truth: pl.DataFrame, drawn: Drawn) -> np.ndarray:
 
 def requests(trained: Recommender, truth: pl.DataFrame, count: int, seed: int) -> dict[str, Any]:
     """Ask each request once, for a user of the bundle."""
-    assistant, known = Assistant(trained), true_topics(trained, truth)
+    assistant, holds = Assistant(trained), holding_topics(trained, truth)
     place = {item: n for n, item in enumerate(truth["item_id"])}
     rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(seed)
@@ -125,13 +125,16 @@ def requests(trained: Recommender, truth: pl.DataFrame, count: int, seed: int) -
         fits = _fits(truth, drawn)[shown]
         refused = np.array([truth["topic"][n] == drawn.refused for n in shown])
         bound = np.array([truth["price"][n] > drawn.most for n in shown])
-        topics = {known[f.value] for f in query.wanted if f.name == TOPIC}
+        topics = {f.value for f in query.wanted if f.name == TOPIC}
         parsed = {
-            "topic": topics == {drawn.topic},
+            "topic": topics == {holds[drawn.topic]},
             "category": {f.value for f in query.wanted if f.name == "category"} == ({drawn.category} - {""}),
             "price": query.at_most == ({"price": drawn.most} if np.isfinite(drawn.most) else {}),
             "refused": not drawn.refused
-            or drawn.refused in {known[f.value] for f in query.unwanted if f.name == TOPIC},
+            or holds[drawn.refused] in {f.value for f in query.unwanted if f.name == TOPIC}
+            or (
+                holds[drawn.refused] == holds[drawn.topic] and bool(query.refused_words)
+            ),  # one topic of the bundle holds both
         }
         rows.append(
             {
@@ -164,6 +167,16 @@ def true_topics(trained: Recommender, truth: pl.DataFrame) -> dict[str, str]:
         own = [true[ids[row]] for row in np.flatnonzero(trained.topics.labels == number)]
         found[name] = Counter(own).most_common(1)[0][0]
     return found
+
+
+def holding_topics(trained: Recommender, truth: pl.DataFrame) -> dict[str, str]:
+    """Return each true topic with the topic of the bundle that holds most of its items; one may hold two."""
+    true = dict(zip(truth["item_id"], truth["topic"], strict=True))
+    counts: dict[str, Counter[str]] = {}
+    for item_id, label in zip(trained.catalog.item_ids, trained.topics.labels.tolist(), strict=True):
+        if label >= 0:
+            counts.setdefault(true[item_id], Counter())[trained.topics.names[label]] += 1
+    return {topic: found.most_common(1)[0][0] for topic, found in counts.items()}
 
 
 class RandomOrder(Assistant):

@@ -30,6 +30,12 @@ MAX_CHOICES = 4
 FEWEST_CANDIDATES = 2
 NEIGHBOURS = 60
 """Items most like a named one, or nearest to some words, that are ranked for the user."""
+NEAR_WORDS, MAX_BOOSTED = 1.5, 50
+"""Standard deviations of a score that are added to the items nearest to the words of a request, and how many items."""
+MAX_ALLOWED = 10_000
+"""Items that the options of a list may name."""
+REFUSED_NEIGHBOURS = 15
+"""Items nearest to refused words that are left out, beside the topics that the words mean."""
 MAX_QUESTIONS = 4
 """Of one conversation."""
 
@@ -242,7 +248,7 @@ class Assistant:
         unwanted = tuple(self._shown(f, language) for f in query.unwanted)
         if unwanted:
             sentences.append(message("Without {names}.", names=unwanted))
-        if query.unknown:
+        if query.unknown and not query.words:
             sentences.append(message("Not understood: “{words}”.", words=" ".join(query.unknown)))
         return sentences
 
@@ -251,23 +257,27 @@ class Assistant:
     def _options(self, query: Query, k: int, available: Bool[np.ndarray, " items"]) -> RankingOptions:
         """Return the query as options of a list."""
         allow: list[str] = []
-        for item_id in query.like:
-            allow += [f.item_id for f in self.recommender.similar(item_id, NEIGHBOURS, available=available).items]
-        if query.words and not query.like:
-            allow = [f.item_id for f in self.recommender.search(query.words, NEIGHBOURS, available=available).items]
-        if query.like and (query.wanted or query.at_least or query.at_most):
-            # few neighbours may pass the other wishes: more are looked at
-            for item_id in query.like:
-                allow += [
-                    f.item_id for f in self.recommender.similar(item_id, 10 * NEIGHBOURS, available=available).items
-                ]
+        near = 10 * NEIGHBOURS if query.wanted or query.at_least or query.at_most else NEIGHBOURS
+        for item_id in query.like:  # few neighbours may pass the other wishes: more are looked at then
+            allow += [f.item_id for f in self.recommender.similar(item_id, near, available=available).items]
+        boost: list[str] = []
+        if query.words:
+            nearest = self.terms.nearest(query.words, NEIGHBOURS)
+            if query.wanted or query.like:
+                boost = [f"item:{item_id}:{NEAR_WORDS}" for item_id in nearest[:MAX_BOOSTED] if ":" not in item_id]
+            else:
+                allow = nearest
+        if query.is_contested and query.words and query.refused_words:
+            allow = self.terms.nearer(query.words, query.refused_words)
+        refused = self.terms.nearest(query.refused_words, REFUSED_NEIGHBOURS) if query.refused_words else []
         return RankingOptions(
             k=k,
             where=[f"{facet.name}:{facet.value}" for facet in query.wanted if ":" not in facet.name][:50],
             at_least=[f"{column}:{number:.6f}" for column, number in query.at_least.items()],
             at_most=[f"{column}:{number:.6f}" for column, number in query.at_most.items()],
-            allow=list(dict.fromkeys(allow)),
-            deny=list(query.like),
+            allow=list(dict.fromkeys(allow))[:MAX_ALLOWED],
+            deny=[*query.like, *refused],
+            boost=boost,
             reasons=True,
         )
 

@@ -9,7 +9,6 @@ the words vote for their topics.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -168,7 +167,7 @@ class CatalogTerms:
         return self.titles[max(inside, key=len)] if inside else None
 
     def by_meaning(self, text: str, *, refused: bool = False) -> tuple[Facet, ...]:
-        """Return the topics of the items nearest to some words; none where they do not agree.
+        """Return the topics that some words mean: those of the items that share the words, and of the items nearest in meaning.
 
         Args:
             text: Words that name nothing of the catalog.
@@ -177,11 +176,41 @@ class CatalogTerms:
         topics = self._recommender.topics
         if not topics.names or not words(text):
             return ()
-        found = self._recommender.search(text, VOTERS).items
-        labels = [int(topics.labels[self._lookup.row(item.item_id)]) for item in found]
-        votes = Counter(label for label in labels if label >= 0)
-        least = (POSSIBLE_SHARE if refused else CLEAR_SHARE) * max(len(found), 1)
-        return tuple(Facet(TOPIC, topics.names[label]) for label, count in votes.most_common() if count >= least)
+        votes: dict[int, float] = {}
+        everything = np.ones(len(self._recommender.catalog), bool)
+        found = [
+            self._recommender.finder.by_shared_words(text, VOTERS, everything),
+            self._recommender.search(text, VOTERS),
+        ]
+        for number, results in enumerate(found):
+            labels = [int(topics.labels[self._lookup.row(item.item_id)]) for item in results.items]
+            weight = (len(found) - number) / max(len(labels), 1)  # who shares the very words counts twice
+            for label in labels:
+                if label >= 0:
+                    votes[label] = votes.get(label, 0.0) + weight
+        whole = sum(len(found) - n for n, results in enumerate(found) if results.items)
+        least = (POSSIBLE_SHARE if refused else CLEAR_SHARE) * max(whole, 1)
+        return tuple(
+            Facet(TOPIC, topics.names[label])
+            for label, count in sorted(votes.items(), key=lambda vote: -vote[1])
+            if count >= least
+        )
+
+    def nearest(self, text: str, count: int) -> list[str]:
+        """Return the items that share some words, then those nearest in meaning, each once."""
+        everything = np.ones(len(self._recommender.catalog), bool)
+        shared = self._recommender.finder.by_shared_words(text, count, everything).items
+        near = self._recommender.search(text, count).items
+        return list(dict.fromkeys(item.item_id for item in (*shared, *near)))[:count]
+
+    def nearer(self, text: str, than: str) -> list[str]:
+        """Return the items that are nearer in meaning to some words than to others."""
+        count = len(self._recommender.catalog)
+        one, other = (
+            {item.item_id: item.similarity for item in self._recommender.search(said, count).items}
+            for said in (text, than)
+        )
+        return [item_id for item_id, similarity in one.items() if similarity > other.get(item_id, 0.0)]
 
     def number_named(self, text: str, number: float) -> str | None:
         """Return the numeric column that a number in some words is about.

@@ -25,7 +25,7 @@ _NEGATION = re.compile(
     r"stopped|no longer|no more|quit|tired of|bored of|enough of)\b|n't\b|不要|别|不想|除了|没有|不喜欢|不再|讨厌|不看|不听|不吃|不买|少|拒绝|避开|厌倦|腻|非"
 )
 _EXEMPT = re.compile(
-    r"\b(?:not only|no problem|not sure|no idea|why not|not bad|don'?t mind|no more than|not more than|no less than|not less than)\b|不错|不超过|不低于|不少于|不知道"
+    r"\b(?:not only|no problem|not sure|no idea|why not|not bad|don'?t mind|no more than|not more than|no less than|not less than)\b|不错|有没有|不超过|不低于|不少于|不知道"
 )
 _BACK = re.compile(r"\b(?:rather|instead|only|just)\b|而是|只要|只想")
 _AT_MOST = r"under|below|less than|at most|up to|cheaper than|no more than|not more than|maximum|max|before|until|older than|不超过|低于|少于|小于|最多|不高于|便宜于"
@@ -82,7 +82,7 @@ avoid skip stopped anymore
 """
 _EMPTY_WORDS = frozenset(_EMPTY_TEXT.split())
 _EMPTY_ZH = re.compile(
-    r"我想要?|请|给我|帮我|推荐|一些|一个|一点|点儿?|几个|有没有|有什么|什么|看看|想看|想听|想读|想买|来|找|关于|有关|的|了|吗|呢|吧|啊|和|与|或|但|也|就|都|"
+    r"我想要?|讲述?|介绍|请|给我|帮我|推荐|一些|一个|一点|点儿?|几个|有没有|有什么|什么|看看|想看|想听|想读|想买|来|找|关于|有关|的|了|吗|呢|吧|啊|和|与|或|但|也|就|都|"
     r"内容|东西|作品|电影|音乐|歌曲?|书|文章|商品|故事|类似|像|一样|不要|不想|别|除了|没有|不喜欢|喜欢|不再|讨厌|以后|最好|更|比较|便宜|价格|元|块|以下|以内|以上|不超过|低于|高于|今天|现在|看|听|读|买|吃|要|想|我|你"
 )
 
@@ -98,7 +98,9 @@ class Query:
         at_least, at_most: Column to bound.
         like: Items that the list should be like.
         unlike: Items that the list should not be like.
-        words: For the search; "" where all was understood.
+        words: That say what is wanted without naming a value; items near them come first.
+        refused_words: That say what is not wanted without naming a value; the items nearest to them are left out.
+        is_contested: Whether one topic holds what is wanted and what is refused, so that the words must tell them apart.
         edits: Lasting statements, to be confirmed before they become edits of the profile.
         language: Of the message, "en" or "zh".
         unknown: Words that mean nothing in this catalog.
@@ -112,6 +114,8 @@ class Query:
     like: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     words: str = ""
+    refused_words: str = ""
+    is_contested: bool = False
     edits: tuple[Edit, ...] = ()
     language: str = "en"
     unknown: tuple[str, ...] = ()
@@ -134,6 +138,8 @@ class Query:
             like=later.like or self.like,
             unlike=tuple(dict.fromkeys((*self.unlike, *later.unlike))),
             words=later.words or ("" if later.like or later.wanted else self.words),
+            is_contested=self.is_contested or later.is_contested,
+            refused_words=" ".join(filter(None, (self.refused_words, later.refused_words))),
         )
 
 
@@ -155,18 +161,21 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     like, unlike, left = _likes(left, terms, shown, last)
     bounds = _compared(text, terms, like[0] if like else last, bounds)
     wanted, unwanted, left = _facets(left, terms)
-    more, refused, left = _by_meaning(left, terms, is_settled=bool(like or wanted or unwanted))
+    more, refused, said, refused_words, left = _by_meaning(left, terms)
+    named = {*wanted, *more}
     query = Query(
         intent,
         wanted=(*wanted, *more),
-        unwanted=(*unwanted, *refused),
+        unwanted=(*unwanted, *(facet for facet in refused if facet not in named)),
         at_least=bounds[0],
         at_most=bounds[1],
         like=like,
         unlike=unlike,
-        words=left if not (wanted or more or like) else "",
+        words=said or ("" if wanted or like else left),
+        refused_words=refused_words,
+        is_contested=any(facet in named for facet in refused),
         language=language,
-        unknown=(left,) if left and (wanted or unwanted or like) else (),
+        unknown=(left,) if left and (wanted or more or unwanted or like) else (),
     )
     return _as_statement(query) if intent == "statement" else query
 
@@ -302,13 +311,15 @@ def _cut(text: str, mentions: Iterable[Mention]) -> str:
     return text
 
 
-def _by_meaning(
-    text: str, terms: CatalogTerms, *, is_settled: bool
-) -> tuple[tuple[Facet, ...], tuple[Facet, ...], str]:
-    """Return the topics that the remaining words mean, clause by clause, and the words that mean none."""
+def _by_meaning(text: str, terms: CatalogTerms) -> tuple[tuple[Facet, ...], tuple[Facet, ...], str, str, str]:
+    """Return the topics that the remaining words mean, clause by clause.
+
+    Returns:
+        Topics that are wanted and refused, the words for each, and the words that mean no topic.
+    """
     wanted: list[Facet] = []
     refused: list[Facet] = []
-    left: list[str] = []
+    words: dict[str, list[str]] = {"wanted": [], "refused": [], "left": []}
     for start, clause in _clauses(text):
         for offset, part in _halves(clause):
             content = _content(part)
@@ -317,9 +328,9 @@ def _by_meaning(
             is_refused = _is_negated(text, start + offset + len(part))
             found = terms.by_meaning(content, refused=is_refused)
             (refused if is_refused else wanted).extend(found)
-            if not found or (not is_refused and not is_settled):
-                left.append("" if is_refused else content)
-    return tuple(dict.fromkeys(wanted)), tuple(dict.fromkeys(refused)), " ".join(w for w in left if w)
+            words["refused" if is_refused else "wanted" if found else "left"].append(content)
+    said = (" ".join(words[name]) for name in ("wanted", "refused", "left"))
+    return tuple(dict.fromkeys(wanted)), tuple(dict.fromkeys(refused)), *said  # type: ignore[return-value]
 
 
 def _clauses(text: str) -> list[tuple[int, str]]:
