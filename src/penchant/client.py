@@ -104,6 +104,23 @@ class Client:
         """Return the interests of one user, with evidence, and their own edits."""
         return self._request("GET", f"{_user(user_id)}/profile")
 
+    def profile_in_words(self, user_id: str, language: str = "en") -> dict[str, Any]:
+        """Return the interests of one user as sentences, each with the events behind it."""
+        return self._request("GET", f"{_user(user_id)}/profile/words", params={"language": language})
+
+    def chat(self, user_id: str, message: str, conversation_id: str | None = None, **options: Any) -> dict[str, Any]:
+        """Return the assistant's answer to a message; `conversation_id` of an earlier answer goes on with its conversation."""
+        held = {"conversation_id": conversation_id} if conversation_id else {}
+        return self._request("POST", "/v1/chat", json={"user_id": user_id, "message": message, **held, **options})
+
+    def catalog(self) -> dict[str, Any]:
+        """Return sizes, attributes, numbers and topics of the catalog, and the labelled tasks."""
+        return self._request("GET", "/v1/catalog")
+
+    def report(self) -> dict[str, Any]:
+        """Return how good the served model is, beside its baselines."""
+        return self._request("GET", "/v1/report")
+
     def edit_profile(self, user_id: str, *edits: Mapping[str, Any]) -> dict[str, Any]:
         """Store edits such as `{"name": "genres", "value": "Comedy", "action": "more"}`; return the profile."""
         return self._request("PATCH", f"{_user(user_id)}/profile", json={"edits": list(edits)})

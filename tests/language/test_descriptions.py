@@ -95,13 +95,16 @@ def test_item_that_fails_does_not_stop_the_others(
     failed = next(finding for finding in made.findings if finding.check == "describe.failed")
     assert failed.count == 2
     assert set(failed.examples) == {
-        "item i0: the model wrote no whole sentence",
+        "item i0: the model wrote no whole sentence within 160 tokens: raise describe.max_tokens",
         "item i2: IndexError: index out of range",
     }
 
 
 def test_model_that_fails_on_everything_stops(parrot: Path, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="fails on every item of its first batch: the model wrote no whole sentence"):
+    with pytest.raises(
+        EncoderError,
+        match="fails on every item of its first batch: the model wrote no whole sentence",
+    ):
         describe(dataset(["a long silence", "some more silence"]), settings(parrot), cache=tmp_path)
 
 

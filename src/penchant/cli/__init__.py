@@ -14,7 +14,7 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, training
+from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, talking, training
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -58,6 +58,8 @@ app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)
 app.command("topics")(querying.topics)
+app.command("chat")(talking.chat)
+app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)

@@ -6,15 +6,28 @@ In: nothing. Out: types with the names and help texts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from penchant.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from penchant.language.engine import EngineConfig
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run`.")]
 UserId = Annotated[str | None, typer.Option("--user", help="Id of a user.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
+]
+Language = Annotated[str, typer.Option(help="Language of the words, en or zh; left out: that of the command line.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="What writes: template (no language model), local (SmolLM2), or a TOML file with a [language] table.",
+    ),
 ]
 ColumnNames = Annotated[
     list[str] | None, typer.Option("--column", help="OURS=YOURS: a column the table calls by another name.")
@@ -25,6 +38,26 @@ Database = Annotated[
 StateFolder = Annotated[
     Path | None, typer.Option(help="The service's own folder: store, secret, uploads. Left out: BUNDLE-service.")
 ]
+
+
+def engine_config(given: str) -> EngineConfig:
+    """Return the settings of an engine: of its name, or of a TOML file with a [language] table.
+
+    Raises:
+        ConfigError: Neither, or a setting is wrong.
+    """
+    from penchant.core.config import read_toml
+    from penchant.language.engine import EngineConfig
+
+    if given in ("template", "local"):
+        return EngineConfig.read({"engine": given}, where="--engine")
+    if not given.endswith(".toml"):
+        raise ConfigError(
+            f"There is no engine {given!r}.",
+            where="--engine",
+            fix="give template, local, or a TOML file with a [language] table",
+        )
+    return EngineConfig.read(read_toml(Path(given)).get("language", {}), where=f"{given}: language")
 
 
 def column_names(given: list[str] | None) -> dict[str, str]:

@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, ColumnNames, Items, UserId, column_names
+from penchant.cli.options import (
+    AsJson,
+    BundlePath,
+    ColumnNames,
+    EngineName,
+    Items,
+    Language,
+    UserId,
+    column_names,
+    engine_config,
+)
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
-from penchant.cli.speaking import said
+from penchant.cli.speaking import said, spoken_language
 from penchant.core.errors import ConfigError
 from penchant.core.messages import CHANNELS, message
 
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
+    from penchant.explanation.written_profile import WrittenProfile
     from penchant.recommender.recommender import Recommender
 
 
@@ -79,14 +90,14 @@ def recommend(
     """Print the best items of one user, with reasons."""
     with reported_errors(as_json):
         _only_one({"--user": user, "--history": history, "--all-users": all_users})
-        trained = _loaded(bundle)
+        trained = loaded(bundle)
         if all_users is not None:
             rows = trained.recommend_all(all_users, k)
             print_answer(
                 {"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json
             )
             return
-        found = trained.recommend(_user_or_history(trained, user, history), k)
+        found = trained.recommend(user_or_history(trained, user, history), k)
         if as_json:
             print_answer([asdict(s) for s in found], as_json)
             return
@@ -96,11 +107,26 @@ def recommend(
         out.print(table)
 
 
-def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_json: AsJson = False) -> None:
+def profile(
+    bundle: BundlePath,
+    user: UserId = None,
+    history: Items = None,
+    in_words: Annotated[bool, typer.Option("--words", help="Write the profile in sentences.")] = False,
+    language: Language = "",
+    engine: EngineName = "template",
+    as_json: AsJson = False,
+) -> None:
     """Print the interests of one user, with the events behind them."""
     with reported_errors(as_json):
-        trained = _loaded(bundle)
-        found = trained.profile(_user_or_history(trained, user, history))
+        trained = loaded(bundle)
+        found = trained.profile(user_or_history(trained, user, history))
+        if in_words:
+            from penchant.language.engine import make_engine
+
+            writer = trained.profile_writer(language or spoken_language(), make_engine(engine_config(engine)))
+            (written,) = writer.write([found])
+            print_answer(written.as_dict() if as_json else _written_lines(written), as_json)
+            return
         if as_json:
             print_answer(found.as_dict(), as_json)
             return
@@ -120,6 +146,24 @@ def profile(bundle: BundlePath, user: UserId = None, history: Items = None, as_j
         out.print(said(message("Channel shares of the reasons: {shares}", shares=channels)), markup=False)
 
 
+def _written_lines(written: WrittenProfile) -> list[str]:
+    """Return a written profile as lines of text."""
+    note = f" ({written.reason})" if written.reason else ""
+    return [
+        written.text,
+        "",
+        *(f"- {statement.text}" for statement in written.statements),
+        "",
+        said(
+            message(
+                "written by: {name}; sentences dropped: {count}",
+                name=f"{written.written_by}{note}",
+                count=written.num_dropped,
+            )
+        ),
+    ]
+
+
 def topics(
     bundle: BundlePath,
     language: Annotated[str, typer.Option(help="Language of the names, where items of that language have terms.")] = "",
@@ -129,7 +173,7 @@ def topics(
     import numpy as np
 
     with reported_errors(as_json):
-        trained = _loaded(bundle)
+        trained = loaded(bundle)
         groups, titles = trained.topics, trained.catalog.titles()
         sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
         table = columns_table("topic", "items", "such as")
@@ -154,8 +198,8 @@ def explain(
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with reported_errors(as_json):
-        trained = _loaded(bundle)
-        found = trained.explain(_user_or_history(trained, user, history), item)
+        trained = loaded(bundle)
+        found = trained.explain(user_or_history(trained, user, history), item)
         if as_json:
             print_answer(found.as_dict(), as_json)
             return
@@ -174,7 +218,8 @@ def explain(
         out.print(table)
 
 
-def _loaded(bundle: Path) -> Recommender:
+def loaded(bundle: Path) -> Recommender:
+    """Return the recommender of a folder."""
     from penchant.recommender.recommender import Recommender
 
     return Recommender.load(bundle)
@@ -191,7 +236,13 @@ def _only_one(given: dict[str, object | None]) -> None:
         )
 
 
-def _user_or_history(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
+def user_or_history(bundle: Recommender, user: str | None, history: str | None) -> str | Histories:
+    """Return whom the answer is for: a user's id, or the history of items named by id.
+
+    Raises:
+        ConfigError: Neither is given, or both.
+        NotFoundError: An item is unknown.
+    """
     _only_one({"--user": user, "--history": history})
     if history is not None:
         return bundle.history_of([item.strip() for item in history.split(",") if item.strip()])

@@ -72,6 +72,12 @@ def spoken(language: str) -> Iterator[None]:
         _SPOKEN.set(before)
 
 
+def spoken_language() -> str:
+    """Return the language of this command."""
+    translate = _SPOKEN.get()
+    return "en" if translate is None else translate.language
+
+
 def said(text: str) -> str:
     """Return a message in the language of this command; a text that is no message (a name, a value of the data) stays as it is."""
     translate = _SPOKEN.get()

@@ -42,6 +42,8 @@ class Interest:
     expected: float
     strength: float
     evidence: tuple[str, ...]
+    trend: float = 0.0
+    """log2 of the share in the later half of the events over that in the earlier half, shrunk toward 0; positive rises. 0 for a number."""
 
     @property
     def weight(self) -> float:
@@ -60,6 +62,7 @@ class Profile:
         interests: Strongest first.
         modalities: Channel to its share of the reasons behind the user's recommendations; sums to 1.
         recent: Titles of the latest events, newest first.
+        disliked: Titles of the events with the most negative weight, at most three.
     """
 
     user_id: str
@@ -67,6 +70,7 @@ class Profile:
     interests: tuple[Interest, ...]
     modalities: dict[str, float] = field(default_factory=dict)
     recent: tuple[str, ...] = ()
+    disliked: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
@@ -116,7 +120,10 @@ class ProfileBuilder:
         found += [i for name, values in self._numbers.items() if (i := self._number_interest(name, values, history))]
         found.sort(key=lambda interest: -interest.weight)
         recent = tuple(self._titles[i] for i in history.item_index[::-1][:10])
-        return Profile(history.user_ids[0], history.num_events, tuple(found[:limit]), modalities or {}, recent)
+        lowest = np.argsort(history.weight, kind="stable")[:EVIDENCE]
+        disliked = tuple(self._titles[history.item_index[e]] for e in lowest if history.weight[e] < 0)
+        shares = modalities or {}
+        return Profile(history.user_ids[0], history.num_events, tuple(found[:limit]), shares, recent, disliked)
 
     def _number_interest(self, name: str, values: Float64[np.ndarray, " items"], history: Histories) -> Interest | None:
         own = values[history.item_index]
@@ -151,9 +158,8 @@ class _Facet:
         """Return the values that occur in the history more often than expected, at least twice."""
         own = np.zeros(len(titles))
         np.add.at(own, history.item_index, history.weight)
-        total = max(float(np.maximum(own, 0).sum()), 1e-12)
-        share = np.bincount(self.codes, weights=own[self.rows], minlength=len(self.values)) / total
-        shrunk = (np.maximum(share, 0) * total + PRIOR_EVENTS * self.expected) / (total + PRIOR_EVENTS)
+        share, shrunk, total = self._shares(own)
+        trend = self._trend(history, share, len(titles))
         strength = np.log2(np.maximum(shrunk, 1e-9) / np.maximum(self.expected, 1e-9))
         often = (share * total >= 2) & (strength > 0.1)
         return [
@@ -165,9 +171,31 @@ class _Facet:
                 float(self.expected[v]),
                 float(strength[v]),
                 self._evidence(int(v), own, titles),
+                float(trend[v]),
             )
             for v in np.flatnonzero(often)
         ]
+
+    def _shares(
+        self, own: Float64[np.ndarray, " items"], prior: Float64[np.ndarray, " values"] | None = None
+    ) -> tuple[Float64[np.ndarray, " values"], Float64[np.ndarray, " values"], float]:
+        """Return the share of each value, the share shrunk toward a prior (all users by default), and the positive weight."""
+        prior = self.expected if prior is None else prior
+        total = max(float(np.maximum(own, 0).sum()), 1e-12)
+        share = np.bincount(self.codes, weights=own[self.rows], minlength=len(self.values)) / total
+        return share, (np.maximum(share, 0) * total + PRIOR_EVENTS * prior) / (total + PRIOR_EVENTS), total
+
+    def _trend(
+        self, history: Histories, share: Float64[np.ndarray, " values"], num_items: int
+    ) -> Float64[np.ndarray, " values"]:
+        """Compare both halves of the events, each shrunk toward the share over all of them."""
+        shrunk = []
+        half = history.num_events // 2
+        for part in (slice(0, half), slice(half, None)):
+            own = np.zeros(num_items)
+            np.add.at(own, history.item_index[part], history.weight[part])
+            shrunk.append(self._shares(own, np.maximum(share, 0))[1])
+        return np.log2(np.maximum(shrunk[1], 1e-9) / np.maximum(shrunk[0], 1e-9))
 
     def _evidence(self, value: int, own: Float64[np.ndarray, " items"], titles: list[str]) -> tuple[str, ...]:
         rows = self.rows[self.codes == value]

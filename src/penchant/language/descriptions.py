@@ -22,14 +22,18 @@ from penchant.core.errors import ConfigError, EncoderError, PenchantError, neare
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, make_findings
-from penchant.language.grounding import grounded, whole_sentences
-from penchant.language.local import LocalConfig, LocalModel
+from penchant.language.engine import Prompt
+from penchant.language.grounding import first_sentence, grounded, whole_sentences
+from penchant.language.local import LocalConfig
+from penchant.language.local_engine import LocalEngine
 from penchant.language.written import WrittenStore
 
 PROMPT = (
     "Describe in two sentences what the following is about and what it feels like. "
     "Use only what stands here; name no other works, people or places.\n\n{content}"
 )
+PATIENCE = 2
+"""A description that has no end within `max_tokens` is written again with so many times as many."""
 TITLES = ("title", "name")
 """Columns that name an item, beside the catalog's own title column."""
 
@@ -88,64 +92,41 @@ class DescriptionWriter:
     config: DescribeConfig
 
     @cached_property
-    def model(self) -> LocalModel:
+    def engine(self) -> LocalEngine:
         """The language model."""
-        return LocalModel(self.config)
+        return LocalEngine(self.config, max_tokens=self.config.max_tokens, batch_size=self.config.batch_size)
+
+    @cached_property
+    def _patient(self) -> LocalEngine:
+        """The same model with room for texts that had no end within the limit."""
+        patient = LocalEngine(
+            self.config, max_tokens=PATIENCE * self.config.max_tokens, batch_size=self.config.batch_size
+        )
+        patient.__dict__["_parts"] = self.engine.parts  # loaded once
+        return patient
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Model and settings that every description is stored with; greedy decoding needs no `seed`."""
-        config = self.config
-        return {
-            "model": config.model,
-            "weights": self.model.fingerprint,
-            "prompt": config.prompt,
-            "max_tokens": config.max_tokens,
-            "decoding": "greedy",
-            "seed": None,
-        }
-
-    @cached_property
-    def _parts(self) -> tuple[Any, Any, Any]:
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer = self.model.tokenizer()
-        tokenizer.padding_side = "left"  # generated tokens follow the last one
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        return tokenizer, self.model.writer(dtype).to(device), device
+        """Model and settings that every description is stored with."""
+        return {**self.engine.provenance, "prompt": self.config.prompt}
 
     def __call__(self, contents: Sequence[str]) -> list[str]:
-        """Return one description for each content, ended at its last whole sentence."""
-        import torch
+        """Return one description for each content, ended at its last whole sentence.
 
-        tokenizer, model, device = self._parts
+        A text without an end within `max_tokens` is written again with more room, and loses all but its first sentence.
+        """
         prompts = [self._prompt(self.shortened(content)) for content in contents]
-        # a chat template has its own special tokens
-        tokens = tokenizer(
-            prompts, padding=True, return_tensors="pt", add_special_tokens=tokenizer.chat_template is None
-        ).to(device)
-        with torch.inference_mode():
-            out = model.generate(
-                input_ids=tokens["input_ids"],
-                attention_mask=tokens["attention_mask"],
-                max_new_tokens=self._answer(tokens["input_ids"].shape[1]),
-                do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        answers = tokenizer.batch_decode(out[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [whole_sentences(answer) for answer in answers]
-
-    def _answer(self, prompt: int) -> int:
-        """Return how many tokens may be written after a prompt of so many."""
-        if self.max_prompt is None:
-            return self.config.max_tokens
-        positions: int = self._parts[1].config.max_position_embeddings
-        return max(1, min(self.config.max_tokens, positions - prompt))
+        texts = [whole_sentences(text) for text in self.engine.write(prompts)]
+        endless = [n for n, text in enumerate(texts) if not text]
+        if endless:
+            again = self._patient.write([prompts[n] for n in endless])
+            for n, text in zip(endless, again, strict=True):
+                texts[n] = first_sentence(text)
+        return texts
 
     def fits(self, content: str) -> bool:
         """Return whether the prompt with all of a content, and the answer, are within the positions of the model."""
-        return self.max_prompt is None or self._length(content) <= self.max_prompt
+        return self.max_prompt is None or self.engine.num_tokens(self._prompt(content)) <= self.max_prompt
 
     def shortened(self, content: str) -> str:
         """Return as much of a content, from its beginning, as fits the positions of the model."""
@@ -164,29 +145,21 @@ class DescriptionWriter:
         Raises:
             EncoderError: The prompt alone leaves no position for content.
         """
-        positions = getattr(self._parts[1].config, "max_position_embeddings", None)
-        if not isinstance(positions, int):
+        positions = self.engine.positions
+        if positions is None:
             return None
         room = positions - min(self.config.max_tokens, positions // 2)
-        if self._length("") >= room:
+        length = self.engine.num_tokens(self._prompt(""))
+        if length >= room:
             raise EncoderError(
-                f"{self.config.model!r} reads {positions} tokens; the prompt has {self._length('')} and leaves none for the content.",
+                f"{self.config.model!r} reads {positions} tokens; the prompt has {length} and leaves none for the content.",
                 where="prompt of the language model",
                 fix="shorten the prompt, lower max_tokens, or name a model that reads more",
             )
         return room
 
-    def _length(self, content: str) -> int:
-        tokenizer = self._parts[0]
-        return len(tokenizer(self._prompt(content), add_special_tokens=tokenizer.chat_template is None)["input_ids"])
-
-    def _prompt(self, content: str) -> str:
-        tokenizer = self._parts[0]
-        prompt = self.config.prompt.replace("{content}", content)
-        if tokenizer.chat_template is None:
-            return prompt + "\n\n"
-        messages = [{"role": "user", "content": prompt}]
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    def _prompt(self, content: str) -> Prompt:
+        return Prompt("", self.config.prompt.replace("{content}", content))
 
 
 def _contents(catalog: Catalog, config: DescribeConfig) -> list[str | None]:
@@ -286,7 +259,11 @@ def _write_halving(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dic
         middle = len(batch) // 2
         (done, failed), (more, others) = (_write_halving(writer, half) for half in (batch[:middle], batch[middle:]))
         return {**done, **more}, [*failed, *others]
-    empty = [(content, "the model wrote no whole sentence") for content, text in answers.items() if not text]
+    limit = PATIENCE * writer.config.max_tokens
+    reason = message(
+        "the model wrote no whole sentence within {tokens} tokens: raise describe.max_tokens", tokens=limit
+    )
+    empty: list[tuple[str, str]] = [(content, reason) for content, text in answers.items() if not text]
     return {content: text for content, text in answers.items() if text}, empty
 
 

@@ -19,6 +19,12 @@ def whole_sentences(text: str) -> str:
     return line[: end + 1]
 
 
+def first_sentence(text: str) -> str:
+    """Return the first whole sentence on one line; "" where there is none."""
+    whole = whole_sentences(text)
+    return SENTENCE.split(whole)[0] if whole else ""
+
+
 def grounded(text: str, source: str) -> str:
     """Return the sentences without names and numbers that the source lacks.
 

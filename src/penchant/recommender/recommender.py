@@ -30,7 +30,9 @@ from penchant.explanation.attribution import Explanation, attribute, explain
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
 from penchant.explanation.topics import Topics
+from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
+from penchant.language.engine import Engine
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
@@ -397,6 +399,19 @@ class Recommender:
         found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
         shares = attribute(self.ensemble, history, found.rows).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
+
+    def profile_writer(self, language: str = "en", engine: Engine | None = None) -> ProfileWriter:
+        """Return what writes profiles in words; see `explanation/written_profile.py`.
+
+        Args:
+            language: Of the words, "en" or "zh".
+            engine: A language model; None takes fixed sentences.
+
+        Raises:
+            ConfigError: There is no such language.
+        """
+        values = [value for facet in self.lookup.facets.values() for value in facet]
+        return ProfileWriter(self.topics, self.lookup.titles, values, language=language, engine=engine)
 
     # items
 

@@ -149,7 +149,7 @@ class ItemSearch:
         """Return the items whose text is nearest in meaning, or in words where no frozen text encoder is in the bundle."""
         config = self._channel("text")
         if config is None:
-            return self._by_shared_words(text, k, available)
+            return self.by_shared_words(text, k, available)
         name, channel = config
         return self._by_vector(name, encode_one(self._encoders.load(name, channel), text), k, available)
 
@@ -209,7 +209,8 @@ class ItemSearch:
         rows = np.argsort(-scores, kind="stable")[: min(k, int(allowed.sum()))]
         return self._found(BEHAVIOUR, rows, scores[rows])
 
-    def _by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> SearchResults:
+    def by_shared_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> SearchResults:
+        """Return the items whose title and text share most with some words (TF-IDF); those that share none are left out."""
         catalog = self._lookup.catalog
         columns = list(dict.fromkeys([c for c in (catalog.title_column, *catalog.text_columns) if c]))
         with self._lock:

@@ -5,16 +5,18 @@ In: requests under `/v1`. Out: JSON, or a problem with what, where, fix; `/docs`
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import TypeAdapter
 
+from penchant.assistant.dialogue import Reply
 from penchant.classifiers.bundle import MEDIA
 from penchant.core.errors import PenchantError
 from penchant.recommender.lists import Id, RankingOptions, RecommendationList
@@ -22,12 +24,15 @@ from penchant.recommender.search import SearchResults
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
+from penchant.service.chat import Chats
 from penchant.service.erasure import HELD
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
 from penchant.service.schemas import (
+    ChatIn,
+    ChatOut,
     ErasureReceipt,
     EventBatch,
     EventIn,
@@ -48,6 +53,7 @@ from penchant.service.schemas import (
     UserState,
 )
 from penchant.service.service import Service, ServiceConfig
+from penchant.service.store import StoredConversation
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
 
@@ -72,6 +78,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]
 Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
 Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
+EVENT_STREAM = "text/event-stream"
 MAX_BATCH = 64
 """Requests whose lists are computed in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -141,6 +148,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
     _add_events(app, metrics)
     _add_lists(app)
     _add_users(app, metrics)
+    _add_chat(app)
     _add_items(app)
     _add_tasks(app)
     _add_probes(app, metrics)
@@ -238,6 +246,12 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
+    @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal")])
+    @in_pool("chats")
+    def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
+        """Return the interests as sentences, each with the events behind it; `name` and `value` of a statement can be edited."""
+        return service_of(request).profile_in_words(user_id, language)
+
     @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     @in_pool("writes")
     def edit_profile(
@@ -321,6 +335,47 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
         return ErasureReceipt(receipt=receipt)
 
 
+def _add_chat(app: FastAPI) -> None:
+    @app.post(
+        "/v1/chat",
+        tags=["users"],
+        dependencies=[allowed("personal")],
+        response_model=ChatOut,
+        responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+    )
+    async def chat(
+        request: Request,
+        given: Annotated[ChatIn, Body(openapi_examples=_CHAT_EXAMPLES)],
+        accept: Annotated[str | None, Header(include_in_schema=False)] = None,
+    ) -> Response:
+        """Answer a message with a list, a question or a proposed edit; `Accept: text/event-stream` sends the text sentence by sentence."""
+        pools: WorkPools = request.app.state.pools
+        chats = service_of(request).chats
+        has_media = given.image is not None or given.audio is not None
+        reply, stored = await pools["media" if has_media else "lists"].run(partial(chats.reply, given))
+        if EVENT_STREAM in (accept or ""):
+            return StreamingResponse(_chat_events(pools["chats"], chats, reply, stored), media_type=EVENT_STREAM)
+        text = await pools["chats"].run(lambda: " ".join(chats.worded(reply)))
+        return Response(chats.answer(reply, stored, text).model_dump_json(), media_type="application/json")
+
+
+async def _chat_events(pool: WorkPool, chats: Chats, reply: Reply, stored: StoredConversation) -> AsyncIterator[bytes]:
+    """Yield server-sent events: `sentence` for each sentence once it is checked, then `answer` with the whole answer."""
+    sentences = chats.worded(reply)
+    said: list[str] = []
+    try:
+        while (sentence := await pool.run(partial(next, sentences, None))) is not None:
+            said.append(sentence)
+            yield _event("sentence", json.dumps({"text": sentence}, ensure_ascii=False))
+        yield _event("answer", chats.answer(reply, stored, " ".join(said)).model_dump_json())
+    finally:
+        sentences.close()  # a client that went away: the engine stops
+
+
+def _event(name: str, data: str) -> bytes:
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
 def _add_items(app: FastAPI) -> None:
     @app.put("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")], status_code=202)
     @in_pool(_kind_of_item)
@@ -341,6 +396,18 @@ def _add_items(app: FastAPI) -> None:
     def withdraw(request: Request, item_id: Item) -> ItemState:
         """Remove an item from every answer at once."""
         return service_of(request).withdraw(item_id)
+
+    @app.get("/v1/catalog", tags=["items"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def catalog(request: Request) -> dict[str, Any]:
+        """Return what can be asked for: attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
+        return service_of(request).catalog()
+
+    @app.get("/v1/report", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def report(request: Request) -> dict[str, Any]:
+        """Return how good the served model is on its test data, beside its baselines."""
+        return service_of(request).report()
 
 
 def _add_tasks(app: FastAPI) -> None:
@@ -455,6 +522,11 @@ _SESSION_EXAMPLES: Any = {
     "with content": {
         "value": {"history": [{"item_id": "i1", "text": "Lovely colour."}], "about": {"columns": {"region": "north"}}}
     },
+}
+_CHAT_EXAMPLES: Any = {
+    "a request": {"value": {"user_id": "u1", "message": "something like the last one, but cheaper"}},
+    "a statement": {"value": {"user_id": "u1", "message": "I no longer like thrillers"}},
+    "in Chinese": {"value": {"user_id": "u1", "message": "不要恐怖的，来点喜剧"}},
 }
 _PREDICT_EXAMPLES: Any = {
     "words": {"value": {"text": "The room was lovely and the staff superb."}},

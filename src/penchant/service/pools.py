@@ -16,13 +16,14 @@ from typing import Any, Literal, TypeVar
 from penchant.service.http_errors import RETRY_SECONDS, RefusedError
 
 Answer = TypeVar("Answer")
-Kind = Literal["writes", "uploads", "lists", "encoders", "media"]
+Kind = Literal["writes", "uploads", "lists", "encoders", "media", "chats"]
 SIZES: Mapping[Kind, tuple[int, int]] = {
     "writes": (40, 1000),  # many wait for one commit
     "uploads": (4, 32),
     "lists": (8, 256),
     "encoders": (2, 64),
     "media": (2, 16),
+    "chats": (1, 32),  # one at a time: a language model takes whole cores, and lists must not wait for it
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
 MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/v1/sessions/", "/studio/search")

@@ -253,6 +253,58 @@ class SearchIn(ApiInput):
     k: Annotated[int, Field(ge=1, le=500)] = 10
 
 
+class ChatIn(ApiInput):
+    """A message to the assistant."""
+
+    user_id: Id
+    """Whose history, edits and conversations count."""
+    message: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    """In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
+    conversation_id: Name | None = None
+    """From an earlier answer; left out: another conversation begins."""
+    k: Annotated[int, Field(ge=1, le=50)] = 10
+    """Length of lists."""
+    image: MediaIn | None = None
+    """A picture that the list shall be like; not kept."""
+    audio: MediaIn | None = None
+    """The message, spoken; its words are kept, the sound is not."""
+
+
+class CardOut(ApiModel):
+    """An item of the answer."""
+
+    item_id: str
+    title: str
+    rank: int
+    reasons: list[str]
+
+
+class QuestionOut(ApiModel):
+    """A question whose answer narrows the list most."""
+
+    name: str
+    """Attribute, or "topic"."""
+    values: list[str]
+    """Most probable first."""
+
+
+class ChatOut(ApiModel):
+    """The assistant's answer."""
+
+    conversation_id: str
+    """For the next message."""
+    text: str
+    items: list[CardOut]
+    """The list, best first; empty where the answer is a question for a confirmation."""
+    question: QuestionOut | None
+    proposed: list[dict[str, Any]]
+    """Edits of the profile that the next message may confirm with yes."""
+    confirmed: list[dict[str, Any]]
+    """Edits that are stored now."""
+    understood: dict[str, Any]
+    """All wishes of the conversation, as they were understood."""
+
+
 class FileIn(MediaIn):
     """A file whose ending gives its kind."""
 

@@ -22,18 +22,20 @@ from pydantic import Field
 
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
-from penchant.core.errors import ConfigError, DataError, NotFoundError, PenchantError
+from penchant.core.errors import ArtifactError, ConfigError, DataError, NotFoundError, PenchantError
 from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.language.engine import EngineConfig
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
-from penchant.recommender.lookup import ITEM
+from penchant.recommender.lookup import ITEM, TOPIC
 from penchant.recommender.new_items import table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.batching import GroupCommit
+from penchant.service.chat import Chats, shown_conversation
 from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
 from penchant.service.schemas import (
@@ -78,6 +80,8 @@ from penchant.service.user_content import named_vectors
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
 """Files of users' content."""
+MAX_SHOWN_VALUES = 50
+"""Values of one attribute that the description of the catalog names, the most frequent ones."""
 CONTENT = ("text", *MEDIA)
 """Content of an event."""
 _EXPORTED = ("user_id", "item_id", "kind", "value", "key")
@@ -127,6 +131,8 @@ class ServiceConfig(Settings):
     """Requests may name files below it; None allows none."""
     allow_hosts: list[str] = []
     """Requests may name addresses on these hosts; empty allows none."""
+    language: EngineConfig = EngineConfig()
+    """What words the assistant's answers and profiles in words: fixed sentences, a language model on this machine, or an endpoint."""
     watch_seconds: float = Field(1.0, gt=0)
     """How often to look for a new bundle, new items and erasures of other processes."""
     traces: str | None = None
@@ -192,6 +198,7 @@ class Service:
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
+        self.chats = Chats(self)
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
@@ -455,6 +462,18 @@ class Service:
         history = self._history(user_id, snapshot, known, None if told is None else told.content)
         return snapshot, replace(state, history=history, scores=snapshot.recommender.score(history)[0])
 
+    def profile_in_words(self, user_id: str, language: str) -> dict[str, Any]:
+        """Return the interests of one user as sentences, each with the events behind it."""
+        snapshot, state = self.user_state(user_id)
+        profile = snapshot.recommender.profile(state.history, scores=state.scores)
+        engine = self.chats.engine_for_personal_data
+        (written,) = snapshot.recommender.profile_writer(language, engine).write([profile])
+        return written.as_dict()
+
+    def uploads_in(self, folder: str) -> UploadStore:
+        """Return where a request's files are kept while it is answered."""
+        return replace(self.uploads, folder=Path(folder))
+
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
         """Store a user's edits of their interests; their next list follows them.
 
@@ -555,6 +574,7 @@ class Service:
             "deleted_events": [{"key": key, "at": _iso(at)} for key, at in self.store.deleted_events(user_id)],
             "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
+            "conversations": [shown_conversation(one) for one in self.store.conversations(user_id)],
             "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
@@ -576,6 +596,38 @@ class Service:
         """Return the items most like one."""
         snapshot = self._synced()
         return snapshot.recommender.similar(item_id, k, by=by, available=snapshot.available)
+
+    def catalog(self) -> dict[str, Any]:
+        """Return what can be asked for: sizes, attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
+        snapshot = self._synced()
+        lookup = snapshot.recommender.lookup
+        facets = {
+            name: sorted(values, key=lambda value: (-len(values[value]), value))[:MAX_SHOWN_VALUES]
+            for name, values in lookup.facets.items()
+        }
+        known = {name: values[~np.isnan(values)] for name, values in lookup.numbers.items()}
+        return {
+            "items": int(snapshot.available.sum()),
+            "users": len(snapshot.recommender.histories),
+            "attributes": {name: values for name, values in facets.items() if name != TOPIC},
+            "topics": facets[TOPIC],
+            "numbers": {n: {"least": float(v.min()), "most": float(v.max())} for n, v in known.items() if len(v)},
+            "tasks": self.tasks.names,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """Return the leaderboard of the run behind the bundle; rows of ours and of baselines.
+
+        Raises:
+            NotFoundError: The bundle has no report.
+        """
+        try:
+            found = self.snapshot.recommender.report.read()
+        except ArtifactError as error:
+            raise NotFoundError(error.message, where="the bundle", fix=error.fix) from None
+        board = found["leaderboard"]
+        rows = [row for row in board["rows"] if row["role"] in ("ours", "baseline")]
+        return {"metric": board["metric"], "num_users": board["num_users"], "rows": rows}
 
     def search(self, wanted: SearchIn) -> SearchResults:
         """Return the items nearest to words, an image or audio.

@@ -47,6 +47,7 @@ from penchant.service.store_records import (
     EventName,
     RequestKey,
     StoredContent,
+    StoredConversation,
     StoredErasure,
     StoredItem,
     StoredKey,
@@ -68,6 +69,7 @@ __all__ = [
     "RequestKey",
     "Store",
     "StoredContent",
+    "StoredConversation",
     "StoredErasure",
     "StoredItem",
     "StoredKey",
@@ -88,6 +90,8 @@ LOG_WAITS = (0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts to empty SQLite's log while a reader holds it."""
 
 
+USER_TABLES = (t.user_version, t.event, t.edit, t.request, t.user_content, t.conversation)
+"""Tables whose rows belong to one user each."""
 Record = TypeVar("Record")
 
 
@@ -431,6 +435,47 @@ class Store:
             bodies = [body for one in wanted for body in connection.scalars(one)]
         return {name for body in bodies for name in json.loads(body)["media"].values()}
 
+    # conversations
+
+    def conversations(self, user_id: str, conversation_id: str | None = None) -> list[StoredConversation]:
+        """Return a user's conversations, oldest first, or the one of an id."""
+        c = t.conversation.c
+        names = [f.name for f in fields(StoredConversation)]
+        wanted = select(*(c[name] for name in names)).where(c.user_id == user_id).order_by(c.changed_at)
+        if conversation_id is not None:
+            wanted = wanted.where(c.conversation_id == conversation_id)
+        with self._reading.connect() as connection:
+            return [StoredConversation(*row) for row in connection.execute(wanted)]
+
+    def put_conversation(self, held: StoredConversation, turns: str, state: str, *, most: int) -> StoredConversation:
+        """Store a conversation in place of the one held; the oldest ones of the user beyond `most` are deleted.
+
+        Raises:
+            ConflictError: It was changed or erased since it was read: what was said before an erasure must not come back.
+        """
+        c = t.conversation.c
+        new = replace(held, turns=turns, state=state, version=secrets.randbits(62), changed_at=now())
+        own = (c.user_id == held.user_id) & (c.conversation_id == held.conversation_id)
+        with self._writing.begin() as connection:
+            self._lock_user(connection, held.user_id)
+            if held.version == 0:
+                connection.execute(t.conversation.insert(), checked(t.conversation, asdict(new)))
+            else:
+                same = update(t.conversation).where(own, c.version == held.version).values(asdict(new))
+                if connection.execute(same).rowcount == 0:
+                    raise ConflictError(
+                        "The conversation was changed or erased since it was read.",
+                        where="conversation_id",
+                        fix="send the message again, without conversation_id if the conversation is gone",
+                    )
+            others = select(c.conversation_id).where(c.user_id == held.user_id).order_by(c.changed_at.desc())
+            beyond = list(connection.scalars(others.offset(most)))
+            if beyond:
+                connection.execute(
+                    delete(t.conversation).where(c.user_id == held.user_id, c.conversation_id.in_(beyond))
+                )
+        return new
+
     def erase(
         self, user_id: str, subject: str, receipt_id: str, *, sign: Callable[[str], str] = _unkeyed
     ) -> dict[str, int]:
@@ -445,7 +490,7 @@ class Store:
         with self._writing.begin() as connection:
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
-                for table in (t.user_version, t.event, t.edit, t.request, t.user_content)
+                for table in USER_TABLES
             }
             _renew(connection)  # locks the end of the chain until the commit
             number, last = connection.execute(select(t.world.c.num_erasures, t.world.c.last_link)).one()
@@ -491,17 +536,13 @@ class Store:
     def user_ids(self) -> list[str]:
         """Return every user with stored data, sorted."""
         with self._reading.connect() as connection:
-            found = {
-                u
-                for table in (t.user_version, t.event, t.edit, t.request, t.user_content)
-                for u in connection.scalars(select(table.c.user_id))
-            }
+            found = {u for table in USER_TABLES for u in connection.scalars(select(table.c.user_id))}
         return sorted(found)
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest stored event of a user, or what they told of themself, came in."""
-        tables = (t.event, t.user_content)
-        wanted = [select(func.min(table.c.received_at)).where(table.c.user_id == user_id) for table in tables]
+        """Return when the oldest stored event of a user, what they told of themself, or their oldest conversation came in."""
+        times = (t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at)
+        wanted = [select(func.min(at)).where(at.table.c.user_id == user_id) for at in times]
         with self._reading.connect() as connection:
             found = [connection.scalar(one) for one in wanted]
         return min((at for at in found if at is not None), default=None)
@@ -648,6 +689,12 @@ class Store:
         wanted = select(*(columns[name] for name in names)).order_by(*order)
         with self._reading.connect() as connection:
             return [record(*row) for row in connection.execute(wanted)]
+
+    def _lock_user(self, connection: Connection, user_id: str) -> None:
+        """Lock a user's row until the commit without a new version: a change that no list depends on."""
+        add = self._dialect.insert(t.user_version).values(user_id=user_id, version=secrets.randbits(62))
+        same = {"version": t.user_version.c.version}
+        connection.execute(add.on_conflict_do_update(index_elements=["user_id"], set_=same))
 
     def _touch(self, connection: Connection, user_ids: Sequence[str]) -> list[int]:
         """Give users new versions; locks their rows until the commit, so one user's changes come one after the other.

@@ -80,6 +80,27 @@ def vector_name(channel: str, encoder: str) -> str:
 
 
 @dataclass(frozen=True)
+class StoredConversation:
+    """A conversation of a user with the assistant.
+
+    Attributes:
+        user_id: The user.
+        conversation_id: Drawn by the service.
+        turns: JSON: what was said.
+        state: JSON: what stands of it.
+        version: Of its last change; 0 for one that is not stored yet.
+        changed_at: Time of its last change; set by the store.
+    """
+
+    user_id: str
+    conversation_id: str
+    turns: str = "[]"
+    state: str = ""
+    version: int = 0
+    changed_at: int = 0
+
+
+@dataclass(frozen=True)
 class StoredErasure:
     """An erasure; `finished_at` is None until the models were fitted anew, `subject` is a keyed hash of the id.
 

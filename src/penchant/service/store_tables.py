@@ -49,6 +49,18 @@ user_content = Table(
 )
 """What users told of themselves: attributes, a bio, an avatar; columns as those of an event's content."""
 
+conversation = Table(
+    "conversation",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("conversation_id", String(64), primary_key=True),
+    Column("turns", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+"""Conversations of users with the assistant: `turns` is JSON, what was said, and `state` what stands of it; `version` is random with each change."""
+
 request = Table(
     "request",
     metadata,

@@ -1,0 +1,154 @@
+"""Engines that write text: a language model on this machine, one behind an address, or none.
+
+In: prompts. Out: texts, one for each prompt, or one text piece by piece. What an engine writes is never trusted: see `grounding.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from penchant.core.artifacts import fingerprint
+from penchant.language.local import LocalConfig
+from penchant.language.written import WrittenStore
+
+LOCAL, REMOTE = "local", "remote"
+
+
+class EngineConfig(LocalConfig):
+    """Which engine writes, and its limits."""
+
+    engine: Literal["template", "local", "remote"] = "template"
+    """template (sentences of Penchant's own, no language model), local (`model` on this machine) or remote (`base_url`)."""
+    base_url: str = ""
+    """Of an endpoint that speaks OpenAI's protocol, without /chat/completions: http://127.0.0.1:11434/v1. vLLM, Ollama, llama.cpp and hosted ones do."""
+    remote_model: str = ""
+    """Name of the model at the endpoint."""
+    key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the endpoint's key; an unset one sends none."""
+    timeout_seconds: float = Field(60, gt=0)
+    """Longest wait for an answer of the endpoint."""
+    retries: int = Field(2, ge=0, le=10)
+    """Further attempts after a time-out, a lost connection, or an answer 429 or of 500 and above."""
+    max_total_tokens: int = Field(1_000_000, ge=1)
+    """Budget: tokens read and written by the endpoint over the life of the ledger; then it is not asked any more."""
+    ledger: Path = Path("runs/cache/language-costs.jsonl")
+    """File with the tokens and seconds of each request to the endpoint, and nothing of its text."""
+    send_personal: bool = False
+    """Let the endpoint read what users did and asked, without their ids. A model on this machine may always."""
+    max_tokens: int = Field(160, ge=1, le=4096)
+    """Maximum length of one text."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a language model is asked.
+
+    Attributes:
+        system: Instructions.
+        user: Request and evidence.
+    """
+
+    system: str
+    user: str
+
+
+class Engine(ABC):
+    """Writes texts by greedy decoding: the same prompt gives the same text on the same machine."""
+
+    languages: frozenset[str] = frozenset({"en", "zh"})
+    """Languages it is asked to write."""
+    is_remote = False
+    """Whether prompts leave this machine."""
+
+    @property
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Model, weights and limits, with the names of `written.SCHEMA`; what two equal texts share."""
+
+    @abstractmethod
+    def write(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Return one text for each prompt, "" where nothing was written.
+
+        Raises:
+            EncoderError: The engine does not answer.
+        """
+
+    @abstractmethod
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Return the text of one prompt piece by piece; a consumer that stops reading stops the writing.
+
+        Raises:
+            EncoderError: The engine does not answer.
+        """
+
+
+class CachedEngine(Engine):
+    """An engine whose texts are kept with their provenance and never written twice.
+
+    Args:
+        engine: Writes what is missing.
+        folder: Of the texts.
+        prompt_version: Of the prompts; another version has texts of its own.
+    """
+
+    def __init__(self, engine: Engine, folder: Path, prompt_version: str) -> None:
+        self._engine = engine
+        self.languages, self.is_remote = engine.languages, engine.is_remote
+        self._prompt_version = prompt_version
+        self._store = WrittenStore(folder, fingerprint(self.provenance))
+        self._texts = self._store.read()
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {**self._engine.provenance, "prompt": self._prompt_version}
+
+    def write(self, prompts: Sequence[Prompt]) -> list[str]:
+        keys = [_key(prompt) for prompt in prompts]
+        missing = {key: p for key, p in zip(keys, prompts, strict=True) if key not in self._texts}
+        if missing:
+            self._keep(dict(zip(missing, self._engine.write(list(missing.values())), strict=True)))
+        return [self._texts[key] for key in keys]
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        key = _key(prompt)
+        if key in self._texts:
+            yield self._texts[key]
+            return
+        pieces = []
+        for piece in self._engine.stream(prompt):
+            pieces.append(piece)
+            yield piece
+        self._keep({key: "".join(pieces)})
+
+    def _keep(self, texts: dict[str, str]) -> None:
+        self._store.append(texts, self.provenance)
+        self._texts |= texts
+
+
+def _key(prompt: Prompt) -> str:
+    return fingerprint(prompt.system, prompt.user)
+
+
+def make_engine(config: EngineConfig) -> Engine | None:
+    """Return the engine of some settings; None for "template": the callers' own sentences stand for themselves.
+
+    Raises:
+        MissingExtraError: transformers or httpx2 is not installed.
+        EncoderError: There is no such model.
+        ConfigError: A remote engine without an address or a model.
+    """
+    if config.engine == LOCAL:
+        from penchant.language.local_engine import LocalEngine
+
+        return LocalEngine(config)
+    if config.engine == REMOTE:
+        from penchant.language.remote_engine import RemoteEngine
+
+        return RemoteEngine(config)
+    return None

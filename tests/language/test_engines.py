@@ -1,0 +1,124 @@
+"""Engines on a real small model and a real local endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_endpoint import endpoint
+from penchant.core.errors import ConfigError, EncoderError
+from penchant.language import remote_engine
+from penchant.language.engine import CachedEngine, EngineConfig, Prompt, make_engine
+from penchant.language.local_engine import LocalEngine
+from penchant.language.remote_engine import MAX_CHARACTERS, RemoteEngine
+
+
+def remote(address: str, tmp_path: Path, **options: Any) -> RemoteEngine:
+    settings = {
+        "engine": "remote",
+        "base_url": address,
+        "remote_model": "tiny",
+        "ledger": tmp_path / "ledger.jsonl",
+        **options,
+    }
+    engine = make_engine(EngineConfig(**settings))
+    assert isinstance(engine, RemoteEngine)
+    return engine
+
+
+def echo(messages: list[dict[str, str]]) -> str:
+    return "You asked: " + messages[-1]["content"]
+
+
+def test_a_model_here_writes_batches_and_streams_the_same(parrot: Path) -> None:
+    engine = LocalEngine(EngineConfig(engine="local", model=str(parrot)))
+    prompts = [Prompt("", "a long love"), Prompt("", "robots"), Prompt("system words", "silence robots")]
+    texts = engine.write(prompts)
+    assert texts[:2] == ["Paris is far .", "they fight far ."]
+    assert ["".join(engine.stream(p)).strip() for p in prompts] == [t.strip() for t in texts]
+
+
+def test_a_stream_that_nobody_reads_stops(parrot: Path) -> None:
+    engine = LocalEngine(EngineConfig(engine="local", model=str(parrot), max_tokens=50))
+    stream = engine.stream(Prompt("", "silence"))  # it would say silence fifty times
+    assert next(stream).strip()  # type: ignore[call-overload]
+    stream.close()  # type: ignore[attr-defined]  # joins the writing thread
+
+
+def test_a_prompt_longer_than_the_model_is_an_error(parrot: Path) -> None:
+    engine = LocalEngine(EngineConfig(engine="local", model=str(parrot)))
+    with pytest.raises(EncoderError, match="reads 64 tokens; the prompt has"):
+        engine.write([Prompt("", "love " * 80)])
+    with pytest.raises(EncoderError, match="reads 64 tokens"):
+        list(engine.stream(Prompt("", "love " * 80)))
+
+
+@pytest.mark.parametrize("way", ["stream", "whole"])
+def test_an_endpoint_is_asked_and_its_tokens_counted(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINY_KEY", "secret")
+    with endpoint(echo, way=way) as server:
+        engine = remote(server.address, tmp_path, key_variable="TINY_KEY")
+        assert engine.write([Prompt("be brief", "hello there")])[0].strip() == "You asked: hello there"
+        assert engine.spent_tokens == 14
+        body, headers = server.requests[0]
+    assert (body["temperature"], body["model"]) == (0, "tiny")
+    assert body["messages"][0] == {"role": "system", "content": "be brief"}
+    assert headers["authorization"] == "Bearer secret"
+    assert "hello" not in (tmp_path / "ledger.jsonl").read_text()
+
+
+def test_a_passing_failure_is_tried_again_and_a_lasting_one_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_engine, "PAUSE_SECONDS", 0.01)
+    with endpoint(echo, failures=[503, 429]) as server:
+        assert remote(server.address, tmp_path).write([Prompt("", "x")])
+        assert len(server.requests) == 3
+    with endpoint(echo, failures=[401, 401]) as server:
+        with pytest.raises(EncoderError, match=r"The endpoint does not answer: .*401"):
+            remote(server.address, tmp_path).write([Prompt("", "x")])
+        assert len(server.requests) == 1
+    with pytest.raises(EncoderError, match="does not answer"):
+        remote("http://127.0.0.1:9/v1", tmp_path, retries=0).write([Prompt("", "x")])
+
+
+@pytest.mark.parametrize(
+    ("way", "match"), [("nonsense", "not of the chat protocol: KeyError"), ("hang", "does not answer")]
+)
+def test_a_bad_endpoint_ends_in_an_error(way: str, match: str, tmp_path: Path) -> None:
+    with endpoint(echo, way=way) as server:
+        engine = remote(server.address, tmp_path, retries=0, timeout_seconds=0.5)
+        with pytest.raises(EncoderError, match=match):
+            engine.write([Prompt("", "x")])
+
+
+def test_an_endpoint_that_never_stops_is_cut(tmp_path: Path) -> None:
+    with endpoint(echo, way="endless") as server:
+        (text,) = remote(server.address, tmp_path).write([Prompt("", "word " * 50)])
+    assert MAX_CHARACTERS <= len(text) < 2 * MAX_CHARACTERS
+
+
+def test_a_spent_budget_ends_the_asking(tmp_path: Path) -> None:
+    with endpoint(echo) as server:
+        engine = remote(server.address, tmp_path, max_total_tokens=12)
+        engine.write([Prompt("", "hello")])
+        with pytest.raises(EncoderError, match="budget of the endpoint is spent: 13 of 12 tokens"):
+            engine.write([Prompt("", "hello")])
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("table", [{"base_url": "ftp://x"}, {"base_url": "http://127.0.0.1:1/v1"}])
+def test_a_remote_engine_needs_an_address_and_a_model(table: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        make_engine(EngineConfig(engine="remote", **table))
+
+
+def test_a_text_is_written_once_for_each_prompt_and_version(tmp_path: Path) -> None:
+    with endpoint(echo) as server:
+        for version, asked in (("v1", 1), ("v1", 1), ("v2", 2)):
+            engine = CachedEngine(remote(server.address, tmp_path), tmp_path / "texts", version)
+            assert engine.write([Prompt("", "a"), Prompt("", "a")])[1].strip() == "You asked: a"
+            assert "".join(engine.stream(Prompt("", "a"))).strip() == "You asked: a"
+            assert len(server.requests) == asked

@@ -1,0 +1,154 @@
+"""Conversations over HTTP: lists, edits after a yes, server-sent events, export, erasure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from chat_endpoint import endpoint
+from penchant.language.engine import EngineConfig
+from penchant.service.app import create_app
+from penchant.service.chat import MAX_TURNS
+from penchant.service.service import ServiceConfig
+from penchant.service.store import ConflictError, Store, StoredConversation
+
+
+def say(client: TestClient, message: str, conversation: str | None = None, user: str = "u0") -> dict[str, Any]:
+    body = {"user_id": user, "message": message, **({"conversation_id": conversation} if conversation else {})}
+    answer = client.post("/v1/chat", json=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def ids(answer: dict[str, Any]) -> set[str]:
+    return {item["item_id"] for item in answer["items"]}
+
+
+def test_a_conversation_narrows_the_list(client: TestClient) -> None:
+    first = say(client, "something low please")
+    assert first["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+    assert all(int(i[1:]) >= 12 for i in ids(first))
+    assert first["items"][0]["reasons"]
+    second = say(client, "price under 16", first["conversation_id"])
+    assert ids(second) <= {"i12", "i13", "i14", "i15", "i16"}
+    assert second["understood"]["at_most"] == {"price": 16.0}
+
+
+def test_a_statement_becomes_an_edit_after_yes_and_every_list_follows(client: TestClient) -> None:
+    asked = say(client, "I don't like high sounds")
+    assert [(e["name"], e["value"], e["action"]) for e in asked["proposed"]] == [("genres", "high", "never")]
+    assert client.get("/v1/users/u0/profile").json()["edits"] == []
+    done = say(client, "yes", asked["conversation_id"])
+    assert done["confirmed"]
+    assert [e["value"] for e in client.get("/v1/users/u0/profile").json()["edits"]] == ["high"]
+    assert all(int(i["item_id"][1:]) >= 12 for i in client.get("/v1/users/u0/recommendations").json()["items"])
+
+
+def test_sentences_come_as_events_and_the_answer_last(client: TestClient) -> None:
+    body = {"user_id": "u0", "message": "low"}
+    answer = client.post("/v1/chat", json=body, headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [e.split("\n") for e in answer.text.strip().split("\n\n")]
+    assert [e[0] for e in events] == ["event: sentence"] * (len(events) - 1) + ["event: answer"]
+    whole = json.loads(events[-1][1].removeprefix("data: "))
+    assert whole["items"]
+    assert whole["text"] == " ".join(json.loads(e[1].removeprefix("data: "))["text"] for e in events[:-1])
+
+
+def test_conversations_belong_to_one_user_and_are_exported_and_erased(client: TestClient) -> None:
+    own = say(client, "low sounds for my secret party", user="newcomer")["conversation_id"]
+    other = client.post("/v1/chat", json={"user_id": "u1", "message": "low", "conversation_id": own})
+    assert (other.status_code, other.json()["fix"]) == (404, "leave it out to begin another one")
+    (kept,) = client.get("/v1/export/newcomer").json()["conversations"]
+    assert kept["turns"][0] == {"role": "user", "text": "low sounds for my secret party"}
+    client.delete("/v1/users/newcomer")
+    assert client.get("/v1/export/newcomer").json()["conversations"] == []
+    gone = client.post("/v1/chat", json={"user_id": "newcomer", "message": "low", "conversation_id": own})
+    assert gone.status_code == 404
+
+
+def test_what_was_said_before_an_erasure_cannot_come_back(address: str) -> None:
+    store = Store.open(address)
+    held = store.put_conversation(StoredConversation("a", "c1"), '["before"]', "{}", most=5)
+    store.erase("a", "subject", "receipt")
+    with pytest.raises(ConflictError):
+        store.put_conversation(held, '["before", "after"]', "{}", most=5)
+    assert store.conversations("a") == []
+    store.close()
+
+
+def test_two_answers_to_one_state_do_not_overwrite_each_other(address: str) -> None:
+    store = Store.open(address)
+    held = store.put_conversation(StoredConversation("a", "c1"), "[1]", "{}", most=5)
+    store.put_conversation(held, "[1, 2]", "{}", most=5)
+    with pytest.raises(ConflictError):
+        store.put_conversation(held, "[1, 3]", "{}", most=5)
+    for n in range(2, 9):
+        store.put_conversation(StoredConversation("a", f"c{n}"), "[]", "{}", most=5)
+    assert [c.conversation_id for c in store.conversations("a")] == [f"c{n}" for n in range(4, 9)]
+    assert store.versions(["a"])[0] != [None]
+    store.close()
+
+
+def test_long_conversations_keep_their_last_turns(client: TestClient) -> None:
+    own = say(client, "low")["conversation_id"]
+    for _ in range(MAX_TURNS // 2 + 2):
+        say(client, "hello", own)
+    (kept,) = client.get("/v1/export/u0").json()["conversations"]
+    assert len(kept["turns"]) == MAX_TURNS
+    assert say(client, "hello", own)["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+
+
+@pytest.mark.parametrize("message", ["", "🙂", "\x00", "x" * 2000, "什么都行", "like item i99999"])
+def test_any_message_is_answered(client: TestClient, message: str) -> None:
+    body = json.dumps({"user_id": "u0", "message": message})
+    answer = client.post("/v1/chat", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["text"]
+
+
+def test_a_message_may_be_spoken_or_shown_only_where_the_bundle_can_read_it(client: TestClient) -> None:
+    answer = client.post("/v1/chat", json={"user_id": "u0", "image": {"data": "bm8="}})
+    assert answer.status_code in (404, 422)
+    assert answer.json()["fix"]
+
+
+def test_an_engine_words_the_answer_and_what_it_makes_up_is_dropped(shop: Path, tmp_path: Path) -> None:
+    def speak(messages: list[dict[str, str]]) -> str:
+        return "Here is what fits you best with low. You will win a prize. Buy “high tune 1” now."
+
+    with endpoint(speak) as server:
+        language = EngineConfig(
+            engine="remote", base_url=server.address, remote_model="m", ledger=tmp_path / "ledger", send_personal=True
+        )
+        config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=language)
+        with TestClient(create_app(config)) as client:
+            answer = say(client, "low")
+            assert answer["text"].startswith("Here is what fits you best with low.")
+            assert "prize" not in answer["text"]
+            assert "high tune" not in answer["text"]
+            assert "u0" not in json.dumps([body for body, _ in server.requests])
+            written = client.get("/v1/users/u0/profile/words").json()
+            assert written["num_dropped"] == 3 or written["written_by"] == "template"
+        asked = len(server.requests)
+        private = ServiceConfig(
+            bundle=shop,
+            folder=tmp_path / "s2",
+            host_names=["testserver"],
+            language=language.model_copy(update={"send_personal": False}),
+        )
+        with TestClient(create_app(private)) as client:
+            assert say(client, "low")["text"]
+            assert client.get("/v1/users/u0/profile/words").json()["written_by"] == "template"
+        assert len(server.requests) == asked
+
+
+def test_profiles_in_words_cite_their_events(client: TestClient) -> None:
+    written = client.get("/v1/users/u0/profile/words").json()
+    assert any("high" in statement["text"] and statement["evidence"] for statement in written["statements"])
+    chinese = client.get("/v1/users/u0/profile/words", params={"language": "zh"}).json()
+    assert "你" in chinese["text"]

@@ -1,0 +1,56 @@
+"""The page where a user talks, and reads their profile in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from penchant.service.app import create_app
+from penchant.service.service import ServiceConfig
+from penchant.studio.pages import add_studio
+
+PAGE = {"hx-request": "true"}
+
+
+@pytest.fixture
+def studio(shop: Path, tmp_path: Path) -> Iterator[TestClient]:
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
+    with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_the_page_shows_the_profile_in_words_in_both_languages(studio: TestClient) -> None:
+    page = studio.get("/studio/talk", params={"id": "u0"}).text
+    assert "You choose" in page
+    assert "for example" in page
+    assert "你比其他用户更多地选择" in studio.get("/studio/talk", params={"id": "u0", "lang": "zh"}).text
+
+
+def test_a_conversation_goes_on_and_a_yes_changes_the_profile(studio: TestClient) -> None:
+    first = studio.post("/studio/talk", data={"user_id": "u0", "message": "I don't like high sounds"}, headers=PAGE)
+    assert first.status_code == 200, first.text
+    assert "Shall I never show you high again?" in first.text
+    held = re.search(r'name="conversation_id" value="([0-9a-f]{32})"', first.text)
+    assert held is not None
+    done = studio.post(
+        "/studio/talk", data={"user_id": "u0", "message": "Yes", "conversation_id": held[1]}, headers=PAGE
+    )
+    assert "Your profile is changed." in done.text
+    assert "high tune" not in re.sub(r"<p class=\"facts\">.*?</p>", "", done.text)
+    assert [e["value"] for e in studio.get("/v1/users/u0/profile").json()["edits"]] == ["high"]
+
+
+def test_a_message_is_text_and_no_page(studio: TestClient) -> None:
+    said = studio.post("/studio/talk", data={"user_id": "u0", "message": "<script>alert(1)</script>"}, headers=PAGE)
+    assert "<script>alert" not in said.text
+
+
+def test_another_site_cannot_speak_for_a_user(studio: TestClient) -> None:
+    said = studio.post(
+        "/studio/talk", data={"user_id": "u0", "message": "low"}, headers={"origin": "https://evil.example"}
+    )
+    assert said.status_code == 403
