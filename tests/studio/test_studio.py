@@ -245,7 +245,7 @@ def test_looking_stores_nothing_and_clicks_change_a_copy(studio: TestClient):
     edit = {"name": "genres", "value": "low", "level": "2"}
     asked = studio.post("/studio/edit", data={**form, **edit}, headers=PAGE).text
     assert sum(int(item[1:]) >= 12 for item in listed(asked)) > len(low)
-    assert "asked for always: low" in asked
+    assert "the user always wants low" in asked
     form["steps"] = steps_of(asked)
     why = studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
     assert "Of the copy, changes: 2." in why
