@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from penchant.core.schema import Dataset, Split
+from penchant.core.schema import INTERACTION_SCHEMA, Dataset, Split
 
 OUTCOME_CORRELATION = 0.95
+TIME = INTERACTION_SCHEMA["at"]
 _MIN_ROWS = 20
 _MAX_KINDS = 6
 
@@ -95,7 +96,8 @@ def find_leaks(split: Split) -> LeakageReport:
     pair = ["user_id", "item_id"]
     ends = split.train.table.group_by("user_id").agg(end=pl.col("at").max())
     own = test.join(ends, on="user_id", how="left").select("at", "end")
-    ahead = _share(test["at"] < split.train.table["at"].max())
+    # compared as columns: without any time the last moment is null, with which a column cannot be compared
+    ahead = _share(test.select(ahead=pl.col("at") < pl.lit(split.train.table["at"].max(), TIME))["ahead"])
     of_user = _share(own["at"] < own["end"])
     promised = {"user_time": of_user, "last_out": of_user, "global_time": ahead, "rolling_time": ahead}
     return LeakageReport(
