@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures docs site notebooks messages audit sbom clean
+.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures pictures docs site notebooks messages audit sbom clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,11 @@ attack: $(STAMP)  ## attack a service of one's own on loopback, see docs/threat-
 
 figures: $(STAMP)  ## write the figures of the READMEs from the reports in runs/ (FIGURES=--check: compare only)
 	$(BIN)/python benchmarks/figures.py $(FIGURES)
+
+pictures: $(STAMP)  ## write the pictures of the READMEs from the sample world; needs Chromium and a Chinese font
+	$(BIN)/penchant demo
+	$(BIN)/penchant demo --language zh --output runs/demo-zh
+	$(BIN)/python benchmarks/pictures.py runs/demo --chinese runs/demo-zh
 
 mutants: $(STAMP)  ## mutation testing, see benchmarks/MUTANTS.md (MUTANTS="experiment/pool.py metrics" SAMPLE=100 SEED=0)
 	$(BIN)/python benchmarks/mutants.py $(MUTANTS) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again)

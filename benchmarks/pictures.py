@@ -2,8 +2,7 @@
 
 In: the bundle of `penchant demo`. Out: docs/images/*.png, in English and Chinese, of at most 200 KB each.
 
-    penchant demo
-    python benchmarks/pictures.py runs/demo        # needs Chromium and `pip install playwright`
+    make pictures        # needs Chromium, a Chinese font and `pip install playwright`
 """
 
 from __future__ import annotations

@@ -247,6 +247,45 @@ def test_cost_is_the_fit_of_all_members_and_milliseconds_a_user() -> None:
     assert cost(entries()[1], 0) == Cost(2.0, 250.0)
 
 
+def test_cost_counts_the_encoding_of_what_a_row_uses() -> None:
+    measured = results()
+    measured.encoding = {"plot": 30.0, "poster": 5.0}
+    used = [measured.cost(replace(entries()[0], uses=frozenset(uses))).encoding for uses in ({BEHAVIOUR}, {"text"})]
+    assert used == [0.0, 30.0]
+    everything = measured.cost(replace(entries()[0], uses=frozenset({BEHAVIOUR, "text", "image"})))
+    assert (everything.encoding, everything.once) == (35.0, 35.0 + everything.seconds)
+    measured.encoding = {"plot": float("nan"), "poster": 5.0}
+    unknown = measured.cost(replace(entries()[0], uses=frozenset({"text", "image"})))
+    assert np.isnan(unknown.encoding)
+    assert unknown.once == unknown.seconds
+
+
+def test_ceiling_is_that_of_lists_by_the_true_probability() -> None:
+    measured = results()
+
+    def ideal(user_ids: Sequence[str], at: np.ndarray, item_ids: Sequence[str]) -> np.ndarray:
+        assert len(user_ids) == len(at) == len(measured.test.truth)
+        assert list(item_ids) == CATALOG.item_ids
+        scores = np.zeros((len(user_ids), len(item_ids)), np.float32)
+        scores[measured.test.truth.user_index(), measured.test.truth.item_index] = measured.test.truth.weight
+        return scores
+
+    found = measured.ceiling(ideal)
+    assert found["recall@3"].mean == found["ndcg@3"].mean == 1
+    worst = measured.ceiling(lambda users, at, items: -ideal(users, at, items))
+    assert worst["ndcg@1"].mean < found["ndcg@1"].mean
+
+
+def test_metrics_of_single_lists_name_nobody_and_the_mark_is_that_of_the_test() -> None:
+    measured = results()
+    table = measured.by_request()
+    assert "user_id" not in table.columns
+    assert table["user"].to_list() == [1, 2, 3, 4, 5]
+    assert measured.mark() == results().mark()
+    fewer = replace(measured.test, histories=measured.test.histories.rows(0, 1), truth=measured.test.truth.rows(0, 1))
+    assert results(fewer).mark() != measured.mark()
+
+
 def arms(count: int = 3) -> list[Arm]:
     columns = {"user_id": ["u0", "u1", "u5"]}
     values = [[1.0, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from penchant.cli import app
 from penchant.core.errors import ConfigError
 from penchant.core.messages import Translator
 from penchant.metrics.comparison import compare
@@ -19,6 +22,7 @@ from penchant.reporting.written import WrittenReport
 
 EN = Translator("en")
 USERS = 200
+WIDE = CliRunner(env={"COLUMNS": "200"})
 
 
 def run(folder: Path, lift: float, *, mark: str = "same", noise: int = 0) -> WrittenReport:
@@ -95,3 +99,21 @@ def test_other_reports_are_refused(tmp_path: Path) -> None:
         compare_runs(first, WrittenReport(tmp_path / "b"), EN)
     found = compare_runs(first, first, Translator("zh"))
     assert found.facts[0][0] == "用户"
+
+
+def test_command_prints_both_runs_and_their_difference(tmp_path: Path) -> None:
+    run(tmp_path / "a", 0.0, noise=1)
+    run(tmp_path / "b", 0.03, noise=2)
+    called = WIDE.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert called.exit_code == 0, called.output
+    lines = [" ".join(line.split()) for line in called.stdout.splitlines()]
+    assert any(line.startswith("Recall@20 0.") and line.endswith("better") for line in lines)
+    assert "content, weight 0.000 0.030 ≠" in lines
+    assert "200 lists" in called.stdout
+    plain = WIDE.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"])
+    assert json.loads(plain.stdout)["metrics"][0]["difference"]["outcome"] == BETTER
+    chinese = WIDE.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--language", "zh"])
+    assert "第二个减第一个" in chinese.stdout
+    missing = WIDE.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "none"), "--json"])
+    assert missing.exit_code == 1
+    assert "There is no report." in missing.stdout

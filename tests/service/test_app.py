@@ -332,3 +332,19 @@ def test_an_event_of_the_bundle_stays_and_the_answer_says_so(client: TestClient)
     )
     client.post("/v1/events", json={"user_id": "u0", "kind": "like", **named})
     assert client.delete(path, params=named).json() == {"deleted": 1, "in_bundle": True}
+
+
+def test_what_the_user_asked_for_is_a_reason(client: TestClient):
+    edits = [{"name": "genres", "value": "low", "action": "more"}, {"name": "item", "value": "i1", "action": "pin"}]
+    client.patch("/v1/users/u0/profile", json={"edits": edits}).raise_for_status()
+    items = client.get("/v1/users/u0/recommendations", params={"reasons": True, "k": 24}).json()["items"]
+    for item in items:
+        asked = item["reasons"][1:]
+        assert asked == (
+            ["the user always wants high tune 1"]
+            if item["item_id"] == "i1"
+            else ["the user asked for more of low"]
+            if is_low(item["item_id"])
+            else []
+        )
+    assert any(is_low(item["item_id"]) for item in items)

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -20,10 +21,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from chinese_pages import english
+from penchant.core.messages import CHANNELS, Translator
 from penchant.service.app import create_app
 from penchant.service.security import make_key
 from penchant.service.service import ServiceConfig
-from penchant.studio import charts
+from penchant.studio import charts, model
 from penchant.studio.item_map import draw
 from penchant.studio.language import PageTranslator
 from penchant.studio.operations import RouteLatency, measure
@@ -243,7 +245,7 @@ def test_looking_stores_nothing_and_clicks_change_a_copy(studio: TestClient):
     edit = {"name": "genres", "value": "low", "level": "2"}
     asked = studio.post("/studio/edit", data={**form, **edit}, headers=PAGE).text
     assert sum(int(item[1:]) >= 12 for item in listed(asked)) > len(low)
-    assert "asked for always: low" in asked
+    assert "the user always wants low" in asked
     form["steps"] = steps_of(asked)
     why = studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
     assert "Of the copy, changes: 2." in why
@@ -628,3 +630,44 @@ def test_bundle_without_vectors_or_report_still_shows(gallery: Path, tmp_path: P
         assert person.status_code == 200
         assert 'id="map"' not in person.text
         assert client.get("/studio/report").status_code == 404
+
+
+def test_compare_without_another_bundle_says_how_to_give_one(reader: TestClient):
+    answer = reader.get("/studio/compare")
+    assert answer.status_code == 404
+    assert "--compare OTHER" in answer.text
+    assert "Compare with" not in reader.get("/studio/model").text
+
+
+def board_of(outcome: str, gain: float) -> dict[str, Any]:
+    rows = [
+        {"name": "Penchant", "role": "ours", "scores": {"ndcg@20": {"mean": 0.2 + gain}}},
+        {"name": "EASE", "role": "baseline", "scores": {"ndcg@20": {"mean": 0.2}}},
+    ]
+    rows[0]["differences"] = {"ndcg@20": {"mean": gain, "outcome": outcome}}
+    return {"leaderboard": {"metric": "ndcg@20", "best_baseline": "EASE", "rows": rows}}
+
+
+def test_quality_is_that_of_the_report():
+    english, chinese = PageTranslator("en"), PageTranslator("zh")
+    better = board_of("better", 0.05)
+    assert model.quality(better, english) == {
+        "outcome": "better",
+        "sentence": "Yes: it recommends better than the best baseline, EASE. NDCG@20 is higher by 25 %.",
+    }
+    ceiling = {"ceiling": {"ndcg@20": {"mean": 0.5}}}
+    found = model.quality(better | ceiling, english)
+    assert found is not None
+    assert found["sentence"].endswith("It reaches 50 % of what can be reached on this data.")
+    same = model.quality(board_of("not distinguishable", 0.05), chinese)
+    assert same is not None
+    assert same["sentence"].startswith("未能证明")
+    assert model.quality({}, english) is None
+    assert model.quality(None, english) is None
+
+
+def test_modalities_are_named_as_in_the_report():
+    for language in ("en", "zh"):
+        page, plain = PageTranslator(language), Translator(language)
+        for name in CHANNELS.keys() - {"attribute"}:
+            assert page.channel(name) == plain.channel(name)

@@ -56,6 +56,7 @@ CHANNELS = {
     "mesh": message("mesh"),
     "signal": message("signal"),
     "attribute": message("attributes"),
+    "attributes": message("attributes"),
     "review": message("users' reviews"),
     "photo": message("users' photos"),
     "voice": message("users' voice notes"),

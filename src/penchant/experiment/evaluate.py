@@ -115,7 +115,7 @@ def assess(
         encoding: Channel to the seconds it took to encode it, NaN where that was not measured.
         ideal: True probabilities of the choices, for the ceiling; None where nobody knows them.
     """
-    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config, encoding or {})
+    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config, encoding)
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
     leaderboard = compare(
         {n: measured.tables[n] for n in roles},
@@ -205,9 +205,9 @@ class _TestResults:
         split: Split,
         content: Content,
         config: EvaluationConfig,
-        encoding: Mapping[str, float],
+        encoding: Mapping[str, float] | None = None,
     ) -> None:
-        self.encoding = encoding
+        self.encoding = encoding or {}
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from penchant.explanation.reasons import asked_reason
 from penchant.studio.page_context import PageContext
 
 HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ def _make_templates() -> Environment:
     environment.filters["q"] = lambda text: quote(str(text), safe="")
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False, default=float)
     environment.filters["count"] = lambda number: f"{number:,.0f}"
-    environment.globals["address_with"] = _with
+    environment.globals.update(address_with=_with, asked_reason=asked_reason)
     return environment
 
 
