@@ -50,7 +50,7 @@ $(DOCS)/installed: requirements/docs.txt
 	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements/docs.txt
 	@touch $@
 
-site: $(STAMP) $(DOCS)/installed  ## the documentation as a site in site/, with the reference from docstrings; opens without a server
+site: $(STAMP) $(DOCS)/installed  ## the documentation as a site in site/, with the reference from docstrings
 	mkdir -p .build
 	$(BIN)/python -m typer penchant.cli utils docs --name penchant --title "The command line" --output .build/cli.md
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet

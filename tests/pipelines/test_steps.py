@@ -64,6 +64,7 @@ def test_lists_of_any_origin_are_measured_by_rank_by_score_and_by_order() -> Non
     assert found["recall@1"].to_list() == [0, 1, 0]  # c has no list
     assert found["recall@2"].to_list() == [1, 1, 0]
     assert np.allclose(found["ndcg@2"], [1 / np.log2(3), 1, 0])
+    assert penchant.measure(lists.reverse(), truth, ks=[1, 2], metrics=["ndcg", "recall"]).equals(found)
     shuffled = lists.with_columns(score=-pl.col("rank").cast(pl.Float64)).drop("rank").reverse()
     assert penchant.measure(shuffled.to_arrow(), truth, ks=[1, 2], metrics=["ndcg", "recall"]).equals(found)
     assert penchant.measure(lists.drop("rank").to_pandas(), truth, ks=[1, 2], metrics=["ndcg", "recall"]).equals(found)
