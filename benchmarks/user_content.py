@@ -3,6 +3,7 @@
 In: seeds of the worlds. Out: Markdown tables of differences in NDCG with paired 95 % intervals over the users of all worlds.
 
     python benchmarks/user_content.py --seeds 0 1 2                # last event of each user; each channel removed, one by one
+    python benchmarks/user_content.py --seeds 100 101 --aspects    # the same with what reviews are about
     python benchmarks/user_content.py --seeds 0 1 2 --cold         # users of whom an avatar and attributes are known, and nothing else
 
 Every seed is another world with other users, items and interests. Default members, settings and weights by validation; the arm without a channel
@@ -25,7 +26,8 @@ from penchant.data.clean.dataset import clean
 from penchant.data.read.sources import read
 from penchant.data.split.interactions import split
 from penchant.encoders.catalog import encode_catalog, item_channels
-from penchant.experiment.defaults import default_members
+from penchant.encoders.user_content import UserChannelConfig, default_user_channels
+from penchant.experiment.defaults import ASPECTS, default_members
 from penchant.experiment.fit import OURS, fit
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import paired_difference
@@ -49,23 +51,24 @@ POPULAR = "Popularity"
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--users", type=int, default=2_000)
+    parser.add_argument("--users", type=int, default=1_000)
     parser.add_argument("--cold", action="store_true", help="users without any event")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "user-content")
+    parser.add_argument("--aspects", action="store_true", help="read what reviews are about too")
     given = parser.parse_args()
     show_logs()
-    tables = [_measured(seed, given.users, given.cold, given.output) for seed in given.seeds]
+    tables = [_measured(seed, given.users, given.cold, given.aspects, given.output) for seed in given.seeds]
     (_print_cold if given.cold else _print_removed)(pl.concat(tables, how="diagonal"))
 
 
-def _measured(seed: int, users: int, cold: bool, output: Path) -> pl.DataFrame:
+def _measured(seed: int, users: int, cold: bool, aspects: bool, output: Path) -> pl.DataFrame:
     """Return NDCG of each test user by recommender, and whether they show something in each channel."""
-    kept = output / f"{'cold' if cold else 'removed'}-{users}-{seed}.parquet"
+    kept = output / f"{'cold' if cold else 'removed'}{'-aspects' if aspects else ''}-{users}-{seed}.parquet"
     if kept.is_file():
         return pl.read_parquet(kept)
     began = time.process_time()
     truth = make_world(output / f"world-{users}-{seed}", WorldConfig(num_users=users, user_content=True, seed=seed))
-    table = _ranked(truth, seed, cold, output / "cache")
+    table = _ranked(truth, seed, cold, aspects, output / "cache")
     shows = {f"shows {name}": table["user_id"].is_in(truth.users_showing(name)) for name in SHOWN}
     table = table.with_columns(seed=pl.lit(seed), **shows)
     table.write_parquet(kept)
@@ -73,11 +76,15 @@ def _measured(seed: int, users: int, cold: bool, output: Path) -> pl.DataFrame:
     return table
 
 
-def _ranked(truth: WorldTruth, seed: int, cold: bool, cache: Path) -> pl.DataFrame:
+def _ranked(truth: WorldTruth, seed: int, cold: bool, aspects: bool, cache: Path) -> pl.DataFrame:
     kind = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3} if cold else {"kind": "last_out"}
     settings = {"name": "user-content", "seed": seed, "cache": cache, "data": {"path": truth.folder}, "split": kind}
     config = RecommendationConfig.read(settings, where="benchmarks/user_content.py")
     dataset = clean(read(config.data), config.clean, config.media, cache=cache / "media")
+    if aspects:
+        own = default_user_channels(dataset.interactions, dataset.users)
+        own[ASPECTS] = UserChannelConfig(encoder="aspects", columns=["text"])
+        config = config.model_copy(update={"user_content": own})
     dataset, user_content = read_user_content(dataset, config)
     parts = split(dataset.interactions, config.split, config.seed)
     validation, known = before_test(dataset.catalog, parts, config, user_content)
