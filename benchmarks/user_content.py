@@ -43,6 +43,8 @@ from penchant.world import WorldConfig, WorldTruth, make_world
 
 ROOT = Path(__file__).resolve().parent.parent
 K = 20
+ITEMS = 300
+"""Items of a world: 25 to 38 of them have the same value of an attribute."""
 SHOWN = ("photo", "review", "voice", "avatar")
 """Channels of user content in which users of a world show interests."""
 POPULAR = "Popularity"
@@ -67,7 +69,9 @@ def _measured(seed: int, users: int, cold: bool, aspects: bool, output: Path) ->
     if kept.is_file():
         return pl.read_parquet(kept)
     began = time.process_time()
-    truth = make_world(output / f"world-{users}-{seed}", WorldConfig(num_users=users, user_content=True, seed=seed))
+    truth = make_world(
+        output / f"world-{users}-{seed}", WorldConfig(num_users=users, num_items=ITEMS, user_content=True, seed=seed)
+    )
     table = _ranked(truth, seed, cold, aspects, output / "cache")
     shows = {f"shows {name}": table["user_id"].is_in(truth.users_showing(name)) for name in SHOWN}
     table = table.with_columns(seed=pl.lit(seed), **shows)
