@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.logs import show_logs
-from penchant.core.schema import BEHAVIOUR, Content
+from penchant.core.schema import Content, Dataset
 from penchant.data.clean.dataset import clean
 from penchant.data.read.sources import read
 from penchant.data.split.interactions import split
@@ -84,29 +84,31 @@ def _ranked(truth: WorldTruth, seed: int, cold: bool, aspects: bool, cache: Path
     kind = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3} if cold else {"kind": "last_out"}
     settings = {"name": "user-content", "seed": seed, "cache": cache, "data": {"path": truth.folder}, "split": kind}
     config = RecommendationConfig.read(settings, where="benchmarks/user_content.py")
-    dataset = clean(read(config.data), config.clean, config.media, cache=cache / "media")
+    data = clean(read(config.data), config.clean, config.media, cache=cache / "media")
     if aspects:
-        own = default_user_channels(dataset.interactions, dataset.users)
+        own = default_user_channels(data.interactions, data.users)
         own[ASPECTS] = UserChannelConfig(encoder="aspects", columns=["text"])
         config = config.model_copy(update={"user_content": own})
+    return rank_last_events(config, data, cache)
+
+
+def rank_last_events(config: RecommendationConfig, dataset: Dataset, cache: Path) -> pl.DataFrame:
+    """Return NDCG of each test user: ours, all, popularity, and the arm of the ablation without each input."""
     dataset, user_content = read_user_content(dataset, config)
     parts = split(dataset.interactions, config.split, config.seed)
     validation, known = before_test(dataset.catalog, parts, config, user_content)
-    channels = item_channels(dataset.catalog, None)
+    channels = item_channels(dataset.catalog, config.content)
     embeddings, _ = encode_catalog(dataset.catalog, channels, cache=cache / "vectors", limits=config.media)
     content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), validation, config)
     tables = default_members(content, has_time=True, num_events=validation.train.num_events)
-    trained = fit(tables, validation, known, content, fusion, config.fit, cutoff=K)
+    trained = fit(config.members or tables, validation, known, content, fusion, config.fit, cutoff=K)
     print(f"settings {trained.tables}\nweights {dict(trained.ours.weights)}", flush=True)
     test = at_test(dataset.catalog, parts, config, user_content).liked()
     arms = {row.uses: row for row in trained.rows if row.uses}
     everything = max(arms, key=len)
     rows = {OURS: trained.ours.weights, "all": arms[everything].weights, POPULAR: EnsembleWeights({POPULAR: 1.0})}
-    rows |= {
-        f"without {name}": arms[everything - {name}].weights
-        for name in sorted(everything - {BEHAVIOUR})
-        if everything - {name} in arms
-    }
+    without = {name: arms.get(everything - {name}) for name in sorted(everything)}
+    rows |= {f"without {name}": arm.weights for name, arm in without.items() if arm is not None}
     lists = trained.pool.rank(rows, test.histories, K, candidates=test.candidates, tie_order=test.tie_order)
     values = {name: measure(one, test.truth, ks=[K])[f"ndcg@{K}"] for name, one in lists.items()}
     return pl.DataFrame({"user_id": test.histories.user_ids, **values})
@@ -122,7 +124,7 @@ def _print_removed(table: pl.DataFrame) -> None:
             [table.filter(pl.col(f"shows {name}") == shows) for shows in (True, False)] if name in SHOWN else [table]
         )
         for part in parts:
-            cells += [str(part.height), _difference(part, "all", column)]
+            cells += [str(part.height), difference(part, "all", column)]
         print(f"| {' | '.join(cells)} |")
 
 
@@ -135,10 +137,11 @@ def _print_cold(table: pl.DataFrame) -> None:
         ("avatar tells nothing", table.filter(~shows)),
     ):
         means = f"{part['all'].mean():.4f} | {part[POPULAR].mean():.4f}"
-        print(f"| {name} | {part.height} | {means} | {_difference(part, 'all', POPULAR)} |")
+        print(f"| {name} | {part.height} | {means} | {difference(part, 'all', POPULAR)} |")
 
 
-def _difference(part: pl.DataFrame, first: str, second: str) -> str:
+def difference(part: pl.DataFrame, first: str, second: str) -> str:
+    """Return the mean difference of two columns with its paired interval."""
     one = paired_difference(part[first].to_numpy().astype(np.float64), part[second].to_numpy().astype(np.float64))
     return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
 
