@@ -18,21 +18,18 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from drawn_world import draw_world
 from penchant.core.logs import show_logs
 from penchant.core.schema import (
-    Catalog,
     Content,
     Dataset,
     Embeddings,
-    Interactions,
     UserContent,
-    UserEmbeddings,
-    vector_column,
 )
 from penchant.data.clean.dataset import clean
 from penchant.data.read.sources import read
@@ -52,21 +49,13 @@ from penchant.pipelines.recommendation import (
     read_user_content,
 )
 from penchant.world import WorldConfig, WorldTruth, make_world
-from penchant.world.choices import ItemSampler, draw_events
-from penchant.world.items import ATTRIBUTES, make_items
-from penchant.world.projects import ANNOUNCED_IN, Projects
-from penchant.world.settings import decide
-from penchant.world.user_content import IDLE_AVATAR_SHARE, IDLE_SHARE
-from penchant.world.users import make_users
 
 ROOT = Path(__file__).resolve().parent.parent
 K = 20
 ITEMS = 300
 """Items of a world: 25 to 38 of them have the same value of an attribute."""
-ITEM_CHANNELS = {"image": "motif", "text": "topic", "audio": "timbre"}
-"""Modality of an item to the attribute it shows, for drawn vectors."""
-NOISE = 0.35
-"""Deviation of each number of a drawn vector from the value it stands for."""
+LAST: dict[str, Any] = {"kind": "last_out"}
+COLD: dict[str, Any] = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3}
 SHOWN = ("photo", "review", "voice", "avatar")
 """Channels of user content in which users of a world show interests."""
 POPULAR = "Popularity"
@@ -82,7 +71,7 @@ def main() -> None:
     parser.add_argument("--drawn", action="store_true", help="draw vectors instead of encoding media: seconds")
     given = parser.parse_args()
     if given.drawn:
-        tables = [_drawn(seed, given.users, given.cold) for seed in given.seeds]
+        tables = [_drawn(seed, given.users, given.cold, given.aspects) for seed in given.seeds]
         (_print_cold if given.cold else _print_removed)(pl.concat(tables, how="diagonal"))
         return
     show_logs()
@@ -108,8 +97,13 @@ def _measured(seed: int, users: int, cold: bool, aspects: bool, output: Path) ->
 
 
 def _ranked(truth: WorldTruth, seed: int, cold: bool, aspects: bool, cache: Path) -> pl.DataFrame:
-    kind = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3} if cold else {"kind": "last_out"}
-    settings = {"name": "user-content", "seed": seed, "cache": cache, "data": {"path": truth.folder}, "split": kind}
+    settings = {
+        "name": "user-content",
+        "seed": seed,
+        "cache": cache,
+        "data": {"path": truth.folder},
+        "split": COLD if cold else LAST,
+    }
     config = RecommendationConfig.read(settings, where="benchmarks/user_content.py")
     data = clean(read(config.data), config.clean, config.media, cache=cache / "media")
     if aspects:
@@ -147,82 +141,18 @@ def _rank(
     return pl.DataFrame({"user_id": test.histories.user_ids, **values})
 
 
-def _drawn(seed: int, users: int, cold: bool) -> pl.DataFrame:
-    """Return the same as `_measured` with vectors that are drawn, as those of an encoder that makes mistakes: the value and noise."""
-    plan = decide(WorldConfig(num_users=users, num_items=ITEMS, user_content=True, seed=seed))
-    items, population, rng = make_items(plan, seed), make_users(plan, seed), np.random.default_rng(seed)
-    projects = Projects.draw(population, seed)
-    sampler = ItemSampler.build(items)
-    drawn = draw_events(population, np.arange(users), sampler, plan.events_per_user, rng, projects=projects)
-    ids, user, day = (
-        population.table["user_id"],
-        drawn["user_index"].to_numpy(),
-        (drawn["at"].dt.ordinal_day() - 1).to_list(),
+def _drawn(seed: int, users: int, cold: bool, aspects: bool) -> pl.DataFrame:
+    """Return the same as `_measured` of a world whose vectors are drawn."""
+    settings = {"name": "drawn", "seed": seed, "split": COLD if cold else LAST}
+    world = draw_world(seed, users, ITEMS, with_aspects=aspects)
+    found = _rank(
+        RecommendationConfig.read(settings, where="benchmarks/user_content.py"),
+        world.dataset,
+        world.user_content,
+        world.embeddings,
     )
-    table = drawn.select(
-        user_id=ids[drawn["user_index"]],
-        item_id=items["item_id"][drawn["item_index"]],
-        at=pl.col("at").dt.replace_time_zone("UTC"),
-        kind="kind",
-        value=pl.lit(None, pl.Float32),
-    )
-    embeddings = {
-        channel: Embeddings(
-            channel, channel, _vectors(sampler.codes[name], name, rng), np.ones(ITEMS, bool), f"drawn {channel}"
-        )
-        for channel, name in ITEM_CHANNELS.items()
-    }
-    announced = {row: projects.announced(int(user[row]), day[row]) for row in np.flatnonzero(drawn["announces"])}
-    own = {}
-    rows: dict[str, pl.Series] = {}
-    for (channel, name), modality in zip(ANNOUNCED_IN.items(), ("image", "text", "audio"), strict=True):
-        code = np.full(drawn.height, -1)
-        if channel != "review":
-            idle = rng.random(drawn.height) < IDLE_SHARE
-            code[idle] = rng.integers(0, len(ATTRIBUTES[name]), idle.sum())
-        for row, (shown, value) in announced.items():
-            if shown == channel:
-                code[row] = ATTRIBUTES[name].index(value)
-        code[(drawn["kind"] == "skip").to_numpy()] = -1
-        own[channel], rows[vector_column(channel)] = _channel(channel, modality, "events", code, name, rng)
-    badge = np.where(rng.random(users) < IDLE_AVATAR_SHARE, rng.integers(0, len(ATTRIBUTES["motif"]), users), -1)
-    badge = np.where(projects.avatar >= 0, projects.avatar, badge)
-    own["avatar"], avatars = _channel("avatar", "image", "users", badge, "motif", rng)
-    dataset = Dataset(Catalog(items.select("item_id")), Interactions(table.with_columns(**rows)))
-    kind = {"kind": "cold_users", "test_share": 0.3, "validation_share": 0.3} if cold else {"kind": "last_out"}
-    config = RecommendationConfig.read(
-        {"name": "drawn", "seed": seed, "split": kind}, where="benchmarks/user_content.py"
-    )
-    content = UserContent(own, pl.DataFrame({"user_id": ids, "avatar": avatars}))
-    found = _rank(config, dataset, content, embeddings)
-    shows = projects.table(
-        population, table.filter(drawn["announces"]).select("user_id", pl.col("at").dt.replace_time_zone("UTC"))
-    )
-    return found.with_columns(
-        seed=pl.lit(seed),
-        **{
-            f"shows {name}": pl.col("user_id").is_in(
-                shows.filter(pl.col("channel") == name)["user_id"].unique().to_list()
-            )
-            for name in SHOWN
-        },
-    )
-
-
-def _channel(
-    name: str, modality: str, of: Literal["events", "users"], code: np.ndarray, attribute: str, rng: np.random.Generator
-) -> tuple[UserEmbeddings, pl.Series]:
-    """Return a channel of user content that shows values of an attribute, and the row of each owner; code -1 has none."""
-    has = code >= 0
-    row = np.where(has, np.cumsum(has) - 1, -1)
-    vectors = _vectors(code[has], attribute, rng)
-    embeddings = UserEmbeddings(name, modality, of, vectors, f"drawn {modality}")
-    return embeddings, pl.Series(row, dtype=pl.Int32).replace(-1, None)
-
-
-def _vectors(code: np.ndarray, attribute: str, rng: np.random.Generator) -> np.ndarray:
-    values = np.eye(len(ATTRIBUTES[attribute]))[code]
-    return (values + NOISE * rng.normal(size=values.shape)).astype(np.float32)
+    shows = {f"shows {name}": found["user_id"].is_in(world.users_showing(name)) for name in SHOWN}
+    return found.with_columns(seed=pl.lit(seed), **shows)
 
 
 def _print_removed(table: pl.DataFrame) -> None:
@@ -230,9 +160,10 @@ def _print_removed(table: pl.DataFrame) -> None:
     print("| removed | those who show it | difference | others | difference |\n|---|---|---|---|---|")
     for column in [c for c in table.columns if c.startswith("without ")]:
         name = column.removeprefix("without ")
+        shown = "review" if name == ASPECTS else name
         cells = [name]
         parts = (
-            [table.filter(pl.col(f"shows {name}") == shows) for shows in (True, False)] if name in SHOWN else [table]
+            [table.filter(pl.col(f"shows {shown}") == shows) for shows in (True, False)] if shown in SHOWN else [table]
         )
         for part in parts:
             cells += [str(part.height), difference(part, "all", column)]
