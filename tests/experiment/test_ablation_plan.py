@@ -30,6 +30,7 @@ QUICK = {
     frozenset({B}): ("popularity",),
     frozenset({B, T}): ("popularity", "like_plot", "like_fused [plot]", "mixed [plot]"),
     frozenset({B, P}): ("popularity", "like_fused [poster, still]", "mixed [poster]"),
+    frozenset({T, P}): ("like_plot", "like_fused"),
     frozenset({P}): ("like_fused [poster, still]",),
     frozenset({T}): ("like_plot", "like_fused [plot]"),
 }

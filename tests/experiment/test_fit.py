@@ -114,7 +114,7 @@ def test_rows_are_named_by_what_they_use() -> None:
     assert (trained.ours.name, trained.ours.role) == (OURS, "ours")
     assert trained.ours.uses == {BEHAVIOUR, "text", "image"}
     ablation = {name for name, role in roles.items() if role == "ablation"}
-    assert ablation == {"behaviour", "behaviour, text", "behaviour, image", "image", "text"}
+    assert ablation == {"behaviour", "behaviour, text", "behaviour, image", "image, text", "image", "text"}
     without = next(row for row in trained.rows if row.name == WITHOUT_NETWORKS)
     assert (without.role, without.uses) == ("member", trained.ours.uses)
     assert not any("slow" in name for name in without.weights)

@@ -106,6 +106,9 @@ def test_members_are_selected_by_what_they_add() -> None:
     moments = Moments(gram, np.array([1.0, 0.99, 0.5]))  # the second says what the first says
     assert forward_order(moments, EnsembleConfig(min_share=0), 2) == [0, 2]
     assert forward_order(Moments(gram, np.array([1.0, 0.5, -1.0])), EnsembleConfig(min_share=0), 3) == [0]
+    assert (
+        len(forward_order(Moments(gram, np.array([-1.0, -0.5, -1.0])), EnsembleConfig(min_share=0), 3)) == 1
+    )  # none helps
 
 
 def test_a_selection_gives_other_members_no_weight() -> None:

@@ -16,6 +16,7 @@ from penchant.core.schema import Histories
 from penchant.data.read.sources import from_tables
 from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.recommender.recommender import Recommender
+from penchant.world import WorldConfig, make_world
 
 TASTES = ("sea", "hill", "town")
 SETTINGS = {
@@ -136,3 +137,44 @@ def test_a_channel_with_a_name_of_the_items_is_refused(tmp_path: Path) -> None:
     config = RecommendationConfig.read(table, where="test")
     with pytest.raises(ConfigError, match="'words' is a channel of the items"):
         run(config, from_tables(*tables(), config.data))
+
+
+def test_the_report_has_a_line_for_each_input_of_a_shop(tmp_path: Path) -> None:
+    size = {"size": "tiny", "num_users": 50, "num_items": 60, "events_per_user": 10, "user_content": True}
+    world = make_world(tmp_path / "world", WorldConfig.read(size, where="test"))
+    table = {
+        "name": "shop",
+        "output": tmp_path / "shop",
+        "cache": tmp_path / "cache",
+        "data": {"path": world.folder},
+        "content": {
+            "text": {"encoder": "tfidf", "columns": ["title", "description"]},
+            "image": {"encoder": "efficientnet", "columns": ["picture"]},
+            "audio": {"encoder": "mel", "columns": ["sound"]},
+            "attributes": {"encoder": "attributes", "columns": ["category", "price"]},
+        },
+        "user_content": {
+            "review": {"encoder": "tfidf", "columns": ["text"]},
+            "photo": {"encoder": "efficientnet", "columns": ["image"]},
+            "voice": {"encoder": "mel", "columns": ["audio"]},
+            "avatar": {"of": "users", "encoder": "efficientnet", "columns": ["avatar"]},
+            "who": {"of": "users", "encoder": "attributes", "columns": ["region", "plan"]},
+            "aspects": {"encoder": "aspects", "columns": ["text"]},
+        },
+        "members": {
+            "popularity": {"model": "popularity"},
+            "like": {"model": "content_knn", "channel": "fused", "neighbours": 20},
+            "content": {"model": "content_regression"},
+            "own": {"model": "user_content_regression", "learns": "later", "half_life": 3},
+            "aspects": {"model": "aspects"},
+        },
+    }
+    run(RecommendationConfig.read(table, where="test"))
+    report = json.loads((tmp_path / "shop" / "report" / "report.json").read_text())
+    lines = {payoff["channel"] for payoff in report["ablation"]["payoffs"]}
+    items = {"text", "image", "audio", "attribute"}
+    assert lines == {"behaviour", *items, "review", "photo", "voice", "avatar", "who", "aspects"}
+    for name in ("review", "photo", "voice", "avatar", "who", "aspects"):
+        without = [row for row in report["ablation"]["rows"] if row["kind"] == "without" and row["channel"] == name]
+        assert len(without) == 1
+        assert name not in without[0]["uses"]

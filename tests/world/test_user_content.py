@@ -62,11 +62,13 @@ def test_choices_tell_a_project_after_its_announcement_and_not_before(world: Wor
     assert before["fits"].mean() < 0.15  # type: ignore[operator]
 
 
-def test_an_avatar_shows_what_its_user_chooses_by_all_the_year(world: WorldTruth) -> None:
-    avatars = world.projects().filter(pl.col("channel") == "avatar").select("user_id", "value")
+def test_an_avatar_is_the_badge_of_the_circle_its_user_chooses_by_from_a_day_on(world: WorldTruth) -> None:
+    avatars = world.projects().filter(pl.col("channel") == "avatar").select("user_id", "value", "starts_on")
     events = world.events().filter(~pl.col("reason").is_in(["skip", "robot"])).join(world.items, on="item_id")
-    known = events.join(avatars, on="user_id")
-    assert (known["motif"] == known["value"]).mean() > 0.2  # type: ignore[operator]
+    known = events.join(avatars, on="user_id").with_columns(fits=pl.col("circle") == pl.col("value"))
+    is_there = pl.col("at").dt.ordinal_day() > pl.col("starts_on")
+    assert known.filter(is_there)["fits"].mean() > 0.25  # type: ignore[operator]
+    assert known.filter(~is_there)["fits"].mean() < 0.2  # type: ignore[operator]
     assert len(world.users_showing("avatar")) == avatars.height
 
 

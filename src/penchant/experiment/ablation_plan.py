@@ -44,7 +44,7 @@ def plan_ablation(
 ) -> tuple[list[AblationArm], dict[str, PoolMember]]:
     """Return the arms, the one with everything first, and the pool of members they need.
 
-    Arms: all; behaviour alone; each modality alone; all but each modality. Each channel of user content is a modality of its own, and the
+    Arms: all; behaviour alone; each modality alone; all but behaviour, and all but each modality. Each channel of user content is a modality of its own, and the
     circumstances of the request are one together. A member that reads several modalities is fitted
     again, on what is left, for every arm that forbids one of them. Where that would take minutes each and is not requested,
     members that cost minutes are in the first arm only, and the second is everything without them.
@@ -55,7 +55,7 @@ def plan_ablation(
     present = sorted(set(modality.values()))
     everything = frozenset({BEHAVIOUR, *present})
     sets = [everything, frozenset({BEHAVIOUR})]
-    sets += [everything - {m} for m in present] + [frozenset({m}) for m in present]
+    sets += [everything - {m} for m in (BEHAVIOUR, *present)] + [frozenset({m}) for m in present]
     quick = {name: t for name, t in tables.items() if networks or not make_member(name, t).is_costly}
     planned = [(everything, tables)]
     planned += [(uses, quick) for uses in dict.fromkeys(sets) if uses != everything or len(quick) < len(tables)]

@@ -292,7 +292,7 @@ def fit_weights(moments: Moments, config: EnsembleConfig) -> Float64[np.ndarray,
 
 
 def forward_order(moments: Moments, config: EnsembleConfig, limit: int) -> list[int]:
-    """Return up to `limit` members, each the one that, added to those before, explains most; it ends where none explains more.
+    """Return one to `limit` members, each the one that, added to those before, explains most; it ends where none explains more.
 
     Args:
         moments: Of validation users; never of test users.
@@ -307,7 +307,7 @@ def forward_order(moments: Moments, config: EnsembleConfig, limit: int) -> list[
             part = moments.only([*order, member])
             gains[member] = part.explained(fit_weights(part, config))
         best = max(sorted(gains), key=lambda member: gains[member])
-        if gains[best] <= reached:
+        if gains[best] <= reached and order:
             break
         order, reached = [*order, best], gains[best]
     return order

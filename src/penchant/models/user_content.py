@@ -140,19 +140,18 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         """Yield the content known before each chosen event, and its item, `MAX_ROWS` events at a time."""
         user = train.user_index()
         events = np.flatnonzero(train.weight > 0)
+        projected = {name: one(train.user_channels[name].embeddings.values) for name, one in self.projections.items()}
         for start in range(0, len(events), MAX_ROWS):
             part = events[start : start + MAX_ROWS]
             inputs = []
-            for name, projection in self.projections.items():
+            for name, vectors in projected.items():
                 channel = train.user_channels[name]
                 if channel.is_of_events:
-                    inputs.append(self._earlier(train, channel, projection, user, part))
-                else:
-                    row = channel.row[user[part]]
-                    vectors = projection(channel.embeddings.values[row]) if len(channel.embeddings.values) else 0
-                    inputs.append(
-                        np.where(row[:, None] >= 0, vectors, np.zeros((len(part), projection.dim), np.float32))
-                    )
+                    inputs.append(self._earlier(train, channel, vectors, user, part))
+                    continue
+                row, own = channel.row[user[part]], np.zeros((len(part), vectors.shape[1]), np.float32)
+                own[row >= 0] = vectors[row[row >= 0]]
+                inputs.append(own)
             ones = np.ones(len(part), np.float32)
             shape = (len(part), train.num_items)
             chosen = sparse.csr_array((ones, (np.arange(len(part)), train.item_index[part])), shape=shape)
@@ -162,14 +161,14 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         self,
         train: Histories,
         channel: UserChannel,
-        projection: ChannelProjection,
+        vectors: Float32[np.ndarray, "rows dim"],
         user: Int64[np.ndarray, " events"],
         events: Int64[np.ndarray, " chosen"],
     ) -> Float32[np.ndarray, "chosen dim"]:
         """Return the mean content of a channel before each chosen event."""
         owned = np.flatnonzero(channel.row >= 0)
         if not len(owned):
-            return np.zeros((len(events), projection.dim), np.float32)
+            return np.zeros((len(events), vectors.shape[1]), np.float32)
         signs = _signs(train, channel, owned)[:, 0]
         before = np.searchsorted(owned, events)  # the number of owned events before each
         rows, columns, weights = [], [], []
@@ -182,12 +181,12 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
             columns.append(place[same])
             weights.append(_fading(self.config.half_life, events[same] - owned[place[same]] - 1))
         if not rows:
-            return np.zeros((len(events), projection.dim), np.float32)
+            return np.zeros((len(events), vectors.shape[1]), np.float32)
         row, column, weight = np.concatenate(rows), np.concatenate(columns), np.concatenate(weights)
         divisor = np.bincount(row, weight, len(events)) + SHRINKAGE
         used, place = np.unique(column, return_inverse=True)
         shares = sparse.csr_array((weight * signs[column], (row, place)), shape=(len(events), len(used)))
-        mean: Any = shares @ projection(channel.embeddings.values[channel.row[owned[used]]])
+        mean: Any = shares @ vectors[channel.row[owned[used]]]
         return np.asarray(mean / divisor[:, None], np.float32)
 
     def _inputs(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users dim"]]:

@@ -4,7 +4,8 @@ In: users with preferences. Out: `Projects`: who starts to care about what, on w
 
 A project is an interest of some weeks in one value of an attribute that is no favourite of the user. It begins with an announcement: beside a
 choice of something else the user posts a photo, writes, or says what they plan. The choices after it follow the project in part. So until a
-few of them are made, only the announcement tells the interest. An avatar tells a value that takes part in the user's choices all the year.
+few of them are made, only the announcement tells the interest. An avatar is the badge of a circle that the user joined: from the day on which
+they put it up, many choices come from it, though no picture, text or sound of an item shows its circle.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ from penchant.world.users import REASONS, UserPopulation
 
 ANNOUNCED_IN = {"photo": "motif", "review": "topic", "voice": "timbre"}
 """Channel of an announcement to the attribute it shows."""
-AVATAR, AVATAR_ATTRIBUTE = "avatar", "motif"
+AVATAR, AVATAR_ATTRIBUTE = "avatar", "circle"
 SHOWING_SHARE = 0.4
 """Share of users who show something in a channel, drawn for each channel by itself: the parts overlap."""
 WINDOW_DAYS = 45
 """Days from the beginning of a project to that of the next."""
 PROJECT_SHARE = 0.75
 """Share of such windows in which a user who announces in some channel has a project."""
-FOLLOWED_SHARE = 0.6
+FOLLOWED_SHARE = 0.8
 """Share of the choices after an announcement that follow the project."""
-AVATAR_SHARE = 0.35
-"""Share of all other choices that follow what the avatar shows."""
+AVATAR_SHARE = 0.7
+"""Share of all other choices that follow what the avatar shows, once it is there."""
+OLD_AVATAR_SHARE, LATEST_AVATAR = 0.5, 0.9
+"""Share of avatars as old as the account; the others are put up before this share of a user's active days has passed."""
 NONE = -1
 
 
@@ -45,13 +48,15 @@ class Projects:
         attribute: (users, windows) place of the project's attribute in `ATTRIBUTES`, -1 without a project.
         value: (users, windows) code of the value the project is about.
         begins: (users,) days that the windows of a user are earlier than those of the year, 0 to `WINDOW_DAYS`.
-        avatar: (users,) code of the value that the avatar shows; -1 where it tells nothing.
+        avatar: (users,) code of the circle whose badge the avatar is; -1 where it tells nothing.
+        avatar_since: (users,) day on which the avatar was put up.
     """
 
     attribute: Int64[np.ndarray, "users windows"]
     value: Int64[np.ndarray, "users windows"]
     begins: Int64[np.ndarray, " users"]
     avatar: Int64[np.ndarray, " users"]
+    avatar_since: Int64[np.ndarray, " users"]
 
     @classmethod
     def draw(cls, population: UserPopulation, seed: int) -> Self:
@@ -68,11 +73,15 @@ class Projects:
             drawn = _strange(population.likes[name], len(ATTRIBUTES[name]), windows, rng)
             value = np.where(attribute == names.index(name), drawn, value)
         own = _strange(population.likes[AVATAR_ATTRIBUTE], len(ATTRIBUTES[AVATAR_ATTRIBUTE]), 1, rng)[:, 0]
+        active = population.left_on - population.joined_on
+        is_new = rng.random(count) >= OLD_AVATAR_SHARE
+        since = population.joined_on + LATEST_AVATAR * rng.random(count) * active * is_new
         return cls(
             np.where(has_project, attribute, NONE),
             np.where(has_project, value, NONE),
             rng.integers(0, WINDOW_DAYS, count),
             np.where(rng.random(count) < SHOWING_SHARE, own, NONE),
+            since.astype(np.int64),
         )
 
     def window(self, user: Int64[np.ndarray, " events"], day: Int64[np.ndarray, " events"]) -> np.ndarray:
@@ -105,7 +114,8 @@ class Projects:
         announces[rows[np.unique(key, return_index=True)[1]]] = True
         shares = rng.random((2, len(user)))
         follows = has_project & ~announces & (shares[0] < FOLLOWED_SHARE)
-        by_avatar = ~follows & is_chosen & (self.avatar[user] != NONE) & (shares[1] < AVATAR_SHARE)
+        has_avatar = (self.avatar[user] != NONE) & (day >= self.avatar_since[user])
+        by_avatar = has_avatar & is_chosen & ~follows & (shares[1] < AVATAR_SHARE)
         reason = np.where(by_avatar, REASONS.index(AVATAR_ATTRIBUTE), np.where(follows, attribute, reason))
         target = np.where(by_avatar, self.avatar[user], np.where(follows, value, NONE))
         return reason, target, announces
@@ -135,7 +145,7 @@ class Projects:
             rows.append((user_id, channel, ANNOUNCED_IN[channel], value, max(starts, 0), ends, at))
         for number in np.flatnonzero(self.avatar != NONE).tolist():
             value = ATTRIBUTES[AVATAR_ATTRIBUTE][self.avatar[number]]
-            rows.append((ids[number], AVATAR, AVATAR_ATTRIBUTE, value, 0, DAYS, None))
+            rows.append((ids[number], AVATAR, AVATAR_ATTRIBUTE, value, int(self.avatar_since[number]), DAYS, None))
         return pl.DataFrame(rows, schema=PROJECT_SCHEMA, orient="row")
 
 

@@ -43,7 +43,7 @@ class WorldTruth:
         """Return the interests that users show in a world with user content, before choices tell them.
 
         Columns: user_id, channel (photo, review, voice, avatar), attribute, value, starts_on and ends_on (days of 2024, 0 first), announced_at
-        (null: an avatar).
+        (null: an avatar, which is there from starts_on on).
         """
         return _read(self.folder, "projects")
 

@@ -3,7 +3,7 @@
 In: users with preferences and projects, and events. Out: columns of events and users, and the files they name.
 
 - A project is announced in one event: a photo shows its motif, a review names its topic, or a voice note plays its timbre.
-- The avatar of users who show something in it shows a motif they choose by all the year.
+- The avatar of users who joined a circle is its badge: a motif for each circle.
 - The region goes with the circle of users who choose by circle.
 
 All other photos, voice notes, avatars, regions and plans have nothing to do with preferences, and other reviews name no topic.
@@ -23,12 +23,14 @@ from penchant.world.choices import START
 from penchant.world.damage import write_sound
 from penchant.world.drawing import COLOURS, draw_cover
 from penchant.world.items import ATTRIBUTES
-from penchant.world.projects import AVATAR_ATTRIBUTE, NONE, Projects
+from penchant.world.projects import NONE, Projects
 from penchant.world.sound import TEMPOS, play
 from penchant.world.users import UserPopulation
 from penchant.world.words import write_wish
 
-IDLE_SHARE = 0.03
+IDLE_AVATAR_SHARE = 0.1
+"""Share of the other users with an avatar; it shows any motif."""
+IDLE_SHARE = 0.01
 """Share of the events of any user with a photo or voice note that has nothing to do with their preferences."""
 REGIONS = ("north", "south", "east", "west", "coast", "hills", "river", "city")
 REGION_TRUE = 0.7
@@ -67,11 +69,14 @@ class UserContentWriter:
         own = self.population.likes["circle"][:, 0, 0] % len(REGIONS)
         region = np.where(by_circle, own, rng.integers(0, len(REGIONS), count))
         plan = rng.integers(0, len(PLANS), count)
-        avatars = []
+        avatars: list[str | None] = []
         for user, user_id in enumerate(track(table["user_id"].to_list(), "avatars", count)):
             drawn = generator(self.seed, f"world.user_content.{user_id}")
             code = int(self.projects.avatar[user])
-            motif = _any(AVATAR_ATTRIBUTE, drawn) if code == NONE else ATTRIBUTES[AVATAR_ATTRIBUTE][code]
+            if code == NONE and drawn.random() >= IDLE_AVATAR_SHARE:
+                avatars.append(None)
+                continue
+            motif = _any("motif", drawn) if code == NONE else ATTRIBUTES["motif"][code]
             avatars.append(self._picture(f"avatars/{user_id}.jpg", motif, drawn))
         return table.select(
             "user_id",
