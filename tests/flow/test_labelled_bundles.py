@@ -148,5 +148,6 @@ def test_progress_is_told_in_lines_without_a_terminal(caplog: pytest.LogCaptureF
     with caplog.at_level("INFO", logger=logger.name), progress_bar("encode words", 100) as bar:
         bar.advance(1)
         bar._said_at -= LINE_SECONDS
+        bar._began -= 41 * 60  # 41 in 41 minutes: 59 minutes for the other 59
         bar.advance(40)
-    assert [record.getMessage().strip() for record in caplog.records] == ["encode words: 41 of 100"]
+    assert [record.getMessage().strip() for record in caplog.records] == ["encode words: 41 of 100, about 59 min left"]

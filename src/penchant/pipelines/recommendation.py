@@ -22,6 +22,7 @@ from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
+from penchant.core.logs import duration
 from penchant.core.messages import message
 from penchant.core.schema import (
     Catalog,
@@ -83,7 +84,6 @@ from penchant.pipelines.frame import (
     Task,
     check_channels,
     check_known,
-    duration,
     encoding_lines,
     facts_of,
     gather,
