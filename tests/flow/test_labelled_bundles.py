@@ -63,7 +63,8 @@ def test_a_bundle_is_evaluated_on_new_labels(words: TrainedClassifier, tmp_path:
         said("evaluate", words.folder, "--table", tmp_path / "new.csv", "--column", "label=truth", "--json")
     )
     assert plain["rows"][0]["scores"]["accuracy"]["mean"] == 1
-    assert "Classification results" in said("evaluate", words.folder)
+    assert "10 test samples" in said("evaluate", words.folder)
+    assert "Classification results" in said("evaluate", words.folder, "--markdown")
     failed = CliRunner().invoke(app, ["evaluate", str(words.folder), "--table", str(tmp_path / "new.csv")])
     assert failed.exit_code == 1
 
