@@ -18,6 +18,7 @@ UNCOUNTED = (
     "users.roles",
     "events.time_unit",
     "events.recognised_time",
+    "events.unused_columns",
     "files.separator",
     "model.auto",
 )
