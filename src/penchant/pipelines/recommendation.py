@@ -93,6 +93,8 @@ from penchant.pipelines.frame import (
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import write_report
 
+ENGLISH_ONLY = ("minilm",)
+"""Encoders of texts that know no other language."""
 CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
 FIT_SECONDS_EVENT, FIT_SECONDS_CUBE = 4e-5, 1.2e-9
@@ -411,6 +413,7 @@ def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns
         values=config.histories.values is not False,
         reviews=reads,
         split=config.split.kind in ("auto", "published"),
+        english_only=any(c.encoder in ENGLISH_ONLY for c in channels.values()),
     )
 
 
