@@ -20,7 +20,7 @@ from penchant.core.errors import PenchantError
 
 
 class ServiceError(PenchantError):
-    """An error response; `status` is the HTTP status, `request_id` identifies the request in the service's log."""
+    """An error response, or none; `status` is the HTTP status, 0 where there was no response; `request_id` identifies the request in the service's log."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         fields = {"where": "the service", "fix": "see its log", "detail": f"The service answered {status}.", **problem}
@@ -42,6 +42,7 @@ class Client:
     def __init__(
         self, address: str = "http://127.0.0.1:8000", key: str | None = None, *, timeout: float = 30, http: Any = None
     ) -> None:
+        self.address = address.rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http: Any = (
             http if http is not None else httpx2.Client(base_url=address, headers=headers, timeout=timeout)
@@ -161,7 +162,19 @@ class Client:
         return answer
 
     def _answer(self, method: str, path: str, **options: Any) -> Any:
-        response = self._http.request(method, path, **options)
+        try:
+            response = self._http.request(method, path, **options)
+        except (httpx2.TransportError, httpx2.UnsupportedProtocol) as error:
+            slow = isinstance(error, httpx2.TimeoutException)
+            fix = (
+                "send it again (with an event_id it is stored once), or give Client(timeout=...) more seconds"
+                if slow
+                else "start it with `penchant serve BUNDLE`, or correct the address of Client(...)"
+            )
+            what = "did not answer in time" if slow else "cannot be reached"
+            raise ServiceError(
+                0, {"detail": f"The service {what}: {error}.", "where": f"{self.address}{path}", "fix": fix}
+            ) from error
         if response.status_code >= 400:
             is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
             raise ServiceError(response.status_code, response.json() if is_problem else {})

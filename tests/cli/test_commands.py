@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -105,3 +107,13 @@ def test_doctor_says_that_voice_notes_were_not_transcribed(tmp_path: Path, monke
     (tmp_path / "run.toml").write_text("[reviews]\nbuilt_in = true\n[reviews.transcript]\n")
     assert "72 voice notes were not transcribed; `penchant run` does" in told("doctor", "run.toml")
     assert "transcribed" not in told("doctor", tmp_path)
+
+
+def test_commands_show_no_bars_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    code = (
+        "from penchant.cli.printing import reported_errors\n"
+        "with reported_errors(False):\n    from tqdm.auto import tqdm\n    list(tqdm(range(3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

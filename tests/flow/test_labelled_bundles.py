@@ -64,7 +64,8 @@ def test_a_bundle_is_evaluated_on_new_labels(words: TrainedClassifier, tmp_path:
         said("evaluate", words.folder, "--table", tmp_path / "new.csv", "--column", "label=truth", "--json")
     )
     assert plain["rows"][0]["scores"]["accuracy"]["mean"] == 1
-    assert "Classification results" in said("evaluate", words.folder)
+    assert "10 test samples" in said("evaluate", words.folder)
+    assert "Classification results" in said("evaluate", words.folder, "--markdown")
     failed = CliRunner().invoke(app, ["evaluate", str(words.folder), "--table", str(tmp_path / "new.csv")])
     assert failed.exit_code == 1
 
@@ -149,5 +150,6 @@ def test_progress_is_told_in_lines_without_a_terminal(caplog: pytest.LogCaptureF
     with caplog.at_level("INFO", logger=logger.name), progress_bar("encode words", 100) as bar:
         bar.advance(1)
         bar._said_at -= LINE_SECONDS
+        bar._began -= 41 * 60  # 41 in 41 minutes: 59 minutes for the other 59
         bar.advance(40)
-    assert [record.getMessage().strip() for record in caplog.records] == ["encode words: 41 of 100"]
+    assert [record.getMessage().strip() for record in caplog.records] == ["encode words: 41 of 100, about 59 min left"]

@@ -48,6 +48,11 @@ def print_error(error: PenchantError) -> None:
     console.print(str(error), markup=False)
 
 
+def show(line: str) -> None:
+    """Print one line beside the progress, on stderr."""
+    console.print(line, markup=False)
+
+
 def print_answer(answer: Any, as_json: bool) -> None:
     """Print an answer: as JSON, or each of its lines."""
     if as_json:

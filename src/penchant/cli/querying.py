@@ -82,14 +82,21 @@ def recommend(
     user: UserId = None,
     history: Items = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the list.")] = 10,
+    one_per: Annotated[
+        str | None,
+        typer.Option(help="At most one item for each value of this attribute, such as a series; or `title`."),
+    ] = None,
     all_users: Annotated[
         Path | None, typer.Option(help="Write the lists of all users to this Parquet file instead.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the best items of one user, with reasons."""
+    from penchant.recommender.lists import RankingOptions
+
     with reported_errors(as_json):
         _only_one({"--user": user, "--history": history, "--all-users": all_users})
+        _only_one({"--one-per": one_per, "--all-users": all_users})
         trained = loaded(bundle)
         if all_users is not None:
             rows = trained.recommend_all(all_users, k)
@@ -97,7 +104,8 @@ def recommend(
                 {"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json
             )
             return
-        found = trained.recommend(user_or_history(trained, user, history), k)
+        options = RankingOptions(one_per=one_per)
+        found = trained.recommend(user_or_history(trained, user, history), k, options=options)
         if as_json:
             print_answer([asdict(s) for s in found], as_json)
             return
@@ -226,11 +234,11 @@ def loaded(bundle: Path) -> Recommender:
 
 
 def _only_one(given: dict[str, object | None]) -> None:
-    """Refuse options of which each names whom the answer is for."""
+    """Refuse options that exclude each other."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ConfigError(
-            f"{' and '.join(names)} are given, and each says whom the answer is for.",
+            f"{' and '.join(names)} are given, and only one of them can be followed.",
             where="options",
             fix=f"leave out {' or '.join(names)}",
         )

@@ -5,6 +5,7 @@ In: a TOML file or a folder of tables. Out: a bundle with its report, or a diagn
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from penchant.cli.options import AsJson, BundlePath, ColumnNames, column_names
-from penchant.cli.printing import out, plain_text, print_answer, print_error, reported_errors, shell_word, toml_text
+from penchant.cli.printing import (
+    out,
+    plain_text,
+    print_answer,
+    print_error,
+    reported_errors,
+    shell_word,
+    show,
+    toml_text,
+)
 from penchant.cli.results import print_results, results_lines
 from penchant.cli.speaking import said
-from penchant.core.errors import ConfigError
+from penchant.core.errors import ConfigError, MissingExtraError, import_optional
 
 if TYPE_CHECKING:
+    from penchant.encoders.catalog import ChannelConfig
     from penchant.pipelines.frame import RunSettings
     from penchant.pipelines.recommendation import RecommendationConfig
 
 DEMO_GROUP = "chooses_by"
+SLIM_TEXT, SLIM_INSTEAD = "tfidf", ("minilm", "e5")
+"""Encoder of texts that every installation has, and those it stands in for in the demo."""
 DEMO_SETTINGS = """\
 # Settings of `penchant demo`, to copy and change: penchant run {file}
 # Every setting: `penchant list settings`. The demo's report also groups users by the true driver of their choices, which is no part of the data.
@@ -86,7 +99,12 @@ def demo(
 
     with reported_errors(as_json):
         world = output.parent / (f"world-{size}-users" if user_content else f"world-{size}")
-        wanted = {"size": size, "user_content": user_content}
+        wanted: dict[str, str | bool] = {"size": size, "user_content": user_content}
+        try:
+            import_optional("soundfile", "audio")
+        except MissingExtraError:
+            wanted["media"] = False
+            show("without penchant[audio] the sample data has no pictures and sounds")
         truth = make_world(world, WorldConfig.read(wanted, where="--size"))
         file = output.with_name(f"{output.name}.toml")
         written = DEMO_SETTINGS.format(
@@ -96,6 +114,7 @@ def demo(
             data=toml_text(world.name),
             language=toml_text(language),
         )
+        written += "\n".join(_installed_channels(world))
         # The true driver of each user's choices names the groups of the report and is not an input.
         groups = truth.users.select("user_id", truth.users["driver"].alias(DEMO_GROUP))
         file.write_text(written, encoding="utf-8")
@@ -105,6 +124,34 @@ def demo(
         print_results(tasks.run_task(settings, groups=groups, ideal=partial(choice_probabilities, truth)), as_json)
         if not as_json:
             out.print(f"settings {file}", markup=False)
+
+
+def _installed_channels(world: Path) -> Iterator[str]:
+    """Yield the default channels as TOML where an encoder of them is not installed: texts are read by TF-IDF, other content is left out."""
+    from penchant.data.read.sources import DataConfig, read
+    from penchant.encoders.catalog import default_channels, make_encoder
+    from penchant.encoders.user_content import UserChannelConfig, default_user_channels
+
+    data, lines, is_slim = read(DataConfig(path=world)), [], False
+    tables: dict[str, Mapping[str, ChannelConfig]] = {
+        "content": default_channels(data.catalog),
+        "user_content": default_user_channels(data.interactions, data.users),
+    }
+    for table, channels in tables.items():
+        lines += ["", f"[{table}]"]
+        for name, channel in channels.items():
+            encoder = channel.encoder
+            try:
+                make_encoder(name, channel).weights()
+            except MissingExtraError as error:
+                is_slim, encoder = True, SLIM_TEXT if encoder in SLIM_INSTEAD else ""
+                instead = f"read by {encoder!r}" if encoder else "left out"
+                show(f"{table}.{name} is {instead} without the encoder {channel.encoder!r}: {error.fix}")
+            if encoder:
+                columns = ", ".join(map(toml_text, channel.columns or ()))
+                of = [f'of = "{channel.of}"'] if isinstance(channel, UserChannelConfig) else []
+                lines += ["", f"[{table}.{name}]", f"encoder = {toml_text(encoder)}", f"columns = [{columns}]", *of]
+    return iter([*lines, ""] if is_slim else [])
 
 
 def doctor(

@@ -6,6 +6,7 @@ In: steps and their progress. Out: lines and bars on stderr; stdout is reserved 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -45,8 +46,20 @@ console = Console(stderr=True, highlight=False)
 logger = logging.getLogger("penchant")
 
 
+def duration(seconds: float) -> str:
+    """Return seconds, minutes or hours, as precise as an estimate."""
+    return (
+        f"{max(seconds, 1):.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
 def show_logs(level: int = logging.INFO) -> None:
-    """Send Penchant's log lines to the terminal; called by the command line."""
+    """Send Penchant's log lines to the terminal, and no bars of other libraries beside them; called by the command line."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # "Loading weights: 100%" of every model; read when tqdm is imported
     logger.handlers[:] = [RichHandler(console=console, show_path=False, show_level=level < logging.INFO, markup=False)]
     logger.setLevel(level)
     logger.propagate = False
@@ -102,8 +115,8 @@ class ProgressBar:
         self._progress = progress
         self._task = progress.add_task(title, total=total)
         self._title, self._total, self._done = title, total, 0
-        self._said_at = time.monotonic()
         self._began = time.perf_counter()
+        self._said_at = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         """Advance the bar by `count`."""
@@ -113,7 +126,9 @@ class ProgressBar:
         now = time.monotonic()
         if now - self._said_at >= LINE_SECONDS and not console.is_terminal:
             self._said_at = now
-            logger.info("  %s: %s of %s", self._title, f"{self._done:,}", f"{self._total:,}")
+            left = (time.perf_counter() - self._began) * (self._total - self._done) / max(self._done, 1)
+            shown = f"{self._done:,} of {self._total:,}, about {duration(left)} left"
+            logger.info("  %s: %s", self._title, shown)
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:

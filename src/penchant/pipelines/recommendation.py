@@ -22,6 +22,7 @@ from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
+from penchant.core.logs import duration
 from penchant.core.messages import message
 from penchant.core.notebook import table_html
 from penchant.core.schema import (
@@ -89,7 +90,6 @@ from penchant.pipelines.frame import (
     Task,
     check_channels,
     check_known,
-    duration,
     encoding_lines,
     facts_of,
     gather,
@@ -99,6 +99,8 @@ from penchant.pipelines.frame import (
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import FlowStep, write_report
 
+ENGLISH_ONLY = ("minilm",)
+"""Encoders of texts that know no other language."""
 CONTEXT_MODEL = "context_popularity"
 """The model that reads the circumstances of a request."""
 FIT_SECONDS_EVENT, FIT_SECONDS_CUBE = 4e-5, 1.2e-9
@@ -538,6 +540,7 @@ def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns
         values=config.histories.values is not False,
         reviews=reads,
         split=config.split.kind in ("auto", "published"),
+        english_only=any(c.encoder in ENGLISH_ONLY for c in channels.values()),
     )
 
 

@@ -61,6 +61,11 @@ class RankingOptions(Settings):
     """Never these items."""
     seen: bool = False
     """Whether items of the history may come again."""
+    one_per: Annotated[Id, Field(examples=["series"])] | None = None
+    """An attribute of which the list holds at most one item a value, the best one: the code of a product's variants, a series, an author; `title` for
+    items of equal titles. Items without a value are not limited."""
+    new_groups: bool = False
+    """With `one_per`: leave out items that share its value with an item of the history, such as another size of what the user has."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0 ranks by score alone, 1 avoids similar items above all."""
     boost: Annotated[list[Signed], Field(max_length=50)] = []

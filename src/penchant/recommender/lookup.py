@@ -17,8 +17,8 @@ from penchant.core.errors import NotFoundError, nearest
 from penchant.core.schema import Catalog, Vocabulary
 from penchant.explanation.topics import Topics
 
-ITEM, TOPIC = "item", "topic"
-"""Names that are used like an attribute: the item itself, and its topic."""
+ITEM, TOPIC, TITLE = "item", "topic", "title"
+"""Names that are used like an attribute: the item itself, its topic and, for groups, its title."""
 MAX_COMPARED = 5000
 """Ids that an unknown id is compared with for a suggestion."""
 
@@ -87,11 +87,35 @@ class CatalogLookup:
         """
         if name == ITEM:
             return self.rows([value])
+        return self._values(name).get(value, np.zeros(0, np.int64))
+
+    @cached_property
+    def _groups(self) -> dict[str, list[tuple[str, ...]]]:
+        return {}  # filled by `groups`: few attributes are ever asked for
+
+    def groups(self, name: str) -> list[tuple[str, ...]]:
+        """Return the values of an attribute, or the title, of every item; () where it has none.
+
+        Raises:
+            NotFoundError: There is no such attribute.
+        """
+        if name not in self._groups:
+            if name == TITLE:
+                self._groups[name] = [(title,) for title in self.titles]
+            else:
+                found: list[list[str]] = [[] for _ in range(len(self.catalog))]
+                for value, rows in self._values(name).items():
+                    for row in rows:
+                        found[row].append(value)
+                self._groups[name] = [tuple(values) for values in found]
+        return self._groups[name]
+
+    def _values(self, name: str) -> dict[str, Int64[np.ndarray, " rows"]]:
         if name not in self.facets:
             raise NotFoundError(
                 f"There is no attribute {name!r}.", where="the catalog", fix=nearest(name, [*self.facets, ITEM])
             )
-        return self.facets[name].get(value, np.zeros(0, np.int64))
+        return self.facets[name]
 
     def number(self, name: str) -> Float64[np.ndarray, " items"]:
         """Return a number of every item, NaN where it has none.

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from penchant.core.errors import MAX_LISTED, NotFoundError, nearest
 from penchant.core.schema import Content, Histories
 from penchant.models.ensemble import top_k
 from penchant.recommender.lists import Edit, RankingOptions
-from penchant.recommender.lookup import ITEM, CatalogLookup
+from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 
 POOL = 10
 """A diverse list of k is chosen among so many times k candidates."""
@@ -57,11 +58,11 @@ def rank(
         scores: From the ensemble.
         history: Its items are left out unless `options.seen`.
         edits: The user's own; they override everything but availability, `allow` and `deny`.
-        options: Filters, boosts, diversity.
+        options: Filters, boosts, groups, diversity.
         available: Items that may be shown at all.
 
     Raises:
-        NotFoundError: An option names an attribute that does not exist.
+        NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
     """
     open_items = available & ~_never(lookup, edits)
     if options.allow:
@@ -73,7 +74,10 @@ def rank(
         open_items[history.item_index] = False
     open_items[pins] = False
     adjusted = scores + _shifts(lookup, scores, edits, options)
-    chosen = _choose(lookup, content, np.where(open_items, adjusted, -np.inf), options.k - len(pins), options.diversity)
+    ranked = np.where(open_items, adjusted, -np.inf)
+    if options.one_per is not None:
+        ranked = _one_each(lookup, ranked, pins, history if options.new_groups else None, options)
+    chosen = _choose(lookup, content, ranked, options.k - len(pins), options.diversity)
     rows = np.concatenate([pins, chosen])
     return RankedList(rows, adjusted[rows].astype(np.float32), len(pins))
 
@@ -109,7 +113,10 @@ def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, 
         name, _, value = pair.partition(":")
         values[name].append(value)
     for name, alternatives in values.items():
-        mask &= lookup.mask(np.concatenate([lookup.rows_with(name, value) for value in alternatives]))
+        found = np.concatenate([lookup.rows_with(name, value) for value in alternatives])
+        if not len(found):
+            raise _no_such_value(lookup, name, alternatives)
+        mask &= lookup.mask(found)
     for bound in options.at_least:
         name, _, number = bound.partition(":")
         mask &= lookup.number(name) >= float(number)  # false for NaN
@@ -117,6 +124,18 @@ def _wanted(lookup: CatalogLookup, options: RankingOptions) -> Bool[np.ndarray, 
         name, _, number = bound.partition(":")
         mask &= lookup.number(name) <= float(number)
     return mask
+
+
+def _no_such_value(lookup: CatalogLookup, name: str, alternatives: Sequence[str]) -> NotFoundError:
+    """Return the error about a filter that no item can pass: the list would be empty without a word."""
+    known = list(lookup.items.ids if name == ITEM else lookup.facets[name])
+    return NotFoundError(
+        f"No item has {name} {' or '.join(map(repr, alternatives))}.",
+        where="where",
+        fix=nearest(alternatives[0], known[:MAX_COMPARED], f"name one of the {len(known):,} values of {name!r}")
+        if len(known) > MAX_LISTED
+        else nearest(alternatives[0], known),
+    )
 
 
 def _shifts(
@@ -171,6 +190,38 @@ def _spread(
         left[best] = False
         nearest = np.maximum(nearest, similarity[best])
     return rows[chosen]
+
+
+def _one_each(
+    lookup: CatalogLookup,
+    scores: np.ndarray,
+    pins: Int64[np.ndarray, " pins"],
+    history: Histories | None,
+    options: RankingOptions,
+) -> np.ndarray:
+    """Return the scores with -inf for every item but the best of its group.
+
+    Args:
+        lookup: The catalog.
+        scores: Of all items; -inf for those that may not be shown.
+        pins: Items that stand first, and so stand for their groups.
+        history: A user whose groups are left out; None leaves none out.
+        options: `one_per` names the attribute; as many items are chosen as `diversity` chooses among.
+    """
+    groups = lookup.groups(options.one_per or "")
+    taken = {value for row in pins for value in groups[row]}
+    if history is not None:
+        taken |= {value for row in history.item_index for value in groups[row]}
+    kept = np.full(len(scores), -np.inf, scores.dtype)
+    left = options.k * (POOL if options.diversity else 1)
+    for row in top_k(scores[None], len(scores), [""]).item_index[0]:
+        if row < 0 or not left:
+            break
+        if taken.isdisjoint(groups[row]):
+            taken.update(groups[row])
+            kept[row] = scores[row]
+            left -= 1
+    return kept
 
 
 def _similarity(lookup: CatalogLookup, content: Content, rows: Int64[np.ndarray, " pool"]) -> np.ndarray:

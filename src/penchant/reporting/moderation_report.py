@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from penchant.core.messages import Translator, message
 from penchant.reporting.report import page_templates
 
 CELLS = 10
@@ -71,10 +72,20 @@ class ModerationResults:
     @property
     def summary(self) -> str:
         """The run in one sentence."""
-        unread = f", {self.num_unread:,} of them unreadable" if self.num_unread else ""
-        return (
-            f"{self.num_pictures:,} pictures: {len(self.blocked):,} blocked, {len(self.doubtful):,} for review{unread}. "
-            "Every preview is blurred beyond recognition."
+        counts = {
+            "pictures": f"{self.num_pictures:,}",
+            "blocked": f"{len(self.blocked):,}",
+            "doubtful": f"{len(self.doubtful):,}",
+        }
+        if self.num_unread:
+            return message(
+                "{pictures} pictures: {blocked} blocked, {doubtful} for review, {unread} of them unreadable. Every preview is blurred beyond recognition.",
+                **counts,
+                unread=f"{self.num_unread:,}",
+            )
+        return message(
+            "{pictures} pictures: {blocked} blocked, {doubtful} for review. Every preview is blurred beyond recognition.",
+            **counts,
         )
 
 
@@ -96,12 +107,13 @@ def preview_address(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def write_screening(data: ModerationResults, folder: Path) -> None:
-    """Write report.html, report.md and report.json into a folder."""
+def write_screening(data: ModerationResults, folder: Path, translate: Translator) -> None:
+    """Write report.html, report.md and report.json into a folder; the pages in the translator's language, the values in English."""
     folder.mkdir(parents=True, exist_ok=True)
-    page = page_templates().get_template("screening.html.jinja").render(data=data, most=MOST)
+    template = page_templates().get_template("screening.html.jinja")
+    page = template.render(data=data, most=MOST, _=translate, said=translate.said, lang=translate.lang)
     (folder / "report.html").write_text(page, encoding="utf-8")
-    lines = [f"# {data.name}", data.summary, *data.protocol]
+    lines = [f"# {data.name}", *map(translate.said, (data.summary, *data.protocol))]
     (folder / "report.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     numbers = {
         "category": data.category,

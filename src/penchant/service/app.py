@@ -233,7 +233,7 @@ def _add_lists(app: FastAPI) -> None:
 
     @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
     @in_pool(_kind_of_search)
-    def search(request: Request, wanted: SearchIn) -> SearchResults:
+    def search(request: Request, wanted: Annotated[SearchIn, Body(openapi_examples=_SEARCH_EXAMPLES)]) -> SearchResults:
         """Find items by words, an image or audio."""
         return service_of(request).search(wanted)
 
@@ -257,7 +257,7 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
     def edit_profile(
         request: Request,
         user_id: User,
-        patch: ProfilePatch,
+        patch: Annotated[ProfilePatch, Body(openapi_examples=_EDIT_EXAMPLES)],
         if_match: Annotated[
             str | None, Header(pattern=r'^"\d{1,19}"$', description="ETag of the profile that was read.")
         ] = None,
@@ -269,7 +269,9 @@ def _add_users(app: FastAPI, metrics: Metrics) -> None:
 
     @app.patch("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")], status_code=202)
     @in_pool(_kind_of_user)
-    def tell(request: Request, user_id: User, told: UserIn) -> UserState:
+    def tell(
+        request: Request, user_id: User, told: Annotated[UserIn, Body(openapi_examples=_USER_EXAMPLES)]
+    ) -> UserState:
         """Store attributes, words, a picture or a sound of a user; they are read in the background, within about a second."""
         state = service_of(request).tell(user_id, told)
         for _ in set(state.new_values) & set(told.columns):
@@ -379,7 +381,9 @@ def _event(name: str, data: str) -> bytes:
 def _add_items(app: FastAPI) -> None:
     @app.put("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")], status_code=202)
     @in_pool(_kind_of_item)
-    def put_item(request: Request, item_id: Item, item: ItemIn) -> ItemState:
+    def put_item(
+        request: Request, item_id: Item, item: Annotated[ItemIn, Body(openapi_examples=_ITEM_EXAMPLES)]
+    ) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
         state = service_of(request).put_item(item_id, item)
         request.app.state.worker.wake()
@@ -527,6 +531,28 @@ _CHAT_EXAMPLES: Any = {
     "a request": {"value": {"user_id": "u1", "message": "something like the last one, but cheaper"}},
     "a statement": {"value": {"user_id": "u1", "message": "I no longer like thrillers"}},
     "in Chinese": {"value": {"user_id": "u1", "message": "不要恐怖的，来点喜剧"}},
+}
+_SEARCH_EXAMPLES: Any = {
+    "words": {"value": {"words": "red summer shoes", "k": 5}},
+    "a picture": {"value": {"image": {"url": "https://media.example.org/shoe.jpg"}}},
+}
+_EDIT_EXAMPLES: Any = {
+    "less of a genre, an item never": {
+        "value": {
+            "edits": [
+                {"name": "genres", "value": "Comedy", "action": "less"},
+                {"name": "item", "value": "i1", "action": "never"},
+            ]
+        }
+    },
+}
+_USER_EXAMPLES: Any = {
+    "attributes and a bio": {"value": {"columns": {"region": "north", "bio": "I repair old radios."}}},
+    "take one back": {"value": {"columns": {"bio": None}, "image": None}},
+}
+_ITEM_EXAMPLES: Any = {
+    "columns": {"value": {"columns": {"title": "Red shoe", "price": 49.9, "genres": ["summer"]}}},
+    "with a picture": {"value": {"columns": {"title": "Red shoe"}, "image": {"data": "BASE64 OF THE FILE"}}},
 }
 _PREDICT_EXAMPLES: Any = {
     "words": {"value": {"text": "The room was lovely and the staff superb."}},

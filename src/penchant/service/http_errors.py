@@ -5,9 +5,10 @@ In: an exception of an endpoint. Out: a status and what is wrong, where, how to 
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -140,7 +141,54 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         return _response(request, 400, "json", "The body is not JSON.", where, "send UTF-8 JSON: application/json")
     more = f" ({len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
     detail = f"{first['msg'].rstrip('.')}{more}."
-    return _response(request, 422, "invalid", detail, where, "change that value; /docs shows what is expected")
+    return _response(request, 422, "invalid", detail, where, _fix(request, first))
+
+
+def _fix(request: Request, error: Mapping[str, Any]) -> str:
+    """Return how to mend an invalid value: for a key that is unknown or missing, with the keys there are."""
+    where, key = error["loc"][:-1], str(error["loc"][-1])
+    allowed = _keys(request, where) if error["type"] in ("extra_forbidden", "missing") else []
+    if not allowed:
+        return "change that value; /docs shows what is expected"
+    listed = f"allowed keys: {', '.join(allowed)}"
+    if error["type"] == "missing":
+        return f"add {key!r}; {listed}"
+    if OTHER_WORD.get(key) in allowed:
+        return f"it is called {OTHER_WORD[key]!r} here; {listed}"
+    close = difflib.get_close_matches(key, allowed, 1)
+    return f"did you mean {close[0]!r}? {listed}" if close else f"leave it out; {listed}"
+
+
+def _keys(request: Request, path: Sequence[int | str]) -> list[str]:
+    """Return the keys that the API's description allows at a place of the request."""
+    schema = request.app.openapi()
+    call = schema["paths"].get(getattr(request.scope.get("route"), "path_format", ""), {})
+    described = call.get(request.method.lower(), {})
+    if path[:1] == ("query",):
+        return [p["name"] for p in described.get("parameters", []) if p["in"] == "query"]
+    body = described.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    for step in (*path[1:], None):
+        named = {name: shape for name, shape in _shapes(body, schema) if "properties" in shape or "items" in shape}
+        if step is None:
+            return sorted({key for shape in named.values() for key in shape.get("properties", {})})
+        if step in named:  # of several models, the validator names the one it tried
+            body = named[str(step)]
+        elif isinstance(step, int):
+            body = next((shape["items"] for shape in named.values() if "items" in shape), {})
+        else:
+            body = next((s["properties"][step] for s in named.values() if step in s.get("properties", {})), body)
+    return []
+
+
+def _shapes(shape: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the alternatives of a schema with the names of their models."""
+    for one in shape.get("anyOf", [shape]):
+        name = one.get("$ref", "").rpartition("/")[2]
+        yield name or str(one.get("type", "")), schema["components"]["schemas"].get(name, one)
+
+
+OTHER_WORD = {"text": "words", "words": "text"}
+"""A search takes words, a prediction and an event the text that is read: who knows one writes it at the other."""
 
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import json
 import os
+import socket
 import tempfile
 from http import HTTPStatus
 from importlib import import_module
@@ -144,6 +146,7 @@ def serve(
     Raises:
         PenchantError: The bundle, the store or the secret is not as it should be.
     """
+    _check_port(host, port)
     store = Store.open(config.address)
     has_had_keys = store.has_had_keys()
     store.close()
@@ -172,6 +175,30 @@ def serve(
     with tempfile.TemporaryDirectory() as counters:
         os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
         _run(f"{__name__}:worker", host, port, workers)
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that cannot be listened at, before the bundle is read for it.
+
+    Raises:
+        ConfigError: Another program listens there, or the system does not allow it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn: a port just closed is free
+            probe.bind((host, port))
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise ConfigError(
+            f"Another program listens at {host}:{port}."
+            if taken
+            else f"{host}:{port} cannot be listened at: {error.strerror}.",
+            where="--port" if taken else "--host, --port",
+            fix=f"stop it, or take another port: --port {port + 1 if port < 65535 else 8000}"
+            if taken
+            else "give an address of this machine, and a port from 1024 on",
+        ) from error
 
 
 def worker() -> FastAPI:

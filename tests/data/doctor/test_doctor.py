@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Split, Users
+from penchant.data.doctor.columns import RunColumns
 from penchant.data.doctor.examination import examine
 from penchant.data.doctor.warnings import MAX_CONCERNS, finding_lines
 from penchant.data.event_weights import HistoriesConfig
@@ -220,3 +222,17 @@ def test_how_data_was_read_is_told_without_a_count() -> None:
     assert "  items.roles: types of the columns" in lines
     assert "  events.duplicate: 2 of 9 dropped; the last stays" in lines
     assert not any("3 of 14" in line or "items.codes" in line for line in lines)
+
+
+def test_how_files_were_read_is_no_harm_and_languages_only_where_the_encoder_lacks_them() -> None:
+    rows = [(f"u{u}", str(i), i) for u in range(300) for i in range(1, 5)]
+    items = {"item_id": ["1", "2", "3", "4"], "t": ["一部电影", "两部电影", "三部电影", "四部电影"]}
+    found = replace(
+        shop(events(rows), items, text_columns=("t",)),
+        findings=(Finding("files.encoding", 1, 1, "repaired", (), "GB 18030", "warning"),),
+    )
+    told = [c.what for c in examine(found).concerns]
+    assert not any("files.encoding" in what for what in told)
+    assert any("not English" in what for what in told)
+    run = RunColumns(items={}, events={}, users={}, english_only=False)
+    assert not any("not English" in c.what for c in examine(found, run=run).concerns)

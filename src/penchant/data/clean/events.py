@@ -116,7 +116,9 @@ def _impossible_times(
         events.height,
         "masked",
         examples=_examples(events.filter(wrong)),
-        advice=message("most times are wrong, so the unit is: state whether the column holds seconds or milliseconds")
+        advice=message(
+            "most times are impossible: the column that is read as `at` holds no times (a price, a position in a sequence); map another one, or none"
+        )
         if most
         else message("their time is now unknown; correct it at the source, or set `earliest` if they are that old"),
         severity="error" if most else "warning",

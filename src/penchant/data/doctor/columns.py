@@ -42,6 +42,7 @@ class RunColumns:
         values: Whether values weigh events.
         reviews: Columns whose words or speech a classifier reads for the mood.
         split: Whether the column `part` makes the split.
+        english_only: Whether an encoder of texts knows English alone.
     """
 
     items: Channels
@@ -51,6 +52,7 @@ class RunColumns:
     values: bool = False
     reviews: Sequence[str] = ()
     split: bool = True
+    english_only: bool = True
 
 
 def column_uses(dataset: Dataset, run: RunColumns) -> list[ColumnUse]:

@@ -97,7 +97,7 @@ def examine(
         sizes=sizes,
         coverage=coverage,
         popularity=popularity,
-        languages=languages,
+        languages=languages if run is None or run.english_only else {},
         ties=ties,
         outcomes=outcomes,
         leaks=leaks,
