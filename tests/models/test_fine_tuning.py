@@ -168,7 +168,9 @@ def test_items_of_a_step_keep_their_new_vectors_and_the_others_their_last(titles
     states = titles.channels["title"].source.kept  # computed once for all members with these settings
     encoder = tuned.tuned["title"].load(tuned.config.fine_tune)
     assert len(states) == 1
-    items.hold_tuned([TunedChannel("title", encoder, member.bases["title"], next(iter(states.values())))])
+    items.hold_tuned(
+        [TunedChannel(titles.channels["title"], encoder, member.bases["title"], next(iter(states.values())))]
+    )
     before = items.content.clone()
     items.content += 1.0  # what was last known of them
     with items.encoded(torch.tensor([2, 5])):

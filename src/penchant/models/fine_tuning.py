@@ -39,7 +39,7 @@ class FineTuneConfig(TunedBlocksConfig):
     epochs: int = Field(3, ge=1)
     """Epochs with the encoders, after those without; kept only if the held-out score is then better."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate of the encoders; None takes 2e-4 for added matrices and 1e-5 for every weight of a block: an item that
+    """Peak learning rate of the encoders; None takes 5e-4 for added matrices and 2e-5 for every weight of a block: an item that
     was not drawn keeps an earlier vector, so encoders may change by little within an epoch."""
     items_per_step: int = Field(256, ge=2)
     """Items of a batch that are encoded anew at each step, drawn from those it names; the others keep
@@ -47,7 +47,7 @@ class FineTuneConfig(TunedBlocksConfig):
 
     @property
     def rate(self) -> float:
-        return self.learning_rate or (2e-4 if self.rank else 1e-5)
+        return self.learning_rate or (5e-4 if self.rank else 2e-5)
 
 
 @dataclass
@@ -155,8 +155,8 @@ def tuned_channels(
             encoder = before[name].load(config)
         else:
             encoder = new_encoder(name, source.encoder, source.options, config)
-        encoder = encoder.to(device)
-        found.append(TunedChannel(name, encoder, bases[name], _states(encoder, channels[name], source, config)))
+        states = _states(encoder, channels[name], source, config)
+        found.append(TunedChannel(channels[name], encoder.to(device), bases[name], states).to(device))
     return found
 
 

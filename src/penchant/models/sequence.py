@@ -9,7 +9,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -245,7 +245,7 @@ class Sequence(Member[SequenceT_co]):
 
         history = train(
             network,
-            _Refreshing(windows, items.refresh),
+            _Refreshing(windows, items.refresh_stale),
             loss,
             None if score is None else refreshed_score,
             config.model_copy(update=update),
@@ -409,24 +409,25 @@ class Sequence(Member[SequenceT_co]):
         """Return what the network reads of some items, and which channels they have."""
         assert self.network is not None
         channels = {name: pick(content, name, self.name) for name in self.bases}
-        rows = content_rows({name: self._by_trained(e, new) for name, e in channels.items()}, self.bases)
+        rows, present = (found[new.start : new.stop] for found in content_rows(channels, self.bases))
+        for name, e in channels.items():
+            own, change = self._change(e, new)
+            if own:
+                rows[own, self.network.items.columns(name)] += torch.from_numpy(change)
         device = self.network.start.device
-        return rows[0][new.start : new.stop].to(device), rows[1][new.start : new.stop].to(device)
+        return rows.to(device), present.to(device)
 
-    def _by_trained(self, embeddings: Embeddings, new: range) -> Embeddings:
-        """Return a channel with the trained encoder's vectors of new items, where it has one and their content is at hand.
+    def _change(self, embeddings: Embeddings, new: range) -> tuple[list[int], Float32[np.ndarray, "some width"]]:
+        """Return what a trained encoder adds to the rows of new items in the basis, and which of them.
 
-        A new item whose content is not at hand keeps the frozen encoder's vector, from which training started.
+        Nothing for a new item whose content is not at hand: it keeps the frozen encoder's vector, from which training started.
         """
-        tuned, source = self.tuned.get(embeddings.name), embeddings.source
-        if tuned is None or source is None or self.config.fine_tune is None:
-            return embeddings
-        rows = [row for row in new if row in source.prepared]
-        if not rows:
-            return embeddings
-        values = embeddings.values.copy()
-        values[rows] = tuned.encode([source.prepared[row] for row in rows], self.config.fine_tune)
-        return replace(embeddings, values=values)
+        basis, tuned, source = self.bases[embeddings.name], self.tuned.get(embeddings.name), embeddings.source
+        known = [] if source is None else [row for row in new if row in source.prepared]
+        if tuned is None or source is None or self.config.fine_tune is None or not known:
+            return [], np.zeros((0, basis.directions.shape[1]), np.float32)
+        trained = tuned.encode([source.prepared[row] for row in known], self.config.fine_tune)
+        return [row - new.start for row in known], basis.change(trained, embeddings.values[known])
 
     def trained_encoders(self) -> dict[str, Any]:
         if self.config.fine_tune is None:

@@ -59,6 +59,22 @@ class ChannelBasis:
         """Return the rows projected on the directions; rows without content are zero."""
         return ((embeddings.values - self.mean) @ self.directions * embeddings.usable[:, None]).astype(np.float32)
 
+    def change(
+        self, trained: Float32[np.ndarray, "items dim"], frozen: Float32[np.ndarray, "items dim"]
+    ) -> Float32[np.ndarray, "items width"]:
+        """Return what a trained encoder adds to the rows of the frozen one."""
+        return (trained - frozen) @ self.even()
+
+    def even(self) -> Float32[np.ndarray, "dim width"]:
+        """Return the directions with one scale, that of the main direction.
+
+        What an encoder moves is not whitened: an even change of its weights would be enlarged many times in the minor directions, and the items
+        of a step would lie beside others that have not moved yet.
+        """
+        scale = np.linalg.norm(self.directions, axis=0)
+        least = scale[scale > 0].min(initial=np.inf)
+        return (self.directions * np.where(scale > 0, least / np.maximum(scale, 1e-12), 0)).astype(np.float32)
+
 
 def content_rows(
     channels: Mapping[str, Embeddings], bases: Mapping[str, ChannelBasis]
@@ -93,27 +109,29 @@ class TunedChannel(nn.Module):
     """One channel of the items whose encoder is trained with the network.
 
     Args:
-        name: Of the channel.
+        embeddings: The channel, by the frozen encoder.
         encoder: Its encoder.
-        basis: Of the frozen encoder's vectors, which those of the trained one are projected with too.
+        basis: Of the channel.
         states: What enters the trained blocks, of every item.
     """
 
     has: Tensor
-    mean: Tensor
-    directions: Tensor
+    start: Tensor
+    frozen: Tensor
+    even: Tensor
 
-    def __init__(self, name: str, encoder: TunedEncoder, basis: ChannelBasis, states: TokenStates) -> None:
+    def __init__(self, embeddings: Embeddings, encoder: TunedEncoder, basis: ChannelBasis, states: TokenStates) -> None:
         super().__init__()
-        self.name, self.encoder, self.states = name, encoder, states
+        self.name, self.encoder, self.states = embeddings.name, encoder, states
         self.register_buffer("has", torch.from_numpy(states.length > 0), persistent=False)
-        self.register_buffer("mean", torch.from_numpy(basis.mean), persistent=False)
-        self.register_buffer("directions", torch.from_numpy(basis.directions), persistent=False)
+        self.register_buffer("start", torch.from_numpy(basis(embeddings)), persistent=False)
+        self.register_buffer("frozen", torch.from_numpy(embeddings.values), persistent=False)
+        self.register_buffer("even", torch.from_numpy(basis.even()), persistent=False)
 
     def forward(self, rows: Int[Tensor, "N"]) -> Float[Tensor, "N W"]:
         """Return the content of some items in the basis; each of them has the channel."""
         vectors = self.encoder.vectors(*padded(self.states.rows(rows.tolist()), rows.device))
-        return (vectors - self.mean) @ self.directions
+        return self.start[rows] + (vectors - self.frozen[rows]) @ self.even
 
 
 class ItemTokens(nn.Module):
@@ -142,6 +160,7 @@ class ItemTokens(nn.Module):
         if self.ids is not None:
             nn.init.normal_(self.ids.weight, std=0.02)
         self.tuned = nn.ModuleList()  # of `TunedChannel`, while encoders are trained with the network
+        self._is_stale = False
         self._encoded: Tensor | None = None
         self.register_buffer("content", torch.zeros(num_items, sum(widths.values())), persistent=False)
         self.register_buffer("present", torch.zeros(num_items, len(widths), dtype=torch.bool), persistent=False)
@@ -168,8 +187,9 @@ class ItemTokens(nn.Module):
             has = rows[channel.has[rows]]
             if len(has):
                 fresh = channel(has)
-                content[has, self._columns(channel.name)] = fresh
-                self.content[has, self._columns(channel.name)] = fresh.detach()
+                content[has, self.columns(channel.name)] = fresh
+                self.content[has, self.columns(channel.name)] = fresh.detach()
+                self._is_stale = True
         self._encoded = content
         try:
             yield
@@ -181,16 +201,22 @@ class ItemTokens(nn.Module):
         """Encode all items with the encoders as they are now."""
         for channel in self._tuned_channels():
             for rows in torch.split(torch.nonzero(channel.has)[:, 0], REFRESHED_AT_ONCE):
-                self.content[rows, self._columns(channel.name)] = channel(rows)
+                self.content[rows, self.columns(channel.name)] = channel(rows)
+        self._is_stale = False
+
+    def refresh_stale(self) -> None:
+        """Do what `refresh` does, unless no step has been made since."""
+        if self._is_stale:
+            self.refresh()
 
     def hold_tuned(self, channels: Sequence[TunedChannel]) -> None:
         """Set the channels whose encoders are trained with the network; none when training ends."""
-        self.tuned = nn.ModuleList(channels)
+        self.tuned, self._is_stale = nn.ModuleList(channels), True
 
     def _tuned_channels(self) -> list[TunedChannel]:
         return [channel for channel in self.tuned if isinstance(channel, TunedChannel)]
 
-    def _columns(self, name: str) -> slice:
+    def columns(self, name: str) -> slice:
         """Return the columns of one channel in `content`."""
         place = list(self.widths).index(name)
         first = sum(list(self.widths.values())[:place])
