@@ -104,6 +104,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights of nobody": (facts("ensemble.json", lambda f: f["weights"].pop("ease") and None), "different members"),
     "a negative weight": (facts("ensemble.json", lambda f: f["weights"].update(ease=-1)), "negative"),
     "a weight that is a word": (facts("ensemble.json", lambda f: f["weights"].update(ease="much")), "no number"),
+    "bands of something else": (facts("ensemble.json", lambda f: f["bands"].update(by="weekday")), "weekday"),
     "bands without limits": (facts("ensemble.json", lambda f: f["bands"].update(weights=[{}, {}])), "2 bands"),
     "a list for an object": (facts("ensemble.json", lambda f: [1]), "TypeError"),
     "an id twice": (table("catalog.parquet", lambda t: t.with_columns(item_id=pl.lit("i0"))), "no unique text item_id"),

@@ -25,6 +25,7 @@ from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions
 from penchant.data.clean.events import EventCleaningConfig, clean_events
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, build_histories
+from penchant.fusion.late import EnsembleWeights
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
@@ -106,6 +107,22 @@ def test_run_bundle_and_service_agree(
         lists.append(service.recommend(user, RankingOptions(k=24, reasons=True)))
         for answer in lists[1:]:
             assert [(s.item_id, s.reasons) for s in answer] == [(s.item_id, s.reasons) for s in lists[0]]
+
+
+def test_weights_by_the_gap_before_the_request_are_kept_in_a_bundle_and_read_where_it_is_known(
+    shop: Path, tmp_path: Path
+):
+    known, day = Recommender.load(shop), 86_400_000_000
+    names = list(known.ensemble.weights)
+    first, last = ({name: float(name == chosen) for name in names} for chosen in (names[0], names[-1]))
+    weights = EnsembleWeights(first, (0, day), (first, first, last), "gap")
+    again = replace(known, ensemble=replace(known.ensemble, weights=weights)).save(tmp_path / "bundle")
+    assert Recommender.load(tmp_path / "bundle").ensemble.weights == weights
+    history = again.histories.rows(0, 1)
+    history = replace(history, at=np.full_like(history.at, 20_000 * day))
+    at_once, later = (again.score(history.requested(20_000 * day + gap)) for gap in (1, 2 * day))
+    assert np.array_equal(at_once, again.score(history))  # nobody said when: the overall weights
+    assert not np.array_equal(at_once, later)
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,11 @@ def check_weights(
     _require(is_valid, "a weight is negative or no number", where)
     is_banded = not weights.bands or len(weights.bands) == len(weights.starts) + 1
     _require(is_banded, f"{len(weights.bands)} bands of weights for {len(weights.starts)} limits", where)
-    _require(weights.by in get_args(BandKind), f"bands of {weights.by!r}", where)
+
+
+def check_band_kind(kind: object, where: Path) -> None:
+    """Refuse bands of anything but history length or the gap before the request."""
+    _require(kind in get_args(BandKind), f"the bands of weights are of {kind!r}", where)
 
 
 def check_members(ensemble: Ensemble, num_items: int, where: Path) -> None:

@@ -25,6 +25,7 @@ from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.recommender.bundle_checks import (
+    check_band_kind,
     check_catalog,
     check_content,
     check_histories,
@@ -107,6 +108,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     members = {name: make_member(name, table) for name, table in facts["members"].items()}
     channels = {name: tuple(c) for name, c in facts["channels"].items()}
     bands = {"by": "length", **facts.get("bands", {"starts": (), "weights": ()})}
+    check_band_kind(bands["by"], folder / "ensemble.json")
     weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]), bands["by"])
     check_weights(weights, channels, members, folder / "ensemble.json")
     ensemble = Ensemble(members, weights, channels).restore(load_file(folder / "ensemble.safetensors"))
