@@ -75,6 +75,18 @@ def test_the_question_splits_the_candidates_best_and_is_asked_once(assistant: As
     assert len(ids(second)) <= len(ids(first))
 
 
+def test_neither_leaves_out_what_was_offered_and_asks_on(assistant: Assistant) -> None:
+    first = ask(assistant, "recommend me something")
+    assert first.question is not None
+    second = ask(assistant, "none of these", first)
+    offered = {(first.question.name, value) for value in first.question.values}
+    assert offered == {(f.name, f.value) for f in second.query.unwanted}
+    lookup = assistant.recommender.lookup
+    refused = {lookup.items.ids[r] for name, value in offered for r in lookup.facets[name][value]}
+    assert not refused & set(ids(second))
+    assert ask(assistant, "都不是", first).query.unwanted == second.query.unwanted
+
+
 def test_new_users_are_answered_and_strange_messages_too(assistant: Assistant) -> None:
     assert assistant.reply("a comedy", nobody(assistant)).items
     for text in ("", "🙂🙂", "quelque chose de joli", "a unicorn opera", "like Citizen Kane"):

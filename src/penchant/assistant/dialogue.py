@@ -63,7 +63,8 @@ class Conversation:
         query: All wishes.
         pending: Edits that wait for yes or no.
         shown: Item ids of the last list.
-        asked: Attributes that were asked about.
+        asked: Attributes that were asked about; one of whose values none was wanted may be asked about again.
+        offered: Values of the last question.
         language: Of the last message.
     """
 
@@ -71,6 +72,7 @@ class Conversation:
     pending: tuple[Edit, ...] = ()
     shown: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
+    offered: tuple[Facet, ...] = ()
     language: str = "en"
 
 
@@ -141,7 +143,7 @@ class Assistant:
         query = understand(text, self.terms, shown=before.shown, last=last)
         if query.intent == "empty" and not like:
             return self._said(message("Please say what you are looking for."), before, query)
-        if query.intent not in ("empty", "yes", "no"):  # of a button, or too short to tell
+        if query.intent not in ("empty", "yes", "no", "neither"):  # of a button, or too short to tell
             before = replace(before, language=query.language)
         if like:
             query = replace(query, intent="request", like=(*query.like, *like))
@@ -154,6 +156,9 @@ class Assistant:
             )
         if query.intent == "statement" and query.edits:
             return self._proposed(query, before)
+        if query.intent == "neither" and before.offered:
+            query = replace(query, unwanted=before.offered)
+            before = replace(before, asked=tuple(n for n in before.asked if n != before.offered[0].name))
         wishes = before.query if query.intent in ("explain", "yes", "no") else before.query.joined(query)
         return self._listed(wishes, replace(before, pending=()), history, edits, available, k)
 
@@ -220,6 +225,7 @@ class Assistant:
             query=replace(query, edits=()),
             shown=tuple(item.item_id for item in found.items),
             asked=(*before.asked, question.name) if question else before.asked,
+            offered=tuple(Facet(question.name, value) for value in question.values) if question else (),
         )
         parts = [say(sentence) for sentence in self._sentences(query, found, before.language)]
         if question is not None:

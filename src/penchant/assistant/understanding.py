@@ -18,7 +18,7 @@ from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
 """Of a message that are read."""
-Intent = Literal["request", "yes", "no", "reset", "statement", "explain", "empty"]
+Intent = Literal["request", "yes", "no", "neither", "reset", "statement", "explain", "empty"]
 _BREAKS = re.compile(r"[,.;!?，。；！？、\n]|(?<!anything )(?<!everything )\bbut\b|\bthough\b|但是?|不过")
 _NEGATION = re.compile(
     r"\b(?:no|not|n't|don'?t|doesn'?t|without|except|never|nothing|neither|nor|instead of|anything but|other than|less|hate|dislike|avoid|skip|"
@@ -61,6 +61,10 @@ _YES = re.compile(
 )
 _NO = re.compile(
     r"^\s*(?:no|nope|no thanks?|no thank you|don'?t|cancel|never mind|不|否|不用|不要|不是|算了|取消|不了)[\s,.!。！，]*$",
+    re.I,
+)
+_NEITHER = re.compile(
+    r"^\s*(?:none(?: of (?:these|those|them))?|neither(?: of (?:these|those|them))?|something else|others?|都不是|都不要|都不想|换别的|其他的?|别的)[\s.!。！]*$",
     re.I,
 )
 _RESET = re.compile(r"\b(?:start over|forget (?:that|it|everything)|reset|new search)\b|重新开始|重来|从头|清空", re.I)
@@ -155,7 +159,7 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     text = " ".join(text[:MAX_CHARACTERS].split())
     language = "zh" if HAN.search(text) else "en"
     intent = _intent(text)
-    if intent in ("yes", "no", "reset", "explain", "empty"):
+    if intent in ("yes", "no", "neither", "reset", "explain", "empty"):
         return Query(intent, language=language)
     left, bounds = _bounds(text, terms)
     like, unlike, left = _likes(left, terms, shown, last)
@@ -183,7 +187,7 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
 def _intent(text: str) -> Intent:
     if not re.search(r"\w", text):
         return "empty"
-    for intent, pattern in (("yes", _YES), ("no", _NO), ("reset", _RESET), ("explain", _WHY)):
+    for intent, pattern in (("yes", _YES), ("no", _NO), ("neither", _NEITHER), ("reset", _RESET), ("explain", _WHY)):
         if pattern.search(text):
             return intent  # type: ignore[return-value]
     low = text.casefold()
