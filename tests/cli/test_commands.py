@@ -57,6 +57,18 @@ def test_explain_shows_the_strongest_terms_and_sums_the_rest(bundle: Recommender
     assert sum(values) + found.prior == pytest.approx(found.score, abs=1e-5)
 
 
+def test_explain_tells_what_would_have_to_be_different(bundle: Recommender) -> None:
+    user = bundle.histories.user_ids[0]
+    last = bundle.recommend(user, 5, reasons=False)[4].item_id
+    found = bundle.counterfactual(user, last, 5)
+    assert found.removal is not None
+    words = ("explain", bundle.folder, "--user", user, "--item", last, "--counterfactual", "-k", 5)
+    assert told(*words) == found.text
+    assert json.loads(told(*words, "--json")) == json.loads(json.dumps(found.as_dict()))
+    assert "不会进入前 5 名" in told("--language", "zh", *words)
+    assert "NotFoundError There is no item 'i99'" in told(*words[:5], "i99", *words[6:])
+
+
 def test_run_of_a_folder_says_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()

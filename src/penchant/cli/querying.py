@@ -202,11 +202,23 @@ def explain(
     user: UserId = None,
     history: Items = None,
     top: Annotated[int, typer.Option(min=1, help="Events shown, the strongest first; the others are summed.")] = 20,
+    counterfactual: Annotated[
+        bool,
+        typer.Option(
+            "--counterfactual",
+            help="Instead: without which events the item leaves the list, or with which edit it enters it.",
+        ),
+    ] = False,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the list.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with reported_errors(as_json):
         trained = loaded(bundle)
+        if counterfactual:
+            other = trained.counterfactual(user_or_history(trained, user, history), item, k)
+            print_answer(other.as_dict() if as_json else [said(other.text)], as_json)
+            return
         found = trained.explain(user_or_history(trained, user, history), item)
         if as_json:
             print_answer(found.as_dict(), as_json)

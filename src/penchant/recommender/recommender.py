@@ -27,6 +27,7 @@ from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
 from penchant.explanation.attribution import Explanation, attribute, explain
+from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
 from penchant.explanation.topics import Topics
@@ -36,6 +37,7 @@ from penchant.language.engine import Engine
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
+from penchant.recommender.counterfactuals import WhatIf
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
@@ -383,6 +385,28 @@ class Recommender:
             NotFoundError: The user or the item is unknown.
         """
         return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
+
+    def counterfactual(
+        self, user: str | Histories, item_id: str, k: int = 10, *, edits: Sequence[Edit] = (), max_sets: int = MAX_SETS
+    ) -> Counterfactual:
+        """Return what would have to be different for an item to leave the user's list of k, or to enter it; ranked again to be sure.
+
+        An item in the list: the smallest set of past events without which it is not there. The items of these events stay out of the list
+        themselves, since otherwise their return could push the item out. An item outside: the smallest single edit, more or less of one
+        value, that brings it in. Costs up to `max_sets` scorings of a history.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            k: Length of the list; it has no filters and no diversity.
+            edits: The user's own, which stay in force.
+            max_sets: Sets of events tried at most.
+
+        Raises:
+            NotFoundError: The user or the item is unknown.
+        """
+        history = self._history(user)
+        return WhatIf(self.ensemble, self.lookup, self.content, history, edits, k).answer(item_id, max_sets)
 
     def profile(
         self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
