@@ -70,6 +70,11 @@ def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within:
         "TF-IDF",
         "TF",
         "IDF",
+        "sentences",  # a channel
+        "concat",  # ways of fusion
+        "gated",
+        "attention",
+        "cross_attention",
     }
     reports = list((tmp_path / "bundle").rglob("report.html"))
     assert len(reports) == (1 if within is None else 2)

@@ -22,7 +22,7 @@ from penchant.reporting.written import WrittenReport
 
 EN = Translator("en")
 USERS = 200
-WIDE = CliRunner(env={"COLUMNS": "200"})
+WIDE = CliRunner(env={"COLUMNS": "400"})  # long names of folders must not wrap
 
 
 def run(folder: Path, lift: float, *, mark: str = "same", noise: int = 0) -> WrittenReport:

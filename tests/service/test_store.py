@@ -113,7 +113,14 @@ def test_edits_replace_earlier_ones_and_conflicts_are_told(store: Store):
 def test_erasure_leaves_nothing_but_a_hash(store: Store):
     store.append([[event("a", "i"), event("b", "i")]])
     store.edit("a", [Edit("item", "i", "more")])
-    assert store.erase("a", "hash", "r1") == {"person": 1, "event": 1, "edit": 1, "request": 0, "user_content": 0}
+    assert store.erase("a", "hash", "r1") == {
+        "person": 1,
+        "event": 1,
+        "edit": 1,
+        "request": 0,
+        "user_content": 0,
+        "conversation": 0,
+    }
     assert store.events("a") == []
     assert store.edits("a") == []
     assert store.user_ids() == ["b"]

@@ -262,6 +262,7 @@ def prepare(
     clock = clock or StepTimer()
     with clock("read"):
         raw = read(config.data) if data is None else data
+        as_read = sizes_of(raw)
     with clock("clean"):
         pictures = config.inspected_pictures(raw.catalog.media_columns)
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
@@ -289,7 +290,7 @@ def prepare(
         content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
-    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content, sizes_of(raw))
+    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content, as_read)
 
 
 def run(
