@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from penchant.cli import app
+from penchant.cli.printing import out
 from penchant.core.errors import ConfigError
 from penchant.core.messages import Translator
 from penchant.metrics.comparison import compare
@@ -22,7 +23,7 @@ from penchant.reporting.written import WrittenReport
 
 EN = Translator("en")
 USERS = 200
-WIDE = CliRunner(env={"COLUMNS": "400"})  # long names of folders must not wrap
+WIDE = CliRunner()
 
 
 def run(folder: Path, lift: float, *, mark: str = "same", noise: int = 0) -> WrittenReport:
@@ -101,7 +102,9 @@ def test_other_reports_are_refused(tmp_path: Path) -> None:
     assert found.facts[0][0] == "用户"
 
 
-def test_command_prints_both_runs_and_their_difference(tmp_path: Path) -> None:
+def test_command_prints_both_runs_and_their_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(out, "_width", 300)  # a terminal that is called dumb has 80 columns whatever COLUMNS says
+    monkeypatch.setattr(out, "_height", 50)
     run(tmp_path / "a", 0.0, noise=1)
     run(tmp_path / "b", 0.03, noise=2)
     called = WIDE.invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b")])

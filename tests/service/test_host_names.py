@@ -61,7 +61,7 @@ def test_open_service_answers_no_other_name_on_any_address(plain: TestClient):
 
 
 def test_matching_host_and_origin_of_another_site_change_nothing(plain: TestClient):
-    form = {"user_id": "x", "item_id": "i1"}
+    form = {"user_id": "x", "item_id": "i1", "mode": "act"}
     evil = {"Host": "evil.example", "Origin": "http://evil.example"}
     for more in ({}, {"Sec-Fetch-Site": "same-origin"}, {"HX-Request": "true"}):
         assert plain.post("/studio/event", data=form, headers={**evil, **more}).status_code == 421
