@@ -4,7 +4,7 @@ In: a bundle; the folder of the sample world it was made from, for known causes;
 Out: Markdown tables with paired 95 % intervals over users. A check that fails says FAILS in its row.
 
     penchant demo --size small --output runs/demo
-    python benchmarks/faithfulness.py runs/demo --world runs/world-small --other runs/demo1
+    python benchmarks/faithfulness.py runs/demo --world runs/world-small --users 100
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
@@ -180,8 +181,12 @@ def causes(recommender: Recommender, asked: list[Histories], truth: WorldTruth) 
 
 
 def _parts(recommender: Recommender, history: Histories, rows: np.ndarray) -> list[list[float]]:
-    """Return what each channel of `CAUSES` adds to the scores, by members that read it alone, and its Shapley value."""
+    """Return what a user's events add to the scores by each channel of `CAUSES`, read alone, and its Shapley value.
+
+    The prior is left out: what is added for any user is no user's reason.
+    """
     found = attribute(recommender.ensemble, history, rows)
+    found = replace(found, values=found.values[:, 1:])
     return [
         [float(parts[channel].sum()) if channel in parts else 0.0 for channel in CAUSES.values()]
         for parts in (found.by_channel(), found.shapley())
