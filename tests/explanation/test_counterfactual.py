@@ -75,6 +75,13 @@ def test_nothing_is_claimed_that_was_not_tried() -> None:
     assert smallest_removal(history, value, lambda v: np.ones(len(v), bool))[0] is None
 
 
+def test_strongest_events_are_removed_first() -> None:
+    value = np.array([1.0] * 30 + [9.0] * 5)
+    found, is_smallest, _ = smallest_removal(histories([range(35)], 35), value, sums_at_least(value, 31, []))
+    assert found == tuple(range(30, 35))  # from the other end, it would take 29 events
+    assert not is_smallest
+
+
 def test_removal_drops_the_item_and_no_smaller_one_does(recommender: Recommender) -> None:
     dropped = 0
     for user in ("u0", "u1", "u2", "u3"):

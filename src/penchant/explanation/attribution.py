@@ -31,12 +31,14 @@ class Attribution:
         values: (members, 1 + events, chosen): row 0 is what a member adds for any user, row e + 1 what it adds for event e.
         members: Names, in the order of `values`.
         channels: One channel for each member, `MIXED` for a member that reads several.
+        reads: All channels of each member.
     """
 
     history: Histories
     values: Float32[np.ndarray, "members rows chosen"]
     members: tuple[str, ...]
     channels: tuple[str, ...]
+    reads: tuple[tuple[str, ...], ...]
 
     def by_event(self) -> Float64[np.ndarray, "rows chosen"]:
         """Return the sum over members; row 0 is the prior, row e + 1 event e."""
@@ -51,6 +53,22 @@ class Attribution:
         total: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(self.values.shape[2]))
         for channel, values in zip(self.channels, self.by_member().values(), strict=True):
             total[channel] += values
+        return dict(total)
+
+    def shapley(self) -> dict[str, Float64[np.ndarray, " chosen"]]:
+        """Return the exact Shapley value of each channel; they sum to the scores.
+
+        The game: a set of channels is worth the score of the members that read nothing else, at the weights they have. A member is then worth
+        its contribution to every set that holds all its channels, so that each of these has an equal part of it, and no set has to be
+        scored. It is the same where a member takes part as soon as one of its channels is there. Which channel a member that reads several
+        relies on does not show.
+
+        Source: Shapley, A value for n-person games, 1953; the closed form from Harsanyi's dividends, 1963.
+        """
+        total: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(self.values.shape[2]))
+        for channels, values in zip(self.reads, self.by_member().values(), strict=True):
+            for channel in channels:
+                total[channel] += values / len(channels)
         return dict(total)
 
     def reasons(self) -> list[Reason]:
@@ -84,6 +102,7 @@ class Explanation:
         score: Sum of all contributions.
         by_event: (item id, title, contribution) for each past event, largest first.
         by_channel: "behaviour" or a content channel to its contribution.
+        shapley: Channel to its Shapley value: as `by_channel`, with members that read several channels divided among them.
         by_member: Member to its contribution.
         prior: The part that no event of this user caused (popularity and the like).
         reasons: The same as a sentence, as a list of recommendations shows it.
@@ -95,6 +114,7 @@ class Explanation:
     score: float
     by_event: tuple[tuple[str, str, float], ...]
     by_channel: dict[str, float]
+    shapley: dict[str, float]
     by_member: dict[str, float]
     prior: float
     reasons: tuple[str, ...]
@@ -119,8 +139,9 @@ def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarr
         history: Exactly one user.
         item_index: The items in question.
     """
-    channels = tuple(c[0] if len(c) == 1 else MIXED for c in (ensemble.channels[name] for name in ensemble.members))
-    return Attribution(history, ensemble.contributions(history, item_index), tuple(ensemble.members), channels)
+    reads = tuple(tuple(ensemble.channels[name]) for name in ensemble.members)
+    channels = tuple(c[0] if len(c) == 1 else MIXED for c in reads)
+    return Attribution(history, ensemble.contributions(history, item_index), tuple(ensemble.members), channels, reads)
 
 
 def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
@@ -143,6 +164,7 @@ def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index
         score=float(found.values.sum(dtype=np.float64)),
         by_event=tuple((ids[row], titles[row], value) for row, value in ordered),
         by_channel=_largest_first(found.by_channel()),
+        shapley=_largest_first(found.shapley()),
         by_member=_largest_first(found.by_member()),
         prior=prior,
         reasons=tuple(reason.text(titles) for reason in found.reasons()),
