@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from penchant.assistant.dialogue import Assistant, Conversation, Reply
+from penchant.assistant.terms import Facet
 from penchant.core.schema import Histories
 from penchant.explanation.topic_names import without_repeats
 from penchant.recommender.lists import Edit
@@ -118,13 +119,24 @@ def test_the_question_splits_the_candidates_best_and_is_asked_once(assistant: As
 def test_neither_leaves_out_what_was_offered_and_asks_on(assistant: Assistant) -> None:
     first = ask(assistant, "recommend me something")
     assert first.question is not None
+    first = replace(first, conversation=replace(first.conversation, offered=first.conversation.offered[:2]))  # of three
     second = ask(assistant, "none of these", first)
-    offered = {(first.question.name, value) for value in first.question.values}
+    offered = {(facet.name, facet.value) for facet in first.conversation.offered}
+    assert ids(second)
     assert offered == {(f.name, f.value) for f in second.query.unwanted}
     lookup = assistant.recommender.lookup
     refused = {lookup.items.ids[r] for name, value in offered for r in lookup.facets[name][value]}
     assert not refused & set(ids(second))
     assert ask(assistant, "都不是", first).query.unwanted == second.query.unwanted
+
+
+def test_neither_of_all_values_there_are_is_no_preference(assistant: Assistant) -> None:
+    first = ask(assistant, "something like boats at sea in en")
+    asked = replace(first.conversation, offered=(Facet("language", "en"), Facet("language", "zh")), asked=("language",))
+    reply = ask(assistant, "none of these", replace(first, conversation=asked))
+    assert ids(reply)
+    assert reply.query.unwanted == ()
+    assert reply.question is None or reply.question.name != "language"
 
 
 def test_new_users_are_answered_and_strange_messages_too(assistant: Assistant) -> None:

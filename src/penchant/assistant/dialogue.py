@@ -157,7 +157,7 @@ class Assistant:
             )
         if query.intent == "statement" and query.edits:
             return self._proposed(query, before)
-        if query.intent == "neither" and before.offered:
+        if query.intent == "neither" and self._has_others(before.offered):  # else none of them is preferred
             query = replace(query, unwanted=before.offered)
             before = replace(before, asked=tuple(n for n in before.asked if n != before.offered[0].name))
         wishes = before.query if query.intent in ("explain", "yes", "no") else before.query.joined(query)
@@ -350,6 +350,10 @@ class Assistant:
         told = np.append(p[:MAX_CHOICES], rest)
         told = told[told > 0] / told.sum()
         return Question(name, tuple(values[:MAX_CHOICES]), float(-(told * np.log2(told)).sum()))
+
+    def _has_others(self, offered: Sequence[Facet]) -> bool:
+        """Return whether the attribute that was asked about has values that were not offered."""
+        return bool(offered) and len(self.recommender.lookup.facets[offered[0].name]) > len(offered)
 
     def _shown(self, facet: Facet, language: str) -> str:
         return self.recommender.topics.shown(facet.value, language) if facet.name == TOPIC else facet.value
