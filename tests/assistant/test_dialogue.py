@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from penchant.assistant.dialogue import Assistant, Conversation, Reply
+from penchant.assistant.terms import Facet
 from penchant.core.schema import Histories
+from penchant.explanation.topic_names import without_repeats
 from penchant.recommender.lists import Edit
+from penchant.recommender.recommender import Recommender
 
 
 def nobody(assistant: Assistant) -> Histories:
@@ -48,10 +53,46 @@ def test_a_list_like_an_item_leaves_the_item_out(assistant: Assistant) -> None:
     assert all(prices[assistant.recommender.lookup.row(i)] < 14 for i in ids(reply))
 
 
+def prices_of(assistant: Assistant, reply: Reply) -> list[float]:
+    return [
+        float(assistant.recommender.lookup.numbers["price"][assistant.recommender.lookup.row(i)]) for i in ids(reply)
+    ]
+
+
+def test_cheaper_is_cheaper_than_the_list_and_never_takes_a_bound_back(assistant: Assistant) -> None:
+    first = ask(assistant, "something under 9")
+    assert "price at most 9" in first.text
+    before = prices_of(assistant, first)
+    second = ask(assistant, "cheaper", first)
+    after = prices_of(assistant, second)
+    assert after
+    assert max(after) < np.median(before)
+    third = ask(assistant, "cheaper", second)
+    assert max(prices_of(assistant, third)) < np.median(after)
+
+
+def test_a_topic_does_not_say_again_what_is_named() -> None:
+    assert without_repeats(["Garden", "bird · house · garden", "Garden", "pans · pots"]) == ("Garden", "pans · pots")
+
+
+def test_a_price_is_found_by_its_chinese_name(cinema: Recommender) -> None:
+    table = cinema.catalog.table.rename({"price": "价格"})
+    catalog = replace(cinema.catalog, table=table, attribute_columns=("genre", "language", "价格", "year"))
+    chinese = replace(cinema, catalog=catalog)
+    first = ask(Assistant(chinese), "10元以下的")
+    assert first.query.at_most == {"价格": 10}
+    assert "仅限价格不超过10。" in first.text
+    assert ask(Assistant(chinese), "便宜一点", first).query.at_most["价格"] < 10
+
+
 def test_chinese_is_answered_in_chinese(assistant: Assistant) -> None:
     reply = ask(assistant, "想看关于小船的，不要喜剧 Comedy")
     assert set(ids(reply)) == {"f8", "f10"}
     assert "大海" in reply.text
+    reasons = [reason for item in reply.items or () for reason in item.reasons]
+    assert reasons
+    assert not any("because" in reason or "liked" in reason for reason in reasons)
+    assert "。 " not in reply.text
 
 
 def test_a_statement_changes_the_profile_only_after_yes(assistant: Assistant) -> None:
@@ -78,13 +119,24 @@ def test_the_question_splits_the_candidates_best_and_is_asked_once(assistant: As
 def test_neither_leaves_out_what_was_offered_and_asks_on(assistant: Assistant) -> None:
     first = ask(assistant, "recommend me something")
     assert first.question is not None
+    first = replace(first, conversation=replace(first.conversation, offered=first.conversation.offered[:2]))  # of three
     second = ask(assistant, "none of these", first)
-    offered = {(first.question.name, value) for value in first.question.values}
+    offered = {(facet.name, facet.value) for facet in first.conversation.offered}
+    assert ids(second)
     assert offered == {(f.name, f.value) for f in second.query.unwanted}
     lookup = assistant.recommender.lookup
     refused = {lookup.items.ids[r] for name, value in offered for r in lookup.facets[name][value]}
     assert not refused & set(ids(second))
     assert ask(assistant, "都不是", first).query.unwanted == second.query.unwanted
+
+
+def test_neither_of_all_values_there_are_is_no_preference(assistant: Assistant) -> None:
+    first = ask(assistant, "something like boats at sea in en")
+    asked = replace(first.conversation, offered=(Facet("language", "en"), Facet("language", "zh")), asked=("language",))
+    reply = ask(assistant, "none of these", replace(first, conversation=asked))
+    assert ids(reply)
+    assert reply.query.unwanted == ()
+    assert reply.question is None or reply.question.name != "language"
 
 
 def test_new_users_are_answered_and_strange_messages_too(assistant: Assistant) -> None:

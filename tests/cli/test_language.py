@@ -125,9 +125,15 @@ def test_a_run_with_a_chinese_report_ends_in_chinese(tmp_path: Path, monkeypatch
     assert "bundle" in english
     checked = output("--language", "zh", "check", "zh.toml")
     assert "清洗之前" in checked
+    assert "没有发现问题：penchant run zh.toml" in checked
     examined = output("--language", "zh", "doctor", "zh.toml")
     assert "警告，最有害的在前" in examined
     assert "解决办法：" in examined
+    assert "事件的列" in examined
+    assert "item_id：哪件物品" in examined
+    assert "先后顺序" in examined
+    for english in ("Columns of", "Kinds of event", "which item", "channel ", " of ", "dropped", "kept"):
+        assert english not in examined
 
 
 def test_an_unknown_language_says_what_there_is() -> None:

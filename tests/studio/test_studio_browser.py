@@ -42,6 +42,7 @@ VIEWS = {
     "/studio/user?id=stranger&new=true": True,
     "/studio/user?id=u0&mode=act": True,
     "/studio/members?id=u0": False,
+    "/studio/talk?id=u0": False,
     "/studio/compare?with=0": False,
     "/studio/item?id=i0": False,
     "/studio/why?user=u0&item=i12": True,
@@ -198,6 +199,56 @@ def test_acting_stores_clicks_and_undo_takes_them_back(page: Any, address: str):
     assert changed(page, second) == first
     page.get_by_role("button", name="Undo: deleted").click()
     assert changed(page, first) == second
+
+
+def say(page: Any, words: str) -> Any:
+    """Type a message, send it with Enter, and return its turn."""
+    before = page.locator(".turn").count()
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    page.wait_for_function("before => document.querySelectorAll('.turn').length === before + 1", arg=before)
+    return page.locator(".turn").last
+
+
+def test_a_conversation_works_by_keyboard_and_by_clicks(page: Any, address: str):
+    page.goto(f"{address}/studio/talk?id=u0", wait_until="domcontentloaded")
+    page.wait_for_function("() => document.activeElement.id === 'message'")
+    first = say(page, "something high")
+    assert first.locator(".said").inner_text() == "something high"
+    titles = first.locator(".title").all_inner_texts()
+    assert titles
+    assert all(title.startswith("high") for title in titles)
+    held = page.locator("#conversation_id").input_value()
+    assert held
+    assert page.locator("#message").input_value() == "", "the field is empty again"
+    assert page.evaluate("document.activeElement.id") == "message", "and the keyboard still there"
+
+    asked = say(page, "I no longer like high sounds")
+    assert asked.locator(".choices button").all_inner_texts() == ["Yes", "No"]
+    asked.get_by_role("button", name="Yes").click()
+    page.wait_for_function("() => document.querySelectorAll('.turn').length === 3")
+    done = page.locator(".turn").last
+    assert "Your profile is changed." in done.locator(".answer").inner_text()
+    assert page.locator("#conversation_id").input_value() == held, "it is one conversation"
+    assert page.locator(".choices button:visible", has_text="Yes").count() == 0, "what is answered is not asked again"
+    assert page.evaluate("document.activeElement.id") == "message"
+    bottom, top = page.evaluate(
+        "[document.getElementById('message').getBoundingClientRect().bottom,"
+        " document.querySelector('.turn:last-child').getBoundingClientRect().top]"
+    )
+    assert bottom <= 900
+    assert 0 <= top < 900, "the newest turn and the field are in view"
+
+
+def test_a_conversation_is_chinese_on_a_small_screen(page: Any, address: str):
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{address}/studio/talk?id=u1&lang=zh", wait_until="domcontentloaded")
+    page.wait_for_function("() => document.activeElement.id === 'message'")
+    turn = say(page, "有什么适合我的？")
+    assert turn.locator(".tile").count() > 1
+    told = [turn.locator(".answer").inner_text(), *turn.locator(".facts").all_inner_texts()]
+    assert not any(english in text for text in told for english in ("Here is", "because", "liked", "closest"))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_tables_filter_and_export(page: Any, address: str):

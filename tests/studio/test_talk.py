@@ -54,3 +54,16 @@ def test_another_site_cannot_speak_for_a_user(studio: TestClient) -> None:
         "/studio/talk", data={"user_id": "u0", "message": "low"}, headers={"origin": "https://evil.example"}
     )
     assert said.status_code == 403
+
+
+def test_a_mistyped_id_says_so_and_a_new_user_may_talk(studio: TestClient) -> None:
+    wrong = studio.get("/studio/talk", params={"id": "u00"})
+    assert wrong.status_code == 404
+    assert 'href="/studio/user?id=u0"' in wrong.text
+    assert studio.get("/studio/talk", params={"id": "u00", "new": "true"}).status_code == 200
+    assert "/studio/talk?id=u00&amp;new=true" in studio.get("/studio/user", params={"id": "u00", "new": "true"}).text
+
+
+def test_a_question_can_be_answered_with_none_of_these(studio: TestClient) -> None:
+    asked = studio.post("/studio/talk", data={"user_id": "u0", "message": "what is there?"}, headers=PAGE).text
+    assert asked.count('class="choices"') == asked.count(">None of these</button>") == 1

@@ -19,6 +19,7 @@ from penchant.assistant.terms import CatalogTerms, Facet
 from penchant.assistant.understanding import Query, understand
 from penchant.core.messages import Message, Translator, message
 from penchant.core.schema import Histories
+from penchant.explanation.topic_names import without_repeats
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM, TOPIC
 from penchant.recommender.recommender import Recommender
@@ -156,7 +157,7 @@ class Assistant:
             )
         if query.intent == "statement" and query.edits:
             return self._proposed(query, before)
-        if query.intent == "neither" and before.offered:
+        if query.intent == "neither" and self._has_others(before.offered):  # else none of them is preferred
             query = replace(query, unwanted=before.offered)
             before = replace(before, asked=tuple(n for n in before.asked if n != before.offered[0].name))
         wishes = before.query if query.intent in ("explain", "yes", "no") else before.query.joined(query)
@@ -175,7 +176,7 @@ class Assistant:
         parts = [say(message("Shall I never show you {names} again?", names=refused))] if refused else []
         parts += [say(message("Shall I show you more of {names} from now on?", names=wished))] if wished else []
         after = replace(before, pending=query.edits, language=query.language)
-        return Reply(" ".join(parts), None, None, query.edits, (), before.query, after)
+        return Reply(_joined(parts, query.language), None, None, query.edits, (), before.query, after)
 
     def _decided(
         self,
@@ -194,7 +195,7 @@ class Assistant:
         confirmed = before.pending
         reply = self._listed(before.query, after, history, [*edits, *confirmed], available, k)
         changed = say(message("Your profile is changed."))
-        return replace(reply, text=f"{changed} {reply.text}", confirmed=confirmed)
+        return replace(reply, text=_joined([changed, reply.text], before.language), confirmed=confirmed)
 
     def _listed(
         self,
@@ -220,6 +221,9 @@ class Assistant:
             raise found
         question = self._question(query, before, history, own, scores, shown)
         say = Translator(before.language)
+        found = replace(
+            found, items=tuple(replace(item, reasons=tuple(map(say.said, item.reasons))) for item in found.items)
+        )
         after = replace(
             before,
             query=replace(query, edits=()),
@@ -231,7 +235,7 @@ class Assistant:
         if question is not None:
             values = tuple(self._shown(Facet(question.name, v), before.language) for v in question.values)
             parts.append(say(message("Would you rather have {values}?", values=values)))
-        return Reply(" ".join(parts), found, question, (), (), query, after)
+        return Reply(_joined(parts, before.language), found, question, (), (), query, after)
 
     def _sentences(self, query: Query, found: RecommendationList, language: str) -> list[Message]:
         """Return what the list is, in one or two sentences."""
@@ -241,7 +245,7 @@ class Assistant:
         elif query.is_open and not query.unwanted:
             sentences.append(message("Here is what fits you best."))
         else:
-            wanted = tuple(self._shown(f, language) for f in query.wanted)
+            wanted = without_repeats(self._shown(f, language) for f in query.wanted)
             like = tuple(message("“{title}”", title=self._title(i)) for i in query.like)
             if wanted:
                 sentences.append(message("Here is what fits you best with {names}.", names=wanted))
@@ -251,7 +255,13 @@ class Assistant:
                 sentences.append(message("Here is what is nearest to “{words}” and fits you.", words=query.words))
             else:
                 sentences.append(message("Here is what fits you best within these limits."))
-        unwanted = tuple(self._shown(f, language) for f in query.unwanted)
+        limits = (
+            *(message("{column} at least {number}", column=c, number=_number(n)) for c, n in query.at_least.items()),
+            *(message("{column} at most {number}", column=c, number=_number(n)) for c, n in query.at_most.items()),
+        )
+        if limits and found.items:
+            sentences.append(message("Only {limits}.", limits=limits))
+        unwanted = without_repeats(self._shown(f, language) for f in query.unwanted)
         if unwanted:
             sentences.append(message("Without {names}.", names=unwanted))
         if query.unknown and not query.words:
@@ -341,11 +351,23 @@ class Assistant:
         told = told[told > 0] / told.sum()
         return Question(name, tuple(values[:MAX_CHOICES]), float(-(told * np.log2(told)).sum()))
 
+    def _has_others(self, offered: Sequence[Facet]) -> bool:
+        """Return whether the attribute that was asked about has values that were not offered."""
+        return bool(offered) and len(self.recommender.lookup.facets[offered[0].name]) > len(offered)
+
     def _shown(self, facet: Facet, language: str) -> str:
         return self.recommender.topics.shown(facet.value, language) if facet.name == TOPIC else facet.value
 
     def _title(self, item_id: str) -> str:
         return self.recommender.lookup.titles[self.recommender.lookup.row(item_id)]
+
+
+def _joined(sentences: Sequence[str], language: str) -> str:
+    return ("" if language == "zh" else " ").join(sentences)
+
+
+def _number(number: float) -> str:
+    return f"{round(number, 2):.12g}"
 
 
 def _chances(scores: np.ndarray) -> np.ndarray:

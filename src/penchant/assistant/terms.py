@@ -50,6 +50,13 @@ NUMBER_WORDS = {
     "tempo": ("tempo", "calm", "calmer", "fast", "faster", "slow", "slower", "安静", "平静", "快", "慢"),
 }
 """Usual words for usual numbers; a column is also named by its own name."""
+NUMBER_COLUMNS = {
+    "price": ("price", "cost", "价"),
+    "year": ("year", "年"),
+    "duration": ("duration", "minutes", "length", "时长"),
+    "tempo": ("tempo", "bpm", "节奏", "速度"),
+}
+"""Parts of the names of columns that hold such a number."""
 COMPARATIVES = {
     "cheaper": ("price", -1),
     "less expensive": ("price", -1),
@@ -223,7 +230,7 @@ class CatalogTerms:
             if column.casefold().replace("_", " ") in low:
                 return column
         for column in columns:
-            kind = next((kind for kind in NUMBER_WORDS if kind in column.casefold()), "")
+            kind = next((kind for kind in NUMBER_WORDS if _holds(column, kind)), "")
             if kind and any(_says(low, word) for word in NUMBER_WORDS[kind]) and self._fits(column, number):
                 return column
         fitting = [column for column in columns if self._fits(column, number)]
@@ -231,7 +238,7 @@ class CatalogTerms:
 
     def column_like(self, kind: str) -> str | None:
         """Return the numeric column of a usual kind, such as "price"; None where the catalog has none."""
-        return next((column for column in self._lookup.numbers if kind in column.casefold()), None)
+        return next((column for column in self._lookup.numbers if _holds(column, kind)), None)
 
     def number_of(self, item_id: str, column: str) -> float | None:
         """Return an item's number; None where it has none."""
@@ -245,6 +252,11 @@ class CatalogTerms:
             return False
         low, high = float(known.min()), float(known.max())
         return low - (high - low) <= number <= high + (high - low)
+
+
+def _holds(column: str, kind: str) -> bool:
+    """Return whether a column's name says that it holds a usual kind of number."""
+    return any(part in column.casefold() for part in NUMBER_COLUMNS[kind])
 
 
 def _folded(phrase: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Literal
 
 from penchant.assistant.terms import COMPARATIVES, HAN, CatalogTerms, Facet, Mention
@@ -153,7 +154,7 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     Args:
         text: The message; characters beyond `MAX_CHARACTERS` are not read.
         terms: Of the catalog.
-        shown: Item ids of the list that the user sees, for "the second one".
+        shown: Item ids of the list that the user sees, for "the second one" and "cheaper".
         last: The user's latest item, for "the last one".
     """
     text = " ".join(text[:MAX_CHARACTERS].split())
@@ -163,7 +164,7 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
         return Query(intent, language=language)
     left, bounds = _bounds(text, terms)
     like, unlike, left = _likes(left, terms, shown, last)
-    bounds = _compared(text, terms, like[0] if like else last, bounds)
+    bounds = _compared(text, terms, like[:1] or tuple(shown) or ((last,) if last else ()), bounds)
     wanted, unwanted, left = _facets(left, terms)
     more, refused, said, refused_words, left = _by_meaning(left, terms)
     named = {*wanted, *more}
@@ -282,17 +283,18 @@ def _without_title(named: str, item: str, terms: CatalogTerms) -> str:
 
 
 def _compared(
-    text: str, terms: CatalogTerms, item: str | None, bounds: tuple[dict[str, float], dict[str, float]]
+    text: str, terms: CatalogTerms, items: Sequence[str], bounds: tuple[dict[str, float], dict[str, float]]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Add the bounds of comparisons with an item: cheaper, newer, calmer."""
+    """Add the bounds of comparisons, such as cheaper, newer, calmer: with one item, or with the median of the list that the user sees."""
     least, most = bounds
     low = text.casefold()
     for word, (kind, direction) in COMPARATIVES.items():
         column = terms.column_like(kind)
-        if column is None or item is None or word not in low or column in least or column in most:
+        if column is None or word not in low or column in least or column in most:
             continue
-        number = terms.number_of(item, column)
-        if number is not None:
+        numbers = [number for item in items if (number := terms.number_of(item, column)) is not None]
+        if numbers:
+            number = median(numbers)
             step = 0.001 * abs(number) or 0.001  # strictly less or more
             (least if direction > 0 else most)[column] = number + direction * step
     return least, most

@@ -27,6 +27,7 @@ from penchant.cli.printing import (
 from penchant.cli.results import print_results, results_lines
 from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError, import_optional
+from penchant.core.messages import message
 
 if TYPE_CHECKING:
     from penchant.encoders.catalog import ChannelConfig
@@ -74,9 +75,11 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], a
             for error in found.problems:
                 print_error(error)
             typer.echo(
-                f"{len(found.problems)} problems"
-                if found.problems
-                else f"nothing is wrong: penchant run {shell_word(config)}"
+                said(
+                    message("{count} problems", count=len(found.problems))
+                    if found.problems
+                    else message("nothing is wrong: penchant run {file}", file=shell_word(config))
+                )
             )
     if found.problems:
         raise typer.Exit(1)
@@ -198,7 +201,10 @@ def _examine(config: RecommendationConfig, transcribe: bool, as_json: bool) -> N
     spoken = events["audio"].count() if "audio" in events.columns and reviews.transcript is not None else 0
     if spoken and not transcribe:
         notes = [
-            f"{spoken:,} voice notes were not transcribed; `penchant run` does, and so does the doctor with --transcribe"
+            message(
+                "{count} voice notes were not transcribed; `penchant run` does, and so does the doctor with --transcribe",
+                count=f"{spoken:,}",
+            )
         ]
         reviews = reviews.model_copy(update={"transcript": None})
     if not notes or ("text" in events.columns and events["text"].count()):

@@ -6,7 +6,7 @@ In: the words and attribute values of items, and the topic of each. Out: a name 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -24,6 +24,13 @@ COMMON_VALUE = 0.01
 """Share of all items from which an attribute value names a topic: a genre, not one of a thousand developers."""
 STEM = 5
 """Letters at the beginning by which two words are taken for forms of one."""
+
+
+def without_repeats(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names without topics that say again what another name says, such as "Kitchen · cooking" beside the category "Kitchen"."""
+    given = tuple(dict.fromkeys(names))
+    plain = {name.casefold() for name in given if JOIN not in name}
+    return tuple(n for n in given if JOIN not in n or plain.isdisjoint(term.casefold() for term in n.split(JOIN)))
 
 
 def name_topics(

@@ -14,6 +14,7 @@ from typing import Any
 
 from penchant.core.messages import CHANNELS, Message, Translator, channel_names, message
 from penchant.explanation.profile import Interest, Profile
+from penchant.explanation.topic_names import without_repeats
 from penchant.explanation.topics import Topics
 from penchant.language.engine import Engine, Prompt
 from penchant.language.evidence import Evidence, quotable
@@ -160,17 +161,17 @@ class ProfileWriter:
         if not valued:
             found = [message("Nothing stands out yet in your {count} events.", count=profile.num_events)]
         else:
-            names = tuple(self._name(i) for i in valued[:3])
+            names = without_repeats(map(self._name, valued))[:3]
             found = [message("You choose {names} more than others do.", names=names)]
             if valued[0].evidence:
                 found.append(message("Among what you chose: {titles}.", titles=self._quoted(valued[0].evidence)))
         found += [self._number(i) for i in profile.interests if i.kind == "number"][:1]
-        rising = [self._name(i) for i in valued if i.trend > CLEAR_TREND]
-        fading = [self._name(i) for i in valued if i.trend < -CLEAR_TREND]
+        rising = without_repeats(self._name(i) for i in valued if i.trend > CLEAR_TREND)
+        fading = without_repeats(self._name(i) for i in valued if i.trend < -CLEAR_TREND)
         if rising:
-            found.append(message("In the later half of your events there is more of {names}.", names=tuple(rising[:2])))
+            found.append(message("In the later half of your events there is more of {names}.", names=rising[:2]))
         if fading:
-            found.append(message("In the later half of your events there is less of {names}.", names=tuple(fading[:2])))
+            found.append(message("In the later half of your events there is less of {names}.", names=fading[:2]))
         if profile.disliked:
             found.append(message("You did not like {titles}.", titles=self._quoted(profile.disliked)))
         return found

@@ -15,6 +15,7 @@ from penchant.service.schemas import CardOut, ChatIn, Name
 from penchant.studio.cards import ItemCard, card
 from penchant.studio.page_context import ChangedOnPage, Context
 from penchant.studio.rendering import render
+from penchant.studio.users import nearest_users
 
 LENGTH = 6
 """Items of one answer."""
@@ -24,8 +25,13 @@ def add_talk(router: APIRouter) -> None:
     """Add the page and its parts to the studio."""
 
     @router.get("/studio/talk")
-    def talk(context: Context, user_id: Annotated[Id, Query(alias="id")]) -> Response:
+    def talk(
+        context: Context, user_id: Annotated[Id, Query(alias="id")], new: Annotated[bool, Query()] = False
+    ) -> Response:
         context.require("personal")
+        if not new and not context.service.is_known(user_id):
+            alike = nearest_users(context.service, context.service.snapshot, user_id)
+            return render(context, "unknown_user", 404, user_id=user_id, alike=alike)
         written = context.service.profile_in_words(user_id, context.translate.language)
         return render(context, "talk", user_id=user_id, written=written)
 

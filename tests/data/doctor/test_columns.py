@@ -35,7 +35,7 @@ def uses(**settings: object) -> dict[tuple[str, str], tuple[str, ...]]:
 def test_the_default_guess_names_the_use_of_every_column() -> None:
     found = uses(data={"context": ["device"]})
     assert found["events", "text"] == ("channel review",)
-    assert found["events", "device"] == ("context",)
+    assert found["events", "device"] == ("circumstances",)
     assert found["events", "at"] == ("order", "circumstances")
     assert found["events", "value"] == found["events", "basket"] == ()
     assert found["items", "title"] == ("name", "channel text")

@@ -217,10 +217,14 @@ def test_how_data_was_read_is_told_without_a_count() -> None:
         Finding("items.roles", 3, 14, "kept", ("text: title",), "types of the columns"),
         Finding("items.codes", 0, 14, "kept", (), "nothing"),
         Finding("events.duplicate", 2, 9, "dropped", (), "the last stays"),
+        Finding("text.duplicate", 6, 20, "kept", (), "equal texts"),
     )
     lines = list(finding_lines(findings))
     assert "  items.roles: types of the columns" in lines
     assert "  events.duplicate: 2 of 9 dropped; the last stays" in lines
+    assert "  text.duplicate: 6 of 20; equal texts" in lines, (
+        "what was left as it is does not read as if the others were dropped"
+    )
     assert not any("3 of 14" in line or "items.codes" in line for line in lines)
 
 

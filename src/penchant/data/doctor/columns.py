@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from penchant.core.schema import CONTEXT, Dataset, context_column
+from penchant.core.messages import message
+from penchant.core.schema import Dataset, context_column
 
 Channels = Mapping[str, Sequence[str]]
 """Name of a channel to the columns it reads."""
-UNUSED = "not used"
+WHO, WHAT, WEIGHT = message("which user"), message("which item"), message("weight of the event")
+CIRCUMSTANCES = message("circumstances")
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,30 @@ def column_uses(dataset: Dataset, run: RunColumns) -> list[ColumnUse]:
 
 def use_lines(uses: Sequence[ColumnUse]) -> Iterator[str]:
     """Yield the uses as lines of text, those of each table together and the unused columns at its end."""
-    for table in ("events", "items", "users"):
+    titles = {
+        "events": message("Columns of events"),
+        "items": message("Columns of items"),
+        "users": message("Columns of users"),
+    }
+    for table, title in titles.items():
         own = [use for use in uses if use.table == table]
         if own:
-            yield f"Columns of {table}"
-            yield from (f"  {use.column}: {', '.join(use.uses)}" for use in own if use.uses)
-            if unused := [use.column for use in own if not use.uses]:
-                yield f"  {UNUSED}: {', '.join(unused)}"
+            yield title
+            yield from (message("  {column}: {uses}", column=use.column, uses=use.uses) for use in own if use.uses)
+            if unused := tuple(use.column for use in own if not use.uses):
+                yield message("  not used: {columns}", columns=unused)
 
 
 def _of_events(dataset: Dataset, run: RunColumns) -> Iterator[ColumnUse]:
     table = dataset.interactions.table
     by_name = {
-        "user_id": ("who",),
-        "item_id": ("what",),
-        "at": ("order", *(("circumstances",) if set(run.context) & {"hour", "weekday", "month"} else ())),
-        "kind": ("weight of the event",),
-        "value": ("weight of the event",) if run.values else (),
-        "mood": ("weight of the event",),
-        "part": ("split",) if run.split else (),
+        "user_id": (WHO,),
+        "item_id": (WHAT,),
+        "at": (message("order"), *((CIRCUMSTANCES,) if set(run.context) & {"hour", "weekday", "month"} else ())),
+        "kind": (WEIGHT,),
+        "value": (WEIGHT,) if run.values else (),
+        "mood": (WEIGHT,),
+        "part": (message("split"),) if run.split else (),
     }
     named = {context_column(name): name for name in run.context}
     for column in table.columns:
@@ -89,9 +96,9 @@ def _of_events(dataset: Dataset, run: RunColumns) -> Iterator[ColumnUse]:
         uses = by_name.get(column, _channels(run.events, column))
         if column.startswith(context_column("")):
             shown = column.removeprefix(context_column(""))
-            yield ColumnUse("events", shown, (CONTEXT,) if column in named else ())
+            yield ColumnUse("events", shown, (CIRCUMSTANCES,) if column in named else ())
             continue
-        yield ColumnUse("events", column, (*uses, *(("mood",) if column in run.reviews else ())))
+        yield ColumnUse("events", column, (*uses, *((message("mood"),) if column in run.reviews else ())))
     for finding in dataset.findings:
         if finding.check == "events.unused_columns":
             yield from (ColumnUse("events", name, ()) for one in finding.examples for name in one.split(", "))
@@ -100,11 +107,11 @@ def _of_events(dataset: Dataset, run: RunColumns) -> Iterator[ColumnUse]:
 def _of_items(dataset: Dataset, run: RunColumns) -> Iterator[ColumnUse]:
     catalog = dataset.catalog
     for column in catalog.table.columns:
-        uses = ("what",) if column == "item_id" else _channels(run.items, column)
+        uses = (WHAT,) if column == "item_id" else _channels(run.items, column)
         if column == catalog.title_column:
-            uses = ("name", *uses)
+            uses = (message("name"), *uses)
         if column in catalog.attribute_columns:
-            uses = (*uses, "filters and interests")
+            uses = (*uses, message("filters and interests"))
         yield ColumnUse("items", column, uses)
 
 
@@ -112,11 +119,11 @@ def _of_users(dataset: Dataset, run: RunColumns) -> Iterator[ColumnUse]:
     if dataset.users is None:
         return
     for column in dataset.users.table.columns:
-        uses = ("who",) if column == "user_id" else _channels(run.users, column)
+        uses = (WHO,) if column == "user_id" else _channels(run.users, column)
         if not uses and column in dataset.users.attribute_columns:
-            uses = ("comparisons in the report alone",)
+            uses = (message("comparisons in the report alone"),)
         yield ColumnUse("users", column, uses)
 
 
 def _channels(channels: Channels, column: str) -> tuple[str, ...]:
-    return tuple(f"channel {name}" for name, columns in channels.items() if column in columns)
+    return tuple(message("channel {name}", name=name) for name, columns in channels.items() if column in columns)

@@ -57,12 +57,16 @@ class Diagnosis:
 
 def kind_lines(kinds: Sequence[KindUse]) -> Iterator[str]:
     """Yield the kinds of event with their weights as lines of text."""
-    yield "Kinds of event, and what each event weighs"
+    yield message("Kinds of event, and what each event weighs")
     for use in kinds:
-        unknown = (
-            "" if use.is_known else "  not known" + (f": did you mean {use.suggestion!r}?" if use.suggestion else "")
-        )
-        yield f"  {use.kind}: {use.events:,} events, {use.weight:+g}{unknown}"
+        given = {"kind": use.kind, "events": f"{use.events:,}", "weight": f"{use.weight:+g}"}
+        if use.is_known:
+            yield message("  {kind}: {events} events, {weight}", **given)
+        elif use.suggestion:
+            guess = repr(use.suggestion)
+            yield message("  {kind}: {events} events, {weight}  not known: did you mean {guess}?", **given, guess=guess)
+        else:
+            yield message("  {kind}: {events} events, {weight}  not known", **given)
 
 
 def examine(

@@ -90,9 +90,21 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     yield ""
     yield message("Findings")
     for finding in shown:
-        counted = f"{finding.count:,} of {finding.total:,} {finding.action}; "
-        yield f"  {finding.check}: {'' if finding.check in UNCOUNTED else counted}{finding.advice}"
-        yield from (f"    {example}" for example in finding.examples[:3])
+        if finding.check in UNCOUNTED:
+            yield message("  {check}: {advice}", check=finding.check, advice=finding.advice)
+        else:
+            given = {
+                "check": finding.check,
+                "count": f"{finding.count:,}",
+                "total": f"{finding.total:,}",
+                "advice": finding.advice,
+            }
+            if finding.action == "kept":  # nothing was done, and "68 of 200 kept" reads as if the others were dropped
+                yield message("  {check}: {count} of {total}; {advice}", **given)
+            else:
+                action = ACTIONS.get(finding.action, finding.action)
+                yield message("  {check}: {count} of {total} {action}; {advice}", **given, action=action)
+        yield from (message("    {example}", example=example) for example in finding.examples[:3])
 
 
 def _about_outcomes(outcomes: Sequence[LeakingColumn]) -> Iterator[DataWarning]:

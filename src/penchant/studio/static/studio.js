@@ -158,6 +158,7 @@ document.addEventListener("htmx:after:swap", () => {
   });
   drawAll();
   takeSample();
+  showNewest();
   if (isCalm()) return;
   for (const card of cards()) {
     const from = places.get(card.dataset.item);
@@ -168,6 +169,22 @@ document.addEventListener("htmx:after:swap", () => {
   }
   places = new Map();
 });
+
+// the newest turn of a conversation, or an error, is brought into view; the keyboard stays where one types
+
+let turns = 0;
+function showNewest() {
+  const news = document.getElementById("news");
+  if (news?.childElementCount) news.scrollIntoView({ block: "center" });
+  const said = document.querySelectorAll(".turn");
+  if (said.length === turns) return;
+  turns = said.length;
+  if (news) news.replaceChildren();
+  said[turns - 1].scrollIntoView({ block: "start", behavior: isCalm() ? "auto" : "smooth" });
+  // on a touch screen the field would open the keyboard over the answer
+  const place = matchMedia("(hover: hover)").matches ? document.getElementById("message") : said[turns - 1];
+  place.focus({ preventScroll: true });
+}
 
 // files: dropped or chosen, and sent at once
 
