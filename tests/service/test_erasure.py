@@ -43,7 +43,14 @@ def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "history"
         client.post("/v1/events", json={"user_id": "u1", "item_id": "i3"})
         receipt = client.delete("/v1/users/u1").json()["receipt"]
-        assert receipt["rows"] == {"person": 1, "event": 1, "edit": 0, "request": 0, "user_content": 0}
+        assert receipt["rows"] == {
+            "person": 1,
+            "event": 1,
+            "edit": 0,
+            "request": 0,
+            "user_content": 0,
+            "conversation": 0,
+        }
         assert receipt["model"] == erasure.DUE
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "popularity"
         held = client.get("/v1/export/u1").json()

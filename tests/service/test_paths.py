@@ -79,10 +79,11 @@ def test_ids_with_slashes_and_percent_signs_reach_every_route(paths: TestClient)
         assert shop.explain(name, "i3")["by_member"]
         assert shop.put_item(name, {"title": name})["item_id"] == name
         assert shop.item(name)["item_id"] == shop.withdraw(name)["item_id"] == name
+        page = f"/studio/user?id={quote(name, safe='')}"
+        assert paths.get(page).status_code == 200
         shop.erase(name)
         assert shop.export(name)["events"] == []
-        page = paths.get(f"/studio/user?id={quote(name, safe='')}")
-        assert page.status_code == 200
+        assert paths.get(page).status_code == 404
 
 
 def test_encoding_twice_is_not_decoded_twice(paths: TestClient):

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from penchant.cli.printing import shell_word
 from penchant.service.fetching import is_public
-from penchant.studio.pages import _ids
+from penchant.studio.user_pages import _ids
 
 EVENT = {"user_id": "a", "item_id": "i1"}
 EDIT = {"name": "item", "value": "i1", "action": "more"}
