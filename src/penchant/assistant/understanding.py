@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from penchant.assistant.terms import COMPARATIVES, HAN, CatalogTerms, Facet, Mention
+from penchant.assistant.terms import COMPARATIVES, CatalogTerms, Facet, Mention
+from penchant.core.scripts import HAN
 from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
