@@ -168,6 +168,7 @@ def test_an_engine_words_the_answer_and_what_it_makes_up_is_dropped(shop: Path, 
             written = client.get("/v1/users/u0/profile/words").json()
             assert written["num_dropped"] == 3 or written["written_by"] == "template"
         asked = len(server.requests)
+        assert asked == 2  # the answer and the profile
         private = ServiceConfig(
             bundle=shop,
             folder=tmp_path / "s2",
