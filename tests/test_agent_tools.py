@@ -71,6 +71,19 @@ def test_an_agent_records_recommends_and_explains(service: Client) -> None:
     assert said["understood"]["wanted"] == [{"name": "genres", "value": "high"}]
 
 
+def test_arguments_of_tools_reach_the_service(service: Client) -> None:
+    server = make_server("", client=service, may_write=True)
+    for stored in (1, 0):  # the same id is stored once
+        _, answer = call(server, "record_event", user_id="again", item_id="i1", event_id="e1")
+        assert answer["stored"] == stored
+    _, found = call(server, "recommend", history=["i1"], k=3, where=["genres:low"])
+    assert [int(item["item_id"][1:]) >= 12 for item in found["items"]] == [True] * 3
+    for asked, least, most in ((0, 1, 1), (100_000, 20, 50)):  # a length that no list has is brought to one
+        failed, found = call(server, "search", words="tune", k=asked)
+        assert not failed
+        assert least <= len(found["items"]) <= most
+
+
 def test_errors_reach_the_agent_with_their_fix(service: Client) -> None:
     failed, text = call(make_server("", client=service), "similar", item_id="nothing")
     assert failed

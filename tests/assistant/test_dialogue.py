@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from penchant.assistant.dialogue import Assistant, Conversation, Reply
+from penchant.assistant.dialogue import Assistant, Conversation, Reply, _chances
 from penchant.assistant.terms import Facet
 from penchant.core.schema import Histories
 from penchant.explanation.topic_names import without_repeats
@@ -47,6 +48,7 @@ def test_what_is_refused_never_appears_and_stays_refused(assistant: Assistant) -
 
 
 def test_a_list_like_an_item_leaves_the_item_out(assistant: Assistant) -> None:
+    assert "f6" not in ids(ask(assistant, "something like Knife Work"))
     reply = ask(assistant, "something like Knife Work but cheaper")
     assert "f6" not in ids(reply)
     prices = assistant.recommender.lookup.numbers["price"]
@@ -109,11 +111,60 @@ def test_a_statement_changes_the_profile_only_after_yes(assistant: Assistant) ->
 def test_the_question_splits_the_candidates_best_and_is_asked_once(assistant: Assistant) -> None:
     first = ask(assistant, "recommend me something")
     assert first.question is not None
-    others = [assistant._about(n, np.arange(3, 12), np.full(9, 1 / 9)) for n in ("genre", "language", "topic")]
-    assert first.question.bits >= max(q.bits for q in others if q is not None) - 0.7
+    rows = assistant.recommender.lookup.rows(ids(first))
+    chance = 1 / np.arange(1, len(rows) + 1)
+    told = [assistant._about(n, rows, chance / chance.sum()) for n in ("genre", "language", "topic")]
+    assert first.question.bits == pytest.approx(max(q.bits for q in told if q is not None))
     second = ask(assistant, str(first.question.values[0]), first)
     assert second.question is None or second.question.name != first.question.name
     assert len(ids(second)) <= len(ids(first))
+
+
+def test_questions_end_and_ask_nothing_that_is_settled(assistant: Assistant) -> None:
+    history = assistant.recommender.history("u0")
+    asked = Conversation(asked=("a", "b", "c"))
+    assert assistant.reply("anything", history, conversation=asked).question is not None
+    enough = Conversation(asked=("a", "b", "c", "d"))
+    assert assistant.reply("anything", history, conversation=enough).question is None
+    assert ask(assistant, "something like Harbour Lights").question is None
+    either = ask(assistant, "a comedy or a drama").question
+    assert either is not None
+    assert either.name != "genre"
+
+
+def test_a_question_offers_four_values_and_counts_the_rest(cinema: Recommender) -> None:
+    table = cinema.catalog.table.with_columns(
+        maker=pl.Series([f"maker {n:02}" for n in range(12)]), tags=pl.Series([["one", "other"]] * 12)
+    )
+    columns = (*cinema.catalog.attribute_columns, "maker", "tags")
+    catalog = replace(cinema.catalog, table=table, attribute_columns=columns)
+    parts = cinema.histories, cinema.ensemble, cinema.tables, cinema.topics
+    found = Assistant(Recommender(catalog, *parts, {}))
+    rows, chance = np.arange(12), np.full(12, 1 / 12)
+    maker = found._about("maker", rows, chance)
+    assert maker is not None
+    assert maker.values == ("maker 00", "maker 01", "maker 02", "maker 03")
+    assert maker.bits == pytest.approx(4 / 12 * np.log2(12) + 8 / 12 * np.log2(12 / 8))
+    assert found._about("tags", rows, chance) is None  # whatever the answer, every candidate has it
+
+
+def test_the_better_candidate_is_the_more_probable_one() -> None:
+    assert _chances(np.array([3.0, 2.9, 0.1])) == pytest.approx([6 / 11, 3 / 11, 2 / 11])
+
+
+def test_a_proposal_ends_with_the_next_request(assistant: Assistant) -> None:
+    asked = ask(assistant, "I no longer like thrillers")
+    other = ask(assistant, "a comedy", asked)
+    assert other.conversation.pending == ()
+    assert ask(assistant, "yes", other).confirmed == ()
+
+
+def test_more_neighbours_are_looked_at_where_they_must_pass_other_wishes(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penchant.assistant.dialogue.NEIGHBOURS", 1)
+    assert len(ids(ask(assistant, "something like Harbour Lights"))) == 1
+    assert ids(ask(assistant, "something like Harbour Lights, a comedy"))
 
 
 def test_neither_leaves_out_what_was_offered_and_asks_on(assistant: Assistant) -> None:

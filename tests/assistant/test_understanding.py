@@ -47,6 +47,12 @@ def genre(value: str) -> Facet:
         ("8元以下，和面包有关", {"wanted": (KITCHEN,), "at_most": {"price": 8.0}}),
         ("类似海上的灯", {"like": ("f8",)}),
         ("80年代的", {"at_least": {"year": 1980.0}, "at_most": {"year": 1989.0}}),
+        ("films of the 10s", {"at_least": {"year": 2010.0}, "at_most": {"year": 2019.0}}),
+        ("price between 9 and 5", {"at_least": {"price": 5.0}, "at_most": {"price": 9.0}}),
+        ("something like The Long Sea but cheaper, price under 5", {"like": ("f1",), "at_most": {"price": 5.0}}),
+        ("no comedy rather a drama", {"wanted": (genre("Drama"),), "unwanted": (genre("Comedy"),)}),
+        ("not only comedies", {"wanted": (genre("Comedy"),)}),
+        ("I like comedies and I'd love a drama", {"wanted": (genre("Comedy"), genre("Drama"))}),
     ],
 )
 def test_requests_are_understood(assistant: Assistant, text: str, expected: dict[str, Any]) -> None:
@@ -102,6 +108,18 @@ def test_later_wishes_add_and_replace(assistant: Assistant) -> None:
     assert set(third.wanted) == {genre("Drama"), SEA}
     fourth = third.joined(understand("no boats", assistant.terms))
     assert (set(fourth.wanted), fourth.unwanted) == ({genre("Drama")}, (SEA,))
+    fifth = fourth.joined(understand("about boats", assistant.terms))
+    assert (set(fifth.wanted), fifth.unwanted) == ({genre("Drama"), SEA}, ())
+
+
+def test_an_item_to_be_like_and_words_stay_until_others_are_given(assistant: Assistant) -> None:
+    alike = Query(like=("f1",)).joined(understand("a drama", assistant.terms))
+    assert (alike.like, alike.wanted) == (("f1",), (genre("Drama"),))
+    assert alike.joined(Query(like=("f2",))).like == ("f2",)
+    said = Query(words="quiet evenings")
+    assert said.joined(Query(at_most={"price": 9.0})).words == "quiet evenings"
+    assert said.joined(Query(words="loud nights")).words == "loud nights"
+    assert said.joined(Query(like=("f1",))).words == ""
 
 
 @pytest.mark.parametrize(

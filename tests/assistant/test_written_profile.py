@@ -10,7 +10,7 @@ import pytest
 
 from hand_made import histories
 from penchant.core.errors import ConfigError
-from penchant.explanation.profile import ProfileBuilder
+from penchant.explanation.profile import Interest, Profile, ProfileBuilder
 from penchant.language.engine import Engine, Prompt
 from penchant.recommender.recommender import Recommender
 
@@ -96,3 +96,34 @@ def test_what_rises_and_what_fades_is_told(cinema: Recommender) -> None:
     steady = histories([[4, 5, 6, 7]], len(cinema.catalog))
     found = ProfileBuilder(cinema.catalog, cinema.histories, cinema.topics).profile(steady).interests
     assert all(np.isclose(i.trend, 0) for i in found if i.kind == "topic")
+
+
+def interest(value: str, kind: str = "attribute", *, share: float = 0.6, trend: float = 0.0) -> Interest:
+    return Interest(kind, "genre" if kind == "attribute" else "price", value, share, 0.2, 1.0, ("Big", "Big"), trend)
+
+
+def test_only_clear_trends_are_told(cinema: Recommender) -> None:
+    trends = (interest("Comedy", trend=0.4), interest("Drama", trend=-0.4), interest("Horror", trend=0.2))
+    (written,) = cinema.profile_writer().write([Profile("u", 9, trends)])
+    assert "there is more of Comedy." in written.text
+    assert "there is less of Drama." in written.text
+    told = [s.text for s in written.statements]
+    assert ["of late there are more" in text for text in told] == [True, False, False]
+    assert ["of late there are fewer" in text for text in told] == [False, True, False]
+    assert "for example “Big”." in told[2]
+
+
+def test_numbers_are_told_with_their_direction(cinema: Recommender) -> None:
+    low, high = interest("low", "number", share=0.1), interest("high", "number", share=0.3)
+    (written,) = cinema.profile_writer().write([Profile("u", 9, (low, high))])
+    assert [s.text for s in written.statements] == [
+        "The price of what you choose is on average 0.1, lower than that of all users, 0.2.",
+        "The price of what you choose is on average 0.3, higher than that of all users, 0.2.",
+    ]
+
+
+def test_the_strongest_interests_and_modalities_are_stated(cinema: Recommender) -> None:
+    many = tuple(interest(f"value {n}") for n in range(8))
+    (written,) = cinema.profile_writer().write([Profile("u", 9, many, {"text": 0.95, "image": 0.05})])
+    assert [s.value for s in written.statements] == [f"value {n}" for n in range(5)] + [""]
+    assert written.statements[-1].text == "Your recommendations rest on text."

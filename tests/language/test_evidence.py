@@ -11,8 +11,10 @@ STATEMENTS = (
     "15% of your 40 events are Drama, for all users 30%; for example “Heat (1995)”.",
     "You did not like “Alien (1979)”.",
 )
-TITLES = frozenset({"Big (1988)", "Airplane! (1980)", "Heat (1995)", "Alien (1979)", "Up (2009)", "Heat"})
-VALUES = frozenset({"Comedy", "Drama", "Horror", "Film-Noir"})
+TITLES = frozenset(
+    {"Big (1988)", "Airplane! (1980)", "Heat (1995)", "Alien (1979)", "Up (2009)", "Heat", "The Story of You"}
+)
+VALUES = frozenset({"Comedy", "Drama", "Horror", "Film-Noir", "to"})
 EVIDENCE = Evidence(STATEMENTS, TITLES, VALUES)
 
 
@@ -24,6 +26,7 @@ EVIDENCE = Evidence(STATEMENTS, TITLES, VALUES)
         "You did not like “Alien (1979)”.",
         "You like Comedy and Drama.",
         "Your taste is in comedy, with 62% of your events.",
+        "You tend to Comedy.",  # a value of two letters is no name
         STATEMENTS[0],
     ],
 )
@@ -38,6 +41,8 @@ def test_what_follows_is_kept(sentence: str) -> None:
         "You enjoy horror films.",
         "You watched “Up (2009)”.",  # another title
         "You watched Up (2009) twice.",
+        "You like Comedy such as The Story of You.",  # a title without quotation marks
+        "You enjoy “Hea”.",  # a part of a word
         "63% of your events are Comedy.",  # another number
         "62% of your events are Drama.",  # the number of another value
         "You like Drama, with 62% of your events.",
@@ -54,6 +59,12 @@ def test_what_follows_is_kept(sentence: str) -> None:
 )
 def test_what_does_not_follow_is_dropped(sentence: str) -> None:
     assert EVIDENCE.unsupported(sentence)
+
+
+def test_a_number_is_the_same_with_and_without_a_comma() -> None:
+    found = Evidence(("1,040 of your events are Comedy.",), values=VALUES)
+    assert found.unsupported("1040 of your events are Comedy.") == []
+    assert found.unsupported("104 of your events are Comedy.")
 
 
 def test_words_of_a_title_support_nothing_and_a_title_cannot_end_its_quotation() -> None:

@@ -100,7 +100,40 @@ def test_long_conversations_keep_their_last_turns(client: TestClient) -> None:
         say(client, "hello", own)
     (kept,) = client.get("/v1/export/u0").json()["conversations"]
     assert len(kept["turns"]) == MAX_TURNS
+    assert kept["turns"][0]["text"] == "hello"
     assert say(client, "hello", own)["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+
+
+def test_lists_of_the_assistant_follow_stored_edits_and_withdrawn_items(client: TestClient) -> None:
+    assert "i12" in ids(say(client, "low, price under 13", user="somebody"))
+    client.delete("/v1/items/i12")
+    assert "i12" not in ids(say(client, "low, price under 13", user="somebody"))
+    edit = {"name": "genres", "value": "high", "action": "never"}
+    assert client.patch("/v1/users/u1/profile", json={"edits": [edit]}).status_code == 200
+    assert all(int(i[1:]) >= 12 for i in ids(say(client, "anything", user="u1")))
+
+
+def test_a_state_that_cannot_be_read_begins_anew_and_keeps_its_turns(client: TestClient) -> None:
+    store: Store = client.app.state.service.store  # type: ignore[attr-defined]
+    turns = json.dumps([{"role": "user", "text": "before"}])
+    store.put_conversation(StoredConversation("u0", "old"), turns, '{"query": "of another version"}', most=5)
+    assert say(client, "low", "old")["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+    (kept,) = client.get("/v1/export/u0").json()["conversations"]
+    assert [turn["text"] for turn in kept["turns"][:2]] == ["before", "low"]
+
+
+def test_the_words_of_a_changed_catalog_are_known(client: TestClient) -> None:
+    assert "wanted" not in say(client, "abyssal")["understood"]
+    client.put("/v1/items/i99", json={"columns": {"title": "One", "genres": ["abyssal"]}})
+    client.app.state.worker.step()  # type: ignore[attr-defined]
+    assert say(client, "abyssal")["understood"]["wanted"] == [{"name": "genres", "value": "abyssal"}]
+
+
+def test_the_oldest_conversations_go(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.service.chat.MAX_CONVERSATIONS", 2)
+    own = [say(client, "low", user="talker")["conversation_id"] for _ in range(3)]
+    kept = client.get("/v1/export/talker").json()["conversations"]
+    assert [one["conversation_id"] for one in kept] == own[1:]
 
 
 @pytest.mark.parametrize("message", ["", "🙂", "\x00", "x" * 2000, "什么都行", "like item i99999"])
@@ -135,6 +168,7 @@ def test_an_engine_words_the_answer_and_what_it_makes_up_is_dropped(shop: Path, 
             written = client.get("/v1/users/u0/profile/words").json()
             assert written["num_dropped"] == 3 or written["written_by"] == "template"
         asked = len(server.requests)
+        assert asked == 2  # the answer and the profile
         private = ServiceConfig(
             bundle=shop,
             folder=tmp_path / "s2",

@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penchant.service.service import _iso, _micros
 from penchant.service.store import Event
+from penchant.service.times import iso_time, micros_of
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_first_moments_are_kept_and_exported(client: TestClient, at: str):
 
 
 def test_time_that_was_stored_before_is_exported(client: TestClient):
-    too_early = _micros(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))
+    too_early = micros_of(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))
     client.app.state.service.store.append([[Event("a", "i1", "click", at) for at in (too_early, 2**62)]])
     exported = client.get("/v1/export/a")
     assert exported.status_code == 200
@@ -43,4 +43,4 @@ def test_time_that_was_stored_before_is_exported(client: TestClient):
 @settings(deadline=None)
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_every_microsecond_survives(at: datetime):
-    assert datetime.fromisoformat(_iso(_micros(at))) == at
+    assert datetime.fromisoformat(iso_time(micros_of(at))) == at

@@ -39,6 +39,8 @@ REFUSED_NEIGHBOURS = 15
 """Items nearest to refused words that are left out, beside the topics that the words mean."""
 MAX_QUESTIONS = 4
 """Of one conversation."""
+CERTAIN = 1 - 1e-9
+"""Share of the candidates' probability from which a value tells nothing: all of them have it."""
 
 
 @dataclass(frozen=True)
@@ -324,10 +326,9 @@ class Assistant:
     def _best_question(
         self, names: Sequence[str], rows: Int64[np.ndarray, " candidates"], chance: Float64[np.ndarray, " candidates"]
     ) -> Question | None:
-        """Return the question about one of some attributes that tells most; None where all candidates are alike."""
+        """Return the question about one of some attributes that tells most; None where the candidates are alike in all of them."""
         questions = [question for name in names if (question := self._about(name, rows, chance)) is not None]
-        best = max(questions, key=lambda question: question.bits, default=None)
-        return best if best is not None and best.bits > 0 else None
+        return max(questions, key=lambda question: question.bits, default=None)
 
     def _about(
         self, name: str, rows: Int64[np.ndarray, " candidates"], chance: Float64[np.ndarray, " candidates"]
@@ -340,7 +341,7 @@ class Assistant:
         for value, own in lookup.facets[name].items():
             found = place[own]
             share = float(chance[found[found >= 0]].sum())
-            if share > 0:
+            if 0 < share < CERTAIN:
                 shares[value] = share
         if len(shares) < 2:
             return None

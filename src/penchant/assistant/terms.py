@@ -14,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
+from penchant.core.scripts import HAN
 from penchant.data.clean.normalisation import words
 from penchant.explanation.topic_names import JOIN
 from penchant.recommender.lookup import TOPIC
 from penchant.recommender.recommender import Recommender
 
-HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 VOTERS = 20
 """Items nearest to some words that vote for their topics."""
 CLEAR_SHARE = 0.5

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
-from penchant.assistant.terms import COMPARATIVES, HAN, CatalogTerms, Facet, Mention
+from penchant.assistant.terms import COMPARATIVES, CatalogTerms, Facet, Mention
+from penchant.core.scripts import HAN
 from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
@@ -70,9 +71,6 @@ _NEITHER = re.compile(
 )
 _RESET = re.compile(r"\b(?:start over|forget (?:that|it|everything)|reset|new search)\b|重新开始|重来|从头|清空", re.I)
 _WHY = re.compile(r"^\s*why\b|为什么|怎么会推荐|理由", re.I)
-_ABOUT = re.compile(
-    r"\b(?:about|on|concerning|with|involving|set in)\s+(.+)|(?:关于|有关|讲|涉及|以)(.+?)(?:的|为主题|$)"
-)
 _EMPTY_TEXT = """
 a about all also am an and any anything are as at be been best bit but by can could dear do does else every ever find for from get
 give go good got great had has have having hello help here hey hi how i i'd i'm if in into is it its just kind kinda know let like

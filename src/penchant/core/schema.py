@@ -473,10 +473,6 @@ class Histories:
             channels[name] = replace(channel, requested=np.full(len(self), row, np.int32))
         return replace(self, user_channels=channels), unknown
 
-    def without_content(self) -> Histories:
-        """Return the same events with the same channels, in which nobody has any content."""
-        return replace(self, user_channels={name: c.cleared(self) for name, c in self.user_channels.items()})
-
     def requested(self, at: int | Int64[np.ndarray, " users"]) -> Histories:
         """Return the same histories, read for requests at these times."""
         return replace(self, requested_at=np.broadcast_to(np.asarray(at, np.int64), len(self)))

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from penchant.data.clean.normalisation import words
 from penchant.encoders.content import join_text
 from penchant.encoders.encoder import Encoder, code_of
 from penchant.encoders.mood import LANGUAGES, clauses, is_mood_word, table_mood
+from penchant.language.stop_words import stop_words
 
 MAX_WORDS = 3
 """Words of the longest value or name of a column that is looked for."""
@@ -213,17 +213,10 @@ def _code(phrase: str) -> int | None:
 def _can_name(word: str) -> bool:
     """Return whether a word can name an aspect: no stop word, number, single letter or word of mood."""
     is_short = len(word) < 2 and word.isascii()
-    return not is_short and not word.isdigit() and word not in _stop_words() and not is_mood_word(word)
+    return not is_short and not word.isdigit() and word not in stop_words(*LANGUAGES) and not is_mood_word(word)
 
 
 def _form(word: str) -> str:
     """Return an English word without the s of its plural."""
     is_plural = word.isascii() and len(word) > 3 and word.endswith("s") and not word.endswith("ss")
     return word[:-1] if is_plural else word
-
-
-@cache
-def _stop_words() -> frozenset[str]:
-    import stopwordsiso
-
-    return frozenset(word for name in LANGUAGES for word in stopwordsiso.stopwords(name))

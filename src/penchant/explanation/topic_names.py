@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 
 import numpy as np
 import polars as pl
 from jaxtyping import Int32
 
 from penchant.data.clean.normalisation import words
+from penchant.language.stop_words import stop_words
 
 TERMS_PER_TOPIC = 3
 JOIN = " · "
@@ -78,15 +78,8 @@ def name_topics(
 
 def _terms(text: str, spoken: str) -> set[str]:
     """Return the words of a text that can name something: no stop words, numbers or single letters."""
-    stop = _stop_words(spoken)
+    stop = stop_words(spoken)
     return {w for w in words(text) if len(w) > 1 and w not in stop and not any(c.isdigit() for c in w)}
-
-
-@cache
-def _stop_words(spoken: str) -> frozenset[str]:
-    import stopwordsiso  # reads its lists, and no service needs them
-
-    return frozenset(stopwordsiso.stopwords(spoken)) if stopwordsiso.has_lang(spoken) else frozenset()
 
 
 def _distinctive(terms: Sequence[set[str]], labels: np.ndarray, num_topics: int, spoken: str) -> list[str]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
+from penchant.core.scripts import HAN
 from penchant.language.grounding import SENTENCE
+from penchant.language.stop_words import stop_words
 
 
 def _words(text: str) -> frozenset[str]:
@@ -25,7 +27,6 @@ MAX_NAME_WORDS = 12
 STEM = 5
 """Words of content are the same where so many first letters are."""
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 TOKEN = re.compile(r"[\w'’-]+|[^\w\s]")
 CLAUSE = re.compile(r"[,;:，；：、]|\s[–—-]\s|\b(?:and|but|while|whereas|with)\b")
@@ -134,7 +135,7 @@ class Evidence:
         bare = QUOTED.sub(" ", text)
         if self.language == "zh":
             return [c for c in HAN.findall(bare) if c not in NEUTRAL_ZH]
-        return [w for w in WORD.findall(bare) if w.casefold() not in _function_words() | NEUTRAL | QUANTIFIERS]
+        return [w for w in WORD.findall(bare) if w.casefold() not in stop_words("en") | NEUTRAL | QUANTIFIERS]
 
 
 def quotable(title: str) -> str:
@@ -177,10 +178,3 @@ def _phrases(text: str) -> Iterator[str]:
 
 def _stem(word: str) -> str:
     return word.casefold().removesuffix("'s").removesuffix("’s")[:STEM]
-
-
-@cache
-def _function_words() -> frozenset[str]:
-    import stopwordsiso  # reads its lists
-
-    return frozenset(stopwordsiso.stopwords("en"))

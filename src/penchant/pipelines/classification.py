@@ -43,7 +43,7 @@ from penchant.encoders.content import join_text
 from penchant.encoders.ocr import read_samples_pictures
 from penchant.encoders.precomputed import guess_modality
 from penchant.encoders.transcript import TranscriptConfig, transcribe
-from penchant.experiment.courses import measure_courses
+from penchant.experiment.courses import CourseResults, measure_courses
 from penchant.experiment.evaluate_classifiers import PACKAGES, ClassifierEvaluationConfig, assess, notes_within
 from penchant.experiment.fit_classifiers import (
     ClassifierFitConfig,
@@ -70,7 +70,7 @@ from penchant.pipelines.frame import (
     stop_on_errors,
 )
 from penchant.reporting.courses import write_courses
-from penchant.reporting.report import StepTime, write_report
+from penchant.reporting.report import ReportData, StepTime, write_report
 
 SENTENCES = "sentences"
 """Channel of sentence vectors that a simple row reads where [content] has no channel of text."""
@@ -186,32 +186,44 @@ def run_one(
     courses = None
     if config.course is not None:
         with clock("courses"):
-            courses = measure_courses(
-                tables,
-                batch,
-                samples,
-                config.split,
-                config.fit,
-                config.course,
-                window_hours=config.data.window_hours or HOURS_A_DAY,
-                min_share=config.data.window_min_share,
-                positive=config.evaluation.positive or samples.classes[-1],
-                seed=config.seed,
-                metric=config.evaluation.metric,
-            )
+            courses = measured_courses(config, config.course, samples, batch, tables)
     timed = replace(report, stages=(*before, *clock.stages))
     trained = bundle(config, samples, batch, channels, tables, fitted, results)
     if courses is not None:
         trained = replace(trained, warning=courses.rule)
+    return persist(trained, config.folder, partial(_write, timed, courses, config.notes))
 
-    def write(folder: Path) -> None:
-        write_report(timed, folder)
-        if courses is not None:
-            write_courses(courses.courses, courses.labels, courses.lines(), config.notes, folder / "courses.html")
-            text = json.dumps(courses.as_dict(), ensure_ascii=False, indent=1)
-            (folder / "courses.json").write_text(text, encoding="utf-8")
 
-    return persist(trained, config.folder, write)
+def measured_courses(
+    config: ClassificationConfig,
+    course: CourseConfig,
+    samples: Samples,
+    batch: ContentBatch,
+    tables: Mapping[str, Mapping[str, Any]],
+) -> CourseResults:
+    """Return the courses of left-out people and the rule of the early warning."""
+    return measure_courses(
+        tables,
+        batch,
+        samples,
+        config.split,
+        config.fit,
+        course,
+        window_hours=config.data.window_hours or HOURS_A_DAY,
+        min_share=config.data.window_min_share,
+        positive=config.evaluation.positive or samples.classes[-1],
+        seed=config.seed,
+        metric=config.evaluation.metric,
+    )
+
+
+def _write(report: ReportData, courses: CourseResults | None, notes: tuple[str, ...], folder: Path) -> None:
+    """Write the pages beside a trained classifier."""
+    write_report(report, folder)
+    if courses is not None:
+        write_courses(courses.courses, courses.labels, courses.lines(), notes, folder / "courses.html")
+        text = json.dumps(courses.as_dict(), ensure_ascii=False, indent=1)
+        (folder / "courses.json").write_text(text, encoding="utf-8")
 
 
 def choose_classifiers(

@@ -5,18 +5,16 @@ In: requests under `/v1`. Out: JSON, or a problem with what, where, fix; `/docs`
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi import Body, FastAPI, Header, Query, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import TypeAdapter
 
-from penchant.assistant.dialogue import Reply
 from penchant.classifiers.bundle import MEDIA
 from penchant.core.errors import PenchantError
 from penchant.recommender.lists import Id, RankingOptions, RecommendationList
@@ -25,37 +23,30 @@ from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
 from penchant.service.chat import Chats
-from penchant.service.erasure import HELD
+from penchant.service.chat_routes import add_chat_routes
+from penchant.service.dependencies import Item, Task, User, allowed, service_of
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
 from penchant.service.schemas import (
-    ChatIn,
-    ChatOut,
-    ErasureReceipt,
     EventBatch,
     EventIn,
-    EventNameIn,
-    EventsDeleted,
     EventsStored,
     ItemIn,
     ItemState,
     ListIn,
-    Name,
     PredictIn,
     PredictionOut,
     Problem,
-    ProfilePatch,
     SearchIn,
     SessionIn,
-    UserIn,
-    UserState,
+    has_media,
 )
 from penchant.service.service import Service, ServiceConfig
-from penchant.service.store import StoredConversation
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
+from penchant.service.user_routes import add_user_routes
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
@@ -75,10 +66,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         507: "No room on the disk",
     }.items()
 }
-User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]
-Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
-Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
-EVENT_STREAM = "text/event-stream"
 MAX_BATCH = 64
 """Requests whose lists are computed in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -108,6 +95,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         worker = BackgroundWorker(service, lambda outcome: metrics.content.labels(outcome).inc())
         worker.start()
         app.state.service, app.state.worker = service, worker
+        app.state.chats = Chats(service)
         app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
         app.state.pools = WorkPools()
         yield
@@ -147,8 +135,8 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
     app.state.metrics = metrics
     _add_events(app, metrics)
     _add_lists(app)
-    _add_users(app, metrics)
-    _add_chat(app)
+    add_user_routes(app, metrics)
+    add_chat_routes(app)
     _add_items(app)
     _add_tasks(app)
     _add_probes(app, metrics)
@@ -156,23 +144,6 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
     if add_pages is not None:
         add_pages(app)
     return app
-
-
-def service_of(request: Request) -> Service:
-    """Return the service behind a request."""
-    service: Service = request.app.state.service
-    return service
-
-
-def allowed(scope: str) -> Any:
-    """Return a dependency that lets a request pass if its key has a scope."""
-
-    async def check(
-        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> None:
-        service_of(request).keyring.check(authorization, scope)
-
-    return Depends(check)
 
 
 def _add_events(app: FastAPI, metrics: Metrics) -> None:
@@ -236,146 +207,6 @@ def _add_lists(app: FastAPI) -> None:
     def search(request: Request, wanted: Annotated[SearchIn, Body(openapi_examples=_SEARCH_EXAMPLES)]) -> SearchResults:
         """Find items by words, an image or audio."""
         return service_of(request).search(wanted)
-
-
-def _add_users(app: FastAPI, metrics: Metrics) -> None:
-    @app.get("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("lists")
-    def profile(request: Request, user_id: User) -> JSONResponse:
-        """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
-        found, held = service_of(request).profile(user_id)
-        return JSONResponse(found, headers={"ETag": f'"{held}"'})
-
-    @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("chats")
-    def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
-        """Return the interests as sentences, each with the events behind it; `name` and `value` of a statement can be edited."""
-        return service_of(request).profile_in_words(user_id, language)
-
-    @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("writes")
-    def edit_profile(
-        request: Request,
-        user_id: User,
-        patch: Annotated[ProfilePatch, Body(openapi_examples=_EDIT_EXAMPLES)],
-        if_match: Annotated[
-            str | None, Header(pattern=r'^"\d{1,19}"$', description="ETag of the profile that was read.")
-        ] = None,
-    ) -> JSONResponse:
-        """Store the user's edits of their interests: more, less, never, pin, reset; the next list follows them."""
-        expected = None if if_match is None else int(if_match.strip('"'))
-        found, held = service_of(request).edit(user_id, patch.edits, expected)
-        return JSONResponse(found, headers={"ETag": f'"{held}"'})
-
-    @app.patch("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")], status_code=202)
-    @in_pool(_kind_of_user)
-    def tell(
-        request: Request, user_id: User, told: Annotated[UserIn, Body(openapi_examples=_USER_EXAMPLES)]
-    ) -> UserState:
-        """Store attributes, words, a picture or a sound of a user; they are read in the background, within about a second."""
-        state = service_of(request).tell(user_id, told)
-        for _ in set(state.new_values) & set(told.columns):
-            metrics.content.labels("new value").inc()
-        request.app.state.worker.wake()
-        return state
-
-    @app.get("/v1/users/{user_id:id}", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("lists")
-    def about(request: Request, user_id: User) -> UserState:
-        """Return what a user told of themself, and what of it is read."""
-        return service_of(request).about(user_id)
-
-    @app.delete("/v1/users/{user_id:id}/events", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("writes")
-    def delete_event(request: Request, user_id: User, name: Annotated[EventNameIn, Query()]) -> EventsDeleted:
-        """Delete one event of a user, by its `event_id` or by item and time; the next list does not know it."""
-        return service_of(request).delete_event(user_id, name)
-
-    @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("lists")
-    def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
-        """Split one score into what past events, channels and members contribute; the parts sum to it."""
-        return service_of(request).explain(user_id, item_id)
-
-    @app.get(
-        "/v1/export/{user_id:id}",
-        tags=["users"],
-        dependencies=[allowed("personal")],
-        response_model=dict[str, Any],
-    )
-    @in_pool("lists")
-    def export(request: Request, user_id: User) -> JSONResponse:
-        """Return all stored data of one user."""
-        return JSONResponse(service_of(request).export(user_id))  # rendered here: it may be long
-
-    @app.get(
-        "/v1/export/{user_id:id}/files/{name:id}",
-        tags=["users"],
-        dependencies=[allowed("personal")],
-        response_class=FileResponse,
-    )
-    @in_pool("lists")
-    def export_file(
-        request: Request, user_id: User, name: Annotated[Name, Path(description="A name from the export.")]
-    ) -> FileResponse:
-        """Return a file that the user sent, byte for byte."""
-        return FileResponse(service_of(request).file(user_id, name), media_type="application/octet-stream")
-
-    @app.delete(
-        "/v1/users/{user_id:id}",
-        tags=["users"],
-        dependencies=[allowed("personal")],
-        responses={202: {"description": "A reader holds SQLite's log: it is emptied later", "model": ErasureReceipt}},
-    )
-    @in_pool("writes")
-    def erase(request: Request, response: Response, user_id: User) -> ErasureReceipt:
-        """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
-        receipt = service_of(request).erase(user_id)
-        response.status_code = 202 if receipt["store"] == HELD else 200
-        metrics.erasures.inc()
-        request.app.state.worker.wake()
-        return ErasureReceipt(receipt=receipt)
-
-
-def _add_chat(app: FastAPI) -> None:
-    @app.post(
-        "/v1/chat",
-        tags=["users"],
-        dependencies=[allowed("personal")],
-        response_model=ChatOut,
-        responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
-    )
-    async def chat(
-        request: Request,
-        given: Annotated[ChatIn, Body(openapi_examples=_CHAT_EXAMPLES)],
-        accept: Annotated[str | None, Header(include_in_schema=False)] = None,
-    ) -> Response:
-        """Answer a message with a list, a question or a proposed edit; `Accept: text/event-stream` sends the text sentence by sentence."""
-        pools: WorkPools = request.app.state.pools
-        chats = service_of(request).chats
-        has_media = given.image is not None or given.audio is not None
-        reply, stored = await pools["media" if has_media else "lists"].run(partial(chats.reply, given))
-        if EVENT_STREAM in (accept or ""):
-            return StreamingResponse(_chat_events(pools["chats"], chats, reply, stored), media_type=EVENT_STREAM)
-        text = await pools["chats"].run(lambda: " ".join(chats.worded(reply)))
-        return Response(chats.answer(reply, stored, text).model_dump_json(), media_type="application/json")
-
-
-async def _chat_events(pool: WorkPool, chats: Chats, reply: Reply, stored: StoredConversation) -> AsyncIterator[bytes]:
-    """Yield server-sent events: `sentence` for each sentence once it is checked, then `answer` with the whole answer."""
-    sentences = chats.worded(reply)
-    said: list[str] = []
-    try:
-        while (sentence := await pool.run(partial(next, sentences, None))) is not None:
-            said.append(sentence)
-            yield _event("sentence", json.dumps({"text": sentence}, ensure_ascii=False))
-        yield _event("answer", chats.answer(reply, stored, " ".join(said)).model_dump_json())
-    finally:
-        sentences.close()  # a client that went away: the engine stops
-
-
-def _event(name: str, data: str) -> bytes:
-    return f"event: {name}\ndata: {data}\n\n".encode()
 
 
 def _add_items(app: FastAPI) -> None:
@@ -483,23 +314,18 @@ async def _recommended(request: Request, user_id: str | None, options: RankingOp
 
 def _kind_of_search(arguments: dict[str, Any]) -> Kind:
     wanted: SearchIn = arguments["wanted"]
-    return "encoders" if wanted.image is None and wanted.audio is None else "media"
+    return "media" if has_media(wanted) else "encoders"
 
 
 def _kind_of_events(arguments: dict[str, Any]) -> Kind:
     body: EventIn | EventBatch = arguments["body"]
     events = body.events if isinstance(body, EventBatch) else [body]
-    return "writes" if all(e.image is None and e.audio is None for e in events) else "uploads"
-
-
-def _kind_of_user(arguments: dict[str, Any]) -> Kind:
-    told: UserIn = arguments["told"]
-    return "writes" if told.image is None and told.audio is None else "uploads"
+    return "uploads" if has_media(*events) else "writes"
 
 
 def _kind_of_item(arguments: dict[str, Any]) -> Kind:
     item: ItemIn = arguments["item"]
-    return "writes" if item.image is None and item.audio is None else "uploads"
+    return "uploads" if has_media(item) else "writes"
 
 
 def _kind_of_prediction(arguments: dict[str, Any]) -> Kind:
@@ -527,28 +353,9 @@ _SESSION_EXAMPLES: Any = {
         "value": {"history": [{"item_id": "i1", "text": "Lovely colour."}], "about": {"columns": {"region": "north"}}}
     },
 }
-_CHAT_EXAMPLES: Any = {
-    "a request": {"value": {"user_id": "u1", "message": "something like the last one, but cheaper"}},
-    "a statement": {"value": {"user_id": "u1", "message": "I no longer like thrillers"}},
-    "in Chinese": {"value": {"user_id": "u1", "message": "不要恐怖的，来点喜剧"}},
-}
 _SEARCH_EXAMPLES: Any = {
     "words": {"value": {"words": "red summer shoes", "k": 5}},
     "a picture": {"value": {"image": {"url": "https://media.example.org/shoe.jpg"}}},
-}
-_EDIT_EXAMPLES: Any = {
-    "less of a genre, an item never": {
-        "value": {
-            "edits": [
-                {"name": "genres", "value": "Comedy", "action": "less"},
-                {"name": "item", "value": "i1", "action": "never"},
-            ]
-        }
-    },
-}
-_USER_EXAMPLES: Any = {
-    "attributes and a bio": {"value": {"columns": {"region": "north", "bio": "I repair old radios."}}},
-    "take one back": {"value": {"columns": {"bio": None}, "image": None}},
 }
 _ITEM_EXAMPLES: Any = {
     "columns": {"value": {"columns": {"title": "Red shoe", "price": 49.9, "genres": ["summer"]}}},

@@ -12,7 +12,7 @@ import secrets
 import threading
 from collections.abc import Generator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,20 +21,15 @@ from penchant.assistant.wording import AnswerWriter
 from penchant.core.errors import NotFoundError
 from penchant.data.media import load_audio
 from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig
-from penchant.language.engine import Engine, make_engine
 from penchant.recommender.recommender import Recommender
-from penchant.service.schemas import CardOut, ChatIn, ChatOut, QuestionOut
+from penchant.service.schemas import CardOut, ChatIn, ChatOut, QuestionOut, has_media
+from penchant.service.service import Service
 from penchant.service.store import StoredConversation
-
-if TYPE_CHECKING:
-    from penchant.service.service import Service
 
 MAX_TURNS = 40
 """Messages of a conversation that are kept; what stands of older ones is in its state."""
 MAX_CONVERSATIONS = 50
 """Of one user; the oldest ones go."""
-
-
 LIKE_MEDIA = 3
 """Items nearest to a picture that the list shall be like."""
 _STATE = TypeAdapter(Conversation)
@@ -44,18 +39,14 @@ class Chats:
     """Answers messages of a service's users.
 
     Args:
-        service: With the recommender, the store and the settings of the engine.
-
-    Raises:
-        ConfigError: The engine's settings are wrong.
-        EncoderError: There is no such model.
+        service: With the recommender, the store and the engine.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._engine: Engine | None = make_engine(service.config.language)
         self._lock = threading.Lock()
         self._made: tuple[Recommender, Assistant] | None = None
+        self._speech: SpeechRecogniser | None = None
 
     def reply(self, given: ChatIn) -> tuple[Reply, StoredConversation]:
         """Answer one message, store the conversation, and store the edits that were confirmed.
@@ -89,17 +80,11 @@ class Chats:
 
     def worded(self, reply: Reply) -> Generator[str, None, None]:
         """Yield the sentences of a reply, by the engine where there is one that may know what users do."""
-        engine = self.engine_for_personal_data
+        engine = self._service.engine_for_personal_data
         if engine is None:
             yield reply.text
         else:
             yield from AnswerWriter(self._service.snapshot.recommender, engine).sentences(reply)
-
-    @property
-    def engine_for_personal_data(self) -> Engine | None:
-        """The engine, unless it is another machine's and the operator did not allow it to read what users do."""
-        may_read = self._engine is None or not self._engine.is_remote or self._service.config.language.send_personal
-        return self._engine if may_read else None
 
     def answer(self, reply: Reply, stored: StoredConversation, text: str) -> ChatOut:
         """Return the whole answer as the API shows it."""
@@ -146,7 +131,7 @@ class Chats:
         words = given.message or ""
         like: list[str] = []
         service = self._service
-        if given.image is None and given.audio is None:
+        if not has_media(given):
             return words, like
         with service.scratch.temporary() as folder:
             uploads = service.uploads_in(folder)
@@ -165,7 +150,7 @@ class Chats:
     @property
     def _recogniser(self) -> SpeechRecogniser:
         with self._lock:
-            if not hasattr(self, "_speech"):
+            if self._speech is None:
                 self._speech = SpeechRecogniser(TranscriptConfig())
             return self._speech
 
@@ -184,12 +169,3 @@ def _shown_query(reply: Reply) -> dict[str, Any]:
         "not_understood": list(query.unknown),
     }
     return {name: value for name, value in shown.items() if value}
-
-
-def shown_conversation(stored: StoredConversation) -> dict[str, Any]:
-    """Return a conversation as an export shows it."""
-    return {
-        "conversation_id": stored.conversation_id,
-        "turns": json.loads(stored.turns),
-        "state": json.loads(stored.state),
-    }

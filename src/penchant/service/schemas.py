@@ -222,7 +222,7 @@ class SessionIn(ListIn):
         given: list[SessionEventIn | UserIn] = [one for one in self.history if isinstance(one, SessionEventIn)]
         if self.about is not None:
             given.append(self.about)
-        return any(one.image is not None or one.audio is not None for one in given)
+        return has_media(*given)
 
 
 class EditIn(ApiInput):
@@ -387,6 +387,11 @@ class ItemState(ApiModel):
     """waiting: being encoded; ready: recommended; failed: could not be added; withdrawn: in no answer."""
     reason: str | None = None
     """Why it failed; it is tried again when it is sent again, and after a start or with a new bundle."""
+
+
+def has_media(*given: EventIn | UserIn | SessionEventIn | SearchIn | ChatIn | ItemIn) -> bool:
+    """Return whether an image or audio came with some of the content."""
+    return any(one.image is not None or one.audio is not None for one in given)
 
 
 class ErasureReceipt(ApiModel):

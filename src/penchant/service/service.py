@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
-from penchant.language.engine import EngineConfig
+from penchant.language.engine import Engine, EngineConfig, make_engine
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM, TOPIC
 from penchant.recommender.new_items import table_row
@@ -35,7 +35,7 @@ from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.batching import GroupCommit
-from penchant.service.chat import Chats, shown_conversation
+from penchant.service.exporting import exported_content, exported_conversation, exported_event
 from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
 from penchant.service.schemas import (
@@ -73,6 +73,7 @@ from penchant.service.store import (
 )
 from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
+from penchant.service.times import EARLIEST, iso_time, micros_of
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 from penchant.service.user_content import named_vectors
@@ -84,8 +85,6 @@ MAX_SHOWN_VALUES = 50
 """Values of one attribute that the description of the catalog names, the most frequent ones."""
 CONTENT = ("text", *MEDIA)
 """Content of an event."""
-_EXPORTED = ("user_id", "item_id", "kind", "value", "key")
-"""What an export shows of an event, besides its time and content."""
 
 
 class ServiceConfig(Settings):
@@ -172,7 +171,8 @@ class Service:
     """Answers requests from a recommender and a store.
 
     Raises:
-        ConfigError: The store cannot be opened, or its secret is another's.
+        ConfigError: The store cannot be opened, its secret is another's, or the engine's settings are wrong.
+        EncoderError: The engine's model is not there.
         ArtifactError: The bundle is missing, altered, or of another catalog than the one served last.
     """
 
@@ -198,7 +198,7 @@ class Service:
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
-        self.chats = Chats(self)
+        self._engine = make_engine(config.language)
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
@@ -269,7 +269,7 @@ class Service:
         if name.event_id is not None:
             which = EventName(name.event_id)
         elif name.item_id is not None and name.at is not None:
-            which = EventName(None, name.item_id, _micros(name.at), name.kind)
+            which = EventName(None, name.item_id, micros_of(name.at), name.kind)
         else:
             raise DataError(
                 "Nothing names an event.",
@@ -466,9 +466,14 @@ class Service:
         """Return the interests of one user as sentences, each with the events behind it."""
         snapshot, state = self.user_state(user_id)
         profile = snapshot.recommender.profile(state.history, scores=state.scores)
-        engine = self.chats.engine_for_personal_data
-        (written,) = snapshot.recommender.profile_writer(language, engine).write([profile])
+        (written,) = snapshot.recommender.profile_writer(language, self.engine_for_personal_data).write([profile])
         return written.as_dict()
+
+    @property
+    def engine_for_personal_data(self) -> Engine | None:
+        """The engine, unless it is another machine's and the operator did not allow it to read what users do."""
+        may_read = self._engine is None or not self._engine.is_remote or self.config.language.send_personal
+        return self._engine if may_read else None
 
     def uploads_in(self, folder: str) -> UploadStore:
         """Return where a request's files are kept while it is answered."""
@@ -570,14 +575,14 @@ class Service:
         ids = snapshot.recommender.lookup.items.ids
         return {
             "user_id": user_id,
-            "events": [_exported(e) for e in self.store.events(user_id)],
-            "deleted_events": [{"key": key, "at": _iso(at)} for key, at in self.store.deleted_events(user_id)],
-            "about": None if (told := self.store.about(user_id)) is None else _exported_content(told.content),
+            "events": [exported_event(e) for e in self.store.events(user_id)],
+            "deleted_events": [{"key": key, "at": iso_time(at)} for key, at in self.store.deleted_events(user_id)],
+            "about": None if (told := self.store.about(user_id)) is None else exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
-            "conversations": [shown_conversation(one) for one in self.store.conversations(user_id)],
-            "requests": [{"key": r.key, "at": _iso(r.received_at)} for r in self.store.requests(user_id)],
+            "conversations": [exported_conversation(one) for one in self.store.conversations(user_id)],
+            "requests": [{"key": r.key, "at": iso_time(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
-                {"item_id": ids[row], "at": _iso(int(at)), "weight": float(weight)}
+                {"item_id": ids[row], "at": iso_time(int(at)), "weight": float(weight)}
                 for row, at, weight in zip(base.item_index, base.at, base.weight, strict=True)
             ],
             "profile": self.profile(user_id)[0],
@@ -770,22 +775,6 @@ def _under(options: RankingOptions, recommender: Recommender) -> RankingOptions:
     return options.model_copy(update={"circumstances": [*options.circumstances, *derived]})
 
 
-def _exported(event: Event) -> dict[str, Any]:
-    content = {} if event.content is None else {"content": _exported_content(event.content)}
-    return {**{n: getattr(event, n) for n in _EXPORTED}, "at": _iso(event.at), **content}
-
-
-def _exported_content(content: OwnContent) -> dict[str, Any]:
-    """Return content with its vectors as lists of numbers."""
-    vectors = {name.partition("\n")[0]: v.astype(float).round(6).tolist() for name, v in content.vectors.items()}
-    return {
-        "columns": dict(content.columns),
-        "files": dict(content.media),
-        "vectors": vectors,
-        "unreadable": list(content.unreadable),
-    }
-
-
 def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
     """Return a key with a digest of each user's events: as they were sent, with their places in the request."""
     own: dict[str, list[str]] = {}
@@ -798,8 +787,8 @@ def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
 
 
 def _event(event: EventIn, position: int, latest: int) -> Event:
-    at = now() if event.at is None else _micros(event.at)
-    if at < _EARLIEST:
+    at = now() if event.at is None else micros_of(event.at)
+    if at < EARLIEST:
         raise DataError(
             "An event lies before the year 1 in UTC.", where=f"events.{position}.at", fix="give the time it happened"
         )
@@ -810,34 +799,3 @@ def _event(event: EventIn, position: int, latest: int) -> Event:
             fix="set the sender's clock, or leave `at` out",
         )
     return Event(event.user_id, event.item_id, event.kind, at, event.value, event.event_id)
-
-
-def _micros(at: datetime) -> int:
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment_of(micros: int) -> datetime:
-    """Return a time of an event as a date of Python.
-
-    Raises:
-        DataError: It lies beyond the years that one can show.
-    """
-    try:
-        return _EPOCH + timedelta(microseconds=micros)
-    except OverflowError:
-        raise DataError(
-            "This time cannot be shown.", where="at", fix="give a time between the years 1 and 9999"
-        ) from None
-
-
-def _iso(micros: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=micros)).isoformat()
-    except OverflowError:  # stored or learned from before such times were refused; NumPy's calendar has a year 0
-        return f"{np.datetime64(micros, 'us')}+00:00"
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST = _micros(datetime.min)
-"""The first microsecond that a date of Python, and hence an export, can show."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Query, Response
 
 from penchant.recommender.lists import Id
 from penchant.recommender.recommender import Recommender
+from penchant.service.chat import Chats
 from penchant.service.schemas import CardOut, ChatIn, Name
 from penchant.studio.cards import ItemCard, card
 from penchant.studio.page_context import ChangedOnPage, Context
@@ -43,7 +44,7 @@ def add_talk(router: APIRouter) -> None:
         conversation_id: Annotated[Name | None, Form()] = None,
     ) -> Response:
         context.require("personal")
-        chats = context.service.chats
+        chats: Chats = context.request.app.state.chats
         given = ChatIn(user_id=user_id, message=message, conversation_id=conversation_id or None, k=LENGTH)
         reply, stored = chats.reply(given)
         answer = chats.answer(reply, stored, " ".join(chats.worded(reply)))

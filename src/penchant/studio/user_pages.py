@@ -17,7 +17,7 @@ from penchant.core.errors import DataError, NotFoundError
 from penchant.recommender.lists import Id
 from penchant.recommender.lookup import ITEM
 from penchant.service.schemas import EditIn, EventNameIn, Name
-from penchant.service.service import moment_of
+from penchant.service.times import moment_of
 from penchant.studio import charts, users
 from penchant.studio.cards import card
 from penchant.studio.item_map import ItemMapCache

@@ -20,6 +20,7 @@ from jaxtyping import Float64
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, make_findings
+from penchant.core.scripts import HAN_CHARACTERS
 from penchant.data.align.offsets import Offset, estimate_offset
 from penchant.data.align.streams import FRAME, LOUDNESS, AlignConfig, RecordedStream, StreamConfig, read_stream
 from penchant.data.media.alignment import AlignmentConfig, align, make_stream
@@ -30,9 +31,9 @@ ID, GROUP, SECONDS = "sample_id", "group", "seconds"
 MAX_STEPS = 10_000_000
 FRAME_SIDE = 480
 """Longer side of a frame's picture, pixels."""
-WORD = re.compile(r"[㐀-鿿豈-﫿぀-ヿ가-힯]|[^\s㐀-鿿豈-﫿぀-ヿ가-힯]+")
+WORD = re.compile(rf"[{HAN_CHARACTERS}぀-ヿ가-힯]|[^\s{HAN_CHARACTERS}぀-ヿ가-힯]+")
 """One character of a script without spaces, or what stands between spaces."""
-UNSPACED = re.compile(r"(?<=[㐀-鿿豈-﫿぀-ヿ]) (?=[㐀-鿿豈-﫿぀-ヿ])")
+UNSPACED = re.compile(rf"(?<=[{HAN_CHARACTERS}぀-ヿ]) (?=[{HAN_CHARACTERS}぀-ヿ])")
 
 
 class EstimatedOffset(NamedTuple):

@@ -18,6 +18,8 @@ from typing import Any
 import ftfy
 import polars as pl
 
+from penchant.core.scripts import HAN, HAN_CHARACTERS
+
 INLINE_TAGS = (
     "a|abbr|b|bdi|bdo|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var|wbr"
 )
@@ -35,17 +37,16 @@ _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u20
 """Joiners (200c, 200d) stay: emoji and several scripts are written with them."""
 _SPACE = r"[\s\u0085\u2028\u2029]+"
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _SCRIPTS = {
-    "zh": re.compile(f"[{_HAN}]"),
+    "zh": HAN,
     "ja": re.compile("[\u3041-\u30ff]"),
     "ko": re.compile("[\uac00-\ud7af]+"),
     "ru": re.compile("[\u0400-\u04ff]+"),
     "ar": re.compile("[\u0600-\u06ff]+"),
     "en": re.compile("[A-Za-z]+"),
-    "other": re.compile("[^\\W\\d_A-Za-z\u0400-\u06ff\u3041-\u30ff\uac00-\ud7af" + _HAN + "]+"),
+    "other": re.compile("[^\\W\\d_A-Za-z\u0400-\u06ff\u3041-\u30ff\uac00-\ud7af" + HAN_CHARACTERS + "]+"),
 }
-_WORD = re.compile(f"([{_HAN}]+)|((?:(?![{_HAN}_])\\w)+(?:['-](?:(?![{_HAN}_])\\w)+)*)")
+_WORD = re.compile(f"([{HAN_CHARACTERS}]+)|((?:(?![{HAN_CHARACTERS}_])\\w)+(?:['-](?:(?![{HAN_CHARACTERS}_])\\w)+)*)")
 
 CHANGES = ("html", "mojibake", "control")
 """Repairs of `normalise_column`, in its order; NFKC and white space are not counted."""

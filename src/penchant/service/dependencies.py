@@ -1,0 +1,35 @@
+"""What the routes of the API share: the service behind a request, scopes of keys, and the ids of an address.
+
+In: a request. Out: the service, or a refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Request
+
+from penchant.recommender.lists import Id
+from penchant.service.schemas import Name
+from penchant.service.service import Service
+
+User = Annotated[Id, Path(description="The user's id.", examples=["u1"])]
+Item = Annotated[Id, Path(description="The item's id.", examples=["i1"])]
+Task = Annotated[Name, Path(description="A labelled task the service was started with.", examples=["sentiment"])]
+
+
+def service_of(request: Request) -> Service:
+    """Return the service behind a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+def allowed(scope: str) -> Any:
+    """Return a dependency that lets a request pass if its key has a scope."""
+
+    async def check(
+        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> None:
+        service_of(request).keyring.check(authorization, scope)
+
+    return Depends(check)
