@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_a_language_before_the_command_is_that_of_its_answer(shop: Path, tmp_pat
     assert "各通道之和等于得分" in chinese
     assert not any(english in chinese for english in ("add up", "mixed content", "weaker events"))
     words = output("--language", "zh", "profile", str(shop), "--user", "u0", "--words")
-    assert "撰写者：固定句子" in words
+    assert "撰写者：固定句式" in words
     (tmp_path / "interactions.csv").write_text(
         "user_id,item_id,at\n" + "".join(f"u{n % 4},i{n},{1_600_000_000 + n}\n" for n in range(40))
     )
@@ -137,9 +138,11 @@ def test_a_run_with_a_chinese_report_ends_in_chinese(tmp_path: Path, monkeypatch
     assert "模型包" in chinese
     assert "与最佳基线相比" in chinese
     assert "bundle" in english
-    compared = output("--language", "zh", "compare", "runs/zh", "runs/en")
+    folder = re.findall(r"bundle +(\S+)", english)[0]
+    compared = output("--language", "zh", "compare", folder, folder)
     assert "best baseline" not in compared
-    assert "最佳基线" in compared
+    assert "second minus" not in compared
+    assert "第二个减第一个" in compared
     checked = output("--language", "zh", "check", "zh.toml")
     assert "清洗之前" in checked
     assert "没有发现问题：penchant run zh.toml" in checked
