@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ def test_answers_are_chinese_where_it_is_asked(shop: Path) -> None:
     explained = output("--language", "zh", "explain", str(shop), "--user", "u0", "--item", "i1")
     assert "成员: ease" in explained
     assert "通道: 行为" in explained
+
+
+def test_a_language_before_the_command_is_that_of_its_answer(shop: Path, tmp_path: Path) -> None:
+    chinese = output("--language", "zh", "explain", str(shop), "--user", "u0", "--item", "i1", "--top", "1")
+    assert "各通道之和等于得分" in chinese
+    assert not any(english in chinese for english in ("add up", "mixed content", "weaker events"))
+    words = output("--language", "zh", "profile", str(shop), "--user", "u0", "--words")
+    assert "撰写者：固定句式" in words
+    (tmp_path / "interactions.csv").write_text(
+        "user_id,item_id,at\n" + "".join(f"u{n % 4},i{n},{1_600_000_000 + n}\n" for n in range(40))
+    )
+    written = tmp_path / "zh.toml"
+    assert "个事件" in output("--language", "zh", "init", str(tmp_path), "--output", str(written))
+    assert 'language = "zh"' in written.read_text(encoding="utf-8")
 
 
 def test_names_and_numbers_are_the_same_in_both(shop: Path) -> None:
@@ -123,6 +138,11 @@ def test_a_run_with_a_chinese_report_ends_in_chinese(tmp_path: Path, monkeypatch
     assert "模型包" in chinese
     assert "与最佳基线相比" in chinese
     assert "bundle" in english
+    folder = re.findall(r"bundle +(\S+)", english)[0]
+    compared = output("--language", "zh", "compare", folder, folder)
+    assert "best baseline" not in compared
+    assert "second minus" not in compared
+    assert "第二个减第一个" in compared
     checked = output("--language", "zh", "check", "zh.toml")
     assert "清洗之前" in checked
     assert "没有发现问题：penchant run zh.toml" in checked

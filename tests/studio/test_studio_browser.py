@@ -246,6 +246,8 @@ def test_a_conversation_is_chinese_on_a_small_screen(page: Any, address: str):
     page.wait_for_function("() => document.activeElement.id === 'message'")
     turn = say(page, "有什么适合我的？")
     assert turn.locator(".tile").count() > 1
+    said, bar = (page.locator(place).last.bounding_box() for place in (".said", ".top"))
+    assert said["y"] >= bar["y"] + bar["height"], "the bar at the top covers nothing of the turn"
     told = [turn.locator(".answer").inner_text(), *turn.locator(".facts").all_inner_texts()]
     assert not any(english in text for text in told for english in ("Here is", "because", "liked", "closest"))
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -10,14 +10,15 @@ from typing import Annotated
 
 import typer
 
-from penchant.cli.options import AsJson
+from penchant.cli.options import AsJson, Language
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
+from penchant.cli.speaking import spoken_language
 
 
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder written by `penchant run`.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
-    language: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    language: Language = "",
     as_json: AsJson = False,
 ) -> None:
     """Print two recommenders side by side: the second minus the first, list by list where both were measured on the same test."""
@@ -29,7 +30,7 @@ def compare(
     from penchant.reporting.written import WrittenReport
 
     with reported_errors(as_json):
-        translate = Translator(language)
+        translate = Translator(language or spoken_language())
         found = compare_runs(WrittenReport.beside(first), WrittenReport.beside(second), translate)
         if as_json:
             print_answer(plain(found), as_json)

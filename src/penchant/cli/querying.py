@@ -157,6 +157,7 @@ def profile(
 def _written_lines(written: WrittenProfile) -> list[str]:
     """Return a written profile as lines of text."""
     note = f" ({written.reason})" if written.reason else ""
+    writer = said(message("fixed sentences")) if written.written_by == "template" else written.written_by
     return [
         written.text,
         "",
@@ -165,7 +166,7 @@ def _written_lines(written: WrittenProfile) -> list[str]:
         said(
             message(
                 "written by: {name}; sentences dropped: {count}",
-                name=f"{written.written_by}{note}",
+                name=f"{writer}{note}",
                 count=written.num_dropped,
             )
         ),
@@ -182,6 +183,7 @@ def topics(
 
     with reported_errors(as_json):
         trained = loaded(bundle)
+        language = language or (spoken_language() if spoken_language() != "en" else "")  # "": the bundle's own names
         groups, titles = trained.topics, trained.catalog.titles()
         sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
         table = columns_table("topic", "items", "such as")
@@ -232,9 +234,13 @@ def explain(
         for _, title, value in strongest[:top]:
             table.add_row(f"event: {title}", f"{value:+.4f}")
         if rest := strongest[top:]:
-            table.add_row(f"{len(rest):,} weaker events (--top {len(strongest)})", f"{sum(v for *_, v in rest):+.4f}")
+            weaker = message("{count} weaker events (--top {all})", count=f"{len(rest):,}", all=len(strongest))
+            table.add_row(weaker, f"{sum(v for *_, v in rest):+.4f}")
         out.print(f"{found.title}: {found.score:.4f}", markup=False)
-        out.print("Channels, members, and user and events: each of the three sums to the score", markup=False)
+        sums = message(
+            "The channels add up to the score, and so do the members, and so do “for any user” and the events"
+        )
+        out.print(said(sums), markup=False)
         out.print(table)
 
 

@@ -14,6 +14,7 @@ import typer
 
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors, shell_word, toml_text
+from penchant.cli.speaking import spoken_language
 from penchant.core.errors import ConfigError
 from penchant.core.messages import Translator, message
 
@@ -40,7 +41,7 @@ def init(
     output: Annotated[
         Path | None, typer.Option(help="The file to write; left out: the folder's name with .toml.")
     ] = None,
-    language: Annotated[str, typer.Option(help="Of the comments and of the report: en or zh.")] = "en",
+    language: Annotated[str, typer.Option(help="Of the comments and of the report: en or zh.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +52,7 @@ def init(
     from penchant.pipelines.recommendation import RecommendationConfig
 
     with reported_errors(as_json):
+        language = language or spoken_language()
         say, name = Translator(language), _name(data)
         file = output or Path(f"{name}.toml")
         if file.exists() and not force:

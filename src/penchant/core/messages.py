@@ -57,6 +57,7 @@ CHANNELS = {
     "signal": message("signal"),
     "attribute": message("attributes"),
     "attributes": message("attributes"),
+    "mixed content": message("mixed content"),
     "review": message("users' reviews"),
     "photo": message("users' photos"),
     "voice": message("users' voice notes"),

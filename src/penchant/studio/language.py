@@ -10,7 +10,6 @@ from penchant.core.messages import Translator, message
 NAMES = {
     "fused": message("everything"),
     "words": message("shared words"),
-    "mixed content": message("mixed content"),
     "attributes": message("attributes"),
     "topic": message("topic"),
     "category": message("category"),

@@ -20,7 +20,7 @@ function chartStyle() {
     background: null,
     font,
     view: { stroke: null },
-    axisQuantitative: { tickCount: 7 },
+    axisQuantitative: { tickCount: 7, labelOverlap: "greedy", labelSeparation: 6 },
     axis: { ...text, gridColor: colour("grid"), domainColor: colour("line"), tickColor: colour("line"), titlePadding: 10 },
     legend: { ...text, symbolType: "circle", symbolSize: 90 },
     text: { font },
