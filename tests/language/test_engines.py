@@ -23,9 +23,10 @@ def remote(address: str, tmp_path: Path, **options: Any) -> RemoteEngine:
         "ledger": tmp_path / "ledger.jsonl",
         **options,
     }
-    engine = make_engine(EngineConfig(**settings))
-    assert isinstance(engine, RemoteEngine)
-    return engine
+    made = make_engine(EngineConfig(**settings))
+    assert made is not None
+    assert isinstance(made.engine, RemoteEngine)
+    return made.engine
 
 
 def echo(messages: list[dict[str, str]]) -> str:
@@ -115,10 +116,18 @@ def test_a_remote_engine_needs_an_address_and_a_model(table: dict[str, str]) -> 
         make_engine(EngineConfig(engine="remote", **table))
 
 
-def test_a_text_is_written_once_for_each_prompt_and_version(tmp_path: Path) -> None:
+def test_a_text_is_written_once_until_it_is_forgotten(tmp_path: Path) -> None:
     with endpoint(echo) as server:
-        for version, asked in (("v1", 1), ("v1", 1), ("v2", 2)):
-            engine = CachedEngine(remote(server.address, tmp_path), tmp_path / "texts", version)
-            assert engine.write([Prompt("", "a"), Prompt("", "a")])[1].strip() == "You asked: a"
-            assert "".join(engine.stream(Prompt("", "a"))).strip() == "You asked: a"
+        engine = CachedEngine(remote(server.address, tmp_path), max_texts=2)
+        for asked in (1, 2):
+            for _ in range(2):
+                assert engine.write([Prompt("", "a"), Prompt("", "a")])[1].strip() == "You asked: a"
+                assert "".join(engine.stream(Prompt("", "a"))).strip() == "You asked: a"
             assert len(server.requests) == asked
+            engine.forget()
+        engine.write([Prompt("", "b"), Prompt("", "c")])  # the oldest goes
+        engine.write([Prompt("", "d")])
+        engine.write([Prompt("", "b")])
+        assert len(server.requests) == 6
+        next(iter(engine.stream(Prompt("", "d e f"))))  # not read to its end
+        assert "".join(engine.stream(Prompt("", "d e f"))).strip() == "You asked: d e f"

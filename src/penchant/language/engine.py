@@ -5,7 +5,9 @@ In: prompts. Out: texts, one for each prompt, or one text piece by piece. What a
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from penchant.core.artifacts import fingerprint
 from penchant.language.local import LocalConfig
-from penchant.language.written import WrittenStore
 
 LOCAL, REMOTE = "local", "remote"
+MAX_TEXTS = 2000
+"""Texts that an engine keeps in memory."""
 
 
 class EngineConfig(LocalConfig):
@@ -89,53 +91,64 @@ class Engine(ABC):
 
 
 class CachedEngine(Engine):
-    """An engine whose texts are kept with their provenance and never written twice.
+    """An engine that writes the text of a prompt once; the texts stay in memory, the most recently used ones.
+
+    They are not kept on disk: they tell what users do, and an erasure must reach them (`forget`).
 
     Args:
         engine: Writes what is missing.
-        folder: Of the texts.
-        prompt_version: Of the prompts; another version has texts of its own.
+        max_texts: Texts that are kept.
     """
 
-    def __init__(self, engine: Engine, folder: Path, prompt_version: str) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, max_texts: int = MAX_TEXTS) -> None:
+        self.engine = engine
         self.languages, self.is_remote = engine.languages, engine.is_remote
-        self._prompt_version = prompt_version
-        self._store = WrittenStore(folder, fingerprint(self.provenance))
-        self._texts = self._store.read()
+        self._max_texts = max_texts
+        self._texts: OrderedDict[Prompt, str] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return {**self._engine.provenance, "prompt": self._prompt_version}
+        return self.engine.provenance
+
+    def forget(self) -> None:
+        """Drop every text."""
+        with self._lock:
+            self._texts.clear()
 
     def write(self, prompts: Sequence[Prompt]) -> list[str]:
-        keys = [_key(prompt) for prompt in prompts]
-        missing = {key: p for key, p in zip(keys, prompts, strict=True) if key not in self._texts}
-        if missing:
-            self._keep(dict(zip(missing, self._engine.write(list(missing.values())), strict=True)))
-        return [self._texts[key] for key in keys]
+        held = {prompt: self._held(prompt) for prompt in prompts}
+        missing = [prompt for prompt, text in held.items() if text is None]
+        for prompt, text in zip(missing, self.engine.write(missing) if missing else (), strict=True):
+            held[prompt] = text
+            self._keep(prompt, text)
+        return [held[prompt] or "" for prompt in prompts]
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
-        key = _key(prompt)
-        if key in self._texts:
-            yield self._texts[key]
+        text = self._held(prompt)
+        if text is not None:
+            yield text
             return
         pieces = []
-        for piece in self._engine.stream(prompt):
+        for piece in self.engine.stream(prompt):
             pieces.append(piece)
             yield piece
-        self._keep({key: "".join(pieces)})
+        self._keep(prompt, "".join(pieces))  # one that was not read to its end is not kept
 
-    def _keep(self, texts: dict[str, str]) -> None:
-        self._store.append(texts, self.provenance)
-        self._texts |= texts
+    def _held(self, prompt: Prompt) -> str | None:
+        with self._lock:
+            if prompt in self._texts:
+                self._texts.move_to_end(prompt)
+            return self._texts.get(prompt)
+
+    def _keep(self, prompt: Prompt, text: str) -> None:
+        with self._lock:
+            self._texts[prompt] = text
+            while len(self._texts) > self._max_texts:
+                self._texts.popitem(last=False)
 
 
-def _key(prompt: Prompt) -> str:
-    return fingerprint(prompt.system, prompt.user)
-
-
-def make_engine(config: EngineConfig) -> Engine | None:
+def make_engine(config: EngineConfig) -> CachedEngine | None:
     """Return the engine of some settings; None for "template": the callers' own sentences stand for themselves.
 
     Raises:
@@ -146,9 +159,9 @@ def make_engine(config: EngineConfig) -> Engine | None:
     if config.engine == LOCAL:
         from penchant.language.local_engine import LocalEngine
 
-        return LocalEngine(config)
+        return CachedEngine(LocalEngine(config))
     if config.engine == REMOTE:
         from penchant.language.remote_engine import RemoteEngine
 
-        return RemoteEngine(config)
+        return CachedEngine(RemoteEngine(config))
     return None

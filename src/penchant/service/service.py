@@ -744,6 +744,8 @@ class Service:
         self.snapshot = ServingSnapshot(recommender, available, subjects, generation, world, before.moment)
         if generation != before.generation:
             self.user_cache.clear()
+            if self._engine is not None:
+                self._engine.forget()  # what it wrote may tell of an erased user
 
     def close(self) -> None:
         """Close the store's connections, and remove temporary files."""
