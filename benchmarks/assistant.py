@@ -158,17 +158,6 @@ def requests(trained: Recommender, truth: pl.DataFrame, count: int, seed: int) -
     }
 
 
-def true_topics(trained: Recommender, truth: pl.DataFrame) -> dict[str, str]:
-    """Return each topic of the bundle with the true topic of most of its items."""
-    true = dict(zip(truth["item_id"], truth["topic"], strict=True))
-    ids = trained.catalog.item_ids
-    found = {}
-    for number, name in enumerate(trained.topics.names):
-        own = [true[ids[row]] for row in np.flatnonzero(trained.topics.labels == number)]
-        found[name] = Counter(own).most_common(1)[0][0]
-    return found
-
-
 def holding_topics(trained: Recommender, truth: pl.DataFrame) -> dict[str, str]:
     """Return each true topic with the topic of the bundle that holds most of its items; one may hold two."""
     true = dict(zip(truth["item_id"], truth["topic"], strict=True))
@@ -263,7 +252,7 @@ def profiles(trained: Recommender, truth: pl.DataFrame, engine: str, count: int,
 def named(trained: Recommender, truth: pl.DataFrame, written: Any) -> dict[str, float]:
     """Return the share of users driven by topics whose true top topic is named in the paragraph."""
     users = pl.read_csv(truth_folder / "users.csv")
-    known = true_topics(trained, truth)
+    holds = holding_topics(trained, truth)
     true = dict(zip(truth["item_id"], truth["topic"], strict=True))
     driven = set(users.filter(pl.col("by_topic") >= 0.5)["user_id"].to_list())
     hits = []
@@ -276,7 +265,7 @@ def named(trained: Recommender, truth: pl.DataFrame, written: Any) -> dict[str, 
         wanted = set(f"{likes['likes_topic']}|{likes['later_topic']}".split("|"))
         top = max(wanted, key=lambda t: own[t])
         text = one.text + " ".join(s.text for s in one.statements)
-        hits.append(any(known[name] == top and name in text for name in trained.topics.names))
+        hits.append(holds[top] in text)
     return {"users": len(hits), "share": float(np.mean(hits)) if hits else float("nan")}
 
 
@@ -302,7 +291,7 @@ class IndependentCheck:
         if any(title not in self._titles for title in quoted):
             return False
         bare = re.sub(r"“[^”]+”", " ", sentence)
-        values = self._values(bare)
+        values, bare = self._values(bare)
         own, others = {}, {}
         for name, value in values:
             rows = self._lookup.facets[name][value]
@@ -325,13 +314,15 @@ class IndependentCheck:
         plain = [n for n in numbers if n / 100 not in percents]
         return not any(all(abs(n - m) > 0.005 * max(abs(m), 1) + 0.5 for m in known) for n in plain)
 
-    def _values(self, text: str) -> list[tuple[str, str]]:
-        return [
-            (name, value)
-            for name, facet in self._lookup.facets.items()
-            for value in facet
-            if re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text)
-        ]
+    def _values(self, text: str) -> tuple[list[tuple[str, str]], str]:
+        """Return what a text names, the longest first (PG-13 does not name PG), and the rest of the text."""
+        every = ((name, value) for name, facet in self._lookup.facets.items() for value in facet)
+        found = []
+        for name, value in sorted(every, key=lambda pair: (-len(pair[1]), pair)):
+            text, count = re.subn(rf"(?<![\w·]){re.escape(value)}(?![\w-])", " ", text)
+            if count:
+                found.append((name, value))
+        return found, text
 
     def _means(self, column: str) -> list[float]:
         values = self._lookup.numbers[column]
