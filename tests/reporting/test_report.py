@@ -215,6 +215,19 @@ def test_an_empty_run_still_makes_a_page(tmp_path):
     assert first_screen(data, Translator("en")) == FirstScreen((), (), (), ())
 
 
+def test_findings_that_count_nothing_are_no_noise(everything, tmp_path):
+    found = (
+        Finding("nothing.found", 0, 10, "kept"),
+        Finding("events.recognised_time", 3, 14, "kept", advice="read as at"),
+    )
+    write_report(replace(everything, findings=found), tmp_path)
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / page).read_text("utf-8")
+        assert "nothing.found" not in text
+        assert "3 of 14" not in text
+        assert "read as at" in text
+
+
 def test_a_lone_baseline_makes_a_page_without_an_outcome(tmp_path):
     leaderboard = compare({"popularity": table(0)}, {"popularity": "baseline"}, metric="ndcg@20", config=FAST)
     data = ReportData("lone", datetime(2026, 1, 2, tzinfo=UTC), 0, leaderboard=leaderboard)

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from penchant.core.messages import Translator, message, packed
 from penchant.core.schema import Finding
-from penchant.data.doctor.warnings import DataWarning
+from penchant.data.doctor.warnings import UNCOUNTED, DataWarning
 from penchant.metrics.ablation import Ablation, GroupGain
 from penchant.metrics.beyond_accuracy import BeyondAccuracy
 from penchant.metrics.classification_results import ClassificationResults
@@ -364,6 +364,7 @@ def _environment(translate: Translator) -> Environment:
         grouped=_grouped,
         strongest=_strongest,
         by_severity=_by_severity,
+        is_counted=lambda finding: finding.check not in UNCOUNTED,
     )
     return environment
 
@@ -374,9 +375,10 @@ def _strongest(classified: Sequence[InterestResults]) -> list[InterestResults]:
 
 
 def _by_severity(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings with errors and warnings first, else in their order."""
+    """Return findings with errors and warnings first, else in their order; one that counts nothing is left out."""
     order = ("error", "warning")
-    return sorted(findings, key=lambda f: order.index(f.severity) if f.severity in order else len(order))
+    found = [finding for finding in findings if finding.count]
+    return sorted(found, key=lambda f: order.index(f.severity) if f.severity in order else len(order))
 
 
 def _grouped(rows: Sequence[Any], attribute: str) -> dict[str, list[Any]]:
