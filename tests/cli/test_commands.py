@@ -104,8 +104,8 @@ def test_demo_writes_settings_that_pass_the_check(tmp_path: Path, monkeypatch: p
     assert written["output"] == "runs/demo"
     assert "nothing is wrong: penchant run runs/demo.toml" in told("check", "runs/demo.toml")
     shown = told("evaluate", "runs/demo")
-    assert "\\" not in shown.partition("列表长度 20")[0]
-    assert "推荐器 召回率 NDCG" in shown
+    assert "\\" not in shown.partition("At 20 items")[0]
+    assert "recommender recall NDCG" in shown
     assert "| Recall@20 |" not in shown
     assert "| Recall@20 |" in told("evaluate", "runs/demo", "--markdown")
 
