@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from penchant.assistant.terms import CatalogTerms, Facet
 from penchant.assistant.understanding import Query, understand
@@ -21,7 +21,7 @@ from penchant.core.messages import Message, Translator, message
 from penchant.core.schema import Histories
 from penchant.explanation.topic_names import without_repeats
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
-from penchant.recommender.lookup import ITEM, TOPIC
+from penchant.recommender.lookup import ITEM
 from penchant.recommender.recommender import Recommender
 
 CANDIDATES = 200
@@ -221,7 +221,7 @@ class Assistant:
         (found,) = self.recommender.recommend_many([request], shown)
         if isinstance(found, Exception):
             raise found
-        question = self._question(query, before, history, own, scores, shown)
+        question = self._question(query, before, request, shown)
         say = Translator(before.language)
         found = replace(
             found, items=tuple(replace(item, reasons=tuple(map(say.said, item.reasons))) for item in found.items)
@@ -303,17 +303,21 @@ class Assistant:
         self,
         query: Query,
         before: Conversation,
-        history: Histories,
-        edits: Sequence[Edit],
-        scores: Float32[np.ndarray, " items"],
+        request: ListRequest,
         available: Bool[np.ndarray, " items"],
     ) -> Question | None:
-        """Return the question whose answer tells most about which candidate is meant; None after enough of them."""
+        """Return the question whose answer tells most about which candidate is meant; None after enough of them.
+
+        Args:
+            query: All wishes.
+            before: With what was asked already.
+            request: Of the list that is shown; the candidates are more of the same.
+            available: Items that may be shown.
+        """
         if len(before.asked) >= MAX_QUESTIONS or query.like:
             return None
-        options = self._options(query, CANDIDATES, available).model_copy(update={"reasons": False})
-        request = ListRequest(options, history.user_ids[0], history, edits, scores)
-        (found,) = self.recommender.recommend_many([request], available)
+        more = request.options.model_copy(update={"k": CANDIDATES, "reasons": False})
+        (found,) = self.recommender.recommend_many([replace(request, options=more)], available)
         if isinstance(found, Exception) or len(found.items) < FEWEST_CANDIDATES:
             return None
         rows = self.recommender.lookup.rows([item.item_id for item in found.items])
@@ -357,7 +361,7 @@ class Assistant:
         return bool(offered) and len(self.recommender.lookup.facets[offered[0].name]) > len(offered)
 
     def _shown(self, facet: Facet, language: str) -> str:
-        return self.recommender.topics.shown(facet.value, language) if facet.name == TOPIC else facet.value
+        return self.recommender.lookup.shown(facet.name, facet.value, language)
 
     def _title(self, item_id: str) -> str:
         return self.recommender.lookup.titles[self.recommender.lookup.row(item_id)]

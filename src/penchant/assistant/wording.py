@@ -15,7 +15,6 @@ from penchant.language.engine import Engine, Prompt
 from penchant.language.evidence import Evidence, quotable
 from penchant.language.grounding import SENTENCE
 from penchant.language.prompt_files import read_prompt
-from penchant.recommender.lookup import TOPIC
 from penchant.recommender.recommender import Recommender
 
 NUM_DESCRIBED = 3
@@ -62,11 +61,11 @@ class AnswerWriter:
         """Return what is true of the list: the reply's own sentences, and attributes and reasons of its first items."""
         say = Translator(language)
         statements = [s for s in SENTENCE.split(reply.text) if s]
-        lookup, topics = self._recommender.lookup, self._recommender.topics
+        lookup = self._recommender.lookup
         for item in (reply.items.items if reply.items else ())[:NUM_DESCRIBED]:
             row = lookup.row(item.item_id)
             values = [
-                topics.shown(v, language) if name == TOPIC else v
+                lookup.shown(name, v, language)
                 for name, facet in lookup.facets.items()
                 for v, rows in facet.items()
                 if row in rows

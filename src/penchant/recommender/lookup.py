@@ -64,6 +64,10 @@ class CatalogLookup:
             if table[c].dtype.is_numeric()
         }
 
+    def shown(self, name: str, value: str, language: str) -> str:
+        """Return the value of an attribute as a reader sees it: a topic by its name in the reader's language."""
+        return self.topics.shown(value, language) if name == TOPIC else value
+
     def row(self, item_id: str) -> int:
         """Return an item's row.
 

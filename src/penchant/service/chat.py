@@ -120,10 +120,10 @@ class Chats:
         with self._lock:
             if self._made is None or self._made[0] is not recommender:
                 before = self._made
-                made = Assistant(recommender)
-                if before is not None and before[0].lookup is recommender.lookup:  # the same catalog, newer events
-                    made = before[1].of(recommender)
-                self._made = (recommender, made)
+                is_same = (
+                    before is not None and before[0].lookup is recommender.lookup
+                )  # newer events, the same catalog
+                self._made = (recommender, before[1].of(recommender) if before and is_same else Assistant(recommender))
             return self._made[1]
 
     def _content(self, given: ChatIn) -> tuple[str, list[str]]:

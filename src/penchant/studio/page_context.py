@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Query, Request, Response
 
 from penchant.core.messages import LANGUAGES
-from penchant.recommender.lookup import TOPIC
 from penchant.service.http_errors import RefusedError
 from penchant.service.service import Service
 from penchant.studio.language import PageTranslator
@@ -59,8 +58,7 @@ class PageContext:
 
     def value_of(self, name: str, value: str) -> str:
         """Return the value of an attribute as it is shown: the name of a topic in the reader's language."""
-        is_topic = name == TOPIC
-        return self.service.snapshot.recommender.topics.shown(value, self.translate.language) if is_topic else value
+        return self.service.snapshot.recommender.lookup.shown(name, value, self.translate.language)
 
     @property
     def has_key(self) -> bool:
