@@ -167,6 +167,13 @@ def test_more_neighbours_are_looked_at_where_they_must_pass_other_wishes(
     assert ids(ask(assistant, "something like Harbour Lights, a comedy"))
 
 
+def test_a_question_is_about_what_the_wishes_leave(assistant: Assistant) -> None:
+    reply = assistant.reply("price under 4.5", nobody(assistant))  # two comedies, one of the sea and one of the kitchen
+    assert set(ids(reply)) == {"f4", "f11"}
+    assert reply.question is not None
+    assert reply.question.name != "genre"
+
+
 def test_neither_leaves_out_what_was_offered_and_asks_on(assistant: Assistant) -> None:
     first = ask(assistant, "recommend me something")
     assert first.question is not None
