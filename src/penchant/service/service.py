@@ -76,7 +76,7 @@ from penchant.service.tasks import ClassifierTasks
 from penchant.service.times import EARLIEST, iso_time, micros_of
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
-from penchant.service.user_content import named_vectors
+from penchant.service.user_content import stored_history
 
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
@@ -345,11 +345,8 @@ class Service:
         self, user_id: str, snapshot: ServingSnapshot, events: Sequence[Event], about: OwnContent | None
     ) -> Histories:
         """Return a user's history from the bundle and the store; only vectors that the bundle's own encoders made count."""
-        embeddings = snapshot.recommender.own_content.embeddings
-        events = [e if e.content is None else replace(e, content=named_vectors(e.content, embeddings)) for e in events]
-        told = None if about is None else named_vectors(about, embeddings)
         use_own = not self.is_erased(user_id, snapshot)
-        return snapshot.recommender.history(user_id, events, use_own=use_own, about=told)
+        return stored_history(snapshot.recommender, user_id, events, about, use_own=use_own)
 
     def _scored(self, snapshot: ServingSnapshot, states: dict[str, UserState]) -> dict[str, UserState]:
         """Return the states with scores as of the snapshot's moment; those that lack them are scored in one pass."""
