@@ -434,8 +434,7 @@ class Recommender:
         Raises:
             ConfigError: There is no such language.
         """
-        values = [value for facet in self.lookup.facets.values() for value in facet]
-        return ProfileWriter(self.topics, self.lookup.titles, values, language=language, engine=engine)
+        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine)
 
     # items
 
