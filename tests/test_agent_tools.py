@@ -50,7 +50,11 @@ def service(client: TestClient) -> Client:
 def test_personal_and_writing_tools_are_off_unless_switched_on(service: Client) -> None:
     reading = {"search", "similar", "recommend", "predict"}
     assert names(make_server("", client=service)) == reading
-    assert names(make_server("", client=service, is_personal=True)) == reading | {"profile", "explain", "counterfactual"}
+    assert names(make_server("", client=service, is_personal=True)) == reading | {
+        "profile",
+        "explain",
+        "counterfactual",
+    }
     assert names(make_server("", client=service, may_write=True)) == reading | {"record_event"}
     everything = make_server("", client=service, is_personal=True, may_write=True)
     assert names(everything) == reading | {

@@ -166,7 +166,7 @@ def test_explanation_sums_to_the_score(client: TestClient):
 
 def test_counterfactual_of_a_listed_item_holds_and_follows_edits_and_withdrawals(client: TestClient):
     for item in ("i12", "i13"):
-        client.post("/v1/events", json={"user_id": "a", "item_id": item, "kind": "like"})
+        client.post("/v1/events", json={"user_id": "a", "item_id": item, "kind": "like", "event_id": item})
 
     def asked(item: str, k: int) -> dict[str, Any]:
         return client.get(f"/v1/users/a/explanations/{item}", params={"counterfactual": "true", "k": k}).json()
@@ -177,7 +177,7 @@ def test_counterfactual_of_a_listed_item_holds_and_follows_edits_and_withdrawals
     without = [event["item_id"] for event in found["removal"]["events"]]
     assert without, found["text"]
     for item in without:
-        assert client.delete("/v1/users/a/events", params={"item_id": item}).json()["deleted"] == 1
+        assert client.delete("/v1/users/a/events", params={"event_id": item}).json()["deleted"] == 1
     again = client.get("/v1/users/a/recommendations", params={"k": 3, "deny": without}).json()["items"]
     assert listed[2] not in [item["item_id"] for item in again]
     client.patch(

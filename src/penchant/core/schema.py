@@ -602,7 +602,7 @@ def _joined_channels(histories: Sequence[Histories]) -> dict[str, UserChannel]:
             rows: np.ndarray, e: UserEmbeddings, number: Any = number, start: Mapping[int, Any] = start
         ) -> np.ndarray:
             own = number[id(e)][rows] if number else rows
-            return np.where(rows >= 0, own + start[id(e)], np.int32(-1))
+            return np.where(rows >= 0, own + start[id(e)], rows)
 
         rows, requested = [], []
         for h, channel in zip(histories, found, strict=True):
