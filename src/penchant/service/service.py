@@ -27,6 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.explanation.counterfactual import Counterfactual
 from penchant.language.engine import Engine, EngineConfig, make_engine
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM, TOPIC
@@ -85,6 +86,8 @@ MAX_SHOWN_VALUES = 50
 """Values of one attribute that the description of the catalog names, the most frequent ones."""
 CONTENT = ("text", *MEDIA)
 """Content of an event."""
+SERVED_SETS = 500
+"""Sets of past events that one request for a counterfactual ranks again at most."""
 
 
 class ServiceConfig(Settings):
@@ -165,6 +168,12 @@ class ServingSnapshot:
     generation: int
     world: int | None
     moment: int = 0
+
+    def counterfactual(self, state: UserState, item_id: str, k: int) -> Counterfactual:
+        """Return what would have to be different for an item to leave a user's list of k, or to enter it."""
+        return self.recommender.counterfactual(
+            state.history, item_id, k, edits=state.edits, max_sets=SERVED_SETS, available=self.available
+        )
 
 
 class Service:
@@ -499,6 +508,11 @@ class Service:
         """Return the exact additive contributions to one score."""
         snapshot, state = self.user_state(user_id)
         return snapshot.recommender.explain(state.history, item_id).as_dict()
+
+    def counterfactual(self, user_id: str, item_id: str, k: int) -> Counterfactual:
+        """Return what would have to be different for an item to leave the user's list of k, or to enter it."""
+        snapshot, state = self.user_state(user_id)
+        return snapshot.counterfactual(state, item_id, k)
 
     def about(self, user_id: str) -> StateOfUser:
         """Return what a user told of themself since the bundle was written, and whether it is read."""
