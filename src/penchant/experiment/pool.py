@@ -28,12 +28,13 @@ class FitCache:
 
     Args:
         max_bytes: Size of the fitted members kept, those not used for longest leaving first; None keeps all.
+        shared: Results that members need and that are known already, such as their sums over users.
     """
 
-    def __init__(self, max_bytes: float | None = None) -> None:
+    def __init__(self, max_bytes: float | None = None, shared: SharedResults | None = None) -> None:
         self.max_bytes = max_bytes
         self._fitted: dict[str, tuple[Member, float]] = {}
-        self._shared = SharedResults()
+        self._shared = SharedResults() if shared is None else shared
 
     def fit(
         self, member: Member, train: Histories, content: Content, before: Member | None = None

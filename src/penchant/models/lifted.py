@@ -16,7 +16,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, EventLog
-from penchant.models.member import Contributions, Member, make_member
+from penchant.models.member import Contributions, Member, SumOverUsers, make_member
 
 PART = "of"
 """Name of the member that is lifted, among the parts of this one and at the start of its arrays."""
@@ -73,6 +73,13 @@ class Lifted(Member[LiftedConfig]):
         if self._learns_part:
             self.member = self.member.fit(train, content)
         self.log, self._learns_part = EventLog.of(train), True
+        return self
+
+    def user_sums(self, num_items: int) -> Mapping[str, SumOverUsers]:
+        return self.member.user_sums(num_items)
+
+    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
+        self.member, self.log = self.member.from_sums(sums, train, content), EventLog.of(train)
         return self
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:

@@ -20,6 +20,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
 from penchant.models.event_log import EventLog
+from penchant.models.shared import already_computed, computed_once
 
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
@@ -28,6 +29,9 @@ Removal = Literal["stated", "mean", "increase"]
 """What a contribution says of the score without the event, all else (ages, length, spread of the scores) held fixed. stated: it falls by just this
 much. mean: it does while the event keeps its share of a mean; without it, the others' shares grow. increase: the contribution is what the score
 rose by when the event came, and what a removal costs depends on the later events."""
+
+SumOverUsers = Callable[[Histories], np.ndarray]
+"""Histories of some users to an array; over groups of users it adds up."""
 
 
 def make_member(name: str, table: Mapping[str, Any]) -> Member:
@@ -109,6 +113,37 @@ class Member(ABC, Generic[SettingsT_co]):
     @abstractmethod
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         """Learn from every event of `train`, and from content aligned with the same item rows."""
+
+    def user_sums(self, num_items: int) -> Mapping[str, SumOverUsers]:
+        """Return the sums over users that are the costly part of `fit`, by a name that is the same for the same sum of any member.
+
+        Each takes the histories of some users and returns an array; the sum of those of several groups is that of all. So they can be computed
+        group by group, and new events are added without the others: plus the sum of the users' histories now, minus that of before. None by
+        default; a member that has some overrides `from_sums` too, and its `fit` is `from_sums(self.summed(train), train, content)`, or with
+        `known_sums` where it learns faster from all users at once than from their sum.
+
+        Args:
+            num_items: Rows of the catalog.
+        """
+        return {}
+
+    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
+        """Learn what `fit` would learn, given its sums over users; they are not changed.
+
+        Args:
+            sums: At least those of `user_sums`, over the users of `train`.
+            train: The same events, of which only what costs a pass is read.
+            content: As for `fit`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no sums over users")
+
+    def summed(self, train: Histories) -> dict[str, np.ndarray]:
+        """Return the sums of `user_sums` over all users; within `sharing` equal ones of several members are computed once."""
+        return {n: computed_once(train, n, lambda f=f: f(train)) for n, f in self.user_sums(train.num_items).items()}
+
+    def known_sums(self, train: Histories) -> dict[str, np.ndarray]:
+        """Return the sums of `user_sums` over all users where they are known already, as in an update; else none."""
+        return {str(name): one for name, one in already_computed(train, self.user_sums(train.num_items)).items()}
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Learn from more events of the same catalog, given the same member fitted on fewer; by default from scratch."""

@@ -5,6 +5,7 @@ In: histories in order. Out: a dense items x items matrix that maps the recent p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import linalg, sparse
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
+from penchant.models.member import SumOverUsers
 from penchant.models.shared import computed_once
 
 BLOCK_EVENTS = 200_000
@@ -62,17 +64,27 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     config_class = SessionRegressionConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
+        return self.from_sums(self.summed(train), train, content)
+
+    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
+        if num_items > self.config.max_items:
+            return {}  # which items take part depends on all users
+        return {self._name: lambda histories: np.stack(self._moments(histories, *_places(histories, None)))}
+
+    @property
+    def _name(self) -> str:
+        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
+        return f"moments of order {[getattr(self.config, part) for part in parts]}"
+
+    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:
             kept = self.kept = np.sort(np.argsort(-count, kind="stable")[: self.config.max_items])
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
-        place = np.full(train.num_items, -1)
-        place[kept] = np.arange(len(kept))
-        item = np.where(train.weight > 0, place[train.item_index], -1)
-        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
-        key = ("moments", *(getattr(self.config, part) for part in parts))
-        moments = computed_once(train, key, lambda: self._moments(train, item, len(kept)))
+            moments = computed_once(train, self._name, lambda: np.stack(self._moments(train, *_places(train, kept))))
+        else:
+            moments = sums[self._name]
         gram, cross = (part.copy() for part in moments)
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
         factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
@@ -136,6 +148,15 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         own = np.bincount(item[known], both[np.minimum(config.past, later[known])], num_items)
         square[np.diag_indices_from(square)] += own.astype(np.float32)
         return square, cross.reshape(num_items, num_items)
+
+
+def _places(histories: Histories, kept: Int64[np.ndarray, " kept"] | None) -> tuple[Int64[np.ndarray, " events"], int]:
+    """Return the place of each event's item among those that take part, -1 for others and for dislikes, and how many take part."""
+    if kept is None:
+        return np.where(histories.weight > 0, histories.item_index.astype(np.int64), -1), histories.num_items
+    place = np.full(histories.num_items, -1)
+    place[kept] = np.arange(len(kept))
+    return np.where(histories.weight > 0, place[histories.item_index], -1), len(kept)
 
 
 def after_gap(histories: Histories, hours: float) -> Bool[np.ndarray, " events"]:

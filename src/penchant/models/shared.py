@@ -5,7 +5,7 @@ In: histories, a key, and how the result is computed. Out: the result, computed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -64,6 +64,14 @@ def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]
         results.found[key] = result
     kept: Result = results.found[key]
     return kept
+
+
+def already_computed(train: Histories, keys: Collection[Hashable]) -> dict[Hashable, Any]:
+    """Return the results of these keys where all of them are kept for these histories; else none."""
+    results = _CURRENT.get()
+    if results is None or results.train is not train or not all(key in results.found for key in keys):
+        return {}
+    return {key: results.found[key] for key in keys}
 
 
 def _bytes(result: np.ndarray | tuple[np.ndarray, ...]) -> int:

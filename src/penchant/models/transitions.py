@@ -5,7 +5,8 @@ In: histories in order. Out: a directed item-to-item matrix, read mostly from th
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -14,8 +15,11 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, power, top_k_rows
+from penchant.models.member import SumOverUsers
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+MAX_SUMMED_ITEMS = 4_000
+"""Up to this many items the counts are one dense matrix (4 bytes x items^2), to which new events are added."""
 MAX_FILLED = 0.2
 """Pairs of events for each entry of a block up to which it is sparse."""
 
@@ -52,6 +56,21 @@ class Transitions(ItemToItem[TransitionsConfig]):
     config_class = TransitionsConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
+        return self.from_sums(self.known_sums(train), train, content)
+
+    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
+        if num_items > MAX_SUMMED_ITEMS:
+            return {}
+        parts = ("window", "decay", "backward", "max_gap_days", "gap_half_life_days")
+        return {f"transitions of {[getattr(self.config, part) for part in parts]}": self._counts}
+
+    def _counts(self, histories: Histories) -> Float32[np.ndarray, "items items"]:
+        """Return how much every item follows every other."""
+        every = np.arange(histories.num_events)
+        found: Any = self._follow(histories, histories.user_index(), every, 0, histories.num_items)
+        return np.asarray(found if isinstance(found, np.ndarray) else found.toarray(), np.float32)
+
+    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
         user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
@@ -59,7 +78,10 @@ class Transitions(ItemToItem[TransitionsConfig]):
 
         def scaled_counts(rows: slice) -> Matrix:
             first, last = rows.start, min(rows.stop, train.num_items)
-            counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
+            if sums:
+                counts: Matrix = next(iter(sums.values()))[first:last].copy()
+            else:
+                counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
             if isinstance(counts, np.ndarray):
                 counts *= left[first:last, None]
                 counts *= right[None, :]
