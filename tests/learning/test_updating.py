@@ -1,0 +1,105 @@
+"""Updates: new events are exchanged in sums, members that take long take turns, weights move as far as requests say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penchant.core.schema import Histories
+from penchant.experiment.refit import refitted
+from penchant.learning.followed import changed_users
+from penchant.learning.updating import HOUR, Sums, Updater, UpdatingConfig
+from penchant.learning.weighing import WeighingConfig, reweighed
+from penchant.models.linear import co_occurrences
+from penchant.recommender.recommender import Recommender
+
+
+@pytest.fixture(scope="module")
+def bundle(shop: Path) -> Recommender:
+    return Recommender.load(shop)
+
+
+def with_events(histories: Histories, user: int, *items: int) -> Histories:
+    """Return the histories with later events of one user."""
+    own = histories.rows(user, user + 1)
+    at = own.at.max() + 1_000_000 * (1 + np.arange(len(items)))
+    changed = own.appended(np.array(items), at, np.ones(len(items)))
+    parts = [histories.rows(0, user), changed, histories.rows(user + 1, len(histories))]
+    return Histories.joined([part for part in parts if len(part)])
+
+
+def test_only_changed_users_are_read(bundle: Recommender):
+    before = bundle.histories
+    after = with_events(before, 7, 3, 4)
+    sums = Sums()
+    functions = {"pairs": co_occurrences}
+    assert sums.renew(functions, before) == before.num_events
+    assert sums.renew(functions, after) == 6 + 8
+    np.testing.assert_array_equal(sums.values["pairs"], co_occurrences(after))
+    assert sums.renew(functions, before.take(np.arange(1, len(before)))) == 8 + 6 + 6
+
+
+def test_changed_users_are_found_in_any_order(bundle: Recommender):
+    before = bundle.histories
+    after = with_events(before, 7, 3).take(np.arange(len(before))[::-1])
+    gone, come = changed_users(before, after)
+    assert (gone.tolist(), come.tolist()) == ([7], [len(before) - 8])
+
+
+def test_update_equals_a_fit_on_all_events(bundle: Recommender):
+    updater = Updater(UpdatingConfig(all_hours=0))
+    first = updater.update(bundle, bundle.histories, at=HOUR)
+    events = with_events(with_events(bundle.histories, 0, 13, 14), 9, 1)
+    found = updater.update(first.recommender, events, at=2 * HOUR, seconds=first.seconds, learned_at=first.learned_at)
+    whole, _ = refitted(bundle, events)
+    assert dict(found.how) == {
+        "popularity": "refitted",
+        "ease": "added",
+        "like_sound": "refitted",
+        "content": "refitted",
+    }
+    np.testing.assert_allclose(
+        found.recommender.score(events), whole.score(events), rtol=1e-5, atol=1e-6, err_msg="sums drifted"
+    )
+
+
+def test_member_that_takes_long_waits_for_its_turn(bundle: Recommender):
+    updater = Updater(UpdatingConfig(seconds=1, all_hours=2))
+    seconds = {"popularity": 0.1, "ease": 5.0, "like_sound": 0.2, "content": 0.9}
+    learned_at = dict.fromkeys(seconds, HOUR)
+    events = with_events(bundle.histories, 0, 13)
+    soon = updater.update(bundle, events, at=2 * HOUR, seconds=seconds, learned_at=learned_at)
+    assert {name for name, how in soon.how.items() if how == "kept"} == {"ease", "content"}
+    assert soon.recommender.ensemble.members["ease"] is bundle.ensemble.members["ease"]
+    late = updater.update(bundle, events, at=3 * HOUR, seconds=seconds, learned_at=soon.learned_at)
+    assert late.how["ease"] == "added"
+    assert late.learned_at["ease"] == 3 * HOUR
+    assert late.seconds["ease"] < 5.0, "the time of the newest fit counts"
+
+
+def test_weights_move_to_the_member_that_is_right_and_stay_without_requests(bundle: Recommender):
+    events, since = bundle.histories, int(bundle.histories.at.max()) + 1
+    present = bundle.ensemble.weights
+    assert reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig()) == present
+    rng = np.random.default_rng(0)
+    for user in range(len(events)):  # everybody goes on with the kind they like: what is popular says nothing
+        own = 0 if user % 2 == 0 else 12
+        events = with_events(events, user, *(own + rng.permutation(12)[:6]))
+    moved = reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=100))
+    assert sum(moved.overall.values()) == pytest.approx(sum(present.overall.values()))
+    assert moved["popularity"] < 0.8 * present["popularity"]
+    little = reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=1e6))
+    assert little["popularity"] == pytest.approx(present["popularity"], rel=1e-3)
+
+
+def test_member_whose_scores_are_taken_as_they_are_keeps_its_weight(bundle: Recommender):
+    ensemble = replace(bundle.ensemble, weights=bundle.ensemble.weights)
+    object.__setattr__(ensemble.members["popularity"], "standardised", False)
+    events = with_events(bundle.histories, 0, 13, 14, 15)
+    since = int(bundle.histories.at.max()) + 1
+    moved = reweighed(ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=1))
+    object.__delattr__(ensemble.members["popularity"], "standardised")
+    assert moved["popularity"] == ensemble.weights["popularity"]
