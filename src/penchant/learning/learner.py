@@ -110,9 +110,12 @@ class Learner:
         if judged is not None and judged[1].verdict == "promoted":
             served, bundle, events = self._now()
         fresh = new_events(bundle, events)
-        made = None
-        if self.versions.waiting() is None and fresh >= self.config.min_events:
-            made = self._make(served, bundle, events, fresh)
+        made, waiting, forget = None, self.versions.waiting(), self._to_forget(bundle)
+        if waiting is not None and forget:  # its networks continued from those that knew the user
+            self.versions.decide(waiting.number, "rejected", at=now())
+            waiting = None
+        if waiting is None and (fresh >= self.config.min_events or forget):
+            made = self._make(served, bundle, events, fresh, forget)
             if self.config.promote == "at_once" or made.reason == "erasure":
                 served = self.promote(made.number)
         self.versions.prune()
@@ -133,7 +136,7 @@ class Learner:
         found = self.versions.promote(number, at=now(), refuse=self._refuse_erased)
         logger.info("version %d is served", number)
         if found.reason == "erasure":
-            forgot = [name for name, how in found.members.items() if how == "refitted"]
+            forgot = [name for name, how in found.members.items() if how in ("added", "refitted")]
             erasure.sign_networks(self._store, self._secret, forgot, mark_of(self.versions.bundle))
         return found
 
@@ -196,11 +199,17 @@ class Learner:
             self.versions.decide(waiting.number, "rejected", at=now())
         return waiting, found
 
-    def _make(self, served: VersionRecord, bundle: Recommender, events: Histories, fresh: int) -> VersionRecord:
-        """Write a version that learned from all events until now."""
+    def _to_forget(self, bundle: Recommender) -> set[str]:
+        """Return the networks that may have learned from an erased user."""
+        due = erasure.networks_due(self._store, self._secret)
+        return {name for name, member in bundle.ensemble.members.items() if member.is_costly and name in due}
+
+    def _make(
+        self, served: VersionRecord, bundle: Recommender, events: Histories, fresh: int, anew: set[str]
+    ) -> VersionRecord:
+        """Write a version that learned from all events until now; the members `anew` begin from nothing."""
         began = perf_counter()
-        members, forget = bundle.ensemble.members, erasure.networks_due(self._store, self._secret)
-        anew = {name for name, member in members.items() if member.is_costly and name in forget}
+        members = bundle.ensemble.members
         learned_at = {
             name: served.learned_at.get(name, served.made_at) for name in members if _is_learned(served, name)
         }
