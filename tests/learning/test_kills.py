@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from learner_process import learn
 from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ArtifactError
 from penchant.data.histories import Event
-from penchant.learning.learner import LearningConfig, open_learner
+from penchant.learning.learner import open_learner
+from penchant.learning.settings import LearningConfig
 from penchant.recommender.persistence import KIND
 from penchant.recommender.recommender import Recommender
+from penchant.recommender.versions import mark_of
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Store, now
 
@@ -38,7 +39,7 @@ def watch(bundle: Path, stop: threading.Event, broken: list[str], looks: list[in
             except ArtifactError as error:
                 broken.append(error.message)
         looks.append(1)
-        time.sleep(0.005)
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -51,13 +52,14 @@ def test_killed_learner_breaks_nothing_and_counts_each_event_once(own_shop: Path
     watcher = threading.Thread(target=watch, args=(own_shop, stop, broken, looks))
     watcher.start()
     chance = random.Random(7)
-    command = [sys.executable, "-m", "penchant.cli", "update", str(own_shop), "--follow", "--every", "0.1"]
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["learner_process"])
+    secret = config.state_folder / "secret.key"
     sent = 0
     for _ in range(KILLS):
-        process = subprocess.Popen(
-            [*command, "--promote", "at_once"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
-        )
-        served = Recommender.load(own_shop).mark
+        process = context.Process(target=learn, args=(own_shop, config.address, secret))
+        process.start()
+        served = mark_of(own_shop)
         began, limit = time.monotonic(), chance.uniform(0.0, 1.5)
         moved = None  # it is killed within 1.5 s of its first version, in the middle of one of the next
         while time.monotonic() - began < 60 and (moved is None or time.monotonic() - moved < limit):
@@ -65,17 +67,15 @@ def test_killed_learner_breaks_nothing_and_counts_each_event_once(own_shop: Path
             store.append([[Event(user, f"i{chance.randrange(24)}", "like", now() - 1000, None, f"e{sent}")]])
             sent += 1
             time.sleep(0.02)
-            if moved is None and Recommender.load(own_shop).mark != served:
+            if moved is None and mark_of(own_shop) != served:
                 moved = time.monotonic()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     stop.set()
     watcher.join()
     assert not broken
     assert len(looks) > 100
-    learner = open_learner(
-        own_shop, config.address, config.state_folder / "secret.key", LearningConfig(promote="at_once")
-    )
+    learner = open_learner(own_shop, config.address, secret, LearningConfig(promote="at_once"))
     with learner.versions.learning():
         learner.step()
         assert learner.step().made is None

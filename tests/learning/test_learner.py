@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ArtifactError, NotFoundError
 from penchant.data.histories import Event
 from penchant.experiment.refit import refitted
-from penchant.learning.learner import Learner, LearningConfig, open_learner
+from penchant.learning.learner import Learner, open_learner
+from penchant.learning.settings import LearningConfig
 from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure

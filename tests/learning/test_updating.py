@@ -10,7 +10,7 @@ import pytest
 
 from penchant.core.schema import Histories
 from penchant.experiment.refit import refitted
-from penchant.learning.followed import changed_users
+from penchant.learning.changes import changed_users
 from penchant.learning.updating import HOUR, Sums, Updater, UpdatingConfig
 from penchant.learning.weighing import WeighingConfig, reweighed
 from penchant.models.linear import co_occurrences

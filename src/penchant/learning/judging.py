@@ -18,7 +18,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.schema import Histories
 from penchant.data.requests import rolling_requests
-from penchant.learning.followed import on_rows_of
+from penchant.learning.changes import on_rows_of
 from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models.ensemble import Ensemble, batch_users, blocked_items, top_k

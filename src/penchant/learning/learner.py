@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
-from pydantic import Field
-
-from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.schema import Histories
-from penchant.learning.followed import FollowedEvents, changed_users
-from penchant.learning.judging import Judgement, JudgingConfig, judge
-from penchant.learning.updating import HOUR, Updater, UpdatingConfig
-from penchant.learning.weighing import WeighingConfig, reweighed
+from penchant.learning.changes import changed_users
+from penchant.learning.followed import FollowedEvents
+from penchant.learning.judging import Judgement, judge
+from penchant.learning.settings import LearningConfig
+from penchant.learning.updating import HOUR, Updater
+from penchant.learning.weighing import reweighed
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.versions import VersionRecord, VersionStore, data_range, mark_of
 from penchant.service import erasure
@@ -32,28 +30,6 @@ from penchant.service.stored_items import StoredItems, new_items
 WEIGHTS = "weights"
 """The ensemble weights among the members of `VersionRecord.learned_at`."""
 logger = logging.getLogger("penchant.learning")
-
-
-class LearningConfig(Settings):
-    """Settings of the learner."""
-
-    every_seconds: float = Field(60, gt=0)
-    """Pause between two steps."""
-    min_events: int = Field(1, ge=1)
-    """New events from which on a version is made."""
-    promote: Literal["not_worse", "at_once", "by_hand"] = "not_worse"
-    """When a version is served: once it is shown to be no worse on events that came after its data, as soon as it is made, or by
-    `penchant promote` alone."""
-    keep: int = Field(5, ge=1)
-    """Versions of which the files are kept, beside the served one and its parent."""
-    max_skew_seconds: float = Field(300, ge=0)
-    """An event further in the future waits until its time."""
-    updating: UpdatingConfig = UpdatingConfig()
-    """How much of the model an update renews."""
-    weighing: WeighingConfig = WeighingConfig()
-    """How the ensemble weights follow the newest requests."""
-    judging: JudgingConfig = JudgingConfig()
-    """When a version is no worse."""
 
 
 @dataclass(frozen=True)

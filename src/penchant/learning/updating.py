@@ -21,7 +21,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Histories
 from penchant.experiment.pool import FitCache
 from penchant.experiment.refit import refitted
-from penchant.learning.followed import changed_users
+from penchant.learning.changes import changed_users
 from penchant.models.member import SumOverUsers, make_member
 from penchant.models.shared import SharedResults
 from penchant.recommender.recommender import Recommender
@@ -144,7 +144,7 @@ class Updater:
         functions = {n: f for member in sorted(due) for n, f in _sums_of(bundle, member, events.num_items).items()}
         self._sums.renew(functions, events)
         spent = perf_counter() - began
-        fits = FitCache(shared=SharedResults(dict(self._sums.values), events))
+        fits = FitCache(shared=SharedResults({**self._sums.values}, events))
         kept = bundle.ensemble.members.keys() - due
         learned, found = refitted(bundle, events, kept=kept, anew=anew, fits=fits)
         how: dict[str, How] = {}

@@ -9,6 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, cast
 
@@ -139,7 +140,7 @@ class Member(ABC, Generic[SettingsT_co]):
 
     def summed(self, train: Histories) -> dict[str, np.ndarray]:
         """Return the sums of `user_sums` over all users; within `sharing` equal ones of several members are computed once."""
-        return {n: computed_once(train, n, lambda f=f: f(train)) for n, f in self.user_sums(train.num_items).items()}
+        return {n: computed_once(train, n, partial(f, train)) for n, f in self.user_sums(train.num_items).items()}
 
     def known_sums(self, train: Histories) -> dict[str, np.ndarray]:
         """Return the sums of `user_sums` over all users where they are known already, as in an update; else none."""
