@@ -19,7 +19,6 @@ from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
-    keep_largest,
     liked,
     power,
     recent,
@@ -27,6 +26,7 @@ from penchant.models.item_to_item import (
 )
 from penchant.models.linear import co_occurrences, most_touched
 from penchant.models.member import Contributions, Member
+from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
 
 

@@ -136,10 +136,10 @@ class Member(ABC, Generic[SettingsT_co]):
             candidates: Rank only among these items; None ranks the whole catalog.
             tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
         """
-        from penchant.models.ensemble import blocked_items, top_k
+        from penchant.models.ensemble import block, top_k
 
         scores = self.score(histories)
-        scores[blocked_items(histories, candidates)] = -np.inf
+        block(scores, histories, candidates)
         return top_k(scores, k, histories.user_ids, tie_order)
 
     def contributions(self, history: Histories) -> Contributions:
