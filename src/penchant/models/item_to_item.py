@@ -16,6 +16,7 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
 from penchant.models.member import Contributions, Member
 from penchant.models.products import Matrix, dense_product
 
@@ -59,6 +60,9 @@ class ItemToItem(Member[ItemToItemT_co]):
     def contributions(self, history: Histories) -> Contributions:
         weighted = self._weighted(history)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        return SparseScorer(self._weighted, self.matrix, self.kept, num_items)
 
     def _weighted(self, histories: Histories) -> Histories:
         """Return the histories with the weights that the matrix is read with."""

@@ -72,9 +72,7 @@ class Transitions(ItemToItem[TransitionsConfig]):
 
         items = train.num_items
         blocks = blocks_of(self._most_pairs * starts, items, MAX_FILLED)
-        self.matrix = top_k_rows(
-            scaled_counts, items, items, self.config.neighbours, keep_diagonal=True, blocks=blocks
-        )
+        self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True, blocks=blocks)
         return self
 
     @property
@@ -112,9 +110,7 @@ class Transitions(ItemToItem[TransitionsConfig]):
                 if share:
                     has_other = np.flatnonzero(room >= distance)
                     here, there = events[has_other], events[has_other] + sign * distance
-                    weight = self._weights(train, here, there) * np.float32(
-                        share * self.config.decay ** (distance - 1)
-                    )
+                    weight = self._weights(train, here, there) * np.float32(share * self.config.decay ** (distance - 1))
                     weight[disliked[there]] = 0
                     row, column = own[has_other], train.item_index[there]
                     if is_dense:
