@@ -362,6 +362,12 @@ class Service:
         due = [user_id for user_id, state in states.items() if state.moment != snapshot.moment]
         if not due:
             return states
+        if snapshot.recommender.shortlist.found is not None:  # each list scores its own candidates
+            for user_id in due:
+                nothing = np.zeros(0, np.float32)
+                states[user_id] = replace(states[user_id], scores=nothing, moment=snapshot.moment)
+                self.user_cache.put(user_id, states[user_id])
+            return states
         scores = snapshot.recommender.score(Histories.joined([states[user_id].history for user_id in due]))
         for user_id, row in zip(due, scores, strict=True):
             # copied: a row kept in the cache must not keep the scores of the whole group in memory
@@ -398,7 +404,7 @@ class Service:
     ) -> ListRequest:
         options = _under(options, snapshot.recommender)
         if state is not None:
-            return ListRequest(options, user_id, state.history, state.edits, state.scores)
+            return ListRequest(options, user_id, state.history, state.edits, state.known_scores)
         if not isinstance(options, SessionIn):
             return ListRequest(options, user_id)
         items = [e.item_id for e in options.events]
@@ -438,7 +444,7 @@ class Service:
     @staticmethod
     def profile_of(snapshot: ServingSnapshot, state: UserState) -> dict[str, Any]:
         """Return the interests of a state with weights and evidence, and its edits."""
-        profile = snapshot.recommender.profile(state.history, scores=state.scores).as_dict()
+        profile = snapshot.recommender.profile(state.history, scores=state.known_scores).as_dict()
         actions = {(e.name, e.value): e.action for e in state.edits}
         for interest in profile["interests"]:
             interest["edited"] = actions.get((interest["name"], interest["value"]))
@@ -471,7 +477,7 @@ class Service:
     def profile_in_words(self, user_id: str, language: str) -> dict[str, Any]:
         """Return the interests of one user as sentences, each with the events behind it."""
         snapshot, state = self.user_state(user_id)
-        profile = snapshot.recommender.profile(state.history, scores=state.scores)
+        profile = snapshot.recommender.profile(state.history, scores=state.known_scores)
         (written,) = snapshot.recommender.profile_writer(language, self.engine_for_personal_data).write([profile])
         return written.as_dict()
 
