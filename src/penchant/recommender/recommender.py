@@ -38,11 +38,12 @@ from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.counterfactuals import WhatIf
+from penchant.recommender.exploration import ServedPlaces, explore
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
-from penchant.recommender.ranking import asked_for, rank
+from penchant.recommender.ranking import RankedList, asked_for, rank
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
@@ -289,7 +290,11 @@ class Recommender:
         return answer
 
     def recommend_many(
-        self, requests: Sequence[ListRequest], available: Bool[np.ndarray, " items"] | None = None
+        self,
+        requests: Sequence[ListRequest],
+        available: Bool[np.ndarray, " items"] | None = None,
+        *,
+        served: Callable[[ListRequest, ServedPlaces], None] = lambda _request, _places: None,
     ) -> list[RecommendationList | Exception]:
         """Return the list of each request, or the error in it: one request's options never fail another.
 
@@ -298,6 +303,7 @@ class Recommender:
         Args:
             requests: Users or histories with options.
             available: Whether an item may be shown; None allows all.
+            served: Is told what each list with `exploration` was chosen from.
         """
         if available is None:
             available = np.ones(len(self.catalog), bool)
@@ -308,8 +314,12 @@ class Recommender:
         for request, (history, known, facts) in zip(requests, bases, strict=True):
             scores = next(scored) if known is None else known
             try:
-                items = self._ranked(request, history, scores, available)
+                found, places = self._chosen(request, history, scores, available)
+                items = self._shown_items(request, history, found)
+                facts["list_id"] = request.list_id if places is not None else ""
                 answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
+                if places is not None:
+                    served(request, places)
             except Exception as error:
                 answers.append(error)
         return answers
@@ -514,10 +524,22 @@ class Recommender:
         ]
         return (why.text(titles), *asked)
 
-    def _ranked(
+    def _chosen(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
-    ) -> tuple[RecommendedItem, ...]:
-        found = rank(self.lookup, self.content, scores, history, request.edits, request.options, available)
+    ) -> tuple[RankedList, ServedPlaces | None]:
+        """Return the list, and what it was chosen from where it is logged."""
+
+        def ranked(options: RankingOptions) -> RankedList:
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available)
+
+        found, config = ranked(request.options), request.exploration
+        if config is None:
+            return found, None
+        size = max(request.options.k, config.candidates)
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
+        return explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, request.list_id)
+
+    def _shown_items(self, request: ListRequest, history: Histories, found: RankedList) -> tuple[RecommendedItem, ...]:
         ids, titles = self.lookup.items.ids, self.lookup.titles
         why = self.reasons(history, found.rows) if request.options.reasons else None
         return tuple(
