@@ -14,7 +14,19 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, talking, training
+from penchant.cli import (
+    aligning,
+    comparing,
+    courses,
+    listing,
+    querying,
+    service,
+    speaking,
+    starting,
+    talking,
+    training,
+    trying,
+)
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -54,6 +66,9 @@ app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
+app.command("trial")(trying.trial)
+app.command("served")(trying.served)
+app.command("off-policy")(trying.off_policy)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)

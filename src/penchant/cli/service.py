@@ -46,14 +46,17 @@ def serve(
     compare: Annotated[
         list[Path] | None, typer.Option(help="A bundle that the studio shows beside this one; repeatable.")
     ] = None,
+    trial: Annotated[
+        Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
+    ] = None,
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
 ) -> None:
     """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
     with reported_errors(False):
-        service = _part("server", "serve")
-        config = _service_config(
+        service = service_part("server", "serve")
+        config = service_config(
             bundle,
             database,
             folder,
@@ -63,6 +66,7 @@ def serve(
             host_names=host_name or [],
             tasks=_tasks(task or []),
             compare=compare or [],
+            trial=None if trial is None else trial.absolute(),
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
@@ -80,8 +84,8 @@ def keys_add(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it once; from the first key on, the service requires one."""
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
-        key = _part("security", "serve").make_key(store, name, scopes.split(","), per_minute)
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
+        key = service_part("security", "serve").make_key(store, name, scopes.split(","), per_minute)
         print_answer({"key": key} if as_json else [key], as_json)
 
 
@@ -90,7 +94,7 @@ def keys_list(
     bundle: BundlePath, database: Database = None, folder: StateFolder = None, as_json: AsJson = False
 ) -> None:
     """List keys by id, name and scopes; the keys themselves are not kept."""
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
         found = store.api_keys()
         facts = [{"key_id": k.key_id, "name": k.name, "scopes": k.scopes, "per_minute": k.per_minute} for k in found]
         print_answer(facts if as_json else [f"{k.key_id}  {k.name}  {k.scopes}" for k in found], as_json)
@@ -99,7 +103,7 @@ def keys_list(
 @keys.command("remove")
 def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, folder: StateFolder = None) -> None:
     """Delete a key; running services follow within a second, and without any key refuse every request."""
-    with reported_errors(False), _store(bundle, database, folder) as store:
+    with reported_errors(False), opened_store(bundle, database, folder) as store:
         if not store.drop_key(key_id):
             raise ConfigError(f"There is no key {key_id!r}.", where="penchant keys", fix="see `penchant keys list`")
 
@@ -117,9 +121,9 @@ def erase(
     """Erase a user in store, bundle and model, and print the signed receipt; or verify all erasures."""
     from penchant.recommender.recommender import Recommender
 
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
-        erasure, security = _part("erasure", "serve"), _part("security", "serve")
-        secret = security.Secret.of(store, _service_config(bundle, database, folder).state_folder / "secret.key")
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
+        erasure, security = service_part("erasure", "serve"), service_part("security", "serve")
+        secret = security.Secret.of(store, service_config(bundle, database, folder).state_folder / "secret.key")
         store.seal_erasures(secret.link)
         erasure.finish_log(store, secret)  # of earlier erasures that waited for a reader
         if user is not None:
@@ -134,7 +138,7 @@ def erase(
                 raise typer.Exit(1)
 
 
-def _part(module: str, extra: str) -> Any:
+def service_part(module: str, extra: str) -> Any:
     """Import a module of the service; an error names the packages it needs."""
     try:
         return import_module(f"penchant.service.{module}")
@@ -142,8 +146,9 @@ def _part(module: str, extra: str) -> Any:
         raise MissingExtraError(error.name or module, extra) from error
 
 
-def _service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
-    config = _part("service", "serve").ServiceConfig
+def service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
+    """Return the settings of a service, as it runs with these options."""
+    config = service_part("service", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 
@@ -160,8 +165,9 @@ def _tasks(options: list[str]) -> dict[str, Path]:
 
 
 @contextmanager
-def _store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
-    store = _part("store", "serve").Store.open(_service_config(bundle, database, folder).address)
+def opened_store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
+    """Open the store of a service."""
+    store = service_part("store", "serve").Store.open(service_config(bundle, database, folder).address)
     try:
         yield store
     finally:

@@ -537,7 +537,8 @@ class Recommender:
             return found, None
         size = max(request.options.k, config.candidates)
         wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
-        return explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, request.list_id)
+        key = f"{request.user_id}\n{request.list_id}"
+        return explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
 
     def _shown_items(self, request: ListRequest, history: Histories, found: RankedList) -> tuple[RecommendedItem, ...]:
         ids, titles = self.lookup.items.ids, self.lookup.titles
