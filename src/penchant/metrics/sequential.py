@@ -17,7 +17,7 @@ from penchant.metrics.intervals import BETTER, SAME, WORSE
 MIN_UNITS = 100
 """Units of each group below which no interval is given: the variance is not known yet."""
 MIN_EVENTS = 10
-"""Units of each group that must differ from its most frequent value: of rare events the first few say too little."""
+"""Units of each group that must differ from its median: of rare events the first few say too little."""
 TUNED_FOR = 5000
 """Number of units, of both groups together, for which the interval is narrowest."""
 
@@ -94,6 +94,5 @@ def half_width(count: int, alpha: float, tuned_for: int = TUNED_FOR) -> float:
 
 
 def _varied(values: Float64[np.ndarray, " units"]) -> int:
-    """Return how many units differ from the most frequent value."""
-    _, counts = np.unique(values, return_counts=True)
-    return len(values) - int(counts.max(initial=0))
+    """Return how many units differ from the median: of rare events, how many there were."""
+    return int((values != np.median(values)).sum()) if len(values) else 0
