@@ -15,7 +15,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from open_bandit import CAMPAIGNS, campaign
-
 from penchant.metrics.off_policy import evaluate_policy
 
 

@@ -18,6 +18,7 @@ from penchant.cli import (
     aligning,
     comparing,
     courses,
+    learning,
     listing,
     querying,
     service,
@@ -76,6 +77,10 @@ app.command("topics")(querying.topics)
 app.command("chat")(talking.chat)
 app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
+app.command("update")(learning.update)
+app.command("versions")(learning.versions)
+app.command("promote")(learning.promote)
+app.command("rollback")(learning.rollback)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)
 app.add_typer(service.keys, name="keys")

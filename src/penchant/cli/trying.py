@@ -14,7 +14,7 @@ import typer
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.querying import loaded
-from penchant.cli.service import opened_store, service_config, service_part
+from penchant.cli.service import opened_store, part_of_service, service_config
 from penchant.cli.speaking import said
 from penchant.core.messages import message, unpacked
 
@@ -84,8 +84,8 @@ def served(
     """Write the lists that a service served during trials, with what each place earned: the log for `penchant off-policy`."""
     with reported_errors(as_json), opened_store(bundle, database, folder) as store:
         config = service_config(bundle, database, folder)
-        part = service_part("served_lists", "serve")
-        secret = service_part("security", "serve").Secret.of(store, config.state_folder / "secret.key")
+        part = part_of_service("served_lists", "serve")
+        secret = part_of_service("security", "serve").Secret.of(store, config.state_folder / "secret.key")
         trained = loaded(bundle)
 
         def history(user_id: str, events: Any) -> list[str]:
@@ -93,7 +93,7 @@ def served(
             return [trained.lookup.items.ids[row] for row in own.item_index]
 
         log = part.ServedListLog(store, secret.subject)
-        now = service_part("store", "serve").now()
+        now = part_of_service("store", "serve").now()
         table = part.served_table(log, store, history, kinds=kind, hours=hours, now=now)
         table.write_parquet(output)
         lists = table["list_id"].n_unique()
@@ -110,14 +110,14 @@ def trial(
 ) -> None:
     """Print the metrics of a trial's variants, with intervals that may be read at any time."""
     with reported_errors(as_json), opened_store(bundle, database, folder) as store:
-        config = service_part("trial", "serve").TrialConfig.read_file(settings)
-        secret = service_part("security", "serve").Secret.of(
+        config = part_of_service("trial", "serve").TrialConfig.read_file(settings)
+        secret = part_of_service("security", "serve").Secret.of(
             store, service_config(bundle, database, folder).state_folder / "secret.key"
         )
-        log = service_part("served_lists", "serve").ServedListLog(store, secret.subject)
-        found = service_part("running_trial", "serve").read_results(config, log, store)
+        log = part_of_service("served_lists", "serve").ServedListLog(store, secret.subject)
+        found = part_of_service("running_trial", "serve").read_results(config, log, store)
         if as_json:
-            print_answer(service_part("schemas", "serve").TrialOut.of(found).model_dump(), as_json)
+            print_answer(part_of_service("schemas", "serve").TrialOut.of(found).model_dump(), as_json)
             return
         table = columns_table("variant", "users", "metric", "mean", "against the first", "outcome")
         for variant in found.variants:

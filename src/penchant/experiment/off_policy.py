@@ -22,7 +22,7 @@ from penchant.metrics.off_policy import NOBODY, LoggedChoices, OffPolicyResults,
 from penchant.models.ensemble import batch_users, blocked_items, top_k
 from penchant.recommender.recommender import Recommender
 
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "list_id": pl.String,
     "user_id": pl.String,
     "at": pl.Int64,

@@ -75,15 +75,15 @@ def sequential_difference(
         confidence: Probability that the interval covers at all times.
         comparisons: Differences that are looked at together; each gets its part of what may fail.
     """
-    means = [float(part.mean()) if len(part) else float("nan") for part in (first, second)]
+    one, other = (float(part.mean()) if len(part) else float("nan") for part in (first, second))
     sizes = len(first), len(second)
     if min(map(_varied, (first, second))) < MIN_EVENTS or min(sizes) < MIN_UNITS:
-        return SequentialDifference(*means, float("nan"), float("nan"), *sizes)
+        return SequentialDifference(one, other, float("nan"), float("nan"), *sizes)
     total = sum(sizes)
     variance = total * sum(float(part.var()) / len(part) for part in (first, second))
     half = math.sqrt(variance) * half_width(total, (1 - confidence) / comparisons)
-    gap = means[1] - means[0]
-    return SequentialDifference(*means, gap - half, gap + half, *sizes)
+    gap = other - one
+    return SequentialDifference(one, other, gap - half, gap + half, *sizes)
 
 
 def half_width(count: int, alpha: float, tuned_for: int = TUNED_FOR) -> float:

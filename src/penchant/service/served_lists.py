@@ -264,7 +264,7 @@ def _earned(
 
 
 def _served(row: Sequence[Any]) -> ServedList:
-    *facts, body = row
+    user_id, list_id, at, bundle, variant, body = row
     told = json.loads(body)
     places = ServedPlaces(
         tuple(told["candidates"]),
@@ -273,4 +273,4 @@ def _served(row: Sequence[Any]) -> ServedList:
         tuple(told["propensities"]),
         told["first"],
     )
-    return ServedList(*facts, places)
+    return ServedList(user_id, list_id, at, bundle, variant, places)

@@ -554,8 +554,8 @@ class Store:
 
     def first_received(self, user_id: str) -> int | None:
         """Return when the oldest stored event of a user, what they told of themself, their oldest conversation or list came in."""
-        times = (t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at)
-        times += (t.served_list.c.at, t.exposure.c.at)
+        times = [t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at]
+        times += [t.served_list.c.at, t.exposure.c.at]
         wanted = [select(func.min(at)).where(at.table.c.user_id == user_id) for at in times]
         with self._reading.connect() as connection:
             found = [connection.scalar(one) for one in wanted]
