@@ -486,7 +486,8 @@ class Recommender:
         if isinstance(found, Exception):
             raise found
         if found is None:
-            found = self._among_all(history, (), options, every, self.score(history)[0] if scores is None else scores)
+            scores = self.score(history)[0] if scores is None else scores
+            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
         shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
