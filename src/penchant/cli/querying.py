@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ from penchant.core.messages import CHANNELS, message
 
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
+    from penchant.explanation.network_attribution import NetworkAttribution
     from penchant.explanation.written_profile import WrittenProfile
     from penchant.recommender.recommender import Recommender
 
@@ -212,11 +213,25 @@ def explain(
         ),
     ] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the list.")] = 10,
+    method: Annotated[
+        Literal["integrated_gradients", "occlusion"] | None,
+        typer.Option(
+            "--method", help="Instead: of one network, by integrated_gradients or occlusion, with its checks."
+        ),
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option("--member", help="The network that --method explains; by default the first.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with reported_errors(as_json):
         trained = loaded(bundle)
+        if method is not None:
+            print_attribution(
+                trained.attribute(user_or_history(trained, user, history), item, member, method), top, as_json
+            )
+            return
         if counterfactual:
             other = trained.counterfactual(user_or_history(trained, user, history), item, k)
             print_answer(other.as_dict() if as_json else [said(other.text)], as_json)
@@ -243,6 +258,20 @@ def explain(
         for line in (sums, *found.notes):
             out.print(said(line), markup=False)
         out.print(table)
+
+
+def print_attribution(found: NetworkAttribution, top: int, as_json: bool) -> None:
+    """Print which events and modalities a network's score comes from, and whether that may be believed."""
+    if as_json:
+        print_answer(found.as_dict(), as_json)
+        return
+    table = columns_table("part", "attribution")
+    for name, value in found.by_part().items():
+        table.add_row(f"channel: {name}", f"{value:+.4f}")
+    for _, title, value in sorted(found.events, key=lambda one: -abs(one[2]))[:top]:
+        table.add_row(f"event: {title}", f"{value:+.4f}")
+    out.print(said(found.text), markup=False)
+    out.print(table)
 
 
 def loaded(bundle: Path) -> Recommender:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,7 @@ from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Explanation, attribute, explain
+from penchant.explanation.attribution import Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -45,6 +45,9 @@ from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import asked_for, rank
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
@@ -385,6 +388,51 @@ class Recommender:
             NotFoundError: The user or the item is unknown.
         """
         return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks over histories, which `attribute` explains."""
+        if all(member.removal != "increase" for member in self.ensemble.members.values()):
+            return ()
+        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
+
+        return tuple(networks_of(self.ensemble))
+
+    def attribute(
+        self,
+        user: str | Histories,
+        item_id: str,
+        member: str | None = None,
+        method: Method = "integrated_gradients",
+    ) -> NetworkAttribution:
+        """Return which past events, and which modality of them, one network's score comes from; it says where it fails its own checks.
+
+        Other members need none: `explain` states their parts exactly.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            member: A network over histories; None takes the first.
+            method: "integrated_gradients" or "occlusion".
+
+        Raises:
+            NotFoundError: The user, the item or the network is unknown.
+            ConfigError: There is no such method.
+            MissingExtraError: captum is not installed.
+        """
+        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+
+        name, network = pick_network(self.ensemble, member)
+        return explain_network(
+            name,
+            network,
+            self.content,
+            self._history(user),
+            self.lookup.row(item_id),
+            method,
+            item_ids=self.lookup.items.ids,
+            titles=self.lookup.titles,
+        )
 
     def counterfactual(
         self,
