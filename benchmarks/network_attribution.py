@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from faithfulness import CAUSES, difference, row
 
+from faithfulness import CAUSES, difference, row
 from penchant.core.schema import BEHAVIOUR, Content, Histories
 from penchant.explanation.attribution import METHODS, Method
 from penchant.explanation.network_attribution import LOOSE, Check, attribute_network, checked, explain_network
@@ -44,7 +44,9 @@ def main() -> None:
     network = Sequence(
         name="network", backbone=given.backbone, epochs=given.epochs, dim=64, max_length=50, seed=given.seed
     ).fit(users.where(~last), recommender.content)
-    print(f"{given.backbone} fitted in {time.process_time() - began:.0f} s CPU: {network.training_history.scores[-1]:.3f} NDCG@10\n")
+    print(
+        f"{given.backbone} fitted in {time.process_time() - began:.0f} s CPU: {network.training_history.scores[-1]:.3f} NDCG@10\n"
+    )
     asked = [users.rows(int(u), int(u) + 1) for u in rng.permutation(np.flatnonzero(users.lengths() >= 10))]
     print("| check | result | |\n|---|---|---|")
     for method in METHODS:
@@ -57,7 +59,9 @@ def main() -> None:
     print(f"\n{time.process_time() - began:.0f} s CPU")
 
 
-def checks(network: Sequence, content: Content, asked: list[Histories], method: Method, rng: np.random.Generator) -> None:
+def checks(
+    network: Sequence, content: Content, asked: list[Histories], method: Method, rng: np.random.Generator
+) -> None:
     """Deletion, insertion and random parameters, over users; each user's last event is explained by what came before it."""
     found: dict[str, list[Check]] = {}
     errors = []
@@ -70,12 +74,20 @@ def checks(network: Sequence, content: Content, asked: list[Histories], method: 
     for name in ("deletion", "insertion"):
         said, passes = difference([c.value for c in found[name]], [c.against for c in found[name]])
         alone = np.mean([bool(c.passes) for c in found[name]])
-        row(f"{method}: {name}, mean of 1 to 5 events against random ones", f"{said}; holds for {alone:.0%} alone", passes)
+        row(
+            f"{method}: {name}, mean of 1 to 5 events against random ones",
+            f"{said}; holds for {alone:.0%} alone",
+            passes,
+        )
     mean = mean_interval(np.array([c.value for c in found["randomisation"]]))
     said = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}], at most {LOOSE}"
     row(f"{method}: rank correlation with random parameters", said, mean.high <= LOOSE)
     if method == "integrated_gradients":
-        row(f"{method}: sum against the difference of log-probabilities", f"median error {np.median(errors):.1%}", np.median(errors) < 0.05)
+        row(
+            f"{method}: sum against the difference of log-probabilities",
+            f"median error {np.median(errors):.1%}",
+            np.median(errors) < 0.05,
+        )
 
 
 def speed(network: Sequence, recommender: Recommender, asked: list[Histories], method: Method) -> None:
@@ -87,7 +99,11 @@ def speed(network: Sequence, recommender: Recommender, asked: list[Histories], m
         explain_network("network", network, recommender.content, one, 0, method, item_ids=ids, titles=titles)
         seconds.append(time.perf_counter() - began)
     median, tail = 1000 * np.quantile(seconds[1:], (0.5, 0.99))
-    row(f"{method}: time of one explanation with its checks", f"median {median:.0f} ms, 99 % {tail:.0f} ms, wanted {WANTED_MS}", tail < WANTED_MS)
+    row(
+        f"{method}: time of one explanation with its checks",
+        f"median {median:.0f} ms, 99 % {tail:.0f} ms, wanted {WANTED_MS}",
+        tail < WANTED_MS,
+    )
 
 
 def causes(
@@ -123,7 +139,10 @@ def causes(
     standard = (values - values.mean(0)) / values.std(0)
     for how, scored in (("largest lead", values), ("lead furthest above that of users", standard)):
         named = np.array(known)[scored.argmax(1)]
-        for who, chosen in (("", np.ones(len(true), bool)), (", those who choose by content", np.array(true) != BEHAVIOUR)):
+        for who, chosen in (
+            ("", np.ones(len(true), bool)),
+            (", those who choose by content", np.array(true) != BEHAVIOUR),
+        ):
             mean = mean_interval((named == np.array(true))[chosen].astype(float))
             said = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] of {chosen.sum()}, wanted {WANTED}"
             row(f"{method}: true modality of a user's choices{who}: {how}", said, mean.mean >= WANTED)

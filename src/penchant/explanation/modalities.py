@@ -50,7 +50,9 @@ class ChannelMembers:
                 names[channels[0]] = (*names.get(channels[0], ()), name)
         found = cls(ensemble, names, {})
         some = users.rows(0, min(OTHERS, len(users)))
-        return cls(ensemble, names, {channel: found.scores(channel, some).mean(0, dtype=np.float64) for channel in names})
+        return cls(
+            ensemble, names, {channel: found.scores(channel, some).mean(0, dtype=np.float64) for channel in names}
+        )
 
     def scores(self, channel: str, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return the weighted mean of the scores of a channel's members, each on one scale."""

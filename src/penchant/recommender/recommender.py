@@ -48,6 +48,7 @@ from penchant.reporting.written import WrittenReport
 
 if TYPE_CHECKING:
     from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
@@ -433,6 +434,40 @@ class Recommender:
             item_ids=self.lookup.items.ids,
             titles=self.lookup.titles,
         )
+
+    def heat(
+        self,
+        item_id: str,
+        channel: str,
+        user: str | Histories | None = None,
+        *,
+        limits: MediaLimits | None = None,
+    ) -> Heat:
+        """Return which places of a picture, words of a text or moments of a sound add to the score of an item for a user.
+
+        Without a user: what makes the item like its nearest items in the channel. The heat states whether it passes its own check.
+
+        Args:
+            item_id: An item of the catalog.
+            channel: A channel of a frozen encoder, such as "image".
+            user: A user's id, or a history.
+            limits: Of media files.
+
+        Raises:
+            NotFoundError: The user, the item or the channel is unknown, or the item has no such content.
+            MediaError: The file cannot be decoded.
+        """
+        from penchant.recommender.heat import item_heat  # the encoders are slow to import
+
+        history = None if user is None else self._history(user)
+        return item_heat(self, item_id, channel, history, limits or MediaLimits())
+
+    @property
+    def heat_channels(self) -> tuple[str, ...]:
+        """Names of the channels over whose content `heat` can be drawn."""
+        from penchant.recommender.heat import heat_channels
+
+        return tuple(heat_channels(self))
 
     def counterfactual(
         self,
