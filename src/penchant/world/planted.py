@@ -72,7 +72,8 @@ def plant_motifs(motifs: tuple[str, str], colour: str, rng: np.random.Generator)
 
 def plant_topics(topics: tuple[str, str], language: str, rng: np.random.Generator) -> PlantedText:
     """Return a text of two or three sentences about each of two topics, one topic after the other."""
-    text, spans = "", {}
+    text = ""
+    spans: dict[str, tuple[tuple[int, int], ...]] = {}
     for topic in (topics[place] for place in rng.permutation(2)):
         text += " " if text and language == "en" else ""
         start = len(text)
