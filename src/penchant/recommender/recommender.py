@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Attribution, Explanation, attribute, explain
+from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -48,6 +48,10 @@ from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
@@ -440,6 +444,85 @@ class Recommender:
         few = self.shortlist.found
         values = None if few is None else few.scores(history).contributions(np.array([row]))
         return explain(self.ensemble, self.catalog, history, row, values)
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks over histories, which `attribute` explains."""
+        if all(member.removal != "increase" for member in self.ensemble.members.values()):
+            return ()
+        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
+
+        return tuple(networks_of(self.ensemble))
+
+    def attribute(
+        self,
+        user: str | Histories,
+        item_id: str,
+        member: str | None = None,
+        method: Method = "integrated_gradients",
+    ) -> NetworkAttribution:
+        """Return which past events, and which modality of them, one network's score comes from; it says where it fails its own checks.
+
+        Other members need none: `explain` states their parts exactly.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            member: A network over histories; None takes the first.
+            method: "integrated_gradients" or "occlusion".
+
+        Raises:
+            NotFoundError: The user, the item or the network is unknown.
+            ConfigError: There is no such method.
+            MissingExtraError: captum is not installed.
+        """
+        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+
+        name, network = pick_network(self.ensemble, member)
+        return explain_network(
+            name,
+            network,
+            self.content,
+            self._history(user),
+            self.lookup.row(item_id),
+            method,
+            item_ids=self.lookup.items.ids,
+            titles=self.lookup.titles,
+        )
+
+    def heat(
+        self,
+        item_id: str,
+        channel: str,
+        user: str | Histories | None = None,
+        *,
+        limits: MediaLimits | None = None,
+    ) -> Heat:
+        """Return which places of a picture, words of a text or moments of a sound add to the score of an item for a user.
+
+        Without a user: what makes the item like its nearest items in the channel. The heat states whether it passes its own check.
+
+        Args:
+            item_id: An item of the catalog.
+            channel: A channel of a frozen encoder, such as "image".
+            user: A user's id, or a history.
+            limits: Of media files.
+
+        Raises:
+            NotFoundError: The user, the item or the channel is unknown, or the item has no such content.
+            MediaError: The file cannot be decoded.
+        """
+        from penchant.recommender.heat import item_heat  # the encoders are slow to import
+
+        history = None if user is None else self._history(user)
+        return item_heat(self, item_id, channel, history, limits or MediaLimits())
+
+    @property
+    def heat_channels(self) -> tuple[str, ...]:
+        """Names of the channels over whose content `heat` can be drawn."""
+        from penchant.recommender.heat import heat_channels
+
+        return tuple(heat_channels(self))
 
     def counterfactual(
         self,
