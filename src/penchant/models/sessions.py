@@ -15,8 +15,9 @@ from scipy import linalg, sparse
 
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
 from penchant.models.member import SumOverUsers
+from penchant.models.products import block_rows
 from penchant.models.shared import computed_once
 
 BLOCK_EVENTS = 200_000
@@ -69,7 +70,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
         if num_items > self.config.max_items:
             return {}  # which items take part depends on all users
-        return {self._name: lambda histories: np.stack(self._moments(histories, *_places(histories, None)))}
+        return {self._name: lambda histories: self._moments(histories, *_places(histories, None))}
 
     @property
     def _name(self) -> str:
@@ -82,7 +83,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         if train.num_items > self.config.max_items:
             kept = self.kept = np.sort(np.argsort(-count, kind="stable")[: self.config.max_items])
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
-            moments = computed_once(train, self._name, lambda: np.stack(self._moments(train, *_places(train, kept))))
+            moments = computed_once(train, self._name, lambda: self._moments(train, *_places(train, kept)))
         else:
             moments = sums[self._name]
         gram, cross = (part.copy() for part in moments)
@@ -95,11 +96,12 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
 
     def _moments(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
-    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
+    ) -> Float32[np.ndarray, "2 items items"]:
         """Return X^T X and X^T Y; an event whose item is -1 is on neither side."""
         if not self.config.min_gap_hours:
             return self._moments_of_pairs(train, item, num_items)
-        gram, cross = (np.zeros((num_items, num_items), np.float32) for _ in range(2))
+        moments = np.zeros((2, num_items, num_items), np.float32)
+        gram, cross = moments
         user, returns = train.user_index(), after_gap(train, self.config.min_gap_hours)
         explained, session = np.flatnonzero(returns), user + np.cumsum(returns)
         earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
@@ -112,11 +114,11 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
                 rows = slice(first, first + block_rows(num_items))
                 gram[rows] += (turned[rows] @ past).toarray()
                 cross[rows] += (turned[rows] @ future).toarray()
-        return gram, cross
+        return moments
 
     def _moments_of_pairs(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
-    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
+    ) -> Float32[np.ndarray, "2 items items"]:
         """Return the moments where every event is explained, from pairs of events at each distance: events x (past + future) operations.
 
         Events a and b >= a of a user are in X^T X once for every later event p that both explain, and in X^T Y once for every p from a + 1
@@ -128,7 +130,8 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         future = np.exp2(-np.arange(config.future) / config.future_half_life)
         both = np.concatenate([[0], np.cumsum(past**2)]).astype(np.float32)
         between = np.convolve(past, future).astype(np.float32)
-        gram, cross = (np.zeros(num_items * num_items, np.float32) for _ in range(2))
+        moments = np.zeros((2, num_items * num_items), np.float32)
+        gram, cross = moments
 
         def cells(distance: int) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
             """Return the cell of each pair of events so far apart, and the later event."""
@@ -144,10 +147,10 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
             cell, _ = cells(distance)
             np.add.at(cross, cell, between[distance - 1])
         square, known = gram.reshape(num_items, num_items), item >= 0
-        square = square + square.T
+        square += square.T.copy()
         own = np.bincount(item[known], both[np.minimum(config.past, later[known])], num_items)
         square[np.diag_indices_from(square)] += own.astype(np.float32)
-        return square, cross.reshape(num_items, num_items)
+        return moments.reshape(2, num_items, num_items)
 
 
 def _places(histories: Histories, kept: Int64[np.ndarray, " kept"] | None) -> tuple[Int64[np.ndarray, " events"], int]:
