@@ -140,6 +140,21 @@ def _rank(client: TestClient, item_id: str) -> int:
     return [i["item_id"] for i in items].index(item_id)
 
 
+def test_version_of_a_learner_killed_before_its_promotion_does_not_stop_the_next(
+    learner: Learner, store: Store, settings: ServiceConfig
+):
+    store.append([clicks("u1", 3)])
+    by_hand = learner_of(settings, promote="by_hand")  # as one that ended after it made the version
+    left = by_hand.step().made
+    by_hand.close()
+    assert left is not None
+    store.append([clicks("u2", 4)])
+    step = learner.step()
+    assert learner.versions.record(left.number).outcome == "promoted"
+    assert step.made is not None
+    assert (step.made.parent, step.new_events) == (left.number, 1)
+
+
 def test_two_learners_do_not_run_at_once(learner: Learner, settings: ServiceConfig):
     other = learner_of(settings)
     with learner.versions.learning(), pytest.raises(ArtifactError, match="Another learner"), other.versions.learning():

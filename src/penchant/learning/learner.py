@@ -81,6 +81,9 @@ class Learner:
             PenchantError: The bundle cannot be read, a version cannot be written, the store is away. Nothing is half done then.
         """
         self._forget_erased()
+        waiting = self.versions.waiting()
+        if self.config.promote == "at_once" and waiting is not None:  # a learner was killed before it promoted it
+            self.promote(waiting.number)
         served, bundle, events = self._now()
         judged = self._judge(served, bundle, events)
         if judged is not None and judged[1].verdict == "promoted":

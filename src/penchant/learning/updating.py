@@ -144,7 +144,9 @@ class Updater:
         functions = {n: f for member in sorted(due) for n, f in _sums_of(bundle, member, events.num_items).items()}
         self._sums.renew(functions, events)
         spent = perf_counter() - began
-        fits = FitCache(shared=SharedResults({**self._sums.values}, events))
+        shared = SharedResults(train=events)
+        shared.found.update(self._sums.values)
+        fits = FitCache(shared=shared)
         kept = bundle.ensemble.members.keys() - due
         learned, found = refitted(bundle, events, kept=kept, anew=anew, fits=fits)
         how: dict[str, How] = {}
