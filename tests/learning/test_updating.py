@@ -10,6 +10,7 @@ import pytest
 
 from penchant.core.schema import Histories
 from penchant.experiment.refit import refitted
+from penchant.fusion.late import EnsembleWeights
 from penchant.learning.changes import changed_users
 from penchant.learning.updating import HOUR, Sums, Updater, UpdatingConfig
 from penchant.learning.weighing import WeighingConfig, reweighed
@@ -80,19 +81,31 @@ def test_member_that_takes_long_waits_for_its_turn(bundle: Recommender):
     assert late.seconds["ease"] < 5.0, "the time of the newest fit counts"
 
 
-def test_weights_move_to_the_member_that_is_right_and_stay_without_requests(bundle: Recommender):
-    events, since = bundle.histories, int(bundle.histories.at.max()) + 1
-    present = bundle.ensemble.weights
-    assert reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig()) == present
-    rng = np.random.default_rng(0)
-    for user in range(len(events)):  # everybody goes on with the kind they like: what is popular says nothing
+def going_on(bundle: Recommender) -> tuple[Histories, int]:
+    """Return the histories where everybody goes on with the kind they like, and the moment of the first such event."""
+    rng, events = np.random.default_rng(0), bundle.histories
+    for user in range(len(events)):
         own = 0 if user % 2 == 0 else 12
         events = with_events(events, user, *(own + rng.permutation(12)[:6]))
-    moved = reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=100))
-    assert sum(moved.overall.values()) == pytest.approx(sum(present.overall.values()))
+    return events, int(bundle.histories.at.max()) + 1
+
+
+def test_weights_move_to_the_members_that_are_right(bundle: Recommender):
+    events, since = going_on(bundle)
+    present = EnsembleWeights({"popularity": 0.9, "ease": 0.04, "like_sound": 0.03, "content": 0.03})
+    ensemble = replace(bundle.ensemble, weights=present)
+    assert reweighed(ensemble, events, since + HOUR, since + 2 * HOUR, WeighingConfig()) == present, "no requests"
+    moved = reweighed(ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=100))
+    assert sum(moved.overall.values()) == pytest.approx(1)
     assert moved["popularity"] < 0.8 * present["popularity"]
-    little = reweighed(bundle.ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=1e6))
-    assert little["popularity"] == pytest.approx(present["popularity"], rel=1e-3)
+    assert reweighed(ensemble, events, since, since + HOUR, WeighingConfig(requests=0)) == present
+
+
+def test_weights_stay_where_others_are_not_clearly_better(bundle: Recommender):
+    events, since = going_on(bundle)
+    present = EnsembleWeights({"popularity": 0.001, "ease": 0.009, "like_sound": 0.43, "content": 0.56})
+    ensemble = replace(bundle.ensemble, weights=present)
+    assert reweighed(ensemble, events, since, since + HOUR, WeighingConfig(prior_requests=1)) == present
 
 
 def test_member_whose_scores_are_taken_as_they_are_keeps_its_weight(bundle: Recommender):
