@@ -14,7 +14,19 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, talking, training
+from penchant.cli import (
+    aligning,
+    comparing,
+    compressing,
+    courses,
+    listing,
+    querying,
+    service,
+    speaking,
+    starting,
+    talking,
+    training,
+)
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -54,6 +66,7 @@ app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
+app.command("compress")(compressing.compress)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)
