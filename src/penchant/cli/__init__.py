@@ -19,6 +19,7 @@ from penchant.cli import (
     comparing,
     compressing,
     courses,
+    learning,
     listing,
     querying,
     service,
@@ -74,6 +75,10 @@ app.command("topics")(querying.topics)
 app.command("chat")(talking.chat)
 app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
+app.command("update")(learning.update)
+app.command("versions")(learning.versions)
+app.command("promote")(learning.promote)
+app.command("rollback")(learning.rollback)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)
 app.add_typer(service.keys, name="keys")

@@ -7,12 +7,14 @@ command line, the service, the studio and the report all use `attribute`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from penchant.core.messages import Message, message
 from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.explanation.reasons import MAX_NAMED, Reason
@@ -106,6 +108,7 @@ class Explanation:
         by_member: Member to its contribution.
         prior: The part that no event of this user caused (popularity and the like).
         reasons: The same as a sentence, as a list of recommendations shows it.
+        notes: Members whose parts do not say what a removal of an event costs, one sentence each.
     """
 
     user_id: str
@@ -118,11 +121,12 @@ class Explanation:
     by_member: dict[str, float]
     prior: float
     reasons: tuple[str, ...]
+    notes: tuple[Message, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
         by_event = [{"item_id": i, "title": t, "contribution": v} for i, t, v in self.by_event]
-        return {**self.__dict__, "by_event": by_event, "reasons": list(self.reasons)}
+        return {**self.__dict__, "by_event": by_event, "reasons": list(self.reasons), "notes": list(self.notes)}
 
     def _repr_html_(self) -> str:
         parts = [("for any user", self.prior), *((title, value) for _, title, value in self.by_event[:10])]
@@ -131,20 +135,33 @@ class Explanation:
         return table_html(caption, ("part", "contribution"), [(name, f"{value:+.4f}") for name, value in parts])
 
 
-def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
+def attribute(
+    ensemble: Ensemble,
+    history: Histories,
+    item_index: Int64[np.ndarray, " chosen"],
+    values: Float32[np.ndarray, "members rows chosen"] | None = None,
+) -> Attribution:
     """Return the summands of some scores; they add up to `ensemble.score` up to float32 rounding.
 
     Args:
         ensemble: Fitted members and weights.
         history: Exactly one user.
         item_index: The items in question.
+        values: Those of `Ensemble.contributions`, where they were computed without scoring the whole catalog.
     """
     reads = tuple(tuple(ensemble.channels[name]) for name in ensemble.members)
     channels = tuple(c[0] if len(c) == 1 else MIXED for c in reads)
-    return Attribution(history, ensemble.contributions(history, item_index), tuple(ensemble.members), channels, reads)
+    values = ensemble.contributions(history, item_index) if values is None else values
+    return Attribution(history, values, tuple(ensemble.members), channels, reads)
 
 
-def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
+def explain(
+    ensemble: Ensemble,
+    catalog: Catalog,
+    history: Histories,
+    item_index: int,
+    values: Float32[np.ndarray, "members rows chosen"] | None = None,
+) -> Explanation:
     """Return one score with its contributions.
 
     Args:
@@ -152,8 +169,9 @@ def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index
         catalog: For ids and titles.
         history: Exactly one user.
         item_index: The item in question.
+        values: As in `attribute`.
     """
-    found = attribute(ensemble, history, np.array([item_index]))
+    found = attribute(ensemble, history, np.array([item_index]), values)
     titles, ids = catalog.titles(), catalog.item_ids
     prior, *events = found.by_event()[:, 0].tolist()
     ordered = sorted(zip(history.item_index.tolist(), events, strict=True), key=lambda pair: -pair[1])
@@ -168,7 +186,23 @@ def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index
         by_member=_largest_first(found.by_member()),
         prior=prior,
         reasons=tuple(reason.text(titles) for reason in found.reasons()),
+        notes=tuple(_notes(ensemble)),
     )
+
+
+def _notes(ensemble: Ensemble) -> Iterator[Message]:
+    for name, member in ensemble.members.items():
+        if member.removal == "mean":
+            yield message(
+                "{name} reads a mean over events: without one of them the score falls by its part only as far as the shares of the others stay; "
+                "they grow.",
+                name=name,
+            )
+        elif member.removal == "increase":
+            yield message(
+                "{name} reads events in their order: the part of an event is what the score rose by when it came, not what its removal would cost.",
+                name=name,
+            )
 
 
 def _largest_first(parts: dict[str, Float64[np.ndarray, " one"]]) -> dict[str, float]:

@@ -157,6 +157,11 @@ class CompactRows:
         out = out.reshape(len(index), self.columns)
         return out if self.typical is None else out + self.typical
 
+    def entries(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return columns and values of the kept entries of some rows, one row after the other, and how many each has."""
+        places, values = self._entries(index, np.ones(len(index), np.float32))
+        return places.ravel().astype(np.int64), values.ravel(), np.full(len(index), places.shape[1])
+
     def plain(self) -> np.ndarray | sparse.csr_array:
         """Return the matrix in float32: dense where it has typical values, else sparse."""
         differences = self._differences()

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from penchant.core.schema import Content, Histories
 from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
+from penchant.models.item_scores import ItemScorer, MakeNearest
 from penchant.models.member import Contributions, FittedItems, Member, make_member
 
 PART = "of"
@@ -74,6 +75,9 @@ class Compressed(Member[CompressedConfig]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.member.contributions(history)
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        return self.member.item_scorer(num_items, make_nearest)
 
     def observed(self, log: EventLog) -> Member:
         member = self.member.observed(log)

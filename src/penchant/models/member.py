@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt64
@@ -22,9 +22,16 @@ from penchant.models import MODELS
 from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
 
+if TYPE_CHECKING:
+    from penchant.models.item_scores import ItemScorer, MakeNearest
+
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
 """One user's scores as a prior and one row for each past event; they sum to the score."""
+Removal = Literal["stated", "mean", "increase"]
+"""What a contribution says of the score without the event, all else (ages, length, spread of the scores) held fixed. stated: it falls by just this
+much. mean: it does while the event keeps its share of a mean; without it, the others' shares grow. increase: the contribution is what the score
+rose by when the event came, and what a removal costs depends on the later events."""
 
 
 def make_member(name: str, table: Mapping[str, Any]) -> Member:
@@ -65,6 +72,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
+    removal: Removal = "stated"
+    """What its contributions say of a removal; explanations show it where it is not "stated"."""
     is_costly: ClassVar[bool] = False
     """Whether fitting takes minutes: such a member is fitted again for ablation arms only if the settings ask for it."""
     checkpoint: Path | None = None
@@ -137,11 +146,23 @@ class Member(ABC, Generic[SettingsT_co]):
             candidates: Rank only among these items; None ranks the whole catalog.
             tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
         """
-        from penchant.models.ensemble import blocked_items, top_k
+        from penchant.models.ensemble import block, top_k
 
         scores = self.score(histories)
-        scores[blocked_items(histories, candidates)] = -np.inf
+        block(scores, histories, candidates)
         return top_k(scores, k, histories.user_ids, tie_order)
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        """Return what scores chosen items of one user without scoring the catalog, or None, the default, where that cannot be done exactly.
+
+        It names candidates, and gives the scores and contributions of `score` and `contributions` with the mean and spread over the
+        whole catalog, up to float32 rounding. Large catalogs are served by it (`recommender/candidates.py`).
+
+        Args:
+            num_items: Rows of the catalog.
+            make_nearest: Makes the index in which rows with a large product with a user's vector are found.
+        """
+        return None
 
     def contributions(self, history: Histories) -> Contributions:
         """Split one user's scores into a prior and one row for each past event; they sum to `score`.
@@ -211,6 +232,7 @@ class FittedItems(Member):
     def __init__(self, member: Member, fitted: int) -> None:
         super().__init__(member.config, name=member.name)
         self.member, self.fitted = member, fitted
+        self.removal = member.removal
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)

@@ -6,6 +6,7 @@ is immutable: methods that add items or leave users out return another one.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Explanation, attribute, explain
+from penchant.explanation.attribution import Attribution, Explanation, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -37,12 +38,13 @@ from penchant.language.engine import Engine
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
+from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.counterfactuals import WhatIf
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
-from penchant.recommender.ranking import asked_for, rank
+from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
 
@@ -50,6 +52,14 @@ CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler
 """Cached values of a recommender that do not depend on its members."""
 BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A list, and the scores of candidates that it was made from; None where every item was scored."""
+
+    list: RankedList
+    scores: ChosenScores | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,6 +148,22 @@ class Recommender:
     def finder(self) -> ItemSearch:
         """Search among the items."""
         return ItemSearch(self.lookup, self.content, self.facts, self.encoders, self.score)
+
+    @cached_property
+    def shortlist(self) -> Shortlist:
+        """Candidates of lists, for large catalogs; see `recommender/candidates.py`."""
+        fitted = self.histories if self.fitted is None else self.fitted
+        return Shortlist(self.ensemble, fitted, self.histories, len(self.catalog))
+
+    @property
+    def is_index_due(self) -> bool:
+        """Whether `build_indexes` has something to do."""
+        return self.finder.is_due or self.shortlist.is_due
+
+    def build_indexes(self) -> None:
+        """Build what searches and lists of a large catalog need to be fast, on half of the cores; until then every item is compared and scored."""
+        self.finder.build()
+        self.shortlist.build(max(1, (os.cpu_count() or 1) // 2))
 
     @cached_property
     def fuse(self) -> Callable[[Mapping[str, Embeddings]], Embeddings | None]:
@@ -249,6 +275,8 @@ class Recommender:
         vars(observed).update(kept)
         if "finder" in vars(self):
             vars(observed)["finder"] = self.finder.scored_by(observed.score)
+        if "shortlist" in vars(self):
+            vars(observed)["shortlist"] = self.shortlist.observed(ensemble)
         return observed
 
     # answers
@@ -302,13 +330,21 @@ class Recommender:
         if available is None:
             available = np.ones(len(self.catalog), bool)
         bases = [self._basis(request) for request in requests]
-        new = [history for history, scores, _ in bases if scores is None]
+        ready: list[_Ranked | Exception | None] = [
+            None if scores is not None else self._among_candidates(history, request.edits, request.options, available)
+            for request, (history, scores, _) in zip(requests, bases, strict=True)
+        ]
+        new = [h for (h, scores, _), found in zip(bases, ready, strict=True) if scores is None and found is None]
         scored = iter(self.score(Histories.joined(new)) if new else ())
         answers: list[RecommendationList | Exception] = []
-        for request, (history, known, facts) in zip(requests, bases, strict=True):
-            scores = next(scored) if known is None else known
+        for request, (history, known, facts), found in zip(requests, bases, ready, strict=True):
             try:
-                items = self._ranked(request, history, scores, available)
+                if found is None:
+                    scores = next(scored) if known is None else known
+                    found = self._among_all(history, request.edits, request.options, available, scores)
+                if isinstance(found, Exception):
+                    raise found
+                items = self._listed(request, history, found)
                 answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
             except Exception as error:
                 answers.append(error)
@@ -376,7 +412,11 @@ class Recommender:
 
     def reasons(self, user: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
         """Return, for each item, the past items with the largest contributions."""
-        return attribute(self.ensemble, self._history(user), item_index).reasons() if len(item_index) else []
+        if not len(item_index):
+            return []
+        history, few = self._history(user), self.shortlist.found
+        values = None if few is None else few.scores(history).contributions(item_index)
+        return attribute(self.ensemble, history, item_index, values).reasons()
 
     def explain(self, user: str | Histories, item_id: str) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
@@ -384,10 +424,20 @@ class Recommender:
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
+        history, row = self._history(user), self.lookup.row(item_id)
+        few = self.shortlist.found
+        values = None if few is None else few.scores(history).contributions(np.array([row]))
+        return explain(self.ensemble, self.catalog, history, row, values)
 
     def counterfactual(
-        self, user: str | Histories, item_id: str, k: int = 10, *, edits: Sequence[Edit] = (), max_sets: int = MAX_SETS
+        self,
+        user: str | Histories,
+        item_id: str,
+        k: int = 10,
+        *,
+        edits: Sequence[Edit] = (),
+        max_sets: int = MAX_SETS,
+        available: Bool[np.ndarray, " items"] | None = None,
     ) -> Counterfactual:
         """Return what would have to be different for an item to leave the user's list of k, or to enter it; ranked again to be sure.
 
@@ -401,12 +451,13 @@ class Recommender:
             k: Length of the list; it has no filters and no diversity.
             edits: The user's own, which stay in force.
             max_sets: Sets of events tried at most.
+            available: Whether an item may be listed; None allows all.
 
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        history = self._history(user)
-        return WhatIf(self.ensemble, self.lookup, self.content, history, edits, k).answer(item_id, max_sets)
+        asked = WhatIf(self.ensemble, self.lookup, self.content, self._history(user), edits, k, available)
+        return asked.answer(item_id, max_sets)
 
     def profile(
         self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
@@ -418,10 +469,13 @@ class Recommender:
             scores: Of the history, where they were computed already.
             limit: Most interests.
         """
-        history = self._history(user)
-        scores = self.score(history)[0] if scores is None else scores
-        found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
-        shares = attribute(self.ensemble, history, found.rows).channel_shares()
+        history, options, every = self._history(user), RankingOptions(k=BEST), np.ones(len(self.catalog), bool)
+        found = self._among_candidates(history, (), options, every) if scores is None else None
+        if isinstance(found, Exception):
+            raise found
+        if found is None:
+            found = self._among_all(history, (), options, every, self.score(history)[0] if scores is None else scores)
+        shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     def profile_writer(self, language: str = "en", engine: Engine | None = None) -> ProfileWriter:
@@ -434,8 +488,7 @@ class Recommender:
         Raises:
             ConfigError: There is no such language.
         """
-        values = [value for facet in self.lookup.facets.values() for value in facet]
-        return ProfileWriter(self.topics, self.lookup.titles, values, language=language, engine=engine)
+        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine)
 
     # items
 
@@ -514,12 +567,58 @@ class Recommender:
         ]
         return (why.text(titles), *asked)
 
-    def _ranked(
-        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
-    ) -> tuple[RecommendedItem, ...]:
-        found = rank(self.lookup, self.content, scores, history, request.edits, request.options, available)
+    def _among_all(
+        self,
+        history: Histories,
+        edits: Sequence[Edit],
+        options: RankingOptions,
+        available: Bool[np.ndarray, " items"],
+        scores: Float32[np.ndarray, " items"],
+    ) -> _Ranked:
+        """Return the list from the scores of all items."""
+        return _Ranked(rank(self.lookup, self.content, scores, history, edits, options, available))
+
+    def _among_candidates(
+        self,
+        history: Histories,
+        edits: Sequence[Edit],
+        options: RankingOptions,
+        available: Bool[np.ndarray, " items"],
+    ) -> _Ranked | Exception | None:
+        """Return the list from candidates, or the error in its options; None where every item must be scored."""
+        few = self.shortlist.found
+        if few is None or shifts_scores(edits, options):
+            return None
+        try:
+            shown = shown_items(self.lookup, history, edits, options, available)
+            found = few.for_list(history, pool_size(options), shown.mask)
+            if found is None:
+                return None
+            scores, rows = found
+            rows = np.union1d(rows, shown.pins) if len(shown.pins) else rows
+            ranked = rank(
+                self.lookup,
+                self.content,
+                scores.of(rows),
+                history,
+                edits,
+                options,
+                available,
+                rows=rows,
+                shown=shown,
+            )
+        except NotFoundError as error:
+            return error
+        return None if len(ranked.rows) < options.k and len(rows) < shown.mask.sum() else _Ranked(ranked, scores)
+
+    def _attribution(self, history: Histories, found: _Ranked) -> Attribution:
+        values = None if found.scores is None else found.scores.contributions(found.list.rows)
+        return attribute(self.ensemble, history, found.list.rows, values)
+
+    def _listed(self, request: ListRequest, history: Histories, ranked: _Ranked) -> tuple[RecommendedItem, ...]:
+        found = ranked.list
         ids, titles = self.lookup.items.ids, self.lookup.titles
-        why = self.reasons(history, found.rows) if request.options.reasons else None
+        why = self._attribution(history, ranked).reasons() if request.options.reasons and len(found.rows) else None
         return tuple(
             RecommendedItem(
                 item_id=ids[row],

@@ -16,21 +16,20 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.schema import Histories
 from penchant.models.event_log import EventLog
-from penchant.recommender.new_items import NewItem, encode_new_item, table_row
+from penchant.recommender.new_items import encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.search import ItemSearch
 from penchant.service import erasure
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
+from penchant.service.stored_items import new_items
 from penchant.service.user_content import Outcome, UserContentWorker
 
 logger = logging.getLogger("penchant.service")
@@ -127,15 +126,15 @@ class BackgroundWorker:
 
     def index(self) -> None:
         """Start building the search index in a thread of its own, if one is due and none is running."""
-        finder = self._service.snapshot.recommender.finder
-        if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
-            self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
+        recommender = self._service.snapshot.recommender
+        if recommender.is_index_due and (self._indexing is None or not self._indexing.is_alive()):
+            self._indexing = threading.Thread(target=self._build, args=(recommender,), name="index", daemon=True)
             self._indexing.start()
 
-    def _build(self, finder: ItemSearch) -> None:
+    def _build(self, recommender: Recommender) -> None:
         try:
-            finder.build()
-        except Exception as error:  # search continues, exactly
+            recommender.build_indexes()
+        except Exception as error:  # searches and lists continue, exactly
             logger.error("the index could not be built", exc_info=error)
 
     def load_new_bundle(self) -> None:
@@ -190,16 +189,9 @@ class BackgroundWorker:
         wanted = tuple((i.item_id, i.version) for i in ready)
         if wanted in (self._added, self._refused):
             return
-        new_items, vectors = [], self._service.store.item_vectors(ready)
-        for item in (i for i in ready if i.item_id in vectors):
-            try:
-                columns = json.loads(item.body)["columns"]
-                table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
-                new_items.append(NewItem(item.item_id, columns, read_arrays(vectors[item.item_id])))
-            except Exception as error:
-                self._fail(item, error)
+        found = new_items(self._service.store, ready, self._base.catalog, self._fail)
         try:
-            grown = self._base.add_items(new_items).warmed_up()
+            grown = self._base.add_items(found).warmed_up()
         except PenchantError:
             self._refused = wanted  # logged once; tried again when an item or the bundle changes
             raise
