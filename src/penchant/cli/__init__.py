@@ -27,6 +27,7 @@ from penchant.cli import (
     starting,
     talking,
     training,
+    trying,
 )
 from penchant.cli.printing import reported_errors
 
@@ -68,6 +69,9 @@ app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
 app.command("compress")(compressing.compress)
+app.command("trial")(trying.trial)
+app.command("served")(trying.served)
+app.command("off-policy")(trying.off_policy)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)
