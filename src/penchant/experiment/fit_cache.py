@@ -5,14 +5,16 @@ In: unfitted members, histories and content. Out: fitted members with the second
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from penchant.core.executor import current_executor
 from penchant.core.schema import Content, Histories
 from penchant.models.member import Member
 from penchant.models.shared import SharedResults, sharing
+from penchant.models.user_sums import summed
 
 Fitted = tuple[Member, float]
 """A fitted member and the seconds its fit took."""
@@ -79,7 +81,8 @@ class FitCache:
                 (replace(job, content=Content.NONE, before=_earlier(job)), _place(job.content, contents))
                 for job in pending.values()
             )
-            fitted = executor.map(_fit_on_node, shards, (train, *contents), title="fit")
+            sums = Summed(summed(train, [job.member.user_sums(train) for job in pending.values()]))
+            fitted = executor.map(_fit_on_node, shards, (train, sums, *contents), title="fit")
             self._ahead = dict(zip(pending, fitted, strict=True))
         try:
             for job in jobs:
@@ -125,9 +128,19 @@ _ON_THIS_NODE = SharedResults()
 """Results that several members need, of the process of a node."""
 
 
-def _fit_on_node(shard: tuple[FitJob, int], train: Histories, *contents: Content) -> Fitted:
+@dataclass(frozen=True)
+class Summed:
+    """Sums over users that were added up before (`user_sums.summed`)."""
+
+    found: Mapping[Hashable, Any]
+
+
+def _fit_on_node(shard: tuple[FitJob, int], train: Histories, sums: Summed, *contents: Content) -> Fitted:
     """Return a fitted member, on the node where this runs."""
     job, place = shard
+    if _ON_THIS_NODE.train is not train:
+        _ON_THIS_NODE.found, _ON_THIS_NODE.train = {}, train
+    _ON_THIS_NODE.found |= sums.found
     if job.member.checkpoint is not None and not job.member.checkpoint.parent.is_dir():
         job.member.checkpoint = None  # the cache of the run is on another machine
     return FitCache(shared=_ON_THIS_NODE).fit(job.member, train, contents[place], job.before)

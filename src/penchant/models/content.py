@@ -25,9 +25,10 @@ from penchant.models.item_to_item import (
     recent,
     scores_of,
 )
-from penchant.models.linear import co_occurrences, most_touched
+from penchant.models.linear import co_occurrence_sums, co_occurrences, most_touched
 from penchant.models.member import Contributions, Member
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -277,6 +278,9 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         found = read(content, self.config.channels, self.config.weights, self.name)
         blocks = [centred_unit(e.values, e.usable, fitted) * np.float32(np.sqrt(weight)) for e, weight in found]
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if self.config.smoothing and train.num_items <= self.config.max_items else {}
 
     def _smooth(
         self,

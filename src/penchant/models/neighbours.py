@@ -13,8 +13,9 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, liked, power, top_k_rows
-from penchant.models.linear import co_occurrences
+from penchant.models.linear import co_occurrence_sums, co_occurrences
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 MAX_SHARED_ITEMS = 4_000
 """Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
@@ -44,6 +45,9 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
     """
 
     config_class = ItemKNNConfig
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if train.num_items <= MAX_SHARED_ITEMS else {}
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train)

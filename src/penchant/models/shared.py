@@ -47,6 +47,12 @@ def sharing(results: SharedResults) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
+def known(train: Histories, key: Hashable) -> Any:
+    """Return a result that is kept for these histories, None where there is none."""
+    results = _CURRENT.get()
+    return None if results is None or results.train is not train else results.found.get(key)
+
+
 def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]) -> Result:
     """Return the result of `compute`, which depends on these histories and the key alone; the caller does not change it.
 

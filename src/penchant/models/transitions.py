@@ -14,6 +14,8 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, power, top_k_rows
+from penchant.models.shared import known
+from penchant.models.user_sums import UserSums
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 MAX_FILLED = 0.2
@@ -57,9 +59,14 @@ class Transitions(ItemToItem[TransitionsConfig]):
         user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
 
+        whole = known(train, self._key)
+
         def scaled_counts(rows: slice) -> Matrix:
             first, last = rows.start, min(rows.stop, train.num_items)
-            counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
+            if whole is None:
+                counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
+            else:
+                counts = sparse.csr_array(whole[first:last])
             if isinstance(counts, np.ndarray):
                 counts *= left[first:last, None]
                 counts *= right[None, :]
@@ -71,6 +78,20 @@ class Transitions(ItemToItem[TransitionsConfig]):
         items = train.num_items
         self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True)
         return self
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        counted = self.config.model_dump(include={"window", "decay", "backward", "max_gap_days", "gap_half_life_days"})
+        return "transitions", repr(sorted(counted.items()))
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return {self._key: self._counts}
+
+    def _counts(self, users: Histories) -> sparse.csr_array:
+        """Return (items, items): how much every item follows every other, of some users."""
+        return sparse.csr_array(
+            self._follow(users, users.user_index(), np.arange(users.num_events), 0, users.num_items)
+        )
 
     def _follow(
         self,
