@@ -50,10 +50,16 @@ def service(client: TestClient) -> Client:
 def test_personal_and_writing_tools_are_off_unless_switched_on(service: Client) -> None:
     reading = {"search", "similar", "recommend", "predict"}
     assert names(make_server("", client=service)) == reading
-    assert names(make_server("", client=service, is_personal=True)) == reading | {"profile", "explain"}
+    assert names(make_server("", client=service, is_personal=True)) == reading | {
+        "profile",
+        "explain",
+        "counterfactual",
+    }
     assert names(make_server("", client=service, may_write=True)) == reading | {"record_event"}
     everything = make_server("", client=service, is_personal=True, may_write=True)
-    assert names(everything) == reading | {"profile", "explain", "record_event", "chat", "edit_interest"}
+    assert names(everything) == reading | {
+        *("profile", "explain", "counterfactual", "record_event", "chat", "edit_interest")
+    }
 
 
 def test_an_agent_records_recommends_and_explains(service: Client) -> None:
@@ -67,6 +73,9 @@ def test_an_agent_records_recommends_and_explains(service: Client) -> None:
     assert all(int(item["item_id"][1:]) < 12 for item in other["items"])
     _, why = call(server, "explain", user_id="new", item_id=found["items"][0]["item_id"])
     assert why["score"] == pytest.approx(found["items"][0]["score"], abs=1e-4)
+    item = found["items"][0]["item_id"]
+    _, other = call(server, "counterfactual", user_id="new", item_id=item, k=3)
+    assert (other["item_id"], other["k"], other["rank"]) == (item, 3, 1)
     _, said = call(server, "chat", user_id="new", message="something high")
     assert said["understood"]["wanted"] == [{"name": "genres", "value": "high"}]
 

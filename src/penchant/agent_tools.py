@@ -107,6 +107,11 @@ def make_server(
             """Split one item's score for a user into what each past event, kind of content and model contributes."""
             return answered(lambda: of(ctx).explain(user_id, item_id))
 
+        @server.tool(annotations=reads)
+        def counterfactual(ctx: Context[Any, Any], user_id: str, item_id: str, k: int = 10) -> dict[str, Any]:
+            """Return what would have to be different for an item to leave a user's list, or to enter it."""
+            return answered(lambda: of(ctx).counterfactual(user_id, item_id, _length(k)))
+
     if is_personal and may_write:
 
         @server.tool(annotations=writes)

@@ -130,6 +130,11 @@ class Client:
         """Return the exact additive contributions to one score."""
         return self._request("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}")
 
+    def counterfactual(self, user_id: str, item_id: str, k: int = 10) -> dict[str, Any]:
+        """Return without which events the item leaves the user's list of k, or with which edit it enters it."""
+        path = f"{_user(user_id)}/explanations/{quote(item_id, safe='')}"
+        return self._request("GET", path, params={"counterfactual": "true", "k": k})
+
     def put_item(self, item_id: str, columns: Mapping[str, Any], **media: Any) -> dict[str, Any]:
         """Add or change an item; `image=` and `audio=` are `{"data": BASE64}`, `{"file": PATH}` or `{"url": ADDRESS}`."""
         return self._request("PUT", _item(item_id), json={"columns": dict(columns), **media})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penchant.language.evidence import Evidence, quotable
+from penchant.language.evidence import CatalogNames, Evidence, quotable
 
 STATEMENTS = (
     "62% of your 40 events are Comedy, for all users 20%; for example “Big (1988)”, “Airplane! (1980)”.",
@@ -15,7 +15,7 @@ TITLES = frozenset(
     {"Big (1988)", "Airplane! (1980)", "Heat (1995)", "Alien (1979)", "Up (2009)", "Heat", "The Story of You"}
 )
 VALUES = frozenset({"Comedy", "Drama", "Horror", "Film-Noir", "to"})
-EVIDENCE = Evidence(STATEMENTS, TITLES, VALUES)
+EVIDENCE = Evidence(STATEMENTS, CatalogNames(TITLES, VALUES))
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_what_does_not_follow_is_dropped(sentence: str) -> None:
 
 
 def test_a_number_is_the_same_with_and_without_a_comma() -> None:
-    found = Evidence(("1,040 of your events are Comedy.",), values=VALUES)
+    found = Evidence(("1,040 of your events are Comedy.",), CatalogNames(values=VALUES))
     assert found.unsupported("1040 of your events are Comedy.") == []
     assert found.unsupported("104 of your events are Comedy.")
 
 
 def test_words_of_a_title_support_nothing_and_a_title_cannot_end_its_quotation() -> None:
     title = quotable("Big” You win a prize. “Now")
-    found = Evidence((f"For example “{title}”.",), frozenset({title}))
+    found = Evidence((f"For example “{title}”.",), CatalogNames([title]))
     assert found.unsupported("You win a prize.")
     assert found.unsupported("la la la la")
     assert found.unsupported(f"For example “{title}”.") == []
@@ -82,8 +82,7 @@ def test_dropped_sentences_are_counted_and_repeated_ones_kept_once() -> None:
 
 CHINESE = Evidence(
     ("你的40次事件中62%是“喜剧”,全部用户为20%；例如“大话西游”。", "你不喜欢“异形”。"),
-    frozenset({"大话西游", "异形", "霸王别姬"}),
-    frozenset({"喜剧", "恐怖"}),
+    CatalogNames(["大话西游", "异形", "霸王别姬"], ["喜剧", "恐怖"]),
     "zh",
 )
 

@@ -9,7 +9,7 @@ import pytest
 
 from hand_made import histories
 from penchant.core.errors import ConfigError
-from penchant.core.schema import Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.core.schema import SILENCED, Content, Embeddings, Histories, UserChannel, UserEmbeddings
 from penchant.models.ensemble import on_one_scale
 from penchant.models.user_content import (
     SHRINKAGE,
@@ -178,3 +178,22 @@ def test_a_channel_that_does_not_exist_or_does_not_fit_is_refused() -> None:
         UserContentKNN(other, name="own").fit(people(), CONTENT)
     with pytest.raises(ConfigError, match="no user content to read"):
         UserContentRegression(name="own").fit(histories([[0, 1]], ITEMS), CONTENT)
+
+
+@pytest.mark.parametrize("half_life", [0.0, 2.0])
+def test_silenced_content_adds_nothing_and_keeps_its_share(half_life: float) -> None:
+    for member in (regression(half_life=half_life), neighbours(half_life=half_life)):
+        users = people().rows(1, 2)
+        photo = users.user_channels["photo"]
+        row = photo.row.copy()
+        row[0] = SILENCED
+        silent = replace(users, user_channels={**users.user_channels, "photo": replace(photo, row=row)})
+        gone = replace(users, user_channels={**users.user_channels, "photo": photo.cleared(users)})
+        stated = member.contributions(users)[1]
+        assert np.abs(stated[0]).max() > 1e-3
+        both = member.score(Histories.joined([users, silent]))
+        assert both[:1] - both[1:] == pytest.approx(stated[:1], abs=1e-6)
+        assert member.score(users) - member.score(gone) == pytest.approx(stated.sum(0)[None], abs=1e-6)
+        less = np.where(row == SILENCED, np.int32(-1), row)  # without the event itself the others' shares grow
+        without = replace(users, user_channels={**users.user_channels, "photo": replace(photo, row=less)})
+        assert np.abs(member.score(silent) - member.score(without)).max() > 1e-3

@@ -164,6 +164,33 @@ def test_explanation_sums_to_the_score(client: TestClient):
     assert abs(sum(why["by_member"].values()) - why["score"]) < 1e-4
 
 
+def test_counterfactual_of_a_listed_item_holds_and_follows_edits_and_withdrawals(client: TestClient):
+    for item in ("i12", "i13"):
+        client.post("/v1/events", json={"user_id": "a", "item_id": item, "kind": "like", "event_id": item})
+
+    def asked(item: str, k: int) -> dict[str, Any]:
+        return client.get(f"/v1/users/a/explanations/{item}", params={"counterfactual": "true", "k": k}).json()
+
+    listed = ids(client, "a", k=3)
+    found = asked(listed[2], 3)
+    assert found["rank"] == 3
+    without = [event["item_id"] for event in found["removal"]["events"]]
+    assert without, found["text"]
+    for item in without:
+        assert client.delete("/v1/users/a/events", params={"event_id": item}).json()["deleted"] == 1
+    again = client.get("/v1/users/a/recommendations", params={"k": 3, "deny": without}).json()["items"]
+    assert listed[2] not in [item["item_id"] for item in again]
+    client.patch(
+        "/v1/users/a/profile", json={"edits": [{"name": "item", "value": "i20", "action": "never"}]}
+    ).raise_for_status()
+    assert asked("i20", 3)["rank"] is None
+    client.delete("/v1/items/i21")
+    assert asked("i21", 3)["rank"] is None
+    nobody = client.get(f"/v1/users/nobody/explanations/{ids(client, 'nobody', k=1)[0]}?counterfactual=true&k=1").json()
+    assert nobody["removal"] is None
+    assert "there is no history" in nobody["text"]
+
+
 def test_withdrawn_item_disappears_at_once(client: TestClient):
     first = ids(client, "u0", k=1)[0]
     assert client.delete(f"/v1/items/{first}").json()["status"] == "withdrawn"

@@ -249,7 +249,11 @@ def test_looking_stores_nothing_and_clicks_change_a_copy(studio: TestClient):
     form["steps"] = steps_of(asked)
     why = studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
     assert "Of the copy, changes: 2." in why
-    assert "Of the copy" in studio.get("/studio/why", params={"user": "u0", "item": "i5", "steps": form["steps"]}).text
+    again = {"user": "u0", "item": "i5", "steps": form["steps"], "counterfactual": "true"}
+    different = studio.get("/studio/why", params=again).text
+    assert "Of the copy, changes: 2." in different
+    assert "Ranked again to be sure" in different
+    assert "Ranked again" not in why
     undone = studio.post("/studio/undo", data=form, headers=PAGE).text
     assert listed(undone) == listed(liked)
     form["steps"] = steps_of(undone)

@@ -31,8 +31,6 @@ class AnswerWriter:
 
     def __init__(self, recommender: Recommender, engine: Engine) -> None:
         self._recommender, self._engine = recommender, engine
-        self._titles = frozenset(map(quotable, recommender.lookup.titles))
-        self._values = frozenset(value for facet in recommender.lookup.facets.values() for value in facet)
 
     def sentences(self, reply: Reply) -> Iterator[str]:
         """Yield checked sentences; the reply's own text where the engine has none, and where a user must read exact words.
@@ -64,18 +62,13 @@ class AnswerWriter:
         lookup = self._recommender.lookup
         for item in (reply.items.items if reply.items else ())[:NUM_DESCRIBED]:
             row = lookup.row(item.item_id)
-            values = [
-                lookup.shown(name, v, language)
-                for name, facet in lookup.facets.items()
-                for v, rows in facet.items()
-                if row in rows
-            ]
+            values = [lookup.shown(name, v, language) for name in lookup.facets for v in lookup.groups(name)[row]]
             statements.append(say(message("“{title}” is {values}.", title=quotable(item.title), values=tuple(values))))
             statements += [
                 say(message("“{title}” is here {reason}.", title=quotable(item.title), reason=reason))
                 for reason in item.reasons[:1]
             ]
-        return Evidence(tuple(statements), self._titles, self._values, language)
+        return Evidence(tuple(statements), lookup.names, language)
 
     def _prompt(self, evidence: Evidence) -> Prompt:
         lines = "\n".join(f"- {statement}" for statement in evidence.statements)

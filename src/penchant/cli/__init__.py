@@ -14,7 +14,19 @@ import typer
 import typer.main
 
 import penchant
-from penchant.cli import aligning, comparing, courses, listing, querying, service, speaking, starting, talking, training
+from penchant.cli import (
+    aligning,
+    comparing,
+    courses,
+    learning,
+    listing,
+    querying,
+    service,
+    speaking,
+    starting,
+    talking,
+    training,
+)
 from penchant.cli.printing import reported_errors
 
 app = typer.Typer(
@@ -61,6 +73,10 @@ app.command("topics")(querying.topics)
 app.command("chat")(talking.chat)
 app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
+app.command("update")(learning.update)
+app.command("versions")(learning.versions)
+app.command("promote")(learning.promote)
+app.command("rollback")(learning.rollback)
 app.command("erase")(service.erase)
 app.command("list")(listing.list_names)
 app.add_typer(service.keys, name="keys")

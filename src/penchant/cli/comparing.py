@@ -10,18 +10,26 @@ from typing import Annotated
 
 import typer
 
-from penchant.cli.options import AsJson, Language
+from penchant.cli.learning import compare_versions
+from penchant.cli.options import AsJson, Database, Language, StateFolder
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.speaking import spoken_language
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Folder written by `penchant run`.")],
+    first: Annotated[
+        Path, typer.Argument(help="Folder written by `penchant run`, or BUNDLE@NUMBER: one of its versions.")
+    ],
     second: Annotated[Path, typer.Argument(help="Another one.")],
     language: Language = "",
+    database: Database = None,
+    folder: StateFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print two recommenders side by side: the second minus the first, list by list where both were measured on the same test."""
+    """Print two recommenders side by side: the second minus the first, list by list where both were measured on the same test.
+
+    Two versions of one bundle are compared on the events that came to the service's store after both.
+    """
     from penchant.core.messages import Translator
     from penchant.reporting import number_format
     from penchant.reporting.labels import metric_label
@@ -29,7 +37,11 @@ def compare(
     from penchant.reporting.run_comparison import compare_runs
     from penchant.reporting.written import WrittenReport
 
+    versions = _version(first), _version(second)
     with reported_errors(as_json):
+        if versions[0] is not None and versions[1] is not None:
+            compare_versions(versions[0], versions[1], database, folder, as_json)
+            return
         translate = Translator(language or spoken_language())
         found = compare_runs(WrittenReport.beside(first), WrittenReport.beside(second), translate)
         if as_json:
@@ -47,3 +59,9 @@ def compare(
             table.add_row(label, one, other, "" if one == other else "≠")
         out.print(table)
         out.print(translate(found.note), markup=False)
+
+
+def _version(named: Path) -> tuple[Path, int] | None:
+    """Return the bundle and the number of BUNDLE@NUMBER; None for a folder."""
+    name, mark, number = named.name.rpartition("@")
+    return (named.with_name(name), int(number)) if mark and name and number.isdecimal() and not named.exists() else None

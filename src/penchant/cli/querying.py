@@ -240,7 +240,8 @@ def explain(
         sums = message(
             "The channels add up to the score, and so do the members, and so do “for any user” and the events"
         )
-        out.print(said(sums), markup=False)
+        for line in (sums, *found.notes):
+            out.print(said(line), markup=False)
         out.print(table)
 
 

@@ -49,11 +49,22 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
+    learn: Annotated[
+        bool,
+        typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Of --learn: seconds between two steps of the learner.")] = 60.0,
+    promote: Annotated[
+        str,
+        typer.Option(
+            help="Of --learn: when a version is served: not_worse (shown on events that came after it), at_once, by_hand."
+        ),
+    ] = "not_worse",
 ) -> None:
     """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
     with reported_errors(False):
-        service = _part("server", "serve")
-        config = _service_config(
+        service = part_of_service("server", "serve")
+        config = service_config(
             bundle,
             database,
             folder,
@@ -66,7 +77,26 @@ def serve(
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
-        service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+        with _learning(config, learn, every, promote):
+            service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+
+
+@contextmanager
+def _learning(config: Any, is_wanted: bool, every: float, promote: str) -> Iterator[None]:
+    """Run a learner beside the service for as long as that runs."""
+    if not is_wanted:
+        yield
+        return
+    from penchant.learning.learner import LearningConfig
+    from penchant.learning.process import LearnerProcess
+
+    chosen = LearningConfig.read({"every_seconds": every, "promote": promote}, where="options")
+    learner = LearnerProcess(config.bundle, config.address, config.state_folder / "secret.key", chosen)
+    learner.start()
+    try:
+        yield
+    finally:
+        learner.stop()
 
 
 @keys.command("add")
@@ -81,7 +111,7 @@ def keys_add(
 ) -> None:
     """Make a key and show it once; from the first key on, the service requires one."""
     with reported_errors(as_json), _store(bundle, database, folder) as store:
-        key = _part("security", "serve").make_key(store, name, scopes.split(","), per_minute)
+        key = part_of_service("security", "serve").make_key(store, name, scopes.split(","), per_minute)
         print_answer({"key": key} if as_json else [key], as_json)
 
 
@@ -118,8 +148,8 @@ def erase(
     from penchant.recommender.recommender import Recommender
 
     with reported_errors(as_json), _store(bundle, database, folder) as store:
-        erasure, security = _part("erasure", "serve"), _part("security", "serve")
-        secret = security.Secret.of(store, _service_config(bundle, database, folder).state_folder / "secret.key")
+        erasure, security = part_of_service("erasure", "serve"), part_of_service("security", "serve")
+        secret = security.Secret.of(store, service_config(bundle, database, folder).state_folder / "secret.key")
         store.seal_erasures(secret.link)
         erasure.finish_log(store, secret)  # of earlier erasures that waited for a reader
         if user is not None:
@@ -134,7 +164,7 @@ def erase(
                 raise typer.Exit(1)
 
 
-def _part(module: str, extra: str) -> Any:
+def part_of_service(module: str, extra: str) -> Any:
     """Import a module of the service; an error names the packages it needs."""
     try:
         return import_module(f"penchant.service.{module}")
@@ -142,8 +172,9 @@ def _part(module: str, extra: str) -> Any:
         raise MissingExtraError(error.name or module, extra) from error
 
 
-def _service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
-    config = _part("service", "serve").ServiceConfig
+def service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
+    """Return the settings of a bundle's service."""
+    config = part_of_service("service", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 
@@ -161,7 +192,7 @@ def _tasks(options: list[str]) -> dict[str, Path]:
 
 @contextmanager
 def _store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
-    store = _part("store", "serve").Store.open(_service_config(bundle, database, folder).address)
+    store = part_of_service("store", "serve").Store.open(service_config(bundle, database, folder).address)
     try:
         yield store
     finally:

@@ -6,7 +6,7 @@ In: a folder of tables. Out: a TOML file with what was recognised and why, in th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +15,10 @@ import typer
 from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors, shell_word, toml_text
 from penchant.cli.speaking import spoken_language
-from penchant.core.errors import ConfigError
-from penchant.core.messages import Translator, message
+from penchant.cli.starting_labelled import labelled_settings
+from penchant.cli.toml_comments import array, comment, head, inline
+from penchant.core.errors import ConfigError, DataError
+from penchant.core.messages import Message, Translator, message
 
 if TYPE_CHECKING:
     from penchant.data.read.guessing import Guess, GuessedTable
@@ -32,12 +34,18 @@ USUAL_KINDS = {
     "review": ("评论", "评价", "comment"),
     "skip": ("跳过",),
     "dislike": ("不喜欢", "踩", "点踩", "差评", "不感兴趣"),
+    "return": ("退货", "退款", "returned", "refund", "refunded"),
 }
 """Kind of event with a weight to what it is called elsewhere; the settings then name the weight."""
 
 
 def init(
-    data: Annotated[Path, typer.Argument(help="Folder of your tables, or the one file of events.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of your tables, the one file of events, or labelled samples: a table, or a folder for each class."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="The file to write; left out: the folder's name with .toml.")
     ] = None,
@@ -45,12 +53,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Guess tables, columns, separators and times of a folder, and write the settings of a first run with comments."""
-    from penchant.data.read.guessing import guess
-    from penchant.data.read.sources import read
-    from penchant.data.split.interactions import split
-    from penchant.pipelines.recommendation import RecommendationConfig
-
+    """Guess tables, columns, separators and times of a folder, or its labels, and write the settings of a first run with comments."""
     with reported_errors(as_json):
         language = language or spoken_language()
         say, name = Translator(language), _name(data)
@@ -61,33 +64,68 @@ def init(
                 where=str(file),
                 fix="give --output ANOTHER.toml, or --force to replace it",
             )
-        found = guess(data)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(starting_settings(found, name, file, say, language), encoding="utf-8")
-        config = RecommendationConfig.from_toml(file)
-        dataset = read(config.data)  # what is written is read: an error names the row to correct
-        split(dataset.interactions, config.split, config.seed)
+        counted = _write(data, name, file, say, language)
         steps = [f"penchant {command} {shell_word(file)}" for command in ("check", "doctor", "run")]
         if as_json:
             print_answer({"file": str(file), "next": steps}, as_json)
             return
-        events = dataset.interactions.table
-        counts = (f"{len(events):,}", f"{events['user_id'].n_unique():,}", f"{len(dataset.catalog):,}")
-        typer.echo(
-            say(
-                message(
-                    "{events} events of {users} users, {items} items",
-                    events=counts[0],
-                    users=counts[1],
-                    items=counts[2],
-                )
-            )
-        )
+        typer.echo(say(counted))
         typer.echo(
             say(message("written: {file}; its comments say what was recognised, and what to correct", file=str(file)))
         )
         for step in steps:
             typer.echo(f"  {step}")
+
+
+def _write(data: Path, name: str, file: Path, say: Translator, language: str) -> Message:
+    """Write the settings of a first run and read the data with them; return what there is of it.
+
+    Raises:
+        DataError: There are neither events nor labelled samples.
+    """
+    from penchant.data.read.guessing import guess
+    from penchant.data.read.guessing_samples import guess_samples
+
+    try:
+        found = guess(data)
+    except DataError:
+        labelled = guess_samples(data) if data.exists() else None
+        if labelled is None:
+            raise
+        _save(file, labelled_settings(labelled, name, file, say, language))
+        return _read_labelled(file)
+    _save(file, starting_settings(found, name, file, say, language))
+    return _read_shop(file)
+
+
+def _save(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def _read_labelled(file: Path) -> Message:
+    from penchant.data.read.samples import read_samples
+    from penchant.pipelines.classification import ClassificationConfig
+
+    samples = read_samples(ClassificationConfig.from_toml(file).data)
+    return message("{samples} samples of {classes} classes", samples=f"{len(samples):,}", classes=len(samples.classes))
+
+
+def _read_shop(file: Path) -> Message:
+    from penchant.data.read.sources import read
+    from penchant.data.split.interactions import split
+    from penchant.pipelines.recommendation import RecommendationConfig
+
+    config = RecommendationConfig.from_toml(file)
+    dataset = read(config.data)  # what is written is read: an error names the row to correct
+    split(dataset.interactions, config.split, config.seed)
+    events = dataset.interactions.table
+    return message(
+        "{events} events of {users} users, {items} items",
+        events=f"{len(events):,}",
+        users=f"{events['user_id'].n_unique():,}",
+        items=f"{len(dataset.catalog):,}",
+    )
 
 
 def starting_settings(found: Guess, name: str, file: Path, say: Translator, language: str) -> str:
@@ -100,20 +138,7 @@ def starting_settings(found: Guess, name: str, file: Path, say: Translator, lang
         say: For the comments.
         language: Of the report.
     """
-    return "\n".join([*_head(name, file, say), *_data(found, file, say), *_rest(found, say, language), ""])
-
-
-def _head(name: str, file: Path, say: Translator) -> Iterator[str]:
-    yield _comment(
-        say(
-            message(
-                "Written by `penchant init`. Read it, correct what is wrong, then: penchant check, doctor, run {file}",
-                file=shell_word(file),
-            )
-        )
-    )
-    yield _comment(say(message("Every setting, with its meaning: penchant list settings")))
-    yield f"name = {toml_text(name)}"
+    return "\n".join([*head(name, file, say), *_data(found, file, say), *_rest(found, say, language), ""])
 
 
 def _data(found: Guess, file: Path, say: Translator) -> Iterator[str]:
@@ -122,13 +147,13 @@ def _data(found: Guess, file: Path, say: Translator) -> Iterator[str]:
     yield from ("", "[data]", f"path = {toml_text(relative.as_posix())}")
     yield from _table("interactions", "columns", events, say)
     if found.time_example is not None:
-        yield _comment(
+        yield comment(
             say(
                 message("times: {text} is read as {time} (UTC)", text=found.time_example[0], time=found.time_example[1])
             )
         )
     if found.time_format is not None:
-        yield _comment(
+        yield comment(
             say(
                 message(
                     "CHECK THIS: no value says whether the day or the month is first; the day was supposed. Month first: %m before %d"
@@ -137,22 +162,22 @@ def _data(found: Guess, file: Path, say: Translator) -> Iterator[str]:
         )
         yield f"time_format = {toml_text(found.time_format)}"
     if events.unused:
-        yield _comment(say(message("not read: {columns}", columns=", ".join(events.unused))))
-        yield _comment(
+        yield comment(say(message("not read: {columns}", columns=", ".join(events.unused))))
+        yield comment(
             say(
                 message(
                     "such of them as describe the request, not the item chosen (device, channel, place), may be read as its circumstances:"
                 )
             )
         )
-        yield f"# context = {_array(events.unused[:1])}"
+        yield f"# context = {array(events.unused[:1])}"
     if found.has_values:
-        yield _comment(
+        yield comment(
             say(message("with ratings, leave out what was not liked; without this line each event counts the same:"))
         )
         yield "# min_value = 4"
     if items is None:
-        yield _comment(
+        yield comment(
             say(
                 message(
                     "no table of items was found: they are known by their ids alone, and new ones cannot be recommended"
@@ -166,19 +191,19 @@ def _data(found: Guess, file: Path, say: Translator) -> Iterator[str]:
         yield from _table("users", "user_columns", users, say)
     if found.others:
         names = ", ".join(path.name for path in found.others)
-        yield _comment(say(message("files that were not understood and are not read: {files}", files=names)))
+        yield comment(say(message("files that were not understood and are not read: {files}", files=names)))
 
 
 def _table(noun: str, setting: str, table: GuessedTable, say: Translator) -> Iterator[str]:
     yield ""
-    yield _comment(say(message("{rows} rows", rows=f"{table.rows:,}")))
+    yield comment(say(message("{rows} rows", rows=f"{table.rows:,}")))
     for finding in table.findings:
         for text in (finding.advice, *finding.examples[:2]):
-            yield _comment(say.said(text))
+            yield comment(say.said(text))
     yield f"{noun} = {toml_text(table.file.name)}"
     pairs = {ours: theirs for ours, theirs in table.columns.items() if ours != theirs}
     if pairs:
-        yield f"{setting} = {_inline(pairs)}"
+        yield f"{setting} = {inline(pairs)}"
 
 
 def _contents(found: Guess, say: Translator) -> Iterator[str]:
@@ -192,16 +217,16 @@ def _contents(found: Guess, say: Translator) -> Iterator[str]:
     }
     for text, columns in roles.items():
         if columns:
-            yield _comment(say(text))
+            yield comment(say(text))
     if found.lists:
-        yield _comment(say(message("several values in one cell")))
-        yield f"lists = {_inline(found.lists)}"
+        yield comment(say(message("several values in one cell")))
+        yield f"lists = {inline(found.lists)}"
     if found.media_folder:
-        yield _comment(say(message("paths of media start here")))
+        yield comment(say(message("paths of media start here")))
         yield f"media_folder = {toml_text(found.media_folder)}"
     if found.missing_media:
         columns = ", ".join(found.missing_media)
-        yield _comment(
+        yield comment(
             say(
                 message(
                     "CHECK THIS: no file of {columns} was found; set media_folder to the folder that the paths start from",
@@ -215,7 +240,7 @@ def _rest(found: Guess, say: Translator, language: str) -> Iterator[str]:
     has_times = "at" in found.events.columns
     yield from ("", "[split]")
     if has_times:
-        yield _comment(
+        yield comment(
             say(
                 message(
                     "the last events of each user are the test; closest to a shop in service is rolling_time, which takes longer"
@@ -223,7 +248,7 @@ def _rest(found: Guess, say: Translator, language: str) -> Iterator[str]:
             )
         )
     else:
-        yield _comment(
+        yield comment(
             say(
                 message(
                     "no column of times was recognised, so a random part of each user's events is the test; name one: columns = { at = ... }"
@@ -233,7 +258,7 @@ def _rest(found: Guess, say: Translator, language: str) -> Iterator[str]:
     yield f'kind = "{"user_time" if has_times else "random"}"'
     yield from _kinds(found, say)
     yield ""
-    yield _comment(
+    yield comment(
         say(
             message(
                 "without [content] and [members], every kind of content is read by an encoder that needs no download, and the default members are fitted"
@@ -252,7 +277,7 @@ def _kinds(found: Guess, say: Translator) -> Iterator[str]:
     named = {kind: KIND_WEIGHTS[known[kind]] for kind in found.kinds if kind in known}
     shown = ", ".join(f"{kind} {named.get(kind, KIND_WEIGHTS.get(kind, 1.0)):g}" for kind in found.kinds)
     yield from ("", "[histories]")
-    yield _comment(
+    yield comment(
         say(
             message(
                 "what an event of each kind weighs; negative means dislike, 0 leaves the kind out: {kinds}", kinds=shown
@@ -261,23 +286,10 @@ def _kinds(found: Guess, say: Translator) -> Iterator[str]:
     )
     unknown = [kind for kind in found.kinds if kind not in named and kind not in KIND_WEIGHTS]
     if unknown:
-        yield _comment(say(message("CHECK THIS: not known, and so 1: {kinds}", kinds=", ".join(unknown))))
+        yield comment(say(message("CHECK THIS: not known, and so 1: {kinds}", kinds=", ".join(unknown))))
     weights = {**named, **dict.fromkeys(unknown, 1.0)}
     if weights:
         yield f"kinds = {{ {', '.join(f'{toml_text(kind)} = {weight}' for kind, weight in weights.items())} }}"
-
-
-def _comment(text: str) -> str:
-    """Return a text as a comment: one line, whatever the data's own names hold."""
-    return "# " + "".join(c if c.isprintable() else " " for c in text)
-
-
-def _inline(pairs: Mapping[str, str]) -> str:
-    return f"{{ {', '.join(f'{toml_text(a) if not a.isidentifier() or not a.isascii() else a} = {toml_text(b)}' for a, b in pairs.items())} }}"
-
-
-def _array(values: object) -> str:
-    return f"[{', '.join(toml_text(str(value)) for value in values)}]" if isinstance(values, (list, tuple)) else "[]"
 
 
 def _name(data: Path) -> str:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +84,53 @@ def write_artifact(
     Raises:
         ArtifactError: The disk is full, or the target holds other files.
     """
+    with _staged(folder, kind) as staging:
+        write(staging)
+        files = {p.relative_to(staging).as_posix(): checksum(p) for p in sorted(staging.rglob("*")) if p.is_file()}
+        manifest = {"format": FORMAT, "kind": kind, "facts": facts or {}, "files": files}
+        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    return folder.absolute()
+
+
+def link_artifact(source: Path, folder: Path, *, kind: str) -> Path:
+    """Put the same artifact at a second place, in one step and without copying its files where the file system allows it.
+
+    Files of an artifact are never written again, so that both places may name the same ones.
+
+    Args:
+        source: A checked artifact.
+        folder: Target, as that of `write_artifact`.
+        kind: Kind of artifact, for error messages.
+
+    Raises:
+        ArtifactError: The disk is full, or the target holds other files.
+    """
+    with _staged(folder, kind) as staging:
+        for path in sorted(source.rglob("*")):
+            place = staging / path.relative_to(source)
+            if path.is_dir():
+                place.mkdir()
+            elif path.is_file():
+                _link(path, place)
+    return folder.absolute()
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError as error:
+        if error.errno in CANNOT_WRITE[:3]:
+            raise
+        shutil.copyfile(file, place)  # another file system, or one without links
+
+
+@contextmanager
+def _staged(folder: Path, kind: str) -> Iterator[Path]:
+    """Give an empty folder to fill, which then takes the place of `folder` in one step.
+
+    Raises:
+        ArtifactError: The disk is full, or the target holds other files.
+    """
     folder = folder.absolute()
     _check_target(folder)
     staging: Path | None = None
@@ -93,10 +140,7 @@ def write_artifact(
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{STAGING}", dir=folder.parent))
         staging.chmod(0o755)
         held = _hold(staging)
-        write(staging)
-        files = {p.relative_to(staging).as_posix(): checksum(p) for p in sorted(staging.rglob("*")) if p.is_file()}
-        manifest = {"format": FORMAT, "kind": kind, "facts": facts or {}, "files": files}
-        (staging / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+        yield staging
         _replace(staging, folder)
     except Exception as error:
         cause = _errno(error)
@@ -112,7 +156,64 @@ def write_artifact(
             shutil.rmtree(staging, ignore_errors=True)
         if held is not None:
             os.close(held)
-    return folder
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a small file in one step: readers see the old text or the new one, after a power failure too.
+
+    Raises:
+        ArtifactError: The disk is full or cannot be written.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise ArtifactError(
+            f"Could not write {file.name!r}: {os.strerror(error.errno or 0)}.",
+            where=str(file),
+            fix="free some space, or make the folder writable",
+        ) from error
+
+
+@contextmanager
+def locked(lock: Path, *, waits: bool) -> Iterator[bool]:
+    """Hold a lock file among the processes of this machine; it ends with the process, and the file stays.
+
+    Args:
+        lock: The file; removing it could break another's lock.
+        waits: Whether to wait for a process that holds it; otherwise False is given.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield _flock(descriptor, waits)
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, waits: bool) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def lock_of(folder: Path) -> Path:
+    """Return the lock file of an artifact: who replaces its folder holds it."""
+    folder = folder.absolute()
+    return folder.parent / f".{folder.name}.lock"
 
 
 @contextmanager
@@ -125,31 +226,22 @@ def reserved(folder: Path) -> Iterator[None]:
     """
     folder = folder.absolute()
     _check_target(folder)
-    lock = folder.parent / f".{folder.name}.lock"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ArtifactError(
-            f"The result could not be written: {os.strerror(error.errno or 0)}.",
-            where=str(folder),
-            fix="choose another `output`, or make its folder writable",
-        ) from error
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ArtifactError(
-                    f"Another run is writing {folder.name!r}.",
-                    where=str(folder),
-                    fix="wait for it, or choose another `output` or `name`",
-                ) from error
-            except OSError:  # a file system without locks
-                pass
+    with ExitStack() as stack:
+        try:
+            is_held = stack.enter_context(locked(lock_of(folder), waits=False))
+        except OSError as error:
+            raise ArtifactError(
+                f"The result could not be written: {os.strerror(error.errno or 0)}.",
+                where=str(folder),
+                fix="choose another `output`, or make its folder writable",
+            ) from error
+        if not is_held:
+            raise ArtifactError(
+                f"Another run is writing {folder.name!r}.",
+                where=str(folder),
+                fix="wait for it, or choose another `output` or `name`",
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _check_target(folder: Path) -> None:

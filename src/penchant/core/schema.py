@@ -306,13 +306,17 @@ def context_column(name: str) -> str:
     return f"context:{name}"
 
 
+SILENCED = -2
+"""In place of the row of an event's vector: the event had content, which adds nothing here and keeps its share of a mean."""
+
+
 @dataclass(frozen=True)
 class UserChannel:
     """A channel of user content beside the histories it belongs to.
 
     Attributes:
         embeddings: The vectors, shared by all histories cut from the same ones.
-        row: (events,) or (users,) row of the vector of each event or user; -1 where there is none.
+        row: (events,) or (users,) row of the vector of each event or user; -1 where there is none, `SILENCED` where it is not to be read.
         requested: (users,) row of the vector of each request, in a channel of circumstances; None where they are not known.
     """
 
@@ -598,7 +602,7 @@ def _joined_channels(histories: Sequence[Histories]) -> dict[str, UserChannel]:
             rows: np.ndarray, e: UserEmbeddings, number: Any = number, start: Mapping[int, Any] = start
         ) -> np.ndarray:
             own = number[id(e)][rows] if number else rows
-            return np.where(rows >= 0, own + start[id(e)], np.int32(-1))
+            return np.where(rows >= 0, own + start[id(e)], rows)
 
         rows, requested = [], []
         for h, channel in zip(histories, found, strict=True):

@@ -32,6 +32,7 @@ KIND_WEIGHTS = {
     "purchase": 1.0,
     "skip": -0.5,
     "dislike": -1.0,
+    "return": -0.5,
     "neither": 0.0,
 }
 """Default weight of each kind of event; any other kind weighs 1."""

@@ -7,12 +7,14 @@ command line, the service, the studio and the report all use `attribute`.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from penchant.core.messages import Message, message
 from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.explanation.reasons import MAX_NAMED, Reason
@@ -106,6 +108,7 @@ class Explanation:
         by_member: Member to its contribution.
         prior: The part that no event of this user caused (popularity and the like).
         reasons: The same as a sentence, as a list of recommendations shows it.
+        notes: Members whose parts do not say what a removal of an event costs, one sentence each.
     """
 
     user_id: str
@@ -118,11 +121,12 @@ class Explanation:
     by_member: dict[str, float]
     prior: float
     reasons: tuple[str, ...]
+    notes: tuple[Message, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
         by_event = [{"item_id": i, "title": t, "contribution": v} for i, t, v in self.by_event]
-        return {**self.__dict__, "by_event": by_event, "reasons": list(self.reasons)}
+        return {**self.__dict__, "by_event": by_event, "reasons": list(self.reasons), "notes": list(self.notes)}
 
     def _repr_html_(self) -> str:
         parts = [("for any user", self.prior), *((title, value) for _, title, value in self.by_event[:10])]
@@ -168,7 +172,23 @@ def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index
         by_member=_largest_first(found.by_member()),
         prior=prior,
         reasons=tuple(reason.text(titles) for reason in found.reasons()),
+        notes=tuple(_notes(ensemble)),
     )
+
+
+def _notes(ensemble: Ensemble) -> Iterator[Message]:
+    for name, member in ensemble.members.items():
+        if member.removal == "mean":
+            yield message(
+                "{name} reads a mean over events: without one of them the score falls by its part only as far as the shares of the others stay; "
+                "they grow.",
+                name=name,
+            )
+        elif member.removal == "increase":
+            yield message(
+                "{name} reads events in their order: the part of an event is what the score rose by when it came, not what its removal would cost.",
+                name=name,
+            )
 
 
 def _largest_first(parts: dict[str, Float64[np.ndarray, " one"]]) -> dict[str, float]:

@@ -107,6 +107,8 @@ class Counterfactual:
             return message("No single edit of the profile brings {title} into the list of {k}.", **known)
         if self.removal is not None:
             return self._leaving(self.removal, known)
+        if not self.num_tried:
+            return message("{title} is in the list of {k} without any past event: there is no history.", **known)
         return message(
             "{title} stays in the list of {k} without any of the {count} sets of past events that were tried.",
             **known,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.stats import spearmanr
 
-from penchant.core.schema import LATEST, Histories
+from penchant.core.schema import LATEST, SILENCED, Histories
 from penchant.models.ensemble import Ensemble
 
 TOLERANCE = 1e-4
@@ -85,9 +85,9 @@ def statement_errors(
 ) -> dict[str, float]:
     """Return, for each member, how far the drop of its score is from the sum it stated for some events, in deviations.
 
-    Held fixed: the deleted events keep their places with weight 0 and without user content, so that ages, the length of the history and
-    the time of the last event stay, and so does the standard deviation of the member's scores; their mean follows. The member's weight is
-    left out. A member passes with at most `TOLERANCE`. One that reads a mean over events does not: without one event the others' shares grow.
+    Held fixed: the deleted events keep their places with weight 0 and silenced user content, so that ages, the length of the history, the
+    shares of a mean and the time of the last event stay, and so does the standard deviation of the member's scores; their mean follows. The
+    member's weight is left out. A member passes with at most `TOLERANCE`. One whose `removal` is "increase" does not.
 
     Args:
         ensemble: Fitted members and weights.
@@ -117,7 +117,7 @@ def _silenced(history: Histories, events: Int64[np.ndarray, " chosen"]) -> Histo
     for name, channel in channels.items():
         if channel.embeddings.of == "events":
             row = channel.row.copy()
-            row[events] = -1
+            row[events[row[events] >= 0]] = SILENCED
             channels[name] = replace(channel, row=row)
     return replace(history, weight=weight, user_channels=channels)
 

@@ -17,7 +17,7 @@ from penchant.explanation.profile import Interest, Profile
 from penchant.explanation.topic_names import without_repeats
 from penchant.explanation.topics import Topics
 from penchant.language.engine import Engine, Prompt
-from penchant.language.evidence import Evidence, quotable
+from penchant.language.evidence import CatalogNames, Evidence, quotable
 from penchant.language.prompt_files import read_prompt
 
 NUM_STATEMENTS = 5
@@ -81,8 +81,7 @@ class ProfileWriter:
 
     Args:
         topics: For names of topics in the reader's language.
-        titles: Of the catalog: a sentence that names another one than its statements do is dropped.
-        values: Of attributes and topics, likewise.
+        names: Of the catalog: a sentence that names another one than its statements do is dropped.
         language: Of the reader, "en" or "zh".
         engine: Writes the paragraph; None takes the fixed sentences.
     """
@@ -90,16 +89,13 @@ class ProfileWriter:
     def __init__(
         self,
         topics: Topics,
-        titles: Sequence[str],
-        values: Sequence[str],
+        names: CatalogNames,
         *,
         language: str = "en",
         engine: Engine | None = None,
     ) -> None:
         self._say = Translator(language)
-        self._topics, self._language = topics, language
-        self._titles = frozenset(map(quotable, titles))
-        self._values = frozenset({*values, *(topics.shown(name, language) for name in topics.names)})
+        self._topics, self._names, self._language = topics, names, language
         self._engine = engine if engine is not None and language in engine.languages else None
         self._unspoken = (
             ""
@@ -136,7 +132,7 @@ class ProfileWriter:
 
     def evidence(self, statements: Sequence[Statement]) -> Evidence:
         """Return what a sentence about these statements may say."""
-        return Evidence(tuple(s.text for s in statements), self._titles, self._values, self._language)
+        return Evidence(tuple(s.text for s in statements), self._names, self._language)
 
     def _prompt(self, statements: Sequence[Statement]) -> Prompt:
         lines = "\n".join(f"- {statement.text}" for statement in statements)

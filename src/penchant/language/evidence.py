@@ -9,7 +9,7 @@ The check reads words, so it refuses some sentences that are true; it is made no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,20 +57,42 @@ MIN_KNOWN_ZH = 0.6
 """Share of the other Chinese characters of a sentence that its evidence must have."""
 
 
+def quotable(title: str) -> str:
+    """Return a title without quotation marks of its own, so that it cannot end its quotation."""
+    return QUOTES.sub("'", title)
+
+
+class CatalogNames:
+    """Everything of a catalog that has a name; made once for a catalog, since its cost grows with it.
+
+    Args:
+        titles: All titles, as written.
+        values: All values of attributes and topics, the same in any case of letters.
+    """
+
+    def __init__(self, titles: Iterable[str] = (), values: Iterable[str] = ()) -> None:
+        self.titles = frozenset(map(quotable, titles))
+        self._values = frozenset(v.casefold() for v in values if len(v) > 2 or HAN.search(v))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.titles or name.casefold() in self._values
+
+
+NO_NAMES = CatalogNames()
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What sentences may say.
 
     Attributes:
         statements: Sentences that are true.
-        titles: All titles of the catalog, as written: a sentence may name one only if a statement does.
-        values: All values of attributes and topics, the same in any case of letters.
+        names: Of the catalog: a sentence may name one only if a statement does.
         language: The sentences are to be written in.
     """
 
     statements: tuple[str, ...]
-    titles: frozenset[str] = frozenset()
-    values: frozenset[str] = frozenset()
+    names: CatalogNames = NO_NAMES
     language: str = "en"
 
     def checked(self, text: str) -> tuple[tuple[str, ...], int]:
@@ -106,11 +128,7 @@ class Evidence:
     def _named(self, text: str) -> set[str]:
         """Return what a text names: in quotation marks, titles, and values of the catalog."""
         quoted = {name.strip() for name in QUOTED.findall(text)}
-        return quoted | {name for name in _phrases(text) if name in self.titles or name.casefold() in self._values}
-
-    @cached_property
-    def _values(self) -> frozenset[str]:
-        return frozenset(v.casefold() for v in self.values if len(v) > 2 or HAN.search(v))
+        return quoted | {name for name in _phrases(text) if name in self.names}
 
     @cached_property
     def _words(self) -> frozenset[str]:
@@ -136,11 +154,6 @@ class Evidence:
         if self.language == "zh":
             return [c for c in HAN.findall(bare) if c not in NEUTRAL_ZH]
         return [w for w in WORD.findall(bare) if w.casefold() not in stop_words("en") | NEUTRAL | QUANTIFIERS]
-
-
-def quotable(title: str) -> str:
-    """Return a title without quotation marks of its own, so that it cannot end its quotation."""
-    return QUOTES.sub("'", title)
 
 
 def _claims(text: str) -> set[str]:

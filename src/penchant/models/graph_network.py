@@ -22,7 +22,7 @@ from penchant.fusion.imputation import item_graph
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import centred_unit, nearest_fitted, neighbour_graph, pick, row_normalised
 from penchant.models.item_to_item import liked
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, Member, Removal
 from penchant.networks import losses
 from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device
@@ -119,6 +119,7 @@ class GraphNetwork(Member[GraphNetworkConfig]):
 
     config_class = GraphNetworkConfig
     stands_without_content: ClassVar[bool] = True
+    removal: Removal = "increase"
     is_costly: ClassVar[bool] = True
 
     def __init__(self, config: GraphNetworkConfig | None = None, *, name: str = "", **settings: Any) -> None:

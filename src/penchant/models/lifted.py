@@ -54,6 +54,7 @@ class Lifted(Member[LiftedConfig]):
     def __init__(self, config: LiftedConfig | None = None, *, name: str = "", **settings: Any) -> None:
         super().__init__(config, name=name, **settings)
         self.member = make_member(self.name, self.config.of)
+        self.removal = self.member.removal
         self.log = EMPTY
         self._learns_part = True
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, cast
+from typing import Any, ClassVar, Generic, Literal, Self, cast
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt64
@@ -25,6 +25,10 @@ from penchant.models.user_sums import UserSums
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
 """One user's scores as a prior and one row for each past event; they sum to the score."""
+Removal = Literal["stated", "mean", "increase"]
+"""What a contribution says of the score without the event, all else (ages, length, spread of the scores) held fixed. stated: it falls by just this
+much. mean: it does while the event keeps its share of a mean; without it, the others' shares grow. increase: the contribution is what the score
+rose by when the event came, and what a removal costs depends on the later events."""
 
 
 def make_member(name: str, table: Mapping[str, Any]) -> Member:
@@ -65,6 +69,8 @@ class Member(ABC, Generic[SettingsT_co]):
     """Whether the ensemble reads z-scores; False takes the scores as they are."""
     reading: ClassVar[frozenset[str]] = frozenset()
     """Settings that only scoring reads: members that differ in these alone are fitted once (`reread`)."""
+    removal: Removal = "stated"
+    """What its contributions say of a removal; explanations show it where it is not "stated"."""
     is_costly: ClassVar[bool] = False
     """Whether fitting takes minutes: such a member is fitted again for ablation arms only if the settings ask for it."""
     checkpoint: Path | None = None
@@ -213,6 +219,7 @@ class FittedItems(Member):
     def __init__(self, member: Member, fitted: int) -> None:
         super().__init__(member.config, name=member.name)
         self.member, self.fitted = member, fitted
+        self.removal = member.removal
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return self.member.channels(content)

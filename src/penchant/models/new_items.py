@@ -12,6 +12,7 @@ import numpy as np
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.member import Member
 from penchant.models.popularity import PriorMember
 
 
@@ -38,6 +39,15 @@ class NewItems(PriorMember[NewItemsConfig]):
         if self.config.of == "without_events":
             self.prior[np.bincount(train.item_index, minlength=train.num_items) == 0] = 1
         return self
+
+    def refit(self, train: Histories, content: Content, before: Member) -> Self:
+        """Learn from more events; an item that was added and still has no event stays new."""
+        fitted = self.fit(train, content)
+        if isinstance(before, NewItems) and self.config.of == "added":
+            lifted = np.flatnonzero(before.prior)
+            has_event = np.bincount(train.item_index, minlength=train.num_items) > 0
+            fitted.prior[lifted[~has_event[lifted]]] = 1
+        return fitted
 
     def add_items(self, content: Content, new: range) -> Self:
         grown = copy.copy(self)

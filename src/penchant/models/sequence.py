@@ -29,7 +29,7 @@ from penchant.core.seeds import generator
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
 from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tuned_channels
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
@@ -129,6 +129,7 @@ class Sequence(Member[SequenceT_co]):
 
     config_class = SequenceConfig
     additive: ClassVar[bool] = True
+    removal: Removal = "increase"
     stands_without_content: ClassVar[bool] = True
     is_costly: ClassVar[bool] = True
 

@@ -17,10 +17,10 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, nearest
-from penchant.core.schema import CONTEXT, Content, Embeddings, Histories, UserChannel
+from penchant.core.schema import CONTEXT, SILENCED, Content, Embeddings, Histories, UserChannel
 from penchant.models.channels import centred_unit, named, nearest_fitted, pick, read
 from penchant.models.item_to_item import liked
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, Member, Removal
 
 MAX_SPREAD_ROWS = 1000
 """Rows of scores by which the spread of a member is estimated."""
@@ -63,6 +63,7 @@ class FadingContent(Member[FadingContentT_co]):
     """
 
     standardised: ClassVar[bool] = False
+    removal: Removal = "mean"
 
     def _shares(
         self, histories: Histories, channel: UserChannel, owned: Int64[np.ndarray, " owned"]
@@ -70,10 +71,11 @@ class FadingContent(Member[FadingContentT_co]):
         """Return the share of each owner's vector in the mean of its user, negative for what they dislike; 1 in a channel of users."""
         if not channel.is_of_events:
             return np.ones((len(owned), 1), np.float32)
-        user = histories.user_index()[owned]
-        weight = _fading(self.config.half_life, histories.ages()[owned])
-        divisor = np.bincount(user, weight, len(histories)) + SHRINKAGE
-        return _signs(histories, channel, owned) * (weight / divisor[user]).astype(np.float32)[:, None]
+        user, weight = histories.user_index(), _fading(self.config.half_life, histories.ages())
+        counted = (channel.row >= 0) | (channel.row == SILENCED)
+        divisor = np.bincount(user[counted], weight[counted], len(histories)) + SHRINKAGE
+        share = weight[owned] / divisor[user[owned]]
+        return _signs(histories, channel, owned) * share.astype(np.float32)[:, None]
 
 
 class UserContentRegression(FadingContent[UserContentRegressionConfig]):

@@ -38,6 +38,7 @@ class WhatIf:
         history: Exactly one user.
         edits: The user's own.
         k: Length of the list.
+        available: Items that may be listed; None allows all.
     """
 
     ensemble: Ensemble
@@ -46,6 +47,7 @@ class WhatIf:
     history: Histories
     edits: Sequence[Edit]
     k: int
+    available: Bool[np.ndarray, " items"] | None = None
 
     def answer(self, item_id: str, max_sets: int) -> Counterfactual:
         """Return what would have to be different for one item.
@@ -73,8 +75,8 @@ class WhatIf:
 
     def _ranked(self, scores: Float32[np.ndarray, " items"], edits: Sequence[Edit], k: int) -> RankedList:
         """Return a list; items of the whole history stay out of it, whatever events the scores know."""
-        every = np.ones(len(scores), bool)
-        return rank(self.lookup, self.content, scores, self.history, edits, RankingOptions(k=k), every)
+        shown = np.ones(len(scores), bool) if self.available is None else self.available
+        return rank(self.lookup, self.content, scores, self.history, edits, RankingOptions(k=k), shown)
 
     def _leaving(self, found: Counterfactual, row: int, max_sets: int) -> Counterfactual:
         def is_listed(variants: Histories) -> Bool[np.ndarray, " variants"]:

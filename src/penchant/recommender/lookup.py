@@ -14,8 +14,10 @@ import polars as pl
 from jaxtyping import Bool, Float64, Int64
 
 from penchant.core.errors import NotFoundError, nearest
+from penchant.core.messages import LANGUAGES
 from penchant.core.schema import Catalog, Vocabulary
 from penchant.explanation.topics import Topics
+from penchant.language.evidence import CatalogNames
 
 ITEM, TOPIC, TITLE = "item", "topic", "title"
 """Names that are used like an attribute: the item itself, its topic and, for groups, its title."""
@@ -53,6 +55,13 @@ class CatalogLookup:
         labels = self.topics.labels
         found[TOPIC] = {name: np.flatnonzero(labels == t) for t, name in enumerate(self.topics.names)}
         return found
+
+    @cached_property
+    def names(self) -> CatalogNames:
+        """Every title, and every value of an attribute or a topic in all its languages."""
+        values = {value for facet in self.facets.values() for value in facet}
+        topics = {self.topics.shown(name, language) for name in self.topics.names for language in LANGUAGES}
+        return CatalogNames(self.titles, values | topics)
 
     @cached_property
     def numbers(self) -> dict[str, Float64[np.ndarray, " items"]]:

@@ -165,6 +165,13 @@ def _save_histories(histories: Histories, folder: Path, users: str, events: str)
     save_file(_contiguous({name: getattr(histories, name) for name in HISTORY_ARRAYS}), folder / events)
 
 
+def users_of(folder: Path) -> set[str]:
+    """Return the users that a bundle holds, its other files not read."""
+    names = ("users.parquet", FITTED_FILES[0])
+    found = [read_parquet(folder / name)["user_id"].cast(pl.String) for name in names if (folder / name).exists()]
+    return {user for users in found for user in users}
+
+
 def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
     user_ids = read_parquet(folder / users)["user_id"].cast(pl.String).to_list()
     arrays = load_file(folder / events)

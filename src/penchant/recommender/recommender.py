@@ -387,7 +387,14 @@ class Recommender:
         return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
 
     def counterfactual(
-        self, user: str | Histories, item_id: str, k: int = 10, *, edits: Sequence[Edit] = (), max_sets: int = MAX_SETS
+        self,
+        user: str | Histories,
+        item_id: str,
+        k: int = 10,
+        *,
+        edits: Sequence[Edit] = (),
+        max_sets: int = MAX_SETS,
+        available: Bool[np.ndarray, " items"] | None = None,
     ) -> Counterfactual:
         """Return what would have to be different for an item to leave the user's list of k, or to enter it; ranked again to be sure.
 
@@ -401,12 +408,13 @@ class Recommender:
             k: Length of the list; it has no filters and no diversity.
             edits: The user's own, which stay in force.
             max_sets: Sets of events tried at most.
+            available: Whether an item may be listed; None allows all.
 
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        history = self._history(user)
-        return WhatIf(self.ensemble, self.lookup, self.content, history, edits, k).answer(item_id, max_sets)
+        asked = WhatIf(self.ensemble, self.lookup, self.content, self._history(user), edits, k, available)
+        return asked.answer(item_id, max_sets)
 
     def profile(
         self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
@@ -434,8 +442,7 @@ class Recommender:
         Raises:
             ConfigError: There is no such language.
         """
-        values = [value for facet in self.lookup.facets.values() for value in facet]
-        return ProfileWriter(self.topics, self.lookup.titles, values, language=language, engine=engine)
+        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine)
 
     # items
 

@@ -28,6 +28,8 @@ HARMFUL = 0.15
 """Weight of a data warning that stands before the results."""
 COSTLY = 0.1
 """Share of the time of encoding from which a modality without a gain is worth leaving out."""
+WORTH_SAVING = 5.0
+"""Seconds of encoding below which nothing is gained by leaving a modality out."""
 COMPLETE = 0.98
 """Share of items with a modality from which nothing is missing."""
 
@@ -218,7 +220,7 @@ def _about_modalities(
                 share=number_format.percent(1 - have.share, 0),
             )
             found.append((1.0 + _size(gain), text))
-        elif payoff.outcome == SAME and have is not None and total and have.seconds > COSTLY * total:
+        elif payoff.outcome == SAME and have is not None and have.seconds > max(COSTLY * total, WORTH_SAVING):
             text = translate(
                 "{channel} takes {time} to encode and shows no gain: leave it out, or try another encoder.",
                 channel=name[:1].upper() + name[1:],

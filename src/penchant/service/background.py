@@ -16,14 +16,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 
 from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.schema import Histories
 from penchant.models.event_log import EventLog
-from penchant.recommender.new_items import NewItem, encode_new_item, table_row
+from penchant.recommender.new_items import encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import ItemSearch
 from penchant.service import erasure
@@ -31,6 +30,7 @@ from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import Service
 from penchant.service.store import FAILED, READY, WAITING, Store, StoredItem
+from penchant.service.stored_items import new_items
 from penchant.service.user_content import Outcome, UserContentWorker
 
 logger = logging.getLogger("penchant.service")
@@ -190,16 +190,9 @@ class BackgroundWorker:
         wanted = tuple((i.item_id, i.version) for i in ready)
         if wanted in (self._added, self._refused):
             return
-        new_items, vectors = [], self._service.store.item_vectors(ready)
-        for item in (i for i in ready if i.item_id in vectors):
-            try:
-                columns = json.loads(item.body)["columns"]
-                table_row(self._base.catalog, item.item_id, columns)  # a new bundle may have other columns
-                new_items.append(NewItem(item.item_id, columns, read_arrays(vectors[item.item_id])))
-            except Exception as error:
-                self._fail(item, error)
+        found = new_items(self._service.store, ready, self._base.catalog, self._fail)
         try:
-            grown = self._base.add_items(new_items).warmed_up()
+            grown = self._base.add_items(found).warmed_up()
         except PenchantError:
             self._refused = wanted  # logged once; tried again when an item or the bundle changes
             raise

@@ -10,26 +10,24 @@ source tables of the run, older bundles, backups.
 
 from __future__ import annotations
 
-import fcntl
 import hmac
 import json
 import logging
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from penchant.core.artifacts import REPORT
-from penchant.core.errors import ArtifactError
-from penchant.core.schema import BEHAVIOUR, MAX_ID
-from penchant.models.ensemble import Ensemble
-from penchant.models.member import make_member
+from penchant.core.artifacts import REPORT, lock_of, locked
+from penchant.core.schema import MAX_ID
+from penchant.experiment.refit import refitted
+from penchant.recommender.persistence import users_of
 from penchant.recommender.recommender import Recommender
+from penchant.recommender.versions import VersionStore
 from penchant.reporting.written import WrittenReport
 from penchant.service.bundle_search import ids_in_folder
 from penchant.service.log_pages import texts_in_log
@@ -50,6 +48,7 @@ def erase(store: Store, secret: Secret, bundle: Recommender, user_id: str) -> di
     receipt_id = secrets.token_hex(16)
     rows = store.erase(user_id, secret.subject(user_id), receipt_id, sign=secret.link)
     is_known = any(user_id in h.user_ids for h in (bundle.histories, bundle.fitted) if h is not None)
+    is_known |= any(user_id in users for users in _versions(bundle.folder).values())
     is_empty = store.empty_log(waits=())  # `erase` has waited already
     receipt = _signed(secret, receipt_id, rows, DUE if is_known else UNTOUCHED, is_empty, bundle)
     store.sign_erasure(receipt_id, json.dumps(receipt), finished=is_empty and not is_known)
@@ -88,7 +87,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
     Returns:
         The new bundle; None where nothing was due.
     """
-    with _locked(folder):
+    with locked(lock_of(folder), waits=True):
         due = [e for e in store.erasures() if needs_refit(e, secret)]
         if not due:
             return None
@@ -97,6 +96,7 @@ def finish(folder: Path, store: Store, secret: Secret) -> Recommender | None:
         if gone:
             logger.info("refit without %d users", len(gone))
             bundle = _save_with_report(refit(bundle.without(gone)), folder)
+        forget_versions(VersionStore(folder), store, secret)
         is_empty = store.empty_log()
         for e in due:
             rows = _own_receipt(e, secret).get("rows", {})
@@ -123,28 +123,35 @@ def refit(bundle: Recommender) -> Recommender:
         ArtifactError: A member reads channels, and the bundle was written without.
     """
     events = bundle.histories if bundle.fitted is None else bundle.fitted
-    members = {}
-    for name, member in bundle.ensemble.members.items():
-        if member.is_costly:
-            members[name] = member
-            continue
-        known = {*bundle.content.channels, *bundle.content.user_channels, BEHAVIOUR}
-        needs = [c for c in bundle.ensemble.channels[name] if c not in known]
-        if needs:
-            raise ArtifactError(
-                f"The bundle was written without the channel {needs[0]!r}, which {name!r} reads.",
-                where=str(bundle.folder),
-                fix="run `penchant run` again without the user in its data",
-            )
-        members[name] = make_member(name, bundle.tables[name]).fit(events, bundle.content)
-    return replace(bundle, ensemble=Ensemble(members, bundle.ensemble.weights, bundle.ensemble.channels))
+    return refitted(bundle, events)[0]
 
 
 def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:
     """Return the erased users that the bundle still holds."""
     subjects = {e.subject for e in store.erasures()}
+    if not subjects:
+        return []
     held = {*bundle.histories.user_ids, *(bundle.fitted.user_ids if bundle.fitted is not None else [])}
     return sorted(user for user in held if secret.subject(user) in subjects)
+
+
+def forget_versions(versions: VersionStore, store: Store, secret: Secret) -> list[int]:
+    """Delete the files of versions that learned from an erased user, and return their numbers; the served bundle is another matter (`finish`)."""
+    subjects = {e.subject for e in store.erasures()}
+    held = _versions(versions.bundle) if subjects else {}
+    found = [n for n, users in held.items() if any(secret.subject(user) in subjects for user in users)]
+    for number in found:
+        versions.remove(number)
+        logger.info("version %d learned from an erased user: its files are deleted", number)
+    return found
+
+
+def _versions(folder: Path | None) -> dict[int, set[str]]:
+    """Return the users of each version of a bundle whose files are kept."""
+    if folder is None:
+        return {}
+    versions = VersionStore(folder)
+    return {r.number: users_of(versions.place(r.number)) for r in versions.records() if versions.has_files(r.number)}
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,11 @@ def verify(folder: Path, store: Store, secret: Secret) -> ErasureCheck:
         len(in_log),
         max((_difference(held[name], fresh[name]) for name in held), default=0.0),
         bad_receipts(erasures, secret),
-        tuple(ids_in_folder(folder, lambda text: secret.subject(text) in last)),
+        tuple(
+            name
+            for place in (folder, *VersionStore(folder).places())
+            for name in ids_in_folder(place, lambda text: secret.subject(text) in last)
+        ),
         chain_breaks(store, secret),
     )
 
@@ -293,11 +304,3 @@ def _difference(held: np.ndarray, fresh: np.ndarray) -> float:
     if held.shape != fresh.shape:
         return float("inf")
     return float(np.abs(held.astype(np.float64) - fresh.astype(np.float64)).max(initial=0))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock among the processes of this machine; it ends with the process."""
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

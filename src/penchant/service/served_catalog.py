@@ -13,9 +13,8 @@ import polars as pl
 
 from penchant.core.errors import ArtifactError
 from penchant.recommender.recommender import Recommender
+from penchant.recommender.versions import MIN_SHARED, shared_items
 
-MIN_SHARED = 0.5
-"""A bundle with a smaller share of the present items is of another catalog, and refused."""
 NAME = "served-items.parquet"
 
 
@@ -36,8 +35,8 @@ class ServedCatalog:
             ArtifactError: It holds under half of the items of the bundle served last.
         """
         before, now = self._read(), found.lookup.items.ids
-        shared = sum(item in found.lookup.items for item in before) / max(len(before), 1)
-        if before and shared < MIN_SHARED:
+        shared = shared_items(before, found)
+        if shared < MIN_SHARED:
             raise ArtifactError(
                 f"The bundle holds {shared:.0%} of the items that were served: it is of another catalog.",
                 where=str(found.folder or "the bundle"),

@@ -27,6 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.explanation.counterfactual import Counterfactual
 from penchant.language.engine import Engine, EngineConfig, make_engine
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM, TOPIC
@@ -76,7 +77,7 @@ from penchant.service.tasks import ClassifierTasks
 from penchant.service.times import EARLIEST, iso_time, micros_of
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
-from penchant.service.user_content import named_vectors
+from penchant.service.user_content import stored_history
 
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
@@ -85,6 +86,8 @@ MAX_SHOWN_VALUES = 50
 """Values of one attribute that the description of the catalog names, the most frequent ones."""
 CONTENT = ("text", *MEDIA)
 """Content of an event."""
+SERVED_SETS = 500
+"""Sets of past events that one request for a counterfactual ranks again at most."""
 
 
 class ServiceConfig(Settings):
@@ -165,6 +168,12 @@ class ServingSnapshot:
     generation: int
     world: int | None
     moment: int = 0
+
+    def counterfactual(self, state: UserState, item_id: str, k: int) -> Counterfactual:
+        """Return what would have to be different for an item to leave a user's list of k, or to enter it."""
+        return self.recommender.counterfactual(
+            state.history, item_id, k, edits=state.edits, max_sets=SERVED_SETS, available=self.available
+        )
 
 
 class Service:
@@ -345,11 +354,8 @@ class Service:
         self, user_id: str, snapshot: ServingSnapshot, events: Sequence[Event], about: OwnContent | None
     ) -> Histories:
         """Return a user's history from the bundle and the store; only vectors that the bundle's own encoders made count."""
-        embeddings = snapshot.recommender.own_content.embeddings
-        events = [e if e.content is None else replace(e, content=named_vectors(e.content, embeddings)) for e in events]
-        told = None if about is None else named_vectors(about, embeddings)
         use_own = not self.is_erased(user_id, snapshot)
-        return snapshot.recommender.history(user_id, events, use_own=use_own, about=told)
+        return stored_history(snapshot.recommender, user_id, events, about, use_own=use_own)
 
     def _scored(self, snapshot: ServingSnapshot, states: dict[str, UserState]) -> dict[str, UserState]:
         """Return the states with scores as of the snapshot's moment; those that lack them are scored in one pass."""
@@ -502,6 +508,11 @@ class Service:
         """Return the exact additive contributions to one score."""
         snapshot, state = self.user_state(user_id)
         return snapshot.recommender.explain(state.history, item_id).as_dict()
+
+    def counterfactual(self, user_id: str, item_id: str, k: int) -> Counterfactual:
+        """Return what would have to be different for an item to leave the user's list of k, or to enter it."""
+        snapshot, state = self.user_state(user_id)
+        return snapshot.counterfactual(state, item_id, k)
 
     def about(self, user_id: str) -> StateOfUser:
         """Return what a user told of themself since the bundle was written, and whether it is read."""

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from safetensors.numpy import load as read_arrays
+
+from penchant.core.schema import Catalog
+from penchant.recommender.new_items import NewItem, table_row
 from penchant.service.store import Store, StoredItem
 
 
@@ -43,6 +47,32 @@ class StoredItems:
     def uploads(self) -> set[str]:
         """Return the names of all files that an item of the store uses now."""
         return {name for item in self.newest().values() for name in _media(item).values()}
+
+
+def new_items(
+    store: Store,
+    ready: Sequence[StoredItem],
+    catalog: Catalog,
+    fail: Callable[[StoredItem, Exception], None] | None = None,
+) -> list[NewItem]:
+    """Return encoded items of a store as a bundle adds them.
+
+    Args:
+        store: Holds their vectors.
+        ready: The items; one that was changed since is left out.
+        catalog: Of the bundle.
+        fail: Called with an item that does not fit the catalog, which is left out either way.
+    """
+    found, vectors = [], store.item_vectors(ready)
+    for item in (i for i in ready if i.item_id in vectors):
+        try:
+            columns = json.loads(item.body)["columns"]
+            table_row(catalog, item.item_id, columns)  # a new bundle may have other columns
+            found.append(NewItem(item.item_id, columns, read_arrays(vectors[item.item_id])))
+        except Exception as error:
+            if fail is not None:
+                fail(item, error)
+    return found
 
 
 def _media(item: StoredItem) -> Mapping[str, str]:

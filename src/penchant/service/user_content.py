@@ -7,7 +7,7 @@ user alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,8 +15,10 @@ import numpy as np
 from safetensors.numpy import save as write_arrays
 
 from penchant.core.errors import PenchantError
-from penchant.core.schema import OwnContent, UserEmbeddings
+from penchant.core.schema import Histories, OwnContent, UserEmbeddings
+from penchant.data.histories import Event
 from penchant.encoders.user_content import OwnContentReader
+from penchant.recommender.recommender import Recommender
 from penchant.service.store import Store, StoredContent, vector_name
 from penchant.service.uploads import UploadStore
 
@@ -78,6 +80,29 @@ def named_vectors(content: OwnContent, embeddings: Mapping[str, UserEmbeddings])
     """Return content from the store with its vectors by channel: those that the present encoders made."""
     found = {n: content.vectors.get(vector_name(n, e.encoder)) for n, e in embeddings.items()}
     return replace(content, vectors={name: v for name, v in found.items() if v is not None})
+
+
+def stored_history(
+    recommender: Recommender,
+    user_id: str,
+    events: Sequence[Event],
+    about: OwnContent | None = None,
+    *,
+    use_own: bool = True,
+) -> Histories:
+    """Return a user's history from the bundle and the store; only vectors that the bundle's own encoders made count.
+
+    Args:
+        recommender: Of the bundle.
+        user_id: The user.
+        events: Those of the store, oldest first.
+        about: What the user told of themself.
+        use_own: Whether to read the bundle's own events; not after an erasure.
+    """
+    embeddings = recommender.own_content.embeddings
+    events = [e if e.content is None else replace(e, content=named_vectors(e.content, embeddings)) for e in events]
+    told = None if about is None else named_vectors(about, embeddings)
+    return recommender.history(user_id, events, use_own=use_own, about=told)
 
 
 def _key(held: StoredContent) -> tuple[str, int | None, str]:

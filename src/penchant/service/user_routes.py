@@ -63,10 +63,22 @@ def _add_profile(app: FastAPI) -> None:
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
-    @in_pool("lists")
-    def explain(request: Request, user_id: User, item_id: Item) -> dict[str, Any]:
-        """Split one score into what past events, channels and members contribute; the parts sum to it."""
-        return service_of(request).explain(user_id, item_id)
+    @in_pool(_kind_of_explanation)
+    def explain(
+        request: Request,
+        user_id: User,
+        item_id: Item,
+        counterfactual: Annotated[bool, Query(description="Instead: what would have to be different.")] = False,
+        k: Annotated[int, Query(ge=1, le=100, description="Length of the list of a counterfactual.")] = 10,
+    ) -> dict[str, Any]:
+        """Split one score into what past events, channels and members contribute; the parts sum to it.
+
+        With `counterfactual=true` instead: without which past events the item leaves the user's list, or with which edit it enters it.
+        """
+        service = service_of(request)
+        if counterfactual:
+            return service.counterfactual(user_id, item_id, k).as_dict()
+        return service.explain(user_id, item_id)
 
 
 def _add_told(app: FastAPI, metrics: Metrics) -> None:
@@ -134,6 +146,10 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
         metrics.erasures.inc()
         request.app.state.worker.wake()
         return ErasureReceipt(receipt=receipt)
+
+
+def _kind_of_explanation(arguments: dict[str, Any]) -> Kind:
+    return "encoders" if arguments["counterfactual"] else "lists"  # it ranks again many times, and lists must not wait
 
 
 def _kind_of_user(arguments: dict[str, Any]) -> Kind:

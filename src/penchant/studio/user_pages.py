@@ -98,8 +98,9 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
         user_id: Annotated[Id, Query(alias="user")],
         item_id: Annotated[Id, Query(alias="item")],
         steps: Annotated[str, Query(max_length=MAX_STATE)] = "[]",
+        counterfactual: Annotated[bool, Query()] = False,
     ) -> Response:
-        """Show the parts of one score, of the copy where there are steps on one."""
+        """Show the parts of one score, of the copy where there are steps on one; and what would have to be different, where it is asked for."""
         context.require("personal")
         done = read_steps(steps)
         snapshot, state = context.service.preview(user_id, copied_events(user_id, done), copied_edits(done))
@@ -113,6 +114,8 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
             item=card(recommender, recommender.lookup.row(item_id)),
             found=found,
             num_steps=len(done),
+            state=steps,
+            different=snapshot.counterfactual(state, item_id, users.LIST) if counterfactual else None,
             steps=parts,
             chart=charts.waterfall(parts, context.translate),
         )

@@ -161,7 +161,7 @@ def _find_events(tables: Mapping[Path, RawTable]) -> tuple[Path, str, str]:
         raise DataError(
             f"No table has a column of users and one of items by a known name ({shown}).",
             where=str(next(iter(tables)).parent),
-            fix="rename the two columns to user_id and item_id, or name them in a file of settings: docs/own-data.md. For labelled samples see docs/tasks.md",
+            fix="rename the two columns to user_id and item_id, or name them in a file of settings: docs/own-data.md. Of labelled samples, name the column of classes label: docs/tasks.md",
         )
     _, _, file, user, item = max(found, key=lambda one: one[:2])
     return file, user, item
@@ -283,14 +283,18 @@ def _contents(raw: RawTable, items: GuessedTable, folder: Path) -> dict[str, Any
     lists = {c: mark for c in roles.attributes if (mark := _list_mark(table[c])) is not None}
     found = {"text": roles.text, "media": roles.media, "attributes": roles.attributes, "lists": lists}
     if roles.media:
-        paths = {column: table[column].drop_nulls().head(LOOKED_AT).to_list() for column in roles.media.values()}
-        home = max(
-            _folders(folder), key=lambda place: sum((place / path).is_file() for p in paths.values() for path in p)
-        )
-        missing = [c for c, names in paths.items() if not any((home / name).is_file() for name in names)]
-        found |= {"media_folder": home.relative_to(folder).as_posix(), "missing_media": missing}
+        home, missing = folder_of_media(folder, table.select(roles.media.values()))
+        found |= {"media_folder": home or ".", "missing_media": missing}
     unused = [c for c in table.columns if c not in used]
     return {**found, "items": replace(items, unused=unused)}
+
+
+def folder_of_media(folder: Path, columns: pl.DataFrame) -> tuple[str, tuple[str, ...]]:
+    """Return where the paths of some columns start, below a folder ("" is the folder itself), and the columns of which no file is there."""
+    paths = {name: columns[name].drop_nulls().head(LOOKED_AT).to_list() for name in columns.columns}
+    home = max(_folders(folder), key=lambda place: sum((place / path).is_file() for p in paths.values() for path in p))
+    missing = tuple(name for name, p in paths.items() if not any((home / path).is_file() for path in p))
+    return "" if home == folder else home.relative_to(folder).as_posix(), missing
 
 
 def _folders(folder: Path) -> list[Path]:

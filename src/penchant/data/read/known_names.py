@@ -27,6 +27,10 @@ KNOWN_NAMES = {
     "kind": "kind event eventtype type action actiontype behavior behaviour behaviortype interaction activity 类型 行为 行为类型 事件 事件类型 动作 操作",
     "value": "value rating ratings score stars overall 评分 分数 打分 星级",
     "text": "text review reviewtext comment comments feedback 评论 评价 评论内容 评价内容 评语 留言",
+    "label": """label labels class target sentiment emotion category mood polarity diagnosis 标签 类别 分类 情感 情绪 倾向 极性 诊断""",
+    "sample_id": "sampleid id rowid textid messageid 样本 样本id 样本编号 编号 序号",
+    "group": "group groupid speaker speakerid patient patientid subjectid author authorid 说话人 病人 患者 患者编号 受试者 作者 分组",
+    "part": "part split subset set fold 划分 部分",
     "title": "title name itemname productname itemtitle 标题 名称 名字 商品名称 商品名 产品名称 产品名 物品名称 片名 书名 品名",
 }
 """Standard column to names that such columns have elsewhere, without spaces, hyphens and underscores; the most usual first."""

@@ -90,7 +90,7 @@ def read_sample_files(config: SamplesConfig) -> Samples:
     single = find_file(config.path, SAMPLE_FILES)
     if single is not None:
         return assemble_samples(config, read_table(single))
-    parts = {part: file for part in ("train", "validation", "test") if (file := _part_file(config.path, part))}
+    parts = published_parts(config.path)
     if parts:
         return assemble_samples(config, read_parts_of(parts))
     raw = read_class_folders(config.path)
@@ -106,6 +106,11 @@ def samples_from(table: Any, config: SamplesConfig | None = None) -> Samples:
         DataError: As for files.
     """
     return assemble_samples(config or SamplesConfig(), as_raw(table, "samples"))
+
+
+def published_parts(folder: Path) -> dict[str, Path]:
+    """Return the tables of a published split (train.csv, test.csv) by part; none where the folder has no such split."""
+    return {part: file for part in ("train", "validation", "test") if (file := _part_file(folder, part))}
 
 
 def read_parts_of(files: Mapping[str, Path]) -> RawTable:

@@ -1,0 +1,202 @@
+"""A version compared with the one that is served, on events that came after the data of both.
+
+In: two recommenders and the events of all users. Out: NDCG of each and of recent popularity request by request, the paired difference with its
+interval, and whether the version may be promoted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import Field
+
+from penchant.core.config import Settings
+from penchant.core.schema import Histories
+from penchant.data.requests import rolling_requests
+from penchant.learning.followed import on_rows_of
+from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
+from penchant.metrics.ranking import hit_matrix, ndcg, relevant
+from penchant.models.ensemble import Ensemble, batch_users, blocked_items, top_k
+from penchant.models.event_log import EventLog
+from penchant.models.member import Member, make_member
+from penchant.recommender.recommender import Recommender
+
+POPULARITY = "Recent popularity"
+Verdict = Literal["waiting", "promoted", "rejected"]
+
+
+class JudgingConfig(Settings):
+    """When a version is no worse than the one that is served."""
+
+    cutoff: int = Field(10, ge=1)
+    """Length of the lists."""
+    margin: float = Field(0.02, ge=0)
+    """A version is no worse where the interval of its difference lies above minus this share of the served version's NDCG."""
+    first_look: int = Field(200, ge=10)
+    """Requests at the first comparison; each later one has twice as many."""
+    looks: int = Field(6, ge=1)
+    """Comparisons at most; a version that none of them shows to be no worse is not promoted."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of the intervals of all looks together: each has its share of the errors."""
+    max_requests: int = Field(4000, ge=10)
+    """Requests that are compared at most, evenly spaced."""
+    popularity_days: float = Field(7, gt=0)
+    """Half-life of the recent popularity that is shown beside both."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A comparison of a version with the one that is served.
+
+    Attributes:
+        metric: For example "ndcg@10".
+        requests: Requests compared.
+        since: First moment of them, microseconds since 1970.
+        until: The moment after the last.
+        scores: "version", "parent" and "popularity" to the mean NDCG with its interval.
+        difference: Version minus parent.
+        look: Number of the comparison; 0 where there were too few requests for one.
+        verdict: What follows.
+    """
+
+    metric: str
+    requests: int
+    since: int
+    until: int
+    scores: Mapping[str, Interval]
+    difference: Difference | None
+    look: int
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a record."""
+        return {**asdict(self), "scores": {name: asdict(one) for name, one in self.scores.items()}}
+
+
+def gains(
+    models: Mapping[str, Recommender | Member],
+    events: Histories,
+    items: list[str],
+    start: int,
+    stop: int,
+    k: int,
+    limit: int,
+) -> tuple[dict[str, Float64[np.ndarray, " requests"]], list[str]]:
+    """Return the NDCG of each model on every request of a stretch of time, and the user of each.
+
+    Each request is answered with all that its user, and everybody, did before its moment.
+
+    Args:
+        models: Recommenders, or members over the catalog of `items`.
+        events: Of all users.
+        items: The catalog's ids in the order of the events' rows.
+        start: First moment, microseconds since 1970.
+        stop: The moment after the last.
+        k: Length of the lists.
+        limit: Requests at most, evenly spaced.
+    """
+    found: dict[str, Float64[np.ndarray, " requests"]] = {}
+    users: list[str] = []
+    for name, model in models.items():
+        own = on_rows_of(events, items, model) if isinstance(model, Recommender) else events
+        asked, truth = rolling_requests(own, max(start, 1), stop, limit=limit)
+        log = EventLog.of(own)
+        scorer: Ensemble | Member = (
+            model.ensemble.observed(log) if isinstance(model, Recommender) else model.observed(log)
+        )
+        parts = []
+        for begin in range(0, len(asked), batch_users(own.num_items)):
+            batch = asked.rows(begin, begin + batch_users(own.num_items))
+            chosen = truth.rows(begin, begin + batch_users(own.num_items))
+            scores = scorer.score(batch)
+            scores[blocked_items(batch, None)] = -np.inf
+            ranked = top_k(scores, k, batch.user_ids)
+            parts.append(ndcg(hit_matrix(ranked.item_index, chosen), relevant(chosen).counts(), k))
+        found[name] = np.concatenate(parts) if parts else np.zeros(0)
+        users = asked.user_ids
+    return found, users
+
+
+def judge(
+    version: Recommender,
+    parent: Recommender,
+    events: Histories,
+    items: list[str],
+    since: int,
+    until: int,
+    config: JudgingConfig,
+    *,
+    looked: int = 0,
+) -> Judgement:
+    """Compare a version with the served one on the events that came after both.
+
+    The margin is a share of the served NDCG. Looks are at fixed numbers of requests, each twice the one before, and divide the error among them,
+    so that looking often does not promote by chance.
+
+    Args:
+        version: The candidate.
+        parent: The one that is served.
+        events: Of all users until now.
+        items: The catalog's ids in the order of the events' rows.
+        since: The moment after the last event that either learned from.
+        until: The moment after the newest event.
+        config: When a version is no worse.
+        looked: Comparisons made before.
+    """
+    metric = f"ndcg@{config.cutoff}"
+    count = count_requests(events, since, until)
+    look = looks_done(count, config)
+    if look <= looked:
+        return Judgement(metric, count, since, until, {}, None, looked, "waiting")
+    popularity = make_member(POPULARITY, {"model": "recent_popularity", "half_life_days": config.popularity_days})
+    before = events.where(events.at < since)
+    models: dict[str, Recommender | Member] = {
+        "version": version,
+        "parent": parent,
+        "popularity": popularity.fit(before),
+    }
+    found, users = gains(models, events, items, since, until, config.cutoff, config.max_requests)
+    if len({len(one) for one in found.values()}) > 1:  # an item that one of them does not have
+        return Judgement(metric, count, since, until, {}, None, look, "waiting")
+    level = 1 - (1 - config.confidence) / config.looks
+    means = BootstrapMeans(np.column_stack(list(found.values())), IntervalConfig(confidence=level), users=users)
+    scores = {name: means.interval(column) for column, name in enumerate(found)}
+    gap = means.difference(0, 1)
+    return Judgement(
+        metric, len(users), since, until, scores, gap, look, verdict_of(gap, scores["parent"].mean, look, config)
+    )
+
+
+def verdict_of(gap: Difference, base: float, look: int, config: JudgingConfig) -> Verdict:
+    """Return what follows from a difference: no worse within the margin, worse, or not known yet.
+
+    Args:
+        gap: Version minus parent.
+        base: NDCG of the parent.
+        look: Number of the comparison.
+        config: Margin and looks.
+    """
+    if math.isnan(gap.low):
+        return "rejected" if look >= config.looks else "waiting"  # the requests of under ten users
+    if gap.low > -config.margin * base or gap.low == gap.high == 0:
+        return "promoted"
+    if gap.high < 0 or look >= config.looks:
+        return "rejected"
+    return "waiting"
+
+
+def count_requests(events: Histories, since: int, until: int) -> int:
+    """Return how many requests there are in a stretch of time, about: positive events."""
+    return int(((events.at >= max(since, 1)) & (events.at < until) & (events.weight > 0)).sum())
+
+
+def looks_done(count: int, config: JudgingConfig) -> int:
+    """Return the number of the last look that so many requests allow; 0 for too few."""
+    if count < config.first_look:
+        return 0
+    return min(1 + int(math.log2(count / config.first_look)), config.looks)
