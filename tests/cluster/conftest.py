@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,5 +90,6 @@ def bucket() -> Iterator[str]:
     )
     server.start()
     host, port = server.get_host_and_port()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/penchant", method="PUT")).close()
     yield f"s3://penchant/run?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
     server.stop()

@@ -344,7 +344,9 @@ def _connect(config: RayConfig) -> None:
             ray.init(address="local", num_cpus=config.cpus, object_store_memory=size, include_dashboard=False, **quiet)
         else:
             host, _, port = config.address.rpartition(":")
-            if host and "/" not in host and port.isdigit() and not _answers((host, int(port))):  # Ray itself tries for minutes
+            if (
+                host and "/" not in host and port.isdigit() and not _answers((host, int(port)))
+            ):  # Ray itself tries for minutes
                 raise ConnectionError("nobody answers there.")
             ray.init(address=config.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -49,12 +49,14 @@ class Storage:
         def copy() -> int:
             if self._size(system, target) == file.stat().st_size:
                 return 0
-            system.create_dir(str(PurePosixPath(target).parent), recursive=True)
-            unfinished = target if _is_object_store(self.address) else f"{target}.{uuid4().hex}"
+            is_bucket = _is_object_store(self.address)  # has no folders to make, and an object appears whole
+            unfinished = target if is_bucket else f"{target}.{uuid4().hex}"
+            if not is_bucket:
+                system.create_dir(str(PurePosixPath(target).parent), recursive=True)
             with file.open("rb") as source, system.open_output_stream(unfinished) as stream:
                 while block := source.read(BLOCK):
                     stream.write(block)
-            if unfinished != target:  # an object appears whole; a file is renamed when it is
+            if not is_bucket:
                 system.move(unfinished, target)
             return file.stat().st_size
 
