@@ -58,3 +58,20 @@ def fails(number: int) -> Any:
 
 def fetched(number: int, storage: Storage) -> int:
     return storage.fetch("media/a", Path.cwd() / f"copy{number}")
+
+
+POISONED_DECODER = """
+import io, os
+from PIL import Image
+
+_open = Image.open
+
+def poisoned(file, *args, **options):
+    raw = file.getvalue() if isinstance(file, io.BytesIO) else b""
+    if raw.endswith(b"POISON"):
+        os.abort()
+    return _open(file, *args, **options)
+
+Image.open = poisoned
+"""
+"""A `sitecustomize.py` with which the decoder of pictures ends its process at a certain file, as one with a fault does."""

@@ -59,6 +59,11 @@ class Executor(ABC):
     storage: Storage | None = None
     """What every node can read and write; None where the files of this machine are read."""
 
+    @property
+    def width(self) -> int:
+        """Shards that are computed at the same time."""
+        return 1
+
     @abstractmethod
     def map(
         self,
@@ -102,7 +107,7 @@ class Executor(ABC):
             title: As of `map`.
         """
         apart: list[Shard] = []
-        attempts: Iterator[Any] = self.map(function, shards, title=title, lost=lambda shard, _: _Lost(shard))  # type: ignore[arg-type,return-value]
+        attempts: Iterator[Any] = self.map(function, shards, title=title, lost=lambda shard, _: _Lost(shard))
         for found in attempts:
             if isinstance(found, _Lost):
                 apart.append(found.shard)

@@ -22,19 +22,16 @@ from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from penchant.core.artifacts import fingerprint
-from penchant.core.errors import ExecutorError, MissingExtraError, PenchantError
+from penchant.core.errors import ExecutorError, PenchantError, import_optional
 from penchant.core.executor import Executor, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.storage import Storage
 
-try:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
-    import ray
-    from ray import cloudpickle
-    from ray import exceptions as failures
-except ModuleNotFoundError as _error:
-    raise MissingExtraError("ray", "ray") from _error
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
+ray: Any = import_optional("ray", "ray")
+cloudpickle: Any = import_optional("ray.cloudpickle", "ray")
+failures: Any = import_optional("ray.exceptions", "ray")
 
 AHEAD = 2
 """Shards in work and waiting for each core of the cluster."""
@@ -212,6 +209,10 @@ class RayExecutor(Executor):
                 with suppress(Exception):  # the cluster may be gone
                     ray.cancel(ref, force=True)
 
+    @property
+    def width(self) -> int:
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
     def lines(self) -> list[str]:
         return [
             f"ray node {node[:8]}: {work.shards} shards, {work.seconds:.1f} s of work, "
@@ -276,7 +277,7 @@ class RayExecutor(Executor):
 
     def _limit(self) -> int:
         try:
-            return AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            return AHEAD * self.width
         except failures.RayError:
             return AHEAD
 
@@ -470,6 +471,12 @@ def _work(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> _Answe
         return _Answer(node, time.perf_counter() - began, tuple(lines.kept), result=cloudpickle.dumps(result))
     except Exception as error:
         trace = traceback.format_exc()
+        if isinstance(error, MemoryError):
+            error = ExecutorError(
+                "A node has too little memory for one part.",
+                where=f"node {node[:8]} of the Ray cluster",
+                fix="give its processes more memory, or start the node with fewer cores: each works on one part",
+            )
         try:
             cloudpickle.loads(cloudpickle.dumps(error))
         except Exception:  # an exception of another library that does not survive the way back

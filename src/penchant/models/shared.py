@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import sparse
 
 from penchant.core.schema import Histories
 
@@ -72,5 +73,7 @@ def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]
     return kept
 
 
-def _bytes(result: np.ndarray | tuple[np.ndarray, ...]) -> int:
+def _bytes(result: np.ndarray | sparse.csr_array | tuple[np.ndarray, ...]) -> int:
+    if isinstance(result, sparse.csr_array):
+        result = (result.data, result.indices, result.indptr)
     return sum(part.nbytes for part in (result if isinstance(result, tuple) else (result,)))

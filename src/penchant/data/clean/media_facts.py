@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,7 +130,7 @@ def examine_files(
         if modality == "signal" or current_executor().is_local:
             measured = _each(todo, measure, f"inspect {modality}", 1 if modality == "signal" else workers)
         else:
-            measured = _on_nodes(todo, [fact["name"] for fact in facts], root, modality, limits)
+            measured = _on_nodes({number: facts[number]["name"] for number in todo}, root, modality, limits)
         for number, fact in measured:
             facts[number] |= fact
             noticed += fact.get("findings", ())
@@ -259,11 +259,9 @@ def examine_shard(shard: InspectionShard) -> list[tuple[int, Fact]]:
     return found
 
 
-def _on_nodes(
-    numbers: Sequence[int], names: Sequence[str], root: Path, modality: str, limits: MediaLimits
-) -> Iterator[tuple[int, Fact]]:
+def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: MediaLimits) -> Iterator[tuple[int, Fact]]:
     """Yield facts as `_each` does, measured on the executor of this context; a file that ends its process again and again is unreadable."""
-    executor = current_executor()
+    executor, numbers = current_executor(), list(names)
 
     def shard_of(some: Sequence[int]) -> InspectionShard:
         own = tuple(names[number] for number in some)
