@@ -26,6 +26,7 @@ from penchant.cli import (
     starting,
     talking,
     training,
+    trying,
 )
 from penchant.cli.printing import reported_errors
 
@@ -66,6 +67,9 @@ app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
+app.command("trial")(trying.trial)
+app.command("served")(trying.served)
+app.command("off-policy")(trying.off_policy)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 
 from penchant.core.schema import Histories, Recommendations
 from penchant.fusion import late
+from penchant.fusion.late import CACHED_CELLS
 from penchant.fusion.listwise import DrawnItems, SampledChoices
-from penchant.models.ensemble import blocked_items, on_one_scale, top_k
+from penchant.models.ensemble import block, blocked_items, on_one_scale, top_k
 from penchant.models.member import Member
 
 Seconds = dict[str, float]
@@ -97,13 +98,12 @@ def rank_batch(
     seconds: Seconds = {}
     batch = histories.rows(*users)
     scores = dict(standardised(job.names, members, batch, seconds))
-    blocked = blocked_items(batch, job.candidates)
     found = {}
     for row, weights in job.rows.items():
         total = weighted_sum(scores, weights, batch)
         if job.fallback is not None:
-            total[total.max(1) == total.min(1)] = job.fallback
-        total[blocked] = -np.inf
+            total[_all_equal(total)] = job.fallback
+        block(total, batch, job.candidates)
         found[row] = top_k(total, job.k, batch.user_ids, job.tie_order)
     return found, seconds
 
@@ -165,9 +165,22 @@ def weighted_sum(scores: Mapping[str, Scores], weights: late.EnsembleWeights, hi
     """Return the sum of the members' scores, each times its weight for each user."""
     total = np.zeros_like(next(iter(scores.values())))
     values = weights.band_values(histories)
-    for name in weights:
-        total += weights.of(name, values)[:, None] * scores[name]
+    parts = [(weights.of(name, values)[:, None], scores[name]) for name in weights]
+    size = max(1, CACHED_CELLS // max(total.shape[1], 1))
+    for start in range(0, len(total), size):
+        rows = slice(start, start + size)
+        for place, (weight, values_of_member) in enumerate(parts):
+            if place:
+                total[rows] += weight[rows] * values_of_member[rows]
+            else:
+                np.multiply(weight[rows], values_of_member[rows], out=total[rows])
     return total
+
+
+def _all_equal(scores: Float32[np.ndarray, "users items"]) -> Int64[np.ndarray, " rows"]:
+    """Return the rows whose scores are all the same."""
+    rows = np.flatnonzero((scores[:, :2] == scores[:, :1]).all(1) & (scores[:, -1] == scores[:, 0]))
+    return rows[scores[rows].max(1) == scores[rows].min(1)]
 
 
 def chosen_items(truth: Histories) -> Bool[np.ndarray, "users items"]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import MAX_LISTED, NotFoundError, nearest
 from penchant.core.schema import Content, Histories
-from penchant.models.ensemble import top_k
+from penchant.models.ensemble import tie_order_of_rows, top_k
 from penchant.recommender.lists import Edit, RankingOptions
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 
@@ -41,25 +41,27 @@ class RankedList:
     pinned: int = 0
 
 
-def rank(
+@dataclass(frozen=True)
+class ShownItems:
+    """What a list may hold.
+
+    Attributes:
+        mask: (items,) whether an item may be ranked; pinned ones are not.
+        pins: Items that stand first, in the order they were pinned.
+    """
+
+    mask: Bool[np.ndarray, " items"]
+    pins: Int64[np.ndarray, " pins"]
+
+
+def shown_items(
     lookup: CatalogLookup,
-    content: Content,
-    scores: Float32[np.ndarray, " items"],
     history: Histories,
     edits: Sequence[Edit],
     options: RankingOptions,
     available: Bool[np.ndarray, " items"],
-) -> RankedList:
-    """Return the k best items that may be shown.
-
-    Args:
-        lookup: The catalog.
-        content: For diversity.
-        scores: From the ensemble.
-        history: Its items are left out unless `options.seen`.
-        edits: The user's own; they override everything but availability, `allow` and `deny`.
-        options: Filters, boosts, groups, diversity.
-        available: Items that may be shown at all.
+) -> ShownItems:
+    """Return the items that a list may hold; arguments as in `rank`.
 
     Raises:
         NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
@@ -73,13 +75,63 @@ def rank(
     if not options.seen:
         open_items[history.item_index] = False
     open_items[pins] = False
-    adjusted = scores + _shifts(lookup, scores, edits, options)
-    ranked = np.where(open_items, adjusted, -np.inf)
+    return ShownItems(open_items, pins)
+
+
+def rank(
+    lookup: CatalogLookup,
+    content: Content,
+    scores: Float32[np.ndarray, " scored"],
+    history: Histories,
+    edits: Sequence[Edit],
+    options: RankingOptions,
+    available: Bool[np.ndarray, " items"],
+    *,
+    rows: Int64[np.ndarray, " scored"] | None = None,
+    shown: ShownItems | None = None,
+) -> RankedList:
+    """Return the k best items that may be shown.
+
+    Args:
+        lookup: The catalog.
+        content: For diversity.
+        scores: From the ensemble.
+        history: Its items are left out unless `options.seen`.
+        edits: The user's own; they override everything but availability, `allow` and `deny`.
+        options: Filters, boosts, groups, diversity.
+        available: Items that may be shown at all.
+        rows: The items that were scored, ascending, the pinned ones among them; edits and options then shift no score (`shifts_scores`). None is
+            all.
+        shown: From `shown_items` of the same arguments, where it was asked already.
+
+    Raises:
+        NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
+    """
+    shown = shown or shown_items(lookup, history, edits, options, available)
+    order = tie_order_of_rows(len(lookup.items))
+    if rows is None:
+        rows, adjusted = np.arange(len(scores)), scores + _shifts(lookup, scores, edits, options)
+        ranked = np.where(shown.mask, adjusted, -np.inf)
+    else:
+        adjusted, order = scores, order[rows]
+        ranked = np.where(shown.mask[rows], adjusted, -np.inf)
     if options.one_per is not None:
-        ranked = _one_each(lookup, ranked, pins, history if options.new_groups else None, options)
-    chosen = _choose(lookup, content, ranked, options.k - len(pins), options.diversity)
-    rows = np.concatenate([pins, chosen])
-    return RankedList(rows, adjusted[rows].astype(np.float32), len(pins))
+        ranked = _one_each(lookup, ranked, rows, shown.pins, history if options.new_groups else None, options)
+    chosen = _choose(lookup, content, ranked, rows, order, options.k - len(shown.pins), options.diversity)
+    places = np.concatenate([np.searchsorted(rows, shown.pins), chosen])
+    return RankedList(rows[places], adjusted[places].astype(np.float32), len(shown.pins))
+
+
+def shifts_scores(edits: Sequence[Edit], options: RankingOptions) -> bool:
+    """Return whether edits or boosts may move a score, by the spread of the scores of all items."""
+    return bool(options.boost) or any(
+        e.action in ("more", "less") or (e.action == "pin" and e.name != ITEM) for e in edits
+    )
+
+
+def pool_size(options: RankingOptions) -> int:
+    """Return how many of the best items a list is chosen among."""
+    return options.k * (POOL if options.diversity or options.one_per is not None else 1)
 
 
 def asked_for(lookup: CatalogLookup, edits: Sequence[Edit], row: int) -> list[Edit]:
@@ -161,14 +213,21 @@ def _rows(lookup: CatalogLookup, edit: Edit) -> Int64[np.ndarray, " rows"]:
 
 
 def _choose(
-    lookup: CatalogLookup, content: Content, scores: np.ndarray, k: int, diversity: float
+    lookup: CatalogLookup,
+    content: Content,
+    scores: np.ndarray,
+    rows: Int64[np.ndarray, " scored"],
+    tie_order: np.ndarray,
+    k: int,
+    diversity: float,
 ) -> Int64[np.ndarray, " k"]:
-    if k <= 0:
+    """Return the places of the chosen items among `rows`."""
+    if k <= 0 or not len(scores):
         return np.zeros(0, np.int64)
-    found = top_k(scores[None], k * POOL if diversity else k, [""]).item_index[0]
+    found = top_k(scores[None], k * POOL if diversity else k, [""], tie_order).item_index[0]
     found = found[found >= 0].astype(np.int64)
     return (
-        _spread(_similarity(lookup, content, found), scores[found], found, k, diversity)
+        _spread(_similarity(lookup, content, rows[found]), scores[found], found, k, diversity)
         if diversity and len(found)
         else found
     )
@@ -195,6 +254,7 @@ def _spread(
 def _one_each(
     lookup: CatalogLookup,
     scores: np.ndarray,
+    rows: Int64[np.ndarray, " scored"],
     pins: Int64[np.ndarray, " pins"],
     history: Histories | None,
     options: RankingOptions,
@@ -203,7 +263,8 @@ def _one_each(
 
     Args:
         lookup: The catalog.
-        scores: Of all items; -inf for those that may not be shown.
+        scores: Of the items; -inf for those that may not be shown.
+        rows: The items that were scored.
         pins: Items that stand first, and so stand for their groups.
         history: A user whose groups are left out; None leaves none out.
         options: `one_per` names the attribute; as many items are chosen as `diversity` chooses among.
@@ -214,12 +275,13 @@ def _one_each(
         taken |= {value for row in history.item_index for value in groups[row]}
     kept = np.full(len(scores), -np.inf, scores.dtype)
     left = options.k * (POOL if options.diversity else 1)
-    for row in top_k(scores[None], len(scores), [""]).item_index[0]:
-        if row < 0 or not left:
+    order = tie_order_of_rows(len(lookup.items))[rows]
+    for place in top_k(scores[None], len(scores), [""], order).item_index[0] if len(scores) else ():
+        if place < 0 or not left:
             break
-        if taken.isdisjoint(groups[row]):
-            taken.update(groups[row])
-            kept[row] = scores[row]
+        if taken.isdisjoint(groups[rows[place]]):
+            taken.update(groups[rows[place]])
+            kept[place] = scores[place]
             left -= 1
     return kept
 
