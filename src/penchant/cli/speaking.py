@@ -37,6 +37,7 @@ WORDS = {
         message("such as"),
         message("part"),
         message("contribution"),
+        message("attribution"),
         message("channel"),
         message("member"),
         message("event"),
@@ -46,6 +47,15 @@ WORDS = {
         message("against the best baseline"),
         message("classifier"),
         message("accuracy"),
+        message("estimate"),
+        message("reward a place"),
+        message("effective choices"),
+        message("variant"),
+        message("users"),
+        message("metric"),
+        message("mean"),
+        message("against the first"),
+        message("outcome"),
     )
 }
 """Headings of tables, and the words that rows begin with."""

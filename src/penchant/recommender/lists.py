@@ -78,6 +78,28 @@ class RankingOptions(Settings):
     """Add reasons by past event; costs some milliseconds."""
 
 
+class ExplorationConfig(Settings):
+    """How served lists explore."""
+
+    policy: Literal["none", "epsilon", "thompson"] = "none"
+    """`none` shows the best items; `epsilon` does, but for a share of lists in random order; `thompson` ranks with weights of the members that are drawn
+    for each list, and a share of lists in random order too."""
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of lists that are the candidates in random order: what makes every candidate possible at every place."""
+    candidates: Annotated[int, Field(ge=2, le=1000)] = 30
+    """The best so many items take part; at least as many as the list is long."""
+    draws: Annotated[int, Field(ge=1, le=1000)] = 32
+    """`thompson`: how many draws of the weights there are; each list takes one."""
+    spread: Annotated[float, Field(gt=0, le=3)] = 0.5
+    """`thompson`: standard deviation of a member's weight among the draws, as a share of the weight."""
+    seed: int = 0
+    """Seed of the draws of weights."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.policy != "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """A user's edit of one of their interests.
@@ -107,6 +129,8 @@ class ListRequest:
         scores: Of `history`, for every item, where they were computed already.
         items: An anonymous history: item ids, oldest first.
         vectors: What was written, shown or said with each of `items`: channel to vector; () where there is nothing.
+        exploration: How the list explores; None where what was served is not logged.
+        list_id: Of the list that is logged: the key of the random draw.
     """
 
     options: RankingOptions
@@ -116,6 +140,8 @@ class ListRequest:
     scores: Float32[np.ndarray, " items"] | None = None
     items: Sequence[str] = ()
     vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] = ()
+    exploration: ExplorationConfig | None = None
+    list_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +184,8 @@ class RecommendationList:
     """Best first."""
     unknown_circumstances: int = 0
     """Named circumstances that the bundle learned nothing about."""
+    list_id: str = ""
+    """Name of the list in the log of served lists; empty where lists are not logged."""
 
     def __len__(self) -> int:
         return len(self.items)

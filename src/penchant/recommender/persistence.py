@@ -112,7 +112,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     check_band_kind(bands["by"], folder / "ensemble.json")
     weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]), bands["by"])
     check_weights(weights, channels, members, folder / "ensemble.json")
-    ensemble = Ensemble(members, weights, channels).restore(mapped_arrays(folder / "ensemble.safetensors"))
+    ensemble = Ensemble(members, weights, channels).restore(_shared(mapped_arrays(folder / "ensemble.safetensors")))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
     table = read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")
@@ -270,6 +270,16 @@ def _load_content(folder: Path) -> Content:
     }
     fused = channels.pop(FUSED, None)
     return Content(channels, fused)
+
+
+def _shared(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays with equal ones held once: every member that counts events holds the log of all."""
+    first: dict[tuple[Any, ...], np.ndarray] = {}
+    kept = {}
+    for name, array in arrays.items():
+        key = (array.dtype.str, array.shape, fingerprint(array.tobytes()))
+        kept[name] = first.setdefault(key, array)
+    return kept
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Attribution, Explanation, attribute, explain
+from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -40,6 +40,7 @@ from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.counterfactuals import WhatIf
+from penchant.recommender.exploration import ServedPlaces, explore
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
@@ -47,6 +48,10 @@ from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
@@ -317,7 +322,11 @@ class Recommender:
         return answer
 
     def recommend_many(
-        self, requests: Sequence[ListRequest], available: Bool[np.ndarray, " items"] | None = None
+        self,
+        requests: Sequence[ListRequest],
+        available: Bool[np.ndarray, " items"] | None = None,
+        *,
+        served: Callable[[ListRequest, ServedPlaces], None] = lambda _request, _places: None,
     ) -> list[RecommendationList | Exception]:
         """Return the list of each request, or the error in it: one request's options never fail another.
 
@@ -326,12 +335,15 @@ class Recommender:
         Args:
             requests: Users or histories with options.
             available: Whether an item may be shown; None allows all.
+            served: Is told what each list with `exploration` was chosen from.
         """
         if available is None:
             available = np.ones(len(self.catalog), bool)
         bases = [self._basis(request) for request in requests]
         ready: list[_Ranked | Exception | None] = [
-            None if scores is not None else self._among_candidates(history, request.edits, request.options, available)
+            self._among_candidates(history, request.edits, request.options, available)
+            if scores is None and request.exploration is None  # what explores draws from scores of the whole catalog
+            else None
             for request, (history, scores, _) in zip(requests, bases, strict=True)
         ]
         new = [h for (h, scores, _), found in zip(bases, ready, strict=True) if scores is None and found is None]
@@ -339,13 +351,17 @@ class Recommender:
         answers: list[RecommendationList | Exception] = []
         for request, (history, known, facts), found in zip(requests, bases, ready, strict=True):
             try:
+                places = None
                 if found is None:
                     scores = next(scored) if known is None else known
-                    found = self._among_all(history, request.edits, request.options, available, scores)
+                    found, places = self._chosen(request, history, scores, available)
                 if isinstance(found, Exception):
                     raise found
                 items = self._listed(request, history, found)
+                facts["list_id"] = request.list_id if places is not None else ""
                 answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
+                if places is not None:
+                    served(request, places)
             except Exception as error:
                 answers.append(error)
         return answers
@@ -429,6 +445,85 @@ class Recommender:
         values = None if few is None else few.scores(history).contributions(np.array([row]))
         return explain(self.ensemble, self.catalog, history, row, values)
 
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks over histories, which `attribute` explains."""
+        if all(member.removal != "increase" for member in self.ensemble.members.values()):
+            return ()
+        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
+
+        return tuple(networks_of(self.ensemble))
+
+    def attribute(
+        self,
+        user: str | Histories,
+        item_id: str,
+        member: str | None = None,
+        method: Method = "integrated_gradients",
+    ) -> NetworkAttribution:
+        """Return which past events, and which modality of them, one network's score comes from; it says where it fails its own checks.
+
+        Other members need none: `explain` states their parts exactly.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            member: A network over histories; None takes the first.
+            method: "integrated_gradients" or "occlusion".
+
+        Raises:
+            NotFoundError: The user, the item or the network is unknown.
+            ConfigError: There is no such method.
+            MissingExtraError: captum is not installed.
+        """
+        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+
+        name, network = pick_network(self.ensemble, member)
+        return explain_network(
+            name,
+            network,
+            self.content,
+            self._history(user),
+            self.lookup.row(item_id),
+            method,
+            item_ids=self.lookup.items.ids,
+            titles=self.lookup.titles,
+        )
+
+    def heat(
+        self,
+        item_id: str,
+        channel: str,
+        user: str | Histories | None = None,
+        *,
+        limits: MediaLimits | None = None,
+    ) -> Heat:
+        """Return which places of a picture, words of a text or moments of a sound add to the score of an item for a user.
+
+        Without a user: what makes the item like its nearest items in the channel. The heat states whether it passes its own check.
+
+        Args:
+            item_id: An item of the catalog.
+            channel: A channel of a frozen encoder, such as "image".
+            user: A user's id, or a history.
+            limits: Of media files.
+
+        Raises:
+            NotFoundError: The user, the item or the channel is unknown, or the item has no such content.
+            MediaError: The file cannot be decoded.
+        """
+        from penchant.recommender.heat import item_heat  # the encoders are slow to import
+
+        history = None if user is None else self._history(user)
+        return item_heat(self, item_id, channel, history, limits or MediaLimits())
+
+    @property
+    def heat_channels(self) -> tuple[str, ...]:
+        """Names of the channels over whose content `heat` can be drawn."""
+        from penchant.recommender.heat import heat_channels
+
+        return tuple(heat_channels(self))
+
     def counterfactual(
         self,
         user: str | Histories,
@@ -474,7 +569,8 @@ class Recommender:
         if isinstance(found, Exception):
             raise found
         if found is None:
-            found = self._among_all(history, (), options, every, self.score(history)[0] if scores is None else scores)
+            scores = self.score(history)[0] if scores is None else scores
+            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
         shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
@@ -567,16 +663,22 @@ class Recommender:
         ]
         return (why.text(titles), *asked)
 
-    def _among_all(
-        self,
-        history: Histories,
-        edits: Sequence[Edit],
-        options: RankingOptions,
-        available: Bool[np.ndarray, " items"],
-        scores: Float32[np.ndarray, " items"],
-    ) -> _Ranked:
-        """Return the list from the scores of all items."""
-        return _Ranked(rank(self.lookup, self.content, scores, history, edits, options, available))
+    def _chosen(
+        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
+    ) -> tuple[_Ranked, ServedPlaces | None]:
+        """Return the list from the scores of all items, and what it was chosen from where it is logged."""
+
+        def ranked(options: RankingOptions) -> RankedList:
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available)
+
+        found, config = ranked(request.options), request.exploration
+        if config is None:
+            return _Ranked(found), None
+        size = max(request.options.k, config.candidates)
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
+        key = f"{request.user_id}\n{request.list_id}"
+        explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
+        return _Ranked(explored), places
 
     def _among_candidates(
         self,
