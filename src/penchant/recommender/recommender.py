@@ -22,7 +22,7 @@ from penchant.core.errors import ArtifactError, NotFoundError, nearest
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
-from penchant.data.event_weights import HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig, kind_weights
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
@@ -522,6 +522,11 @@ class Recommender:
         vectors += [{}] * (len(rows) - len(vectors))
         return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
+    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
+        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
+        weights = kind_weights(self._event_settings)
+        return frozenset(weights.get(kind.strip().lower(), 1.0) for kind in kinds)
+
     def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
         """Return the past items behind a score, then the user's own edits that moved it."""
         titles = self.lookup.titles
@@ -537,13 +542,14 @@ class Recommender:
         """Return the list, and what it was chosen from where it is logged."""
 
         def ranked(options: RankingOptions) -> RankedList:
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat)
 
         found, config = ranked(request.options), request.exploration
         if config is None:
             return found, None
         size = max(request.options.k, config.candidates)
-        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
         key = f"{request.user_id}\n{request.list_id}"
         return explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
 
