@@ -1,9 +1,10 @@
 """How fast and how right the search for similar items is in a large catalog, against FAISS alone on the same index.
 
 In: how many vectors. Out: recall@10 against exact search, times for one query, build time and memory; and what a whole
-recommendation costs, which scores every item and uses no index.
+list costs, from all items and from candidates.
 
     python benchmarks/retrieval.py --rows 1000000
+    python benchmarks/retrieval.py --rows 1000000 --recommend
     python benchmarks/retrieval.py --rows 1000000 --graph-bytes 0
 """
 
@@ -18,12 +19,15 @@ import numpy as np
 
 from penchant.core.schema import Content, Histories
 from penchant.fusion.late import EnsembleWeights
-from penchant.models.ensemble import Ensemble, top_k
+from penchant.models.content import ContentRegression
+from penchant.models.ensemble import Ensemble, tie_order_of_rows, top_k
+from penchant.models.member import Member
 from penchant.models.neighbours import ItemKNN
 from penchant.models.popularity import Popularity
+from penchant.recommender.candidates import SAMPLE, Shortlist
 from penchant.recommender.index import GRAPH_BYTES, VectorIndex
 
-PER_CLUSTER, SPREAD, QUERIES, ROUNDS = 500, 0.7, 500, 4
+PER_CLUSTER, SPREAD, QUERIES, ROUNDS, LISTS = 500, 0.7, 500, 4, 300
 
 
 def clustered(size: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +78,14 @@ def spread(seconds: np.ndarray) -> str:
     return f"p50 {p50:.3f} ms, p99 {p99:.3f} ms"
 
 
-def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
-    """Return the seconds one user's list of 10 takes from two members, a history of 100, every item scored."""
+def whole_recommendation(num_items: int, seed: int, *, content: bool) -> None:
+    """Print what one user's list of 10 takes, a history of 100: from all items, and from candidates that every member scores exactly.
+
+    Args:
+        num_items: Rows of the catalog.
+        seed: Of the histories and neighbours.
+        content: Whether a member that reads vectors of 64 is the third.
+    """
     rng = np.random.default_rng(seed)
     users, each = num_items // 50, 100
     items = (rng.random(users * each) ** 2 * num_items).astype(np.int32)
@@ -88,14 +98,55 @@ def whole_recommendation(num_items: int, seed: int) -> np.ndarray:
         np.ones(len(items), np.float32),
         num_items,
     )
-    members = {"popularity": Popularity().fit(histories, Content()), "item_knn": sparse_neighbours(num_items, rng)}
-    ensemble = Ensemble.build(members, EnsembleWeights({"popularity": 0.2, "item_knn": 0.8}), Content())
-    seconds = []
-    for row in range(100):
+    members: dict[str, Member] = {
+        "popularity": Popularity().fit(histories, Content()),
+        "item_knn": sparse_neighbours(num_items, rng),
+    }
+    weights = {"popularity": 0.2, "item_knn": 0.8}
+    if content:
+        rows, _ = clustered(num_items, 64, seed)
+        source = rows * rng.random((num_items, 1), np.float32)
+        members["content"] = ContentRegression().restore({"source": source, "target": rows})
+        weights["content"] = 0.4
+    ensemble = Ensemble.build(members, EnsembleWeights(weights), Content())
+    shortlist = Shortlist(ensemble, histories, histories, num_items)
+    began = time.perf_counter()
+    shortlist.build()
+    few = shortlist.found
+    name = f"{num_items:,} items, a list of 10 from {len(members)} members"
+    if few is None:
+        print(f"{name}: candidates find too few")
+        return
+    print(f"{name}: candidates made and measured in {time.perf_counter() - began:.0f} s")
+    print(
+        f"{name}: recall@20 {few.recall:.4f} on {SAMPLE} users, {100 * few.share:.2f} % of the items scored, width {few.width}"
+    )
+    every, seconds, hits, largest = np.ones(num_items, bool), np.zeros((2, LISTS)), 0, 0.0
+    drawn = rng.choice(users, LISTS, replace=False)
+    for place, row in enumerate(drawn):
+        history = histories.rows(int(row), int(row) + 1)
         began = time.perf_counter()
-        top_k(ensemble.score(histories.rows(row, row + 1)), 10, [""])
-        seconds.append(time.perf_counter() - began)
-    return np.array(seconds)
+        scores = ensemble.score(history)
+        scores[0, history.item_index] = -np.inf
+        want = top_k(scores, 20, [""])
+        seconds[0, place] = time.perf_counter() - began
+        began = time.perf_counter()
+        may_show = every.copy()
+        may_show[history.item_index] = False
+        found = few.for_list(history, 10, may_show)
+        assert found is not None
+        own = found[0].of(found[1])
+        top_k(own[None], 10, [""], tie_order_of_rows(num_items)[found[1]])
+        seconds[1, place] = time.perf_counter() - began
+        own_scores, union = few.chosen(history, 20)
+        common = np.intersect1d(union, want.item_index[0])
+        hits += len(common)
+        largest = max(largest, float(np.abs(own_scores.of(common) - scores[0, common]).max()))
+    print(f"{name}: every item scored {spread(seconds[0])}")
+    print(f"{name}: candidates {spread(seconds[1])}; load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{name}: recall@20 {hits / (20 * LISTS):.4f} on {LISTS} other users, largest difference of a score {largest:.1e}"
+    )
 
 
 def sparse_neighbours(num_items: int, rng: np.random.Generator) -> ItemKNN:
@@ -117,9 +168,13 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--graph-bytes", type=int, default=GRAPH_BYTES, help="0 makes IVF-PQ")
     parser.add_argument("--threads", type=int, default=0, help="for building; 0 takes all cores")
-    parser.add_argument("--recommend", action="store_true", help="measure a whole recommendation too")
+    parser.add_argument("--recommend", action="store_true", help="measure whole lists instead")
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
+    if told.recommend:
+        for content in (False, True):
+            whole_recommendation(told.rows, told.seed, content=content)
+        return
     rows, queries = clustered(told.rows, told.dim, told.seed)
     before = megabytes()
     index = VectorIndex(rows, exact_up_to=0, graph_bytes=told.graph_bytes)
@@ -146,9 +201,6 @@ def main() -> None:
         exact.search(query, 10, allowed)
         seconds.append(time.perf_counter() - began)
     print(f"{name}: exact search {spread(np.array(seconds))}", flush=True)
-    if told.recommend:
-        seconds = whole_recommendation(told.rows, told.seed)
-        print(f"{told.rows:,} items, a whole recommendation from two members: {spread(np.array(seconds))}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penchant.core.schema import Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.core.schema import LATEST, Content, Embeddings, Histories, UserChannel, UserEmbeddings
 from penchant.fusion.concat import Concat, ConcatConfig
+from penchant.fusion.late import standardise
 from penchant.models import MODELS
-from penchant.models.member import Member
+from penchant.models.member import FittedItems, Member
+from penchant.recommender.index import VectorIndex
 
 CLUSTERS, PER_CLUSTER, USERS, EVENTS = 5, 12, 150, 12
 ITEMS = CLUSTERS * PER_CLUSTER
@@ -315,6 +317,59 @@ def test_contributions_sum_to_the_score(fitted: Member, world: World) -> None:
         prior, events = fitted.contributions(one)
         assert events.shape == (EVENTS, ITEMS)
         np.testing.assert_allclose(prior + events.sum(0), score, rtol=1e-4, atol=1e-4 * np.abs(score).max())
+
+
+SCORES_CHOSEN_ITEMS = [
+    v
+    for v, (model, _) in VARIANTS.items()
+    if model
+    not in (
+        "random_order",
+        "context_popularity",
+        "aspects",
+        "user_content_knn",
+        "user_content_regression",
+        "graph_network",
+        "sequence",
+        "language_model",
+    )
+]
+"""Variants that score chosen items without the others."""
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_scores_of_chosen_items_are_those_of_all(
+    fitted: Member, world: World, grown: bool, request: pytest.FixtureRequest
+) -> None:
+    member, num_items = fitted, ITEMS
+    if grown:
+        more = request.getfixturevalue("grown_content")
+        num_items = len(next(iter(more.channels.values())).present)
+        member = fitted.add_items(more, range(ITEMS, num_items))
+    scorer = member.item_scorer(num_items, VectorIndex)
+    assert (scorer is not None) == (fitted.name in SCORES_CHOSEN_ITEMS) or isinstance(member, FittedItems)
+    if scorer is None:
+        return
+    rng = np.random.default_rng(0)
+    for user in (0, 7, 31):
+        one = replace(world.train.rows(user, user + 1), num_items=num_items).requested(LATEST)
+        scores, found = member.score(one)[0], scorer.of(one)
+        chosen = rng.permutation(num_items)[:9]
+        size = np.abs(scores).max() + 1e-6
+        np.testing.assert_allclose(found.of(chosen), scores[chosen], rtol=1e-5, atol=1e-6 * size)
+        scaled = standardise(scores[None])
+        np.testing.assert_allclose(found.mean, scaled.mean[0, 0], rtol=1e-5, atol=1e-6 * size)
+        np.testing.assert_allclose(found.std, scores.std(dtype=np.float64), rtol=1e-4, atol=1e-6 * size)
+        prior, events = member.contributions(one)
+        (own_prior, own_events), means = found.contributions(chosen)
+        np.testing.assert_allclose(own_prior, prior[chosen], rtol=1e-5, atol=1e-6 * size)
+        np.testing.assert_allclose(own_events, events[:, chosen], rtol=1e-4, atol=1e-6 * size)
+        np.testing.assert_allclose(means, [prior.mean(), *events.mean(1)], rtol=1e-4, atol=1e-6 * size)
+        best = found.best(8)
+        assert len(np.unique(best)) == len(best) <= 8
+        rest = np.setdiff1d(np.arange(num_items), best)
+        if len(best) == 8:
+            assert scores[best].min() >= scores[rest].max() - 1e-5 * size
 
 
 def test_restored_arrays_give_equal_scores_bit_for_bit(fitted: Member, world: World) -> None:

@@ -5,15 +5,9 @@ import pytest
 from scipy import sparse
 
 from penchant.core.schema import Histories
-from penchant.models.item_to_item import (
-    ItemToItemConfig,
-    keep_largest,
-    liked,
-    product_top_k,
-    recent,
-    top_k_rows,
-)
+from penchant.models.item_to_item import ItemToItemConfig, liked, recent
 from penchant.models.linear import EASE
+from penchant.models.products import keep_largest, product_top_k, top_k_rows
 
 
 def test_half_life_halves_an_event_for_every_so_many_later_ones(make_histories) -> None:
@@ -48,7 +42,7 @@ def test_keep_largest_keeps_the_largest_positive_entries() -> None:
 
 @pytest.mark.parametrize("cells", [40, 16_000_000])
 def test_product_in_blocks_equals_the_product_at_once(monkeypatch, cells: int) -> None:
-    monkeypatch.setattr("penchant.models.item_to_item.BLOCK_CELLS", cells)
+    monkeypatch.setattr("penchant.models.products.BLOCK_CELLS", cells)
     rng = np.random.default_rng(0)
     left = sparse.csr_array(sparse.random_array((50, 9), density=0.5, rng=rng, dtype=np.float32))
     right = sparse.csr_array(sparse.random_array((9, 50), density=0.5, rng=rng, dtype=np.float32))
@@ -69,7 +63,7 @@ def test_items_outside_kept_score_nothing_and_say_nothing(make_histories) -> Non
 
 @pytest.mark.parametrize("keep_diagonal", [False, True])
 def test_sparse_blocks_keep_what_dense_ones_keep(monkeypatch, keep_diagonal: bool) -> None:
-    monkeypatch.setattr("penchant.models.item_to_item.block_rows", lambda columns: 16)
+    monkeypatch.setattr("penchant.models.products.block_rows", lambda columns: 16)
     matrix = sparse.csr_array(sparse.random(40, 40, density=0.15, random_state=0, dtype=np.float32))
     matrix = sparse.csr_array(matrix - 0.2 * (matrix > 0))  # some entries are negative
     lengths = np.diff(matrix.indptr)

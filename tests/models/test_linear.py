@@ -100,7 +100,7 @@ def test_solve_falls_back_to_double_precision() -> None:
 
 @pytest.mark.parametrize("cells", [30, 16_000_000])
 def test_gram_and_inverse_in_blocks_equal_those_at_once(monkeypatch, random_histories, cells: int) -> None:
-    monkeypatch.setattr("penchant.models.item_to_item.BLOCK_CELLS", cells)
+    monkeypatch.setattr("penchant.models.products.BLOCK_CELLS", cells)
     rng = np.random.default_rng(0)
     x = (rng.random((200, 70)) < 0.2).astype(np.float32)
     gram = gram_of(sparse.csr_array(x))

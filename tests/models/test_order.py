@@ -45,7 +45,7 @@ def test_transitions_count_every_pair_in_the_window(walks) -> None:
 
 def test_transitions_in_blocks_equal_those_at_once(monkeypatch, walks) -> None:
     whole = Transitions().fit(walks, Content()).matrix.toarray()
-    monkeypatch.setattr("penchant.models.item_to_item.block_rows", lambda columns: 2)
+    monkeypatch.setattr("penchant.models.products.block_rows", lambda columns: 2)
     np.testing.assert_array_equal(Transitions().fit(walks, Content()).matrix.toarray(), whole)
 
 

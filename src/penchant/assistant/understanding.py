@@ -26,9 +26,7 @@ _NEGATION = re.compile(
     r"\b(?:no|not|n't|don'?t|doesn'?t|without|except|never|nothing|neither|nor|instead of|anything but|other than|less|hate|dislike|avoid|skip|"
     r"stopped|no longer|no more|quit|tired of|bored of|enough of)\b|n't\b|不要|别|不想|除了|没有|不喜欢|不再|讨厌|不看|不听|不吃|不买|少|拒绝|避开|厌倦|腻|非"
 )
-_EXEMPT = re.compile(
-    r"\b(?:not only|no problem|not sure|no idea|why not|not bad|don'?t mind|no more than|not more than|no less than|not less than)\b|不错|有没有|不超过|不低于|不少于|不知道"
-)
+_EXEMPT = re.compile(r"\b(?:no problem|not sure|no idea|why not|not bad|don'?t mind)\b|有没有")
 _BACK = re.compile(r"\b(?:rather|instead|only|just)\b|而是|只要|只想")
 _AT_MOST = r"under|below|less than|at most|up to|cheaper than|no more than|not more than|maximum|max|before|until|older than|不超过|低于|少于|小于|最多|不高于|便宜于"
 _AT_LEAST = r"over|above|more than|at least|from|since|after|newer than|no less than|not less than|minimum|min|不低于|高于|多于|大于|至少|超过|不少于"
@@ -70,7 +68,7 @@ _NEITHER = re.compile(
     re.I,
 )
 _RESET = re.compile(r"\b(?:start over|forget (?:that|it|everything)|reset|new search)\b|重新开始|重来|从头|清空", re.I)
-_WHY = re.compile(r"^\s*why\b|为什么|怎么会推荐|理由", re.I)
+_WHY = re.compile(r"^\s*why\b(?! not\b)|为什么|怎么会推荐|理由", re.I)
 _EMPTY_TEXT = """
 a about all also am an and any anything are as at be been best bit but by can could dear do does else every ever find for from get
 give go good got great had has have having hello help here hey hi how i i'd i'm if in into is it its just kind kinda know let like
@@ -189,7 +187,7 @@ def _intent(text: str) -> Intent:
     for intent, pattern in (("yes", _YES), ("no", _NO), ("neither", _NEITHER), ("reset", _RESET), ("explain", _WHY)):
         if pattern.search(text):
             return intent  # type: ignore[return-value]
-    low = text.casefold()
+    low = _EXEMPT.sub(" ", text.casefold())  # "I don't mind a thriller" states no dislike
     would = re.search(r"\bi(?:'d| would) (?:like|love|prefer)\b", low)
     return (
         "statement" if _LASTING.search(low) and not would and not _ASKING.search(_LASTING.sub(" ", low)) else "request"

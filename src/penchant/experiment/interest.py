@@ -6,7 +6,9 @@ of the user's rate of likes or attributes alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -65,10 +67,13 @@ def evaluate_interest(
     models += [InterestModel(row.name, row.weights) for row in trained.rows if row.role == "baseline"]
     results, number = [], user_numbers(test.histories.user_ids)
     group = measured.user_index if number is None else number[measured.user_index]
+    names = sorted({name for model in models for name in model.weights})
+    known = PairScores.of(trained.before, before.histories, learn, names)
+    asked = PairScores.of(trained.pool, test.histories, measured, names)
     for model in models:
-        model.fit(trained.before, before.histories, learn)
-        threshold = best_threshold(learn.label, model.probability(trained.before, before.histories, learn))
-        probability = model.probability(trained.pool, test.histories, measured)
+        model.fit(known, before.histories, learn)
+        threshold = best_threshold(learn.label, model.probability(known, before.histories, learn))
+        probability = model.probability(asked, test.histories, measured)
         results.append(
             evaluate_answers(
                 model.name, measured.label, probability, group, threshold=threshold, is_explicit=measured.is_explicit
@@ -125,6 +130,47 @@ def make_pairs(
     return InterestPairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
 
 
+class PairScorer(Protocol):
+    """What scores pairs of user and item: a pool of members, or scores that were computed before."""
+
+    def pair_scores(
+        self,
+        histories: Histories,
+        user_index: Int64[np.ndarray, " pairs"],
+        item_index: Int64[np.ndarray, " pairs"],
+        names: list[str],
+    ) -> Float32[np.ndarray, "pairs members"]:
+        """Return each member's standardised score of each pair, columns in the order of `names`."""
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """The scores of the same pairs by all members, computed in one pass for all models: a pair costs the scores of the whole catalog.
+
+    Attributes:
+        names: Members.
+        values: (pairs, members) standardised scores.
+    """
+
+    names: Sequence[str]
+    values: Float32[np.ndarray, "pairs members"]
+
+    @classmethod
+    def of(cls, pool: MemberPool, histories: Histories, pairs: InterestPairs, names: list[str]) -> PairScores:
+        """Return the scores of these pairs."""
+        return cls(names, pool.pair_scores(histories, pairs.user_index, pairs.item_index, names))
+
+    def pair_scores(
+        self,
+        histories: Histories,
+        user_index: Int64[np.ndarray, " pairs"],
+        item_index: Int64[np.ndarray, " pairs"],
+        names: list[str],
+    ) -> Float32[np.ndarray, "pairs members"]:
+        """Return the columns of some members; the pairs are those that were scored."""
+        return self.values[:, [self.names.index(name) for name in names]]
+
+
 @dataclass
 class InterestModel:
     """Logistic regression from members' scores, and what else is known of a user, to the probability of "yes".
@@ -144,24 +190,24 @@ class InterestModel:
         init=False, default_factory=lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
     )
 
-    def fit(self, pool: MemberPool, histories: Histories, pairs: InterestPairs) -> None:
+    def fit(self, pool: PairScorer, histories: Histories, pairs: InterestPairs) -> None:
         """Fit on validation pairs.
 
         Args:
-            pool: Members fitted before validation.
+            pool: Members fitted before validation, or their scores.
             histories: Users before validation.
             pairs: Of validation.
         """
         self._model.fit(self._features(pool, histories, pairs), pairs.label)
 
     def probability(
-        self, pool: MemberPool, histories: Histories, pairs: InterestPairs
+        self, pool: PairScorer, histories: Histories, pairs: InterestPairs
     ) -> Float64[np.ndarray, " pairs"]:
         """Return the probability of "yes" for each pair."""
         return np.asarray(self._model.predict_proba(self._features(pool, histories, pairs))[:, 1])
 
     def _features(
-        self, pool: MemberPool, histories: Histories, pairs: InterestPairs
+        self, pool: PairScorer, histories: Histories, pairs: InterestPairs
     ) -> Float32[np.ndarray, "pairs features"]:
         names = list(self.weights)
         blocks: list[np.ndarray] = []

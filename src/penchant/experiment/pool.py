@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.fusion import late
+from penchant.fusion.late import CACHED_CELLS
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, blocked_items, on_one_scale, top_k
+from penchant.models.ensemble import batch_users, block, blocked_items, on_one_scale, top_k
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member
 from penchant.models.shared import SharedResults, sharing
@@ -123,12 +124,11 @@ class MemberPool:
         with progress_bar("rank", len(histories)) as bar:
             for batch in histories.batches(batch_users(histories.num_items)):
                 scores = dict(self.standardised(batch, names))
-                blocked = blocked_items(batch, candidates)
                 for row, weights in rows.items():
                     total = weighted_sum(scores, weights, batch)
                     if self.fallback is not None:
-                        total[total.max(1) == total.min(1)] = self.fallback
-                    total[blocked] = -np.inf
+                        total[_all_equal(total)] = self.fallback
+                    block(total, batch, candidates)
                     lists[row].append(top_k(total, k, batch.user_ids, tie_order))
                 bar.advance(len(batch))
         return {row: _join(parts) for row, parts in lists.items()}
@@ -285,9 +285,22 @@ def weighted_sum(
     """Return the sum of the members' scores, each times its weight for each user."""
     total = np.zeros_like(next(iter(scores.values())))
     values = weights.band_values(histories)
-    for name in weights:
-        total += weights.of(name, values)[:, None] * scores[name]
+    parts = [(weights.of(name, values)[:, None], scores[name]) for name in weights]
+    size = max(1, CACHED_CELLS // max(total.shape[1], 1))
+    for start in range(0, len(total), size):
+        rows = slice(start, start + size)
+        for place, (weight, values_of_member) in enumerate(parts):
+            if place:
+                total[rows] += weight[rows] * values_of_member[rows]
+            else:
+                np.multiply(weight[rows], values_of_member[rows], out=total[rows])
     return total
+
+
+def _all_equal(scores: Float32[np.ndarray, "users items"]) -> Int64[np.ndarray, " rows"]:
+    """Return the rows whose scores are all the same."""
+    rows = np.flatnonzero((scores[:, :2] == scores[:, :1]).all(1) & (scores[:, -1] == scores[:, 0]))
+    return rows[scores[rows].max(1) == scores[rows].min(1)]
 
 
 def _positive(truth: Histories) -> Bool[np.ndarray, "users items"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -20,6 +20,9 @@ from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.explanation.reasons import MAX_NAMED, Reason
 from penchant.models.ensemble import Ensemble
 
+Method = Literal["integrated_gradients", "occlusion"]
+"""How a network is explained beside its exact contributions: `network_attribution.py`."""
+METHODS: tuple[Method, ...] = ("integrated_gradients", "occlusion")
 MIXED = "mixed content"
 """Channel of a member that reads several channels at once."""
 
@@ -135,20 +138,33 @@ class Explanation:
         return table_html(caption, ("part", "contribution"), [(name, f"{value:+.4f}") for name, value in parts])
 
 
-def attribute(ensemble: Ensemble, history: Histories, item_index: Int64[np.ndarray, " chosen"]) -> Attribution:
+def attribute(
+    ensemble: Ensemble,
+    history: Histories,
+    item_index: Int64[np.ndarray, " chosen"],
+    values: Float32[np.ndarray, "members rows chosen"] | None = None,
+) -> Attribution:
     """Return the summands of some scores; they add up to `ensemble.score` up to float32 rounding.
 
     Args:
         ensemble: Fitted members and weights.
         history: Exactly one user.
         item_index: The items in question.
+        values: Those of `Ensemble.contributions`, where they were computed without scoring the whole catalog.
     """
     reads = tuple(tuple(ensemble.channels[name]) for name in ensemble.members)
     channels = tuple(c[0] if len(c) == 1 else MIXED for c in reads)
-    return Attribution(history, ensemble.contributions(history, item_index), tuple(ensemble.members), channels, reads)
+    values = ensemble.contributions(history, item_index) if values is None else values
+    return Attribution(history, values, tuple(ensemble.members), channels, reads)
 
 
-def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index: int) -> Explanation:
+def explain(
+    ensemble: Ensemble,
+    catalog: Catalog,
+    history: Histories,
+    item_index: int,
+    values: Float32[np.ndarray, "members rows chosen"] | None = None,
+) -> Explanation:
     """Return one score with its contributions.
 
     Args:
@@ -156,8 +172,9 @@ def explain(ensemble: Ensemble, catalog: Catalog, history: Histories, item_index
         catalog: For ids and titles.
         history: Exactly one user.
         item_index: The item in question.
+        values: As in `attribute`.
     """
-    found = attribute(ensemble, history, np.array([item_index]))
+    found = attribute(ensemble, history, np.array([item_index]), values)
     titles, ids = catalog.titles(), catalog.item_ids
     prior, *events = found.by_event()[:, 0].tolist()
     ordered = sorted(zip(history.item_index.tolist(), events, strict=True), key=lambda pair: -pair[1])

@@ -17,7 +17,8 @@ from typing_extensions import TypeVar
 
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import Content, Embeddings
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, keep_largest, top_k_rows
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig
+from penchant.models.products import keep_largest, top_k_rows
 
 FUSED = "fused"
 """The name by which a member's settings choose the feature-level fusion of all channels."""

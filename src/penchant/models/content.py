@@ -16,10 +16,10 @@ from scipy import linalg, sparse
 
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
+from penchant.models.item_scores import FactorScorer, ItemScorer, MakeNearest, SparseScorer
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
-    keep_largest,
     liked,
     power,
     recent,
@@ -27,6 +27,7 @@ from penchant.models.item_to_item import (
 )
 from penchant.models.linear import co_occurrences, most_touched
 from penchant.models.member import Contributions, Member
+from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
 
 
@@ -158,6 +159,10 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         if self.config.sharpness != 1:
             similar = np.sign(similar) * np.abs(similar) ** np.float32(self.config.sharpness)
         return similar
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        unknown = None if self.known.all() else ~self.known
+        return SparseScorer(self._weighted, self.matrix, self.kept, num_items, unknown, self.typical)
 
     def _weighted(self, histories: Histories) -> Histories:
         weighted = super()._weighted(histories)
@@ -305,6 +310,9 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         if self._whole is None:
             self._whole = self.source @ self.target.T
         return scores_of(events, self._whole)
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        return FactorScorer(lambda history: recent(history, self.config), self.source, self.target, make_nearest)
 
     @property
     def _is_narrow(self) -> bool:

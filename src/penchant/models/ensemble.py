@@ -76,7 +76,7 @@ class Ensemble:
             candidates: Rank only among these items; None ranks the whole catalog.
         """
         scores = self.score(histories)
-        scores[blocked_items(histories, candidates)] = -np.inf
+        block(scores, histories, candidates)
         return top_k(scores, k, histories.user_ids)
 
     def contributions(
@@ -210,11 +210,14 @@ def _best_of_few(
     for start in range(stripe, stripe * STRIPES, stripe):
         np.maximum(maxima, scores[:, start : start + stripe], out=maxima)
     bound = np.partition(maxima, stripe - width, axis=1)[:, stripe - width]
-    above = scores >= bound[:, None]
-    counts = np.count_nonzero(above, axis=1)
-    few = (counts >= width) & (counts <= STRIPES * width) & ~np.isneginf(bound)
-    above[~few] = False
-    user, item = np.divmod(np.flatnonzero(above), items)
+    bound[np.isneginf(bound)] = np.inf  # so few items are open that the bound says nothing
+    above = np.flatnonzero(scores >= bound[:, None])
+    ends = np.searchsorted(above, np.arange(users + 1) * items)
+    counts = np.diff(ends)
+    few = (counts >= width) & (counts <= STRIPES * width)
+    if not few.all():
+        above = above[np.repeat(few, counts)]
+    user, item = np.divmod(above, items)
     order = np.lexsort((tie_order[item], -scores[user, item], user))
     starts = np.cumsum(counts[few]) - counts[few]
     found[few] = item[order[starts[:, None] + np.arange(width)]]
@@ -249,6 +252,17 @@ def tie_order_of_rows(num_items: int) -> UInt64[np.ndarray, " items"]:
     found = state ^ (state >> np.uint64(31))
     found.setflags(write=False)
     return found
+
+
+def block(
+    scores: Float32[np.ndarray, "users items"],
+    histories: Histories,
+    candidates: Bool[np.ndarray, " items"] | None = None,
+) -> None:
+    """Give -inf, in place, to what must not be recommended (`blocked_items`)."""
+    if candidates is not None:
+        scores[:, ~candidates] = -np.inf
+    scores[histories.user_index(), histories.item_index] = -np.inf
 
 
 def blocked_items(

@@ -16,8 +16,9 @@ from sklearn.utils.extmath import randomized_svd
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit, neighbour_graph, row_normalised
-from penchant.models.item_to_item import Matrix, liked, power, product_top_k, scale, top_k_rows
+from penchant.models.item_to_item import liked, power, scale
 from penchant.models.linear import gram_of, most_touched
+from penchant.models.products import Matrix, product_top_k, top_k_rows
 from penchant.models.shared import computed_once
 
 MAX_FILLED = 0.05

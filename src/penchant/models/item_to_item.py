@@ -6,7 +6,6 @@ In: a fitted matrix, dense or sparse. Out: scores and exact contributions of eac
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,14 +16,9 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
 from penchant.models.member import Contributions, Member
-
-Matrix = np.ndarray | sparse.csr_array
-
-MAX_LONG_ROWS = 0.5
-"""Share of rows with more entries than are kept above which a sparse block is read dense."""
-BLOCK_CELLS = 16_000_000
-"""Floats of one dense block of rows: 64 MB, whatever the size of the catalog."""
+from penchant.models.products import Matrix, dense_product
 
 
 class ItemToItemConfig(Settings):
@@ -66,6 +60,9 @@ class ItemToItem(Member[ItemToItemT_co]):
     def contributions(self, history: Histories) -> Contributions:
         weighted = self._weighted(history)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        return SparseScorer(self._weighted, self.matrix, self.kept, num_items)
 
     def _weighted(self, histories: Histories) -> Histories:
         """Return the histories with the weights that the matrix is read with."""
@@ -128,8 +125,9 @@ class ItemToItem(Member[ItemToItemT_co]):
 
 def scores_of(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
     """Return the product, row by row in a fixed order, so that a user's scores do not depend on the other users of the batch."""
-    found: Any = weighted @ matrix  # the type stubs do not know that a product of sparse arrays is sparse
-    return np.asarray(found if isinstance(matrix, np.ndarray) else found.toarray(), np.float32)
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(weighted @ matrix, np.float32)
+    return dense_product(weighted, matrix)
 
 
 def recent(histories: Histories, config: ItemToItemConfig) -> Histories:
@@ -166,80 +164,3 @@ def scale(matrix: sparse.csr_array, user: float, item: float) -> sparse.csr_arra
     left = power(np.asarray(matrix.sum(1)).ravel(), -user)
     right = power(np.asarray(matrix.sum(0)).ravel(), -item)
     return (sparse.diags_array(left) @ matrix @ sparse.diags_array(right)).tocsr().astype(np.float32)
-
-
-def block_rows(columns: int) -> int:
-    """Return how many rows of so many columns make one block."""
-    return max(16, min(1024, BLOCK_CELLS // max(columns, 1)))
-
-
-def keep_largest(block: Float32[np.ndarray, "rows columns"], k: int) -> sparse.csr_array:
-    """Return the k largest positive entries of each row."""
-    rows, columns = block.shape
-    if k < columns:
-        chosen = np.sort(np.argpartition(block, columns - k, axis=1)[:, columns - k :], axis=1)
-        data = np.take_along_axis(block, chosen, 1).ravel()
-        starts = np.arange(0, rows * k + 1, k)
-        out = sparse.csr_array((data, chosen.ravel().astype(np.int32), starts), shape=block.shape)
-    else:
-        out = sparse.csr_array(block)
-    out.data = np.maximum(out.data, 0).astype(np.float32)
-    out.eliminate_zeros()
-    return out
-
-
-def _keep_largest_of(block: sparse.csr_array, k: int) -> sparse.csr_array:
-    """Return the k largest positive entries of each row; only rows with more entries are read dense."""
-    is_long = np.diff(block.indptr) > k
-    if is_long.mean() > MAX_LONG_ROWS:
-        return keep_largest(block.toarray(), k)
-    short, long = np.flatnonzero(~is_long), np.flatnonzero(is_long)
-    block.sort_indices()
-    kept = block[short]
-    kept.data = np.maximum(kept.data, 0).astype(np.float32)
-    kept.eliminate_zeros()
-    if not len(long):
-        return kept
-    joined = sparse.vstack([kept, keep_largest(block[long].toarray(), k)], format="csr")
-    return sparse.csr_array(joined[np.argsort(np.concatenate([short, long]))])
-
-
-def top_k_rows(
-    block: Callable[[slice], np.ndarray | sparse.csr_array],
-    rows: int,
-    columns: int,
-    k: int,
-    *,
-    keep_diagonal: bool = False,
-) -> sparse.csr_array:
-    """Return the k largest positive entries of each row of a matrix that is computed a block of rows at a time.
-
-    Memory: three blocks.
-
-    Args:
-        block: Returns the given rows, dense or, where most entries are 0, sparse; they are changed in place.
-        rows: Rows of the matrix.
-        columns: Columns of the matrix.
-        k: Entries kept in each row.
-        keep_diagonal: Whether an item may be its own neighbour.
-    """
-    parts = []
-    size = block_rows(columns)
-    for start in range(0, rows, size):
-        some = block(slice(start, start + size))
-        own = np.arange(some.shape[0])
-        if isinstance(some, np.ndarray):
-            if not keep_diagonal:
-                some[own, start + own] = 0
-            parts.append(keep_largest(some, k))
-        else:
-            if not keep_diagonal:
-                some.data[some.indices == start + np.repeat(own, np.diff(some.indptr))] = 0
-            parts.append(_keep_largest_of(some, k))
-    return sparse.csr_array(sparse.vstack(parts, format="csr"))
-
-
-def product_top_k(left: sparse.csr_array, right: sparse.csr_array, k: int) -> sparse.csr_array:
-    """Return the k largest positive entries of each row of left @ right, its diagonal included."""
-    shape = left.shape[0], right.shape[1]
-    return top_k_rows(lambda rows: left[rows] @ right, *shape, k, keep_diagonal=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, EventLog
+from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
 from penchant.models.member import Contributions, Member, make_member
 
 PART = "of"
@@ -84,6 +86,13 @@ class Lifted(Member[LiftedConfig]):
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return self.member.score(histories) * self._factor(histories)
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        """Return the member's with every score multiplied, where its other items score 0."""
+        own = self.member.item_scorer(num_items, make_nearest)
+        if not isinstance(own, SparseScorer) or own.unknown is not None or own.factor is not None:
+            return None
+        return replace(own, factor=lambda history: self._factor(history)[0])
 
     def contributions(self, history: Histories) -> Contributions:
         prior, events = self.member.contributions(history)

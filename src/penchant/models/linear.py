@@ -15,7 +15,8 @@ from scipy import linalg, sparse
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit
-from penchant.models.item_to_item import block_rows, liked, power
+from penchant.models.item_to_item import liked, power
+from penchant.models.products import block_rows, dense_product
 from penchant.models.shared import computed_once
 
 
@@ -105,10 +106,10 @@ def gram_of(matrix: sparse.csr_array) -> Float32[np.ndarray, "items items"]:
     columns = matrix.shape[1]
     matrix = matrix.astype(np.float32)
     transposed = sparse.csr_array(matrix.T)
-    out = np.empty((columns, columns), np.float32)
+    out = np.zeros((columns, columns), np.float32)
     size = block_rows(columns)
     for start in range(0, columns, size):
-        (transposed[start : start + size] @ matrix).toarray(out=out[start : start + size])
+        dense_product(transposed[start : start + size], matrix, out[start : start + size])
     return out
 
 

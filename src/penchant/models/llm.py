@@ -282,7 +282,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
             channels, present = self.network.known
             added = channels.new_zeros(len(new), *channels.shape[1:]), present.new_zeros(len(new), present.shape[1])
             if self.bases:
-                rows, has_channel = self._content_of(content, new)
+                rows, has_channel = self.content_of(content, new)
                 added = self.network.items.scale * self.network.items.projected(rows), has_channel
             grown.network = copy.copy(self.network)
             grown.network.known = (torch.cat([channels, added[0]]), torch.cat([present, added[1]]))

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt64
@@ -20,6 +20,9 @@ from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
 from penchant.models.event_log import EventLog
+
+if TYPE_CHECKING:
+    from penchant.models.item_scores import ItemScorer, MakeNearest
 
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
@@ -142,11 +145,23 @@ class Member(ABC, Generic[SettingsT_co]):
             candidates: Rank only among these items; None ranks the whole catalog.
             tie_order: Of equal scores the item with the smaller number is listed first; None: see `top_k`.
         """
-        from penchant.models.ensemble import blocked_items, top_k
+        from penchant.models.ensemble import block, top_k
 
         scores = self.score(histories)
-        scores[blocked_items(histories, candidates)] = -np.inf
+        block(scores, histories, candidates)
         return top_k(scores, k, histories.user_ids, tie_order)
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        """Return what scores chosen items of one user without scoring the catalog, or None, the default, where that cannot be done exactly.
+
+        It names candidates, and gives the scores and contributions of `score` and `contributions` with the mean and spread over the
+        whole catalog, up to float32 rounding. Large catalogs are served by it (`recommender/candidates.py`).
+
+        Args:
+            num_items: Rows of the catalog.
+            make_nearest: Makes the index in which rows with a large product with a user's vector are found.
+        """
+        return None
 
     def contributions(self, history: Histories) -> Contributions:
         """Split one user's scores into a prior and one row for each past event; they sum to `score`.

@@ -12,8 +12,9 @@ from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, liked, power, top_k_rows
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power
 from penchant.models.linear import co_occurrences
+from penchant.models.products import Scales, product_top_k, top_k_rows
 from penchant.models.shared import computed_once
 
 MAX_SHARED_ITEMS = 4_000
@@ -52,29 +53,8 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
         count = np.asarray(users_items.sum(0)).ravel()
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
 
-        if is_binary and train.num_items <= MAX_SHARED_ITEMS:
-            gram = co_occurrences(train)
-
-            def co_counts(rows: slice) -> Matrix:
-                return gram[rows].copy()
-        else:
-            transposed = sparse.csr_array(users_items.T)
-
-            def co_counts(rows: slice) -> Matrix:
-                return sparse.csr_array(transposed[rows] @ users_items)
-
-        def similar(rows: slice) -> Matrix:
-            both = co_counts(rows)
-            if isinstance(both, np.ndarray):
-                both *= left[rows, None]
-                both *= right[None, :]
-            else:
-                both.data *= np.repeat(left[rows], np.diff(both.indptr))
-                both.data *= right[both.indices]
-            return both
-
         def nearest() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            found = top_k_rows(similar, train.num_items, train.num_items, self.config.neighbours)
+            found = self._nearest(train, users_items, is_binary, (left, right))
             return found.data, found.indices, found.indptr
 
         key = ("nearest", self.config.neighbours, self.config.source_exponent, self.config.target_exponent)
@@ -85,6 +65,17 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
             data = (data * both / (both + self.config.shrinkage)).astype(np.float32)
         self.matrix = sparse.csr_array((data, indices, indptr), shape=(train.num_items, train.num_items))
         return self
+
+    def _nearest(
+        self, train: Histories, users_items: sparse.csr_array, is_binary: bool, scales: Scales
+    ) -> sparse.csr_array:
+        """Return the most similar items of each item, before shrinking."""
+        items, k = train.num_items, self.config.neighbours
+        if not is_binary or items > MAX_SHARED_ITEMS:
+            transposed = sparse.csr_array(users_items.T)
+            return product_top_k(transposed, users_items, k, scales=scales, keep_diagonal=False)
+        gram, (left, right) = co_occurrences(train), scales
+        return top_k_rows(lambda rows: gram[rows] * left[rows, None] * right[None, :], items, items, k)
 
 
 class RP3betaConfig(ItemToItemConfig):
@@ -117,6 +108,5 @@ class RP3beta(ItemToItem[RP3betaConfig]):
         to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(alpha)
         walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
         to_user, walked = to_user.astype(np.float32), walked.astype(np.float32)
-        items = train.num_items
-        self.matrix = top_k_rows(lambda rows: to_user[rows] @ walked, items, items, self.config.neighbours)
+        self.matrix = product_top_k(to_user, walked, self.config.neighbours, keep_diagonal=False)
         return self

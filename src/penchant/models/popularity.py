@@ -15,6 +15,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
+from penchant.models.item_scores import ItemScorer, MakeNearest, PriorScorer
 from penchant.models.member import Contributions, Member
 
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -38,6 +39,9 @@ class PriorMember(Member[SettingsT_co]):
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return np.tile(self.prior, (len(histories), 1))
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        return PriorScorer(lambda _: self.prior)
 
     def contributions(self, history: Histories) -> Contributions:
         return self.prior, np.zeros((history.num_events, history.num_items), np.float32)

@@ -16,6 +16,7 @@ from pydantic import Field
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, MICROSECONDS_PER_DAY, EventLog
+from penchant.models.item_scores import ItemScorer, MakeNearest, PriorScorer
 from penchant.models.member import Contributions, Member
 
 
@@ -39,6 +40,10 @@ class MomentPrior(Member[SettingsT_co]):
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return self.log.as_of(self.log.moments(histories), self.as_of, (type(self), repr(self.config)))
+
+    def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        log = self.log
+        return PriorScorer(lambda history: self.score(history)[0], lambda one: bool(log.moments(one)[0] == log.end))
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)

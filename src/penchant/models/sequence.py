@@ -400,13 +400,13 @@ class Sequence(Member[SequenceT_co]):
         grown = copy.copy(self)
         added = self.vectors.mean(0).repeat(len(new), 1)
         if self.bases:
-            rows, present = self._content_of(content, new)
+            rows, present = self.content_of(content, new)
             has_content = present.any(1)
             added[has_content] = self.network.items.by_content(rows, present)[has_content].to(added.device)
         grown.vectors = torch.cat([self.vectors, added])
         return grown
 
-    def _content_of(self, content: Content, new: range) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
+    def content_of(self, content: Content, new: range) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
         """Return what the network reads of some items, and which channels they have."""
         assert self.network is not None
         channels = {name: pick(content, name, self.name) for name in self.bases}

@@ -14,7 +14,8 @@ from scipy import linalg, sparse
 
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, block_rows, power
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
+from penchant.models.products import block_rows
 from penchant.models.shared import computed_once
 
 BLOCK_EVENTS = 200_000

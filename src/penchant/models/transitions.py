@@ -13,7 +13,8 @@ from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
-from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, Matrix, power, top_k_rows
+from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
+from penchant.models.products import Matrix, blocks_of, top_k_rows
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 MAX_FILLED = 0.2
@@ -54,65 +55,83 @@ class Transitions(ItemToItem[TransitionsConfig]):
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
-        user, order = train.user_index(), np.argsort(train.item_index, kind="stable")
+        order = np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
+        later, earlier = train.ages(), np.arange(train.num_events) - np.repeat(train.offsets[:-1], train.lengths())
 
         def scaled_counts(rows: slice) -> Matrix:
-            first, last = rows.start, min(rows.stop, train.num_items)
-            counts = self._follow(train, user, order[starts[first] : starts[last]], first, last)
+            events = order[starts[rows.start] : starts[rows.stop]]
+            counts = self._follow(train, events, later[events], earlier[events], rows)
             if isinstance(counts, np.ndarray):
-                counts *= left[first:last, None]
+                counts *= left[rows, None]
                 counts *= right[None, :]
             else:
-                counts.data *= np.repeat(left[first:last], np.diff(counts.indptr))
+                counts.data *= np.repeat(left[rows], np.diff(counts.indptr))
                 counts.data *= right[counts.indices]
             return counts
 
         items = train.num_items
-        self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True)
+        blocks = blocks_of(self._most_pairs * starts, items, MAX_FILLED)
+        self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True, blocks=blocks)
         return self
+
+    @property
+    def _most_pairs(self) -> int:
+        """Pairs of an event with others, at most."""
+        return 2 * self.config.window
 
     def _follow(
         self,
         train: Histories,
-        user: Int64[np.ndarray, " events"],
         events: Int64[np.ndarray, " chosen"],
-        first: int,
-        last: int,
+        later: Int64[np.ndarray, " chosen"],
+        earlier: Int64[np.ndarray, " chosen"],
+        rows: slice,
     ) -> Matrix:
-        """Return (block, items): how much every item follows items first to last, whose events are given; sparse where most entries are 0."""
-        shape = last - first, train.num_items
-        is_dense = 2 * self.config.window * len(events) > MAX_FILLED * shape[0] * shape[1]
+        """Return (block, items): how much every item follows the items of some rows; sparse where most entries are 0.
+
+        Args:
+            train: All events.
+            events: Those of the block's items.
+            later: Later events of the same user, for each of them.
+            earlier: Earlier events of the same user.
+            rows: The block.
+        """
+        shape = rows.stop - rows.start, train.num_items
+        is_dense = self._most_pairs * len(events) > MAX_FILLED * shape[0] * shape[1]
         counts = np.zeros(shape[0] * shape[1] if is_dense else 0, np.float32)
+        own, disliked = train.item_index[events] - rows.start, train.weight <= 0
+        if disliked.any():
+            liked = ~disliked[events]
+            events, later, earlier, own = events[liked], later[liked], earlier[liked], own[liked]
         found = []
         for distance in range(1, self.config.window + 1):
-            for sign, share in ((1, 1.0), (-1, self.config.backward)):
+            for sign, share, room in ((1, 1.0, later), (-1, self.config.backward, earlier)):
                 if share:
-                    place, weight = self._pairs(train, user, events, sign * distance)
-                    step = weight * np.float32(share * self.config.decay ** (distance - 1))
-                    row, column = train.item_index[place[0]] - first, train.item_index[place[1]]
+                    has_other = np.flatnonzero(room >= distance)
+                    here, there = events[has_other], events[has_other] + sign * distance
+                    weight = self._weights(train, here, there) * np.float32(share * self.config.decay ** (distance - 1))
+                    weight[disliked[there]] = 0
+                    row, column = own[has_other], train.item_index[there]
                     if is_dense:
-                        np.add.at(counts, row.astype(np.int64) * train.num_items + column, step)
+                        np.add.at(counts, row.astype(np.int64) * train.num_items + column, weight)
                     else:
-                        found.append((row, column, step))
+                        found.append((row, column, weight))
         if is_dense:
             return counts.reshape(shape)
         row, column, step = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return sparse.csr_array(sparse.coo_array((step, (row, column)), shape=shape))
 
-    def _pairs(
-        self, train: Histories, user: Int64[np.ndarray, " events"], events: Int64[np.ndarray, " chosen"], shift: int
-    ) -> tuple[tuple[np.ndarray, np.ndarray], Float32[np.ndarray, " pairs"]]:
-        """Return (event, event `shift` later) of the same user, both liked, and the weight of each pair, 1 at most, by its gap in time."""
-        other = events + shift
-        inside = (other >= 0) & (other < train.num_events)
-        here, there = events[inside], other[inside]
-        keep = (user[here] == user[there]) & (train.weight[here] > 0) & (train.weight[there] > 0)
-        here, there = here[keep], there[keep]
-        days = np.abs(train.at[there] - train.at[here]) / MICROSECONDS_PER_DAY
+    def _weights(
+        self, train: Histories, here: Int64[np.ndarray, " pairs"], there: Int64[np.ndarray, " pairs"]
+    ) -> Float32[np.ndarray, " pairs"]:
+        """Return the weight of pairs of events, 1 at most, by their gap in time."""
         weight = np.ones(len(here), np.float32)
+        if self.config.gap_half_life_days <= 0 and self.config.max_gap_days <= 0:
+            return weight
+        days = np.abs(train.at[there] - train.at[here]) / MICROSECONDS_PER_DAY
         if self.config.gap_half_life_days > 0:
             weight = np.exp2(-days / self.config.gap_half_life_days).astype(np.float32)
         if self.config.max_gap_days > 0:
             weight = np.where(days <= self.config.max_gap_days, weight, 0)
-        return (here, there), weight
+        return weight

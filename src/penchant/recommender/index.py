@@ -140,7 +140,9 @@ class VectorIndex:
         return (found, similar) if len(found) == k else self._exactly(query, k, allowed)
 
     def nearest(self, query: Float32[np.ndarray, " dim"], width: int) -> Int64[np.ndarray, " found"]:
-        """Return the rows that FAISS finds, unfiltered; -1 where it found no more."""
+        """Return the rows that FAISS finds, unfiltered; -1 where it found no more. Before `build` they are found exactly, those above 0."""
+        if self.is_exact:
+            return _largest(self.rows @ query, width)
         near: Int64[np.ndarray, " found"] = self._found.search(query[None], width)[1][0]
         return near
 

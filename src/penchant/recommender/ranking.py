@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.errors import MAX_LISTED, NotFoundError, nearest
 from penchant.core.schema import Content, Histories
-from penchant.models.ensemble import top_k
+from penchant.models.ensemble import tie_order_of_rows, top_k
 from penchant.recommender.lists import Edit, RankingOptions
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.reranking import Pool, mix_of, reranked
@@ -42,27 +42,28 @@ class RankedList:
     pinned: int = 0
 
 
-def rank(
+@dataclass(frozen=True)
+class ShownItems:
+    """What a list may hold.
+
+    Attributes:
+        mask: (items,) whether an item may be ranked; pinned ones are not.
+        pins: Items that stand first, in the order they were pinned.
+    """
+
+    mask: Bool[np.ndarray, " items"]
+    pins: Int64[np.ndarray, " pins"]
+
+
+def shown_items(
     lookup: CatalogLookup,
-    content: Content,
-    scores: Float32[np.ndarray, " items"],
     history: Histories,
     edits: Sequence[Edit],
     options: RankingOptions,
     available: Bool[np.ndarray, " items"],
     repeat: Collection[float] = (),
-) -> RankedList:
-    """Return the k best items that may be shown.
-
-    Args:
-        lookup: The catalog.
-        content: For diversity.
-        scores: From the ensemble.
-        history: Its items are left out unless `options.seen`.
-        edits: The user's own; they override everything but availability, `allow` and `deny`.
-        options: Filters, boosts, groups, diversity.
-        available: Items that may be shown at all.
-        repeat: Weights of events after which an item may come again (`options.repeat`).
+) -> ShownItems:
+    """Return the items that a list may hold; arguments as in `rank`.
 
     Raises:
         NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
@@ -77,13 +78,65 @@ def rank(
         blocked = np.setdiff1d(history.item_index, _may_repeat(history, repeat)) if repeat else history.item_index
         open_items[blocked] = False
     open_items[pins] = False
-    adjusted = scores + _shifts(lookup, scores, edits, options)
-    ranked = np.where(open_items, adjusted, -np.inf)
+    return ShownItems(open_items, pins)
+
+
+def rank(
+    lookup: CatalogLookup,
+    content: Content,
+    scores: Float32[np.ndarray, " scored"],
+    history: Histories,
+    edits: Sequence[Edit],
+    options: RankingOptions,
+    available: Bool[np.ndarray, " items"],
+    *,
+    rows: Int64[np.ndarray, " scored"] | None = None,
+    shown: ShownItems | None = None,
+    repeat: Collection[float] = (),
+) -> RankedList:
+    """Return the k best items that may be shown.
+
+    Args:
+        lookup: The catalog.
+        content: For diversity.
+        scores: From the ensemble.
+        history: Its items are left out unless `options.seen`.
+        edits: The user's own; they override everything but availability, `allow` and `deny`.
+        options: Filters, boosts, groups, diversity.
+        available: Items that may be shown at all.
+        rows: The items that were scored, ascending, the pinned ones among them; edits and options then shift no score (`shifts_scores`). None is
+            all.
+        shown: From `shown_items` of the same arguments, where it was asked already.
+        repeat: Weights of events after which an item may come again (`options.repeat`).
+
+    Raises:
+        NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
+    """
+    shown = shown or shown_items(lookup, history, edits, options, available, repeat)
+    order = tie_order_of_rows(len(lookup.items))
+    if rows is None:
+        rows, adjusted = np.arange(len(scores)), scores + _shifts(lookup, scores, edits, options)
+        ranked = np.where(shown.mask, adjusted, -np.inf)
+    else:
+        adjusted, order = scores, order[rows]
+        ranked = np.where(shown.mask[rows], adjusted, -np.inf)
     if options.one_per is not None:
-        ranked = _one_each(lookup, ranked, pins, history if options.new_groups else None, options)
-    chosen = _choose(lookup, content, ranked, history, options.k - len(pins), options)
-    rows = np.concatenate([pins, chosen])
-    return RankedList(rows, adjusted[rows].astype(np.float32), len(pins))
+        ranked = _one_each(lookup, ranked, rows, shown.pins, history if options.new_groups else None, options)
+    chosen = _choose(lookup, content, ranked, rows, order, history, options.k - len(shown.pins), options)
+    places = np.concatenate([np.searchsorted(rows, shown.pins), chosen])
+    return RankedList(rows[places], adjusted[places].astype(np.float32), len(shown.pins))
+
+
+def shifts_scores(edits: Sequence[Edit], options: RankingOptions) -> bool:
+    """Return whether edits or boosts may move a score, by the spread of the scores of all items."""
+    return bool(options.boost) or any(
+        e.action in ("more", "less") or (e.action == "pin" and e.name != ITEM) for e in edits
+    )
+
+
+def pool_size(options: RankingOptions) -> int:
+    """Return how many of the best items a list is chosen among."""
+    return options.k * (POOL if options.one_per is not None else _pool_factor(options))
 
 
 def asked_for(lookup: CatalogLookup, edits: Sequence[Edit], row: int) -> list[Edit]:
@@ -165,19 +218,27 @@ def _rows(lookup: CatalogLookup, edit: Edit) -> Int64[np.ndarray, " rows"]:
 
 
 def _choose(
-    lookup: CatalogLookup, content: Content, scores: np.ndarray, history: Histories, k: int, options: RankingOptions
+    lookup: CatalogLookup,
+    content: Content,
+    scores: np.ndarray,
+    rows: Int64[np.ndarray, " scored"],
+    tie_order: np.ndarray,
+    history: Histories,
+    k: int,
+    options: RankingOptions,
 ) -> Int64[np.ndarray, " k"]:
-    if k <= 0:
+    """Return the places of the chosen items among `rows`."""
+    if k <= 0 or not len(scores):
         return np.zeros(0, np.int64)
-    found = top_k(scores[None], k * _pool_factor(options), [""]).item_index[0]
+    found = top_k(scores[None], k * _pool_factor(options), [""], tie_order).item_index[0]
     found = found[found >= 0].astype(np.int64)
     if _pool_factor(options) == 1 or not len(found):
         return found
     kinds = wanted = None
     if options.calibration:
         parts = lookup.kinds(options.calibrate_by)
-        kinds, wanted = parts[found][None], mix_of(parts, history.item_index, history.weight)[None]
-    similarity = _similarity(lookup, content, found)[None] if options.diversity else None
+        kinds, wanted = parts[rows[found]][None], mix_of(parts, history.item_index, history.weight)[None]
+    similarity = _similarity(lookup, content, rows[found])[None] if options.diversity else None
     pool = Pool(scores[found][None], similarity, kinds, wanted)
     (chosen,) = reranked(pool, k, diversity=options.diversity, calibration=options.calibration)
     return found[chosen[chosen >= 0]]
@@ -197,6 +258,7 @@ def _may_repeat(history: Histories, weights: Collection[float]) -> Int64[np.ndar
 def _one_each(
     lookup: CatalogLookup,
     scores: np.ndarray,
+    rows: Int64[np.ndarray, " scored"],
     pins: Int64[np.ndarray, " pins"],
     history: Histories | None,
     options: RankingOptions,
@@ -205,7 +267,8 @@ def _one_each(
 
     Args:
         lookup: The catalog.
-        scores: Of all items; -inf for those that may not be shown.
+        scores: Of the items; -inf for those that may not be shown.
+        rows: The items that were scored.
         pins: Items that stand first, and so stand for their groups.
         history: A user whose groups are left out; None leaves none out.
         options: `one_per` names the attribute; as many items are chosen as `diversity` and `calibration` choose among.
@@ -216,12 +279,13 @@ def _one_each(
         taken.update(dict.fromkeys({v for row in history.item_index for v in groups[row]}, options.per_group))
     kept = np.full(len(scores), -np.inf, scores.dtype)
     left = options.k * _pool_factor(options)
-    for row in top_k(scores[None], len(scores), [""]).item_index[0]:
-        if row < 0 or not left:
+    order = tie_order_of_rows(len(lookup.items))[rows]
+    for place in top_k(scores[None], len(scores), [""], order).item_index[0] if len(scores) else ():
+        if place < 0 or not left:
             break
-        if all(taken[value] < options.per_group for value in groups[row]):
-            taken.update(groups[row])
-            kept[row] = scores[row]
+        if all(taken[value] < options.per_group for value in groups[rows[place]]):
+            taken.update(groups[rows[place]])
+            kept[place] = scores[place]
             left -= 1
     return kept
 

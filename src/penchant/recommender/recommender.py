@@ -6,13 +6,14 @@ is immutable: methods that add items or leave users out return another one.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -26,7 +27,7 @@ from penchant.data.event_weights import HistoriesConfig, kind_weights
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Explanation, attribute, explain
+from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -37,20 +38,33 @@ from penchant.language.engine import Engine
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
+from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.counterfactuals import WhatIf
 from penchant.recommender.exploration import ServedPlaces, explore
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
-from penchant.recommender.ranking import RankedList, asked_for, rank
+from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
 BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A list, and the scores of candidates that it was made from; None where every item was scored."""
+
+    list: RankedList
+    scores: ChosenScores | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,6 +153,22 @@ class Recommender:
     def finder(self) -> ItemSearch:
         """Search among the items."""
         return ItemSearch(self.lookup, self.content, self.facts, self.encoders, self.score)
+
+    @cached_property
+    def shortlist(self) -> Shortlist:
+        """Candidates of lists, for large catalogs; see `recommender/candidates.py`."""
+        fitted = self.histories if self.fitted is None else self.fitted
+        return Shortlist(self.ensemble, fitted, self.histories, len(self.catalog))
+
+    @property
+    def is_index_due(self) -> bool:
+        """Whether `build_indexes` has something to do."""
+        return self.finder.is_due or self.shortlist.is_due
+
+    def build_indexes(self) -> None:
+        """Build what searches and lists of a large catalog need to be fast, on half of the cores; until then every item is compared and scored."""
+        self.finder.build()
+        self.shortlist.build(max(1, (os.cpu_count() or 1) // 2))
 
     @cached_property
     def fuse(self) -> Callable[[Mapping[str, Embeddings]], Embeddings | None]:
@@ -250,6 +280,8 @@ class Recommender:
         vars(observed).update(kept)
         if "finder" in vars(self):
             vars(observed)["finder"] = self.finder.scored_by(observed.score)
+        if "shortlist" in vars(self):
+            vars(observed)["shortlist"] = self.shortlist.observed(ensemble)
         return observed
 
     # answers
@@ -308,14 +340,24 @@ class Recommender:
         if available is None:
             available = np.ones(len(self.catalog), bool)
         bases = [self._basis(request) for request in requests]
-        new = [history for history, scores, _ in bases if scores is None]
+        ready: list[_Ranked | Exception | None] = [
+            self._among_candidates(history, request.edits, request.options, available)
+            if scores is None and request.exploration is None  # what explores draws from scores of the whole catalog
+            else None
+            for request, (history, scores, _) in zip(requests, bases, strict=True)
+        ]
+        new = [h for (h, scores, _), found in zip(bases, ready, strict=True) if scores is None and found is None]
         scored = iter(self.score(Histories.joined(new)) if new else ())
         answers: list[RecommendationList | Exception] = []
-        for request, (history, known, facts) in zip(requests, bases, strict=True):
-            scores = next(scored) if known is None else known
+        for request, (history, known, facts), found in zip(requests, bases, ready, strict=True):
             try:
-                found, places = self._chosen(request, history, scores, available)
-                items = self._shown_items(request, history, found)
+                places = None
+                if found is None:
+                    scores = next(scored) if known is None else known
+                    found, places = self._chosen(request, history, scores, available)
+                if isinstance(found, Exception):
+                    raise found
+                items = self._listed(request, history, found)
                 facts["list_id"] = request.list_id if places is not None else ""
                 answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
                 if places is not None:
@@ -386,7 +428,11 @@ class Recommender:
 
     def reasons(self, user: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
         """Return, for each item, the past items with the largest contributions."""
-        return attribute(self.ensemble, self._history(user), item_index).reasons() if len(item_index) else []
+        if not len(item_index):
+            return []
+        history, few = self._history(user), self.shortlist.found
+        values = None if few is None else few.scores(history).contributions(item_index)
+        return attribute(self.ensemble, history, item_index, values).reasons()
 
     def explain(self, user: str | Histories, item_id: str) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
@@ -394,7 +440,89 @@ class Recommender:
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return explain(self.ensemble, self.catalog, self._history(user), self.lookup.row(item_id))
+        history, row = self._history(user), self.lookup.row(item_id)
+        few = self.shortlist.found
+        values = None if few is None else few.scores(history).contributions(np.array([row]))
+        return explain(self.ensemble, self.catalog, history, row, values)
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks over histories, which `attribute` explains."""
+        if all(member.removal != "increase" for member in self.ensemble.members.values()):
+            return ()
+        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
+
+        return tuple(networks_of(self.ensemble))
+
+    def attribute(
+        self,
+        user: str | Histories,
+        item_id: str,
+        member: str | None = None,
+        method: Method = "integrated_gradients",
+    ) -> NetworkAttribution:
+        """Return which past events, and which modality of them, one network's score comes from; it says where it fails its own checks.
+
+        Other members need none: `explain` states their parts exactly.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            member: A network over histories; None takes the first.
+            method: "integrated_gradients" or "occlusion".
+
+        Raises:
+            NotFoundError: The user, the item or the network is unknown.
+            ConfigError: There is no such method.
+            MissingExtraError: captum is not installed.
+        """
+        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+
+        name, network = pick_network(self.ensemble, member)
+        return explain_network(
+            name,
+            network,
+            self.content,
+            self._history(user),
+            self.lookup.row(item_id),
+            method,
+            item_ids=self.lookup.items.ids,
+            titles=self.lookup.titles,
+        )
+
+    def heat(
+        self,
+        item_id: str,
+        channel: str,
+        user: str | Histories | None = None,
+        *,
+        limits: MediaLimits | None = None,
+    ) -> Heat:
+        """Return which places of a picture, words of a text or moments of a sound add to the score of an item for a user.
+
+        Without a user: what makes the item like its nearest items in the channel. The heat states whether it passes its own check.
+
+        Args:
+            item_id: An item of the catalog.
+            channel: A channel of a frozen encoder, such as "image".
+            user: A user's id, or a history.
+            limits: Of media files.
+
+        Raises:
+            NotFoundError: The user, the item or the channel is unknown, or the item has no such content.
+            MediaError: The file cannot be decoded.
+        """
+        from penchant.recommender.heat import item_heat  # the encoders are slow to import
+
+        history = None if user is None else self._history(user)
+        return item_heat(self, item_id, channel, history, limits or MediaLimits())
+
+    @property
+    def heat_channels(self) -> tuple[str, ...]:
+        """Names of the channels over whose content `heat` can be drawn."""
+        from penchant.recommender.heat import heat_channels
+
+        return tuple(heat_channels(self))
 
     def counterfactual(
         self,
@@ -436,10 +564,14 @@ class Recommender:
             scores: Of the history, where they were computed already.
             limit: Most interests.
         """
-        history = self._history(user)
-        scores = self.score(history)[0] if scores is None else scores
-        found = rank(self.lookup, self.content, scores, history, (), RankingOptions(k=BEST), np.ones(len(scores), bool))
-        shares = attribute(self.ensemble, history, found.rows).channel_shares()
+        history, options, every = self._history(user), RankingOptions(k=BEST), np.ones(len(self.catalog), bool)
+        found = self._among_candidates(history, (), options, every) if scores is None else None
+        if isinstance(found, Exception):
+            raise found
+        if found is None:
+            scores = self.score(history)[0] if scores is None else scores
+            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
+        shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     def profile_writer(self, language: str = "en", engine: Engine | None = None) -> ProfileWriter:
@@ -538,24 +670,64 @@ class Recommender:
 
     def _chosen(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
-    ) -> tuple[RankedList, ServedPlaces | None]:
-        """Return the list, and what it was chosen from where it is logged."""
+    ) -> tuple[_Ranked, ServedPlaces | None]:
+        """Return the list from the scores of all items, and what it was chosen from where it is logged."""
 
         def ranked(options: RankingOptions) -> RankedList:
             repeat = self.repeat_weights(options.repeat)
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat)
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
 
         found, config = ranked(request.options), request.exploration
         if config is None:
-            return found, None
+            return _Ranked(found), None
         size = max(request.options.k, config.candidates)
         wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
         key = f"{request.user_id}\n{request.list_id}"
-        return explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
+        explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
+        return _Ranked(explored), places
 
-    def _shown_items(self, request: ListRequest, history: Histories, found: RankedList) -> tuple[RecommendedItem, ...]:
+    def _among_candidates(
+        self,
+        history: Histories,
+        edits: Sequence[Edit],
+        options: RankingOptions,
+        available: Bool[np.ndarray, " items"],
+    ) -> _Ranked | Exception | None:
+        """Return the list from candidates, or the error in its options; None where every item must be scored."""
+        few = self.shortlist.found
+        if few is None or shifts_scores(edits, options):
+            return None
+        try:
+            repeat = self.repeat_weights(options.repeat)
+            shown = shown_items(self.lookup, history, edits, options, available, repeat)
+            found = few.for_list(history, pool_size(options), shown.mask)
+            if found is None:
+                return None
+            scores, rows = found
+            rows = np.union1d(rows, shown.pins) if len(shown.pins) else rows
+            ranked = rank(
+                self.lookup,
+                self.content,
+                scores.of(rows),
+                history,
+                edits,
+                options,
+                available,
+                rows=rows,
+                shown=shown,
+            )
+        except NotFoundError as error:
+            return error
+        return None if len(ranked.rows) < options.k and len(rows) < shown.mask.sum() else _Ranked(ranked, scores)
+
+    def _attribution(self, history: Histories, found: _Ranked) -> Attribution:
+        values = None if found.scores is None else found.scores.contributions(found.list.rows)
+        return attribute(self.ensemble, history, found.list.rows, values)
+
+    def _listed(self, request: ListRequest, history: Histories, ranked: _Ranked) -> tuple[RecommendedItem, ...]:
+        found = ranked.list
         ids, titles = self.lookup.items.ids, self.lookup.titles
-        why = self.reasons(history, found.rows) if request.options.reasons else None
+        why = self._attribution(history, ranked).reasons() if request.options.reasons and len(found.rows) else None
         return tuple(
             RecommendedItem(
                 item_id=ids[row],

@@ -24,7 +24,6 @@ from penchant.core.schema import Histories
 from penchant.models.event_log import EventLog
 from penchant.recommender.new_items import encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.search import ItemSearch
 from penchant.service import erasure
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
@@ -129,15 +128,15 @@ class BackgroundWorker:
 
     def index(self) -> None:
         """Start building the search index in a thread of its own, if one is due and none is running."""
-        finder = self._service.snapshot.recommender.finder
-        if finder.is_due and (self._indexing is None or not self._indexing.is_alive()):
-            self._indexing = threading.Thread(target=self._build, args=(finder,), name="index", daemon=True)
+        recommender = self._service.snapshot.recommender
+        if recommender.is_index_due and (self._indexing is None or not self._indexing.is_alive()):
+            self._indexing = threading.Thread(target=self._build, args=(recommender,), name="index", daemon=True)
             self._indexing.start()
 
-    def _build(self, finder: ItemSearch) -> None:
+    def _build(self, recommender: Recommender) -> None:
         try:
-            finder.build()
-        except Exception as error:  # search continues, exactly
+            recommender.build_indexes()
+        except Exception as error:  # searches and lists continue, exactly
             logger.error("the index could not be built", exc_info=error)
 
     def load_new_bundle(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -27,6 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
 from penchant.language.engine import Engine, EngineConfig, make_engine
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
@@ -82,6 +83,9 @@ from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 from penchant.service.user_content import stored_history
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
 
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
@@ -375,6 +379,12 @@ class Service:
         due = [user_id for user_id, state in states.items() if state.moment != snapshot.moment]
         if not due:
             return states
+        if snapshot.recommender.shortlist.found is not None:  # each list scores its own candidates
+            for user_id in due:
+                nothing = np.zeros(0, np.float32)
+                states[user_id] = replace(states[user_id], scores=nothing, moment=snapshot.moment)
+                self.user_cache.put(user_id, states[user_id])
+            return states
         scores = snapshot.recommender.score(Histories.joined([states[user_id].history for user_id in due]))
         for user_id, row in zip(due, scores, strict=True):
             # copied: a row kept in the cache must not keep the scores of the whole group in memory
@@ -425,7 +435,7 @@ class Service:
     ) -> ListRequest:
         options = _under(options, snapshot.recommender)
         if state is not None:
-            return ListRequest(options, user_id, state.history, state.edits, state.scores)
+            return ListRequest(options, user_id, state.history, state.edits, state.known_scores)
         if not isinstance(options, SessionIn):
             return ListRequest(options, user_id)
         items = [e.item_id for e in options.events]
@@ -465,7 +475,7 @@ class Service:
     @staticmethod
     def profile_of(snapshot: ServingSnapshot, state: UserState) -> dict[str, Any]:
         """Return the interests of a state with weights and evidence, and its edits."""
-        profile = snapshot.recommender.profile(state.history, scores=state.scores).as_dict()
+        profile = snapshot.recommender.profile(state.history, scores=state.known_scores).as_dict()
         actions = {(e.name, e.value): e.action for e in state.edits}
         for interest in profile["interests"]:
             interest["edited"] = actions.get((interest["name"], interest["value"]))
@@ -498,7 +508,7 @@ class Service:
     def profile_in_words(self, user_id: str, language: str) -> dict[str, Any]:
         """Return the interests of one user as sentences, each with the events behind it."""
         snapshot, state = self.user_state(user_id)
-        profile = snapshot.recommender.profile(state.history, scores=state.scores)
+        profile = snapshot.recommender.profile(state.history, scores=state.known_scores)
         (written,) = snapshot.recommender.profile_writer(language, self.engine_for_personal_data).write([profile])
         return written.as_dict()
 
@@ -535,6 +545,11 @@ class Service:
         """Return the exact additive contributions to one score."""
         snapshot, state = self.user_state(user_id)
         return snapshot.recommender.explain(state.history, item_id).as_dict()
+
+    def attribution(self, user_id: str, item_id: str, member: str | None, method: Method) -> NetworkAttribution:
+        """Return which past events one network's score comes from, with its checks."""
+        snapshot, state = self.user_state(user_id)
+        return snapshot.recommender.attribute(state.history, item_id, member, method)
 
     def counterfactual(self, user_id: str, item_id: str, k: int) -> Counterfactual:
         """Return what would have to be different for an item to leave the user's list of k, or to enter it."""

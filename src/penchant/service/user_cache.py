@@ -38,7 +38,7 @@ class UserState:
         version: Of the state.
         history: All events of the user.
         edits: The user's own.
-        scores: Of every item, before edits and options; empty before it was scored.
+        scores: Of every item, before edits and options; empty before it was scored, and where lists are made from candidates.
         moment: Of the snapshot that gave the scores; -1 before.
     """
 
@@ -47,6 +47,11 @@ class UserState:
     edits: tuple[Edit, ...]
     scores: Float32[np.ndarray, " items"] = field(default_factory=lambda: np.zeros(0, np.float32))
     moment: int = -1
+
+    @property
+    def known_scores(self) -> Float32[np.ndarray, " items"] | None:
+        """The scores, None where there are none."""
+        return self.scores if len(self.scores) else None
 
     @property
     def num_bytes(self) -> int:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from penchant.core.schema import Histories
 from penchant.data.histories import Event
@@ -23,6 +24,7 @@ from penchant.recommender.lookup import ITEM, MAX_COMPARED
 from penchant.recommender.ranking import asked_for
 from penchant.recommender.recommender import Recommender
 from penchant.service.service import Service, ServingSnapshot
+from penchant.service.user_cache import UserState
 from penchant.studio.cards import ItemCard, card, cards
 from penchant.studio.item_map import ItemMap
 from penchant.studio.steps import LEVELS, Mode, Step, copied_edits, copied_events, written_steps
@@ -137,7 +139,7 @@ def user_view(
     events = copied_events(user_id, copied)
     snapshot, state = service.preview(user_id, events, copied_edits(copied))
     recommender = snapshot.recommender
-    request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.scores)
+    request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.known_scores)
     (listed,) = recommender.recommend_many([request], snapshot.available)
     if isinstance(listed, Exception):
         raise listed
@@ -170,10 +172,17 @@ def user_view(
         _offers(recommender, profile),
         profile["modalities"],
         timeline(service, recommender, state.history, events),
-        None if item_map is None else map_rows(recommender, item_map, state.history, state.scores, rows),
+        None
+        if item_map is None
+        else map_rows(recommender, item_map, state.history, _all_scores(recommender, state), rows),
         mode,
         tuple(steps),
     )
+
+
+def _all_scores(recommender: Recommender, state: UserState) -> Float32[np.ndarray, " items"]:
+    """Return the scores of every item."""
+    return recommender.score(state.history)[0] if state.known_scores is None else state.scores
 
 
 def timeline(
