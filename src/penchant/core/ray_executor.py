@@ -26,7 +26,7 @@ from penchant.core.errors import ExecutorError, PenchantError, import_optional
 from penchant.core.executor import Executor, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.storage import Storage
+from penchant.core.storage import Storage, fetched_bytes
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
 ray: Any = import_optional("ray", "ray")
@@ -64,12 +64,14 @@ class NodeWork:
         seconds: Of work on them.
         received: Bytes of shards, and of what they share, that were sent to it.
         returned: Bytes of results.
+        fetched: Bytes of files from the storage.
     """
 
     shards: int = 0
     seconds: float = 0.0
     received: int = 0
     returned: int = 0
+    fetched: int = 0
 
 
 @dataclass
@@ -123,6 +125,7 @@ class _Answer:
     error: Exception | None = None
     trace: str = ""
     result: bytes = b""
+    fetched: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class RayExecutor(Executor):
         self.storage = None if config.storage is None else Storage.of(config.storage)
         self.work: dict[str, NodeWork] = {}
         self._objects: dict[int, tuple[Any, _Shared]] = {}
+        self._is_lost = False
         self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(_work)
 
     @classmethod
@@ -162,6 +166,7 @@ class RayExecutor(Executor):
         is_ours = not ray.is_initialized()
         if is_ours:
             _connect(config)
+        executor = None
         try:
             host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
             executor = cls(config, (host, int(port)))
@@ -170,7 +175,7 @@ class RayExecutor(Executor):
             for line in executor.lines():
                 logger.info(line)
         finally:
-            if is_ours:
+            if is_ours and not (executor is not None and executor._is_lost):
                 ray.shutdown()
 
     def map(
@@ -185,7 +190,7 @@ class RayExecutor(Executor):
         sent = [self._sent(value) for value in shared]
         code = cloudpickle.dumps(function)
         window = _Window[Shard, Result](iter(enumerate(shards)))
-        limit, seen = self._limit(), time.monotonic()
+        limit, seen = AHEAD * self.width, time.monotonic()
         try:
             while True:
                 for attempt in window.following(limit):
@@ -196,7 +201,7 @@ class RayExecutor(Executor):
                         return
                     continue
                 ready, _ = ray.wait(list(window.in_work), num_returns=1, timeout=WAIT_SECONDS)
-                seen, limit = (time.monotonic(), limit) if ready else (self._watch(seen), self._limit())
+                seen, limit = (time.monotonic(), limit) if ready else self._watch(seen)
                 for ref in ready:
                     attempt = window.in_work.pop(ref)
                     why = self._take(ref, attempt, sent, window.done)
@@ -205,8 +210,8 @@ class RayExecutor(Executor):
                     elif why:
                         window.in_work[self._submit(code, attempt, sent)] = attempt
         finally:
-            for ref in window.in_work:
-                with suppress(Exception):  # the cluster may be gone
+            for ref in () if self._is_lost else window.in_work:
+                with suppress(failures.RayError):
                     ray.cancel(ref, force=True)
 
     @property
@@ -217,6 +222,7 @@ class RayExecutor(Executor):
         return [
             f"ray node {node[:8]}: {work.shards} shards, {work.seconds:.1f} s of work, "
             f"{work.received / 1e6:.2f} MB received, {work.returned / 1e6:.2f} MB returned"
+            + (f", {work.fetched / 1e6:.2f} MB fetched from the storage" if work.fetched else "")
             for node, work in sorted(self.work.items())
         ]
 
@@ -256,6 +262,7 @@ class RayExecutor(Executor):
         work.seconds += answer.seconds
         work.received += len(attempt.payload)
         work.returned += len(answer.result)
+        work.fetched += answer.fetched
         for one in sent:
             if answer.node not in one.nodes:
                 one.nodes.add(answer.node)
@@ -275,26 +282,22 @@ class RayExecutor(Executor):
             self._objects[key] = weakref.ref(value, lambda _: self._objects.pop(key, None)), shared
         return shared
 
-    def _limit(self) -> int:
-        try:
-            return AHEAD * self.width
-        except failures.RayError:
-            return AHEAD
-
-    def _watch(self, seen: float) -> float:
-        """Return the last moment at which the cluster could work.
+    def _watch(self, seen: float) -> tuple[float, int]:
+        """Return the last moment at which the cluster could work, and how many shards it may be given.
 
         Raises:
             ExecutorError: It could not for too long.
         """
-        if _answers(self._head):
-            if ray.cluster_resources().get("CPU", 0):
-                return time.monotonic()
+        cores = 0
+        if _answers(self._head):  # without its head node, Ray ends this process where it is asked anything
+            if cores := int(ray.cluster_resources().get("CPU", 0)):
+                return time.monotonic(), AHEAD * cores
             problem = "The cluster has no node that could work."
         else:
             problem = "The head node of the cluster is gone."
+            self._is_lost = True
         if time.monotonic() - seen < PATIENCE_SECONDS:
-            return seen
+            return seen, AHEAD
         raise ExecutorError(
             problem,
             where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
@@ -307,34 +310,41 @@ class RayExecutor(Executor):
         Raises:
             ExecutorError: A node does not answer, has another version or does not reach the storage.
         """
-        token = None
+        token = f"check/{uuid4().hex}"
         if self.storage is not None:
-            token = f"check/{uuid4().hex}"
             _put_text(self.storage, token)
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        refs = [
-            ray.remote(_probe)
-            .options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False))
-            .remote(_mark(), self.storage, token)
-            for node in nodes
-        ]
-        for node, ref in zip(nodes, refs, strict=True):
-            try:
-                problem = ray.get(ref, timeout=START_SECONDS)
-            except failures.RayTaskError as error:
-                raise _cannot_load(error) from error
-            except NODE_GONE:
-                continue  # it left meanwhile
-            except failures.GetTimeoutError as error:
-                raise ExecutorError(
-                    f"The node {node[:8]} did not answer within {START_SECONDS:.0f} s.",
-                    where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
-                    fix="look at `ray status`; remove the node, or start it again",
-                ) from error
-            if problem is not None:
-                raise problem
-        logger.info("ray: %d nodes, %s cores", len(nodes), int(ray.cluster_resources().get("CPU", 0)))
+        probe = ray.remote(_probe)
+        try:
+            refs = [
+                probe.options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False)).remote(
+                    _mark(), self.storage, token
+                )
+                for node in nodes
+            ]
+            for node, ref in zip(nodes, refs, strict=True):
+                self._raise_problem(node, ref)
+        finally:
+            if self.storage is not None:
+                self.storage.remove(token)
+        logger.info("ray: %d nodes, %d cores", len(nodes), self.width)
+
+    def _raise_problem(self, node: str, ref: Any) -> None:
+        try:
+            problem = ray.get(ref, timeout=START_SECONDS)
+        except failures.RayTaskError as error:
+            raise _cannot_load(error) from error
+        except NODE_GONE:
+            return  # it left meanwhile
+        except failures.GetTimeoutError as error:
+            raise ExecutorError(
+                f"The node {node[:8]} did not answer within {START_SECONDS:.0f} s.",
+                where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
+                fix="look at `ray status`; remove the node, or start it again",
+            ) from error
+        if problem is not None:
+            raise problem
 
 
 def _connect(config: RayConfig) -> None:
@@ -345,9 +355,8 @@ def _connect(config: RayConfig) -> None:
             ray.init(address="local", num_cpus=config.cpus, object_store_memory=size, include_dashboard=False, **quiet)
         else:
             host, _, port = config.address.rpartition(":")
-            if (
-                host and "/" not in host and port.isdigit() and not _answers((host, int(port)))
-            ):  # Ray itself tries for minutes
+            is_plain = host and "/" not in host and port.isdigit()
+            if is_plain and not _answers((host, int(port))):  # Ray itself tries for minutes
                 raise ConnectionError("nobody answers there.")
             ray.init(address=config.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -414,11 +423,11 @@ def _put_text(storage: Storage, name: str) -> None:
         storage.put(file, name)
 
 
-def _probe(mark: str, storage: Storage | None, token: str | None) -> ExecutorError | None:
+def _probe(mark: str, storage: Storage | None, token: str) -> ExecutorError | None:
     """Return what is wrong with the node that this runs on."""
     import tempfile
 
-    if (problem := _differs(mark)) is not None or storage is None or token is None:
+    if (problem := _differs(mark)) is not None or storage is None:
         return problem
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -463,12 +472,13 @@ def _work(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> _Answe
     node = ray.get_runtime_context().get_node_id()
     if (problem := _differs(mark)) is not None:
         return _Answer(node, 0.0, error=problem)
-    lines, began = _Lines(), time.perf_counter()
+    lines, began, fetched = _Lines(), time.perf_counter(), fetched_bytes()
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     try:
-        result = cloudpickle.loads(code)(cloudpickle.loads(payload), *_shared_here(refs))
-        return _Answer(node, time.perf_counter() - began, tuple(lines.kept), result=cloudpickle.dumps(result))
+        result = cloudpickle.dumps(cloudpickle.loads(code)(cloudpickle.loads(payload), *_shared_here(refs)))
+        seconds = time.perf_counter() - began
+        return _Answer(node, seconds, tuple(lines.kept), result=result, fetched=fetched_bytes() - fetched)
     except Exception as error:
         trace = traceback.format_exc()
         if isinstance(error, MemoryError):
