@@ -7,9 +7,11 @@ Retries are decided here, not by Ray, since a node that went away says nothing a
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
+import sys
 import time
 import traceback
 import weakref
@@ -29,14 +31,15 @@ from penchant.core.messages import message
 from penchant.core.storage import Storage, fetched_bytes
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
+_excepthook = sys.excepthook  # Ray's own asks the head node before it shows an error
 ray: Any = import_optional("ray", "ray")
 cloudpickle: Any = import_optional("ray.cloudpickle", "ray")
 failures: Any = import_optional("ray.exceptions", "ray")
 
 AHEAD = 2
 """Shards in work and waiting for each core of the cluster."""
-WAIT_SECONDS = 1.0
-"""Between two looks at whether the head node still answers."""
+WAIT_SECONDS, LOOK_SECONDS = 1.0, 3.0
+"""For a result, and between two looks at whether the head node still answers."""
 PATIENCE_SECONDS = 20.0
 """Without an answer of the head node, or without any core in the cluster, until the run ends."""
 START_SECONDS = 60.0
@@ -175,7 +178,12 @@ class RayExecutor(Executor):
             for line in executor.lines():
                 logger.info(line)
         finally:
-            if is_ours and not (executor is not None and executor._is_lost):
+            if (
+                executor is not None and executor._is_lost
+            ):  # what asks the head node now ends this process before it says why
+                sys.excepthook = _excepthook
+                atexit.unregister(ray.shutdown)
+            elif is_ours:
                 ray.shutdown()
 
     def map(
@@ -190,7 +198,7 @@ class RayExecutor(Executor):
         sent = [self._sent(value) for value in shared]
         code = cloudpickle.dumps(function)
         window = _Window[Shard, Result](iter(enumerate(shards)))
-        limit, seen = AHEAD * self.width, time.monotonic()
+        limit, seen, looked = AHEAD * self.width, time.monotonic(), time.monotonic()
         try:
             while True:
                 for attempt in window.following(limit):
@@ -201,7 +209,9 @@ class RayExecutor(Executor):
                         return
                     continue
                 ready, _ = ray.wait(list(window.in_work), num_returns=1, timeout=WAIT_SECONDS)
-                seen, limit = (time.monotonic(), limit) if ready else self._watch(seen)
+                if time.monotonic() - looked > LOOK_SECONDS:  # nodes may go on for a while without their head
+                    looked = time.monotonic()
+                    seen, limit = self._watch(seen)
                 for ref in ready:
                     attempt = window.in_work.pop(ref)
                     why = self._take(ref, attempt, sent, window.done)
@@ -288,14 +298,13 @@ class RayExecutor(Executor):
         Raises:
             ExecutorError: It could not for too long.
         """
-        cores = 0
-        if _answers(self._head):  # without its head node, Ray ends this process where it is asked anything
+        self._is_lost = not _answers(self._head)
+        if not self._is_lost:  # without its head node, Ray ends this process where it is asked anything
             if cores := int(ray.cluster_resources().get("CPU", 0)):
                 return time.monotonic(), AHEAD * cores
             problem = "The cluster has no node that could work."
         else:
             problem = "The head node of the cluster is gone."
-            self._is_lost = True
         if time.monotonic() - seen < PATIENCE_SECONDS:
             return seen, AHEAD
         raise ExecutorError(
