@@ -2,7 +2,7 @@
 
 In: nothing; sounds are generated. Out: Markdown rows, and the work of each node. One box proves correctness and memory, not speed-up.
 
-    python benchmarks/cluster.py --sounds 400 --rounds 3
+    OMP_NUM_THREADS=1 python benchmarks/cluster.py --sounds 200 --rounds 3
 """
 
 from __future__ import annotations

@@ -9,31 +9,24 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import socket
 import sys
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
-from penchant.core.artifacts import fingerprint
-from penchant.core.errors import ExecutorError, PenchantError, import_optional
+from penchant.core.errors import ExecutorError, import_optional
 from penchant.core.executor import Executor, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
-from penchant.core.storage import Storage, fetched_bytes
+from penchant.core.ray_tasks import PLAIN_EXCEPTHOOK, Answer, cloudpickle, compute, probe, ray, version_mark
+from penchant.core.storage import Storage
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
-_excepthook = sys.excepthook  # Ray's own asks the head node before it shows an error
-ray: Any = import_optional("ray", "ray")
-cloudpickle: Any = import_optional("ray.cloudpickle", "ray")
 failures: Any = import_optional("ray.exceptions", "ray")
 
 AHEAD = 2
@@ -44,8 +37,6 @@ PATIENCE_SECONDS = 20.0
 """Without an answer of the head node, or without any core in the cluster, until the run ends."""
 START_SECONDS = 60.0
 """Until each node must have answered at the start."""
-KEPT = 8
-"""Shared objects that a worker process keeps at least."""
 NODE_RETRIES = 20
 """Times that one shard is computed again because its node went away."""
 NODE_GONE = (
@@ -119,19 +110,6 @@ class _Window(Generic[Shard, Result]):
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What a task returns besides its result."""
-
-    node: str
-    seconds: float
-    lines: tuple[tuple[int, str], ...] = ()
-    error: Exception | None = None
-    trace: str = ""
-    result: bytes = b""
-    fetched: int = 0
-
-
-@dataclass(frozen=True)
 class _Shared:
     """An object in the cluster, its size, and the nodes that have asked for it."""
 
@@ -156,7 +134,7 @@ class RayExecutor(Executor):
         self.work: dict[str, NodeWork] = {}
         self._objects: dict[int, tuple[Any, _Shared]] = {}
         self._is_lost = False
-        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(_work)
+        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(compute)
 
     @classmethod
     @contextmanager
@@ -181,7 +159,7 @@ class RayExecutor(Executor):
             if (
                 executor is not None and executor._is_lost
             ):  # what asks the head node now ends this process before it says why
-                sys.excepthook = _excepthook
+                sys.excepthook = PLAIN_EXCEPTHOOK
                 atexit.unregister(ray.shutdown)
             elif is_ours:
                 ray.shutdown()
@@ -237,12 +215,12 @@ class RayExecutor(Executor):
         ]
 
     def _submit(self, code: bytes, attempt: _Attempt[Any], sent: Sequence[_Shared]) -> Any:
-        return self._task.remote(_mark(), code, attempt.payload, [one.ref for one in sent])
+        return self._task.remote(version_mark(), code, attempt.payload, [one.ref for one in sent])
 
     def _take(self, ref: Any, attempt: _Attempt[Any], sent: Sequence[_Shared], done: dict[int, Any]) -> str | None:
         """Put the result of a task in `done` and return None; return why there is none where it has to be computed again."""
         try:
-            answer: _Answer = ray.get(ref, timeout=START_SECONDS)
+            answer: Answer = ray.get(ref, timeout=START_SECONDS)
         except failures.OutOfMemoryError:
             attempt.died += 1
             return message("its process was ended, the node had too little memory")
@@ -324,11 +302,11 @@ class RayExecutor(Executor):
             _put_text(self.storage, token)
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        probe = ray.remote(_probe)
+        check = ray.remote(probe)
         try:
             refs = [
-                probe.options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False)).remote(
-                    _mark(), self.storage, token
+                check.options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False)).remote(
+                    version_mark(), self.storage, token
                 )
                 for node in nodes
             ]
@@ -404,25 +382,6 @@ def _answers(head: tuple[str, int]) -> bool:
         return False
 
 
-@lru_cache(maxsize=1)
-def _mark() -> str:
-    """Return the version of Penchant and a hash of its source, which differs between checkouts of one version."""
-    from importlib.metadata import version
-
-    root = Path(__file__).parents[1]
-    return f"{version('penchant')}+{fingerprint(*sorted(root.rglob('*.py')))}"
-
-
-def _differs(mark: str) -> ExecutorError | None:
-    if mark == _mark():
-        return None
-    return ExecutorError(
-        f"This node has Penchant {_mark()}, the run {mark}.",
-        where=f"node {ray.get_runtime_context().get_node_id()[:8]} of the Ray cluster",
-        fix="install the same version of Penchant on every node",
-    )
-
-
 def _put_text(storage: Storage, name: str) -> None:
     import tempfile
 
@@ -430,76 +389,3 @@ def _put_text(storage: Storage, name: str) -> None:
         file = Path(scratch) / "check"
         file.write_text(name)
         storage.put(file, name)
-
-
-def _probe(mark: str, storage: Storage | None, token: str) -> ExecutorError | None:
-    """Return what is wrong with the node that this runs on."""
-    import tempfile
-
-    if (problem := _differs(mark)) is not None or storage is None:
-        return problem
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            storage.fetch(token, Path(scratch) / "check")
-        except PenchantError as error:
-            node = ray.get_runtime_context().get_node_id()[:8]
-            return ExecutorError(
-                f"The node {node} does not see the storage of this run: {error.message}",
-                where=error.where,
-                fix="mount the folder at the same path on every node, or give an address such as s3://bucket/folder",
-            )
-    return None
-
-
-class _Lines(logging.Handler):
-    """Log lines of one task, for the log of the run."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.kept: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.kept.append((record.levelno, record.getMessage()))
-
-
-_KEPT: dict[str, Any] = {}
-"""What the last shards of this worker process shared, by reference: the same object for all of them, as in one process."""
-
-
-def _shared_here(refs: Sequence[Any]) -> list[Any]:
-    found = [_KEPT[ref.hex()] if ref.hex() in _KEPT else ray.get(ref) for ref in refs]
-    for ref, value in zip(refs, found, strict=True):
-        _KEPT.pop(ref.hex(), None)
-        _KEPT[ref.hex()] = value
-    for old in list(_KEPT)[: max(0, len(_KEPT) - max(KEPT, len(refs)))]:
-        del _KEPT[old]
-    return found
-
-
-def _work(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> _Answer:
-    """Compute one shard in a worker process."""
-    node = ray.get_runtime_context().get_node_id()
-    if (problem := _differs(mark)) is not None:
-        return _Answer(node, 0.0, error=problem)
-    lines, began, fetched = _Lines(), time.perf_counter(), fetched_bytes()
-    logger.addHandler(lines)
-    logger.setLevel(logging.INFO)
-    try:
-        result = cloudpickle.dumps(cloudpickle.loads(code)(cloudpickle.loads(payload), *_shared_here(refs)))
-        seconds = time.perf_counter() - began
-        return _Answer(node, seconds, tuple(lines.kept), result=result, fetched=fetched_bytes() - fetched)
-    except Exception as error:
-        trace = traceback.format_exc()
-        if isinstance(error, MemoryError):
-            error = ExecutorError(
-                "A node has too little memory for one part.",
-                where=f"node {node[:8]} of the Ray cluster",
-                fix="give its processes more memory, or start the node with fewer cores: each works on one part",
-            )
-        try:
-            cloudpickle.loads(cloudpickle.dumps(error))
-        except Exception:  # an exception of another library that does not survive the way back
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        return _Answer(node, time.perf_counter() - began, tuple(lines.kept), error, trace)
-    finally:
-        logger.removeHandler(lines)
