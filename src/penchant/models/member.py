@@ -19,6 +19,7 @@ from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
+from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
 from penchant.models.user_sums import UserSums
 
@@ -208,6 +209,14 @@ class Member(ABC, Generic[SettingsT_co]):
             new: Catalog rows of the new items: from the number of items this member scores to the grown catalog's size.
         """
         return FittedItems(self, new.start)
+
+    def compressed(self, config: CompactConfig) -> Member:
+        """Return a smaller member whose scores are nearly the same; this one stays as it is.
+
+        By default the member itself: it has nothing that can be made smaller. What `arrays` of the smaller one returns, `restore` of an
+        unfitted member reads.
+        """
+        return self
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
