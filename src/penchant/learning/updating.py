@@ -9,21 +9,23 @@ again. What then is left of a fit (an inverse, the largest entries) costs by the
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 
 from penchant.core.config import Settings
 from penchant.core.schema import Histories
-from penchant.experiment.pool import FitCache
+from penchant.experiment.fit_cache import FitCache
 from penchant.experiment.refit import refitted
 from penchant.learning.changes import changed_users
-from penchant.models.member import SumOverUsers, make_member
+from penchant.models.member import Member, make_member
 from penchant.models.shared import SharedResults
+from penchant.models.user_sums import UserSums
 from penchant.recommender.recommender import Recommender
 
 logger = logging.getLogger("penchant.learning")
@@ -32,6 +34,8 @@ How = Literal["added", "refitted", "continued", "kept"]
 """added: by exchanging the events of changed users in its sums; refitted: from all events; continued: a network, from where it was; kept: not yet."""
 MAX_CHANGED = 0.5
 """Share of changed events above which sums are computed anew: exchanging reads each of them twice."""
+TRACE = 1e-5
+"""Entries of a sparse sum below it are rounding: no event counts so little."""
 EXCHANGES = 1000
 """Exchanges after which sums are computed anew, so that rounding does not add up."""
 
@@ -76,11 +80,11 @@ class Sums:
         exchanges: Exchanges since they were computed from all.
     """
 
-    values: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[Hashable, Any] = field(default_factory=dict)
     events: Histories | None = None
     exchanges: int = 0
 
-    def renew(self, functions: Mapping[str, SumOverUsers], events: Histories) -> int:
+    def renew(self, functions: UserSums, events: Histories) -> int:
         """Bring the sums to these events; return how many events of users were read for it.
 
         Args:
@@ -100,7 +104,7 @@ class Sums:
             self.values, self.exchanges, read = {}, 0, events.num_events
         else:
             for name in self.values.keys() & functions.keys():
-                self.values[name] = self.values[name] + functions[name](found) - functions[name](lost)
+                self.values[name] = _cleaned(self.values[name] + functions[name](found) - functions[name](lost))
             self.exchanges += 1
         self.values = {name: self.values[name] if name in self.values else f(events) for name, f in functions.items()}
         self.events = events
@@ -141,7 +145,7 @@ class Updater:
         seconds, learned_at = dict(seconds or {}), dict(learned_at or {})
         due = self._due(bundle, at, seconds, learned_at) | set(anew)
         began = perf_counter()
-        functions = {n: f for member in sorted(due) for n, f in _sums_of(bundle, member, events.num_items).items()}
+        functions = {n: f for member in sorted(due) for n, f in _sums_of(bundle, member, events).items()}
         self._sums.renew(functions, events)
         spent = perf_counter() - began
         shared = SharedResults(train=events)
@@ -151,7 +155,7 @@ class Updater:
         learned, found = refitted(bundle, events, kept=kept, anew=anew, fits=fits)
         how: dict[str, How] = {}
         for name, member in bundle.ensemble.members.items():
-            has_sums = bool(_sums_of(bundle, name, events.num_items))
+            has_sums = bool(_sums_of(bundle, name, events))
             how[name] = _how(name in due, has_sums, member.is_costly and name not in anew)
         seconds |= found
         learned_at |= dict.fromkeys(due, at)
@@ -173,8 +177,24 @@ class Updater:
         return due
 
 
-def _sums_of(bundle: Recommender, name: str, num_items: int) -> Mapping[str, SumOverUsers]:
-    return make_member(name, bundle.tables[name]).user_sums(num_items)
+def _sums_of(bundle: Recommender, name: str, events: Histories) -> UserSums:
+    return _all_sums(make_member(name, bundle.tables[name]), events)
+
+
+def _all_sums(member: Member, events: Histories) -> UserSums:
+    """Return the sums of a member and of those that it holds."""
+    found = dict(member.user_sums(events))
+    for part in member.parts().values():
+        found |= _all_sums(part, events)
+    return found
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a sum without the traces that rounding leaves where nothing is any more."""
+    if isinstance(value, sparse.csr_array):
+        value.data[np.abs(value.data) < TRACE] = 0
+        value.eliminate_zeros()
+    return value
 
 
 def _how(is_due: bool, has_sums: bool, is_continued: bool) -> How:

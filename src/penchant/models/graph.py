@@ -5,7 +5,6 @@ In: histories, and frozen content graphs. Out: a smoothed item-to-item matrix, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -19,12 +18,9 @@ from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit, neighbour_graph, row_normalised
 from penchant.models.item_to_item import liked, power, scale
 from penchant.models.linear import gram_of, most_touched
-from penchant.models.member import SumOverUsers
 from penchant.models.products import Matrix, product_top_k, top_k_rows
 from penchant.models.shared import computed_once
 
-MAX_SUMMED_ITEMS = 4_000
-"""Up to this many items P is made from one dense sum over users (4 bytes x items^2), to which new events are added."""
 MAX_FILLED = 0.05
 """Share of the entries of P above 0 up to which products with it are sparse."""
 
@@ -71,20 +67,6 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
     config_class = GraphFilterConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        return self.from_sums(self.known_sums(train), train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        config = self.config
-        is_dense = num_items <= min(config.max_items, MAX_SUMMED_ITEMS, config.max_dense_items)
-        if not is_dense or config.ideal_weight > 0:  # the smoothest directions are no sum over users
-            return {}
-        return {f"co-occurrences up to {config.max_weight} by user ** {2 * config.user_exponent}": self._pairs}
-
-    def _pairs(self, histories: Histories) -> Float32[np.ndarray, "items items"]:
-        """Return the sum over users of likes times likes by the user's sum of likes to the power 2 a."""
-        return gram_of(scale(liked(histories, self.config.max_weight), self.config.user_exponent, 0.0))
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         config = self.config
         users_items = liked(train, config.max_weight)
         self.kept = None
@@ -93,31 +75,17 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(self.kept), train.num_items)
             users_items = users_items[:, self.kept]
         items = users_items.shape[1]
-        count = np.asarray(users_items.sum(0)).ravel()
-        if sums:
-            damping = power(count, -config.item_exponent)
-            (pairs_by_user,) = (sums[name] for name in self.user_sums(train.num_items))
-            known = pairs_by_user * damping[:, None] * damping[None, :]
-            if self.channels(content):
-                walked = _walk(self._mix(known, content), config.hops, config.max_entries)
-            elif np.count_nonzero(known) < MAX_FILLED * known.size:
-                walked = self._walk_sparse(sparse.csr_array(known), None)
-            else:
-                walked = _walk(known, config.hops, config.max_entries)
-            self.matrix = _shifted(walked, count, config.shift)
-            return self
         filtered = scale(users_items, config.user_exponent, config.item_exponent)
         key = (config.max_weight, config.user_exponent, config.item_exponent, items)
         right = None
         if config.ideal_weight > 0 and filtered.nnz:
             dim = min(config.ideal_dim, *filtered.shape)
             right = computed_once(train, ("directions", dim, *key), lambda: _directions(filtered, dim))
+        count = np.asarray(users_items.sum(0)).ravel()
         pairs = float((np.diff(filtered.indptr).astype(np.float64) ** 2).sum())
         is_dense = items <= config.max_dense_items
         if is_dense and not self.channels(content) and pairs < MAX_FILLED * items**2:
-            self.matrix = _shifted(
-                self._walk_sparse(sparse.csr_array(sparse.csr_array(filtered.T) @ filtered), right), count, config.shift
-            )
+            self.matrix = _shifted(self._walk_sparse(filtered, right), count, config.shift)
             return self
         if is_dense:
             step: Matrix = computed_once(train, ("filtered", *key), lambda: gram_of(filtered)).copy()
@@ -131,9 +99,10 @@ class GraphFilter(ContentMix[GraphFilterConfig]):
         return self
 
     def _walk_sparse(
-        self, step: sparse.csr_array, right: Float32[np.ndarray, "dim items"] | None
+        self, filtered: sparse.csr_array, right: Float32[np.ndarray, "dim items"] | None
     ) -> Float32[np.ndarray, "items items"]:
         """Return the dense matrix of `_walk` where few entries of P are above 0: a step is a sparse product and one of the ideal directions."""
+        step = sparse.csr_array(sparse.csr_array(filtered.T) @ filtered)
         walked: Any = step
         if right is not None:
             weighted = right.T * np.float32(self.config.ideal_weight)

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
-from penchant.models.member import Contributions, Member, SumOverUsers, make_member
+from penchant.models.member import Contributions, Member, make_member
 
 PART = "of"
 """Name of the member that is lifted, among the parts of this one and at the start of its arrays."""
@@ -77,13 +78,6 @@ class Lifted(Member[LiftedConfig]):
         self.log, self._learns_part = EventLog.of(train), True
         return self
 
-    def user_sums(self, num_items: int) -> Mapping[str, SumOverUsers]:
-        return self.member.user_sums(num_items)
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
-        self.member, self.log = self.member.from_sums(sums, train, content), EventLog.of(train)
-        return self
-
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Learn from more events; the part continues from the part of `before`."""
         part = before.parts().get(PART)
@@ -133,6 +127,12 @@ class Lifted(Member[LiftedConfig]):
         grown.member = self.member.add_items(content, new)
         grown.log = self.log.grown(new.stop)
         return grown
+
+    def compressed(self, config: CompactConfig) -> Self:
+        """Return a copy whose member is smaller."""
+        smaller = copy.copy(self)
+        smaller.member = self.member.compressed(config)
+        return self if smaller.member is self.member else smaller
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {**self.log.arrays(), **{f"{PART}/{name}": array for name, array in self.member.arrays().items()}}

@@ -5,7 +5,7 @@ In: histories, and content as side information. Out: a dense items x items matri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -17,9 +17,9 @@ from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit
 from penchant.models.item_to_item import liked, power
-from penchant.models.member import SumOverUsers
 from penchant.models.products import block_rows, dense_product
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 
 class EASEConfig(ContentMixConfig):
@@ -56,45 +56,32 @@ class EASE(ContentMix[EASEConfig]):
     config_class = EASEConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        return self.from_sums(self.summed(train), train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        if num_items > self.config.max_items:
-            return {}  # which items take part depends on all users
-        return {self._gram_name: self._gram}
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
+        users_items = self._strengths(train)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:
-            kept = self.kept = most_touched(self._strengths(train), self.config.max_items)
+            kept = self.kept = most_touched(users_items, self.config.max_items)
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
-            gram = self._gram(train, kept)
+            users_items = users_items[:, kept]
+        if self.config.strength == "binary" and not self.config.user_exponent and self.kept is None:
+            gram = co_occurrences(train, self.config.max_weight).copy()
         else:
-            gram = sums[self._gram_name].copy()
+            row_scale = power(np.asarray(users_items.sum(1)).ravel(), -self.config.user_exponent)
+            gram = gram_of(sparse.csr_array(sparse.diags_array(row_scale) @ users_items))
         if self.channels(content):
             self._add_content(gram, content, kept)
         if self.config.dropout:
             gram[np.diag_indices_from(gram)] *= np.float32(1 + self.config.dropout / (1 - self.config.dropout))
         self.matrix = solve(gram, self.config.regularisation)
         if self.config.target_exponent:
-            count = np.maximum(np.asarray(self._strengths(train)[:, kept].sum(0)).ravel(), 1)
+            count = np.maximum(np.asarray(users_items.sum(0)).ravel(), 1)
             self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
 
-    @property
-    def _gram_name(self) -> str:
-        if self.config.strength == "binary" and not self.config.user_exponent:
-            return co_occurrences_name(self.config.max_weight)
-        return f"gram of {self.config.strength}, {self.config.max_weight}, {self.config.user_exponent}"
-
-    def _gram(self, histories: Histories, kept: Int64[np.ndarray, " kept"] | None = None) -> np.ndarray:
-        """Return the sum over users of the products of their strengths, of all items or of some."""
-        users_items = self._strengths(histories)
-        users_items = users_items if kept is None else users_items[:, kept]
-        if self.config.user_exponent:
-            row_scale = power(np.asarray(users_items.sum(1)).ravel(), -self.config.user_exponent)
-            users_items = sparse.csr_array(sparse.diags_array(row_scale) @ users_items)
-        return gram_of(users_items)
+    def user_sums(self, train: Histories) -> UserSums:
+        is_plain = self.config.strength == "binary" and not self.config.user_exponent
+        return (
+            co_occurrence_sums(self.config.max_weight) if is_plain and train.num_items <= self.config.max_items else {}
+        )
 
     def _strengths(self, train: Histories) -> sparse.csr_array:
         if self.config.strength == "binary":
@@ -119,12 +106,16 @@ class EASE(ContentMix[EASEConfig]):
 
 def co_occurrences(train: Histories, max_weight: float = 1.0) -> Float32[np.ndarray, "items items"]:
     """Return X^T X of `liked`, dense; the caller does not change it, since other members may hold it too."""
-    return computed_once(train, co_occurrences_name(max_weight), lambda: gram_of(liked(train, max_weight)))
+    return computed_once(train, ("co_occurrences", max_weight), lambda: gram_of(liked(train, max_weight)))
 
 
-def co_occurrences_name(max_weight: float = 1.0) -> str:
-    """Return the name of `co_occurrences` among the sums of members."""
-    return f"co-occurrences up to {max_weight}"
+def co_occurrence_sums(max_weight: float = 1.0) -> UserSums:
+    """Return the sum that `co_occurrences` reads."""
+    return {("co_occurrences", max_weight): partial(_co_occurrences_of, max_weight=max_weight)}
+
+
+def _co_occurrences_of(users: Histories, max_weight: float) -> Float32[np.ndarray, "items items"]:
+    return gram_of(liked(users, max_weight))
 
 
 def gram_of(matrix: sparse.csr_array) -> Float32[np.ndarray, "items items"]:

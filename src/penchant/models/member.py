@@ -9,7 +9,6 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
@@ -20,8 +19,9 @@ from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
+from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
-from penchant.models.shared import already_computed, computed_once
+from penchant.models.user_sums import UserSums
 
 if TYPE_CHECKING:
     from penchant.models.item_scores import ItemScorer, MakeNearest
@@ -33,9 +33,6 @@ Removal = Literal["stated", "mean", "increase"]
 """What a contribution says of the score without the event, all else (ages, length, spread of the scores) held fixed. stated: it falls by just this
 much. mean: it does while the event keeps its share of a mean; without it, the others' shares grow. increase: the contribution is what the score
 rose by when the event came, and what a removal costs depends on the later events."""
-
-SumOverUsers = Callable[[Histories], np.ndarray]
-"""Histories of some users to an array; over groups of users it adds up."""
 
 
 def make_member(name: str, table: Mapping[str, Any]) -> Member:
@@ -114,40 +111,19 @@ class Member(ABC, Generic[SettingsT_co]):
             raise NotImplementedError(f"{type(self).__name__} holds no members")
         return self
 
-    @abstractmethod
-    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        """Learn from every event of `train`, and from content aligned with the same item rows."""
+    def user_sums(self, train: Histories) -> UserSums:
+        """Return the sums over users that `fit` takes from `computed_once` or `known`, so that shards of users can be summed up on nodes before.
 
-    def user_sums(self, num_items: int) -> Mapping[str, SumOverUsers]:
-        """Return the sums over users that are the costly part of `fit`, by a name that is the same for the same sum of any member.
-
-        Each takes the histories of some users and returns an array; the sum of those of several groups is that of all. So they can be computed
-        group by group, and new events are added without the others: plus the sum of the users' histories now, minus that of before. None by
-        default; a member that has some overrides `from_sums` too, and its `fit` is `from_sums(self.summed(train), train, content)`, or with
-        `known_sums` where it learns faster from all users at once than from their sum.
+        None by default: `fit` reads the events itself.
 
         Args:
-            num_items: Rows of the catalog.
+            train: What it will be fitted on.
         """
         return {}
 
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
-        """Learn what `fit` would learn, given its sums over users; they are not changed.
-
-        Args:
-            sums: At least those of `user_sums`, over the users of `train`.
-            train: The same events, of which only what costs a pass is read.
-            content: As for `fit`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no sums over users")
-
-    def summed(self, train: Histories) -> dict[str, np.ndarray]:
-        """Return the sums of `user_sums` over all users; within `sharing` equal ones of several members are computed once."""
-        return {n: computed_once(train, n, partial(f, train)) for n, f in self.user_sums(train.num_items).items()}
-
-    def known_sums(self, train: Histories) -> dict[str, np.ndarray]:
-        """Return the sums of `user_sums` over all users where they are known already, as in an update; else none."""
-        return {str(name): one for name, one in already_computed(train, self.user_sums(train.num_items)).items()}
+    @abstractmethod
+    def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
+        """Learn from every event of `train`, and from content aligned with the same item rows."""
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Learn from more events of the same catalog, given the same member fitted on fewer; by default from scratch."""
@@ -233,6 +209,14 @@ class Member(ABC, Generic[SettingsT_co]):
             new: Catalog rows of the new items: from the number of items this member scores to the grown catalog's size.
         """
         return FittedItems(self, new.start)
+
+    def compressed(self, config: CompactConfig) -> Member:
+        """Return a smaller member whose scores are nearly the same; this one stays as it is.
+
+        By default the member itself: it has nothing that can be made smaller. What `arrays` of the smaller one returns, `restore` of an
+        unfitted member reads.
+        """
+        return self
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

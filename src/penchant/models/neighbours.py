@@ -5,23 +5,19 @@ In: histories. Out: top-k item-to-item matrices, sparse, so they fit any catalog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
 from pydantic import Field
 from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power
-from penchant.models.linear import co_occurrences, gram_of
-from penchant.models.member import SumOverUsers
+from penchant.models.linear import co_occurrence_sums, co_occurrences
 from penchant.models.products import Scales, product_top_k, top_k_rows
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
-PAIRS = "users of both items"
-"""The sum over users that ItemKNN has."""
 MAX_SHARED_ITEMS = 4_000
 """Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
 
@@ -51,25 +47,18 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
 
     config_class = ItemKNNConfig
 
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if train.num_items <= MAX_SHARED_ITEMS else {}
+
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        known = self.known_sums(train)
-        if not known and train.num_items <= MAX_SHARED_ITEMS and bool((liked(train).data == 1).all()):
-            known = {PAIRS: co_occurrences(train)}
-        return self.from_sums(known, train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        return {PAIRS: pairs_of} if num_items <= MAX_SHARED_ITEMS else {}
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train)
+        is_binary = bool((users_items.data == 1).all())
         users_items.data[:] = 1
         count = np.asarray(users_items.sum(0)).ravel()
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
 
-        gram = sums.get(PAIRS)
-
         def nearest() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            found = self._nearest(gram, users_items, (left, right))
+            found = self._nearest(train, users_items, is_binary, (left, right))
             return found.data, found.indices, found.indptr
 
         key = ("nearest", self.config.neighbours, self.config.source_exponent, self.config.target_exponent)
@@ -82,22 +71,15 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
         return self
 
     def _nearest(
-        self, gram: Float32[np.ndarray, "items items"] | None, users_items: sparse.csr_array, scales: Scales
+        self, train: Histories, users_items: sparse.csr_array, is_binary: bool, scales: Scales
     ) -> sparse.csr_array:
-        """Return the most similar items of each item, before shrinking; from the users of each pair where they are known."""
-        items, k = users_items.shape[1], self.config.neighbours
-        if gram is None:
+        """Return the most similar items of each item, before shrinking."""
+        items, k = train.num_items, self.config.neighbours
+        if not is_binary or items > MAX_SHARED_ITEMS:
             transposed = sparse.csr_array(users_items.T)
             return product_top_k(transposed, users_items, k, scales=scales, keep_diagonal=False)
-        left, right = scales
+        gram, (left, right) = co_occurrences(train), scales
         return top_k_rows(lambda rows: gram[rows] * left[rows, None] * right[None, :], items, items, k)
-
-
-def pairs_of(histories: Histories) -> Float32[np.ndarray, "items items"]:
-    """Return how many users like both items of each pair."""
-    users_items = liked(histories)
-    users_items.data[:] = 1
-    return gram_of(users_items)
 
 
 class RP3betaConfig(ItemToItemConfig):
@@ -122,35 +104,13 @@ class RP3beta(ItemToItem[RP3betaConfig]):
     config_class = RP3betaConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        return self.from_sums(self.known_sums(train), train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        if self.config.alpha != 1 or num_items > MAX_SHARED_ITEMS:
-            return {}
-        return {f"walks up to {self.config.max_weight}": self._walks}
-
-    def _walks(self, histories: Histories) -> Float32[np.ndarray, "items items"]:
-        """Return the sum over users of likes times likes by the sum of the user's likes."""
-        users_items = liked(histories, self.config.max_weight)
-        by_user = power(np.asarray(users_items.sum(1)).ravel(), -0.5)
-        return gram_of(sparse.csr_array(sparse.diags_array(by_user) @ users_items))
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train, self.config.max_weight)
-        count = np.asarray(users_items.sum(0)).ravel()
-        items, right = train.num_items, power(count, -self.config.beta)
-        if sums:
-            (walks,) = (sums[name] for name in self.user_sums(items))
-            left = power(count, -1.0)
-            self.matrix = top_k_rows(
-                lambda rows: walks[rows] * left[rows, None] * right[None, :], items, items, self.config.neighbours
-            )
-            return self
         by_user = power(np.asarray(users_items.sum(1)).ravel(), -1.0)
+        count = np.asarray(users_items.sum(0)).ravel()
         alpha: Any = self.config.alpha  # the stubs allow whole exponents only
         to_item = sparse.csr_array(sparse.diags_array(by_user) @ users_items).power(alpha)
         to_user = sparse.csr_array(sparse.diags_array(power(count, -1.0)) @ users_items.T).power(alpha)
-        walked = sparse.csr_array(to_item @ sparse.diags_array(right))
+        walked = sparse.csr_array(to_item @ sparse.diags_array(power(count, -self.config.beta)))
         to_user, walked = to_user.astype(np.float32), walked.astype(np.float32)
         self.matrix = product_top_k(to_user, walked, self.config.neighbours, keep_diagonal=False)
         return self

@@ -5,8 +5,7 @@ In: histories in order. Out: a dense items x items matrix that maps the recent p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -16,9 +15,9 @@ from scipy import linalg, sparse
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
-from penchant.models.member import SumOverUsers
 from penchant.models.products import block_rows
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 BLOCK_EVENTS = 200_000
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -65,27 +64,15 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
     config_class = SessionRegressionConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        return self.from_sums(self.summed(train), train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        if num_items > self.config.max_items:
-            return {}  # which items take part depends on all users
-        return {self._name: lambda histories: self._moments(histories, *_places(histories, None))}
-
-    @property
-    def _name(self) -> str:
-        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
-        return f"moments of order {[getattr(self.config, part) for part in parts]}"
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         kept, self.kept = np.arange(train.num_items), None
         if train.num_items > self.config.max_items:
             kept = self.kept = np.sort(np.argsort(-count, kind="stable")[: self.config.max_items])
             logger.info("  %s: the %d most touched of %d items take part", self.name, len(kept), train.num_items)
-            moments = computed_once(train, self._name, lambda: self._moments(train, *_places(train, kept)))
-        else:
-            moments = sums[self._name]
+        place = np.full(train.num_items, -1)
+        place[kept] = np.arange(len(kept))
+        item = np.where(train.weight > 0, place[train.item_index], -1)
+        moments = computed_once(train, self._key, lambda: self._moments(train, item, len(kept)))
         gram, cross = (part.copy() for part in moments)
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
         factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
@@ -94,14 +81,27 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         self.matrix = np.ascontiguousarray(weights, np.float32)
         return self
 
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
+        return ("moments", *(getattr(self.config, part) for part in parts))
+
+    def user_sums(self, train: Histories) -> UserSums:
+        is_whole = train.num_items <= self.config.max_items  # else which items take part depends on all users
+        return {self._key: self._moments_of} if is_whole else {}
+
+    def _moments_of(self, users: Histories) -> Float32[np.ndarray, "2 items items"]:
+        """Return both moments of some users."""
+        item = np.where(users.weight > 0, users.item_index.astype(np.int64), -1)
+        return np.stack(self._moments(users, item, users.num_items))
+
     def _moments(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
-    ) -> Float32[np.ndarray, "2 items items"]:
+    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
         """Return X^T X and X^T Y; an event whose item is -1 is on neither side."""
         if not self.config.min_gap_hours:
             return self._moments_of_pairs(train, item, num_items)
-        moments = np.zeros((2, num_items, num_items), np.float32)
-        gram, cross = moments
+        gram, cross = (np.zeros((num_items, num_items), np.float32) for _ in range(2))
         user, returns = train.user_index(), after_gap(train, self.config.min_gap_hours)
         explained, session = np.flatnonzero(returns), user + np.cumsum(returns)
         earlier, later = -1 - np.arange(self.config.past), np.arange(self.config.future)
@@ -114,11 +114,11 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
                 rows = slice(first, first + block_rows(num_items))
                 gram[rows] += (turned[rows] @ past).toarray()
                 cross[rows] += (turned[rows] @ future).toarray()
-        return moments
+        return gram, cross
 
     def _moments_of_pairs(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int
-    ) -> Float32[np.ndarray, "2 items items"]:
+    ) -> tuple[Float32[np.ndarray, "items items"], Float32[np.ndarray, "items items"]]:
         """Return the moments where every event is explained, from pairs of events at each distance: events x (past + future) operations.
 
         Events a and b >= a of a user are in X^T X once for every later event p that both explain, and in X^T Y once for every p from a + 1
@@ -130,8 +130,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         future = np.exp2(-np.arange(config.future) / config.future_half_life)
         both = np.concatenate([[0], np.cumsum(past**2)]).astype(np.float32)
         between = np.convolve(past, future).astype(np.float32)
-        moments = np.zeros((2, num_items * num_items), np.float32)
-        gram, cross = moments
+        gram, cross = (np.zeros(num_items * num_items, np.float32) for _ in range(2))
 
         def cells(distance: int) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
             """Return the cell of each pair of events so far apart, and the later event."""
@@ -147,19 +146,10 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
             cell, _ = cells(distance)
             np.add.at(cross, cell, between[distance - 1])
         square, known = gram.reshape(num_items, num_items), item >= 0
-        square += square.T.copy()
+        square = square + square.T
         own = np.bincount(item[known], both[np.minimum(config.past, later[known])], num_items)
         square[np.diag_indices_from(square)] += own.astype(np.float32)
-        return moments.reshape(2, num_items, num_items)
-
-
-def _places(histories: Histories, kept: Int64[np.ndarray, " kept"] | None) -> tuple[Int64[np.ndarray, " events"], int]:
-    """Return the place of each event's item among those that take part, -1 for others and for dislikes, and how many take part."""
-    if kept is None:
-        return np.where(histories.weight > 0, histories.item_index.astype(np.int64), -1), histories.num_items
-    place = np.full(histories.num_items, -1)
-    place[kept] = np.arange(len(kept))
-    return np.where(histories.weight > 0, place[histories.item_index], -1), len(kept)
+        return square, cross.reshape(num_items, num_items)
 
 
 def after_gap(histories: Histories, hours: float) -> Bool[np.ndarray, " events"]:

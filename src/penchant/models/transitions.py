@@ -5,8 +5,7 @@ In: histories in order. Out: a directed item-to-item matrix, read mostly from th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -15,12 +14,11 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
-from penchant.models.member import SumOverUsers
 from penchant.models.products import Matrix, blocks_of, top_k_rows
+from penchant.models.shared import known
+from penchant.models.user_sums import UserSums
 
 MICROSECONDS_PER_DAY = 86_400_000_000
-MAX_SUMMED_ITEMS = 4_000
-"""Up to this many items the counts are one dense matrix (4 bytes x items^2), to which new events are added."""
 MAX_FILLED = 0.2
 """Pairs of events for each entry of a block up to which it is sparse."""
 
@@ -57,38 +55,20 @@ class Transitions(ItemToItem[TransitionsConfig]):
     config_class = TransitionsConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        return self.from_sums(self.known_sums(train), train, content)
-
-    def user_sums(self, num_items: int) -> dict[str, SumOverUsers]:
-        if num_items > MAX_SUMMED_ITEMS:
-            return {}
-        return {self._name: self._counts}
-
-    @property
-    def _name(self) -> str:
-        parts = ("window", "decay", "backward", "max_gap_days", "gap_half_life_days")
-        return f"transitions of {[getattr(self.config, part) for part in parts]}"
-
-    def _counts(self, histories: Histories) -> Float32[np.ndarray, "items items"]:
-        """Return how much every item follows every other."""
-        every = np.arange(histories.num_events)
-        earlier = every - np.repeat(histories.offsets[:-1], histories.lengths())
-        found: Any = self._follow(histories, every, histories.ages(), earlier, slice(0, histories.num_items))
-        return np.asarray(found if isinstance(found, np.ndarray) else found.toarray(), np.float32)
-
-    def from_sums(self, sums: Mapping[str, np.ndarray], train: Histories, content: Content = Content.NONE) -> Self:
         count = np.bincount(train.item_index[train.weight > 0], minlength=train.num_items)
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
         order = np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
-        later, earlier = train.ages(), np.arange(train.num_events) - np.repeat(train.offsets[:-1], train.lengths())
+        later, earlier = _places(train)
+        whole = known(train, self._key)
 
         def scaled_counts(rows: slice) -> Matrix:
-            if self._name in sums:
-                counts: Matrix = sums[self._name][rows].copy()
-            else:
-                events = order[starts[rows.start] : starts[rows.stop]]
-                counts = self._follow(train, events, later[events], earlier[events], rows)
+            events = order[starts[rows.start] : starts[rows.stop]]
+            counts: Matrix = (
+                self._follow(train, events, later[events], earlier[events], rows)
+                if whole is None
+                else sparse.csr_array(whole[rows])
+            )
             if isinstance(counts, np.ndarray):
                 counts *= left[rows, None]
                 counts *= right[None, :]
@@ -101,6 +81,19 @@ class Transitions(ItemToItem[TransitionsConfig]):
         blocks = blocks_of(self._most_pairs * starts, items, MAX_FILLED)
         self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True, blocks=blocks)
         return self
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        counted = self.config.model_dump(include={"window", "decay", "backward", "max_gap_days", "gap_half_life_days"})
+        return "transitions", repr(sorted(counted.items()))
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return {self._key: self._counts}
+
+    def _counts(self, users: Histories) -> sparse.csr_array:
+        """Return (items, items): how much every item follows every other, of some users."""
+        every = np.arange(users.num_events)
+        return sparse.csr_array(self._follow(users, every, *_places(users), slice(0, users.num_items)))
 
     @property
     def _most_pairs(self) -> int:
@@ -162,3 +155,8 @@ class Transitions(ItemToItem[TransitionsConfig]):
         if self.config.max_gap_days > 0:
             weight = np.where(days <= self.config.max_gap_days, weight, 0)
         return weight
+
+
+def _places(users: Histories) -> tuple[Int64[np.ndarray, " events"], Int64[np.ndarray, " events"]]:
+    """Return the number of later and of earlier events of the same user, for each event."""
+    return users.ages(), np.arange(users.num_events) - np.repeat(users.offsets[:-1], users.lengths())

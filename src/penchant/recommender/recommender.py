@@ -23,7 +23,7 @@ from penchant.core.errors import ArtifactError, NotFoundError, nearest
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
-from penchant.data.event_weights import HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig, kind_weights
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
@@ -654,6 +654,11 @@ class Recommender:
         vectors += [{}] * (len(rows) - len(vectors))
         return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
+    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
+        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
+        weights = kind_weights(self._event_settings)
+        return frozenset(weights.get(kind.strip().lower(), 1.0) for kind in kinds)
+
     def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
         """Return the past items behind a score, then the user's own edits that moved it."""
         titles = self.lookup.titles
@@ -669,13 +674,14 @@ class Recommender:
         """Return the list from the scores of all items, and what it was chosen from where it is logged."""
 
         def ranked(options: RankingOptions) -> RankedList:
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
 
         found, config = ranked(request.options), request.exploration
         if config is None:
             return _Ranked(found), None
         size = max(request.options.k, config.candidates)
-        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
         key = f"{request.user_id}\n{request.list_id}"
         explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
         return _Ranked(explored), places
@@ -692,7 +698,8 @@ class Recommender:
         if few is None or shifts_scores(edits, options):
             return None
         try:
-            shown = shown_items(self.lookup, history, edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            shown = shown_items(self.lookup, history, edits, options, available, repeat)
             found = few.for_list(history, pool_size(options), shown.mask)
             if found is None:
                 return None
