@@ -182,9 +182,9 @@ def _facts(
     )
     for name in POPULARITY:
         rows = [next((r for r in b["rows"] if r["name"] == name), None) for b in boards]
-        known = ["" if r is None or metric not in r["scores"] else r["scores"][metric]["mean"] for r in rows]
+        means = [None if r is None or metric not in r["scores"] else r["scores"][metric]["mean"] for r in rows]
         label = translate(message("{name}, {metric}", name=translate(name), metric=metric_label(translate, metric)))
-        yield from both(label, ["" if k == "" else number_format.number(k) for k in known])
+        yield from both(label, ["" if mean is None else number_format.number(mean) for mean in means])
     for channel in dict.fromkeys(p["channel"] for r in reports for p in (r.get("ablation") or {}).get("payoffs", ())):
         yield from both(translate.channel(channel), [_payoff(report, channel, translate) for report in reports])
     weights = [report.get("weights") or {} for report in reports]
@@ -201,7 +201,8 @@ def _changed_settings(first: Path, second: Path) -> Iterator[tuple[str, str, str
     stated = [_flat(_stated(folder)) for folder in (first, second)]
     names = [n for n in dict.fromkeys([*stated[0], *stated[1]]) if stated[0].get(n) != stated[1].get(n)]
     for name in names[:MAX_CHANGES]:
-        yield name, *(shorten(one.get(name, number_format.MISSING), MAX_VALUE, placeholder="…") for one in stated)
+        one, other = (shorten(s.get(name, number_format.MISSING), MAX_VALUE, placeholder="…") for s in stated)
+        yield name, one, other
     if len(names) > MAX_CHANGES:
         yield "…", f"+{len(names) - MAX_CHANGES}", f"+{len(names) - MAX_CHANGES}"
 
