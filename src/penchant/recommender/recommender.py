@@ -50,6 +50,7 @@ from penchant.reporting.written import WrittenReport
 
 if TYPE_CHECKING:
     from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.explanation.stand_in import StandIn
     from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
@@ -477,6 +478,20 @@ class Recommender:
             item_ids=self.lookup.items.ids,
             titles=self.lookup.titles,
         )
+
+    def stand_in(self, *, users: int = 300, seed: int = 0) -> StandIn:
+        """Return a decision tree and rules over readable attributes that give nearly these scores, and how nearly.
+
+        Args:
+            users: How many it is fitted to and tested on.
+            seed: Of their draw.
+
+        Raises:
+            DataError: There are too few users, or too many items.
+        """
+        from penchant.recommender.stand_in import stand_in
+
+        return stand_in(self, users=users, seed=seed)
 
     def heat(
         self,
