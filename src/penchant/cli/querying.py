@@ -183,6 +183,30 @@ def _written_lines(written: WrittenProfile) -> list[str]:
     ]
 
 
+def fairness(
+    bundle: BundlePath,
+    provider: Annotated[str | None, typer.Option(help="Attribute of the items that names who offers them.")] = None,
+    value: Annotated[str | None, typer.Option(help="Attribute whose mix a list should keep, such as genres.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
+    users: Annotated[int, typer.Option(min=1, help="Users whose lists are made.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the draw of users.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print whom the lists favour: exposure of items and providers, popularity amplification, miscalibration."""
+    with reported_errors(as_json):
+        found = loaded(bundle).fairness(k, provider=provider, value=value, users=users, seed=seed)
+        if as_json:
+            print_answer(found.as_dict(), as_json)
+            return
+        for line in found.lines():
+            out.print(said(line), markup=False)
+        if found.exposure is not None:
+            table = columns_table("group", "of the catalog", "of choices", "of attention", "ratio")
+            for name, *shares, ratio in found.rows():
+                table.add_row(name, *(f"{share:.1%}" for share in shares), f"{ratio:.2f}")
+            out.print(table)
+
+
 def rules(
     bundle: BundlePath,
     users: Annotated[int, typer.Option(min=9, help="Users that the rules are fitted to and tested on.")] = 300,
