@@ -20,6 +20,7 @@ from penchant.core.schema import Histories
 
 LEAVES, RULES = 64, 8
 """Leaves of the tree, and of the small tree that is written as rules."""
+PERMUTATIONS = 5
 LEAST = 50
 """Pairs of user and item in a leaf at least."""
 FAITHFUL = 0.8
@@ -129,6 +130,7 @@ class StandIn:
     Attributes:
         features: Of users and items.
         tree: A fitted scikit-learn tree of `LEAVES` leaves.
+        attribute_tree: The same without `SHARED`, which stands for every attribute that makes people alike.
         rules: Of a tree of `RULES` leaves, the highest score first.
         fidelity: R2 of the tree on the scores of users it was not fitted to.
         rules_fidelity: The same of the rules.
@@ -139,6 +141,7 @@ class StandIn:
 
     features: ReadableFeatures
     tree: Any
+    attribute_tree: Any
     rules: tuple[Rule, ...]
     fidelity: float
     rules_fidelity: float
@@ -158,13 +161,14 @@ class StandIn:
         )
 
     def attribute_of(self, history: Histories, *, seed: int = 0) -> dict[str, float]:
-        """Return how much the tree's scores of one user change when an attribute is permuted among the items; the largest first."""
-        table, rng = self.features.table(history), np.random.default_rng(seed)
-        before, found = self.tree.predict(table), {}
+        """Return how much the attribute tree's scores of one user change when an attribute is permuted among the items; the largest first."""
+        table, rng = _without_shared(self.features.table(history)), np.random.default_rng(seed)
+        before, found = self.attribute_tree.predict(table), {}
         for place, name in enumerate(self.features.attributes):
-            changed = table.copy()
-            changed[:, place] = rng.permutation(changed[:, place])
-            found[name] = float(np.square(self.tree.predict(changed) - before).mean())
+            changed = np.tile(table, (PERMUTATIONS, 1))
+            changed[:, place] = np.concatenate([rng.permutation(table[:, place]) for _ in range(PERMUTATIONS)])
+            lost = self.attribute_tree.predict(changed) - np.tile(before, PERMUTATIONS)
+            found[name] = float(np.square(lost).mean())
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
     def as_dict(self) -> dict[str, Any]:
@@ -204,6 +208,8 @@ def distil(
 
     table, target = _pairs(features, fitted)
     tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, random_state=0).fit(table, target)
+    own = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, random_state=0)
+    own.fit(_without_shared(table), target)
     small = DecisionTreeRegressor(max_leaf_nodes=RULES, min_samples_leaf=LEAST, random_state=0).fit(table, target)
     tests, truth = _pairs(features, held_out)
     lengths = np.array([history.num_events for history, _ in held_out])
@@ -214,6 +220,7 @@ def distil(
     return StandIn(
         features,
         tree,
+        own,
         tuple(_rules(small, features.names)),
         float(tree.score(tests, truth)),
         float(small.score(tests, truth)),
@@ -233,6 +240,12 @@ def _pairs(
     """Return the features and scores of every user and item."""
     tables = [features.table(history) for history, _ in users]
     return np.concatenate(tables), np.concatenate([scores for _, scores in users]).astype(np.float64)
+
+
+def _without_shared(table: Float64[np.ndarray, "pairs features"]) -> Float64[np.ndarray, "pairs features"]:
+    changed = table.copy()
+    changed[:, -1] = 0
+    return changed
 
 
 def _importance(
