@@ -120,6 +120,8 @@ def test_erasure_leaves_nothing_but_a_hash(store: Store):
         "request": 0,
         "user_content": 0,
         "conversation": 0,
+        "served_list": 0,
+        "exposure": 0,
     }
     assert store.events("a") == []
     assert store.edits("a") == []

@@ -17,6 +17,7 @@ import penchant
 from penchant.cli import (
     aligning,
     comparing,
+    compressing,
     courses,
     learning,
     listing,
@@ -26,6 +27,7 @@ from penchant.cli import (
     starting,
     talking,
     training,
+    trying,
 )
 from penchant.cli.printing import reported_errors
 
@@ -66,6 +68,10 @@ app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
+app.command("compress")(compressing.compress)
+app.command("trial")(trying.trial)
+app.command("served")(trying.served)
+app.command("off-policy")(trying.off_policy)
 app.command("recommend")(querying.recommend)
 app.command("profile")(querying.profile)
 app.command("explain")(querying.explain)

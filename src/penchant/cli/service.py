@@ -46,6 +46,9 @@ def serve(
     compare: Annotated[
         list[Path] | None, typer.Option(help="A bundle that the studio shows beside this one; repeatable.")
     ] = None,
+    trial: Annotated[
+        Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
+    ] = None,
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
@@ -74,6 +77,7 @@ def serve(
             host_names=host_name or [],
             tasks=_tasks(task or []),
             compare=compare or [],
+            trial=None if trial is None else trial.absolute(),
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
@@ -110,7 +114,7 @@ def keys_add(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it once; from the first key on, the service requires one."""
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
         key = part_of_service("security", "serve").make_key(store, name, scopes.split(","), per_minute)
         print_answer({"key": key} if as_json else [key], as_json)
 
@@ -120,7 +124,7 @@ def keys_list(
     bundle: BundlePath, database: Database = None, folder: StateFolder = None, as_json: AsJson = False
 ) -> None:
     """List keys by id, name and scopes; the keys themselves are not kept."""
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
         found = store.api_keys()
         facts = [{"key_id": k.key_id, "name": k.name, "scopes": k.scopes, "per_minute": k.per_minute} for k in found]
         print_answer(facts if as_json else [f"{k.key_id}  {k.name}  {k.scopes}" for k in found], as_json)
@@ -129,7 +133,7 @@ def keys_list(
 @keys.command("remove")
 def keys_remove(bundle: BundlePath, key_id: str, database: Database = None, folder: StateFolder = None) -> None:
     """Delete a key; running services follow within a second, and without any key refuse every request."""
-    with reported_errors(False), _store(bundle, database, folder) as store:
+    with reported_errors(False), opened_store(bundle, database, folder) as store:
         if not store.drop_key(key_id):
             raise ConfigError(f"There is no key {key_id!r}.", where="penchant keys", fix="see `penchant keys list`")
 
@@ -147,7 +151,7 @@ def erase(
     """Erase a user in store, bundle and model, and print the signed receipt; or verify all erasures."""
     from penchant.recommender.recommender import Recommender
 
-    with reported_errors(as_json), _store(bundle, database, folder) as store:
+    with reported_errors(as_json), opened_store(bundle, database, folder) as store:
         erasure, security = part_of_service("erasure", "serve"), part_of_service("security", "serve")
         secret = security.Secret.of(store, service_config(bundle, database, folder).state_folder / "secret.key")
         store.seal_erasures(secret.link)
@@ -191,7 +195,8 @@ def _tasks(options: list[str]) -> dict[str, Path]:
 
 
 @contextmanager
-def _store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
+def opened_store(bundle: Path, database: str | None, folder: Path | None) -> Iterator[Any]:
+    """Open the store of a service."""
     store = part_of_service("store", "serve").Store.open(service_config(bundle, database, folder).address)
     try:
         yield store

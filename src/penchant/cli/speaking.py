@@ -55,6 +55,15 @@ WORDS = {
         message("against the best baseline"),
         message("classifier"),
         message("accuracy"),
+        message("estimate"),
+        message("reward a place"),
+        message("effective choices"),
+        message("variant"),
+        message("users"),
+        message("metric"),
+        message("mean"),
+        message("against the first"),
+        message("outcome"),
     )
 }
 """Headings of tables, and the words that rows begin with."""

@@ -53,6 +53,18 @@ class Ensemble:
             total += self.weights.of(name, values)[:, None] * on_one_scale(member, histories).values
         return total
 
+    def parts(
+        self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
+    ) -> Float32[np.ndarray, "members chosen"]:
+        """Return what each member adds to some scores of one user; over members they add up to `score`."""
+        history = _asked_now(history)
+        values = self.weights.band_values(history)
+        parts = [
+            self.weights.of(name, values)[0] * on_one_scale(member, history).values[0, item_index]
+            for name, member in self.members.items()
+        ]
+        return np.asarray(parts, np.float32).reshape(len(self.members), len(item_index))
+
     def recommend(
         self, histories: Histories, k: int, *, candidates: Bool[np.ndarray, " items"] | None = None
     ) -> Recommendations:

@@ -64,10 +64,19 @@ class RankingOptions(Settings):
     one_per: Annotated[Id, Field(examples=["series"])] | None = None
     """An attribute of which the list holds at most one item a value, the best one: the code of a product's variants, a series, an author; `title` for
     items of equal titles. Items without a value are not limited."""
+    per_group: Annotated[int, Field(ge=1, le=100)] = 1
+    """With `one_per`: so many items of one value instead of one, such as two of each provider."""
     new_groups: bool = False
     """With `one_per`: leave out items that share its value with an item of the history, such as another size of what the user has."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0 ranks by score alone, 1 avoids similar items above all."""
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0 ranks by score alone, 1 gives the list the mix of the user's history above all: of the values of `calibrate_by`."""
+    calibrate_by: Annotated[Id, Field(examples=["genres"])] = "topic"
+    """The attribute, or `topic`, whose mix `calibration` keeps."""
+    repeat: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)] = []
+    """Kinds of event after which an item may come again, such as `view`: items of whose events all are of these kinds. Histories hold weights, so kinds of
+    equal weight are alike; `seen` lets everything come again."""
     boost: Annotated[list[Signed], Field(max_length=50)] = []
     """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
     context: Annotated[list[Id], Field(max_length=50)] = []
@@ -76,6 +85,28 @@ class RankingOptions(Settings):
     """NAME:VALUE, a circumstance of the request that the bundle learned about: `device:tablet`, `weekday:Monday`. What it never saw is counted."""
     reasons: bool = False
     """Add reasons by past event; costs some milliseconds."""
+
+
+class ExplorationConfig(Settings):
+    """How served lists explore."""
+
+    policy: Literal["none", "epsilon", "thompson"] = "none"
+    """`none` shows the best items; `epsilon` does, but for a share of lists in random order; `thompson` ranks with weights of the members that are drawn
+    for each list, and a share of lists in random order too."""
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of lists that are the candidates in random order: what makes every candidate possible at every place."""
+    candidates: Annotated[int, Field(ge=2, le=1000)] = 30
+    """The best so many items take part; at least as many as the list is long."""
+    draws: Annotated[int, Field(ge=1, le=1000)] = 32
+    """`thompson`: how many draws of the weights there are; each list takes one."""
+    spread: Annotated[float, Field(gt=0, le=3)] = 0.5
+    """`thompson`: standard deviation of a member's weight among the draws, as a share of the weight."""
+    seed: int = 0
+    """Seed of the draws of weights."""
+
+    @property
+    def is_on(self) -> bool:
+        return self.policy != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +138,8 @@ class ListRequest:
         scores: Of `history`, for every item, where they were computed already.
         items: An anonymous history: item ids, oldest first.
         vectors: What was written, shown or said with each of `items`: channel to vector; () where there is nothing.
+        exploration: How the list explores; None where what was served is not logged.
+        list_id: Of the list that is logged: the key of the random draw.
     """
 
     options: RankingOptions
@@ -116,6 +149,8 @@ class ListRequest:
     scores: Float32[np.ndarray, " items"] | None = None
     items: Sequence[str] = ()
     vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] = ()
+    exploration: ExplorationConfig | None = None
+    list_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +193,8 @@ class RecommendationList:
     """Best first."""
     unknown_circumstances: int = 0
     """Named circumstances that the bundle learned nothing about."""
+    list_id: str = ""
+    """Name of the list in the log of served lists; empty where lists are not logged."""
 
     def __len__(self) -> int:
         return len(self.items)

@@ -23,7 +23,7 @@ from penchant.core.errors import ArtifactError, NotFoundError, nearest
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
-from penchant.data.event_weights import HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig, kind_weights
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
@@ -40,6 +40,7 @@ from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.counterfactuals import WhatIf
+from penchant.recommender.exploration import ServedPlaces, explore
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
@@ -323,7 +324,11 @@ class Recommender:
         return answer
 
     def recommend_many(
-        self, requests: Sequence[ListRequest], available: Bool[np.ndarray, " items"] | None = None
+        self,
+        requests: Sequence[ListRequest],
+        available: Bool[np.ndarray, " items"] | None = None,
+        *,
+        served: Callable[[ListRequest, ServedPlaces], None] = lambda _request, _places: None,
     ) -> list[RecommendationList | Exception]:
         """Return the list of each request, or the error in it: one request's options never fail another.
 
@@ -332,12 +337,15 @@ class Recommender:
         Args:
             requests: Users or histories with options.
             available: Whether an item may be shown; None allows all.
+            served: Is told what each list with `exploration` was chosen from.
         """
         if available is None:
             available = np.ones(len(self.catalog), bool)
         bases = [self._basis(request) for request in requests]
         ready: list[_Ranked | Exception | None] = [
-            None if scores is not None else self._among_candidates(history, request.edits, request.options, available)
+            self._among_candidates(history, request.edits, request.options, available)
+            if scores is None and request.exploration is None  # what explores draws from scores of the whole catalog
+            else None
             for request, (history, scores, _) in zip(requests, bases, strict=True)
         ]
         new = [h for (h, scores, _), found in zip(bases, ready, strict=True) if scores is None and found is None]
@@ -345,13 +353,17 @@ class Recommender:
         answers: list[RecommendationList | Exception] = []
         for request, (history, known, facts), found in zip(requests, bases, ready, strict=True):
             try:
+                places = None
                 if found is None:
                     scores = next(scored) if known is None else known
-                    found = self._among_all(history, request.edits, request.options, available, scores)
+                    found, places = self._chosen(request, history, scores, available)
                 if isinstance(found, Exception):
                     raise found
                 items = self._listed(request, history, found)
+                facts["list_id"] = request.list_id if places is not None else ""
                 answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
+                if places is not None:
+                    served(request, places)
             except Exception as error:
                 answers.append(error)
         return answers
@@ -593,7 +605,8 @@ class Recommender:
         if isinstance(found, Exception):
             raise found
         if found is None:
-            found = self._among_all(history, (), options, every, self.score(history)[0] if scores is None else scores)
+            scores = self.score(history)[0] if scores is None else scores
+            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
         shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
@@ -677,6 +690,11 @@ class Recommender:
         vectors += [{}] * (len(rows) - len(vectors))
         return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
+    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
+        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
+        weights = kind_weights(self._event_settings)
+        return frozenset(weights.get(kind.strip().lower(), 1.0) for kind in kinds)
+
     def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
         """Return the past items behind a score, then the user's own edits that moved it."""
         titles = self.lookup.titles
@@ -686,16 +704,23 @@ class Recommender:
         ]
         return (why.text(titles), *asked)
 
-    def _among_all(
-        self,
-        history: Histories,
-        edits: Sequence[Edit],
-        options: RankingOptions,
-        available: Bool[np.ndarray, " items"],
-        scores: Float32[np.ndarray, " items"],
-    ) -> _Ranked:
-        """Return the list from the scores of all items."""
-        return _Ranked(rank(self.lookup, self.content, scores, history, edits, options, available))
+    def _chosen(
+        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
+    ) -> tuple[_Ranked, ServedPlaces | None]:
+        """Return the list from the scores of all items, and what it was chosen from where it is logged."""
+
+        def ranked(options: RankingOptions) -> RankedList:
+            repeat = self.repeat_weights(options.repeat)
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
+
+        found, config = ranked(request.options), request.exploration
+        if config is None:
+            return _Ranked(found), None
+        size = max(request.options.k, config.candidates)
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
+        key = f"{request.user_id}\n{request.list_id}"
+        explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
+        return _Ranked(explored), places
 
     def _among_candidates(
         self,
@@ -709,7 +734,8 @@ class Recommender:
         if few is None or shifts_scores(edits, options):
             return None
         try:
-            shown = shown_items(self.lookup, history, edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            shown = shown_items(self.lookup, history, edits, options, available, repeat)
             found = few.for_list(history, pool_size(options), shown.mask)
             if found is None:
                 return None

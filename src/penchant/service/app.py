@@ -41,6 +41,7 @@ from penchant.service.schemas import (
     Problem,
     SearchIn,
     SessionIn,
+    TrialOut,
     has_media,
 )
 from penchant.service.service import Service, ServiceConfig
@@ -66,6 +67,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         507: "No room on the disk",
     }.items()
 }
+LISTS = "/recommendations"
+"""End of the paths of lists: one that cannot be answered now is refused from its headers."""
 MAX_BATCH = 64
 """Requests whose lists are computed in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -107,6 +110,8 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
             tracing.close()
 
     def admit(path: str, num_bytes: int) -> Callable[[], None] | None:
+        if path.endswith(LISTS) and app.state.batched.is_full:
+            return None
         pools: WorkPools = app.state.pools
         return pools.admit(path, num_bytes)
 
@@ -238,6 +243,12 @@ def _add_items(app: FastAPI) -> None:
         """Return what can be asked for: attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
         return service_of(request).catalog()
 
+    @app.get("/v1/trial", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def trial(request: Request) -> TrialOut:
+        """Return the metrics of the running trial's variants, with intervals that may be read at any time."""
+        return service_of(request).trial_results()
+
     @app.get("/v1/report", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")
     def report(request: Request) -> dict[str, Any]:
@@ -299,15 +310,16 @@ def _describe_problems(app: FastAPI) -> None:
 
 async def _recommended(request: Request, user_id: str | None, options: RankingOptions) -> Response:
     """Answer in one batch with other waiting requests; reasons take long, so such a request waits for a thread of its own."""
+    list_id = request.scope["request_id"]
     if isinstance(options, SessionIn) and options.has_content:
         pools: WorkPools = request.app.state.pools
-        work = partial(service_of(request).recommend, user_id, options)
+        work = partial(service_of(request).recommend, user_id, options, list_id)
         answer = await pools["media" if options.has_media else "encoders"].run(work)
     elif options.reasons:
         pool: WorkPool = request.app.state.pools["lists"]
-        answer = await pool.run(partial(service_of(request).recommend, user_id, options))
+        answer = await pool.run(partial(service_of(request).recommend, user_id, options, list_id))
     else:
-        answer = await request.app.state.batched((user_id, options))
+        answer = await request.app.state.batched((user_id, options, list_id))
     # the list is valid by construction: validating it again would cost as much as computing it
     return Response(_LISTS.dump_json(answer), media_type="application/json")
 

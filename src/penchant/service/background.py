@@ -102,6 +102,8 @@ class BackgroundWorker:
             self.remove_uploads()
             self.refit()
             self.index()
+            if self._service.trial is not None:
+                self._service.trial.step()
 
     def encode_user_content(self) -> None:
         """Encode what users wrote, showed, said and told of themselves."""

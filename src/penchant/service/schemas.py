@@ -5,12 +5,17 @@ In: JSON and query strings. Out: validated requests; and the schemas of the answ
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
+from penchant.core.messages import unpacked
 from penchant.recommender.lists import Id, Printable, RankingOptions
+
+if TYPE_CHECKING:
+    from penchant.service.trial_results import MetricResult, TrialResults
 
 MAX_KIND = 64
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64), Printable]
@@ -392,6 +397,69 @@ class ItemState(ApiModel):
 def has_media(*given: EventIn | UserIn | SessionEventIn | SearchIn | ChatIn | ItemIn) -> bool:
     """Return whether an image or audio came with some of the content."""
     return any(one.image is not None or one.audio is not None for one in given)
+
+
+class TrialMetricOut(ApiModel):
+    """One metric of one variant of a trial."""
+
+    metric: str
+    mean: float | None
+    """Mean over the users whose time has passed; null without any."""
+    users: int
+    """These users."""
+    difference: float | None = None
+    """To the first variant; null of the first one itself."""
+    low: float | None = None
+    """Lower end of the interval of the difference, valid at any time; null while there are too few users."""
+    high: float | None = None
+    """Upper end."""
+    outcome: str = ""
+    """better, worse or not distinguishable; empty of the first variant."""
+
+
+class TrialVariantOut(ApiModel):
+    """One variant of a trial."""
+
+    name: str
+    users: int
+    """Users who were served a list of it."""
+    ended: str
+    """Why a guardrail ended it; empty while it runs."""
+    metrics: list[TrialMetricOut]
+
+
+class TrialOut(ApiModel):
+    """The state of a trial; the first variant is the one that others are compared with."""
+
+    name: str
+    variants: list[TrialVariantOut]
+
+    @classmethod
+    def of(cls, results: TrialResults) -> TrialOut:
+        """Return the state as the API shows it."""
+        variants = [
+            TrialVariantOut(
+                name=one.name,
+                users=one.num_users,
+                ended=str(unpacked(one.ended)),
+                metrics=[_metric_out(metric) for metric in one.metrics],
+            )
+            for one in results.variants
+        ]
+        return cls(name=results.name, variants=variants)
+
+
+def _metric_out(found: MetricResult) -> TrialMetricOut:
+    gap = found.against_first
+    means = {"metric": found.metric, "mean": _finite(found.mean), "users": found.num_users}
+    if gap is None:
+        return TrialMetricOut.model_validate(means)
+    ends = {"difference": _finite(gap.mean), "low": _finite(gap.low), "high": _finite(gap.high)}
+    return TrialMetricOut.model_validate({**means, **ends, "outcome": str(gap.outcome)})
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 class ErasureReceipt(ApiModel):

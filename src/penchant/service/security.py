@@ -199,6 +199,10 @@ class Secret:
         """Return the link of an erasure in the chain of all."""
         return self._mac(b"link\x00" + message.encode())
 
+    def share(self, trial: str, user_id: str) -> float:
+        """Return a number from 0 to below 1 that decides a user's variant: always the same, and independent of other trials."""
+        return int(self._mac(f"trial\x00{trial}\x00{user_id}".encode())[:13], 16) / 16**13
+
     def check(self) -> str:
         """Return a hash by which two secrets are compared without revealing either."""
         return self._mac(b"check")

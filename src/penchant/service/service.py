@@ -40,6 +40,7 @@ from penchant.service.batching import GroupCommit
 from penchant.service.exporting import exported_content, exported_conversation, exported_event
 from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
+from penchant.service.running_trial import RunningTrial
 from penchant.service.schemas import (
     EditIn,
     EventIn,
@@ -55,12 +56,14 @@ from penchant.service.schemas import (
     SearchIn,
     SessionEventIn,
     SessionIn,
+    TrialOut,
     UserIn,
 )
 from penchant.service.schemas import UserState as StateOfUser
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
+from penchant.service.served_lists import ServedListLog, exported_list
 from penchant.service.store import (
     FAILED,
     READY,
@@ -76,6 +79,7 @@ from penchant.service.store import (
 from penchant.service.stored_items import StoredItems
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.times import EARLIEST, iso_time, micros_of
+from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 from penchant.service.user_content import stored_history
@@ -103,6 +107,8 @@ class ServiceConfig(Settings):
     """Labelled tasks that are answered too: name to the folder `penchant run` wrote; read once, at the start."""
     database: str | None = None
     """postgresql://USER@HOST/DATABASE to share it among processes and machines; None keeps an SQLite file in `folder`."""
+    trial: Path | None = None
+    """TOML file of a trial: exploration and variants of served lists, which are then logged; None serves everybody the best list and logs none."""
     compare: list[Path] = []
     """Bundles that the studio shows beside the served one: folders written by `penchant run`; only their reports are read."""
     folder: Path | None = None
@@ -151,6 +157,10 @@ class ServiceConfig(Settings):
     @property
     def address(self) -> str:
         return self.database or f"sqlite:///{self.state_folder.absolute() / 'store.db'}"
+
+
+AskedList = tuple[str | None, RankingOptions] | tuple[str | None, RankingOptions, str]
+"""A user's id, ranking options, and the id of the list where it may be logged."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +238,9 @@ class Service:
         self.served_catalog.accept(recommender)
         self.snapshot = ServingSnapshot(recommender, np.ones(len(recommender.catalog), bool), frozenset(), 0, None)
         self.sync(self.store.world_version())
+        self.served_lists = ServedListLog(self.store, self.secret.subject)
+        trial = None if config.trial is None else TrialConfig.read_file(config.trial)
+        self.trial = None if trial is None else RunningTrial(trial, self.store, self.secret, recommender)
 
     # events
 
@@ -379,29 +392,43 @@ class Service:
             self.user_cache.put(user_id, states[user_id])
         return states
 
-    def recommend(self, user_id: str | None, options: RankingOptions) -> RecommendationList:
+    def recommend(self, user_id: str | None, options: RankingOptions, list_id: str = "") -> RecommendationList:
         """Return one list, as `recommend_many` does."""
-        (answer,) = self.recommend_many([(user_id, options)])
+        (answer,) = self.recommend_many([(user_id, options, list_id)])
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def recommend_many(
-        self, requests: Sequence[tuple[str | None, RankingOptions]]
-    ) -> list[RecommendationList | Exception]:
+    def recommend_many(self, requests: Sequence[AskedList]) -> list[RecommendationList | Exception]:
         """Return the list of each request, or the error in it.
 
-        A user without history gets a list from the items in view, or popular items.
+        A user without history gets a list from the items in view, or popular items. During a trial a list with an id is that of the user's
+        variant, and is logged.
 
         Args:
-            requests: A user's id and ranking options; None for a `SessionIn`, whose history is not stored.
+            requests: A user's id and ranking options; None for a `SessionIn`, whose history is not stored; and the list's id.
         """
-        snapshot, found = self._user_states([user_id for user_id, _ in requests if user_id is not None])
+        began = now()
+        asked = [(*request, "")[:3] for request in requests]
+        snapshot, found = self._user_states([user_id for user_id, *_ in asked if user_id is not None])
         states = iter(found)
-        list_requests = [
-            self._list_request(o, snapshot, user, None if user is None else next(states)) for user, o in requests
-        ]
-        return snapshot.recommender.recommend_many(list_requests, snapshot.available)
+        of_variants: list[tuple[Recommender, ListRequest]] = []
+        for user_id, options, list_id in asked:
+            state = None if user_id is None else next(states)
+            request = self._list_request(options, snapshot, user_id, state)
+            recommender = snapshot.recommender
+            if self.trial is not None and state is not None and list_id:
+                named = replace(request, list_id=list_id)
+                recommender, request = self.trial.request(named, state, snapshot, self)
+            of_variants.append((recommender, request))
+        if self.trial is None:
+            return snapshot.recommender.recommend_many([request for _, request in of_variants], snapshot.available)
+        return self.trial.recommend_many(of_variants, snapshot, began)
+
+    def history_of(self, user_id: str, snapshot: ServingSnapshot) -> Histories:
+        """Return a user's history as a snapshot's recommender reads what the store holds now."""
+        about = self.store.about(user_id)
+        return self._history(user_id, snapshot, self.store.events(user_id), None if about is None else about.content)
 
     def _list_request(
         self, options: RankingOptions, snapshot: ServingSnapshot, user_id: str | None, state: UserState | None
@@ -606,6 +633,8 @@ class Service:
             "about": None if (told := self.store.about(user_id)) is None else exported_content(told.content),
             "edits": [asdict(e) for e in state.edits],
             "conversations": [exported_conversation(one) for one in self.store.conversations(user_id)],
+            "served_lists": [exported_list(one) for one in self.served_lists.of_user(user_id)],
+            "trials": self.served_lists.exposures_of(user_id),
             "requests": [{"key": r.key, "at": iso_time(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": iso_time(int(at)), "weight": float(weight)}
@@ -659,6 +688,18 @@ class Service:
         board = found["leaderboard"]
         rows = [row for row in board["rows"] if row["role"] in ("ours", "baseline")]
         return {"metric": board["metric"], "num_users": board["num_users"], "rows": rows}
+
+    def trial_results(self) -> TrialOut:
+        """Return the state of the trial.
+
+        Raises:
+            NotFoundError: No trial runs.
+        """
+        if self.trial is None:
+            raise NotFoundError(
+                "No trial runs.", where="the service", fix="start it with `penchant serve BUNDLE --trial TRIAL.toml`"
+            )
+        return TrialOut.of(self.trial.results())
 
     def search(self, wanted: SearchIn) -> SearchResults:
         """Return the items nearest to words, an image or audio.

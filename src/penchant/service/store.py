@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from sqlite3 import OperationalError
@@ -22,6 +22,7 @@ from alembic.config import Config as AlembicConfig
 from sqlalchemy import (
     Connection,
     Engine,
+    Table,
     delete,
     func,
     select,
@@ -90,7 +91,7 @@ LOG_WAITS = (0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts to empty SQLite's log while a reader holds it."""
 
 
-USER_TABLES = (t.user_version, t.event, t.edit, t.request, t.user_content, t.conversation)
+USER_TABLES = (t.user_version, t.event, t.edit, t.request, t.user_content, t.conversation, t.served_list, t.exposure)
 """Tables whose rows belong to one user each."""
 Record = TypeVar("Record")
 
@@ -143,6 +144,18 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return a connection that reads, for the modules that keep a table of their own."""
+        return self._reading.connect()
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Return a connection that writes; what it changed is committed when the block ends, or undone by an error."""
+        return self._writing.begin()
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert of this database's dialect, which knows `on_conflict_do_nothing`."""
+        return self._dialect.insert(table)
 
     # users
 
@@ -457,7 +470,7 @@ class Store:
         new = replace(held, turns=turns, state=state, version=secrets.randbits(62), changed_at=now())
         own = (c.user_id == held.user_id) & (c.conversation_id == held.conversation_id)
         with self._writing.begin() as connection:
-            self._lock_user(connection, held.user_id)
+            self.lock_user(connection, held.user_id)
             if held.version == 0:
                 connection.execute(t.conversation.insert(), checked(t.conversation, asdict(new)))
             else:
@@ -540,8 +553,9 @@ class Store:
         return sorted(found)
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest stored event of a user, what they told of themself, or their oldest conversation came in."""
-        times = (t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at)
+        """Return when the oldest stored event of a user, what they told of themself, their oldest conversation or list came in."""
+        times = [t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at]
+        times += [t.served_list.c.at, t.exposure.c.at]
         wanted = [select(func.min(at)).where(at.table.c.user_id == user_id) for at in times]
         with self._reading.connect() as connection:
             found = [connection.scalar(one) for one in wanted]
@@ -690,7 +704,7 @@ class Store:
         with self._reading.connect() as connection:
             return [record(*row) for row in connection.execute(wanted)]
 
-    def _lock_user(self, connection: Connection, user_id: str) -> None:
+    def lock_user(self, connection: Connection, user_id: str) -> None:
         """Lock a user's row until the commit without a new version: a change that no list depends on."""
         add = self._dialect.insert(t.user_version).values(user_id=user_id, version=secrets.randbits(62))
         same = {"version": t.user_version.c.version}

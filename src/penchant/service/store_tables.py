@@ -84,6 +84,42 @@ edit = Table(
 )
 """Edits of users; `name` is "item" or a facet."""
 
+served_list = Table(
+    "served_list",
+    metadata,
+    Column("sequence", counter, primary_key=True, autoincrement=True),
+    Column("user_id", String(MAX_ID), nullable=False),
+    Column("list_id", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("variant", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("served_list_once", "user_id", "list_id", unique=True),
+)
+"""Lists that were served during a trial, the newest ones; `body` is JSON: candidates with scores, what was shown at which place, and with which
+probability."""
+
+exposure = Table(
+    "exposure",
+    metadata,
+    Column("user_id", String(MAX_ID), primary_key=True),
+    Column("trial", String(64), primary_key=True),
+    Column("variant", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("exposure_of_trial", "trial", "at"),
+)
+"""When each user was first served a list of a trial, and of which variant."""
+
+ended_variant = Table(
+    "ended_variant",
+    metadata,
+    Column("trial", String(64), primary_key=True),
+    Column("variant", String(64), primary_key=True),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""Variants that a guardrail ended; `reason` is a message as JSON."""
+
 user_version = Table(
     "person",
     metadata,

@@ -38,6 +38,7 @@ from penchant.studio.media import MediaGallery
 from penchant.studio.page_context import KEY, ChangedOnPage, Context, PageContext, page_context, set_cookie
 from penchant.studio.rendering import HERE, render
 from penchant.studio.talk import add_talk
+from penchant.studio.trials import add_trial
 from penchant.studio.user_pages import add_user_pages
 
 SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
@@ -96,6 +97,7 @@ def add_studio(app: FastAPI) -> None:
     _add_model(router, studio)
     _add_media(router, studio)
     add_talk(router)
+    add_trial(router)
     _add_sign_in(router)
     app.include_router(router)
     app.mount("/studio/static", _Static(directory=HERE / "static"), name="studio-static")

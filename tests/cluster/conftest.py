@@ -1,0 +1,95 @@
+"""A Ray cluster on this machine: a head without work, and nodes of one core, each with a working folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penchant.core.executor import RayConfig
+
+
+class Nodes:
+    """A head without a core for tasks, and nodes of one core each.
+
+    Args:
+        folder: Of the nodes' working folders.
+        count: Nodes with a core.
+        store_mb: Megabytes of each node's object store.
+    """
+
+    def __init__(self, folder: Path, count: int, store_mb: int = 150) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.folder, self.store = folder, store_mb * 2**20
+        self._started = 0
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": self.store, "include_dashboard": False},
+        )
+        self.workers: list[Any] = []
+        for _ in range(count):
+            self.add()
+
+    def config(self, **settings: Any) -> RayConfig:
+        return RayConfig(address=self.cluster.address, **settings)
+
+    def add(self, **options: Any) -> Any:
+        """Start a node whose working folder is a new one."""
+        self._started += 1
+        own, home = self.folder / f"node{self._started}", Path.cwd()
+        own.mkdir(parents=True, exist_ok=True)
+        os.chdir(own)
+        try:
+            self.workers.append(self.cluster.add_node(num_cpus=1, object_store_memory=self.store, **options))
+        finally:
+            os.chdir(home)
+        return self.workers[-1]
+
+    def lose(self, node: Any) -> None:
+        """End a node's processes at once, as a power cut does."""
+        self.workers.remove(node)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    def keep(self, count: int) -> None:
+        """Add or remove nodes until there are so many."""
+        while len(self.workers) < count:
+            self.add()
+        while len(self.workers) > count:
+            node = self.workers.pop()
+            self.cluster.remove_node(node)
+
+    def close(self) -> None:
+        self.cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """Return the cluster that all tests here use; each says how many nodes it needs."""
+    pytest.importorskip("ray", reason="pip install 'penchant[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    tests = Path(__file__).parents[1]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(tests.parent / "src"), str(tests)])  # read by the nodes' processes
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    logging.getLogger("penchant").setLevel(logging.INFO)
+    started = Nodes(tmp_path_factory.mktemp("nodes"), 0)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """Return the address of a bucket of an S3-compatible server; it is started before the nodes, which read the keys from their environment."""
+    server = pytest.importorskip("moto.server", reason="pip install 'moto[server]'").ThreadedMotoServer(
+        "127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    host, port = server.get_host_and_port()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/penchant", method="PUT")).close()
+    yield f"s3://penchant/run?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
+    server.stop()
