@@ -126,9 +126,9 @@ class Client:
         """Store edits such as `{"name": "genres", "value": "Comedy", "action": "more"}`; return the profile."""
         return self._request("PATCH", f"{_user(user_id)}/profile", json={"edits": list(edits)})
 
-    def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
-        """Return the exact additive contributions to one score."""
-        return self._request("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}")
+    def explain(self, user_id: str, item_id: str, **options: str) -> dict[str, Any]:
+        """Return the exact additive contributions to one score; `method="integrated_gradients"` or `"occlusion"` reads one network (`member=`)."""
+        return self._request("GET", f"{_user(user_id)}/explanations/{quote(item_id, safe='')}", params=options)
 
     def counterfactual(self, user_id: str, item_id: str, k: int = 10) -> dict[str, Any]:
         """Return without which events the item leaves the user's list of k, or with which edit it enters it."""

@@ -5,9 +5,10 @@ In: a folder written by `penchant run`, and a user id, a history or content. Out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,12 +26,15 @@ from penchant.cli.options import (
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.cli.speaking import said, spoken_language
 from penchant.core.errors import ConfigError
+from penchant.core.executor import ExecutorName, RayConfig, computing
 from penchant.core.messages import CHANNELS, message
 
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
+    from penchant.explanation.network_attribution import NetworkAttribution
     from penchant.explanation.written_profile import WrittenProfile
     from penchant.recommender.recommender import Recommender
+    from penchant.reporting.heat import Heat
 
 
 def predict(
@@ -49,6 +53,9 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Where the table's answers go: .parquet or .csv.")] = None,
     preview: Annotated[
         Path | None, typer.Option(help="Write the image, blurred beyond recognition, to this .jpg or .png.")
+    ] = None,
+    heat: Annotated[
+        Path | None, typer.Option(help="Draw what of the text, image and audio adds to the answer, into this folder.")
     ] = None,
     column: ColumnNames = None,
     as_json: AsJson = False,
@@ -75,6 +82,10 @@ def predict(
         if preview is not None and image is not None:
             blurred(load_image(image, trained.inputs.limits, max_side=512)).save(preview)
         print_answer(asdict(found) if as_json else prediction_lines(found), as_json)
+        if heat is not None:
+            from penchant.explanation.heat_of_classifier import classifier_heat
+
+            draw_heats(classifier_heat(trained, text=text, label=found.label, **content), heat, as_json)
 
 
 def recommend(
@@ -89,6 +100,12 @@ def recommend(
     all_users: Annotated[
         Path | None, typer.Option(help="Write the lists of all users to this Parquet file instead.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the lists of all users are computed: local or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the best items of one user, with reasons."""
@@ -99,7 +116,8 @@ def recommend(
         _only_one({"--one-per": one_per, "--all-users": all_users})
         trained = loaded(bundle)
         if all_users is not None:
-            rows = trained.recommend_all(all_users, k)
+            with computing(executor, RayConfig(address=address)):
+                rows = trained.recommend_all(all_users, k)
             print_answer(
                 {"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json
             )
@@ -212,11 +230,33 @@ def explain(
         ),
     ] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the list.")] = 10,
+    method: Annotated[
+        Literal["integrated_gradients", "occlusion"] | None,
+        typer.Option(
+            "--method", help="Instead: of one network, by integrated_gradients or occlusion, with its checks."
+        ),
+    ] = None,
+    member: Annotated[
+        str | None, typer.Option("--member", help="The network that --method explains; by default the first.")
+    ] = None,
+    heat: Annotated[
+        Path | None,
+        typer.Option("--heat", help="Instead: draw what of the item's content adds to the score, into this folder."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Split one score into what past events, modalities and members contribute; the parts sum to it."""
     with reported_errors(as_json):
         trained = loaded(bundle)
+        if heat is not None:
+            asked = None if user is None and not history else user_or_history(trained, user, history)
+            draw_heats([trained.heat(item, channel, asked) for channel in _with_content(trained, item)], heat, as_json)
+            return
+        if method is not None:
+            print_attribution(
+                trained.attribute(user_or_history(trained, user, history), item, member, method), top, as_json
+            )
+            return
         if counterfactual:
             other = trained.counterfactual(user_or_history(trained, user, history), item, k)
             print_answer(other.as_dict() if as_json else [said(other.text)], as_json)
@@ -243,6 +283,35 @@ def explain(
         for line in (sums, *found.notes):
             out.print(said(line), markup=False)
         out.print(table)
+
+
+def _with_content(trained: Recommender, item: str) -> list[str]:
+    """Return the channels with heat of which an item has content."""
+    row = trained.lookup.row(item)
+    return [name for name in trained.heat_channels if trained.content.channels[name].usable[row]]
+
+
+def draw_heats(found: Sequence[Heat], folder: Path, as_json: bool) -> None:
+    """Write each heat to a folder, and print where it is and whether it passed its check."""
+    files = [(one, one.save(folder)) for one in found]
+    if as_json:
+        print_answer([{"file": str(path), **one.as_dict()} for one, path in files], as_json)
+        return
+    print_answer([f"{path}: {said(one.said)}" for one, path in files], as_json)
+
+
+def print_attribution(found: NetworkAttribution, top: int, as_json: bool) -> None:
+    """Print which events and modalities a network's score comes from, and whether that may be believed."""
+    if as_json:
+        print_answer(found.as_dict(), as_json)
+        return
+    table = columns_table("part", "attribution")
+    for name, value in found.by_part().items():
+        table.add_row(f"channel: {name}", f"{value:+.4f}")
+    for _, title, value in sorted(found.events, key=lambda one: -abs(one[2]))[:top]:
+        table.add_row(f"event: {title}", f"{value:+.4f}")
+    out.print(said(found.text), markup=False)
+    out.print(table)
 
 
 def loaded(bundle: Path) -> Recommender:

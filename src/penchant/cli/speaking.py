@@ -37,6 +37,7 @@ WORDS = {
         message("such as"),
         message("part"),
         message("contribution"),
+        message("attribution"),
         message("channel"),
         message("member"),
         message("event"),

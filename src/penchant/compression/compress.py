@@ -27,7 +27,8 @@ from penchant.core.logs import logger, step
 from penchant.core.messages import Translator
 from penchant.core.schema import Histories
 from penchant.experiment.fit import HoldOut
-from penchant.experiment.pool import FitCache, MemberPool, popularity_of
+from penchant.experiment.fit_cache import FitCache
+from penchant.experiment.pool import MemberPool, popularity_of
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import Difference, paired_difference
 from penchant.metrics.ranking import measure

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from penchant.experiment.fit import HoldOut
-from penchant.experiment.pool import MemberPool, weighted_sum
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.scoring import weighted_sum
 from penchant.fusion import late
 from penchant.fusion.listwise import SampledChoices, fit_listwise
 from penchant.metrics.ranking import measure

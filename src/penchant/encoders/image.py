@@ -79,6 +79,15 @@ class EfficientNet(Encoder[EfficientNetConfig]):
             features = self.network.extract_features(pixels)
         return np.asarray(features.mean((2, 3)).numpy(), np.float32)
 
+    def places(self, raw: Image.Image) -> Float32[np.ndarray, "rows columns dim"]:
+        """Return the features of each place of a picture, whose mean is its embedding."""
+        import torch
+
+        pixels = torch.from_numpy(self.prepare(raw)[None]).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            features = self.network.extract_features(pixels)
+        return np.asarray(features[0].permute(1, 2, 0).numpy(), np.float32)
+
 
 class TransformersImageConfig(PretrainedConfig):
     """Settings of a transformers vision model."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from jaxtyping import Float32, Int64
+from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
@@ -23,12 +24,14 @@ from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
 from penchant.experiment.pool import RefittedPool
+from penchant.experiment.prices import calibrated_attribute, option_prices
 from penchant.explanation.attribution import attribute
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, beyond_accuracy
 from penchant.metrics.comparison import Cost, compare
-from penchant.metrics.intervals import BootstrapMeans, Interval
+from penchant.metrics.intervals import MIN_USERS, BootstrapMeans, Interval
+from penchant.metrics.option_prices import Prices
 from penchant.metrics.ranking import measure
 from penchant.metrics.slices import (
     HISTORY_EDGES,
@@ -41,6 +44,7 @@ from penchant.metrics.slices import (
 )
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import blocked_items, top_k
+from penchant.recommender.ranking import POOL
 from penchant.reporting.first_screen import TIME_SINCE
 from penchant.reporting.report import (
     USER,
@@ -82,6 +86,12 @@ class EvaluationConfig(Settings):
     """Column of users by which the value of each modality is split."""
     language: str = "en"
     """Of the report: en or zh."""
+    price_users: int = Field(300, ge=0)
+    """Test users, evenly spaced, on whom the price of diversity and calibration is measured; 0 leaves it out."""
+    calibrate_by: str | None = None
+    """The attribute whose mix calibration keeps on the report; None takes the first one with 2 to 200 values."""
+    provider: str | None = None
+    """The attribute that names who provides an item, such as a brand: the report shows its exposure."""
 
 
 def assess(
@@ -166,6 +176,7 @@ def assess(
             )
         ),
         variety=tuple(measured.variety()),
+        prices=measured.prices(),
         ceiling={} if ideal is None else measured.ceiling(ideal),
         encoding=dict(encoding or {}),
         by_request=measured.by_request(),
@@ -334,6 +345,26 @@ class _TestResults:
             )
             for name in names
         ]
+
+    def prices(self) -> Prices | None:
+        """Return what ranking options cost on some of the users; None where they are left out or cannot be measured."""
+        catalog, k = self.dataset.catalog, self.config.cutoff
+        attribute = calibrated_attribute(catalog, self.config.calibrate_by)
+        test = _spaced(self.test, self.config.price_users)
+        if not self.config.price_users or len(test.histories) < MIN_USERS or len(catalog) <= k:
+            return None
+        weights = {OURS: self.trained.ours.weights}
+        ranked = self.trained.pool.rank(
+            weights, test.histories, k * POOL, candidates=test.candidates, tie_order=test.tie_order
+        )[OURS]
+        counts = np.tile(self.popularity.astype(np.float32), (len(test.histories), 1))
+        counts[blocked_items(test.histories, test.candidates)] = -np.inf
+        popular = top_k(counts, k, test.histories.user_ids, test.tie_order).item_index
+        provider = calibrated_attribute(catalog, self.config.provider) if self.config.provider else ""
+        fused = self.content.fused
+        histories, truth = test.histories, test.truth
+        names = {"attribute": attribute, "provider": provider}
+        return option_prices(ranked, popular, histories, truth, catalog, fused, k=k, **names)
 
     def examples(self) -> list[UserExample]:
         """Return users with middling histories, chosen by their place in the list, not by how well they did."""

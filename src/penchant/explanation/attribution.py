@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -20,6 +20,9 @@ from penchant.core.schema import BEHAVIOUR, Catalog, Histories
 from penchant.explanation.reasons import MAX_NAMED, Reason
 from penchant.models.ensemble import Ensemble
 
+Method = Literal["integrated_gradients", "occlusion"]
+"""How a network is explained beside its exact contributions: `network_attribution.py`."""
+METHODS: tuple[Method, ...] = ("integrated_gradients", "occlusion")
 MIXED = "mixed content"
 """Channel of a member that reads several channels at once."""
 

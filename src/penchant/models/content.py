@@ -6,7 +6,6 @@ In: histories and embeddings. Out: members that score items without events.
 from __future__ import annotations
 
 import copy
-import weakref
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
 from penchant.models.compact import CompactConfig, CompactRows
@@ -27,10 +27,11 @@ from penchant.models.item_to_item import (
     recent,
     scores_of,
 )
-from penchant.models.linear import co_occurrences, most_touched
+from penchant.models.linear import co_occurrence_sums, co_occurrences, most_touched
 from penchant.models.member import Contributions, Member
 from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -70,14 +71,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         """Row means over the items with content: the score of an item without content."""
         self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row sums; an item that was added keeps those of the others as they were."""
-        self._fitted_on: weakref.ref[Embeddings] | None = None
+        self._fitted_on = ""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
-        self._fitted_on = weakref.ref(embeddings)
+        self._fitted_on = _mark(embeddings)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
         if self.config.neighbours:
@@ -93,9 +94,9 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Take over what was learned where the content is the same: events do not matter here."""
-        if not isinstance(before, type(self)) or before.config != self.config or before._fitted_on is None:
+        if not isinstance(before, type(self)) or before.config != self.config or not before._fitted_on:
             return self.fit(train, content)
-        is_same = before._fitted_on() is pick(content, self.config.channel, self.name)
+        is_same = before._fitted_on == _mark(pick(content, self.config.channel, self.name))
         return before.reread(self) if is_same else self.fit(train, content)
 
     def reread(self, other: Self) -> Self:
@@ -201,6 +202,11 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         return self
 
 
+def _mark(embeddings: Embeddings) -> str:
+    """Return a hash of vectors and of where there are any."""
+    return fingerprint(embeddings.values.tobytes(), embeddings.usable.tobytes())
+
+
 class ContentRegressionConfig(ItemToItemConfig):
     """The settings of content regression."""
 
@@ -289,6 +295,9 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         found = read(content, self.config.channels, self.config.weights, self.name)
         blocks = [centred_unit(e.values, e.usable, fitted) * np.float32(np.sqrt(weight)) for e, weight in found]
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if self.config.smoothing and train.num_items <= self.config.max_items else {}
 
     def _smooth(
         self,

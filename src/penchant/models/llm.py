@@ -26,6 +26,7 @@ from penchant.models.sequence import NextItem, Sequence, SequenceConfig
 from penchant.networks.adapters import HoldsPretrained, add_lora
 from penchant.networks.backbones import Backbone, BackboneConfig
 from penchant.networks.sequences import WindowBatch
+from penchant.networks.tensors import tensor_of
 from penchant.networks.tokens import ItemTokens
 from penchant.networks.trainer import pick_device
 
@@ -282,7 +283,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
             channels, present = self.network.known
             added = channels.new_zeros(len(new), *channels.shape[1:]), present.new_zeros(len(new), present.shape[1])
             if self.bases:
-                rows, has_channel = self._content_of(content, new)
+                rows, has_channel = self.content_of(content, new)
                 added = self.network.items.scale * self.network.items.projected(rows), has_channel
             grown.network = copy.copy(self.network)
             grown.network.known = (torch.cat([channels, added[0]]), torch.cat([present, added[1]]))
@@ -317,7 +318,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         self.network.to(device)
         self.vectors = self.vectors.to(device)
         if isinstance(self.network, SoftTokens):
-            channels, present = (torch.from_numpy(arrays[f"known.{n}"]).to(device) for n in ("channels", "present"))
+            channels, present = (tensor_of(arrays[f"known.{n}"]).to(device) for n in ("channels", "present"))
             self.network.known = (channels, present)
         return self
 

@@ -21,6 +21,7 @@ from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
 from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
+from penchant.models.user_sums import UserSums
 
 if TYPE_CHECKING:
     from penchant.models.item_scores import ItemScorer, MakeNearest
@@ -109,6 +110,16 @@ class Member(ABC, Generic[SettingsT_co]):
         if parts:
             raise NotImplementedError(f"{type(self).__name__} holds no members")
         return self
+
+    def user_sums(self, train: Histories) -> UserSums:
+        """Return the sums over users that `fit` takes from `computed_once` or `known`, so that shards of users can be summed up on nodes before.
+
+        None by default: `fit` reads the events itself.
+
+        Args:
+            train: What it will be fitted on.
+        """
+        return {}
 
     @abstractmethod
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:

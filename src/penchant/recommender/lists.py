@@ -64,10 +64,19 @@ class RankingOptions(Settings):
     one_per: Annotated[Id, Field(examples=["series"])] | None = None
     """An attribute of which the list holds at most one item a value, the best one: the code of a product's variants, a series, an author; `title` for
     items of equal titles. Items without a value are not limited."""
+    per_group: Annotated[int, Field(ge=1, le=100)] = 1
+    """With `one_per`: so many items of one value instead of one, such as two of each provider."""
     new_groups: bool = False
     """With `one_per`: leave out items that share its value with an item of the history, such as another size of what the user has."""
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0
     """0 ranks by score alone, 1 avoids similar items above all."""
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """0 ranks by score alone, 1 gives the list the mix of the user's history above all: of the values of `calibrate_by`."""
+    calibrate_by: Annotated[Id, Field(examples=["genres"])] = "topic"
+    """The attribute, or `topic`, whose mix `calibration` keeps."""
+    repeat: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)] = []
+    """Kinds of event after which an item may come again, such as `view`: items of whose events all are of these kinds. Histories hold weights, so kinds of
+    equal weight are alike; `seen` lets everything come again."""
     boost: Annotated[list[Signed], Field(max_length=50)] = []
     """NAME:VALUE:AMOUNT adds to the score of such items, `item:ID:AMOUNT` to one; 1 is one standard deviation of a score."""
     context: Annotated[list[Id], Field(max_length=50)] = []

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from penchant.core.errors import NotFoundError, nearest
 from penchant.core.messages import LANGUAGES
@@ -122,6 +122,24 @@ class CatalogLookup:
                         found[row].append(value)
                 self._groups[name] = [tuple(values) for values in found]
         return self._groups[name]
+
+    @cached_property
+    def _kinds(self) -> dict[str, Float32[np.ndarray, "items kinds"]]:
+        return {}  # filled by `kinds`
+
+    def kinds(self, name: str) -> Float32[np.ndarray, "items kinds"]:
+        """Return the part of each value of an attribute in every item: rows sum to 1, or to 0 where an item has none.
+
+        Raises:
+            NotFoundError: There is no such attribute.
+        """
+        if name not in self._kinds:
+            values = self._values(name)
+            marks = np.zeros((len(self.catalog), len(values)), np.float32)
+            for column, rows in enumerate(values.values()):
+                marks[rows, column] = 1.0
+            self._kinds[name] = marks / np.maximum(marks.sum(1, keepdims=True), 1.0)
+        return self._kinds[name]
 
     def _values(self, name: str) -> dict[str, Int64[np.ndarray, " rows"]]:
         if name not in self.facets:

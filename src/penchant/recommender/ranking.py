@@ -7,8 +7,8 @@ Equal scores have a fixed random order (`models/ensemble.py: top_k`).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.ensemble import tie_order_of_rows, top_k
 from penchant.recommender.lists import Edit, RankingOptions
 from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
+from penchant.recommender.reranking import Pool, mix_of, reranked
 
 POOL = 10
 """A diverse list of k is chosen among so many times k candidates."""
@@ -60,6 +61,7 @@ def shown_items(
     edits: Sequence[Edit],
     options: RankingOptions,
     available: Bool[np.ndarray, " items"],
+    repeat: Collection[float] = (),
 ) -> ShownItems:
     """Return the items that a list may hold; arguments as in `rank`.
 
@@ -73,7 +75,8 @@ def shown_items(
     pins = _pins(lookup, edits, open_items)[: options.k]
     open_items &= _wanted(lookup, options)
     if not options.seen:
-        open_items[history.item_index] = False
+        blocked = np.setdiff1d(history.item_index, _may_repeat(history, repeat)) if repeat else history.item_index
+        open_items[blocked] = False
     open_items[pins] = False
     return ShownItems(open_items, pins)
 
@@ -89,6 +92,7 @@ def rank(
     *,
     rows: Int64[np.ndarray, " scored"] | None = None,
     shown: ShownItems | None = None,
+    repeat: Collection[float] = (),
 ) -> RankedList:
     """Return the k best items that may be shown.
 
@@ -103,11 +107,12 @@ def rank(
         rows: The items that were scored, ascending, the pinned ones among them; edits and options then shift no score (`shifts_scores`). None is
             all.
         shown: From `shown_items` of the same arguments, where it was asked already.
+        repeat: Weights of events after which an item may come again (`options.repeat`).
 
     Raises:
         NotFoundError: An option names an attribute that does not exist, or `where` only values that no item has.
     """
-    shown = shown or shown_items(lookup, history, edits, options, available)
+    shown = shown or shown_items(lookup, history, edits, options, available, repeat)
     order = tie_order_of_rows(len(lookup.items))
     if rows is None:
         rows, adjusted = np.arange(len(scores)), scores + _shifts(lookup, scores, edits, options)
@@ -117,7 +122,7 @@ def rank(
         ranked = np.where(shown.mask[rows], adjusted, -np.inf)
     if options.one_per is not None:
         ranked = _one_each(lookup, ranked, rows, shown.pins, history if options.new_groups else None, options)
-    chosen = _choose(lookup, content, ranked, rows, order, options.k - len(shown.pins), options.diversity)
+    chosen = _choose(lookup, content, ranked, rows, order, history, options.k - len(shown.pins), options)
     places = np.concatenate([np.searchsorted(rows, shown.pins), chosen])
     return RankedList(rows[places], adjusted[places].astype(np.float32), len(shown.pins))
 
@@ -131,7 +136,7 @@ def shifts_scores(edits: Sequence[Edit], options: RankingOptions) -> bool:
 
 def pool_size(options: RankingOptions) -> int:
     """Return how many of the best items a list is chosen among."""
-    return options.k * (POOL if options.diversity or options.one_per is not None else 1)
+    return options.k * (POOL if options.one_per is not None else _pool_factor(options))
 
 
 def asked_for(lookup: CatalogLookup, edits: Sequence[Edit], row: int) -> list[Edit]:
@@ -218,37 +223,36 @@ def _choose(
     scores: np.ndarray,
     rows: Int64[np.ndarray, " scored"],
     tie_order: np.ndarray,
+    history: Histories,
     k: int,
-    diversity: float,
+    options: RankingOptions,
 ) -> Int64[np.ndarray, " k"]:
     """Return the places of the chosen items among `rows`."""
     if k <= 0 or not len(scores):
         return np.zeros(0, np.int64)
-    found = top_k(scores[None], k * POOL if diversity else k, [""], tie_order).item_index[0]
+    found = top_k(scores[None], k * _pool_factor(options), [""], tie_order).item_index[0]
     found = found[found >= 0].astype(np.int64)
-    return (
-        _spread(_similarity(lookup, content, rows[found]), scores[found], found, k, diversity)
-        if diversity and len(found)
-        else found
-    )
+    if _pool_factor(options) == 1 or not len(found):
+        return found
+    kinds = wanted = None
+    if options.calibration:
+        parts = lookup.kinds(options.calibrate_by)
+        kinds, wanted = parts[rows[found]][None], mix_of(parts, history.item_index, history.weight)[None]
+    similarity = _similarity(lookup, content, rows[found])[None] if options.diversity else None
+    pool = Pool(scores[found][None], similarity, kinds, wanted)
+    (chosen,) = reranked(pool, k, diversity=options.diversity, calibration=options.calibration)
+    return found[chosen[chosen >= 0]]
 
 
-def _spread(
-    similarity: np.ndarray, scores: np.ndarray, rows: Int64[np.ndarray, " pool"], k: int, diversity: float
-) -> Int64[np.ndarray, " k"]:
-    """Choose one by one the item with a high score and a low similarity to those chosen.
+def _pool_factor(options: RankingOptions) -> int:
+    """Return among how many times k candidates a list is chosen."""
+    return POOL if options.diversity or options.calibration else 1
 
-    Source: maximal marginal relevance (Carbonell & Goldstein, SIGIR 1998).
-    """
-    relevance = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-9)
-    left, nearest = np.ones(len(rows), bool), np.zeros(len(rows))
-    chosen: list[int] = []
-    for _ in range(min(k, len(rows))):
-        best = int(np.argmax(np.where(left, (1 - diversity) * relevance - diversity * nearest, -np.inf)))
-        chosen.append(best)
-        left[best] = False
-        nearest = np.maximum(nearest, similarity[best])
-    return rows[chosen]
+
+def _may_repeat(history: Histories, weights: Collection[float]) -> Int64[np.ndarray, " items"]:
+    """Return the items of the history whose events all have one of these weights."""
+    allowed = np.isin(history.weight, np.array(sorted(weights), np.float32))
+    return np.setdiff1d(history.item_index, history.item_index[~allowed]).astype(np.int64)
 
 
 def _one_each(
@@ -259,7 +263,7 @@ def _one_each(
     history: Histories | None,
     options: RankingOptions,
 ) -> np.ndarray:
-    """Return the scores with -inf for every item but the best of its group.
+    """Return the scores with -inf for every item but the best of its group, `options.per_group` of them.
 
     Args:
         lookup: The catalog.
@@ -267,19 +271,19 @@ def _one_each(
         rows: The items that were scored.
         pins: Items that stand first, and so stand for their groups.
         history: A user whose groups are left out; None leaves none out.
-        options: `one_per` names the attribute; as many items are chosen as `diversity` chooses among.
+        options: `one_per` names the attribute; as many items are chosen as `diversity` and `calibration` choose among.
     """
     groups = lookup.groups(options.one_per or "")
-    taken = {value for row in pins for value in groups[row]}
+    taken = Counter(value for row in pins for value in groups[row])
     if history is not None:
-        taken |= {value for row in history.item_index for value in groups[row]}
+        taken.update(dict.fromkeys({v for row in history.item_index for v in groups[row]}, options.per_group))
     kept = np.full(len(scores), -np.inf, scores.dtype)
-    left = options.k * (POOL if options.diversity else 1)
+    left = options.k * _pool_factor(options)
     order = tie_order_of_rows(len(lookup.items))[rows]
     for place in top_k(scores[None], len(scores), [""], order).item_index[0] if len(scores) else ():
         if place < 0 or not left:
             break
-        if taken.isdisjoint(groups[rows[place]]):
+        if all(taken[value] < options.per_group for value in groups[rows[place]]):
             taken.update(groups[rows[place]])
             kept[place] = scores[place]
             left -= 1

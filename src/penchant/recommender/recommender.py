@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -23,11 +23,11 @@ from penchant.core.errors import ArtifactError, NotFoundError, nearest
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
 from penchant.data.clean.inspection import InspectionConfig
-from penchant.data.event_weights import HistoriesConfig
+from penchant.data.event_weights import HistoriesConfig, kind_weights
 from penchant.data.histories import Event, add_events
 from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Attribution, Explanation, attribute, explain
+from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder
 from penchant.explanation.reasons import Reason, asked_reason
@@ -48,6 +48,10 @@ from penchant.recommender.persistence import read_bundle, write_bundle
 from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
 from penchant.reporting.written import WrittenReport
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
 """Cached values of a recommender that do not depend on its members."""
@@ -441,6 +445,85 @@ class Recommender:
         values = None if few is None else few.scores(history).contributions(np.array([row]))
         return explain(self.ensemble, self.catalog, history, row, values)
 
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks over histories, which `attribute` explains."""
+        if all(member.removal != "increase" for member in self.ensemble.members.values()):
+            return ()
+        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
+
+        return tuple(networks_of(self.ensemble))
+
+    def attribute(
+        self,
+        user: str | Histories,
+        item_id: str,
+        member: str | None = None,
+        method: Method = "integrated_gradients",
+    ) -> NetworkAttribution:
+        """Return which past events, and which modality of them, one network's score comes from; it says where it fails its own checks.
+
+        Other members need none: `explain` states their parts exactly.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            member: A network over histories; None takes the first.
+            method: "integrated_gradients" or "occlusion".
+
+        Raises:
+            NotFoundError: The user, the item or the network is unknown.
+            ConfigError: There is no such method.
+            MissingExtraError: captum is not installed.
+        """
+        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+
+        name, network = pick_network(self.ensemble, member)
+        return explain_network(
+            name,
+            network,
+            self.content,
+            self._history(user),
+            self.lookup.row(item_id),
+            method,
+            item_ids=self.lookup.items.ids,
+            titles=self.lookup.titles,
+        )
+
+    def heat(
+        self,
+        item_id: str,
+        channel: str,
+        user: str | Histories | None = None,
+        *,
+        limits: MediaLimits | None = None,
+    ) -> Heat:
+        """Return which places of a picture, words of a text or moments of a sound add to the score of an item for a user.
+
+        Without a user: what makes the item like its nearest items in the channel. The heat states whether it passes its own check.
+
+        Args:
+            item_id: An item of the catalog.
+            channel: A channel of a frozen encoder, such as "image".
+            user: A user's id, or a history.
+            limits: Of media files.
+
+        Raises:
+            NotFoundError: The user, the item or the channel is unknown, or the item has no such content.
+            MediaError: The file cannot be decoded.
+        """
+        from penchant.recommender.heat import item_heat  # the encoders are slow to import
+
+        history = None if user is None else self._history(user)
+        return item_heat(self, item_id, channel, history, limits or MediaLimits())
+
+    @property
+    def heat_channels(self) -> tuple[str, ...]:
+        """Names of the channels over whose content `heat` can be drawn."""
+        from penchant.recommender.heat import heat_channels
+
+        return tuple(heat_channels(self))
+
     def counterfactual(
         self,
         user: str | Histories,
@@ -571,6 +654,11 @@ class Recommender:
         vectors += [{}] * (len(rows) - len(vectors))
         return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
 
+    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
+        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
+        weights = kind_weights(self._event_settings)
+        return frozenset(weights.get(kind.strip().lower(), 1.0) for kind in kinds)
+
     def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
         """Return the past items behind a score, then the user's own edits that moved it."""
         titles = self.lookup.titles
@@ -586,13 +674,14 @@ class Recommender:
         """Return the list from the scores of all items, and what it was chosen from where it is logged."""
 
         def ranked(options: RankingOptions) -> RankedList:
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
 
         found, config = ranked(request.options), request.exploration
         if config is None:
             return _Ranked(found), None
         size = max(request.options.k, config.candidates)
-        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0}))
+        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
         key = f"{request.user_id}\n{request.list_id}"
         explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
         return _Ranked(explored), places
@@ -609,7 +698,8 @@ class Recommender:
         if few is None or shifts_scores(edits, options):
             return None
         try:
-            shown = shown_items(self.lookup, history, edits, options, available)
+            repeat = self.repeat_weights(options.repeat)
+            shown = shown_items(self.lookup, history, edits, options, available, repeat)
             found = few.for_list(history, pool_size(options), shown.mask)
             if found is None:
                 return None

@@ -28,6 +28,7 @@ from penchant.metrics.classification_results import ClassificationResults
 from penchant.metrics.comparison import Leaderboard
 from penchant.metrics.interest import InterestResults
 from penchant.metrics.intervals import Interval
+from penchant.metrics.option_prices import Prices
 from penchant.metrics.slices import Slice
 from penchant.reporting import conclusions, number_format, plots
 from penchant.reporting import first_screen as screen
@@ -195,6 +196,7 @@ class ReportData:
         classified: Interest in an item, yes or no; ours first.
         labelled: Classification results of a labelled task.
         variety: Beyond accuracy.
+        prices: What ranking options cost.
         weights: Member to its weight in the ensemble.
         bands: Weights by length of the history, or by the time since the last event, where they are better.
         stages: In the order they ran.
@@ -218,6 +220,7 @@ class ReportData:
     classified: tuple[InterestResults, ...] = ()
     labelled: ClassificationResults | None = None
     variety: tuple[BeyondAccuracy, ...] = ()
+    prices: Prices | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     bands: tuple[WeightBand, ...] = ()
     stages: tuple[StepTime, ...] = ()

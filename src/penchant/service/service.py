@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -27,6 +27,7 @@ from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
+from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
 from penchant.language.engine import Engine, EngineConfig, make_engine
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
@@ -82,6 +83,9 @@ from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 from penchant.service.user_content import stored_history
+
+if TYPE_CHECKING:
+    from penchant.explanation.network_attribution import NetworkAttribution
 
 logger = logging.getLogger("penchant.service")
 MEDIA = ("image", "audio")
@@ -541,6 +545,11 @@ class Service:
         """Return the exact additive contributions to one score."""
         snapshot, state = self.user_state(user_id)
         return snapshot.recommender.explain(state.history, item_id).as_dict()
+
+    def attribution(self, user_id: str, item_id: str, member: str | None, method: Method) -> NetworkAttribution:
+        """Return which past events one network's score comes from, with its checks."""
+        snapshot, state = self.user_state(user_id)
+        return snapshot.recommender.attribute(state.history, item_id, member, method)
 
     def counterfactual(self, user_id: str, item_id: str, k: int) -> Counterfactual:
         """Return what would have to be different for an item to leave the user's list of k, or to enter it."""

@@ -70,14 +70,22 @@ def _add_profile(app: FastAPI) -> None:
         item_id: Item,
         counterfactual: Annotated[bool, Query(description="Instead: what would have to be different.")] = False,
         k: Annotated[int, Query(ge=1, le=100, description="Length of the list of a counterfactual.")] = 10,
+        method: Annotated[
+            Literal["exact", "integrated_gradients", "occlusion"],
+            Query(description="Other than exact: of one network."),
+        ] = "exact",
+        member: Annotated[Name | None, Query(description="A network over histories; by default the first.")] = None,
     ) -> dict[str, Any]:
         """Split one score into what past events, channels and members contribute; the parts sum to it.
 
-        With `counterfactual=true` instead: without which past events the item leaves the user's list, or with which edit it enters it.
+        With `counterfactual=true` instead: without which past events the item leaves the user's list, or with which edit it enters it. With
+        `method=integrated_gradients` or `occlusion` instead: which events, and which modality of them, one network's score comes from.
         """
         service = service_of(request)
         if counterfactual:
             return service.counterfactual(user_id, item_id, k).as_dict()
+        if method != "exact":
+            return service.attribution(user_id, item_id, member, method).as_dict()
         return service.explain(user_id, item_id)
 
 
@@ -149,7 +157,8 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _kind_of_explanation(arguments: dict[str, Any]) -> Kind:
-    return "encoders" if arguments["counterfactual"] else "lists"  # it ranks again many times, and lists must not wait
+    is_long = arguments["counterfactual"] or arguments["method"] != "exact"  # lists must not wait for these
+    return "encoders" if is_long else "lists"
 
 
 def _kind_of_user(arguments: dict[str, Any]) -> Kind:

@@ -29,9 +29,9 @@ from penchant.reporting.number_format import interval
 from penchant.reporting.run_comparison import compare_runs
 from penchant.reporting.written import WrittenReport
 from penchant.service.http_errors import RefusedError, status_of
-from penchant.service.schemas import MediaIn, SearchIn
+from penchant.service.schemas import MediaIn, Name, SearchIn
 from penchant.service.service import Service
-from penchant.studio import charts, items, model, operations, users
+from penchant.studio import charts, heats, items, model, operations, users
 from penchant.studio.cards import card, cards
 from penchant.studio.item_map import ItemMapCache
 from penchant.studio.media import MediaGallery
@@ -162,6 +162,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
             channels=snapshot.recommender.finder.names(),
             neighbours=list(zip(cards(snapshot.recommender, rows), [f.similarity for f in known], strict=True)),
             similarities=studio.similarity.of(snapshot.recommender, row, rows),
+            heat_channels=heats.offered(snapshot.recommender, row),
             likers=items.likers(service, snapshot, row, named=context.may("personal")),
         )
 
@@ -268,6 +269,17 @@ def _add_media(router: APIRouter, studio: Studio) -> None:
     ) -> Response:
         context.require("read")
         return Response(studio.media.picture(context.service, item_id, size), media_type="image/jpeg", headers=_MEDIA)
+
+    @router.get("/studio/heat")
+    def heat(
+        context: Context,
+        item_id: Annotated[Id, Query(alias="item")],
+        channel: Annotated[Name, Query()],
+        user_id: Annotated[Id | None, Query(alias="user")] = None,
+    ) -> Response:
+        """Show what in an item's content adds to its score for a user, or makes it like its nearest items."""
+        context.require("read", *([] if user_id is None else ["personal"]))
+        return render(context, "heat", **heats.drawn(context.service, item_id, channel, user_id))
 
     @router.get("/studio/sound")
     def sound(context: Context, item_id: Annotated[Id, Query(alias="id")]) -> Response:

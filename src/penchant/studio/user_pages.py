@@ -18,7 +18,7 @@ from penchant.recommender.lists import Id
 from penchant.recommender.lookup import ITEM
 from penchant.service.schemas import EditIn, EventNameIn, Name
 from penchant.service.times import moment_of
-from penchant.studio import charts, users
+from penchant.studio import charts, heats, users
 from penchant.studio.cards import card
 from penchant.studio.item_map import ItemMapCache
 from penchant.studio.page_context import ChangedOnPage, Context, PageContext
@@ -99,6 +99,7 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
         item_id: Annotated[Id, Query(alias="item")],
         steps: Annotated[str, Query(max_length=MAX_STATE)] = "[]",
         counterfactual: Annotated[bool, Query()] = False,
+        network: Annotated[Name | None, Query()] = None,
     ) -> Response:
         """Show the parts of one score, of the copy where there are steps on one; and what would have to be different, where it is asked for."""
         context.require("personal")
@@ -115,6 +116,9 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
             found=found,
             num_steps=len(done),
             state=steps,
+            networks=recommender.networks,
+            heat_channels=heats.offered(recommender, recommender.lookup.row(item_id)),
+            inside=None if network is None else recommender.attribute(state.history, item_id, network),
             different=snapshot.counterfactual(state, item_id, users.LIST) if counterfactual else None,
             steps=parts,
             chart=charts.waterfall(parts, context.translate),

@@ -62,6 +62,11 @@ def draw_cover(motif: str, colour: str, rng: np.random.Generator) -> Image.Image
     return _grain(image.reduce(SCALE), rng)
 
 
+def draw_background(colour: str, rng: np.random.Generator) -> Image.Image:
+    """Return a cover without a motif."""
+    return _grain(_background(_palette(colour, rng), rng).reduce(SCALE), rng)
+
+
 def _palette(colour: str, rng: np.random.Generator) -> Palette:
     hue, saturation, value = COLOURS[colour]
     hue = (hue + rng.uniform(-9, 9)) / 360
