@@ -81,9 +81,9 @@ def main() -> None:
                 break
         delays.append(said[0] if said else np.inf)
         print(f"change {change}: {said}", flush=True)
-    print(
-        f"noticed after {np.median(delays):.1f} events a user (median), at most {max(delays):.1f}, of {len(group)} users"
-    )
+    if delays:
+        middle, worst = float(np.median(delays)), max(delays)
+        print(f"noticed after {middle:.1f} events a user (median), at most {worst:.1f}, of {len(group)} users")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,9 @@ def test_a_change_of_interest_is_told_soon_and_once(recommender: Recommender):
     (bright,) = [one for one in moved if one.name == "bright"]
     assert bright.before == pytest.approx(0.5, abs=0.05)
     assert bright.after > 0.65
+    for one in moved:
+        assert (len(one.items) == 3) == (one.signal == "direction")
+    assert "direction" in {one.signal for one in moved}
     assert "The topic “bright”" in describe([bright])[0]
     assert "主题“bright”" in Translator("zh")(describe([bright])[0])
 
@@ -133,7 +136,7 @@ def test_from_events_to_store_metrics_page_and_command(watched: ServiceConfig, t
         assert any("bright" in line for line in told[0]["lines"])
         assert 'penchant_alarms_total{signal="topic"} 2.0' in client.get("/metrics").text
         assert 'penchant_list_ndcg{of="served"}' in client.get("/metrics").text
-        assert "主题“bright”" in client.get("/studio/operations?lang=zh").text
+        assert "主题“明亮”" in client.get("/studio/operations?lang=zh").text
     said = json.loads((tmp_path / "alarm.json").read_text(encoding="utf-8"))
     assert "主题" in said["text_zh"]
     assert "n1" not in json.dumps(said["moved"])

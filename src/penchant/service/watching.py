@@ -217,8 +217,8 @@ class EventWatcher:
         if signal == QUALITY:
             # a fall of the lead by a few hundredths, over some hundred choices
             falling = self._drift.PageHinkley(min_instances=100, delta=0.01, threshold=25, mode="down")
-            return _Watched(signal, name, [self._drift.ADWIN(delta=delta), falling])
-        return _Watched(signal, name, [self._drift.ADWIN(delta=delta)])
+            return _Watched(signal, name, [self._drift.ADWIN(delta=delta), falling], items)
+        return _Watched(signal, name, [self._drift.ADWIN(delta=delta)], items)
 
     def event(self, user_id: str, item_id: str, kind: str) -> list[Moved]:
         """Add an event; return the signals of an alarm that is complete now, mostly none."""

@@ -32,7 +32,6 @@ from penchant.service.alarms import AlarmLog
 from penchant.service.http_errors import RefusedError, status_of
 from penchant.service.schemas import MediaIn, Name, SearchIn
 from penchant.service.service import Service
-from penchant.service.times import iso_time
 from penchant.studio import charts, heats, items, model, operations, users
 from penchant.studio.cards import card, cards
 from penchant.studio.item_map import ItemMapCache
@@ -254,10 +253,7 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
             context,
             "operations",
             drift=drift,
-            alarms=[
-                (iso_time(one.at)[:16].replace("T", " "), [context.translate.said(line) for line in one.lines])
-                for one in AlarmLog(context.service.store).newest(SHOWN_ALARMS)
-            ],
+            alarms=operations.shown_alarms(context, AlarmLog(context.service.store).newest(SHOWN_ALARMS)),
             is_watched=context.service.config.alarms is not None,
             shift=charts.shift(rows, translate),
             live=charts.live(translate),

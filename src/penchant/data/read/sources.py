@@ -123,6 +123,20 @@ def read_files(config: DataConfig) -> Dataset:
     )
 
 
+def read_catalog(config: DataConfig) -> Catalog:
+    """Read the items of a folder of files alone.
+
+    Raises:
+        DataError: There is no file of items, or it cannot be read.
+    """
+    items = _named(config, config.items, ITEM_FILES, "items")
+    if items is None:
+        raise DataError(
+            "There is no file of items.", where=str(config.path), fix='name it: [data] items = "your_file.csv"'
+        )
+    return _catalog(config, read_table(items), config.path / config.media_folder)[0]
+
+
 def from_tables(interactions: Any, items: Any = None, users: Any = None, config: DataConfig | None = None) -> Dataset:
     """Return a dataset from pandas, Polars or Arrow tables, with the same settings as files.
 
