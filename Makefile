@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench leaderboard attack mutants figures pictures docs site notebooks messages audit sbom clean
+.PHONY: help demo test test-slow test-cluster check format bench leaderboard attack mutants figures pictures docs site notebooks messages audit sbom clean
 
 help:  ## list the chores
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: $(STAMP)  ## set up, run the tests, a process for each core
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+test-cluster: $(STAMP)  ## runs on a Ray cluster of three nodes on this machine: equal results, lost nodes, memory, faults (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/cluster
 
 check: $(STAMP)  ## format, lint, types, import layers
 	$(BIN)/ruff format --check src tests benchmarks

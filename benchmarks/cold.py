@@ -27,7 +27,8 @@ from penchant.data.split.interactions import SplitConfig, split
 from penchant.encoders.catalog import encode_catalog
 from penchant.experiment.fit import OURS, FitConfig, HoldOut, fit
 from penchant.experiment.new_items import NEW_ITEMS, draw_items
-from penchant.experiment.pool import MemberPool, weighted_sum
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.scoring import weighted_sum
 from penchant.experiment.selection import SelectionConfig, choose_settings
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import measure

@@ -125,13 +125,20 @@ class Server:
         fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids()]
         return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
 
-    def megabytes(self) -> list[float]:
-        sizes = [Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0] for pid in self._pids()]
-        return [int(size) / 1024 for size in sizes]
+    def megabytes(self) -> list[tuple[float, float]]:
+        """Return the memory of each process, largest first, and what of it no other process shares: what one more would take."""
+        found = []
+        for pid in self._pids():
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+            kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+            found.append((kilobytes["Rss"] / 1024, (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) / 1024))
+        return sorted(found, reverse=True)
 
     def _pids(self) -> list[int]:
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [self._process.pid, *[int(pid) for pid in children.split()]]
+        found = [self._process.pid]
+        for pid in found:  # grows while it is read: workers are children of a child
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -297,7 +304,8 @@ def main() -> None:
             recommendations(server, users, told.requests)
             events(server, users, items, told.requests // 30)
             visible(server, items, told.requests // 6)
-            report("memory of each process", ", ".join(f"{size:.0f} MB" for size in server.megabytes()))
+            sizes = ", ".join(f"{size:.0f} ({own:.0f})" for size, own in server.megabytes())
+            report("memory of each process, MB (that no other shares)", sizes)
         finally:
             server.stop()
         inside(told.bundle, 1000)

@@ -122,28 +122,29 @@ def whole_recommendation(num_items: int, seed: int, *, content: bool) -> None:
         f"{name}: recall@20 {few.recall:.4f} on {SAMPLE} users, {100 * few.share:.2f} % of the items scored, width {few.width}"
     )
     every, seconds, hits, largest = np.ones(num_items, bool), np.zeros((2, LISTS)), 0, 0.0
+    computed = np.zeros((2, LISTS))
     drawn = rng.choice(users, LISTS, replace=False)
     for place, row in enumerate(drawn):
         history = histories.rows(int(row), int(row) + 1)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.thread_time()
         scores = ensemble.score(history)
         scores[0, history.item_index] = -np.inf
         want = top_k(scores, 20, [""])
-        seconds[0, place] = time.perf_counter() - began
-        began = time.perf_counter()
+        seconds[0, place], computed[0, place] = time.perf_counter() - began, time.thread_time() - used
+        began, used = time.perf_counter(), time.thread_time()
         may_show = every.copy()
         may_show[history.item_index] = False
         found = few.for_list(history, 10, may_show)
         assert found is not None
         own = found[0].of(found[1])
         top_k(own[None], 10, [""], tie_order_of_rows(num_items)[found[1]])
-        seconds[1, place] = time.perf_counter() - began
+        seconds[1, place], computed[1, place] = time.perf_counter() - began, time.thread_time() - used
         own_scores, union = few.chosen(history, 20)
         common = np.intersect1d(union, want.item_index[0])
         hits += len(common)
         largest = max(largest, float(np.abs(own_scores.of(common) - scores[0, common]).max()))
-    print(f"{name}: every item scored {spread(seconds[0])}")
-    print(f"{name}: candidates {spread(seconds[1])}; load {os.getloadavg()[0]:.1f}")
+    print(f"{name}: every item scored {spread(seconds[0])}, CPU {spread(computed[0])}")
+    print(f"{name}: candidates {spread(seconds[1])}, CPU {spread(computed[1])}; load {os.getloadavg()[0]:.1f}")
     print(
         f"{name}: recall@20 {hits / (20 * LISTS):.4f} on {LISTS} other users, largest difference of a score {largest:.1e}"
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from penchant.compression.compress import Compression
     from penchant.core.logs import Progress
     from penchant.pipelines.frame import RunCheck, RunSettings
     from penchant.pipelines.recommendation import Prepared
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["check", "compare", "load", "measure", "prepare", "run", "split"]
+__all__ = ["check", "compare", "compress", "load", "measure", "prepare", "run", "split"]
 
 _STEPS = ("compare", "measure", "split")
 """Functions of pipelines/steps.py, imported only when used."""
@@ -140,3 +141,19 @@ def check(config: str | Path | RunSettings) -> RunCheck:
     from penchant.pipelines import tasks
 
     return tasks.check(config)
+
+
+def compress(bundle: Any, output: str | Path, **settings: Any) -> Compression:
+    """Write a smaller bundle of a recommender, the best of many measured ways within a budget; `.recommender` is it, `.results` what was measured.
+
+    Args:
+        bundle: A recommender, or its folder.
+        output: Folder of the smaller bundle.
+        settings: `memory_mb`, `latency_ms`, `max_loss` and others of `penchant.compression.compress.CompressConfig`.
+
+    Raises:
+        PenchantError: With what is wrong, where, and how to fix it; a budget that no point meets names the nearest.
+    """
+    from penchant.compression.compress import compress as write_smaller
+
+    return write_smaller(bundle, output, **settings)

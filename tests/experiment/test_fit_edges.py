@@ -46,7 +46,7 @@ def test_seconds_are_those_of_the_last_fit_of_each_member(monkeypatch: pytest.Mo
         return fit_plainly(self, train, content)
 
     monkeypatch.setattr(Witness, "fit", fit_slowly)
-    monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("penchant.experiment.fit_cache.perf_counter", lambda: clock[0])
     fitted = learn(refit=refit)
     events = sum(map(len, ROWS)) + refit * sum(map(len, NEXT))
     assert fitted.seconds == {name: events * (name == "slow") for name in fitted.pool.members}

@@ -11,7 +11,8 @@ import pytest
 from hand_made import Told, histories
 from penchant.core.schema import Content, Histories
 from penchant.data.tie_breaking import item_tie_order
-from penchant.experiment.pool import FitCache, MemberPool
+from penchant.experiment.fit_cache import FitCache
+from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.models import ensemble
 from penchant.models.ensemble import Ensemble, batch_users, tie_order_of_rows, top_k
@@ -215,7 +216,7 @@ def test_blocked_items_have_no_score() -> None:
 def test_seconds_are_what_scoring_took_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ensemble, "BATCH_CELLS", 2 * ITEMS)
     ticks = iter(np.arange(0, 99, 0.25))
-    monkeypatch.setattr("penchant.experiment.pool.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("penchant.experiment.scoring.perf_counter", lambda: float(next(ticks)))
     pool = member_pool()
     pool.rank({"": EnsembleWeights({"near": 1.0})}, KNOWN, 3)
     assert pool.seconds == {"near": 0.5}

@@ -9,7 +9,7 @@ import pytest
 
 from hand_made import channel
 from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import FitCache
+from penchant.experiment.fit_cache import FitCache
 from penchant.models import shared
 from penchant.models.member import Member, make_member
 from penchant.models.shared import SharedResults, computed_once, sharing

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,8 +19,9 @@ from penchant.core.errors import NotFoundError
 from penchant.recommender.recommender import Recommender
 from penchant.service import telemetry
 from penchant.service.app import create_app
+from penchant.service.batching import MicroBatcher
 from penchant.service.pools import SIZES, OverloadedError, WorkPool, WorkPools
-from penchant.service.service import ServiceConfig
+from penchant.service.service import Service, ServiceConfig
 from service import hostile_media as hostile
 
 SOUND = {"audio": {"data": base64.b64encode(b"RIFF").decode()}}
@@ -185,3 +188,57 @@ def test_endless_body_ends_with_413(config: ServiceConfig):
     with TestClient(create_app(config.model_copy(update={"max_body_bytes": 1_000_000}))) as client:
         answer = client.post("/v1/search", content=b"".join(islice(hostile.endless(), 40)))
         assert answer.status_code == 413
+
+
+def test_lists_beyond_the_queue_are_refused_at_once_and_those_in_it_are_answered(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    proceed, began = threading.Event(), threading.Event()
+    work = Service.recommend_many
+
+    def hang(*arguments: Any) -> Any:
+        began.set()
+        assert proceed.wait(60)
+        return work(*arguments)
+
+    monkeypatch.setattr(Service, "recommend_many", hang)
+    batched = client.app.state.batched  # type: ignore[attr-defined]
+    monkeypatch.setattr(batched, "_run", partial(hang, client.app.state.service))  # type: ignore[attr-defined]
+    monkeypatch.setattr(batched, "_max_waiting", 6)
+    path = "/v1/users/a/recommendations"
+    with ThreadPoolExecutor(8) as clients:
+        first = clients.submit(client.get, path)
+        try:
+            assert began.wait(20)
+            waiting = [clients.submit(client.get, path) for _ in range(6)]
+            until = time.monotonic() + 20
+            while not batched.is_full and time.monotonic() < until:
+                time.sleep(0.01)
+            sent = time.perf_counter()
+            refused = client.get(path)
+            took = time.perf_counter() - sent
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert took < 1, "no thread is waited for"
+            assert client.get("/v1/items/i1").status_code == 200, "other work goes on"
+        finally:
+            proceed.set()
+        assert {one.result(20).status_code for one in (first, *waiting)} == {200}
+    assert client.get(path).status_code == 200, "there is room again"
+
+
+def test_batcher_refuses_what_does_not_fit():
+    proceed = threading.Event()
+
+    async def ask() -> Counter[str]:
+        batched = MicroBatcher[int, int](
+            lambda tasks: [proceed.wait(20) and task for task in tasks], max_size=2, max_waiting=3
+        )
+        calls = [asyncio.ensure_future(batched(n)) for n in range(6)]
+        await asyncio.sleep(0)
+        assert batched.is_full
+        proceed.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        batched.close()
+        return Counter(type(answer).__name__ for answer in answers)
+
+    assert asyncio.run(ask()) == {"int": 4, "OverloadedError": 2}

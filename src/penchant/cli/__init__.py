@@ -17,6 +17,7 @@ import penchant
 from penchant.cli import (
     aligning,
     comparing,
+    compressing,
     courses,
     learning,
     listing,
@@ -68,6 +69,7 @@ app.command("demo")(training.demo)
 app.command("doctor")(training.doctor)
 app.command("evaluate")(training.evaluate)
 app.command("compare")(comparing.compare)
+app.command("compress")(compressing.compress)
 app.command("trial")(trying.trial)
 app.command("served")(trying.served)
 app.command("off-policy")(trying.off_policy)

@@ -26,6 +26,7 @@ from penchant.cli.options import (
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.cli.speaking import said, spoken_language
 from penchant.core.errors import ConfigError
+from penchant.core.executor import ExecutorName, RayConfig, computing
 from penchant.core.messages import CHANNELS, message
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ def recommend(
     all_users: Annotated[
         Path | None, typer.Option(help="Write the lists of all users to this Parquet file instead.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the lists of all users are computed: local or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the best items of one user, with reasons."""
@@ -109,7 +116,8 @@ def recommend(
         _only_one({"--one-per": one_per, "--all-users": all_users})
         trained = loaded(bundle)
         if all_users is not None:
-            rows = trained.recommend_all(all_users, k)
+            with computing(executor, RayConfig(address=address)):
+                rows = trained.recommend_all(all_users, k)
             print_answer(
                 {"file": str(all_users), "rows": rows} if as_json else [f"{rows:,} rows in {all_users}"], as_json
             )

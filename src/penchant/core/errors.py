@@ -10,6 +10,7 @@ In: what is wrong, where, and how to fix it. Out: the same three lines in Python
     ├── EncoderError         a model cannot be loaded or returned vectors that are not finite
     ├── TrainingError        a network cannot be trained with these settings
     ├── ArtifactError        something on disk is missing, half-written or altered
+    ├── ExecutorError        the nodes of a cluster, or their storage, cannot go on
     └── MissingExtraError    an optional extra is not installed
 """
 
@@ -83,6 +84,10 @@ class TrainingError(PenchantError):
 
 class ArtifactError(PenchantError):
     """Something on disk is missing, half-written or altered."""
+
+
+class ExecutorError(PenchantError):
+    """The nodes of a cluster or their storage cannot be reached, differ in version, or lose the same work again and again."""
 
 
 class MissingExtraError(PenchantError):

@@ -19,6 +19,7 @@ from pydantic import Field
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, EncoderError, MediaError, PenchantError
+from penchant.core.executor import current_executor
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, ChannelSource, Embeddings, Finding, Vocabulary, make_findings
@@ -314,7 +315,7 @@ def _encode_channel(
         missing = sorted(missing, key=lambda key: (-content.sizes[first_row[key]], key))
         size = len(missing) if encoder.whole_catalog else config.batch_size or encoder.batch_size
         work = [(key, first_row[key]) for key in missing]
-        _run(encoder, name, content, work, vectors, store, failures, size)
+        _run(encoder, name, config, content, work, vectors, store, failures, size)
     values, present = vectors.matrix(encoder.dim or 1)
     source, seconds = ChannelSource(config.encoder, config.options, content.load), store.seconds(len(keys))
     embeddings = Embeddings(name, encoder.modality, values, present, mark, source=source, seconds=seconds)
@@ -335,6 +336,7 @@ def _read_cached(
 def _run(
     encoder: Encoder,
     name: str,
+    config: ChannelConfig,
     content: RawContent,
     work: Sequence[tuple[str, int]],
     vectors: _Rows,
@@ -342,13 +344,23 @@ def _run(
     failures: list[str],
     size: int,
 ) -> None:
-    """Encode what is missing and store it batch by batch."""
+    """Encode what is missing, here or on the nodes of a cluster, and store it batch by batch; only this process writes."""
+    from penchant.encoders.shards import encode_on_nodes  # builds on this module
+
     started = perf_counter()
-    encoder.load()
+    is_here = current_executor().is_local or encoder.whole_catalog
+    if is_here:
+        encoder.load()
     rows = dict(work)
     began = perf_counter()
+    spent: list[float] = []
     with progress_bar(f"encode {name}", len(work)) as bar:
-        for keys, values in encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any):
+        batches = (
+            encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any)
+            if is_here
+            else encode_on_nodes(name, config, content, work, failures, spent, size=size, proven=vectors.has_any)
+        )
+        for keys, values in batches:
             _check(values, [content.place(rows[key]) for key in keys], name)
             store.append(keys, values)
             vectors.put(keys, values)
@@ -356,7 +368,7 @@ def _run(
         bar.advance(len(failures))
     store.compact()
     seconds = perf_counter() - began
-    store.add_time(began - started, seconds, len(work))
+    store.add_time(began - started, sum(spent) if spent else seconds, len(work))
     logger.info(
         "encode %s: %s items in %.1f s, %.1f a second", name, f"{len(work):,}", seconds, len(work) / max(seconds, 1e-9)
     )

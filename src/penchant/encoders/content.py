@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from penchant.core.artifacts import content_hash
 from penchant.core.errors import ConfigError, MediaError, nearest
 from penchant.core.messages import message
 from penchant.core.schema import Catalog
+from penchant.core.storage import Storage
 from penchant.data.media import (
     MediaLimits,
     load_audio,
@@ -32,6 +34,7 @@ from penchant.data.media import (
 )
 from penchant.data.media.images import PICTURE_SIDE
 from penchant.data.media.limits import check_file
+from penchant.data.media.node_files import NodeFiles
 from penchant.encoders.audio import RATE
 
 LOUDNESS = -23.0
@@ -62,6 +65,79 @@ class RawContent:
     def first_rows(self) -> dict[str, int]:
         """Key to the first row that has this content: equal content is read once."""
         return {key: row for row, key in reversed(list(enumerate(self.keys))) if key is not None}
+
+    def part(self, rows: Sequence[int], storage: Storage | None) -> ContentPart:
+        """Return the content of some rows, to be loaded on another machine; files are copied to its storage, if there is one."""
+        files = None
+        if isinstance(self.load, _Files):
+            names = [self.load.paths[row] for row in rows]
+            files = NodeFiles.of(self.load.root, [name for name in names if name], self.load.modality, storage)
+            load: Callable[[int], Any] = replace(self.load, root=files.root, paths=names)
+        else:
+            load = _InMemory([self.load(row) for row in rows])
+        content = RawContent(
+            [self.keys[row] for row in rows],
+            [self.sizes[row] for row in rows],
+            self.form,
+            load,
+            _Named([self.place(row) for row in rows]),
+        )
+        return ContentPart(content, files)
+
+
+@dataclass(frozen=True)
+class ContentPart:
+    """Content of a few items that travels between machines: texts as they are, of files the names.
+
+    Attributes:
+        content: Rows numbered from 0.
+        files: Where the files are; None where the content is in memory.
+    """
+
+    content: RawContent
+    files: NodeFiles | None
+
+    @contextmanager
+    def opened(self) -> Iterator[RawContent]:
+        """Return the content as it can be loaded on this machine."""
+        if self.files is None or not isinstance(self.content.load, _Files):
+            yield self.content
+            return
+        with self.files.here() as root:
+            yield replace(self.content, load=replace(self.content.load, root=root))
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """Loads content that is in memory."""
+
+    texts: Sequence[Any]
+
+    def __call__(self, row: int) -> Any:
+        return self.texts[row]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Loads a media file."""
+
+    root: Path
+    paths: Sequence[Any]
+    modality: str
+    limits: MediaLimits
+
+    def __call__(self, row: int) -> Any:
+        return _load(self.root, self.paths[row], self.modality, self.limits)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Names the place of a row."""
+
+    places: Sequence[str]
+
+    def __call__(self, row: int) -> str:
+        return self.places[row]
 
 
 def find_content(
@@ -141,14 +217,14 @@ def _in_memory(catalog: Catalog, texts: list[str | None]) -> RawContent:
         [None if text is None else content_hash(text.encode()) for text in texts],
         [len(text or "") for text in texts],
         {},
-        lambda row: texts[row],
+        _InMemory(texts),
         lambda row: message("item {id}", id=ids[row]),
     )
 
 
 def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) -> RawContent:
     paths = catalog.table[column].cast(pl.String).to_list()
-    ids, root = catalog.item_ids, catalog.media_root or Path()
+    ids, root = catalog.item_ids, (catalog.media_root or Path()).absolute()
 
     def identify(relative: str | None) -> tuple[str | None, int]:
         if not relative:
@@ -168,7 +244,7 @@ def _media(catalog: Catalog, column: str, modality: str, limits: MediaLimits) ->
         [key for key, _ in identified],
         [size for _, size in identified],
         form(modality, limits),
-        lambda row: _load(root, paths[row], modality, limits),
+        _Files(root, paths, modality, limits),
         lambda row: message("{place}, {file}", place=message("item {id}", id=ids[row]), file=paths[row]),
     )
 

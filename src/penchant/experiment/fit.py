@@ -22,8 +22,9 @@ from penchant.core.messages import Message, message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
+from penchant.experiment.fit_cache import FitCache, FitJob
 from penchant.experiment.new_items import NEW_ITEMS, learn_lift
-from penchant.experiment.pool import FitCache, MemberPool, RefittedPool, popularity_of, weighed_users
+from penchant.experiment.pool import MemberPool, RefittedPool, popularity_of, weighed_users
 from penchant.experiment.selection import (
     SelectionConfig,
     Tried,
@@ -343,6 +344,7 @@ def _fit_pool(
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
     fits = FitCache() if fits is None else fits
+    jobs = []
     for name, planned_member in planned.items():
         allowed = content
         if planned_member.channels is not None:
@@ -350,10 +352,11 @@ def _fit_pool(
             allowed = replace(allowed, fused=fusion(allowed.channels))
         member = make_member(name, planned_member.table)
         if member.is_costly and cache is not None:
-            member.checkpoint = cache / _key(planned_member, histories, allowed, before is not None)
-
-        earlier = None if before is None else before.members[name]
-        members[name], seconds[name] = fits.fit(member, histories, allowed, earlier)
+            member.checkpoint = cache.absolute() / _key(planned_member, histories, allowed, before is not None)
+            member.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        jobs.append(FitJob(member, allowed, None if before is None else before.members[name]))
+    for name, fitted in zip(planned, fits.fit_all(jobs, histories), strict=True):
+        members[name], seconds[name] = fitted
         logger.info("  fitted %s: %.1f s", name, seconds[name])
     return MemberPool(members, fallback=popularity_of(histories)), seconds
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float64
 
 from penchant.core.logs import logger
 from penchant.core.schema import Histories
-from penchant.experiment.pool import MemberPool, weighted_sum
+from penchant.experiment.pool import MemberPool
+from penchant.experiment.scoring import weighted_sum
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import BETTER, BootstrapMeans
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant

@@ -6,81 +6,36 @@ Baselines, single members, ablation arms and the ensemble are all rows over one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 
+from penchant.core.executor import current_executor
 from penchant.core.logs import progress_bar
-from penchant.core.schema import Content, Histories, Recommendations
+from penchant.core.schema import Histories, Recommendations
+from penchant.experiment.scoring import (
+    MomentBatch,
+    Ranking,
+    Seconds,
+    Summing,
+    chosen_items,
+    rank_batch,
+    score_pairs,
+    standardised,
+    sum_batch,
+)
 from penchant.fusion import late
-from penchant.fusion.late import CACHED_CELLS
 from penchant.fusion.listwise import SampledChoices
-from penchant.models.ensemble import batch_users, block, blocked_items, on_one_scale, top_k
+from penchant.models.ensemble import batch_users, blocked_items
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member
-from penchant.models.shared import SharedResults, sharing
 
-
-class FitCache:
-    """Fits every member once that differs from another in what scoring reads alone (`Member.reading`), the parts of members included.
-
-    Args:
-        max_bytes: Size of the fitted members kept, those not used for longest leaving first; None keeps all.
-    """
-
-    def __init__(self, max_bytes: float | None = None) -> None:
-        self.max_bytes = max_bytes
-        self._fitted: dict[str, tuple[Member, float]] = {}
-        self._shared = SharedResults()
-
-    def fit(
-        self, member: Member, train: Histories, content: Content, before: Member | None = None
-    ) -> tuple[Member, float]:
-        """Return the fitted member and the seconds its fit took, here or when it was fitted first.
-
-        Args:
-            member: Unfitted.
-            train: What it learns from; the same in every call.
-            content: What it may read; the same in every call for equal names of channels.
-            before: The same member fitted on fewer events, from which it is refitted; None fits it from scratch.
-        """
-        if not member.reading:
-            return self._learned(member, train, content, before)
-        config = member.config.model_dump(mode="json", exclude=set(member.reading))
-        read = sorted([*content.channels, *content.user_channels]) if member.channels(content) else []
-        key = repr((type(member).__qualname__, sorted(config.items()), read))
-        if key in self._fitted:
-            self._fitted[key] = fitted, seconds = self._fitted.pop(key)  # the last used are kept longest
-            return fitted.reread(member), seconds
-        self._fitted[key] = found = self._learned(member, train, content, before)
-        self._forget()
-        return found
-
-    def _learned(
-        self, member: Member, train: Histories, content: Content, before: Member | None
-    ) -> tuple[Member, float]:
-        began = perf_counter()
-        earlier = {} if before is None else before.parts()
-        parts = {name: self.fit(part, train, content, earlier.get(name))[0] for name, part in member.parts().items()}
-        member = member.with_parts(parts)
-        with sharing(self._shared):
-            fitted = member.fit(train, content) if before is None else member.refit(train, content, before)
-        return fitted, perf_counter() - began
-
-    def _forget(self) -> None:
-        """Leave out the fits not used for longest above the limit; the newest stays."""
-        if self.max_bytes is None:
-            return
-        sizes = {
-            key: sum(array.nbytes for array in member.arrays().values()) for key, (member, _) in self._fitted.items()
-        }
-        for key in list(self._fitted)[:-1]:
-            if sum(sizes[one] for one in self._fitted) <= self.max_bytes:
-                break
-            del self._fitted[key]
+Found = TypeVar("Found")
+NODE_BATCHES = 16
+"""Batches at least that users are ranked in on nodes."""
 
 
 @dataclass
@@ -119,18 +74,15 @@ class MemberPool:
             candidates: Rank only among these items; None ranks the whole catalog.
             tie_order: Order of equal scores, as in `top_k`.
         """
-        names = sorted({member for weights in rows.values() for member in weights})
+        names = tuple(sorted({member for weights in rows.values() for member in weights}))
+        job = Ranking(names, rows, k, candidates, tie_order, self.fallback)
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
         with progress_bar("rank", len(histories)) as bar:
-            for batch in histories.batches(batch_users(histories.num_items)):
-                scores = dict(self.standardised(batch, names))
-                for row, weights in rows.items():
-                    total = weighted_sum(scores, weights, batch)
-                    if self.fallback is not None:
-                        total[_all_equal(total)] = self.fallback
-                    block(total, batch, candidates)
-                    lists[row].append(top_k(total, k, batch.user_ids, tie_order))
-                bar.advance(len(batch))
+            batches = _spans(len(histories), _batch_size(histories))
+            for found in self._each(rank_batch, batches, names, histories, job, title="rank"):
+                for row, ranked in found.items():
+                    lists[row].append(ranked)
+                bar.advance(len(next(iter(found.values())).user_ids))
         return {row: _join(parts) for row, parts in lists.items()}
 
     def pair_scores(
@@ -144,11 +96,13 @@ class MemberPool:
         out = np.zeros((len(user_index), len(names)), np.float32)
         size = batch_users(histories.num_items)
         users, place = np.unique(user_index, return_inverse=True)
-        for start in range(0, len(users), size):
-            chosen = users[start : start + size]
-            inside = np.flatnonzero((place >= start) & (place < start + len(chosen)))
-            for name, scores in self.standardised(histories.take(chosen), names):
-                out[inside, names.index(name)] = scores[place[inside] - start, item_index[inside]]
+        parts = [(start, np.flatnonzero((place >= start) & (place < stop))) for start, stop in _spans(len(users), size)]
+        shards = ((users[start : start + size], place[inside] - start, item_index[inside]) for start, inside in parts)
+        of = tuple(names)
+        for (_, inside), found in zip(
+            parts, self._each(score_pairs, shards, of, histories, of, title="score pairs"), strict=True
+        ):
+            out[inside] = found
         return out
 
     def moments(
@@ -176,31 +130,50 @@ class MemberPool:
         users = weighed_users(truth, config)
         lengths = histories.lengths()[users]
         total = late.BandedMoments.zero(len(names), late.band_starts(lengths, config.bands))
-        fold = np.arange(len(users)) % late.FOLDS
         band, gap = late.band_of(lengths, total.starts), late.gaps(histories.take(users))
+        fold = np.arange(len(users)) % late.FOLDS
+        gap_band = None if gaps is None else late.band_of(gap, gaps.starts)
         size = max(1, batch_users(histories.num_items) // max(len(names), 1))
-        for start in range(0, len(users), size):
-            part = slice(start, start + size)
-            chosen = users[part]
-            batch = histories.take(chosen)
-            values = np.stack([scores for _, scores in self.standardised(batch, names)])
-            positive, blocked = _positive(truth.take(chosen)), blocked_items(batch, candidates)
-            if choices is not None:
-                choices.add(values, positive, blocked, fold[part])
-            total.add(values, positive, blocked, band[part], fold[part])
-            if gaps is not None:
-                gaps.add(values, positive, blocked, late.band_of(gap[part], gaps.starts), fold[part])
+
+        def batches() -> Iterator[MomentBatch]:
+            for start, stop in _spans(len(users), size):
+                part, drawn = slice(start, stop), None
+                if choices is not None:
+                    blocked = blocked_items(histories.take(users[part]), candidates)
+                    drawn = choices.draw(chosen_items(truth.take(users[part])), blocked)
+                yield MomentBatch(
+                    users[part], fold[part], band[part], None if gap_band is None else gap_band[part], drawn
+                )
+
+        job = Summing(tuple(names), total.starts, None if gaps is None else gaps.starts, candidates)
+        for found in self._each(sum_batch, batches(), names, histories, truth, job, title="sum up moments"):
+            total.include(found.lengths)
+            if gaps is not None and found.gaps is not None:
+                gaps.include(found.gaps)
+            if choices is not None and found.choices is not None:
+                choices.extend(found.choices)
         return total
 
     def standardised(
-        self, batch: Histories, names: list[str]
+        self, batch: Histories, names: Sequence[str]
     ) -> Iterator[tuple[str, Float32[np.ndarray, "users items"]]]:
         """Yield each member's scores of one batch on the ensemble's scale (`on_one_scale`)."""
-        for name in names:
-            began = perf_counter()
-            scores = on_one_scale(self.members[name], batch).values
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - began
-            yield name, scores
+        return standardised(names, [self.members[name] for name in names], batch, self.seconds)
+
+    def _each(
+        self,
+        function: Callable[..., tuple[Found, Seconds]],
+        shards: Iterable[Any],
+        names: Sequence[str],
+        *shared: Any,
+        title: str,
+    ) -> Iterator[Found]:
+        """Yield the result of each batch, computed on the executor of this context, and add up what the members spent."""
+        members = [self.members[name] for name in names]
+        for found, seconds in current_executor().map(function, shards, (*shared, *members), title=title):
+            for name, spent in seconds.items():
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            yield found
 
 
 @dataclass
@@ -279,35 +252,14 @@ def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.nda
     return users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
 
 
-def weighted_sum(
-    scores: Mapping[str, Float32[np.ndarray, "users items"]], weights: late.EnsembleWeights, histories: Histories
-) -> Float32[np.ndarray, "users items"]:
-    """Return the sum of the members' scores, each times its weight for each user."""
-    total = np.zeros_like(next(iter(scores.values())))
-    values = weights.band_values(histories)
-    parts = [(weights.of(name, values)[:, None], scores[name]) for name in weights]
-    size = max(1, CACHED_CELLS // max(total.shape[1], 1))
-    for start in range(0, len(total), size):
-        rows = slice(start, start + size)
-        for place, (weight, values_of_member) in enumerate(parts):
-            if place:
-                total[rows] += weight[rows] * values_of_member[rows]
-            else:
-                np.multiply(weight[rows], values_of_member[rows], out=total[rows])
-    return total
+def _batch_size(histories: Histories) -> int:
+    """Return the users of a batch; several batches for each node, where nodes rank."""
+    size = batch_users(histories.num_items)
+    return size if current_executor().is_local else max(1, min(size, len(histories) // NODE_BATCHES))
 
 
-def _all_equal(scores: Float32[np.ndarray, "users items"]) -> Int64[np.ndarray, " rows"]:
-    """Return the rows whose scores are all the same."""
-    rows = np.flatnonzero((scores[:, :2] == scores[:, :1]).all(1) & (scores[:, -1] == scores[:, 0]))
-    return rows[scores[rows].max(1) == scores[rows].min(1)]
-
-
-def _positive(truth: Histories) -> Bool[np.ndarray, "users items"]:
-    out = np.zeros((len(truth), truth.num_items), bool)
-    liked = truth.weight > 0
-    out[truth.user_index()[liked], truth.item_index[liked]] = True
-    return out
+def _spans(length: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 def _join(parts: list[Recommendations]) -> Recommendations:

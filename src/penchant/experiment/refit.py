@@ -11,7 +11,7 @@ from time import perf_counter
 
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import BEHAVIOUR, Content, Histories
-from penchant.experiment.pool import FitCache
+from penchant.experiment.fit_cache import FitCache
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import FittedItems, Member, make_member
 from penchant.recommender.recommender import Recommender

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.executor import current_executor
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
@@ -397,7 +399,11 @@ class MemberSearch:
         )
         for backbone in ("transformer", "gru", "cnn"):  # each family is seen once before anything is inferred
             study.enqueue_trial({"backbone": backbone, "dim": 64, "layers": 2, "learning_rate": 2e-3, "dropout": 0.2})
-        study.optimize(lambda trial: self._objective(trial, epochs), n_trials=self.config.max_trials, timeout=seconds)
+        if current_executor().is_local:
+            objective = partial(self._objective, epochs=epochs)
+            study.optimize(objective, n_trials=self.config.max_trials, timeout=seconds)
+        else:
+            self._compare_on_nodes(study, epochs, seconds)
         done = [t for t in study.trials if t.state.name == "COMPLETE"]
         if not done:
             self.result.note(message("a GRU: no comparison was finished in time"))
@@ -417,6 +423,42 @@ class MemberSearch:
     def _objective(self, trial: Any, epochs: int) -> float:
         import optuna
 
+        table = self._suggested(trial)
+        member: Any = make_member("network", {**table, "epochs": epochs, "seed": self.config.seed})
+
+        def report(epoch: int, value: float) -> None:
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        member.report = report
+        member.fit(self.train, self.content)
+        score = self._score(member)
+        self._compared(table, member, score)
+        return score
+
+    def _compare_on_nodes(self, study: Any, epochs: int, seconds: float) -> None:
+        """Compare as many networks at a time as there are cores; none is stopped early, since a node tells nothing before it is done."""
+        executor, ends, left = current_executor(), perf_counter() + seconds, self.config.max_trials
+        shared = (self.train, self.content, self.scorer)
+        while left > 0 and perf_counter() < ends:
+            trials = [study.ask() for _ in range(min(left, executor.width))]
+            tables = [self._suggested(trial) for trial in trials]
+            networks = ({**table, "epochs": epochs, "seed": self.config.seed} for table in tables)
+            found = executor.map(try_network, networks, shared, title="compare networks")
+            for trial, table, (network, score) in zip(trials, tables, found, strict=True):
+                study.tell(trial, score)
+                self._compared(table, network, score)
+            left -= len(trials)
+
+    def _compared(self, table: Mapping[str, Any], network: Any, score: float) -> None:
+        self._epoch_seconds[table_key(table)] = float(np.median(network.training_history.seconds))
+        if score > max(self._network_scores.values(), default=-np.inf):
+            self._best_network = network
+        self._network_scores[table_key(table)] = score
+
+    def _suggested(self, trial: Any) -> dict[str, Any]:
+        """Return the settings that a study suggests to try."""
         table = {
             "model": "sequence",
             "backbone": trial.suggest_categorical("backbone", ["transformer", "gru", "cnn", "lstm", "rnn", "mean"]),
@@ -427,24 +469,18 @@ class MemberSearch:
         }
         if len(self.content.channels) > 1:
             table["fusion"] = trial.suggest_categorical("fusion", ["gated", "concat", "attention"])
-        member: Any = make_member("network", {**table, "epochs": epochs, "seed": self.config.seed})
-
-        def report(epoch: int, value: float) -> None:
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        member.report = report
-        member.fit(self.train, self.content)
-        self._epoch_seconds[table_key(table)] = float(np.median(member.training_history.seconds))
-        score = self._score(member)
-        if score > max(self._network_scores.values(), default=-np.inf):
-            self._best_network = member
-        self._network_scores[table_key(table)] = score
-        return score
+        return table
 
     def _score(self, network: Member) -> float:
         return self.scorer(MemberPool({"network": network}), EnsembleWeights({"network": 1.0}))
+
+
+def try_network(
+    table: Mapping[str, Any], train: Histories, content: Content, scorer: ValidationScorer
+) -> tuple[Member, float]:
+    """Return a network that was fitted, and its NDCG, on the node where this runs."""
+    network = make_member("network", table).fit(train, content)
+    return network, scorer(MemberPool({"network": network}), EnsembleWeights({"network": 1.0}))
 
 
 def _tenth(train: Histories) -> Histories:

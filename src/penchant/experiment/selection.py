@@ -15,9 +15,11 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 from pydantic import Field
 
 from penchant.core.config import Settings
+from penchant.core.executor import current_executor
 from penchant.core.logs import logger
-from penchant.core.schema import Content, Histories
-from penchant.experiment.pool import FitCache, MemberPool
+from penchant.core.schema import Content, Embeddings, Histories
+from penchant.experiment.fit_cache import FitCache, Fitted
+from penchant.experiment.pool import MemberPool
 from penchant.fusion.fusion import Fusion, make_fusion
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
@@ -25,6 +27,7 @@ from penchant.models import MODELS
 from penchant.models.content import ContentKNN
 from penchant.models.event_log import EventLog
 from penchant.models.member import Member, MemberTables, make_member
+from penchant.models.shared import SharedResults
 
 MAX_KEPT_BYTES = 1e9
 """Size of the members kept while settings are compared."""
@@ -149,6 +152,8 @@ def choose_settings(
     Source of the last: Maron and Moore, Hoeffding races, NIPS 1993; we compare paired means by their standard error.
     """
     tried = Tried() if tried is None else tried
+    if not current_executor().is_local:
+        return _choose_on_nodes(tables, train, content, scorer, config, tried)
     chosen: dict[str, dict[str, Any]] = {}
     for name, table in tables.items():
         grid, fixed = _lists(table), without_grid(table)
@@ -158,6 +163,84 @@ def choose_settings(
             fixed = _best(name, fixed, grid, train, content, scorer, tried, config)
         chosen[name] = fixed
     return chosen
+
+
+@dataclass(frozen=True)
+class SettingsShard:
+    """The members of one model, whose settings are compared on one node; no other model is scored with their tables.
+
+    Attributes:
+        tables: Members by name.
+        scores: As of `Tried`, of this model.
+        gains: As of `Tried`, of this model.
+        seconds: Until no further setting is tried.
+    """
+
+    tables: MemberTables
+    scores: Mapping[str, float]
+    gains: Mapping[str, Float64[np.ndarray, " users"]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """What was chosen for the members of one model, and what was found on the way; fields as of `Tried`."""
+
+    tables: dict[str, dict[str, Any]]
+    scores: dict[str, float]
+    gains: dict[str, Float64[np.ndarray, " users"]]
+    fitted: dict[str, Fitted]
+    untried: set[str]
+
+
+def _choose_on_nodes(
+    tables: MemberTables,
+    train: Histories,
+    content: Content,
+    scorer: ValidationScorer,
+    config: SelectionConfig,
+    tried: Tried,
+) -> dict[str, dict[str, Any]]:
+    """Return what `choose_settings` does: the members of one model one after another, models at the same time."""
+    models: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, table in tables.items():
+        models.setdefault(str(table.get("model")), {})[name] = table
+    own = {model: f"('model', {model!r})" for model in models}
+    shards = (
+        SettingsShard(
+            some,
+            {key: score for key, score in tried.scores.items() if own[model] in key},
+            {key: gains for key, gains in tried.gains.items() if own[model] in key},
+            tried.until - perf_counter(),
+        )
+        for model, some in models.items()
+    )
+    chosen: dict[str, dict[str, Any]] = {}
+    shared = (train, content, scorer, config)
+    for found in current_executor().map(choose_for_model, shards, shared, title="choose settings"):
+        chosen |= found.tables
+        tried.scores |= found.scores
+        tried.gains |= found.gains
+        tried.untried |= found.untried
+        for name, fitted in found.fitted.items():
+            tried.fits.keep(make_member(name, found.tables[name]), content, fitted)
+    return {name: chosen[name] for name in tables}
+
+
+_ON_THIS_NODE = SharedResults()
+"""Results that several members need, of the process of a node."""
+
+
+def choose_for_model(
+    shard: SettingsShard, train: Histories, content: Content, scorer: ValidationScorer, config: SelectionConfig
+) -> ChosenSettings:
+    """Return the settings of the members of one model, on the node where this runs."""
+    tried = Tried(dict(shard.scores), dict(shard.gains), FitCache(MAX_KEPT_BYTES, _ON_THIS_NODE))
+    tried.until = perf_counter() + shard.seconds
+    chosen = choose_settings(shard.tables, train, content, scorer, config, tried)
+    kept = {name: tried.fits.found(make_member(name, table), content) for name, table in chosen.items()}
+    fitted = {name: found for name, found in kept.items() if found is not None}
+    return ChosenSettings(chosen, tried.scores, tried.gains, fitted, tried.untried)
 
 
 def choose_fusion(
@@ -174,13 +257,21 @@ def choose_fusion(
     fusions = [make_fusion(table, where="fusion") for table in tables]
     if len(fusions) == 1 or not content.channels:
         return fusions[0]
+    shards = (fusion(content.channels) for fusion in fusions)
     scored = []
-    for table, fusion in zip(tables, fusions, strict=True):
-        member = ContentKNN(name="fused").fit(train, Content(content.channels, fusion(content.channels)))
-        scored.append(scorer(MemberPool({"fused": member}), EnsembleWeights({"fused": 1.0})))
+    for table, score in zip(
+        tables, current_executor().map(_score_fused, shards, (train, scorer), title="choose fusion"), strict=True
+    ):
         settings = ", ".join(f"{name} {value}" for name, value in table.items())
-        logger.info("  fusion %s: validation NDCG %.4f", settings, scored[-1])
+        logger.info("  fusion %s: validation NDCG %.4f", settings, score)
+        scored.append(score)
     return fusions[int(np.argmax(scored))]
+
+
+def _score_fused(fused: Embeddings, train: Histories, scorer: ValidationScorer) -> float:
+    """Return the validation NDCG of the nearest neighbours by fused vectors."""
+    member = ContentKNN(name="fused").fit(train, Content({}, fused))
+    return scorer(MemberPool({"fused": member}), EnsembleWeights({"fused": 1.0}))
 
 
 def _best(

@@ -236,6 +236,13 @@ class BandedMoments:
             inside = np.flatnonzero(cell == number)
             self.cells[number // FOLDS][number % FOLDS].add(values[:, inside], chosen[inside], blocked[inside])
 
+    def include(self, other: BandedMoments) -> None:
+        """Add the moments of other users, cell by cell."""
+        for own, others in zip(self.cells, other.cells, strict=True):
+            for cell, one in zip(own, others, strict=True):
+                cell.gram += one.gram
+                cell.target += one.target
+
     def weights_of(
         self, band: int, config: EnsembleConfig, *, without: int | None = None
     ) -> Float64[np.ndarray, " members"]:

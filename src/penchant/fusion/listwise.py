@@ -21,6 +21,23 @@ STEPS = 60
 START = 0.1
 
 
+@dataclass(frozen=True)
+class DrawnItems:
+    """The items of one user that are looked at.
+
+    Attributes:
+        user: Row in the batch.
+        targets: Chosen items.
+        drawn: Items drawn among the others.
+        scale: Open items that each drawn item stands for.
+    """
+
+    user: int
+    targets: Int64[np.ndarray, " choices"]
+    drawn: Int64[np.ndarray, " drawn"]
+    scale: float
+
+
 @dataclass
 class SampledChoices:
     """z-scores of chosen items and of sampled ones; memory: 4 bytes x members x (users x 250 + choices).
@@ -50,7 +67,14 @@ class SampledChoices:
         folds: Int64[np.ndarray, " users"],
     ) -> None:
         """Add a batch of users; the draw depends on the users before, not on the size of the batches."""
-        for user in range(values.shape[1]):
+        self.take(values, self.draw(chosen, blocked), folds)
+
+    def draw(
+        self, chosen: Bool[np.ndarray, "users items"], blocked: Bool[np.ndarray, "users items"]
+    ) -> list[DrawnItems]:
+        """Return what is looked at of each user of a batch who has something to choose; the draw depends on the users before."""
+        found = []
+        for user in range(len(chosen)):
             targets = np.flatnonzero(chosen[user] & ~blocked[user])
             others = np.flatnonzero(~chosen[user] & ~blocked[user])
             if not len(targets) or not len(others):
@@ -58,10 +82,28 @@ class SampledChoices:
             drawn = others
             if len(others) > SAMPLED_ITEMS:
                 drawn = self._random.choice(others, SAMPLED_ITEMS, replace=False, shuffle=False)
-            self.sampled.append(values[:, user, drawn])
-            self.chosen.append(values[:, user, targets])
-            self.scale.append(len(others) / len(drawn))
-            self.fold.append(int(folds[user]))
+            found.append(DrawnItems(user, targets, drawn, len(others) / len(drawn)))
+        return found
+
+    def take(
+        self,
+        values: Float32[np.ndarray, "members users items"],
+        drawn: Sequence[DrawnItems],
+        folds: Int64[np.ndarray, " users"],
+    ) -> None:
+        """Add the z-scores of what was drawn of a batch."""
+        for one in drawn:
+            self.sampled.append(values[:, one.user, one.drawn])
+            self.chosen.append(values[:, one.user, one.targets])
+            self.scale.append(one.scale)
+            self.fold.append(int(folds[one.user]))
+
+    def extend(self, later: SampledChoices) -> None:
+        """Add the choices of later users."""
+        self.sampled += later.sampled
+        self.chosen += later.chosen
+        self.scale += later.scale
+        self.fold += later.fold
 
     def only(self, members: Sequence[int]) -> SampledChoices:
         """Return the choices as some members score them."""

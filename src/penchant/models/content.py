@@ -6,7 +6,6 @@ In: histories and embeddings. Out: members that score items without events.
 from __future__ import annotations
 
 import copy
-import weakref
 from typing import Any, Self
 
 import numpy as np
@@ -14,21 +13,25 @@ from jaxtyping import Bool, Float32, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.models.channels import FUSED, centred_unit, named, neighbour_graph, pick, read
+from penchant.models.compact import CompactConfig, CompactRows
 from penchant.models.item_scores import FactorScorer, ItemScorer, MakeNearest, SparseScorer
 from penchant.models.item_to_item import (
     ItemToItem,
     ItemToItemConfig,
     liked,
+    plain,
     power,
     recent,
     scores_of,
 )
-from penchant.models.linear import co_occurrences, most_touched
+from penchant.models.linear import co_occurrence_sums, co_occurrences, most_touched
 from penchant.models.member import Contributions, Member
 from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 
 class ContentKNNConfig(ItemToItemConfig):
@@ -68,14 +71,14 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         """Row means over the items with content: the score of an item without content."""
         self.sums: Float32[np.ndarray, " items"] = np.zeros(0, np.float32)
         """Row sums; an item that was added keeps those of the others as they were."""
-        self._fitted_on: weakref.ref[Embeddings] | None = None
+        self._fitted_on = ""
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, [self.config.channel])
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.channel, self.name)
-        self._fitted_on = weakref.ref(embeddings)
+        self._fitted_on = _mark(embeddings)
         self.known = embeddings.usable
         rows = self._placed(embeddings, train.num_items)
         if self.config.neighbours:
@@ -91,16 +94,16 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
 
     def refit(self, train: Histories, content: Content, before: Member) -> Self:
         """Take over what was learned where the content is the same: events do not matter here."""
-        if not isinstance(before, type(self)) or before.config != self.config or before._fitted_on is None:
+        if not isinstance(before, type(self)) or before.config != self.config or not before._fitted_on:
             return self.fit(train, content)
-        is_same = before._fitted_on() is pick(content, self.config.channel, self.name)
+        is_same = before._fitted_on == _mark(pick(content, self.config.channel, self.name))
         return before.reread(self) if is_same else self.fit(train, content)
 
     def reread(self, other: Self) -> Self:
         fitted = super().reread(other)
         change = np.float32(other.config.sharpness / self.config.sharpness)
         if change != 1:
-            matrix: Any = self.matrix
+            matrix: Any = plain(self.matrix)
             if isinstance(matrix, np.ndarray):
                 fitted.matrix = np.sign(matrix) * np.abs(matrix) ** change
             else:
@@ -118,7 +121,7 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
 
     def _sum_rows(self, start: int = 0) -> None:
         """Sum up the rows of the matrix from `start` on; those before stay."""
-        rows: Any = self.matrix
+        rows: Any = plain(self.matrix)
         sums = np.asarray(rows[start:].sum(1), np.float32).ravel()
         self.sums = np.concatenate([self.sums[:start], sums])
         self.typical = np.concatenate([self.typical[:start], sums / np.float32(max(int(self.known.sum()), 1))])
@@ -135,13 +138,17 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
             grown.matrix = self._grown_graph(similar)
         else:
             sharp = self._sharpened(similar)
-            grown.matrix = np.block([[self.matrix, sharp[:, : len(self.known)].T], [sharp]])
+            right = sharp[:, : len(self.known)].T
+            if isinstance(self.matrix, CompactRows):
+                grown.matrix = self.matrix.bordered(right, sharp)
+            else:
+                grown.matrix = np.block([[self.matrix, right], [sharp]])
         grown._sum_rows(new.start)
         return grown
 
     def _grown_graph(self, similar: Float32[np.ndarray, "new items"]) -> sparse.csr_array:
         config, fitted = self.config, len(self.known)
-        stored: Any = self.matrix
+        stored: Any = plain(self.matrix)
         graph = stored.T.tocsr() if config.per_candidate else stored
         sharp = np.maximum(similar, 0) ** np.float32(config.sharpness)
         weakest, filled = np.zeros(fitted, np.float32), np.diff(graph.indptr) > 0
@@ -162,6 +169,8 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
 
     def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
         unknown = None if self.known.all() else ~self.known
+        if isinstance(self.matrix, CompactRows) and self.matrix.typical is not None:
+            return None
         return SparseScorer(self._weighted, self.matrix, self.kept, num_items, unknown, self.typical)
 
     def _weighted(self, histories: Histories) -> Histories:
@@ -191,6 +200,11 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         super().restore(arrays)
         self.known, self.typical, self.sums = arrays["known"], arrays["typical"], arrays["sums"]
         return self
+
+
+def _mark(embeddings: Embeddings) -> str:
+    """Return a hash of vectors and of where there are any."""
+    return fingerprint(embeddings.values.tobytes(), embeddings.usable.tobytes())
 
 
 class ContentRegressionConfig(ItemToItemConfig):
@@ -229,13 +243,16 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
     def __init__(self, config: ContentRegressionConfig | None = None, *, name: str = "", **settings: Any) -> None:
         super().__init__(config, name=name, **settings)
         self.source = self.target = np.zeros((0, 0), np.float32)
+        self.basis: Float32[np.ndarray, "dim rank"] | None = None
+        """Map from the features of an item to the directions of the factors; None where these are the features themselves."""
         self._whole: Float32[np.ndarray, "items items"] | None = None
+        self._is_half = False
 
     def channels(self, content: Content) -> tuple[str, ...]:
         return named(content, self.config.channels)
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        self._whole = None
+        self._whole, self.basis = None, None
         features, known = self._features(content, train.num_items)
         users_items = liked(train)
         touched = most_touched(users_items, train.num_items)
@@ -260,7 +277,8 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         """Return a copy that predicts new items from their content; an event on one has no effect until the next fit."""
         features, known = self._features(content, new.start)
         features, known = features[new.start :], known[new.start :]
-        features[~known] = self.target.mean(0)
+        features = features if self.basis is None else _rounded(features @ self.basis, self._is_half)
+        features[~known] = _rounded(self.target.mean(0, keepdims=True), self._is_half)
         grown = copy.copy(self)
         grown._whole = None
         grown.source = np.concatenate([self.source, np.zeros_like(features)])
@@ -277,6 +295,9 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         found = read(content, self.config.channels, self.config.weights, self.name)
         blocks = [centred_unit(e.values, e.usable, fitted) * np.float32(np.sqrt(weight)) for e, weight in found]
         return np.concatenate(blocks, axis=1), np.any([e.usable for e, _ in found], axis=0)
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if self.config.smoothing and train.num_items <= self.config.max_items else {}
 
     def _smooth(
         self,
@@ -325,13 +346,53 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         events = (self.source[history.item_index] * weighted.weight[:, None]) @ self.target.T
         return np.zeros(history.num_items, np.float32), events.astype(np.float32)
 
+    def compressed(self, config: CompactConfig) -> Self:
+        """Return a copy whose factors have the main directions of their product alone.
+
+        With the first left singular vectors A of source @ target.T, the factors are A and target @ R with R = source.T @ A; R also maps the content of
+        new items. No smaller factors of that width are nearer to the product (Eckart and Young, 1936).
+        """
+        width = min(config.rank, *self.source.shape)
+        if self.basis is not None or not 0 < width < self.source.shape[1]:
+            return self
+        from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
+
+        left = randomized_svd(self.source @ _spread_of(self.target), width, random_state=0)[0].astype(np.float32)
+        smaller = copy.copy(self)
+        smaller.basis = _rounded(self.source.T @ left, config.bits < 32)
+        smaller.source, smaller.target = (
+            _rounded(left, config.bits < 32),
+            _rounded(self.target @ smaller.basis, config.bits < 32),
+        )
+        smaller._whole, smaller._is_half = None, config.bits < 32
+        return smaller
+
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"source": self.source, "target": self.target}
+        factors = {"source": self.source, "target": self.target}
+        if self.basis is None:
+            return factors
+        kind = np.float16 if self._is_half else np.float32
+        return {name: array.astype(kind) for name, array in {**factors, "basis": self.basis}.items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
-        self.source, self.target = arrays["source"], arrays["target"]
-        self._whole = None
+        self.source, self.target = (
+            arrays["source"].astype(np.float32, copy=False),
+            arrays["target"].astype(np.float32, copy=False),
+        )
+        self.basis = arrays["basis"].astype(np.float32, copy=False) if "basis" in arrays else None
+        self._whole, self._is_half = None, arrays["source"].dtype == np.float16
         return self
+
+
+def _spread_of(rows: Float32[np.ndarray, "items dim"]) -> Float32[np.ndarray, "dim dim"]:
+    """Return C with C C^T = rows^T rows, so that X @ rows.T and X @ C have the same left singular vectors."""
+    values, vectors = linalg.eigh((rows.T @ rows).astype(np.float64))
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)), np.float32)
+
+
+def _rounded(values: Float32[np.ndarray, "rows dim"], half: bool) -> Float32[np.ndarray, "rows dim"]:
+    """Return values that float16 holds exactly, so that those of a restored member are equal; as they are without `half`."""
+    return values.astype(np.float16).astype(np.float32) if half else values
 
 
 def _smoother(gram: Float32[np.ndarray, "touched touched"], penalty: float) -> Float32[np.ndarray, "touched touched"]:

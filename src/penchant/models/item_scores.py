@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from penchant.core.schema import Histories
+from penchant.models.compact import CompactRows
 from penchant.models.member import Contributions
 from penchant.models.products import Matrix
 
@@ -82,7 +83,7 @@ class SparseScorer(ItemScorer):
     """
 
     weigh: Callable[[Histories], Histories]
-    matrix: Matrix
+    matrix: Matrix | CompactRows
     kept: Int64[np.ndarray, " kept"] | None
     num_items: int
     unknown: Bool[np.ndarray, " items"] | None = None
@@ -115,6 +116,8 @@ class SparseScorer(ItemScorer):
         return self._entries(items)
 
     def _entries(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if isinstance(self.matrix, CompactRows):
+            return self.matrix.entries(rows)
         found: Any = self.matrix[rows]
         if isinstance(found, np.ndarray):
             width = found.shape[1]

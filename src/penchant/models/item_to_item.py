@@ -1,6 +1,6 @@
 """Members whose score is the history times an items x items matrix.
 
-In: a fitted matrix, dense or sparse. Out: scores and exact contributions of each past event.
+In: a fitted matrix, dense, sparse or compact. Out: scores and exact contributions of each past event.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from typing_extensions import TypeVar
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.compact import CompactConfig, CompactRows
 from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
 from penchant.models.member import Contributions, Member
 from penchant.models.products import Matrix, dense_product
+
+COMPACT = "rows."
+"""Before the names of the arrays of a compact matrix."""
 
 
 class ItemToItemConfig(Settings):
@@ -45,12 +49,15 @@ class ItemToItem(Member[ItemToItemT_co]):
 
     def __init__(self, config: ItemToItemT_co | None = None, *, name: str = "", **settings: Any) -> None:
         super().__init__(config, name=name, **settings)
-        self.matrix: Matrix = np.zeros((0, 0), np.float32)
+        self.matrix: Matrix | CompactRows = np.zeros((0, 0), np.float32)
         self.kept: Int64[np.ndarray, " kept"] | None = None
         """Catalog rows of the matrix; None means all of them. Other items score 0."""
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
-        weighted = self._weighted(histories).matrix()
+        weighted_events = self._weighted(histories)
+        if isinstance(self.matrix, CompactRows) and self.kept is None:
+            return self.matrix.sums(weighted_events.offsets, weighted_events.item_index, weighted_events.weight)
+        weighted = weighted_events.matrix()
         if self.kept is None:
             return scores_of(weighted, self.matrix)
         scores = np.zeros(weighted.shape, np.float32)
@@ -62,6 +69,8 @@ class ItemToItem(Member[ItemToItemT_co]):
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
 
     def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
+        if isinstance(self.matrix, CompactRows) and self.matrix.typical is not None:
+            return None
         return SparseScorer(self._weighted, self.matrix, self.kept, num_items)
 
     def _weighted(self, histories: Histories) -> Histories:
@@ -83,48 +92,80 @@ class ItemToItem(Member[ItemToItemT_co]):
         """
         grown = copy.copy(self)
         weights = near if self.kept is None else near[:, self.kept]
+        grown.kept = None if self.kept is None else np.concatenate([self.kept, np.arange(new.start, new.stop)])
         matrix: Any = self.matrix
+        if isinstance(matrix, CompactRows):
+            rows, columns = matrix.scores(weights), matrix.times(sparse.csr_array(weights.T))
+            grown.matrix = matrix.bordered(
+                columns, np.concatenate([rows, np.asarray((weights @ columns), np.float32)], 1)
+            )
+            return grown
         rows, columns = weights @ matrix, matrix @ weights.T
         blocks = [[matrix, columns], [rows, rows @ weights.T]]
         is_dense = isinstance(matrix, np.ndarray)
         grown.matrix = np.block(blocks) if is_dense else sparse.csr_array(sparse.block_array(blocks, format="csr"))
-        grown.kept = None if self.kept is None else np.concatenate([self.kept, np.arange(new.start, new.stop)])
         return grown
+
+    def compressed(self, config: CompactConfig) -> Self:
+        """Return a copy with the largest entries of each row of the matrix, in few bytes."""
+        if isinstance(self.matrix, CompactRows):
+            return self
+        smaller = copy.copy(self)
+        smaller.matrix = CompactRows.of(self.matrix, config)
+        return smaller
 
     def arrays(self) -> dict[str, np.ndarray]:
         kept = {} if self.kept is None else {"kept": self.kept}
         if isinstance(self.matrix, np.ndarray):
             return {"matrix": self.matrix, **kept}
+        if isinstance(self.matrix, CompactRows):
+            return {**{f"{COMPACT}{name}": one for name, one in self.matrix.arrays().items()}, **kept}
         parts = {"data": self.matrix.data, "indices": self.matrix.indices, "indptr": self.matrix.indptr}
         return {**parts, "shape": np.array(self.matrix.shape), **kept}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         self.kept = arrays.get("kept")
-        if "matrix" in arrays:
+        compact = {name.removeprefix(COMPACT): one for name, one in arrays.items() if name.startswith(COMPACT)}
+        if compact:
+            self.matrix = CompactRows.restored(compact)
+        elif "matrix" in arrays:
             self.matrix = arrays["matrix"]
         else:
             parts = (arrays["data"], arrays["indices"], arrays["indptr"])
             rows, columns = (int(n) for n in arrays["shape"])
-            self.matrix = sparse.csr_array(parts, shape=(rows, columns))
-            self.matrix.check_format(full_check=True)  # compiled code trusts the indices
+            matrix = sparse.csr_array(parts, shape=(rows, columns))
+            matrix.check_format(full_check=True)  # compiled code trusts the indices
+            self.matrix = matrix
         return self
 
     def _rows(self, history: Histories) -> Float32[np.ndarray, "events items"]:
         """Return the matrix row of each event, over the whole catalog."""
-        matrix: Any = self.matrix
         if self.kept is None:
-            rows = matrix[history.item_index]
-            return rows if isinstance(rows, np.ndarray) else rows.toarray()
+            return rows_of(self.matrix, history.item_index)
         out = np.zeros((history.num_events, history.num_items), np.float32)
         place = np.searchsorted(self.kept, history.item_index) % len(self.kept)
         inside = np.flatnonzero(self.kept[place] == history.item_index)
-        rows = matrix[place[inside]]
-        out[np.ix_(inside, self.kept)] = rows if isinstance(rows, np.ndarray) else rows.toarray()
+        out[np.ix_(inside, self.kept)] = rows_of(self.matrix, place[inside])
         return out
 
 
-def scores_of(weighted: sparse.csr_array, matrix: Matrix) -> Float32[np.ndarray, "users columns"]:
+def plain(matrix: Matrix | CompactRows) -> Matrix:
+    """Return a matrix in float32, dense or sparse."""
+    return matrix.plain() if isinstance(matrix, CompactRows) else matrix
+
+
+def rows_of(matrix: Matrix | CompactRows, index: np.ndarray) -> Float32[np.ndarray, "chosen columns"]:
+    """Return some rows of a matrix, dense."""
+    if isinstance(matrix, CompactRows):
+        return matrix.rows(index)
+    rows: Any = matrix[index]
+    return rows if isinstance(rows, np.ndarray) else rows.toarray()
+
+
+def scores_of(weighted: sparse.csr_array, matrix: Matrix | CompactRows) -> Float32[np.ndarray, "users columns"]:
     """Return the product, row by row in a fixed order, so that a user's scores do not depend on the other users of the batch."""
+    if isinstance(matrix, CompactRows):
+        return matrix.scores(weighted)
     if isinstance(matrix, np.ndarray):
         return np.asarray(weighted @ matrix, np.float32)
     return dense_product(weighted, matrix)

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
+from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
 from penchant.models.member import Contributions, Member, make_member
@@ -126,6 +127,12 @@ class Lifted(Member[LiftedConfig]):
         grown.member = self.member.add_items(content, new)
         grown.log = self.log.grown(new.stop)
         return grown
+
+    def compressed(self, config: CompactConfig) -> Self:
+        """Return a copy whose member is smaller."""
+        smaller = copy.copy(self)
+        smaller.member = self.member.compressed(config)
+        return self if smaller.member is self.member else smaller
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {**self.log.arrays(), **{f"{PART}/{name}": array for name, array in self.member.arrays().items()}}

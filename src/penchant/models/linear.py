@@ -5,6 +5,7 @@ In: histories, and content as side information. Out: a dense items x items matri
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from penchant.models.channels import ContentMix, ContentMixConfig, centred_unit
 from penchant.models.item_to_item import liked, power
 from penchant.models.products import block_rows, dense_product
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 
 class EASEConfig(ContentMixConfig):
@@ -75,6 +77,12 @@ class EASE(ContentMix[EASEConfig]):
             self.matrix *= power(count, -self.config.target_exponent)[None, :]
         return self
 
+    def user_sums(self, train: Histories) -> UserSums:
+        is_plain = self.config.strength == "binary" and not self.config.user_exponent
+        return (
+            co_occurrence_sums(self.config.max_weight) if is_plain and train.num_items <= self.config.max_items else {}
+        )
+
     def _strengths(self, train: Histories) -> sparse.csr_array:
         if self.config.strength == "binary":
             return liked(train, self.config.max_weight)
@@ -99,6 +107,15 @@ class EASE(ContentMix[EASEConfig]):
 def co_occurrences(train: Histories, max_weight: float = 1.0) -> Float32[np.ndarray, "items items"]:
     """Return X^T X of `liked`, dense; the caller does not change it, since other members may hold it too."""
     return computed_once(train, ("co_occurrences", max_weight), lambda: gram_of(liked(train, max_weight)))
+
+
+def co_occurrence_sums(max_weight: float = 1.0) -> UserSums:
+    """Return the sum that `co_occurrences` reads."""
+    return {("co_occurrences", max_weight): partial(_co_occurrences_of, max_weight=max_weight)}
+
+
+def _co_occurrences_of(users: Histories, max_weight: float) -> Float32[np.ndarray, "items items"]:
+    return gram_of(liked(users, max_weight))
 
 
 def gram_of(matrix: sparse.csr_array) -> Float32[np.ndarray, "items items"]:

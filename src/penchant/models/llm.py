@@ -26,6 +26,7 @@ from penchant.models.sequence import NextItem, Sequence, SequenceConfig
 from penchant.networks.adapters import HoldsPretrained, add_lora
 from penchant.networks.backbones import Backbone, BackboneConfig
 from penchant.networks.sequences import WindowBatch
+from penchant.networks.tensors import tensor_of
 from penchant.networks.tokens import ItemTokens
 from penchant.networks.trainer import pick_device
 
@@ -317,7 +318,7 @@ class LanguageModel(Sequence[LanguageModelConfig]):
         self.network.to(device)
         self.vectors = self.vectors.to(device)
         if isinstance(self.network, SoftTokens):
-            channels, present = (torch.from_numpy(arrays[f"known.{n}"]).to(device) for n in ("channels", "present"))
+            channels, present = (tensor_of(arrays[f"known.{n}"]).to(device) for n in ("channels", "present"))
             self.network.known = (channels, present)
         return self
 

@@ -19,7 +19,9 @@ from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import ConfigError
 from penchant.core.schema import Content, Histories, Recommendations
 from penchant.models import MODELS
+from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
+from penchant.models.user_sums import UserSums
 
 if TYPE_CHECKING:
     from penchant.models.item_scores import ItemScorer, MakeNearest
@@ -109,6 +111,16 @@ class Member(ABC, Generic[SettingsT_co]):
             raise NotImplementedError(f"{type(self).__name__} holds no members")
         return self
 
+    def user_sums(self, train: Histories) -> UserSums:
+        """Return the sums over users that `fit` takes from `computed_once` or `known`, so that shards of users can be summed up on nodes before.
+
+        None by default: `fit` reads the events itself.
+
+        Args:
+            train: What it will be fitted on.
+        """
+        return {}
+
     @abstractmethod
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         """Learn from every event of `train`, and from content aligned with the same item rows."""
@@ -197,6 +209,14 @@ class Member(ABC, Generic[SettingsT_co]):
             new: Catalog rows of the new items: from the number of items this member scores to the grown catalog's size.
         """
         return FittedItems(self, new.start)
+
+    def compressed(self, config: CompactConfig) -> Member:
+        """Return a smaller member whose scores are nearly the same; this one stays as it is.
+
+        By default the member itself: it has nothing that can be made smaller. What `arrays` of the smaller one returns, `restore` of an
+        unfitted member reads.
+        """
+        return self
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:

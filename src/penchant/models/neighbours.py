@@ -13,9 +13,10 @@ from scipy import sparse
 
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, liked, power
-from penchant.models.linear import co_occurrences
+from penchant.models.linear import co_occurrence_sums, co_occurrences
 from penchant.models.products import Scales, product_top_k, top_k_rows
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 MAX_SHARED_ITEMS = 4_000
 """Up to this many items the dense co-occurrences are computed once for all members (4 bytes x items^2)."""
@@ -45,6 +46,9 @@ class ItemKNN(ItemToItem[ItemKNNConfig]):
     """
 
     config_class = ItemKNNConfig
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return co_occurrence_sums() if train.num_items <= MAX_SHARED_ITEMS else {}
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         users_items = liked(train)

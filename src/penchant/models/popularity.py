@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import copy
 import zlib
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from pydantic import Field
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 from penchant.models.item_scores import ItemScorer, MakeNearest, PriorScorer
 from penchant.models.member import Contributions, Member
+from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -63,15 +66,23 @@ class Popularity(PriorMember[PopularityConfig]):
     config_class = PopularityConfig
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        weight = np.maximum(train.weight, 0).astype(np.float64)
-        if self.config.half_life_days > 0 and train.num_events:
-            days = (train.at.max() - train.at) / MICROSECONDS_PER_DAY
-            weight = weight * np.exp2(-days / self.config.half_life_days)
-        if self.config.user_exponent:
-            weight = weight * (train.lengths() + 1e-9)[train.user_index()] ** -self.config.user_exponent
-        counts = np.bincount(train.item_index, weights=weight, minlength=train.num_items)
+        ((key, counts_of),) = self.user_sums(train).items()
+        counts = computed_once(train, key, lambda: counts_of(train))
         self.prior = np.log1p(counts).astype(np.float32)
         return self
+
+    def user_sums(self, train: Histories) -> UserSums:
+        newest = int(train.at.max()) if train.num_events else 0
+        return {("popularity", self.config.half_life_days, self.config.user_exponent): partial(self._counts, newest)}
+
+    def _counts(self, newest: int, users: Histories) -> Float64[np.ndarray, " items"]:
+        """Return the weighted events of each item, of some users; `newest` is the time of the newest event of all."""
+        weight = np.maximum(users.weight, 0).astype(np.float64)
+        if self.config.half_life_days > 0:
+            weight = weight * np.exp2((users.at - newest) / MICROSECONDS_PER_DAY / self.config.half_life_days)
+        if self.config.user_exponent:
+            weight = weight * (users.lengths() + 1e-9)[users.user_index()] ** -self.config.user_exponent
+        return np.bincount(users.item_index, weights=weight, minlength=users.num_items)
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which new items have the score of an item without events."""

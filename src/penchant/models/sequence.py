@@ -33,6 +33,7 @@ from penchant.models.member import Contributions, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
+from penchant.networks.tensors import tensor_of
 from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, TunedChannel, content_rows
 from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device, train
 
@@ -451,11 +452,11 @@ class Sequence(Member[SequenceT_co]):
         # items added after the fit have a vector, and no id
         self.network = self._build(len(arrays.get("network.items.ids.weight", arrays["vectors"])))
         weights = {
-            key.removeprefix("network."): torch.from_numpy(a) for key, a in arrays.items() if key.startswith("network.")
+            key.removeprefix("network."): tensor_of(a) for key, a in arrays.items() if key.startswith("network.")
         }
         self.network.load_state_dict(weights)
         self.network.eval()
-        self.vectors = torch.from_numpy(arrays["vectors"])
+        self.vectors = tensor_of(arrays["vectors"])
         return self
 
     def _pretrained(self, folder: Path) -> Sequence:

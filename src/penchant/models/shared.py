@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import sparse
 
 from penchant.core.schema import Histories
 
@@ -47,6 +48,12 @@ def sharing(results: SharedResults) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
+def known(train: Histories, key: Hashable) -> Any:
+    """Return a result that is kept for these histories, None where there is none."""
+    results = _CURRENT.get()
+    return None if results is None or results.train is not train else results.found.get(key)
+
+
 def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]) -> Result:
     """Return the result of `compute`, which depends on these histories and the key alone; the caller does not change it.
 
@@ -66,5 +73,7 @@ def computed_once(train: Histories, key: Hashable, compute: Callable[[], Result]
     return kept
 
 
-def _bytes(result: np.ndarray | tuple[np.ndarray, ...]) -> int:
+def _bytes(result: np.ndarray | sparse.csr_array | tuple[np.ndarray, ...]) -> int:
+    if isinstance(result, sparse.csr_array):
+        result = (result.data, result.indices, result.indptr)
     return sum(part.nbytes for part in (result if isinstance(result, tuple) else (result,)))

@@ -15,6 +15,8 @@ from scipy import sparse
 from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
 from penchant.models.products import Matrix, blocks_of, top_k_rows
+from penchant.models.shared import known
+from penchant.models.user_sums import UserSums
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 MAX_FILLED = 0.2
@@ -57,11 +59,16 @@ class Transitions(ItemToItem[TransitionsConfig]):
         left, right = power(count, -self.config.source_exponent), power(count, -self.config.target_exponent)
         order = np.argsort(train.item_index, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(train.item_index, minlength=train.num_items))])
-        later, earlier = train.ages(), np.arange(train.num_events) - np.repeat(train.offsets[:-1], train.lengths())
+        later, earlier = _places(train)
+        whole = known(train, self._key)
 
         def scaled_counts(rows: slice) -> Matrix:
             events = order[starts[rows.start] : starts[rows.stop]]
-            counts = self._follow(train, events, later[events], earlier[events], rows)
+            counts: Matrix = (
+                self._follow(train, events, later[events], earlier[events], rows)
+                if whole is None
+                else sparse.csr_array(whole[rows])
+            )
             if isinstance(counts, np.ndarray):
                 counts *= left[rows, None]
                 counts *= right[None, :]
@@ -74,6 +81,19 @@ class Transitions(ItemToItem[TransitionsConfig]):
         blocks = blocks_of(self._most_pairs * starts, items, MAX_FILLED)
         self.matrix = top_k_rows(scaled_counts, items, items, self.config.neighbours, keep_diagonal=True, blocks=blocks)
         return self
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        counted = self.config.model_dump(include={"window", "decay", "backward", "max_gap_days", "gap_half_life_days"})
+        return "transitions", repr(sorted(counted.items()))
+
+    def user_sums(self, train: Histories) -> UserSums:
+        return {self._key: self._counts}
+
+    def _counts(self, users: Histories) -> sparse.csr_array:
+        """Return (items, items): how much every item follows every other, of some users."""
+        every = np.arange(users.num_events)
+        return sparse.csr_array(self._follow(users, every, *_places(users), slice(0, users.num_items)))
 
     @property
     def _most_pairs(self) -> int:
@@ -135,3 +155,8 @@ class Transitions(ItemToItem[TransitionsConfig]):
         if self.config.max_gap_days > 0:
             weight = np.where(days <= self.config.max_gap_days, weight, 0)
         return weight
+
+
+def _places(users: Histories) -> tuple[Int64[np.ndarray, " events"], Int64[np.ndarray, " events"]]:
+    """Return the number of later and of earlier events of the same user, for each event."""
+    return users.ages(), np.arange(users.num_events) - np.repeat(users.offsets[:-1], users.lengths())

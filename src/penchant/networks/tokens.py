@@ -23,6 +23,7 @@ from penchant.core.schema import Embeddings
 from penchant.fusion import LAYERS
 from penchant.fusion.layers import FusionLayer, drop_modalities
 from penchant.networks.losses import alignment, info_nce
+from penchant.networks.tensors import tensor_of
 from penchant.networks.tuned_encoders import TokenStates, TunedEncoder, padded
 
 REFRESHED_AT_ONCE = 64
@@ -81,7 +82,7 @@ def content_rows(
 ) -> tuple[Float[Tensor, "N W"], Bool[Tensor, "N M"]]:
     """Return the channels in their bases side by side, and which of them each item has; at least one channel is given."""
     content = np.concatenate([bases[name](e) for name, e in channels.items()], axis=1)
-    return torch.from_numpy(content), torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
+    return tensor_of(content), torch.from_numpy(np.stack([e.usable for e in channels.values()], axis=1))
 
 
 class ItemTokensConfig(Settings):
@@ -125,7 +126,7 @@ class TunedChannel(nn.Module):
         self.name, self.encoder, self.states = embeddings.name, encoder, states
         self.register_buffer("has", torch.from_numpy(states.length > 0), persistent=False)
         self.register_buffer("start", torch.from_numpy(basis(embeddings)), persistent=False)
-        self.register_buffer("frozen", torch.from_numpy(embeddings.values), persistent=False)
+        self.register_buffer("frozen", tensor_of(embeddings.values), persistent=False)
         self.register_buffer("even", torch.from_numpy(basis.even()), persistent=False)
 
     def forward(self, rows: Int[Tensor, "N"]) -> Float[Tensor, "N W"]:

@@ -17,6 +17,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings, read_toml
 from penchant.core.environment import peak_bytes
 from penchant.core.errors import ConfigError, DataError, PenchantError, nearest
+from penchant.core.executor import ExecutorName, RayConfig, current_executor
 from penchant.core.logs import duration, step
 from penchant.core.messages import message
 from penchant.core.schema import Dataset, Samples
@@ -41,6 +42,10 @@ class RunSettings(Settings):
     """Folder of the result; None is runs/NAME. Relative to the working directory."""
     media: MediaLimits = MediaLimits()
     """Limits of a media file."""
+    executor: ExecutorName = "local"
+    """Where independent parts of the run are computed: "local" is this process, "ray" the nodes of a Ray cluster (`pip install 'penchant[ray]'`)."""
+    ray: RayConfig = RayConfig()
+    """Address, storage and limits of executor = "ray"."""
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -92,8 +97,8 @@ class LearningSettings(RunSettings):
         return self.model_copy(update={"data": self.data.model_copy(update={"path": folder})})
 
     def inspected_pictures(self, media_columns: Mapping[str, str]) -> InspectedPictures:
-        """Return the pictures that cleaning decodes, so that encoding need not decode them again."""
-        image = media_columns.get("image")
+        """Return the pictures that cleaning decodes, so that encoding need not decode them again; none where nodes decode them."""
+        image = media_columns.get("image") if current_executor().is_local else None
         return InspectedPictures(self.content, image, cache=self.cache / "vectors", limits=self.media)
 
 
@@ -208,7 +213,10 @@ def check_channels(tables: Mapping[str, Mapping[str, Any]], channels: Iterable[s
 
 def facts_of(config: RunSettings, versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the facts of a run for the manifest of its result."""
-    return {"name": config.name, "settings": fingerprint(config), "versions": dict(versions)}
+    result = config.model_copy(
+        update={"executor": "local", "ray": RayConfig()}
+    )  # where it was computed changes no result
+    return {"name": config.name, "settings": fingerprint(result), "versions": dict(versions)}
 
 
 class Saved(Protocol):

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penchant.core.artifacts import reserved
 from penchant.core.config import read_toml
-from penchant.core.errors import ArtifactError, ConfigError, PenchantError, nearest
+from penchant.core.errors import ArtifactError, ConfigError, PenchantError, import_optional, nearest
+from penchant.core.executor import computing
 from penchant.core.logs import Progress, listening, show_logs
-from penchant.pipelines.frame import RunCheck, RunSettings, Task
+from penchant.pipelines.frame import RunCheck, RunSettings, Task, gather
 
 if TYPE_CHECKING:
     from penchant.pipelines.recommendation import Prepared
@@ -108,7 +110,7 @@ def prepare(
         raise ConfigError(
             "Only a recommendation task can be prepared by itself.", where="prepare()", fix="call penchant.run"
         )
-    with _shown(progress):
+    with _shown(progress), computing(checked.executor, checked.ray):
         return recommendation.prepare(checked, *data)
 
 
@@ -161,7 +163,7 @@ def run_task(config: RunSettings, *data: Any, **options: Any) -> Any:
     Raises:
         ArtifactError: The folder cannot be written, or another run holds it.
     """
-    with reserved(config.folder):
+    with reserved(config.folder), computing(config.executor, config.ray):
         return _single(find_task(getattr(config, "task", DEFAULT_TASK)).run(config, *data, **options))
 
 
@@ -178,6 +180,8 @@ def check(config: str | Path | RunSettings) -> RunCheck:
             pass
     except ArtifactError as error:
         problems.append(error)
+    if checked.executor == "ray":
+        problems += gather([partial(import_optional, "ray", "ray")])
     found = find_task(getattr(checked, "task", DEFAULT_TASK)).check(checked)
     return RunCheck([*problems, *found.problems], found.lines)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from penchant.core.executor import current_executor
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
 from penchant.models.ensemble import Ensemble, batch_users
@@ -29,12 +30,19 @@ def recommend_all(ensemble: Ensemble, histories: Histories, item_ids: Sequence[s
     schema = nobody.table(item_ids).to_arrow().schema
     try:
         with pq.ParquetWriter(part, schema) as writer, progress_bar("recommend", len(histories)) as bar:
-            for users in histories.batches(batch_users(len(item_ids))):
-                table = ensemble.recommend(users, k).table(item_ids)
+            size = batch_users(len(item_ids))
+            spans = ((start, min(start + size, len(histories))) for start in range(0, len(histories), size))
+            for found in current_executor().map(_lists, spans, (histories, ensemble, k), title="recommend"):
+                table = found.table(item_ids)
                 writer.write_table(table.to_arrow().cast(schema))
                 rows += table.height
-                bar.advance(len(users))
+                bar.advance(len(found.user_ids))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return rows
+
+
+def _lists(users: tuple[int, int], histories: Histories, ensemble: Ensemble, k: int) -> Recommendations:
+    """Return the lists of the users between two rows."""
+    return ensemble.recommend(histories.rows(*users), k)

@@ -141,7 +141,7 @@ class VectorIndex:
 
     def nearest(self, query: Float32[np.ndarray, " dim"], width: int) -> Int64[np.ndarray, " found"]:
         """Return the rows that FAISS finds, unfiltered; -1 where it found no more. Before `build` they are found exactly, those above 0."""
-        if self.is_exact:
+        if self._found is None:
             return _largest(self.rows @ query, width)
         near: Int64[np.ndarray, " found"] = self._found.search(query[None], width)[1][0]
         return near

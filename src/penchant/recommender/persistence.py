@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from penchant.core.arrays import mapped_arrays
 from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import DataError, PenchantError
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, UserChannel, UserEmbeddings
@@ -111,7 +112,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     check_band_kind(bands["by"], folder / "ensemble.json")
     weights = EnsembleWeights(facts["weights"], tuple(bands["starts"]), tuple(bands["weights"]), bands["by"])
     check_weights(weights, channels, members, folder / "ensemble.json")
-    ensemble = Ensemble(members, weights, channels).restore(load_file(folder / "ensemble.safetensors"))
+    ensemble = Ensemble(members, weights, channels).restore(_shared(mapped_arrays(folder / "ensemble.safetensors")))
     about = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
     table = read_parquet(folder / "catalog.parquet")
     root = about.pop("media_root")
@@ -129,7 +130,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     has_fitted = (folder / FITTED_FILES[0]).exists()
     fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
     histories, fitted = _with_user_content(histories, fitted, folder)
-    grouped = load_file(folder / "topics.safetensors")
+    grouped = mapped_arrays(folder / "topics.safetensors")
     topics = Topics(grouped["labels"], facts["topics"], facts.get("topic_translations", {}), grouped.get("typical"))
     check_topics(topics, len(catalog), folder / "topics.safetensors")
     content = replace(
@@ -174,7 +175,7 @@ def users_of(folder: Path) -> set[str]:
 
 def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Histories:
     user_ids = read_parquet(folder / users)["user_id"].cast(pl.String).to_list()
-    arrays = load_file(folder / events)
+    arrays = mapped_arrays(folder / events)
     if set(arrays) != set(HISTORY_ARRAYS):
         raise damaged(f"histories hold the arrays {', '.join(sorted(arrays))}", folder / events)
     offsets, item_index, at, weight = (arrays[name] for name in HISTORY_ARRAYS)
@@ -217,7 +218,7 @@ def _with_user_content(
     if not (folder / "user_content.json").exists():
         return histories, fitted
     about = json.loads((folder / "user_content.json").read_text(encoding="utf-8"))
-    arrays = load_file(folder / "user_content.safetensors")
+    arrays = mapped_arrays(folder / "user_content.safetensors")
     embeddings = {
         name: UserEmbeddings(
             name,
@@ -255,7 +256,7 @@ def _load_content(folder: Path) -> Content:
     if not (folder / "content.json").exists():
         return Content()
     about = json.loads((folder / "content.json").read_text(encoding="utf-8"))
-    arrays = load_file(folder / "content.safetensors")
+    arrays = mapped_arrays(folder / "content.safetensors")
     channels = {
         name: Embeddings(
             name,
@@ -269,6 +270,16 @@ def _load_content(folder: Path) -> Content:
     }
     fused = channels.pop(FUSED, None)
     return Content(channels, fused)
+
+
+def _shared(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays with equal ones held once: every member that counts events holds the log of all."""
+    first: dict[tuple[Any, ...], np.ndarray] = {}
+    kept = {}
+    for name, array in arrays.items():
+        key = (array.dtype.str, array.shape, fingerprint(array.tobytes()))
+        kept[name] = first.setdefault(key, array)
+    return kept
 
 
 def _contiguous(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -195,6 +195,41 @@ def course(
     return _tag("svg", marks, viewBox=f"0 0 {WIDE} {SIDE}", role="img", aria_label=alt, class_="course")
 
 
+def scatter(values: Sequence[tuple[float, float]], kinds: Sequence[str], *, x: str, y: str, alt: str) -> Markup:
+    """Return a wide plot of points with a number line from 0 on each axis; the last of equal places is drawn on top.
+
+    Args:
+        values: Horizontal and vertical place of each point.
+        kinds: Class of each.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+        alt: Alternative text.
+    """
+    across, up = PlotScale.over([a for a, _ in values], num_ticks=6), PlotScale.over([b for _, b in values])
+
+    def place(value: float) -> float:
+        return round(LEFT + across.at(value) / 100 * (WIDE - LEFT - REST), 1)
+
+    def height(value: float) -> float:
+        return round(_sy(up.at(value) / 100), 1)
+
+    marks = Markup("")
+    for tick in across.ticks():
+        marks += _line(place(tick), _sy(0), place(tick), _sy(1), "zero" if tick == 0 else "grid")
+        label = escape(across.label(tick))
+        marks += _tag("text", label, x=place(tick), y=_sy(0) + 15, text_anchor="middle", class_="tick")
+    for tick in up.ticks():
+        marks += _line(LEFT, height(tick), WIDE - REST, height(tick), "zero" if tick == 0 else "grid")
+        label = escape(up.label(tick))
+        marks += _tag("text", label, x=LEFT - 7, y=height(tick) + 4, text_anchor="end", class_="tick")
+    marks += _tag("text", escape(x), x=(LEFT + WIDE - REST) / 2, y=SIDE - 3, text_anchor="middle", class_="name")
+    turn = f"rotate(-90 11 {_sy(0.5)})"
+    marks += _tag("text", escape(y), x=11, y=_sy(0.5), transform=turn, text_anchor="middle", class_="name")
+    for (a, b), kind in zip(values, kinds, strict=True):
+        marks += _tag("circle", cx=place(a), cy=height(b), r=5, class_=f"dot {kind}")
+    return _tag("svg", marks, viewBox=f"0 0 {WIDE} {SIDE}", role="img", aria_label=alt, class_="course")
+
+
 def _track(scale: PlotScale, marks: Markup) -> Markup:
     """Return one row with its grid; the line of 0 is stronger."""
     grid = Markup("").join(

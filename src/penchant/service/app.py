@@ -70,6 +70,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         507: "No room on the disk",
     }.items()
 }
+LISTS = "/recommendations"
+"""End of the paths of lists: one that cannot be answered now is refused from its headers."""
 MAX_BATCH = 64
 """Requests whose lists are computed in one pass."""
 SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -116,6 +118,8 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
             tracing.close()
 
     def admit(path: str, num_bytes: int) -> Callable[[], None] | None:
+        if path.endswith(LISTS) and app.state.batched.is_full:
+            return None
         pools: WorkPools = app.state.pools
         return pools.admit(path, num_bytes)
 

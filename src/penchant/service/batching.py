@@ -16,6 +16,10 @@ from typing import Generic, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from penchant.service.pools import overloaded
+
+MAX_WAITING = 256
+"""Calls that wait for a batch of one event loop: some tenths of a second of work."""
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
@@ -109,17 +113,36 @@ class MicroBatcher(Generic[Task, Answer]):
         run: Answers several tasks, in order; an answer may be an exception, which its own call alone raises. What it
             raises, every call of that batch raises.
         max_size: Largest batch.
+        max_waiting: Calls that wait for a batch; more are refused at once, so that those that wait are answered in time.
     """
 
-    def __init__(self, run: Callable[[Sequence[Task]], Sequence[Answer | Exception]], *, max_size: int) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[Task]], Sequence[Answer | Exception]],
+        *,
+        max_size: int,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         self._run = run
         self._max_size = max_size
+        self._max_waiting = max_waiting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batched")
         self._waiting: list[tuple[Task, asyncio.Future[Answer]]] = []
         self._is_working = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more call would be refused."""
+        return len(self._waiting) >= self._max_waiting
+
     async def __call__(self, task: Task) -> Answer:
-        """Return this task's answer."""
+        """Return this task's answer.
+
+        Raises:
+            OverloadedError: Too many calls wait.
+        """
+        if self.is_full:
+            raise overloaded("lists")
         mine: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((task, mine))
         if not self._is_working:

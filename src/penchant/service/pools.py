@@ -35,6 +35,17 @@ class OverloadedError(RefusedError):
     """Too much work of one kind waits already."""
 
 
+def overloaded(kind: str) -> OverloadedError:
+    """Return the refusal of one more request of a kind."""
+    return OverloadedError(
+        f"Too many requests of this kind ({kind}) wait already; nothing was changed.",
+        where="the service",
+        fix=f"send the same request again in {RETRY_SECONDS} s",
+        status=503,
+        headers={"Retry-After": str(RETRY_SECONDS)},
+    )
+
+
 class WorkPool:
     """Some threads and a bounded queue before them.
 
@@ -74,13 +85,7 @@ class WorkPool:
     def _begin(self, work: Callable[[], Answer]) -> Future[Answer]:
         with self._lock:
             if self._room == 0:
-                raise OverloadedError(
-                    f"Too many requests of this kind ({self._name}) wait already; nothing was changed.",
-                    where="the service",
-                    fix=f"send the same request again in {RETRY_SECONDS} s",
-                    status=503,
-                    headers={"Retry-After": str(RETRY_SECONDS)},
-                )
+                raise overloaded(self._name)
             self._room -= 1
         future = self._threads.submit(copy_context().run, work)
         future.add_done_callback(self._leave)

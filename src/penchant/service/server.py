@@ -11,8 +11,10 @@ import ctypes
 import errno
 import ipaddress
 import json
+import multiprocessing
 import os
 import socket
+import sys
 import tempfile
 from http import HTTPStatus
 from importlib import import_module
@@ -20,6 +22,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn import _subprocess
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from penchant.classifiers.bundle import KIND as CLASSIFIER
@@ -140,7 +143,7 @@ def serve(
         config: The service's settings.
         host: Address to listen at; one that other machines can reach requires API keys.
         port: TCP port.
-        workers: Processes; each holds the bundle in memory, all share the store.
+        workers: Processes; they share one copy of the bundle's arrays and of what is imported, and the store.
         pages: MODULE:FUNCTION that adds pages to the application, such as the studio's; None serves the API alone.
 
     Raises:
@@ -174,6 +177,7 @@ def serve(
         Tracing.to(config.traces).close()
     with tempfile.TemporaryDirectory() as counters:
         os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
+        _share_imports(pages)
         _run(f"{__name__}:worker", host, port, workers)
 
 
@@ -221,6 +225,17 @@ def _bound_free_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(ARENA_MAX, ARENAS)
         library.mallopt(MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _share_imports(pages: str | None) -> None:
+    """Let workers be forked from a process that has imported this program and done nothing else, so that its pages are in memory once.
+
+    uvicorn starts each worker as a new interpreter, with imports of its own. Elsewhere than on Linux it stays so: forks of a program that
+    has loaded system libraries are not safe there.
+    """
+    if sys.platform == "linux":
+        multiprocessing.set_forkserver_preload([__name__, *([pages.partition(":")[0]] if pages else [])])
+        _subprocess.spawn = multiprocessing.get_context("forkserver")  # type: ignore[assignment]
 
 
 def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from PIL import Image
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ArtifactError
+from penchant.core.executor import current_executor
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message, packed
 from penchant.core.schema import MAX_EXAMPLES, Finding
@@ -40,6 +41,7 @@ from penchant.data.media import (
     split_key,
 )
 from penchant.data.media.images import PICTURE_SIDE, quiet_decoders
+from penchant.data.media.node_files import NodeFiles
 
 Fact = dict[str, Any]
 
@@ -62,6 +64,7 @@ CACHED = ("image", "audio")
 VERSION = 2
 """Raise it when `_picture_facts` or `_sound_facts` change their results, so that older caches are not used."""
 _AHEAD = 32
+_SHARD_FILES = 64
 _SAVE_SECONDS = 30.0
 _HASH_SIDE = 64
 
@@ -124,7 +127,11 @@ def examine_files(
     noticed: list[Finding] = []
     try:
         # a table of many signals is read once, and threads would read it several times
-        for number, fact in _each(todo, measure, f"inspect {modality}", 1 if modality == "signal" else workers):
+        if modality == "signal" or current_executor().is_local:
+            measured = _each(todo, measure, f"inspect {modality}", 1 if modality == "signal" else workers)
+        else:
+            measured = _on_nodes({number: facts[number]["name"] for number in todo}, root, modality, limits)
+        for number, fact in measured:
             facts[number] |= fact
             noticed += fact.get("findings", ())
             if reader is not None and "prepared" in fact:
@@ -218,6 +225,61 @@ def _each(numbers: list[int], work: Callable[[int], Fact], title: str, workers: 
                     bar.advance()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class InspectionShard:
+    """Some files to examine.
+
+    Attributes:
+        numbers: Of the files among all.
+        names: Their paths below the folder.
+        files: Where they are.
+        modality: Of the files.
+        limits: Of media files.
+    """
+
+    numbers: tuple[int, ...]
+    names: tuple[str, ...]
+    files: NodeFiles
+    modality: str
+    limits: MediaLimits
+
+
+def examine_shard(shard: InspectionShard) -> list[tuple[int, Fact]]:
+    """Return the facts of the files of a shard, on the node where this runs."""
+    found: list[tuple[int, Fact]] = []
+    with shard.files.here() as root, quiet_decoders():
+        for number, name in zip(shard.numbers, shard.names, strict=True):
+            try:
+                fact = _measure(resolve(root, name), name, shard.modality, shard.limits, None)
+            except UnusableMediaError as error:
+                fact = {"check": error.check, "detail": packed(error.message)}
+            found.append((number, fact))
+    return found
+
+
+def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: MediaLimits) -> Iterator[tuple[int, Fact]]:
+    """Yield facts as `_each` does, measured on the executor of this context; a file that ends its process again and again is unreadable."""
+    executor, numbers = current_executor(), list(names)
+
+    def shard_of(some: Sequence[int]) -> InspectionShard:
+        own = tuple(names[number] for number in some)
+        return InspectionShard(tuple(some), own, NodeFiles.of(root, own, modality, executor.storage), modality, limits)
+
+    def lost(shard: InspectionShard, why: str) -> list[tuple[int, Fact]]:
+        detail = packed(message("reading it failed, {why}", why=why))
+        return [(number, {"check": "unreadable", "detail": detail}) for number in shard.numbers]
+
+    shards = (shard_of(numbers[start : start + _SHARD_FILES]) for start in range(0, len(numbers), _SHARD_FILES))
+    title = f"inspect {modality}"
+    with progress_bar(title, len(numbers)) as bar:
+        pieces = executor.map_apart(
+            examine_shard, shards, lambda shard: (shard_of([number]) for number in shard.numbers), lost, title=title
+        )
+        for facts in pieces:
+            yield from facts
+            bar.advance(len(facts))
 
 
 def _measure(path: Path, name: str, modality: str, limits: MediaLimits, reader: PictureReader | None) -> Fact:

@@ -1,0 +1,55 @@
+"""The command that makes a bundle smaller.
+
+In: a folder written by `penchant run`, and a budget. Out: a smaller bundle with the measured trade-off in its report, and the same on stdout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penchant.cli.options import AsJson, BundlePath, Language
+from penchant.cli.printing import columns_table, out, print_answer, reported_errors
+from penchant.cli.speaking import spoken_language
+
+
+def compress(
+    bundle: BundlePath,
+    output: Annotated[Path, typer.Option(help="Folder of the smaller bundle.")],
+    memory_mb: Annotated[
+        float | None, typer.Option(help="Megabytes that the arrays of the bundle may hold; left out: no bound.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds that a median request may take here; left out: no bound.")
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(help="Without a budget: the smallest point that loses at most this share of NDCG@10.")
+    ] = 0.02,
+    users: Annotated[int, typer.Option(help="Users whose last events are held out to measure, at most.")] = 3000,
+    language: Language = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a smaller bundle: the best of many measured ways within a budget of memory and time."""
+    from penchant.compression.compress import CompressConfig
+    from penchant.compression.compress import compress as write_smaller
+    from penchant.core.messages import Translator
+    from penchant.reporting.compression_report import COLUMNS
+
+    with reported_errors(as_json):
+        spoken = language or spoken_language()
+        given = {"memory_mb": memory_mb, "latency_ms": latency_ms, "max_loss": max_loss, "users": users}
+        config = CompressConfig.read({**given, "language": spoken}, where="compress")
+        results = write_smaller(bundle, output, config).results
+        if as_json:
+            print_answer(results.as_dict(), as_json)
+            return
+        translate = Translator(spoken)
+        table = columns_table("", *map(translate, COLUMNS))
+        for number, row in enumerate(results.rows()):
+            table.add_row("→" if number == results.chosen else "", *map(translate.said, row))
+        out.print(table)
+        for line in (results.summary, results.checked):
+            out.print(translate(line), markup=False)
+        out.print(f"{output / 'report' / 'compression.html'}", markup=False)

@@ -1,0 +1,1 @@
+"""Smaller and faster bundles: candidates, each measured, and the best within a budget."""

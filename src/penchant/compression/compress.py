@@ -1,0 +1,331 @@
+"""THE FLOW of compression: candidates, each measured, the best within a budget, and its bundle.
+
+In: a recommender's bundle and a budget. Out: a smaller bundle, served, explained, erased and updated like any, with the trade-off in its report.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import Field
+
+from penchant.compression.held_out import Halves, hold_out, relative_loss
+from penchant.compression.measuring import Speed, memory_of, speeds
+from penchant.compression.pruning import CUTOFF, fewer_members
+from penchant.compression.recipes import Recipe, compressed_members, over
+from penchant.core.artifacts import REPORT, reserved
+from penchant.core.config import Settings
+from penchant.core.errors import ConfigError
+from penchant.core.logs import logger, step
+from penchant.core.messages import Translator
+from penchant.core.schema import Histories
+from penchant.experiment.fit import HoldOut
+from penchant.experiment.fit_cache import FitCache
+from penchant.experiment.pool import MemberPool, popularity_of
+from penchant.fusion.late import EnsembleWeights
+from penchant.metrics.intervals import Difference, paired_difference
+from penchant.metrics.ranking import measure
+from penchant.models.compact import CompactConfig
+from penchant.models.ensemble import Ensemble
+from penchant.models.event_log import EventLog
+from penchant.models.member import make_member
+from penchant.recommender.recommender import Recommender
+from penchant.reporting.compression_report import (
+    CompressionResults,
+    TradeOffPoint,
+    write_compression,
+)
+
+FACT = "compression"
+"""Name under which a compressed bundle's facts say how it was made."""
+METRIC = f"ndcg@{CUTOFF}"
+
+
+class CompressConfig(Settings):
+    """The settings of a compression."""
+
+    memory_mb: float | None = Field(None, gt=0)
+    """Megabytes (10^6 bytes) that the arrays of the bundle may hold; None sets no bound."""
+    latency_ms: float | None = Field(None, gt=0)
+    """Milliseconds that the median request for a list of 10 may take on this machine; None sets no bound."""
+    max_loss: float = Field(0.02, ge=0)
+    """Without a budget the smallest point is taken that loses at most this share of NDCG@10."""
+    entries: list[int] = [200, 100, 50, 25]
+    """Entries kept of each row of an item-to-item matrix that are tried; 0 keeps all, with fewer bits."""
+    bits: list[Literal[8, 16]] = [16, 8]
+    """Bits of an entry that are tried."""
+    members: list[int] = [8, 5, 3]
+    """Numbers of members that are tried; those that the lists miss least are left out."""
+    users: int = Field(3000, ge=2)
+    """Users whose last events are held out, at most: a point is chosen on half of them and measured again on the other half."""
+    requests: int = Field(50, ge=1)
+    """Requests that are timed."""
+    cpu_hour_price: float = Field(0.04, ge=0)
+    """Price of an hour of one processor core, in any currency, for the cost of a thousand requests."""
+    language: str = "en"
+    """Of the report's page: en or zh."""
+    seed: int = 0
+    """Of the drawn users."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What `compress` returns.
+
+    Attributes:
+        recommender: The smaller one, as loaded from its bundle.
+        results: The measured points, and the chosen one.
+    """
+
+    recommender: Recommender
+    results: CompressionResults
+
+    def _repr_html_(self) -> str:
+        return self.results._repr_html_()
+
+
+def compress(
+    bundle: str | Path | Recommender, output: str | Path, config: CompressConfig | None = None, **settings: Any
+) -> Compression:
+    """Write a smaller bundle of a recommender: the best measured point within the budget.
+
+    Members are fitted again without the last events of some users, each recipe is applied to them and measured on these events, and the chosen
+    one is applied to the members of the bundle. Cost: one fit of all members, and one scoring of `users` for each way to keep entries.
+
+    Args:
+        bundle: A recommender, or its folder.
+        output: Folder of the smaller bundle; one already there is replaced.
+        config: Settings; None takes `settings` alone.
+        settings: Settings by name, such as `memory_mb=50`; they replace those of `config`.
+
+    Raises:
+        ArtifactError: The bundle is missing or altered, or the output cannot be written.
+        ConfigError: The bundle is compressed already, or no measured point is within the budget; the nearest is named.
+        DataError: The bundle has too few users to measure anything.
+    """
+    given = {} if config is None else config.model_dump(exclude_unset=True)
+    config = CompressConfig.read({**given, **settings}, where="compress")
+    translate = Translator(config.language)
+    recommender = bundle if isinstance(bundle, Recommender) else Recommender.load(bundle)
+    folder = Path(output)
+    _refuse_compressed(recommender, folder)
+    with reserved(folder):
+        halves = hold_out(_learned(recommender), config.users, config.seed)
+        with step("fit again without the held-out events"):
+            twin = _fitted_again(recommender, halves.train)
+        with step("measure"):
+            measured = _measure(twin, halves, config)
+        chosen = choose([one.point for one in measured], config)
+        with step("write"):
+            best = measured[chosen]
+            check, original = _checked(twin, best.recipe, halves.check)
+            smaller = _apply(recommender, best.recipe)
+            for one in (recommender, smaller):  # what is computed at the first score is held from then on
+                one.score(one.histories.rows(0, 1))
+            results = CompressionResults(
+                name=str(recommender.facts.get("name", "")),
+                points=tuple(one.point for one in measured),
+                chosen=chosen,
+                check=check,
+                check_original=original,
+                memory=(memory_of(recommender), memory_of(smaller)),
+                disk=(_size(recommender.folder), None),
+                memory_mb=config.memory_mb,
+                latency_ms=config.latency_ms,
+                cpu_hour_price=config.cpu_hour_price,
+                num_users=(len(halves.choice.histories), len(halves.check.histories)),
+            )
+            return _written(smaller, results, best.recipe, recommender, folder, translate)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A recipe and its point."""
+
+    recipe: Recipe
+    point: TradeOffPoint
+
+
+def choose(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
+    """Return the number of the best point: within the budget the one with the highest NDCG, and of equal ones the smallest; without a budget the
+    smallest that loses at most `max_loss`. The first point is the bundle as it is, and is not chosen.
+
+    Raises:
+        ConfigError: No point is within the budget; the nearest is named.
+    """
+    numbers = range(1, len(points))
+    if config.memory_mb is None and config.latency_ms is None:
+        kept = [n for n in numbers if points[n].loss <= config.max_loss]
+        if not kept:
+            best = min(numbers, key=lambda n: points[n].loss)
+            raise ConfigError(
+                f"No measured point loses at most {100 * config.max_loss:g} % of {METRIC}.",
+                where="compress: max_loss",
+                fix=f"the nearest, {points[best].name}, loses {100 * points[best].loss:.1f} %; allow that, or set memory_mb",
+            )
+        return min(kept, key=lambda n: (points[n].memory_bytes, points[n].milliseconds))
+    kept = [n for n in numbers if _excess(points[n], config) <= 1]
+    if kept:
+        return min(kept, key=lambda n: (-points[n].ndcg, points[n].memory_bytes))
+    near = points[min(numbers, key=lambda n: (_excess(points[n], config), points[n].loss))]
+    wanted = [f"{config.memory_mb:g} MB"] if config.memory_mb is not None else []
+    wanted += [f"{config.latency_ms:g} ms"] if config.latency_ms is not None else []
+    raise ConfigError(
+        f"No measured point is within {' and '.join(wanted)}.",
+        where="compress: the budget",
+        fix=f"the nearest is {near.name}: {near.memory_bytes / 1e6:.1f} MB, {near.milliseconds:.2f} ms, {100 * near.loss:.1f} % of {METRIC} lost; "
+        "give a budget that it meets",
+    )
+
+
+def _excess(point: TradeOffPoint, config: CompressConfig) -> float:
+    """Return by which factor a point exceeds the budget; up to 1 it is within."""
+    parts = [point.memory_bytes / 1e6 / config.memory_mb] if config.memory_mb is not None else []
+    parts += [point.milliseconds / config.latency_ms] if config.latency_ms is not None else []
+    return max(parts)
+
+
+def _refuse_compressed(recommender: Recommender, output: Path) -> None:
+    made = recommender.facts.get(FACT)
+    if made is not None:
+        raise ConfigError(
+            "The bundle is compressed already.",
+            where=str(recommender.folder or "memory"),
+            fix=f"compress the bundle it was made from: {made['source']}",
+        )
+    if recommender.folder is not None and recommender.folder.resolve() == output.resolve():
+        raise ConfigError(
+            "The output is the bundle itself.",
+            where=str(output),
+            fix="choose another `output`; what compression loses cannot be brought back",
+        )
+
+
+def _learned(recommender: Recommender) -> Histories:
+    return recommender.histories if recommender.fitted is None else recommender.fitted
+
+
+def _fitted_again(recommender: Recommender, train: Histories) -> Recommender:
+    """Return the recommender with its members fitted on other events, networks included."""
+    fits, members = FitCache(), {}
+    for name in recommender.ensemble.members:
+        member = make_member(name, recommender.tables[name])
+        members[name], seconds = fits.fit(member, train, recommender.content)
+        logger.info("  fitted %s: %.1f s", name, seconds)
+    again = replace(recommender, ensemble=replace(recommender.ensemble, members=members))
+    return again.observed(EventLog.of(train))  # held once, as in a bundle that is loaded
+
+
+def _measure(twin: Recommender, halves: Halves, config: CompressConfig) -> list[Measured]:
+    """Return every recipe with its point; the first is the bundle as it is."""
+    ensemble, part = twin.ensemble, halves.choice
+    pool = MemberPool(ensemble.members, fallback=popularity_of(halves.train))
+    pruned = fewer_members(ensemble, pool, part, config.members)
+    weights: list[tuple[int | None, EnsembleWeights]] = [(None, ensemble.weights), *pruned.items()]
+    items = len(twin.catalog)
+    kept = [CompactConfig(entries=one, bits=bits) for one in config.entries if one < items for bits in config.bits]
+    recipes, gains, made = list[Recipe](), list[Float64[np.ndarray, " users"]](), list[Recommender]()
+    for compact in (None, *kept):
+        members, tables = compressed_members(ensemble, twin.tables, compact)
+        own = [Recipe(compact, w, size) for size, w in weights]
+        found = MemberPool(members, fallback=pool.fallback).rank(
+            {str(n): one.weights for n, one in enumerate(own)}, part.histories, CUTOFF
+        )
+        recipes += own
+        gains += [_ndcg(found[str(n)], part) for n in range(len(own))]
+        made += [
+            replace(twin, ensemble=over(ensemble, members, one.weights), tables={**twin.tables, **tables})
+            for one in own
+        ]
+        logger.info("  measured %s", own[0].name)
+    asked = part.histories.take(np.arange(min(config.requests, len(part.histories))))
+    times = speeds(made, [asked.rows(n, n + 1) for n in range(len(asked))])
+    memory = [memory_of(one) for one in made]
+    return [
+        Measured(recipe, _point(recipe, own, gains[0], held, speed))
+        for recipe, own, held, speed in zip(recipes, gains, memory, times, strict=True)
+    ]
+
+
+def _point(
+    recipe: Recipe,
+    gains: Float64[np.ndarray, " users"],
+    original: Float64[np.ndarray, " users"],
+    memory: Mapping[str, int],
+    speed: Speed,
+) -> TradeOffPoint:
+    return TradeOffPoint(
+        name=recipe.name,
+        ndcg=float(gains.mean()),
+        loss=relative_loss(gains, original),
+        members_bytes=memory["members"],
+        memory_bytes=sum(memory.values()),
+        milliseconds=speed.milliseconds,
+        slow_milliseconds=speed.slow_milliseconds,
+        cpu_seconds=speed.cpu_seconds,
+        joules=speed.joules,
+    )
+
+
+def _ndcg(lists: Any, part: HoldOut) -> Float64[np.ndarray, " users"]:
+    return measure(lists, part.truth, ks=(CUTOFF,), metrics=["ndcg"])[METRIC].to_numpy()
+
+
+def _gains(twin: Recommender, recipe: Recipe, part: HoldOut) -> Float64[np.ndarray, " users"]:
+    """Return NDCG@10 of each user under one recipe."""
+    members, _ = compressed_members(twin.ensemble, twin.tables, recipe.compact)
+    pool = MemberPool(members, fallback=popularity_of(part.train))
+    return _ndcg(pool.rank({"": recipe.weights}, part.histories, CUTOFF)[""], part)
+
+
+def _checked(twin: Recommender, recipe: Recipe, part: HoldOut) -> tuple[Difference, float]:
+    """Return what the recipe gains over the bundle as it is on users who had no part in the choice, and the NDCG@10 of the latter."""
+    original = _gains(twin, Recipe(None, twin.ensemble.weights), part)
+    return paired_difference(_gains(twin, recipe, part), original), float(original.mean())
+
+
+def _apply(recommender: Recommender, recipe: Recipe) -> Recommender:
+    """Return a recommender made smaller by a recipe."""
+    members, tables = compressed_members(recommender.ensemble, recommender.tables, recipe.compact)
+    ensemble: Ensemble = over(recommender.ensemble, members, recipe.weights)
+    return replace(recommender, ensemble=ensemble, tables={**recommender.tables, **tables}, folder=None)
+
+
+def _written(
+    smaller: Recommender,
+    results: CompressionResults,
+    recipe: Recipe,
+    source: Recommender,
+    folder: Path,
+    translate: Translator,
+) -> Compression:
+    """Write the bundle with the report of its source, which measured the bundle as it was, and the page of the trade-off."""
+    made = {
+        "source": str(source.folder or ""),
+        "entries": None if recipe.compact is None else recipe.compact.entries,
+        "members": list(smaller.ensemble.members),
+        "loss": results.points[results.chosen].loss,
+    }
+    smaller = replace(smaller, facts={**smaller.facts, FACT: made})
+    with tempfile.TemporaryDirectory() as scratch:
+        pages = Path(scratch)
+        report = None if source.folder is None else source.folder / REPORT
+        for file in sorted(report.iterdir()) if report is not None and report.is_dir() else []:
+            shutil.copyfile(file, pages / file.name)
+        write_compression(results, pages, translate)
+        saved = smaller.save(folder, report=pages)
+    return Compression(saved, replace(results, disk=(results.disk[0], _size(folder))))
+
+
+def _size(folder: Path | None) -> int | None:
+    """Return the bytes of a bundle's files without its report."""
+    if folder is None:
+        return None
+    return sum(f.stat().st_size for f in folder.iterdir() if f.is_file())

@@ -1,0 +1,71 @@
+"""Ways to make an ensemble smaller.
+
+In: an ensemble with the settings of its members. Out: recipes, and the ensemble that each of them makes, with the settings that make its members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from penchant.core.messages import Message, message
+from penchant.fusion import late
+from penchant.models.compact import CompactConfig
+from penchant.models.compressed import compress_member
+from penchant.models.ensemble import Ensemble
+from penchant.models.member import Member
+
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to make an ensemble smaller.
+
+    Attributes:
+        compact: How members are made smaller; None leaves them as they are.
+        weights: Of the members that stay.
+        num_members: Members whose weights were chosen; the others are left out. None keeps all, with the weights they had.
+    """
+
+    compact: CompactConfig | None
+    weights: late.EnsembleWeights
+    num_members: int | None = None
+
+    @property
+    def name(self) -> Message:
+        """The recipe in a few words."""
+        return message("{rows}, {members}", rows=self._rows, members=self._members)
+
+    @property
+    def _rows(self) -> Message:
+        if self.compact is None:
+            return message("as it is")
+        if not self.compact.entries:
+            return message("{bits} bits", bits=self.compact.bits)
+        return message("{count} entries of {bits} bits a row", count=self.compact.entries, bits=self.compact.bits)
+
+    @property
+    def _members(self) -> Message:
+        if self.num_members is None:
+            return message("all members")
+        return message("{count} members", count=self.num_members)
+
+
+def compressed_members(
+    ensemble: Ensemble, tables: Tables, compact: CompactConfig | None
+) -> tuple[dict[str, Member], dict[str, Mapping[str, Any]]]:
+    """Return the members of an ensemble made smaller, and the settings that make them."""
+    if compact is None:
+        return dict(ensemble.members), {name: tables[name] for name in ensemble.members}
+    pairs = {name: compress_member(member, tables[name], compact) for name, member in ensemble.members.items()}
+    return {name: member for name, (member, _) in pairs.items()}, {name: table for name, (_, table) in pairs.items()}
+
+
+def over(ensemble: Ensemble, members: Mapping[str, Member], weights: late.EnsembleWeights) -> Ensemble:
+    """Return the ensemble of some of these members with other weights."""
+    kept = [name for name in ensemble.members if name in weights]
+    return Ensemble(
+        {name: members[name] for name in kept}, weights.only(kept), {name: ensemble.channels[name] for name in kept}
+    )
