@@ -68,9 +68,17 @@ def day_zero(
     """Make a recommender from content alone, before there is any event: for the first day of a service."""
     from penchant.pipelines import day_zero as first
     from penchant.pipelines import tasks
+    from penchant.pipelines.recommendation import RecommendationConfig
 
     with reported_errors(as_json):
-        made = first.day_zero(tasks.read_settings(config))
+        settings = tasks.read_settings(config)
+        if not isinstance(settings, RecommendationConfig):
+            raise ConfigError(
+                "Only a recommender can do without events.",
+                where=str(config),
+                fix="leave `task` out of the file, or run `penchant run` on labelled samples",
+            )
+        made = first.day_zero(settings)
         facts = {"bundle": str(made.folder), "items": len(made.catalog), "members": list(made.ensemble.members)}
         lines = [
             message(

@@ -14,6 +14,7 @@ import numpy as np
 
 from penchant.core.environment import versions
 from penchant.core.errors import DataError
+from penchant.core.logs import step
 from penchant.core.schema import Catalog, Content, Histories
 from penchant.data.clean.dataset import cleaned_catalog
 from penchant.data.read.sources import read_catalog
@@ -25,7 +26,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
-from penchant.pipelines.frame import facts_of, step
+from penchant.pipelines.frame import facts_of
 from penchant.pipelines.recommendation import RecommendationConfig
 from penchant.recommender.recommender import Recommender
 

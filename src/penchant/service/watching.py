@@ -289,8 +289,8 @@ def _item_signals(reference: Recommender) -> tuple[np.ndarray, dict[tuple[str, s
     columns: dict[tuple[str, str], np.ndarray] = {}
     typical: dict[tuple[str, str], tuple[str, ...]] = {}
     labels = topics.labels
-    shares = np.bincount(labels[labels >= 0], weights=counts[labels >= 0], minlength=len(topics.names))
-    shares /= max(shares.sum(), 1.0)
+    of_topics = np.bincount(labels[labels >= 0], weights=counts[labels >= 0], minlength=len(topics.names))
+    shares = of_topics / max(float(of_topics.sum()), 1.0)
     for topic in np.argsort(-shares, kind="stable")[:MAX_TOPICS]:
         if shares[topic] >= MIN_SHARE:
             columns[TOPIC, topics.names[topic]] = (labels == topic).astype(float)
