@@ -124,8 +124,13 @@ def make_pairs(
         users, items = users[kept], items[kept]
     pool = np.arange(truth.num_items) if candidates is None else np.flatnonzero(candidates)
     drawn = rng.choice(pool, len(users))
-    touched = np.concatenate([part.user_index() * part.num_items + part.item_index for part in (histories, truth)])
-    free = ~np.isin(users * truth.num_items + drawn, touched)
+    asked, touched = np.zeros(len(truth), bool), []
+    asked[users] = True
+    for part in (histories, truth):
+        user = part.user_index()
+        own = asked[user]  # the events of others, most of them, need not be looked up
+        touched.append(user[own] * part.num_items + part.item_index[own])
+    free = ~np.isin(users * truth.num_items + drawn, np.concatenate(touched))
     label = np.concatenate([np.ones(len(users), bool), np.zeros(int(free.sum()), bool)])
     return InterestPairs(np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]), label, False)
 

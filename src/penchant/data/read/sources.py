@@ -5,7 +5,8 @@ In: a folder of files, a known format, or tables from Python. Out: a `Dataset`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from penchant.data import SOURCES
 from penchant.data.read.codes import as_categories, find_codes
 from penchant.data.read.column_types import as_attributes, infer_column_types, split_lists
 from penchant.data.read.columns import read_ids, read_numbers, read_parts, rename, require
-from penchant.data.read.known_names import find_times
+from penchant.data.read.known_names import find_times, named_like
+from penchant.data.read.partitions import is_parquet, read_partitions
 from penchant.data.read.tables import RawTable, as_raw, find_file, read_table
 from penchant.data.read.times import TIME, read_times
 
@@ -82,6 +84,10 @@ class DataConfig(Settings):
     context: list[str] = []
     """Events' columns that describe the request, not the item: device, place, whether a discount runs. A list may be asked for under such
     circumstances; a column that describes the chosen item would give the answer away."""
+    since: datetime | None = None
+    """Events before this moment are left out; of Parquet files with a column of dates or moments they are not even read. Without a zone it is in UTC."""
+    until: datetime | None = None
+    """The same for events from this moment on."""
     default_kind: str = "interaction"
     """Kind of events without one."""
     min_value: float | None = None
@@ -116,11 +122,27 @@ def read_files(config: DataConfig) -> Dataset:
     users = _named(config, config.users, USER_FILES, "users")
     return assemble(
         config,
-        read_table(events),
+        _read_events(config, events),
         read_table(items) if items else None,
         read_table(users) if users else None,
         media_root=config.path / config.media_folder,
     )
+
+
+def _read_events(config: DataConfig, path: Path) -> RawTable:
+    """Return the table of events; of Parquet files the columns that are needed, and the rows in the span of time."""
+    if not is_parquet(path):
+        return read_table(path)
+    mapped = config.columns
+    standard = {*INTERACTION_SCHEMA, *EVENT_CONTENT, "part"}
+
+    def needed(names: Collection[str]) -> Collection[str]:
+        wanted = {*mapped.values(), *(standard - set(mapped)), *config.context}
+        if not {mapped.get(name, name) for name in ("user_id", "item_id")} <= set(names):
+            return names  # an error will name the nearest of them
+        return {*wanted, *(named_like("at", names) if "at" not in names and "at" not in mapped else ())}
+
+    return read_partitions(path, needed, mapped.get("at", "at"), config.since, config.until)
 
 
 def from_tables(interactions: Any, items: Any = None, users: Any = None, config: DataConfig | None = None) -> Dataset:
@@ -192,6 +214,7 @@ def _interactions(config: DataConfig, raw: RawTable) -> tuple[pl.DataFrame, list
         require(raw, name, "[data] context")
         columns[context_column(name)] = pl.col(name).cast(pl.String)
     unused = [name for name in raw.table.columns if name not in columns and name not in config.context]
+    unused += raw.unread
     findings += _unused_columns("events", unused, raw)
     ordered = [*INTERACTION_SCHEMA, *(name for name in columns if name not in INTERACTION_SCHEMA)]
     events = raw.table.with_columns(**columns).select(ordered)
@@ -214,8 +237,10 @@ def _known_events(
     config: DataConfig, raw: RawTable, events: pl.DataFrame, findings: list[Finding]
 ) -> tuple[pl.DataFrame, list[Finding]]:
     """Leave out events without user or item, and of too small a value."""
-    total = events.height
+    total = events.height + raw.num_unread
     events, notes = _with_id(events, raw, "user_id", "item_id")
+    findings += notes
+    events, notes = _in_span(config, events, raw.num_unread)
     findings += notes
     if config.min_value is not None:
         before = events.height
@@ -237,12 +262,30 @@ def _known_events(
     return events, findings
 
 
+def _in_span(config: DataConfig, events: pl.DataFrame, unread: int) -> tuple[pl.DataFrame, list[Finding]]:
+    """Leave out events outside `since` and `until`, those without a time among them; `unread` were left in the file."""
+    if config.since is None and config.until is None:
+        return events, []
+    first, last = (
+        None if moment is None else moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        for moment in (config.since, config.until)
+    )
+    kept = events.filter(
+        pl.col("at").is_between(
+            first or datetime.min.replace(tzinfo=UTC), last or datetime.max.replace(tzinfo=UTC), "left"
+        )
+    )
+    left_out = unread + events.height - kept.height
+    advice = message("outside the span of time that the settings name (data.since, data.until)")
+    return kept, make_findings("events.outside_span", left_out, unread + events.height, "dropped", advice=advice)
+
+
 def _unused_columns(noun: str, columns: list[str], raw: RawTable) -> list[Finding]:
     """Return a finding about the columns that nothing reads."""
     advice = message(
         "nothing reads these columns; map those that mean something in [data.columns], and circumstances of the request in [data] context"
     )
-    total = len(raw.table.columns)
+    total = len(raw.table.columns) + len(raw.unread)
     examples = (", ".join(columns),)
     return make_findings(f"{noun}.unused_columns", len(columns), total, "kept", examples=examples, advice=advice)
 

@@ -54,12 +54,16 @@ class RawTable:
         name: File, for messages.
         first_row: Number of its first row in messages: 2 below a header.
         findings: Of reading.
+        unread: Columns that nothing needs, left in the file.
+        num_unread: Rows outside the times asked for, left in the file.
     """
 
     table: pl.DataFrame
     name: str
     first_row: int = 1
     findings: tuple[Finding, ...] = ()
+    unread: tuple[str, ...] = ()
+    num_unread: int = 0
 
     def place(self, row: int, column: str) -> str:
         """Return the place of a cell, for `where=`."""
@@ -92,7 +96,7 @@ def find_file(folder: Path, names: tuple[str, ...]) -> Path | None:
     """Return the first file (or folder of files) that has one of the names; None where there is none."""
     for name in names:
         for place in (*(folder / (name + suffix) for suffix in SUFFIXES), folder / name):
-            if place.is_file() or (place.is_dir() and _tables_in(place)):
+            if place.is_file() or (place.is_dir() and (_tables_in(place) or is_partitioned(place))):
                 return place
     return None
 
@@ -143,8 +147,27 @@ def read_table(
     return raw
 
 
+def is_partitioned(folder: Path) -> bool:
+    """Return whether a folder holds folders of Parquet files, such as `month=2026-11`."""
+    return next(folder.glob("*/**/*.parquet"), None) is not None
+
+
 def read_parquet(path: Path) -> pl.DataFrame:
-    """Return a Parquet file; it is refused unread where it states more rows, or values in lists, than a file of its size holds.
+    """Return a Parquet file that `check_parquet` does not refuse.
+
+    Raises:
+        DataError: Too many rows for its size.
+        OSError: It is missing, or not a Parquet file.
+    """
+    check_parquet(path)
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PanicException as error:  # no Exception: a damaged file that Polars does not foresee
+        raise OSError("not a Parquet file: its pages do not fit together") from error
+
+
+def check_parquet(path: Path) -> int:
+    """Return the rows of a Parquet file; it is refused unread where it states more rows, or values in lists, than a file of its size holds.
 
     A column of equal values takes next to nothing on disk: 20 MB may state 400 million rows.
 
@@ -169,10 +192,7 @@ def read_parquet(path: Path) -> pl.DataFrame:
                 where=str(path),
                 fix="check where the file comes from; if it is right, write it as CSV",
             )
-    try:
-        return pl.read_parquet(path)
-    except pl.exceptions.PanicException as error:  # no Exception: a damaged file that Polars does not foresee
-        raise OSError("not a Parquet file: its pages do not fit together") from error
+    return int(about.num_rows)
 
 
 def as_raw(table: Any, name: str) -> RawTable:
