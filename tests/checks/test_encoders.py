@@ -120,6 +120,17 @@ def rows() -> list[Any]:
     return [json.dumps(r) for r in ({"genre": "战争", "year": 1}, {"genre": "战争", "year": 5}, {"genre": "war"})]
 
 
+def exported(models: Path, *, int8: bool = False) -> dict[str, Any]:
+    """Export the small sentence model, its weights as int8 where asked."""
+    from penchant.compression.onnx_export import write_encoder
+
+    folder = models / ("onnx-int8" if int8 else "onnx")
+    if not folder.exists():
+        plain = make("sentence_transformers", model("sentence")(models))
+        write_encoder("text", "sentence_transformers", plain, TEXTS, folder, int8=int8)
+    return {"model": str(folder)}
+
+
 def model(name: str) -> Callable[[Path], dict[str, Any]]:
     return lambda models: {"model": str(models / name)}
 
@@ -130,6 +141,7 @@ SAMPLES = {
     "sentence_transformers": Sample(
         lambda: TEXTS, model("sentence"), lambda p: {**model("sentence")(p), "max_tokens": 3}
     ),
+    "onnx_text": Sample(lambda: TEXTS, exported, lambda p: exported(p, int8=True)),
     "transformers_text": Sample(lambda: TEXTS, model("bert"), lambda p: {**model("bert")(p), "max_tokens": 3}),
     "transformers_text causal": Sample(lambda: TEXTS, model("gpt")),
     "transformers_text clip": Sample(lambda: TEXTS, model("clip")),
@@ -164,8 +176,8 @@ SAMPLES = {
 }
 
 
-SLOW = ("smollm2",)
-"""Unpacking its file takes 20 s of two cores."""
+SLOW = ("smollm2", "onnx_text")
+"""Unpacking its file takes 20 s of two cores; two exports take as long."""
 
 
 @pytest.fixture(scope="session")

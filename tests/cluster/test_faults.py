@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import cluster_parts as parts
+from cluster_nodes import Nodes
 from penchant.core.errors import ExecutorError
 from penchant.core.executor import computing
 from penchant.core.schema import Content, Histories
@@ -96,20 +97,18 @@ def test_a_node_that_is_lost_while_a_network_trains_changes_nothing(nodes: Any, 
 
 
 def test_a_part_that_needs_more_memory_than_a_node_has_is_told(nodes: Any) -> None:
-    nodes.keep(0)
-    node = nodes.add(env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"})
-    with (
-        computing("ray", nodes.config(retries=1)) as executor,
-        pytest.raises(ExecutorError, match=r"Part 0 of sleep was given up after \d+ attempts: .*memory") as found,
-    ):
-        list(executor.map(parts.slow_square, range(1), (20,), title="sleep"))
-    nodes.lose(node)
+    nodes.keep(1)
+    with computing("ray", nodes.config(retries=1)) as executor:
+        first = nodes.workers[0]
+        full = nodes.add(env_vars={"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "200"})
+        nodes.lose(first)
+        with pytest.raises(ExecutorError, match=r"Part 0 of sleep was given up after \d+ attempts: .*memory") as found:
+            list(executor.map(parts.slow_square, range(1), (20,), title="sleep"))
+    nodes.lose(full)
     assert "more memory" in found.value.fix
 
 
 def test_the_head_node_gone_ends_the_run_with_its_address(tmp_path: Path) -> None:
-    from conftest import Nodes
-
     own = Nodes(tmp_path, 1)
     try:
         driver = subprocess.Popen(

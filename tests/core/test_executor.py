@@ -84,6 +84,9 @@ def test_storage_keeps_files_by_name(tmp_path: Path) -> None:
     assert (tmp_path / "b.bin").read_bytes() == source.read_bytes()
     assert storage.names("media") == ["media/a.bin"]
     assert storage.names("none") == []
+    storage.remove("media/a.bin")
+    storage.remove("media/a.bin")  # gone already
+    assert storage.names("media") == []
 
 
 def test_a_missing_file_and_an_unknown_address_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from copying_executor import CopyingExecutor
 from penchant.core.errors import ConfigError
+from penchant.core.executor import computing_on
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.experiment.defaults import default_members
 from penchant.experiment.fit import FitConfig
@@ -102,6 +104,18 @@ def test_a_network_is_found_where_order_matters(content: Content) -> None:
         "layers": best[0].layers,
     }
     assert f"{best[0].backbone} {best[0].dim} {best[2]:.4f}" in one.result.reasons[0]
+
+
+def test_networks_compared_on_nodes_are_scored_as_here_and_no_more_than_wanted(content: Content) -> None:
+    train = walkers()
+    scorer, executor = ValidationScorer(train, next_steps(train), 10), CopyingExecutor()
+    one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
+    with computing_on(executor):
+        table = one.best_network(600, 1)
+    assert executor.titles == ["compare networks"] * 3
+    again = make_member("network", {**table, "epochs": 1, "seed": 0}).fit(train, content)
+    score = scorer(MemberPool({"network": again}), EnsembleWeights({"network": 1.0}))
+    assert f"{table['backbone']} {table['dim']} {score:.4f}" in one.result.reasons[0]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""The command that makes a bundle smaller.
+"""The commands that make a bundle smaller, and that export its networks and encoders.
 
-In: a folder written by `penchant run`, and a budget. Out: a smaller bundle with the measured trade-off in its report, and the same on stdout.
+In: a folder written by `penchant run`, and a budget. Out: a smaller bundle with the measured trade-off in its report, and the same on stdout; ONNX files.
 """
 
 from __future__ import annotations
@@ -53,3 +53,29 @@ def compress(
         for line in (results.summary, results.checked):
             out.print(translate(line), markup=False)
         out.print(f"{output / 'report' / 'compression.html'}", markup=False)
+
+
+def export(
+    bundle: BundlePath,
+    output: Annotated[Path, typer.Option(help="Folder of the ONNX files, one folder below it for each.")],
+    member: Annotated[str | None, typer.Option(help="Only this network of the ensemble.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Only the encoder of this channel.")] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Weights of text encoders as int8: a quarter of the size.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write networks and encoders of a bundle as ONNX, and say how equal their answers are."""
+    from penchant.compression.onnx_export import export as write_onnx
+
+    with reported_errors(as_json):
+        found = write_onnx(bundle, output, member=member, channel=channel, int8=int8)
+        if as_json:
+            print_answer([one.as_dict() for one in found], as_json)
+            return
+        table = columns_table("name", "folder", "MB", "compared", "equal")
+        for one in found:
+            table.add_row(
+                one.name, str(one.folder), f"{one.num_bytes / 1e6:.1f}", f"{one.compared:,}", f"{one.equal:.4f}"
+            )
+        out.print(table)

@@ -191,6 +191,53 @@ def _written_lines(written: WrittenProfile) -> list[str]:
     ]
 
 
+def fairness(
+    bundle: BundlePath,
+    provider: Annotated[str | None, typer.Option(help="Attribute of the items that names who offers them.")] = None,
+    value: Annotated[str | None, typer.Option(help="Attribute whose mix a list should keep, such as genres.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
+    users: Annotated[int, typer.Option(min=1, help="Users whose lists are made.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the draw of users.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print whom the lists favour: exposure of items and providers, popularity amplification, miscalibration."""
+    with reported_errors(as_json):
+        found = loaded(bundle).fairness(k, provider=provider, value=value, users=users, seed=seed)
+        if as_json:
+            print_answer(found.as_dict(), as_json)
+            return
+        for line in found.lines():
+            out.print(said(line), markup=False)
+        if found.exposure is not None:
+            table = columns_table("group", "of the catalog", "of choices", "of attention", "ratio")
+            for name, *shares, ratio in found.rows():
+                table.add_row(name, *(f"{share:.1%}" for share in shares), f"{ratio:.2f}")
+            out.print(table)
+
+
+def rules(
+    bundle: BundlePath,
+    users: Annotated[int, typer.Option(min=9, help="Users that the rules are fitted to and tested on.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the draw of users.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print rules that give nearly the scores of a bundle, how nearly, and which attributes matter most."""
+    with reported_errors(as_json):
+        found = loaded(bundle).stand_in(users=users, seed=seed)
+        if as_json:
+            print_answer(found.as_dict(), as_json)
+            return
+        out.print(said(found.text), markup=False)
+        table = columns_table("rule", "score", "share")
+        for rule in found.rules:
+            table.add_row(str(rule).split(": score")[0], f"{rule.score:+.2f}", f"{rule.share:.1%}")
+        out.print(table)
+        table = columns_table("attribute", "importance")
+        for name, value in list(found.importance.items())[:10]:
+            table.add_row(name, f"{value:+.3f}")
+        out.print(table)
+
+
 def topics(
     bundle: BundlePath,
     language: Annotated[str, typer.Option(help="Language of the names, where items of that language have terms.")] = "",

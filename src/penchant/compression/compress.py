@@ -246,6 +246,7 @@ def _measure(twin: Recommender, halves: Halves, config: CompressConfig) -> list[
         ]
         logger.info("  measured %s", own[0].name)
     asked = part.histories.take(np.arange(min(config.requests, len(part.histories))))
+    asked = replace(asked, requested_at=None)  # as in service: asked for after every known event
     times = speeds(made, [asked.rows(n, n + 1) for n in range(len(asked))])
     memory = [memory_of(one) for one in made]
     return [

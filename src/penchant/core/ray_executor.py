@@ -7,42 +7,36 @@ Retries are decided here, not by Ray, since a node that went away says nothing a
 
 from __future__ import annotations
 
+import atexit
 import logging
-import os
 import socket
+import sys
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
-from penchant.core.artifacts import fingerprint
-from penchant.core.errors import ExecutorError, PenchantError, import_optional
+from penchant.core.errors import ExecutorError, import_optional
 from penchant.core.executor import Executor, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
+from penchant.core.ray_tasks import PLAIN_EXCEPTHOOK, Answer, cloudpickle, compute, probe, ray, version_mark
 from penchant.core.storage import Storage
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
-ray: Any = import_optional("ray", "ray")
-cloudpickle: Any = import_optional("ray.cloudpickle", "ray")
 failures: Any = import_optional("ray.exceptions", "ray")
 
 AHEAD = 2
 """Shards in work and waiting for each core of the cluster."""
-WAIT_SECONDS = 1.0
-"""Between two looks at whether the head node still answers."""
+WAIT_SECONDS, LOOK_SECONDS = 1.0, 3.0
+"""For a result, and between two looks at whether the head node still answers."""
 PATIENCE_SECONDS = 20.0
 """Without an answer of the head node, or without any core in the cluster, until the run ends."""
 START_SECONDS = 60.0
 """Until each node must have answered at the start."""
-KEPT = 8
-"""Shared objects that a worker process keeps at least."""
 NODE_RETRIES = 20
 """Times that one shard is computed again because its node went away."""
 NODE_GONE = (
@@ -64,12 +58,14 @@ class NodeWork:
         seconds: Of work on them.
         received: Bytes of shards, and of what they share, that were sent to it.
         returned: Bytes of results.
+        fetched: Bytes of files from the storage.
     """
 
     shards: int = 0
     seconds: float = 0.0
     received: int = 0
     returned: int = 0
+    fetched: int = 0
 
 
 @dataclass
@@ -114,18 +110,6 @@ class _Window(Generic[Shard, Result]):
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What a task returns besides its result."""
-
-    node: str
-    seconds: float
-    lines: tuple[tuple[int, str], ...] = ()
-    error: Exception | None = None
-    trace: str = ""
-    result: bytes = b""
-
-
-@dataclass(frozen=True)
 class _Shared:
     """An object in the cluster, its size, and the nodes that have asked for it."""
 
@@ -149,7 +133,8 @@ class RayExecutor(Executor):
         self.storage = None if config.storage is None else Storage.of(config.storage)
         self.work: dict[str, NodeWork] = {}
         self._objects: dict[int, tuple[Any, _Shared]] = {}
-        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(_work)
+        self._is_lost = False
+        self._task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(compute)
 
     @classmethod
     @contextmanager
@@ -162,6 +147,7 @@ class RayExecutor(Executor):
         is_ours = not ray.is_initialized()
         if is_ours:
             _connect(config)
+        executor = None
         try:
             host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
             executor = cls(config, (host, int(port)))
@@ -170,7 +156,12 @@ class RayExecutor(Executor):
             for line in executor.lines():
                 logger.info(line)
         finally:
-            if is_ours:
+            if (
+                executor is not None and executor._is_lost
+            ):  # what asks the head node now ends this process before it says why
+                sys.excepthook = PLAIN_EXCEPTHOOK
+                atexit.unregister(ray.shutdown)
+            elif is_ours:
                 ray.shutdown()
 
     def map(
@@ -185,7 +176,7 @@ class RayExecutor(Executor):
         sent = [self._sent(value) for value in shared]
         code = cloudpickle.dumps(function)
         window = _Window[Shard, Result](iter(enumerate(shards)))
-        limit, seen = self._limit(), time.monotonic()
+        limit, seen, looked = AHEAD * self.width, time.monotonic(), time.monotonic()
         try:
             while True:
                 for attempt in window.following(limit):
@@ -196,7 +187,9 @@ class RayExecutor(Executor):
                         return
                     continue
                 ready, _ = ray.wait(list(window.in_work), num_returns=1, timeout=WAIT_SECONDS)
-                seen, limit = (time.monotonic(), limit) if ready else (self._watch(seen), self._limit())
+                if time.monotonic() - looked > LOOK_SECONDS:  # nodes may go on for a while without their head
+                    looked = time.monotonic()
+                    seen, limit = self._watch(seen)
                 for ref in ready:
                     attempt = window.in_work.pop(ref)
                     why = self._take(ref, attempt, sent, window.done)
@@ -205,8 +198,8 @@ class RayExecutor(Executor):
                     elif why:
                         window.in_work[self._submit(code, attempt, sent)] = attempt
         finally:
-            for ref in window.in_work:
-                with suppress(Exception):  # the cluster may be gone
+            for ref in () if self._is_lost else window.in_work:
+                with suppress(failures.RayError):
                     ray.cancel(ref, force=True)
 
     @property
@@ -217,16 +210,17 @@ class RayExecutor(Executor):
         return [
             f"ray node {node[:8]}: {work.shards} shards, {work.seconds:.1f} s of work, "
             f"{work.received / 1e6:.2f} MB received, {work.returned / 1e6:.2f} MB returned"
+            + (f", {work.fetched / 1e6:.2f} MB fetched from the storage" if work.fetched else "")
             for node, work in sorted(self.work.items())
         ]
 
     def _submit(self, code: bytes, attempt: _Attempt[Any], sent: Sequence[_Shared]) -> Any:
-        return self._task.remote(_mark(), code, attempt.payload, [one.ref for one in sent])
+        return self._task.remote(version_mark(), code, attempt.payload, [one.ref for one in sent])
 
     def _take(self, ref: Any, attempt: _Attempt[Any], sent: Sequence[_Shared], done: dict[int, Any]) -> str | None:
         """Put the result of a task in `done` and return None; return why there is none where it has to be computed again."""
         try:
-            answer: _Answer = ray.get(ref, timeout=START_SECONDS)
+            answer: Answer = ray.get(ref, timeout=START_SECONDS)
         except failures.OutOfMemoryError:
             attempt.died += 1
             return message("its process was ended, the node had too little memory")
@@ -256,6 +250,7 @@ class RayExecutor(Executor):
         work.seconds += answer.seconds
         work.received += len(attempt.payload)
         work.returned += len(answer.result)
+        work.fetched += answer.fetched
         for one in sent:
             if answer.node not in one.nodes:
                 one.nodes.add(answer.node)
@@ -275,26 +270,21 @@ class RayExecutor(Executor):
             self._objects[key] = weakref.ref(value, lambda _: self._objects.pop(key, None)), shared
         return shared
 
-    def _limit(self) -> int:
-        try:
-            return AHEAD * self.width
-        except failures.RayError:
-            return AHEAD
-
-    def _watch(self, seen: float) -> float:
-        """Return the last moment at which the cluster could work.
+    def _watch(self, seen: float) -> tuple[float, int]:
+        """Return the last moment at which the cluster could work, and how many shards it may be given.
 
         Raises:
             ExecutorError: It could not for too long.
         """
-        if _answers(self._head):
-            if ray.cluster_resources().get("CPU", 0):
-                return time.monotonic()
+        self._is_lost = not _answers(self._head)
+        if not self._is_lost:  # without its head node, Ray ends this process where it is asked anything
+            if cores := int(ray.cluster_resources().get("CPU", 0)):
+                return time.monotonic(), AHEAD * cores
             problem = "The cluster has no node that could work."
         else:
             problem = "The head node of the cluster is gone."
         if time.monotonic() - seen < PATIENCE_SECONDS:
-            return seen
+            return seen, AHEAD
         raise ExecutorError(
             problem,
             where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
@@ -307,34 +297,41 @@ class RayExecutor(Executor):
         Raises:
             ExecutorError: A node does not answer, has another version or does not reach the storage.
         """
-        token = None
+        token = f"check/{uuid4().hex}"
         if self.storage is not None:
-            token = f"check/{uuid4().hex}"
             _put_text(self.storage, token)
         nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        refs = [
-            ray.remote(_probe)
-            .options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False))
-            .remote(_mark(), self.storage, token)
-            for node in nodes
-        ]
-        for node, ref in zip(nodes, refs, strict=True):
-            try:
-                problem = ray.get(ref, timeout=START_SECONDS)
-            except failures.RayTaskError as error:
-                raise _cannot_load(error) from error
-            except NODE_GONE:
-                continue  # it left meanwhile
-            except failures.GetTimeoutError as error:
-                raise ExecutorError(
-                    f"The node {node[:8]} did not answer within {START_SECONDS:.0f} s.",
-                    where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
-                    fix="look at `ray status`; remove the node, or start it again",
-                ) from error
-            if problem is not None:
-                raise problem
-        logger.info("ray: %d nodes, %s cores", len(nodes), int(ray.cluster_resources().get("CPU", 0)))
+        check = ray.remote(probe)
+        try:
+            refs = [
+                check.options(num_cpus=0, max_retries=3, scheduling_strategy=strategy(node, soft=False)).remote(
+                    version_mark(), self.storage, token
+                )
+                for node in nodes
+            ]
+            for node, ref in zip(nodes, refs, strict=True):
+                self._raise_problem(node, ref)
+        finally:
+            if self.storage is not None:
+                self.storage.remove(token)
+        logger.info("ray: %d nodes, %d cores", len(nodes), self.width)
+
+    def _raise_problem(self, node: str, ref: Any) -> None:
+        try:
+            problem = ray.get(ref, timeout=START_SECONDS)
+        except failures.RayTaskError as error:
+            raise _cannot_load(error) from error
+        except NODE_GONE:
+            return  # it left meanwhile
+        except failures.GetTimeoutError as error:
+            raise ExecutorError(
+                f"The node {node[:8]} did not answer within {START_SECONDS:.0f} s.",
+                where=f"the Ray cluster at {self._head[0]}:{self._head[1]}",
+                fix="look at `ray status`; remove the node, or start it again",
+            ) from error
+        if problem is not None:
+            raise problem
 
 
 def _connect(config: RayConfig) -> None:
@@ -345,9 +342,8 @@ def _connect(config: RayConfig) -> None:
             ray.init(address="local", num_cpus=config.cpus, object_store_memory=size, include_dashboard=False, **quiet)
         else:
             host, _, port = config.address.rpartition(":")
-            if (
-                host and "/" not in host and port.isdigit() and not _answers((host, int(port)))
-            ):  # Ray itself tries for minutes
+            is_plain = host and "/" not in host and port.isdigit()
+            if is_plain and not _answers((host, int(port))):  # Ray itself tries for minutes
                 raise ConnectionError("nobody answers there.")
             ray.init(address=config.address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -386,25 +382,6 @@ def _answers(head: tuple[str, int]) -> bool:
         return False
 
 
-@lru_cache(maxsize=1)
-def _mark() -> str:
-    """Return the version of Penchant and a hash of its source, which differs between checkouts of one version."""
-    from importlib.metadata import version
-
-    root = Path(__file__).parents[1]
-    return f"{version('penchant')}+{fingerprint(*sorted(root.rglob('*.py')))}"
-
-
-def _differs(mark: str) -> ExecutorError | None:
-    if mark == _mark():
-        return None
-    return ExecutorError(
-        f"This node has Penchant {_mark()}, the run {mark}.",
-        where=f"node {ray.get_runtime_context().get_node_id()[:8]} of the Ray cluster",
-        fix="install the same version of Penchant on every node",
-    )
-
-
 def _put_text(storage: Storage, name: str) -> None:
     import tempfile
 
@@ -412,75 +389,3 @@ def _put_text(storage: Storage, name: str) -> None:
         file = Path(scratch) / "check"
         file.write_text(name)
         storage.put(file, name)
-
-
-def _probe(mark: str, storage: Storage | None, token: str | None) -> ExecutorError | None:
-    """Return what is wrong with the node that this runs on."""
-    import tempfile
-
-    if (problem := _differs(mark)) is not None or storage is None or token is None:
-        return problem
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            storage.fetch(token, Path(scratch) / "check")
-        except PenchantError as error:
-            node = ray.get_runtime_context().get_node_id()[:8]
-            return ExecutorError(
-                f"The node {node} does not see the storage of this run: {error.message}",
-                where=error.where,
-                fix="mount the folder at the same path on every node, or give an address such as s3://bucket/folder",
-            )
-    return None
-
-
-class _Lines(logging.Handler):
-    """Log lines of one task, for the log of the run."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.kept: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.kept.append((record.levelno, record.getMessage()))
-
-
-_KEPT: dict[str, Any] = {}
-"""What the last shards of this worker process shared, by reference: the same object for all of them, as in one process."""
-
-
-def _shared_here(refs: Sequence[Any]) -> list[Any]:
-    found = [_KEPT[ref.hex()] if ref.hex() in _KEPT else ray.get(ref) for ref in refs]
-    for ref, value in zip(refs, found, strict=True):
-        _KEPT.pop(ref.hex(), None)
-        _KEPT[ref.hex()] = value
-    for old in list(_KEPT)[: max(0, len(_KEPT) - max(KEPT, len(refs)))]:
-        del _KEPT[old]
-    return found
-
-
-def _work(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> _Answer:
-    """Compute one shard in a worker process."""
-    node = ray.get_runtime_context().get_node_id()
-    if (problem := _differs(mark)) is not None:
-        return _Answer(node, 0.0, error=problem)
-    lines, began = _Lines(), time.perf_counter()
-    logger.addHandler(lines)
-    logger.setLevel(logging.INFO)
-    try:
-        result = cloudpickle.loads(code)(cloudpickle.loads(payload), *_shared_here(refs))
-        return _Answer(node, time.perf_counter() - began, tuple(lines.kept), result=cloudpickle.dumps(result))
-    except Exception as error:
-        trace = traceback.format_exc()
-        if isinstance(error, MemoryError):
-            error = ExecutorError(
-                "A node has too little memory for one part.",
-                where=f"node {node[:8]} of the Ray cluster",
-                fix="give its processes more memory, or start the node with fewer cores: each works on one part",
-            )
-        try:
-            cloudpickle.loads(cloudpickle.dumps(error))
-        except Exception:  # an exception of another library that does not survive the way back
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        return _Answer(node, time.perf_counter() - began, tuple(lines.kept), error, trace)
-    finally:
-        logger.removeHandler(lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,13 @@ CONNECT_SECONDS, REQUEST_SECONDS, ATTEMPTS = 5.0, 30.0, 3
 """Limits of a request to object storage: to connect, to answer, and how often it is sent."""
 BLOCK = 1 << 20
 Found = TypeVar("Found")
+_FETCHED = [0]
+"""Bytes that this process fetched."""
+
+
+def fetched_bytes() -> int:
+    """Return the bytes that this process fetched from storage so far."""
+    return _FETCHED[0]
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,24 @@ class Storage:
             with system.open_input_stream(str(PurePosixPath(root) / name)) as stream, file.open("wb") as target:
                 while block := stream.read(BLOCK):
                     target.write(block)
+                    _FETCHED[0] += len(block)
             return file.stat().st_size
 
         return self._reached(copy, name)
+
+    def remove(self, name: str) -> None:
+        """Delete a file; nothing happens where it is gone.
+
+        Raises:
+            ExecutorError: The storage cannot be reached.
+        """
+        system, root = _opened(self.address)
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                system.delete_file(str(PurePosixPath(root) / name))
+
+        self._reached(delete, name)
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, in order; none where there is no folder.

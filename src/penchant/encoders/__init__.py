@@ -13,6 +13,7 @@ ENCODERS = Table(
         "e5": "penchant.encoders.text:E5",
         "sentence_transformers": "penchant.encoders.text:SentenceTransformers",
         "transformers_text": "penchant.encoders.text:TransformersText",
+        "onnx_text": "penchant.encoders.onnx_text:OnnxText",
         "tfidf": "penchant.encoders.text:Tfidf",
         "word2vec": "penchant.encoders.words:Word2Vec",
         "word_file": "penchant.encoders.words:WordFile",
@@ -44,6 +45,7 @@ ENCODERS = Table(
         "gensim": "words",
         "av": "audio",
         "trimesh": "mesh",
+        "onnxruntime": "compress",
     },
 )
 

@@ -73,7 +73,7 @@ def coverage(shown: Int64[np.ndarray, " items"]) -> float:
     return float((shown > 0).mean()) if shown.size else 0.0
 
 
-def gini(shown: Int64[np.ndarray, " items"]) -> float:
+def gini(shown: Int64[np.ndarray, " items"] | Float64[np.ndarray, " items"]) -> float:
     """Return the Gini coefficient of exposure; items never shown count, so a short catalog of favourites nears 1."""
     total = shown.sum()
     if not total:

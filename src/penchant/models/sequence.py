@@ -110,7 +110,7 @@ class NextItem(nn.Module):
         steps = tokens * (self.token_scale * batch.weight[..., None])
         if self.gap is not None:
             steps = steps + self.gap(batch.gap)
-        start = self.start.expand(len(steps), 1, -1)
+        start = self.start.expand(steps.shape[0], 1, -1)  # not len(): an export would fix the number of users
         return self.backbone(self.drop(torch.cat([start, steps], dim=1)), batch.lengths + 1)
 
 

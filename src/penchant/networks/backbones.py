@@ -197,4 +197,4 @@ class Mean(Backbone):
 
 def last_state(states: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:
     """Return the state of each row's last real step."""
-    return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
+    return states[torch.arange(states.shape[0], device=states.device), (lengths - 1).clamp(min=0)]

@@ -129,6 +129,8 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     histories = _load_histories(folder, "users.parquet", "histories.safetensors", len(catalog))
     has_fitted = (folder / FITTED_FILES[0]).exists()
     fitted = _load_histories(folder, *FITTED_FILES, len(catalog)) if has_fitted else None
+    if fitted is not None:
+        fitted = _sharing(fitted, histories)
     histories, fitted = _with_user_content(histories, fitted, folder)
     grouped = mapped_arrays(folder / "topics.safetensors")
     topics = Topics(grouped["labels"], facts["topics"], facts.get("topic_translations", {}), grouped.get("typical"))
@@ -182,6 +184,12 @@ def _load_histories(folder: Path, users: str, events: str, num_items: int) -> Hi
     histories = Histories(user_ids, offsets, item_index, at, weight, num_items)
     check_histories(histories, folder / events)
     return histories
+
+
+def _sharing(fitted: Histories, histories: Histories) -> Histories:
+    """Return the histories that members learned from, sharing those arrays that are equal: in most bundles, all are."""
+    same = {n: one for n in HISTORY_ARRAYS if np.array_equal(one := getattr(histories, n), getattr(fitted, n))}
+    return replace(fitted, **same)
 
 
 def _save_user_content(histories: Histories, fitted: Histories | None, folder: Path) -> None:

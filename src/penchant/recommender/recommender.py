@@ -51,6 +51,8 @@ from penchant.reporting.written import WrittenReport
 
 if TYPE_CHECKING:
     from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.explanation.stand_in import StandIn
+    from penchant.recommender.fairness import Fairness
     from penchant.reporting.heat import Heat
 
 CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
@@ -489,6 +491,40 @@ class Recommender:
             item_ids=self.lookup.items.ids,
             titles=self.lookup.titles,
         )
+
+    def fairness(
+        self, k: int = 10, *, provider: str | None = None, value: str | None = None, users: int = 1000, seed: int = 0
+    ) -> Fairness:
+        """Return whom the lists favour: exposure of items and providers, popularity amplification, miscalibration.
+
+        Args:
+            k: Length of the lists.
+            provider: An attribute of the items that names who offers them; None measures no providers.
+            value: An attribute whose mix a list should keep, such as genres; None measures none.
+            users: How many, drawn at random.
+            seed: Of the draw.
+
+        Raises:
+            NotFoundError: There is no such attribute.
+            DataError: No user has a history.
+        """
+        from penchant.recommender.fairness import fairness
+
+        return fairness(self, k, provider, value, users=users, seed=seed)
+
+    def stand_in(self, *, users: int = 300, seed: int = 0) -> StandIn:
+        """Return a decision tree and rules over readable attributes that give nearly these scores, and how nearly.
+
+        Args:
+            users: How many it is fitted to and tested on.
+            seed: Of their draw.
+
+        Raises:
+            DataError: There are too few users, or too many items.
+        """
+        from penchant.recommender.stand_in import stand_in
+
+        return stand_in(self, users=users, seed=seed)
 
     def heat(
         self,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ExecutorError
-from penchant.core.storage import Storage
+from penchant.core.storage import Storage, fetched_bytes
 from penchant.data.clean.media_facts import InspectionShard, examine_files, examine_shard
 from penchant.data.media import MediaLimits
 from penchant.data.media.node_files import NodeFiles
@@ -34,8 +34,11 @@ def test_a_node_without_the_media_folder_sees_the_same_files_from_the_storage(me
     names = ["a.png", "sub/b.png", "gone.png", "../secret.png"]
     expected, _ = examine_files(names[:2], "image", root=media, limits=MediaLimits())
     shard = shard_of(media, names, Storage.of(str(tmp_path / "storage")))
+    size = sum((media / name).stat().st_size for name in names[:2])
     shutil.rmtree(media)
+    before = fetched_bytes()
     found = examine_shard(shard)
+    assert fetched_bytes() - before == size
     assert [fact.get("hash") for _, fact in found[:2]] == expected["hash"].to_list()
     assert [fact.get("check") for _, fact in found] == [None, None, "missing", "outside"]
     assert not list(tmp_path.glob("penchant-media-*"))
