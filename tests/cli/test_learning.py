@@ -38,7 +38,7 @@ def test_update_versions_promote_rollback_and_compare(own_shop: Path):
         (1, False, "promoted"),
         (2, True, "promoted"),
     ]
-    assert shown[1]["members"] == dict.fromkeys(["popularity", "ease", "like_sound", "content"], "refitted")
+    assert shown[1]["members"] == dict.fromkeys(["popularity", "ease", "content"], "added") | {"like_sound": "refitted"}
     assert "版本" in ask("--language", "zh", "rollback", own_shop)
     append(own_shop, *(Event(f"new{n}", "i22", "like", now()) for n in range(10)))
     compared = json.loads(ask("compare", f"{own_shop}@1", f"{own_shop}@2", "--json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ArtifactError, NotFoundError
 from penchant.data.histories import Event
 from penchant.experiment.refit import refitted
-from penchant.learning.learner import Learner, LearningConfig, open_learner
+from penchant.learning.learner import Learner, open_learner
+from penchant.learning.settings import LearningConfig
+from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
+from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Store, now
@@ -65,6 +69,7 @@ def test_version_equals_a_fit_on_all_events(learner: Learner, store: Store, sett
     assert expected is not None
     assert expected.num_events == events.num_events + 6
     whole, _ = refitted(base, expected)
+    whole = replace(whole, ensemble=replace(whole.ensemble, weights=version.ensemble.weights))
     asked = base.histories.rows(0, 5)
     np.testing.assert_allclose(version.score(asked), whole.score(asked), rtol=1e-6)
     assert not np.allclose(version.score(asked), base.score(asked))
@@ -133,6 +138,21 @@ def test_new_item_joins_the_catalog_and_is_recommended_by_behaviour(learner: Lea
 def _rank(client: TestClient, item_id: str) -> int:
     items = client.get("/v1/users/u31/recommendations?k=24").json()["items"]
     return [i["item_id"] for i in items].index(item_id)
+
+
+def test_version_of_a_learner_killed_before_its_promotion_does_not_stop_the_next(
+    learner: Learner, store: Store, settings: ServiceConfig
+):
+    store.append([clicks("u1", 3)])
+    by_hand = learner_of(settings, promote="by_hand")  # as one that ended after it made the version
+    left = by_hand.step().made
+    by_hand.close()
+    assert left is not None
+    store.append([clicks("u2", 4)])
+    step = learner.step()
+    assert learner.versions.record(left.number).outcome == "promoted"
+    assert step.made is not None
+    assert (step.made.parent, step.new_events) == (left.number, 1)
 
 
 def test_two_learners_do_not_run_at_once(learner: Learner, settings: ServiceConfig):
@@ -239,3 +259,31 @@ def test_clock_that_was_set_back_takes_nothing_out(
 def test_rollback_without_a_parent_says_what_to_do(learner: Learner):
     with pytest.raises(NotFoundError, match="no earlier one"):
         learner.rollback()
+
+
+def test_network_forgets_a_person_with_the_next_update_and_the_receipt_says_when(
+    learner: Learner, store: Store, settings: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("penchant.models.linear.EASE.is_costly", True)  # as a network: not fitted in an erasure's refit
+    base = Recommender.load(settings.bundle)
+    assert base.fitted is not None
+    learner.step()
+    store_erasure = erasure.erase(store, learner._secret, base, "u3")
+    erasure.finish(settings.bundle, store, learner._secret)
+    (receipt,) = [json.loads(e.receipt) for e in store.erasures()]
+    assert (receipt["until_the_next_run"], "networks" in receipt) == (["ease"], False)
+    without = base.fitted.take(np.flatnonzero([user != "u3" for user in base.fitted.user_ids]))
+    ease, fresh = Recommender.load(settings.bundle).ensemble.members["ease"], make_member("ease", base.tables["ease"])
+    assert not np.allclose(ease.arrays()["matrix"], fresh.fit(without).arrays()["matrix"]), "it still knows the user"
+    step = learner.step()
+    assert step.made is not None
+    assert (step.made.reason, step.made.members["ease"]) == ("erasure", "added")
+    ease = Recommender.load(settings.bundle).ensemble.members["ease"]
+    np.testing.assert_allclose(ease.arrays()["matrix"], fresh.arrays()["matrix"], rtol=1e-5, atol=1e-6)
+    (receipt,) = [json.loads(e.receipt) for e in store.erasures()]
+    assert receipt["receipt_id"] == store_erasure["receipt_id"]
+    assert receipt["until_the_next_run"] == []
+    assert receipt["networks"]["trained_without_the_user"] == ["ease"]
+    assert receipt["networks"]["bundle"] == Recommender.load(settings.bundle).mark
+    assert erasure.is_genuine(learner._secret, receipt)
+    assert learner.step().made is None

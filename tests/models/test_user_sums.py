@@ -35,6 +35,8 @@ TABLES: list[dict[str, Any]] = [
     {"model": "ease", "regularisation": 5},
     {"model": "item_knn"},
     {"model": "transitions", "window": 3, "backward": 0.5, "gap_half_life_days": 2},
+    {"model": "session_regression", "regularisation": 5},
+    {"model": "session_regression", "min_gap_hours": 1, "past": 30, "regularisation": 5},
 ]
 
 

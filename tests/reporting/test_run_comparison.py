@@ -93,6 +93,23 @@ def test_without_single_lists_a_difference_has_no_interval(tmp_path: Path) -> No
     assert (recall.difference.outcome, found.said(recall, EN)) == ("", "+0.030")
 
 
+def test_popularity_and_changed_settings_are_on_the_page(tmp_path: Path) -> None:
+    written = [run(tmp_path / name, 0.0) for name in ("a", "b")]
+    for one, factor, exponent in zip(written, (5.0, 4.0), (1, 2), strict=True):
+        facts = {"name": one.folder.parent.name, "histories": {"full_value": factor, "values": False}}
+        (one.folder.parent / "manifest.json").write_text(json.dumps({"facts": facts}))
+        (one.folder.parent / "ensemble.json").write_text(json.dumps({"members": {"ease": {"alpha": exponent}}}))
+        report = one.read()
+        rows = report["leaderboard"]["rows"]
+        rows.append({**rows[-1], "name": "Popularity", "role": "baseline"})
+        one.json.write_text(json.dumps(report))
+    facts = {label: (first, second) for label, first, second in compare_runs(*written, EN).facts}
+    assert facts["histories.full_value"] == ("5.0", "4.0")
+    assert facts["members.ease.alpha"] == ("1", "2")
+    assert "histories.values" not in facts
+    assert facts["Popularity, NDCG@20"] == ("0.050", "0.050")
+
+
 def test_other_reports_are_refused(tmp_path: Path) -> None:
     first = run(tmp_path / "a", 0.0)
     write_report(ReportData("empty", datetime(2026, 1, 2, tzinfo=UTC), 0), tmp_path / "b")

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, Database, StateFolder
+from penchant.cli.options import (
+    AsJson,
+    BundlePath,
+    Database,
+    Every,
+    LearningFile,
+    Promote,
+    StateFolder,
+    learning_values,
+)
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.service import part_of_service, service_config
 from penchant.cli.speaking import said
@@ -26,26 +35,23 @@ if TYPE_CHECKING:
     from penchant.recommender.versions import VersionRecord
 
 Number = Annotated[int, typer.Argument(min=1, help="Of the version, as `penchant versions` shows it.")]
-Every = Annotated[float, typer.Option(min=0.1, help="Seconds between two steps of the learner.")]
-Promote = Annotated[
-    str,
-    typer.Option(
-        help="When a version is served: not_worse (shown on events that came after it), at_once, by_hand.",
-    ),
-]
 
 
 def update(
     bundle: BundlePath,
     follow: Annotated[bool, typer.Option("--follow", help="Go on, a step every --every seconds.")] = False,
-    every: Every = 60.0,
-    promote: Promote = "not_worse",
+    every: Every = None,
+    promote: Promote = None,
+    learning: LearningFile = None,
     database: Database = None,
     folder: StateFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn from the events that came to the service's store: judge the version that waits, or make one; see docs/learning.md."""
-    with reported_errors(as_json), _learner(bundle, database, folder, every_seconds=every, promote=promote) as learner:
+    with (
+        reported_errors(as_json),
+        _learner(bundle, database, folder, **learning_values(learning, every, promote)) as learner,
+    ):
         with learner.versions.learning():
             if follow:
                 from penchant.learning.learner import follow as go_on
@@ -161,7 +167,8 @@ def _time(at: int) -> str:
 @contextmanager
 def _learner(bundle: Path, database: str | None, folder: Path | None, **settings: Any) -> Iterator[Learner]:
     part_of_service("service", "serve")
-    from penchant.learning.learner import LearningConfig, open_learner
+    from penchant.learning.learner import open_learner
+    from penchant.learning.settings import LearningConfig
 
     config = service_config(bundle, database, folder)
     chosen = LearningConfig.read(settings, where="options")

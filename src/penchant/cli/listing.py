@@ -38,6 +38,7 @@ def list_names(
     from penchant.data.align.streams import AlignConfig, StreamConfig
     from penchant.encoders import ENCODERS
     from penchant.fusion import FUSIONS, LAYERS
+    from penchant.learning.settings import LearningConfig
     from penchant.metrics import METRICS
     from penchant.models import MODELS
     from penchant.networks import BACKBONES
@@ -67,6 +68,7 @@ def list_names(
             lines += settings("task classification: data.align.streams.NAME.", StreamConfig)
             lines += settings("task classification: course.", CourseConfig)
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
+            lines += settings("learner: ", LearningConfig)
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))

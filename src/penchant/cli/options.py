@@ -6,7 +6,7 @@ In: nothing. Out: types with the names and help texts.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +38,31 @@ Database = Annotated[
 StateFolder = Annotated[
     Path | None, typer.Option(help="The service's own folder: store, secret, uploads. Left out: BUNDLE-service.")
 ]
+
+
+Every = Annotated[float | None, typer.Option(min=0.1, help="Seconds between two steps of the learner; left out: 60.")]
+Promote = Annotated[
+    str | None,
+    typer.Option(
+        help="When a version is served: not_worse (shown on events that came after it; left out), at_once, by_hand.",
+    ),
+]
+LearningFile = Annotated[
+    Path | None, typer.Option("--learning", help="TOML file with the settings of the learner in a [learning] table.")
+]
+
+
+def learning_values(file: Path | None, every: float | None, promote: str | None) -> dict[str, Any]:
+    """Return the settings of a learner: those of a file, and over them those of the options.
+
+    Raises:
+        ConfigError: The file is missing or is not TOML.
+    """
+    from penchant.core.config import read_toml
+
+    given = {"every_seconds": every, "promote": promote}
+    table = {} if file is None else dict(read_toml(file).get("learning", {}))
+    return table | {name: value for name, value in given.items() if value is not None}
 
 
 def engine_config(given: str) -> EngineConfig:

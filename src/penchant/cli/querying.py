@@ -29,6 +29,9 @@ from penchant.core.errors import ConfigError
 from penchant.core.executor import ExecutorName, RayConfig, computing
 from penchant.core.messages import CHANNELS, message
 
+DIRECTIONS = {"rising": message("rising"), "fading": message("fading"), "steady": ""}
+"""Words for the direction of an interest."""
+
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
     from penchant.explanation.network_attribution import NetworkAttribution
@@ -156,14 +159,16 @@ def profile(
         if as_json:
             print_answer(found.as_dict(), as_json)
             return
-        table = columns_table("interest", "value", "share", "others", "strength", "because of")
+        table = columns_table("interest", "value", "share", "others", "strength", "", "because of")
         for i in found.interests:
             shares = (
                 (f"{i.share:.0%}", f"{i.expected:.0%}")
                 if i.kind != "number"
                 else (f"{i.share:.4g}", f"{i.expected:.4g}")
             )
-            table.add_row(i.name, i.value, *shares, f"{i.strength:+.2f}", "; ".join(i.evidence))
+            table.add_row(
+                i.name, i.value, *shares, f"{i.strength:+.2f}", said(DIRECTIONS[i.direction]), "; ".join(i.evidence)
+            )
         out.print(said(message("{user}: {count} events", user=found.user_id, count=found.num_events)), markup=False)
         out.print(table)
         channels = ", ".join(

@@ -15,7 +15,17 @@ from typing import Annotated, Any
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, UserId
+from penchant.cli.options import (
+    AsJson,
+    BundlePath,
+    Database,
+    Every,
+    LearningFile,
+    Promote,
+    StateFolder,
+    UserId,
+    learning_values,
+)
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.core.errors import ConfigError, MissingExtraError
 
@@ -56,13 +66,9 @@ def serve(
         bool,
         typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
     ] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Of --learn: seconds between two steps of the learner.")] = 60.0,
-    promote: Annotated[
-        str,
-        typer.Option(
-            help="Of --learn: when a version is served: not_worse (shown on events that came after it), at_once, by_hand."
-        ),
-    ] = "not_worse",
+    every: Every = None,
+    promote: Promote = None,
+    learning: LearningFile = None,
 ) -> None:
     """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
     with reported_errors(False):
@@ -81,20 +87,20 @@ def serve(
             traces=traces,
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
-        with _learning(config, learn, every, promote):
+        with _learning(config, learn, learning_values(learning, every, promote)):
             service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
 
 
 @contextmanager
-def _learning(config: Any, is_wanted: bool, every: float, promote: str) -> Iterator[None]:
+def _learning(config: Any, is_wanted: bool, values: dict[str, Any]) -> Iterator[None]:
     """Run a learner beside the service for as long as that runs."""
     if not is_wanted:
         yield
         return
-    from penchant.learning.learner import LearningConfig
     from penchant.learning.process import LearnerProcess
+    from penchant.learning.settings import LearningConfig
 
-    chosen = LearningConfig.read({"every_seconds": every, "promote": promote}, where="options")
+    chosen = LearningConfig.read(values, where="the settings of the learner")
     learner = LearnerProcess(config.bundle, config.address, config.state_folder / "secret.key", chosen)
     learner.start()
     try:

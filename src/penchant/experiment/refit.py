@@ -18,7 +18,13 @@ from penchant.recommender.recommender import Recommender
 
 
 def refitted(
-    bundle: Recommender, events: Histories, content: Content | None = None, *, kept: Collection[str] | None = None
+    bundle: Recommender,
+    events: Histories,
+    content: Content | None = None,
+    *,
+    kept: Collection[str] | None = None,
+    anew: Collection[str] = (),
+    fits: FitCache | None = None,
 ) -> tuple[Recommender, dict[str, float]]:
     """Return a bundle whose members learned from these events, and the seconds of each fit; weights and settings stay.
 
@@ -27,6 +33,8 @@ def refitted(
         events: Of all users, over the bundle's catalog.
         content: Channels over the same catalog; None takes those of the bundle.
         kept: Members that stay as they are; None keeps those that take minutes to fit.
+        anew: Members that learn from nothing before: what they learned from is not to be continued.
+        fits: Holds results that members share; None begins without.
 
     Raises:
         ArtifactError: A member reads channels, and the bundle was written without.
@@ -34,14 +42,16 @@ def refitted(
     content = bundle.content if content is None else content
     members: dict[str, Member] = {}
     seconds: dict[str, float] = {}
-    fits = FitCache()
+    fits = FitCache() if fits is None else fits
     for name, member in bundle.ensemble.members.items():
         if member.is_costly if kept is None else name in kept:
             members[name] = member
             continue
         check_channels_of(bundle, name, content)
         began = perf_counter()
-        members[name], _ = fits.fit(make_member(name, bundle.tables[name]), events, content, plain(member))
+        members[name], _ = fits.fit(
+            make_member(name, bundle.tables[name]), events, content, None if name in anew else plain(member)
+        )
         seconds[name] = perf_counter() - began
     ensemble = Ensemble(members, bundle.ensemble.weights, bundle.ensemble.channels)
     return replace(bundle, ensemble=ensemble), seconds

@@ -6,7 +6,7 @@ In: a history, the catalog's attributes and topics, and the ensemble's contribut
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,9 @@ from penchant.explanation.topics import Topics
 PRIOR_EVENTS = 5.0
 """Pseudo-events of the average user added to every user, so that two events do not make a strong interest."""
 EVIDENCE = 3
+CLEAR_TREND = 0.3
+"""A share that changed by this much (log2, shrunk) between the halves of the events is said to rise or fade."""
+Direction = Literal["rising", "fading", "steady"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class Interest:
     evidence: tuple[str, ...]
     trend: float = 0.0
     """log2 of the share in the later half of the events over that in the earlier half, shrunk toward 0; positive rises. 0 for a number."""
+
+    @property
+    def direction(self) -> Direction:
+        """Whether it rises or fades, as far as that is clear."""
+        if abs(self.trend) <= CLEAR_TREND:
+            return "steady"
+        return "rising" if self.trend > 0 else "fading"
 
     @property
     def weight(self) -> float:
@@ -74,7 +84,8 @@ class Profile:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for `--json`."""
-        return asdict(self)
+        interests = [{**asdict(interest), "direction": interest.direction} for interest in self.interests]
+        return {**asdict(self), "interests": interests}
 
     def _repr_html_(self) -> str:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self.modalities.items())

@@ -21,8 +21,6 @@ from penchant.language.evidence import CatalogNames, Evidence, quotable
 from penchant.language.prompt_files import read_prompt
 
 NUM_STATEMENTS = 5
-CLEAR_TREND = 0.3
-"""A share that changed by this much (log2, shrunk) between the halves of the events is said to rise or fade."""
 FEWEST_KEPT = 0.5
 """Share of a model's sentences that must be supported; else the fixed sentences are used."""
 
@@ -162,8 +160,8 @@ class ProfileWriter:
             if valued[0].evidence:
                 found.append(message("Among what you chose: {titles}.", titles=self._quoted(valued[0].evidence)))
         found += [self._number(i) for i in profile.interests if i.kind == "number"][:1]
-        rising = without_repeats(self._name(i) for i in valued if i.trend > CLEAR_TREND)
-        fading = without_repeats(self._name(i) for i in valued if i.trend < -CLEAR_TREND)
+        rising = without_repeats(self._name(i) for i in valued if i.direction == "rising")
+        fading = without_repeats(self._name(i) for i in valued if i.direction == "fading")
         if rising:
             found.append(message("In the later half of your events there is more of {names}.", names=rising[:2]))
         if fading:
@@ -194,12 +192,12 @@ class ProfileWriter:
             "expected": f"{interest.expected:.0%}",
             "titles": self._quoted(interest.evidence),
         }
-        if interest.trend > CLEAR_TREND:
+        if interest.direction == "rising":
             text = message(
                 "{share} of your {count} events are {name}, for all users {expected}, and of late there are more; for example {titles}.",
                 **values,
             )
-        elif interest.trend < -CLEAR_TREND:
+        elif interest.direction == "fading":
             text = message(
                 "{share} of your {count} events are {name}, for all users {expected}, and of late there are fewer; for example {titles}.",
                 **values,

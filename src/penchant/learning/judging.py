@@ -18,7 +18,7 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.schema import Histories
 from penchant.data.requests import rolling_requests
-from penchant.learning.followed import on_rows_of
+from penchant.learning.changes import on_rows_of
 from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models.ensemble import Ensemble, batch_users, blocked_items, top_k
@@ -43,7 +43,7 @@ class JudgingConfig(Settings):
     """Comparisons at most; a version that none of them shows to be no worse is not promoted."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the intervals of all looks together: each has its share of the errors."""
-    max_requests: int = Field(4000, ge=10)
+    max_requests: int = Field(8000, ge=10)
     """Requests that are compared at most, evenly spaced."""
     popularity_days: float = Field(7, gt=0)
     """Half-life of the recent popularity that is shown beside both."""

@@ -11,42 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
-from pydantic import Field
-
-from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.schema import Histories
-from penchant.experiment.refit import refitted
-from penchant.learning.followed import FollowedEvents, changed_users
-from penchant.learning.judging import Judgement, JudgingConfig, judge
+from penchant.learning.changes import changed_users
+from penchant.learning.followed import FollowedEvents
+from penchant.learning.judging import Judgement, judge
+from penchant.learning.settings import LearningConfig
+from penchant.learning.updating import HOUR, Updater
+from penchant.learning.weighing import reweighed
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.versions import VersionRecord, VersionStore, data_range
+from penchant.recommender.versions import VersionRecord, VersionStore, data_range, mark_of
 from penchant.service import erasure
 from penchant.service.security import Secret
 from penchant.service.store import READY, Store, now
 from penchant.service.stored_items import StoredItems, new_items
 
+WEIGHTS = "weights"
+"""The ensemble weights among the members of `VersionRecord.learned_at`."""
 logger = logging.getLogger("penchant.learning")
-
-
-class LearningConfig(Settings):
-    """Settings of the learner."""
-
-    every_seconds: float = Field(60, gt=0)
-    """Pause between two steps."""
-    min_events: int = Field(1, ge=1)
-    """New events from which on a version is made."""
-    promote: Literal["not_worse", "at_once", "by_hand"] = "not_worse"
-    """When a version is served: once it is shown to be no worse on events that came after its data, as soon as it is made, or by
-    `penchant promote` alone."""
-    keep: int = Field(5, ge=1)
-    """Versions of which the files are kept, beside the served one and its parent."""
-    max_skew_seconds: float = Field(300, ge=0)
-    """An event further in the future waits until its time."""
-    judging: JudgingConfig = JudgingConfig()
-    """When a version is no worse."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +69,7 @@ class Learner:
         self.config = config or LearningConfig()
         self.versions, self._store, self._secret = versions, store, secret
         self._items = StoredItems(store)
+        self._updater = Updater(self.config.updating)
         self._followed = FollowedEvents(store, secret, self.config.max_skew_seconds)
         self._loaded: dict[int, Recommender] = {}
         self._looks: dict[int, int] = {}
@@ -97,15 +81,21 @@ class Learner:
             PenchantError: The bundle cannot be read, a version cannot be written, the store is away. Nothing is half done then.
         """
         self._forget_erased()
+        waiting = self.versions.waiting()
+        if self.config.promote == "at_once" and waiting is not None:  # a learner was killed before it promoted it
+            self.promote(waiting.number)
         served, bundle, events = self._now()
         judged = self._judge(served, bundle, events)
         if judged is not None and judged[1].verdict == "promoted":
             served, bundle, events = self._now()
         fresh = new_events(bundle, events)
-        made = None
-        if self.versions.waiting() is None and fresh >= self.config.min_events:
-            made = self._make(served, bundle, events, fresh)
-            if self.config.promote == "at_once":
+        made, waiting, forget = None, self.versions.waiting(), self._to_forget(bundle)
+        if waiting is not None and forget:  # its networks continued from those that knew the user
+            self.versions.decide(waiting.number, "rejected", at=now())
+            waiting = None
+        if waiting is None and (fresh >= self.config.min_events or forget):
+            made = self._make(served, bundle, events, fresh, forget)
+            if self.config.promote == "at_once" or made.reason == "erasure":
                 served = self.promote(made.number)
         self.versions.prune()
         self._loaded = {n: one for n, one in self._loaded.items() if n == served.number}
@@ -124,6 +114,9 @@ class Learner:
         """
         found = self.versions.promote(number, at=now(), refuse=self._refuse_erased)
         logger.info("version %d is served", number)
+        if found.reason == "erasure":
+            forgot = [name for name, how in found.members.items() if how in ("added", "refitted")]
+            erasure.sign_networks(self._store, self._secret, forgot, mark_of(self.versions.bundle))
         return found
 
     def rollback(self) -> VersionRecord:
@@ -185,12 +178,29 @@ class Learner:
             self.versions.decide(waiting.number, "rejected", at=now())
         return waiting, found
 
-    def _make(self, served: VersionRecord, bundle: Recommender, events: Histories, fresh: int) -> VersionRecord:
-        """Write a version that learned from all events until now."""
+    def _to_forget(self, bundle: Recommender) -> set[str]:
+        """Return the networks that may have learned from an erased user."""
+        due = erasure.networks_due(self._store, self._secret)
+        return {name for name, member in bundle.ensemble.members.items() if member.is_costly and name in due}
+
+    def _make(
+        self, served: VersionRecord, bundle: Recommender, events: Histories, fresh: int, anew: set[str]
+    ) -> VersionRecord:
+        """Write a version that learned from all events until now; the members `anew` begin from nothing."""
         began = perf_counter()
-        learned, seconds = refitted(bundle, events)
+        members = bundle.ensemble.members
+        learned_at = {
+            name: served.learned_at.get(name, served.made_at) for name in members if _is_learned(served, name)
+        }
+        learned_at |= {name: served.made_at for name, m in members.items() if m.is_costly and name not in learned_at}
+        found = self._updater.update(bundle, events, at=now(), seconds=served.spent, learned_at=learned_at, anew=anew)
         histories, fitted = _on_one_content(bundle.histories, events)
-        version = replace(learned, histories=histories, fitted=fitted, added=frozenset())
+        ensemble, spent, learned_at = found.recommender.ensemble, dict(found.seconds), dict(found.learned_at)
+        weighed_at = served.learned_at.get(WEIGHTS, 0)
+        if now() - weighed_at >= self.config.updating.all_hours * HOUR:
+            weights = reweighed(bundle.ensemble, events, _after(served), now(), self.config.weighing)
+            ensemble, learned_at[WEIGHTS] = replace(ensemble, weights=weights), now()
+        version = replace(found.recommender, ensemble=ensemble, histories=histories, fitted=fitted, added=frozenset())
 
         def record(number: int) -> VersionRecord:
             return VersionRecord(
@@ -201,7 +211,10 @@ class Learner:
                 data=data_range(version),
                 new_events=fresh,
                 seconds=round(perf_counter() - began, 3),
-                members={name: "refitted" if name in seconds else "kept" for name in bundle.ensemble.members},
+                members=dict(found.how),
+                spent={name: round(one, 4) for name, one in spent.items()},
+                learned_at=learned_at,
+                reason="erasure" if anew else "update",
             )
 
         made = self.versions.publish(version, record)
@@ -260,6 +273,11 @@ def open_learner(bundle: Path, address: str, secret: Path, config: LearningConfi
     config = config or LearningConfig()
     store = Store.open(address)
     return Learner(VersionStore(bundle, config.keep), store, Secret.of(store, secret), config)
+
+
+def _is_learned(record: VersionRecord, member: str) -> bool:
+    """Return whether an update says when a member learned: those of a run have costs that are not known here, and are renewed first."""
+    return record.reason != "run" and member in record.learned_at
 
 
 def new_events(bundle: Recommender, events: Histories) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from penchant.core.errors import PenchantError
-from penchant.learning.learner import LearningConfig, follow, open_learner
+from penchant.learning.learner import follow, open_learner
+from penchant.learning.settings import LearningConfig
 
 logger = logging.getLogger("penchant.learning")
 AGAIN_SECONDS = (1.0, 5.0, 30.0, 120.0)

@@ -73,7 +73,11 @@ class Popularity(PriorMember[PopularityConfig]):
 
     def user_sums(self, train: Histories) -> UserSums:
         newest = int(train.at.max()) if train.num_events else 0
-        return {("popularity", self.config.half_life_days, self.config.user_exponent): partial(self._counts, newest)}
+        since = (
+            newest if self.config.half_life_days else 0
+        )  # where events fade, another newest one makes it another sum
+        key = ("popularity", self.config.half_life_days, self.config.user_exponent, since)
+        return {key: partial(self._counts, newest)}
 
     def _counts(self, newest: int, users: Histories) -> Float64[np.ndarray, " items"]:
         """Return the weighted events of each item, of some users; `newest` is the time of the newest event of all."""

@@ -5,7 +5,7 @@ In: histories in order. Out: a dense items x items matrix that maps the recent p
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -17,6 +17,7 @@ from penchant.core.schema import Content, Histories
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig, power
 from penchant.models.products import block_rows
 from penchant.models.shared import computed_once
+from penchant.models.user_sums import UserSums
 
 BLOCK_EVENTS = 200_000
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -71,9 +72,7 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         place = np.full(train.num_items, -1)
         place[kept] = np.arange(len(kept))
         item = np.where(train.weight > 0, place[train.item_index], -1)
-        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
-        key = ("moments", *(getattr(self.config, part) for part in parts))
-        moments = computed_once(train, key, lambda: self._moments(train, item, len(kept)))
+        moments = computed_once(train, self._key, lambda: self._moments(train, item, len(kept)))
         gram, cross = (part.copy() for part in moments)
         gram[np.diag_indices_from(gram)] += np.float32(self.config.regularisation)
         factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
@@ -81,6 +80,20 @@ class SessionRegression(ItemToItem[SessionRegressionConfig]):
         weights *= power(count[kept] + 1, -self.config.target_exponent)[None, :]
         self.matrix = np.ascontiguousarray(weights, np.float32)
         return self
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        parts = ("past", "future", "past_half_life", "future_half_life", "min_gap_hours", "max_items")
+        return ("moments", *(getattr(self.config, part) for part in parts))
+
+    def user_sums(self, train: Histories) -> UserSums:
+        is_whole = train.num_items <= self.config.max_items  # else which items take part depends on all users
+        return {self._key: self._moments_of} if is_whole else {}
+
+    def _moments_of(self, users: Histories) -> Float32[np.ndarray, "2 items items"]:
+        """Return both moments of some users."""
+        item = np.where(users.weight > 0, users.item_index.astype(np.int64), -1)
+        return np.stack(self._moments(users, item, users.num_items))
 
     def _moments(
         self, train: Histories, item: Int64[np.ndarray, " events"], num_items: int

@@ -72,6 +72,10 @@ class VersionRecord(Settings):
     """Time it took."""
     members: dict[str, str] = {}
     """Member to how it took the new events in: added, refitted, continued, kept."""
+    spent: dict[str, float] = {}
+    """Member to the seconds of its last fit, as far as it is known."""
+    learned_at: dict[str, int] = {}
+    """Member to when it last learned, microseconds since 1970; one that is not named learned when the version was made."""
     outcome: Outcome = "waiting"
     """Whether it was promoted."""
     decided_at: int | None = None

@@ -1,19 +1,23 @@
 """Two runs side by side.
 
 In: the written reports of two recommenders. Out: their metrics, the second minus the first list by list where both were measured on the same test,
-and what else differs: baselines, members, modalities, time.
+and what else differs: popularity, baselines, members, modalities, time, settings.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from penchant.core.artifacts import MANIFEST
 from penchant.core.errors import ConfigError
 from penchant.core.messages import Message, Translator, message
 from penchant.metrics.intervals import BootstrapMeans, Difference, Interval
@@ -24,6 +28,12 @@ from penchant.reporting.written import WrittenReport
 
 SHOWN = ("recall", "ndcg", "mrr", "hit_rate")
 """Metrics that are compared, at the cutoff of the first run."""
+POPULARITY = (message("Popularity"), message("Recent popularity"))
+"""Baselines that are shown beside both runs, whichever is the best."""
+NO_SETTINGS = ("name", "settings", "version")
+"""Facts of a manifest that are no settings of the run."""
+MAX_CHANGES, MAX_VALUE = 40, 60
+"""Settings that differ, shown at most, and characters of a value."""
 OTHER_TEST = message(
     "The runs were measured on different tests: their numbers do not compare, and no difference is given."
 )
@@ -106,9 +116,8 @@ def compare_runs(first: WrittenReport, second: WrittenReport, translate: Transla
         MetricPair(m, (_interval(scores[0][m]), _interval(scores[1][m])), difference)
         for m, difference in zip(metrics, found, strict=True)
     )
-    return RunComparison(
-        (reports[0]["name"], reports[1]["name"]), note, pairs, tuple(_facts(reports, boards, translate))
-    )
+    facts = [*_facts(reports, boards, translate), *_changed_settings(first.folder.parent, second.folder.parent)]
+    return RunComparison((reports[0]["name"], reports[1]["name"]), note, pairs, tuple(facts))
 
 
 def _board(report: Mapping[str, Any], written: WrittenReport) -> dict[str, Any]:
@@ -171,6 +180,11 @@ def _facts(
             for r in bases
         ],
     )
+    for name in POPULARITY:
+        rows = [next((r for r in b["rows"] if r["name"] == name), None) for b in boards]
+        means = [None if r is None or metric not in r["scores"] else r["scores"][metric]["mean"] for r in rows]
+        label = translate(message("{name}, {metric}", name=translate(name), metric=metric_label(translate, metric)))
+        yield from both(label, ["" if mean is None else number_format.number(mean) for mean in means])
     for channel in dict.fromkeys(p["channel"] for r in reports for p in (r.get("ablation") or {}).get("payoffs", ())):
         yield from both(translate.channel(channel), [_payoff(report, channel, translate) for report in reports])
     weights = [report.get("weights") or {} for report in reports]
@@ -180,6 +194,40 @@ def _facts(
             yield from both(translate("{member}, weight", member=member), values)
     spent = [sum(stage["seconds"] for stage in report.get("stages", ())) for report in reports]
     yield from both(translate("Time"), [number_format.seconds(s) if s else "" for s in spent])
+
+
+def _changed_settings(first: Path, second: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield each setting that two bundles state and that differs: its name and both values."""
+    stated = [_flat(_stated(folder)) for folder in (first, second)]
+    names = [n for n in dict.fromkeys([*stated[0], *stated[1]]) if stated[0].get(n) != stated[1].get(n)]
+    for name in names[:MAX_CHANGES]:
+        one, other = (shorten(s.get(name, number_format.MISSING), MAX_VALUE, placeholder="…") for s in stated)
+        yield name, one, other
+    if len(names) > MAX_CHANGES:
+        yield "…", f"+{len(names) - MAX_CHANGES}", f"+{len(names) - MAX_CHANGES}"
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    """Return what a bundle states of its settings: the facts of its manifest, and the tables of its members."""
+    found: dict[str, Any] = {}
+    for file, part in ((MANIFEST, "facts"), ("ensemble.json", "members")):
+        try:
+            stated = json.loads((folder / file).read_text(encoding="utf-8")).get(part, {})
+        except (OSError, ValueError):
+            continue
+        found |= {part: stated} if part == "members" else {n: v for n, v in stated.items() if n not in NO_SETTINGS}
+    return found
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Return nested tables as one, names joined by dots."""
+    found: dict[str, str] = {}
+    for name, one in value.items():
+        if isinstance(one, Mapping):
+            found |= _flat(one, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = str(one)
+    return found
 
 
 def _payoff(report: Mapping[str, Any], channel: str, translate: Translator) -> str:

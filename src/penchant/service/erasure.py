@@ -15,7 +15,7 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from penchant.reporting.written import WrittenReport
 from penchant.service.bundle_search import ids_in_folder
 from penchant.service.log_pages import texts_in_log
 from penchant.service.security import Secret
-from penchant.service.store import Store, StoredErasure
+from penchant.service.store import Store, StoredErasure, now
+from penchant.service.times import iso_time
 
 logger = logging.getLogger("penchant.service")
 DUE, DONE, UNTOUCHED = "refit is due", "refitted without the user", "never learned from the user"
@@ -124,6 +125,33 @@ def refit(bundle: Recommender) -> Recommender:
     """
     events = bundle.histories if bundle.fitted is None else bundle.fitted
     return refitted(bundle, events)[0]
+
+
+def networks_due(store: Store, secret: Secret) -> set[str]:
+    """Return the networks that, by the receipts, may have learned from an erased user."""
+    return {name for e in store.erasures() for name in _own_receipt(e, secret).get("until_the_next_run", ())}
+
+
+def sign_networks(store: Store, secret: Secret, names: Collection[str], bundle: str) -> None:
+    """Sign the receipts anew that wait for networks, which were trained without the erased users since.
+
+    Args:
+        store: Holds the receipts.
+        secret: Signs them.
+        names: Of the networks.
+        bundle: Fingerprint of the bundle that holds them.
+    """
+    for e in store.erasures():
+        receipt = _own_receipt(e, secret)
+        waiting = receipt.get("until_the_next_run", [])
+        done = sorted(set(waiting) & set(names))
+        if not done:
+            continue
+        body = {name: value for name, value in receipt.items() if name != "signature"}
+        body["until_the_next_run"] = sorted(set(waiting) - set(done))
+        body["networks"] = {"trained_without_the_user": done, "at": iso_time(now()), "bundle": bundle}
+        signed = {**body, "signature": signature(secret, body)}
+        store.sign_erasure(e.receipt_id, json.dumps(signed), finished=e.finished_at is not None)
 
 
 def erased_users(bundle: Recommender, store: Store, secret: Secret) -> list[str]:

@@ -94,7 +94,20 @@ class MomentLog:
         self._due: set[str] = set()  # users to read
 
     def _is_of_same_bundle(self, recommender: Recommender) -> bool:
-        return self._seen is not None and recommender.histories.item_index is self._seen.histories.item_index
+        """Return whether the events of a run are the ones seen: a version of the same bundle has them too, and nothing need be read anew."""
+        if self._seen is None:
+            return False
+        before, now = self._seen.histories, recommender.histories
+        if before.item_index is now.item_index:
+            return True
+        size = len(self._seen.catalog) - len(self._seen.added)
+        return (
+            before.user_ids == now.user_ids
+            and all(
+                np.array_equal(getattr(before, name), getattr(now, name)) for name in ("offsets", "item_index", "at")
+            )
+            and self._seen.catalog.item_ids[:size] == recommender.catalog.item_ids[:size]
+        )
 
     def _newest_erasures(self) -> dict[str, str]:
         """Return every erasure; they are read where the world changed."""

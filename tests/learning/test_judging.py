@@ -1,0 +1,58 @@
+"""A version is promoted where it is shown to be no worse, by a rule that looking often does not weaken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from penchant.learning.judging import JudgingConfig, looks_done, verdict_of
+from penchant.metrics.intervals import BootstrapMeans, IntervalConfig
+
+CONFIG = JudgingConfig()
+LEVEL = IntervalConfig(confidence=1 - (1 - CONFIG.confidence) / CONFIG.looks, resamples=400)
+
+
+def outcome(change: float, seed: int) -> str:
+    """Return what becomes of a version whose NDCG is so much higher, in proportion, looked at as the learner does."""
+    rng = np.random.default_rng([seed, round(1000 * (1 + change))])
+    count = CONFIG.first_look * 2 ** (CONFIG.looks - 1)
+    users = np.sort(rng.integers(0, count // 8, count))
+    hit = rng.random(count) < 0.3  # a third of the lists hold the item at a random place
+    parent = np.where(hit, rng.random(count), 0.0)
+    version = np.where(rng.random(count) < 0.7, parent, np.where(rng.random(count) < 0.3, rng.random(count), 0.0))
+    version *= 1 + change
+    order = rng.permutation(count)
+    for look in range(1, CONFIG.looks + 1):
+        seen = order[: CONFIG.first_look * 2 ** (look - 1)]
+        means = BootstrapMeans(
+            np.column_stack([version[seen], parent[seen]]), LEVEL, users=[str(u) for u in users[seen]]
+        )
+        found = verdict_of(means.difference(0, 1), means.interval(1).mean, look, CONFIG)
+        if found != "waiting":
+            return found
+    return "waiting"
+
+
+def test_worse_version_is_never_promoted_and_a_better_one_mostly():
+    worse = [outcome(-0.05, seed) for seed in range(20)]
+    better = [outcome(0.05, seed) for seed in range(20)]
+    assert worse.count("promoted") == 0
+    assert better.count("promoted") >= 16
+
+
+@pytest.mark.parametrize(("count", "looks"), [(199, 0), (200, 1), (399, 1), (400, 2), (10**6, 6)])
+def test_looks_are_at_twice_as_many_requests_each(count: int, looks: int):
+    assert looks_done(count, CONFIG) == looks
+
+
+def test_equal_versions_are_promoted_at_the_first_look():
+    gains = np.random.default_rng(0).random((300, 1)) @ np.ones((1, 2))
+    means = BootstrapMeans(gains, LEVEL)
+    assert verdict_of(means.difference(0, 1), 0.5, 1, CONFIG) == "promoted"
+
+
+def test_too_few_users_are_rejected_at_the_last_look_alone():
+    means = BootstrapMeans(np.random.default_rng(0).random((300, 2)), LEVEL, users=["a", "b", "c"] * 100)
+    gap = means.difference(0, 1)
+    assert verdict_of(gap, 0.5, 1, CONFIG) == "waiting"
+    assert verdict_of(gap, 0.5, CONFIG.looks, CONFIG) == "rejected"
