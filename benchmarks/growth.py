@@ -41,6 +41,8 @@ LISTS = 50
 TARGET_EVENTS, TARGET_ITEMS = 1e9, 1e8
 CORE_HOUR, GIGABYTE_HOUR = 0.04, 0.005
 """Dollars for a core and for a gigabyte of memory for an hour: what clouds ask for machines of general use, late 2026, about."""
+PROGRAM_GB = 0.23
+"""Memory of a process that has imported the program and fitted nothing."""
 FOLDERS = Path(__file__).parent
 
 
@@ -66,6 +68,8 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def measure_members(events: int, items: int) -> dict[str, float]:
     """Return the CPU seconds of fitting each member and of a list, and bytes."""
+    for name in MEMBERS:  # what the first fit imports is not its cost
+        make_member(name, {"model": name}).fit(drawn(2000, 200))
     histories, steps = drawn(events, items), dict[str, float]()
     fitted: dict[str, Member] = {}
     for name in MEMBERS:
@@ -166,9 +170,6 @@ class Growth:
         ends = tuple((float(found[n] - spread[n]), float(found[n] + spread[n])) for n in (1, 2))
         return cls(*map(float, found), (ends[0], ends[1]), float(np.exp(np.abs(left).max())))
 
-    def at(self, events: float, items: float) -> float:
-        return math.exp(self.level + self.by_events * math.log(events) + self.by_items * math.log(items))
-
 
 def exponent(sizes: Sequence[float], cost: Sequence[float]) -> tuple[float, float, float]:
     """Return the slope of log cost over log size with its 95 % interval."""
@@ -177,38 +178,59 @@ def exponent(sizes: Sequence[float], cost: Sequence[float]) -> tuple[float, floa
     return float(found.slope), float(found.slope - half), float(found.slope + half)
 
 
-def report_members(points: list[dict[str, Any]]) -> None:
-    events, items = ([one[key] for one in points] for key in ("events", "items"))
+def fits_of(one: dict[str, Any]) -> float:
+    """Return the CPU seconds of fitting all members."""
+    return sum(value for name, value in one["steps"].items() if name.startswith("fit "))
+
+
+def costs_of(points: list[dict[str, Any]]) -> dict[str, list[float]]:
     names = [name for name in points[0]["steps"] if name.startswith("fit ")]
     costs = {name: [one["steps"][name] for one in points] for name in names}
-    costs["all members"] = [sum(one["steps"][name] for name in names) for one in points]
+    costs["all members"] = [fits_of(one) for one in points]
     costs["list, every item"] = [one["steps"]["list, every item"] for one in points]
-    costs["peak memory, GB"] = [one["peak"] / 1e9 for one in points]
+    costs["memory above that of the program, GB"] = [max(one["peak"] / 1e9 - PROGRAM_GB, 0.01) for one in points]
     costs["learned, GB"] = [one["steps"]["bytes learned"] / 1e9 for one in points]
-    print(
-        f"\n| cost | exponent of events | of items | largest error of the fit | at {TARGET_EVENTS:.0e} events, {TARGET_ITEMS:.0e} items |"
-    )
-    print("|---|---|---|---|---|")
-    for name, values in costs.items():
+    return costs
+
+
+def report_members(points: list[dict[str, Any]]) -> None:
+    """Print the exponents of events and of items over the whole grid."""
+    events, items = ([one[key] for one in points] for key in ("events", "items"))
+    print("\n| cost | exponent of events | of items | largest error of the fit |\n|---|---|---|---|")
+    for name, values in costs_of(points).items():
         found = Growth.fit(events, items, values)
         if found is None:
             continue
-        ends = [
-            f"{slope:.2f} [{low:.2f}, {high:.2f}]"
-            for slope, (low, high) in zip((found.by_events, found.by_items), found.intervals, strict=True)
-        ]
-        there = found.at(TARGET_EVENTS, TARGET_ITEMS)
+        slopes = zip((found.by_events, found.by_items), found.intervals, strict=True)
+        ends = [f"{slope:.2f} [{low:.2f}, {high:.2f}]" for slope, (low, high) in slopes]
+        print(f"| {name} | {ends[0]} | {ends[1]} | x {found.largest_error:.1f} |")
+
+
+def report_projection(points: list[dict[str, Any]]) -> None:
+    """Print what the target sizes would cost: from the largest size with as many events an item, and in proportion to the events.
+
+    The exponents of small sizes are below 1, because a part of each cost does not depend on them; to go on with those would promise too much.
+    """
+    ratio = TARGET_EVENTS / TARGET_ITEMS
+    along = sorted((one for one in points if one["events"] == ratio * one["items"]), key=lambda one: one["events"])
+    if len(along) < 3:
+        return
+    sizes, last = [one["events"] for one in along], along[-1]
+    times = TARGET_EVENTS / last["events"]
+    print(f"\n{ratio:.0f} events an item, {sizes[0]:,} to {sizes[-1]:,} events, then {times:,.0f} times as many:\n")
+    print(
+        f"| cost | exponent | at {last['events']:,} events | in proportion at {TARGET_EVENTS:.0e} |\n|---|---|---|---|"
+    )
+    found = {}
+    for name, values in costs_of(along).items():
+        slope, low, high = exponent(sizes, values)
         unit = "GB" if "GB" in name else "s"
-        print(f"| {name} | {ends[0]} | {ends[1]} | x {found.largest_error:.1f} | {there:,.4g} {unit} |")
-    whole, memory = (Growth.fit(events, items, costs[name]) for name in ("all members", "peak memory, GB"))
-    if whole is not None and memory is not None:
-        hours, gigabytes = (one.at(TARGET_EVENTS, TARGET_ITEMS) for one in (whole, memory))
-        hours /= 3600
-        money = hours * (CORE_HOUR + GIGABYTE_HOUR * gigabytes)
-        print(
-            f"\nOne fit of the members at {TARGET_EVENTS:.0e} events and {TARGET_ITEMS:.0e} items: {hours:,.0f} hours of one core, {gigabytes:,.0f} GB, "
-            f"${money:,.0f} at ${CORE_HOUR} a core hour and ${GIGABYTE_HOUR} a gigabyte hour"
-        )
+        found[name] = times * values[-1]
+        print(f"| {name} | {slope:.2f} [{low:.2f}, {high:.2f}] | {values[-1]:.3g} {unit} | {found[name]:,.3g} {unit} |")
+    hours, gigabytes = found["all members"] / 3600, found["memory above that of the program, GB"]
+    money = hours * (CORE_HOUR + GIGABYTE_HOUR * gigabytes)
+    price = f"${CORE_HOUR} a core hour and ${GIGABYTE_HOUR} a gigabyte hour"
+    print(f"\nOne fit: {hours:,.1f} hours of one core, {gigabytes:,.0f} GB of memory, ${money:,.0f} at {price}")
 
 
 def report_flow(points: list[dict[str, Any]]) -> None:
@@ -276,12 +298,9 @@ def main() -> None:
     series: dict[str, list[tuple[float, float]]] = {}
     if members:
         report_members(members)
+        report_projection(members)
         for items in sorted({one["items"] for one in members}):
-            fits = [
-                (one["events"], sum(v for n, v in one["steps"].items() if n.startswith("fit ")))
-                for one in members
-                if one["items"] == items
-            ]
+            fits = [(one["events"], fits_of(one)) for one in members if one["items"] == items]
             series[f"members, {items:,} items"] = fits
     if flow:
         report_flow(flow)
