@@ -20,7 +20,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     tests = Path(__file__).parents[1]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(tests.parent / "src"), str(tests)])  # read by the nodes' processes
-    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    # Ray's niceness of 15 would give the nodes little of a machine that does other work too
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "RAY_worker_niceness": "0"}
     logging.getLogger("penchant").setLevel(logging.INFO)
     started = Nodes(tmp_path_factory.mktemp("nodes"), 0)
     yield started

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import penchant
 from penchant.cli import app as commands
 from penchant.compression.compress import CompressConfig, Compression, choose
-from penchant.compression.held_out import hold_out
+from penchant.compression.held_out import hold_out, standard_error
 from penchant.compression.measuring import held_bytes, joules, memory_of
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.messages import Message
@@ -112,9 +112,9 @@ def test_held_out_events_are_the_last_and_nobody_learns_them(shop: Path) -> None
             assert kept.requests()[0] == held.at[0]
 
 
-def point(name: str, ndcg: float, megabytes: float, milliseconds: float) -> TradeOffPoint:
+def point(name: str, ndcg: float, megabytes: float, milliseconds: float, error: float = 0.0) -> TradeOffPoint:
     size = int(megabytes * 1e6)
-    return TradeOffPoint(Message(name), ndcg, 1 - ndcg / 0.2, size, size, milliseconds, milliseconds, 1.0, None)
+    return TradeOffPoint(Message(name), ndcg, 1 - ndcg / 0.2, error, size, size, milliseconds, milliseconds, 1.0, None)
 
 
 POINTS = [
@@ -143,9 +143,22 @@ def test_the_best_point_within_the_budget_is_taken(budget: dict[str, float], exp
 
 
 def test_a_loss_that_no_point_keeps_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"No measured point loses at most 0.1 % of ndcg@10") as error:
+    with pytest.raises(ConfigError, match=r"No measured point surely loses at most 0.1 % of ndcg@10") as error:
         choose(POINTS, CompressConfig(max_loss=0.001))
     assert "good, loses 0.5 %" in error.value.fix
+
+
+def test_a_point_that_may_only_look_harmless_is_not_taken() -> None:
+    lucky = point("lucky", 0.1999, 4, 1, error=0.03)
+    assert choose([*POINTS, lucky], CompressConfig()) == 2
+    assert choose([*POINTS, lucky], CompressConfig(max_loss=0.04)) == 4
+
+
+def test_the_standard_error_is_that_of_the_paired_difference() -> None:
+    rng = np.random.default_rng(0)
+    original, lost = rng.random(4000), rng.random(4000) * 0.1
+    means = [float(lost[rows].mean() / original.mean()) for rows in rng.integers(0, 4000, (400, 4000))]
+    assert standard_error(original - lost, original) == pytest.approx(np.std(means), rel=0.15)
 
 
 def test_each_buffer_counts_once() -> None:

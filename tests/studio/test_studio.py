@@ -45,7 +45,7 @@ VIEWS = {
     "/studio/search?words=low+sound": ("Search", "搜索"),
     "/studio/model": ("Model", "模型"),
     "/studio/operations": ("Operations", "运行"),
-    "/studio/trial": ("No trial runs", "没有进行中的试验"),
+    "/studio/trial": ("Trial", "试验"),
     "/studio/user?id=u0&mode=act": ("u0", "u0"),
     "/studio/members?id=u0": ("Members for u0", "u0 的各成员列表"),
 }

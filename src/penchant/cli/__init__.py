@@ -60,6 +60,7 @@ def options(
 
 app.command("init")(starting.init)
 app.command("run")(training.run)
+app.command("day-zero")(training.day_zero)
 app.command("check")(training.check)
 app.command("align")(aligning.align)
 app.command("course")(courses.course)

@@ -6,6 +6,7 @@ In: a bundle, and where the service keeps its state. Out: answers over HTTP, key
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -56,6 +57,15 @@ def serve(
     compare: Annotated[
         list[Path] | None, typer.Option(help="A bundle that the studio shows beside this one; repeatable.")
     ] = None,
+    alarms: Annotated[
+        bool, typer.Option("--alarms", help="Watch the events and the quality of the lists, and tell what moves.")
+    ] = False,
+    alarm_webhook: Annotated[
+        str | None, typer.Option(help="https address that is sent each alarm; its host needs --allow-host.")
+    ] = None,
+    alarm_command: Annotated[
+        str | None, typer.Option(help="Program with arguments that is run for each alarm, JSON on its standard input.")
+    ] = None,
     trial: Annotated[
         Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
     ] = None,
@@ -83,6 +93,7 @@ def serve(
             host_names=host_name or [],
             tasks=_tasks(task or []),
             compare=compare or [],
+            alarms=_alarms(alarms, alarm_webhook, alarm_command),
             trial=None if trial is None else trial.absolute(),
             traces=traces,
         )
@@ -186,6 +197,13 @@ def service_config(bundle: Path, database: str | None, folder: Path | None, **mo
     """Return the settings of a bundle's service."""
     config = part_of_service("service", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
+
+
+def _alarms(is_on: bool, webhook: str | None, command: str | None) -> dict[str, Any] | None:
+    """Return the settings of alarms; None where nothing is watched."""
+    if not is_on and webhook is None and command is None:
+        return None
+    return {"webhook": webhook, "command": [] if command is None else shlex.split(command)}
 
 
 def _tasks(options: list[str]) -> dict[str, Path]:

@@ -61,6 +61,36 @@ def run(
         print_results(tasks.run(config), as_json)
 
 
+def day_zero(
+    config: Annotated[Path, typer.Argument(help="TOML file of a run; its data needs items only.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a recommender from content alone, before there is any event: for the first day of a service."""
+    from penchant.pipelines import day_zero as first
+    from penchant.pipelines import tasks
+    from penchant.pipelines.recommendation import RecommendationConfig
+
+    with reported_errors(as_json):
+        settings = tasks.read_settings(config)
+        if not isinstance(settings, RecommendationConfig):
+            raise ConfigError(
+                "Only a recommender can do without events.",
+                where=str(config),
+                fix="leave `task` out of the file, or run `penchant run` on labelled samples",
+            )
+        made = first.day_zero(settings)
+        facts = {"bundle": str(made.folder), "items": len(made.catalog), "members": list(made.ensemble.members)}
+        lines = [
+            message(
+                "{count} items, ranked by {members}",
+                count=f"{len(made.catalog):,}",
+                members=", ".join(made.ensemble.members),
+            ),
+            f"penchant serve {shell_word(made.folder)}",
+        ]
+        print_answer(facts if as_json else lines, as_json)
+
+
 def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], as_json: AsJson = False) -> None:
     """Check every name, value, column, package and folder of a run, and estimate its time, without running it."""
     from penchant.pipelines import tasks

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import Field
 
-from penchant.compression.held_out import Halves, hold_out, relative_loss
+from penchant.compression.held_out import Halves, hold_out, relative_loss, standard_error
 from penchant.compression.measuring import Speed, memory_of, speeds
 from penchant.compression.pruning import CUTOFF, fewer_members
 from penchant.compression.recipes import Recipe, compressed_members, over
@@ -56,7 +56,8 @@ class CompressConfig(Settings):
     latency_ms: float | None = Field(None, gt=0)
     """Milliseconds that the median request for a list of 10 may take on this machine; None sets no bound."""
     max_loss: float = Field(0.02, ge=0)
-    """Without a budget the smallest point is taken that loses at most this share of NDCG@10."""
+    """Without a budget the smallest point is taken whose loss of NDCG@10, with one standard error added, is at most this share: the smallest of many
+    that look harmless is one that was lucky."""
     entries: list[int] = [200, 100, 50, 25]
     """Entries kept of each row of an item-to-item matrix that are tried; 0 keeps all, with fewer bits."""
     bits: list[Literal[8, 16]] = [16, 8]
@@ -155,20 +156,21 @@ class Measured:
 
 def choose(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
     """Return the number of the best point: within the budget the one with the highest NDCG, and of equal ones the smallest; without a budget the
-    smallest that loses at most `max_loss`. The first point is the bundle as it is, and is not chosen.
+    smallest that loses at most `max_loss`, one standard error included. The first point is the bundle as it is, and is not chosen.
 
     Raises:
         ConfigError: No point is within the budget; the nearest is named.
     """
     numbers = range(1, len(points))
     if config.memory_mb is None and config.latency_ms is None:
-        kept = [n for n in numbers if points[n].loss <= config.max_loss]
+        kept = [n for n in numbers if points[n].loss + points[n].error <= config.max_loss]
         if not kept:
-            best = min(numbers, key=lambda n: points[n].loss)
+            best = min(numbers, key=lambda n: points[n].loss + points[n].error)
             raise ConfigError(
-                f"No measured point loses at most {100 * config.max_loss:g} % of {METRIC}.",
+                f"No measured point surely loses at most {100 * config.max_loss:g} % of {METRIC}.",
                 where="compress: max_loss",
-                fix=f"the nearest, {points[best].name}, loses {100 * points[best].loss:.1f} %; allow that, or set memory_mb",
+                fix=f"the nearest, {points[best].name}, loses {100 * points[best].loss:.1f} % with a standard error of {100 * points[best].error:.1f}; "
+                "allow that, give more users, or set memory_mb",
             )
         return min(kept, key=lambda n: (points[n].memory_bytes, points[n].milliseconds))
     kept = [n for n in numbers if _excess(points[n], config) <= 1]
@@ -266,6 +268,7 @@ def _point(
         name=recipe.name,
         ndcg=float(gains.mean()),
         loss=relative_loss(gains, original),
+        error=standard_error(gains, original),
         members_bytes=memory["members"],
         memory_bytes=sum(memory.values()),
         milliseconds=speed.milliseconds,

@@ -79,3 +79,9 @@ def relative_loss(point: Float64[np.ndarray, " users"], original: Float64[np.nda
     """Return the share of the original's mean that a point loses; negative where it gains."""
     mean = float(original.mean())
     return float((mean - point.mean()) / mean) if mean > 0 else 0.0
+
+
+def standard_error(point: Float64[np.ndarray, " users"], original: Float64[np.ndarray, " users"]) -> float:
+    """Return the standard error over users of `relative_loss`, the original's mean taken as known; 0 where every user has the same."""
+    mean, users = float(original.mean()), len(original)
+    return float((original - point).std(ddof=1) / np.sqrt(users) / mean) if mean > 0 and users > 1 else 0.0

@@ -17,6 +17,8 @@ from pydantic import Field
 from penchant.core.config import Settings
 from penchant.core.storage import Storage
 
+NODE_SHARDS = 16
+"""Shards at least that rows are divided into on nodes, whatever their number: a result may not depend on it."""
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 ExecutorName = Literal["local", "ray"]
@@ -155,6 +157,16 @@ _CURRENT: ContextVar[Executor] = ContextVar("executor", default=_LOCAL)
 def current_executor() -> Executor:
     """Return the executor of this context; by default this process."""
     return _CURRENT.get()
+
+
+def spans(length: int, size: int) -> list[tuple[int, int]]:
+    """Return consecutive ranges of at most so many rows; on nodes `NODE_SHARDS` of them or more, so that several nodes have work.
+
+    For results that do not depend on the other rows of a range.
+    """
+    if not current_executor().is_local:
+        size = max(1, min(size, -(-length // NODE_SHARDS)))
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 @contextmanager

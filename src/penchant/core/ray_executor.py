@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import socket
 import sys
 import time
@@ -338,6 +339,9 @@ def _connect(config: RayConfig) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if config.address is None:
+            os.environ.setdefault(
+                "RAY_worker_niceness", "0"
+            )  # Ray's 15 gives a run a fraction of a machine that others use too
             size = None if config.object_store_mb is None else config.object_store_mb * 2**20
             ray.init(address="local", num_cpus=config.cpus, object_store_memory=size, include_dashboard=False, **quiet)
         else:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt64
 
-from penchant.core.executor import current_executor
+from penchant.core.executor import current_executor, spans
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
 from penchant.experiment.scoring import (
@@ -34,8 +34,6 @@ from penchant.models.event_log import EventLog
 from penchant.models.member import Member
 
 Found = TypeVar("Found")
-NODE_BATCHES = 16
-"""Batches at least that users are ranked in on nodes."""
 
 
 @dataclass
@@ -78,7 +76,7 @@ class MemberPool:
         job = Ranking(names, rows, k, candidates, tie_order, self.fallback)
         lists: dict[str, list[Recommendations]] = {row: [] for row in rows}
         with progress_bar("rank", len(histories)) as bar:
-            batches = _spans(len(histories), _batch_size(histories))
+            batches = spans(len(histories), batch_users(histories.num_items))
             for found in self._each(rank_batch, batches, names, histories, job, title="rank"):
                 for row, ranked in found.items():
                     lists[row].append(ranked)
@@ -250,12 +248,6 @@ def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.nda
     """Return the users that weights are fitted on: evenly spaced among those with a choice; user n is in fold n modulo `late.FOLDS`."""
     users = np.flatnonzero(truth.lengths() > 0)
     return users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
-
-
-def _batch_size(histories: Histories) -> int:
-    """Return the users of a batch; several batches for each node, where nodes rank."""
-    size = batch_users(histories.num_items)
-    return size if current_executor().is_local else max(1, min(size, len(histories) // NODE_BATCHES))
 
 
 def _spans(length: int, size: int) -> list[tuple[int, int]]:

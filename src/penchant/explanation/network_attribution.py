@@ -216,6 +216,8 @@ def attribute_network(
     history: Histories,
     row: int,
     method: Method = "integrated_gradients",
+    *,
+    steps: int = STEPS,
 ) -> tuple[Float64[np.ndarray, " events"], Float64[np.ndarray, "events parts"], float, float]:
     """Return the attribution of each event that was read and of its parts, and the log-probability with the tokens and without.
 
@@ -230,6 +232,7 @@ def attribute_network(
         history: Exactly one user.
         row: The item.
         method: "integrated_gradients" or "occlusion".
+        steps: Points of the path of integrated gradients.
 
     Raises:
         ConfigError: There is no such method.
@@ -250,7 +253,7 @@ def attribute_network(
     if not length:
         return np.zeros(0), np.zeros((0, width)), whole, base
     if method == "integrated_gradients":
-        found = IntegratedGradients(reader).attribute(inputs, baselines, n_steps=STEPS, internal_batch_size=STEPS)
+        found = IntegratedGradients(reader).attribute(inputs, baselines, n_steps=steps, internal_batch_size=steps)
         values = _by_part(found)
         return values.sum(1), values, whole, base
     ablation = FeatureAblation(reader)

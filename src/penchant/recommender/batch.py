@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from penchant.core.executor import current_executor
+from penchant.core.executor import current_executor, spans
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
 from penchant.models.ensemble import Ensemble, batch_users
@@ -30,9 +30,8 @@ def recommend_all(ensemble: Ensemble, histories: Histories, item_ids: Sequence[s
     schema = nobody.table(item_ids).to_arrow().schema
     try:
         with pq.ParquetWriter(part, schema) as writer, progress_bar("recommend", len(histories)) as bar:
-            size = batch_users(len(item_ids))
-            spans = ((start, min(start + size, len(histories))) for start in range(0, len(histories), size))
-            for found in current_executor().map(_lists, spans, (histories, ensemble, k), title="recommend"):
+            shards = spans(len(histories), batch_users(len(item_ids)))
+            for found in current_executor().map(_lists, shards, (histories, ensemble, k), title="recommend"):
                 table = found.table(item_ids)
                 writer.write_table(table.to_arrow().cast(schema))
                 rows += table.height

@@ -43,6 +43,7 @@ class TradeOffPoint:
         name: The way in a few words.
         ndcg: NDCG@10 on the held-out events of the users it may be chosen on.
         loss: Share of the original's NDCG@10 that is lost there; negative where it is higher.
+        error: Standard error of `loss` over users.
         members_bytes: Held by the members' arrays.
         memory_bytes: Held by all arrays of the recommender.
         milliseconds: Of a median request.
@@ -54,6 +55,7 @@ class TradeOffPoint:
     name: Message
     ndcg: float
     loss: float
+    error: float
     members_bytes: int
     memory_bytes: int
     milliseconds: float

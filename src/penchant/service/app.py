@@ -19,6 +19,7 @@ from penchant.classifiers.bundle import MEDIA
 from penchant.core.errors import PenchantError
 from penchant.recommender.lists import Id, RankingOptions, RecommendationList
 from penchant.recommender.search import SearchResults
+from penchant.service.alarms import AlarmLog
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
@@ -30,6 +31,7 @@ from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
 from penchant.service.schemas import (
+    AlarmOut,
     EventBatch,
     EventIn,
     EventsStored,
@@ -46,6 +48,7 @@ from penchant.service.schemas import (
 )
 from penchant.service.service import Service, ServiceConfig
 from penchant.service.telemetry import Metrics, RequestMiddleware
+from penchant.service.times import iso_time
 from penchant.service.tracing import Tracing
 from penchant.service.user_routes import add_user_routes
 
@@ -95,7 +98,12 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         except PenchantError as error:
             app.state.failure = error
             raise
-        worker = BackgroundWorker(service, lambda outcome: metrics.content.labels(outcome).inc())
+        worker = BackgroundWorker(
+            service,
+            lambda outcome: metrics.content.labels(outcome).inc(),
+            count_alarm=lambda signal: metrics.alarms.labels(signal).inc(),
+            set_level=lambda name, level: metrics.list_ndcg.labels(name).set(level),
+        )
         worker.start()
         app.state.service, app.state.worker = service, worker
         app.state.chats = Chats(service)
@@ -242,6 +250,13 @@ def _add_items(app: FastAPI) -> None:
     def catalog(request: Request) -> dict[str, Any]:
         """Return what can be asked for: attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
         return service_of(request).catalog()
+
+    @app.get("/v1/alarms", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def alarms(request: Request) -> list[AlarmOut]:
+        """Return what moved in the stream of events, the newest first; empty where nothing is watched."""
+        found = AlarmLog(service_of(request).store).newest()
+        return [AlarmOut(at=iso_time(one.at), lines=[str(line) for line in one.lines]) for one in found]
 
     @app.get("/v1/trial", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")

@@ -25,6 +25,7 @@ from penchant.models.event_log import EventLog
 from penchant.recommender.new_items import encode_new_item, table_row
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
+from penchant.service.alarms import AlarmWorker
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.service import Service
@@ -43,10 +44,21 @@ class BackgroundWorker:
     Args:
         service: The service whose model it replaces.
         count: Counts what became of the content of users.
+        count_alarm: Counts each signal of an alarm.
+        set_level: Is told the newest NDCG of the served lists and of what stands beside them.
     """
 
-    def __init__(self, service: Service, count: Callable[[Outcome], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        count: Callable[[Outcome], None] = lambda _: None,
+        *,
+        count_alarm: Callable[[str], None] = lambda _: None,
+        set_level: Callable[[str, float], None] = lambda _name, _level: None,
+    ) -> None:
         self._service = service
+        config = service.config.alarms
+        self.alarms = None if config is None else AlarmWorker(config, service, count_alarm, set_level)
         self._user_content = UserContentWorker(service.store, service.uploads, count)
         self._base = self._model = service.snapshot.recommender
         self._moment = MomentLog(service.store, service.secret)
@@ -81,6 +93,8 @@ class BackgroundWorker:
 
     def close(self) -> None:
         """Stop; a running refit is stopped, and done by the next start."""
+        if self.alarms is not None:
+            self.alarms.close()
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -104,6 +118,8 @@ class BackgroundWorker:
             self.index()
             if self._service.trial is not None:
                 self._service.trial.step()
+            if self.alarms is not None:
+                self.alarms.step()
 
     def encode_user_content(self) -> None:
         """Encode what users wrote, showed, said and told of themselves."""

@@ -81,6 +81,28 @@ class Fetcher:
             return body
         raise _refused(url, f"redirects more than {MAX_REDIRECTS} times", "give the last address itself")
 
+    def send(self, url: str, body: bytes) -> None:
+        """Send JSON to an address under the same rules; redirects are not followed.
+
+        Raises:
+            MediaError: The host is not allowed or private, or it did not take the message.
+        """
+        place = self._allowed(url)
+        address = self._resolve(place)
+        port = place.port or (443 if place.scheme == "https" else 80)
+        connection = _Pinned(place.hostname or "", port, address, self.seconds, is_secure=place.scheme == "https")
+        try:
+            target = (place.path or "/") + (f"?{place.query}" if place.query else "")
+            headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "penchant"}
+            connection.request("POST", target, body, headers)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise _refused(url, f"cannot be reached ({type(error).__name__})", "try again later") from error
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise _refused(url, f"answered {status}", "check what the address expects")
+
     def _allowed(self, url: str) -> SplitResult:
         try:
             place = urlsplit(url)

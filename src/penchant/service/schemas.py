@@ -399,6 +399,15 @@ def has_media(*given: EventIn | UserIn | SessionEventIn | SearchIn | ChatIn | It
     return any(one.image is not None or one.audio is not None for one in given)
 
 
+class AlarmOut(ApiModel):
+    """Signals that moved together."""
+
+    at: str
+    """When it was noticed."""
+    lines: list[str]
+    """What moved, in plain words, the largest change first."""
+
+
 class TrialMetricOut(ApiModel):
     """One metric of one variant of a trial."""
 

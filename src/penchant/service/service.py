@@ -36,6 +36,7 @@ from penchant.recommender.new_items import table_row
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.search import SearchResults
 from penchant.service import erasure
+from penchant.service.alarms import AlarmsConfig
 from penchant.service.batching import GroupCommit
 from penchant.service.exporting import exported_content, exported_conversation, exported_event
 from penchant.service.fetching import Fetcher
@@ -109,6 +110,8 @@ class ServiceConfig(Settings):
     """postgresql://USER@HOST/DATABASE to share it among processes and machines; None keeps an SQLite file in `folder`."""
     trial: Path | None = None
     """TOML file of a trial: exploration and variants of served lists, which are then logged; None serves everybody the best list and logs none."""
+    alarms: AlarmsConfig | None = None
+    """Watch the events and the quality of the lists, and tell what moves; None does not."""
     compare: list[Path] = []
     """Bundles that the studio shows beside the served one: folders written by `penchant run`; only their reports are read."""
     folder: Path | None = None

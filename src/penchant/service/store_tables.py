@@ -120,6 +120,15 @@ ended_variant = Table(
 )
 """Variants that a guardrail ended; `reason` is a message as JSON."""
 
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("number", counter, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""What moved in the stream of events, the newest; `body` is JSON: messages and numbers, no id of a user."""
+
 user_version = Table(
     "person",
     metadata,

@@ -68,6 +68,16 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.alarms = Counter(
+            "penchant_alarms_total", "Signals that moved, of alarms", ["signal"], registry=self.registry
+        )
+        self.list_ndcg = Gauge(
+            "penchant_list_ndcg",
+            "NDCG@10 of the latest lists that were looked up: served, popularity, and frozen, the model at the start",
+            ["of"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
         self.cached_users = Gauge(
             "penchant_cached_users", "Users in the cache", registry=self.registry, multiprocess_mode="livesum"
         )

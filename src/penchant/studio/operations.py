@@ -9,15 +9,21 @@ import math
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from penchant.core.messages import Message
 from penchant.recommender.recommender import Recommender
+from penchant.service.alarms import Alarm
 from penchant.service.service import Service
 from penchant.service.telemetry import Metrics
+from penchant.service.times import iso_time
+from penchant.service.watching import TOPIC
+from penchant.studio.page_context import PageContext
 
 MAX_USERS, MAX_EVENTS = 300, 50
 """Users that are read for the drift, and latest events of each."""
@@ -203,3 +209,16 @@ def _shares(labels: np.ndarray, num_topics: int) -> tuple[np.ndarray, int] | Non
 def as_tiles(figures: ServiceCounters) -> dict[str, Any]:
     """Return what the live chart needs to draw its next point."""
     return {"at": round(figures.at * 1000), "events": figures.events, "requests": figures.requests}
+
+
+def shown_alarms(context: PageContext, alarms: Sequence[Alarm]) -> list[tuple[str, list[str]]]:
+    """Return when each alarm was, and its lines in the reader's language; a topic has its name in it."""
+    found = []
+    for alarm in alarms:
+        lines = []
+        for line, moved in zip(alarm.lines, alarm.moved, strict=True):
+            if isinstance(line, Message) and moved["signal"] == TOPIC:
+                line = Message(line.msgid, {**line.values, "name": context.value_of(TOPIC, moved["name"])})
+            lines.append(context.translate.said(line))
+        found.append((iso_time(alarm.at)[:16].replace("T", " "), lines))
+    return found

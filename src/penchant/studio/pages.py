@@ -28,6 +28,7 @@ from penchant.reporting.labels import metric_label
 from penchant.reporting.number_format import interval
 from penchant.reporting.run_comparison import compare_runs
 from penchant.reporting.written import WrittenReport
+from penchant.service.alarms import AlarmLog
 from penchant.service.http_errors import RefusedError, status_of
 from penchant.service.schemas import MediaIn, Name, SearchIn
 from penchant.service.service import Service
@@ -42,6 +43,7 @@ from penchant.studio.trials import add_trial
 from penchant.studio.user_pages import add_user_pages
 
 SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
+SHOWN_ALARMS = 10
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; frame-ancestors 'self'"
 """The report's styles are in the file itself; our own page may embed it, and it runs no script."""
 
@@ -251,6 +253,8 @@ def _add_model(router: APIRouter, studio: Studio) -> None:
             context,
             "operations",
             drift=drift,
+            alarms=operations.shown_alarms(context, AlarmLog(context.service.store).newest(SHOWN_ALARMS)),
+            is_watched=context.service.config.alarms is not None,
             shift=charts.shift(rows, translate),
             live=charts.live(translate),
             **_figures(context),

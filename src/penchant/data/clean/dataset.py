@@ -70,6 +70,13 @@ def clean(
     return Dataset(catalog, Interactions(table), users, findings)
 
 
+def cleaned_catalog(
+    catalog: Catalog, config: CleanConfig, limits: MediaLimits, *, cache: Path | None = None
+) -> Catalog:
+    """Return the items of a data set without damage: texts repaired, files that cannot be read left out."""
+    return _clean_catalog(catalog, config, Inspector(limits, config.media, cache, None))[0]
+
+
 def _clean_catalog(catalog: Catalog, config: CleanConfig, inspector: Inspector) -> tuple[Catalog, list[Finding]]:
     """Repair texts, then open every file."""
     table, findings = _one_row_each(catalog.table, "item")

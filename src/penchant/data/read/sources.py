@@ -129,6 +129,20 @@ def read_files(config: DataConfig) -> Dataset:
     )
 
 
+def read_catalog(config: DataConfig) -> Catalog:
+    """Read the items of a folder of files alone.
+
+    Raises:
+        DataError: There is no file of items, or it cannot be read.
+    """
+    items = _named(config, config.items, ITEM_FILES, "items")
+    if items is None:
+        raise DataError(
+            "There is no file of items.", where=str(config.path), fix='name it: [data] items = "your_file.csv"'
+        )
+    return _catalog(config, read_table(items), config.path / config.media_folder)[0]
+
+
 def _read_events(config: DataConfig, path: Path) -> RawTable:
     """Return the table of events; of Parquet files the columns that are needed, and the rows in the span of time."""
     if not is_parquet(path):
