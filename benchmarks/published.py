@@ -31,6 +31,20 @@ from penchant.recommender.recommender import Recommender
 from penchant.service.service import ServiceConfig
 from penchant.service.store import Store, now
 
+PROMOTER = """
+import os, sys
+from pathlib import Path
+from penchant.learning.learner import open_learner
+from penchant.service.service import ServiceConfig
+config = ServiceConfig(bundle=Path(sys.argv[1]))
+learner = open_learner(config.bundle, config.address, config.state_folder / "secret.key")
+os.nice(10)
+print("ready", flush=True)
+for line in sys.stdin:
+    learner.promote(int(line))
+"""
+"""What promotes, as a learner does: another process with a lower priority."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,9 +95,6 @@ def measure(bundle: Path, address: str, numbers: list[int], seconds: float) -> d
     """Ask for lists, first in peace and then while versions are promoted."""
     users = Recommender.load(bundle).histories.user_ids
     chance = random.Random(0)
-    learner = open_learner(
-        bundle, ServiceConfig(bundle=bundle).address, ServiceConfig(bundle=bundle).state_folder / "secret.key"
-    )
     with httpx.Client(base_url=address, timeout=30) as client:
         for _ in range(200):
             try:
@@ -98,11 +109,7 @@ def measure(bundle: Path, address: str, numbers: list[int], seconds: float) -> d
             step, began = (until - time.monotonic()) / (len(due) + 1), time.monotonic()
             while time.monotonic() < until:
                 if due and time.monotonic() - began > step * (len(promote) - len(due) + 1):
-                    subprocess.Popen(
-                        [sys.executable, "-m", "penchant.cli", "promote", str(bundle), str(due.pop(0))],
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                    )
+                    print(due.pop(0), file=promoter.stdin, flush=True)
                 start = time.perf_counter()
                 try:
                     answer = client.get(f"/v1/users/{chance.choice(users)}/recommendations?k=10")
@@ -115,10 +122,16 @@ def measure(bundle: Path, address: str, numbers: list[int], seconds: float) -> d
             return taken, failed
 
         ask(time.monotonic() + 5, [])
+        promoter = subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, str(bundle)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert promoter.stdout is not None
+        promoter.stdout.readline()  # it has imported everything
         before, failed_before = ask(time.monotonic() + seconds, [])
         marks.clear()
         during, failed_during = ask(time.monotonic() + seconds, numbers)
-    learner.close()
+    promoter.kill()
+    promoter.wait()
     quantiles = {
         name: {
             "requests": len(one),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -287,3 +288,26 @@ def test_network_forgets_a_person_with_the_next_update_and_the_receipt_says_when
     assert receipt["networks"]["bundle"] == Recommender.load(settings.bundle).mark
     assert erasure.is_genuine(learner._secret, receipt)
     assert learner.step().made is None
+
+
+def test_waiting_version_is_judged_on_later_events_and_promoted(store: Store, settings: ServiceConfig):
+    careful = learner_of(settings, promote="not_worse", judging={"first_look": 20, "looks": 3, "margin": 0.5})
+    store.append([clicks(f"u{n}", 23 - n % 12) for n in range(0, 40, 2)])
+    made = careful.step().made
+    assert made is not None
+    step = careful.step()
+    assert step.judged is not None
+    assert (step.judged[1].verdict, step.judged[1].requests, step.made) == ("waiting", 0, None)
+    time.sleep(1.2)  # the next events are after the data of the version
+    own = {n: 0 if n % 2 == 0 else 12 for n in range(40)}
+    store.append([[Event(f"u{n}", f"i{own[n] + (n + 3) % 12}", "like", now() - 1000)] for n in own])
+    step = careful.step()
+    assert step.judged is not None
+    record, found = step.judged
+    assert (record.number, found.verdict) == (made.number, "promoted")
+    assert found.difference is not None
+    assert set(found.scores) == {"version", "parent", "popularity"}
+    assert careful.versions.record(made.number).report["requests"] == found.requests
+    assert step.served.number == made.number
+    assert step.made is not None, "the next version learns from the events that judged this one"
+    careful.close()

@@ -93,6 +93,8 @@ def bundles(folder: Path) -> Iterator[dict[str, Any]]:
     from penchant.core.artifacts import MANIFEST, read_manifest
 
     for manifest in sorted(folder.rglob(MANIFEST)):
+        if manifest.parent.parent.name.endswith(".versions"):  # `penchant versions` lists them
+            continue
         try:
             found = read_manifest(manifest.parent, kind="bundle")
         except ArtifactError:

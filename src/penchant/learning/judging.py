@@ -152,7 +152,7 @@ def judge(
     count = count_requests(events, since, until)
     look = looks_done(count, config)
     if look <= looked:
-        return Judgement(metric, count, since, until, {}, None, looked, "waiting")
+        return not_yet(config, count, since, until, looked)
     popularity = make_member(POPULARITY, {"model": "recent_popularity", "half_life_days": config.popularity_days})
     before = events.where(events.at < since)
     models: dict[str, Recommender | Member] = {
@@ -170,6 +170,11 @@ def judge(
     return Judgement(
         metric, len(users), since, until, scores, gap, look, verdict_of(gap, scores["parent"].mean, look, config)
     )
+
+
+def not_yet(config: JudgingConfig, count: int, since: int, until: int, looked: int) -> Judgement:
+    """Return the judgement of a version that too few requests came for since the last look."""
+    return Judgement(f"ndcg@{config.cutoff}", count, since, until, {}, None, looked, "waiting")
 
 
 def verdict_of(gap: Difference, base: float, look: int, config: JudgingConfig) -> Verdict:

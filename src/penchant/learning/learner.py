@@ -16,7 +16,7 @@ from penchant.core.errors import ArtifactError, PenchantError
 from penchant.core.schema import Histories
 from penchant.learning.changes import changed_users
 from penchant.learning.followed import FollowedEvents
-from penchant.learning.judging import Judgement, judge
+from penchant.learning.judging import Judgement, count_requests, judge, looks_done, not_yet
 from penchant.learning.settings import LearningConfig
 from penchant.learning.updating import HOUR, Updater
 from penchant.learning.weighing import reweighed
@@ -156,17 +156,12 @@ class Learner:
         if waiting is None or self.config.promote == "at_once":
             return None
         looked = self._looks.get(waiting.number, int(waiting.report.get("look", 0)))
+        judging, since, until = self.config.judging, _after(served, waiting), now()
+        count = count_requests(events, since, until)
+        if looks_done(count, judging) <= looked:  # before its files are read
+            return waiting, not_yet(judging, count, since, until, looked)
         version = self._with_items(self._load(waiting.number))
-        found = judge(
-            version,
-            bundle,
-            events,
-            bundle.catalog.item_ids,
-            _after(served, waiting),
-            now(),
-            self.config.judging,
-            looked=looked,
-        )
+        found = judge(version, bundle, events, bundle.catalog.item_ids, since, until, judging, looked=looked)
         if found.difference is None:
             return waiting, found
         self._looks[waiting.number] = found.look
