@@ -45,7 +45,7 @@ def english(page: str, names: Iterable[str]) -> list[str]:
     allowed = KNOWN | set(names)
     phrases = []
     for phrase in Text(page).said:
-        plain = re.sub(r"`[^`]*`|'[^']*'|\[[\w.*]+\]|\b\w*_\w*\b", " ", phrase)
+        plain = re.sub(r"`[^`]*`|'[^']*'|\[[\w.*]+\]|\b[a-z_]+\.[a-z_]+\b|\b\w*_\w*\b", " ", phrase)
         if set(re.findall(r"[A-Za-z][a-z]*[A-Za-z]+\d?", plain)) - allowed:
             phrases.append(phrase.strip())
     return phrases

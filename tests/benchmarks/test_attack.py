@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import pytest  # noqa: E402
+
 from attack_kills import Clients  # noqa: E402
 from penchant.recommender.lists import Edit  # noqa: E402
 from penchant.service.security import Secret  # noqa: E402
@@ -26,6 +28,7 @@ def attack(out: Path, *arguments: str) -> tuple[int, list[dict[str, str]]]:
     return done.returncode, json.loads((out / "attack.json").read_text())
 
 
+@pytest.mark.slow
 def test_short_attack_finds_nothing(tmp_path: Path):
     status, rows = attack(tmp_path, "kills", "cases", "erasure", "--kills", "2", "--cases", "50")
     assert {row["what"]: row["value"] for row in rows if row["is_met"] is False} == {}

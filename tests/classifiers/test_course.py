@@ -58,6 +58,7 @@ def test_change_points_are_found_where_they_are() -> None:
     assert found == pytest.approx((20, 35), abs=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [8, 14, 60])
 def test_people_without_change_show_one_as_often_as_promised(windows: int) -> None:
     rng = np.random.default_rng(windows)

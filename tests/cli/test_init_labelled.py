@@ -79,5 +79,5 @@ def test_a_table_without_labels_says_what_to_name(tmp_path: Path, monkeypatch: p
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "rows.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
     shown = init("data")
-    assert "name the column of classes label" in shown.replace("\n", " ")
+    assert "name the column of classes label" in " ".join(shown.split())
     assert not (tmp_path / "data.toml").exists()

@@ -39,6 +39,7 @@ def test_tempo_finds_the_beat() -> None:
     assert strength > 0.5
 
 
+@pytest.mark.slow
 def test_mel_filters_equal_librosa() -> None:
     expected = librosa.filters.mel(sr=RATE, n_fft=1024, n_mels=64, htk=True, norm=None)
     np.testing.assert_allclose(mel_filters(64, 1024).toarray(), expected, atol=1e-5)

@@ -39,7 +39,7 @@ def test_a_recommendation_is_told_in_chinese(tmp_path: Path) -> None:
         groups=drivers,
     )
     page = (tmp_path / "bundle" / "report" / "report.html").read_text("utf-8")
-    assert not english(page, {"test", "knn", "content", *truth.users["driver"]})
+    assert not english(page, {"test", "knn", "content", "category", *truth.users["driver"]})
     assert all(text.startswith("因为") for text in re.findall(r'class="reason">([^<]*)', page))
 
 

@@ -46,6 +46,7 @@ def test_offset_is_recovered_within_a_hundredth_and_trusted(offset: float) -> No
     assert found.doubt == ""
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_offset_about_as_often_as_promised() -> None:
     inside = 0
     for seed in range(30):
