@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import pytest  # noqa: E402
 
 from attack_kills import Clients  # noqa: E402
 from penchant.recommender.lists import Edit  # noqa: E402
