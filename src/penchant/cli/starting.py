@@ -16,7 +16,7 @@ from penchant.cli.options import AsJson
 from penchant.cli.printing import print_answer, reported_errors, shell_word, toml_text
 from penchant.cli.speaking import spoken_language
 from penchant.cli.starting_labelled import labelled_settings
-from penchant.cli.toml_comments import array, comment, head, inline
+from penchant.cli.toml_comments import array, comment, head, inline, media_files, said
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.messages import Message, Translator, message
 
@@ -215,25 +215,11 @@ def _contents(found: Guess, say: Translator) -> Iterator[str]:
         message("attributes: {columns}", columns=", ".join(found.attributes)): found.attributes,
         message("not used: {columns}", columns=", ".join(items.unused if items else ())): items.unused if items else (),
     }
-    for text, columns in roles.items():
-        if columns:
-            yield comment(say(text))
+    yield from said(roles, say)
     if found.lists:
         yield comment(say(message("several values in one cell")))
         yield f"lists = {inline(found.lists)}"
-    if found.media_folder:
-        yield comment(say(message("paths of media start here")))
-        yield f"media_folder = {toml_text(found.media_folder)}"
-    if found.missing_media:
-        columns = ", ".join(found.missing_media)
-        yield comment(
-            say(
-                message(
-                    "CHECK THIS: no file of {columns} was found; set media_folder to the folder that the paths start from",
-                    columns=columns,
-                )
-            )
-        )
+    yield from media_files(found.media_folder, found.missing_media, say)
 
 
 def _rest(found: Guess, say: Translator, language: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penchant.cli.printing import toml_text
-from penchant.cli.toml_comments import array, comment, head, inline
+from penchant.cli.toml_comments import array, comment, head, inline, media_files, said
 from penchant.core.messages import Translator, message
 
 if TYPE_CHECKING:
@@ -53,22 +53,8 @@ def _data(found: SamplesGuess, file: Path, say: Translator) -> Iterator[str]:
             "media: {columns}", columns=", ".join(f"{c} ({m})" for m, c in samples.media_columns.items())
         ): samples.media_columns,
     }
-    for text, columns in roles.items():
-        if columns:
-            yield comment(say(text))
-    if config.media_folder:
-        yield comment(say(message("paths of media start here")))
-        yield f"media_folder = {toml_text(config.media_folder)}"
-    if found.missing_media:
-        columns = ", ".join(found.missing_media)
-        yield comment(
-            say(
-                message(
-                    "CHECK THIS: no file of {columns} was found; set media_folder to the folder that the paths start from",
-                    columns=columns,
-                )
-            )
-        )
+    yield from said(roles, say)
+    yield from media_files(config.media_folder, found.missing_media, say)
     if found.unused:
         yield comment(say(message("not read: {columns}", columns=", ".join(found.unused))))
         yield comment(

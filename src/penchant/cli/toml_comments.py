@@ -5,11 +5,11 @@ In: texts and values. Out: lines of TOML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from penchant.cli.printing import shell_word, toml_text
-from penchant.core.messages import Translator, message
+from penchant.core.messages import Message, Translator, message
 
 
 def head(name: str, file: Path, say: Translator) -> Iterator[str]:
@@ -39,3 +39,26 @@ def inline(pairs: Mapping[str, str]) -> str:
 def array(values: Sequence[str]) -> str:
     """Return an array of texts."""
     return f"[{', '.join(map(toml_text, values))}]"
+
+
+def said(roles: Mapping[Message, Collection[str]], say: Translator) -> Iterator[str]:
+    """Yield a comment for each text that is about at least one column."""
+    for text, columns in roles.items():
+        if columns:
+            yield comment(say(text))
+
+
+def media_files(folder: str | None, missing: Collection[str], say: Translator) -> Iterator[str]:
+    """Yield the setting of the folder that paths of media start from, and which columns' files were not found there."""
+    if folder:
+        yield comment(say(message("paths of media start here")))
+        yield f"media_folder = {toml_text(folder)}"
+    if missing:
+        yield comment(
+            say(
+                message(
+                    "CHECK THIS: no file of {columns} was found; set media_folder to the folder that the paths start from",
+                    columns=", ".join(missing),
+                )
+            )
+        )
