@@ -16,7 +16,7 @@ from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
 from penchant.fusion.late import EnsembleWeights, StandardisedScores, standardise
 from penchant.models.event_log import EventLog
-from penchant.models.member import FittedItems, Member
+from penchant.models.member import FittedItems, Member, restored
 
 BATCH_CELLS = 8_000_000
 """Scores held at once for one member: 32 MB; the users of a batch follow from the size of the catalog."""
@@ -114,7 +114,7 @@ class Ensemble:
         for name, member in self.members.items():
             start = f"{name}/"
             own = {key.removeprefix(start): a for key, a in arrays.items() if key.startswith(start)}
-            members[name] = (FittedItems(member, 0) if FittedItems.SIZE in own else member).restore(own)
+            members[name] = restored(member, own)
         return replace(self, members=members)
 
     def observed(self, log: EventLog) -> Ensemble:

@@ -5,8 +5,6 @@ In: any additive member whose scores grow with preference. Out: the same, with i
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -18,11 +16,9 @@ from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
 from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EMPTY, EventLog
+from penchant.models.holding import PART, HoldingMember
 from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
-from penchant.models.member import Contributions, Member, make_member
-
-PART = "of"
-"""Name of the member that is lifted, among the parts of this one and at the start of its arrays."""
+from penchant.models.member import Contributions, Member
 
 
 class LiftedConfig(Settings):
@@ -44,7 +40,7 @@ class LiftedConfig(Settings):
     """Added to the count before the request."""
 
 
-class Lifted(Member[LiftedConfig]):
+class Lifted(HoldingMember[LiftedConfig]):
     """score(item) = member's score x ((offset + c) ^ power / (total_offset + n) ^ (total_exponent x power)).
 
     c counts the item's events shortly before the request (in a window, or decayed), n those of all time before it. The factor depends on the moment and the
@@ -56,21 +52,9 @@ class Lifted(Member[LiftedConfig]):
 
     def __init__(self, config: LiftedConfig | None = None, *, name: str = "", **settings: Any) -> None:
         super().__init__(config, name=name, **settings)
-        self.member = make_member(self.name, self.config.of)
+        self._hold(self.config.of)
         self.removal = self.member.removal
         self.log = EMPTY
-        self._learns_part = True
-
-    def channels(self, content: Content) -> tuple[str, ...]:
-        return self.member.channels(content)
-
-    def parts(self) -> Mapping[str, Member]:
-        return {PART: self.member}
-
-    def with_parts(self, parts: Mapping[str, Member]) -> Self:
-        held = copy.copy(self)
-        held.member, held._learns_part = parts[PART], False
-        return held
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         if self._learns_part:
@@ -117,28 +101,24 @@ class Lifted(Member[LiftedConfig]):
 
     def observed(self, log: EventLog) -> Self:
         """Return a copy that counts the events of this log, and whose part does."""
-        observed = copy.copy(self)
-        observed.member, observed.log = self.member.observed(log), log
+        observed = self._holding(self.member.observed(log))
+        observed.log = log
         return observed
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return a copy in which the member has added the new items; they have no events yet."""
-        grown = copy.copy(self)
-        grown.member = self.member.add_items(content, new)
+        grown = self._holding(self.member.add_items(content, new))
         grown.log = self.log.grown(new.stop)
         return grown
 
     def compressed(self, config: CompactConfig) -> Self:
         """Return a copy whose member is smaller."""
-        smaller = copy.copy(self)
-        smaller.member = self.member.compressed(config)
-        return self if smaller.member is self.member else smaller
+        member = self.member.compressed(config)
+        return self if member is self.member else self._holding(member)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {**self.log.arrays(), **{f"{PART}/{name}": array for name, array in self.member.arrays().items()}}
+        return {**self.log.arrays(), **super().arrays()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> Self:
         self.log = EventLog.restored(arrays)
-        start = f"{PART}/"
-        self.member = self.member.restore({n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)})
-        return self
+        return super().restore(arrays)

@@ -281,3 +281,8 @@ class FittedItems(Member):
     def _padded(self, scores: Float32[np.ndarray, "rows fitted"], num_items: int) -> Float32[np.ndarray, "rows items"]:
         mean = scores.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
         return np.concatenate([scores, np.repeat(mean, num_items - self.fitted, axis=1)], axis=1)
+
+
+def restored(member: Member, arrays: dict[str, np.ndarray]) -> Member:
+    """Return an unfitted member with the state of one of its kind, of a catalog that has grown too."""
+    return (FittedItems(member, 0) if FittedItems.SIZE in arrays else member).restore(arrays)
