@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -38,9 +38,10 @@ from penchant.recommender.search import SearchResults
 from penchant.service import erasure
 from penchant.service.alarms import AlarmsConfig
 from penchant.service.batching import GroupCommit
-from penchant.service.exporting import exported_content, exported_conversation, exported_event
+from penchant.service.exporting import exported_content, exported_conversation, exported_event, exported_letter
 from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
+from penchant.service.intake import CONTENT, MEDIA, event_of, kept_content, kept_files
 from penchant.service.running_trial import RunningTrial
 from penchant.service.schemas import (
     EditIn,
@@ -51,11 +52,9 @@ from penchant.service.schemas import (
     ItemIn,
     ItemState,
     ListIn,
-    MediaIn,
     PredictIn,
     PredictionOut,
     SearchIn,
-    SessionEventIn,
     SessionIn,
     TrialOut,
     UserIn,
@@ -78,8 +77,9 @@ from penchant.service.store import (
     now,
 )
 from penchant.service.stored_items import StoredItems
+from penchant.service.stream_log import StreamLog
 from penchant.service.tasks import ClassifierTasks
-from penchant.service.times import EARLIEST, iso_time, micros_of
+from penchant.service.times import iso_time, micros_of
 from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
@@ -89,12 +89,8 @@ if TYPE_CHECKING:
     from penchant.explanation.network_attribution import NetworkAttribution
 
 logger = logging.getLogger("penchant.service")
-MEDIA = ("image", "audio")
-"""Files of users' content."""
 MAX_SHOWN_VALUES = 50
 """Values of one attribute that the description of the catalog names, the most frequent ones."""
-CONTENT = ("text", *MEDIA)
-"""Content of an event."""
 SERVED_SETS = 500
 """Sets of past events that one request for a counterfactual ranks again at most."""
 
@@ -212,6 +208,7 @@ class Service:
             raise
         self.store.seal_erasures(self.secret.link)
         self.stored_items = StoredItems(self.store)
+        self.streams = StreamLog(self.store, self.secret.subject)
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
@@ -261,8 +258,9 @@ class Service:
             raise DataError(
                 f"{len(events):,} events in one request.", where="events", fix=f"send at most {self.config.max_batch:,}"
             )
-        latest = now() + int(self.config.max_skew_seconds * 1e6)
-        rows = [_event(e, position, latest) for position, e in enumerate(events)]
+        moment = now()
+        latest = moment + int(self.config.max_skew_seconds * 1e6)
+        rows = [event_of(e, f"events.{n}.", latest, otherwise=moment) for n, e in enumerate(events)]
         reader = self.snapshot.recommender.own_content
         media = sum(getattr(e, name) is not None for e in events for name in MEDIA)
         if media > self.config.max_batch_media:
@@ -273,7 +271,7 @@ class Service:
         key = _request_key(request_key, events) if request_key else None
         with self.uploads.in_use(where="events") if media else nullcontext():
             where = [f"events.{n}." if len(events) > 1 else "" for n in range(len(events))]
-            found = [self._kept(e, reads, place, self.uploads) for e, place in zip(events, where, strict=True)]
+            found = [kept_content(e, reads, place, self.uploads) for e, place in zip(events, where, strict=True)]
             rows = [r if c is None else replace(r, content=c) for r, c in zip(rows, found, strict=True)]
             self.has_unused_files |= media > 0  # of events that are stored already, or refused
             new = self._append((rows, key))
@@ -323,14 +321,6 @@ class Service:
         if had_content:
             self.remove_files()
         return EventsDeleted(deleted=deleted, in_bundle=is_learned)
-
-    def _kept(
-        self, given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
-    ) -> OwnContent | None:
-        """Return what some channel reads of an event's content, its files stored; None where that is nothing."""
-        media = _keep_files(given, reads, where, uploads)
-        columns = {"text": given.text} if given.text is not None and "text" in reads else {}
-        return OwnContent(columns, media) if columns or media else None
 
     def _append_group(self, tasks: Sequence[tuple[Sequence[Event], RequestKey | None]]) -> list[int | DataError]:
         return self.store.append([events for events, _ in tasks], [request for _, request in tasks])
@@ -464,9 +454,9 @@ class Service:
             uploads = replace(self.uploads, folder=Path(scratch))
             vectors: list[Mapping[str, np.ndarray]] = []
             for place, event in enumerate(session.events):
-                content = self._kept(event, reads, f"history.{place}.", uploads)
+                content = kept_content(event, reads, f"history.{place}.", uploads)
                 vectors.append({} if content is None else reader.read("events", content, uploads.folder).vectors)
-            media = _keep_files(about, reader.media("users"), "about.", uploads)
+            media = kept_files(about, reader.media("users"), "about.", uploads)
             told = reader.read("users", OwnContent(about.columns, media), uploads.folder)
         return vectors, recommender.history("", (), about=told)
 
@@ -638,6 +628,7 @@ class Service:
             "conversations": [exported_conversation(one) for one in self.store.conversations(user_id)],
             "served_lists": [exported_list(one) for one in self.served_lists.of_user(user_id)],
             "trials": self.served_lists.exposures_of(user_id),
+            "dead_letters": [exported_letter(one) for one in self.streams.letters(user_id=user_id)],
             "requests": [{"key": r.key, "at": iso_time(r.received_at)} for r in self.store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": iso_time(int(at)), "weight": float(weight)}
@@ -823,18 +814,6 @@ class Service:
         self.scratch.close()
 
 
-def _keep_files(
-    given: EventIn | SessionEventIn | UserIn, reads: Collection[str], where: str, uploads: UploadStore
-) -> dict[str, str]:
-    """Store the files that some channel reads; return their names by modality."""
-    files: dict[str, MediaIn | None] = {name: getattr(given, name) for name in MEDIA}
-    return {
-        name: uploads.keep(file, where=f"{where}{name}")
-        for name, file in files.items()
-        if file is not None and name in reads
-    }
-
-
 def _under(options: RankingOptions, recommender: Recommender) -> RankingOptions:
     """Return the options with the circumstances that follow from the time of the request, of those that the bundle knows."""
     at = options.at if isinstance(options, ListIn) else None
@@ -856,18 +835,3 @@ def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
         }  # digests of stores from before there was content
         own.setdefault(event.user_id, []).append(f"{position} {event.model_dump_json(exclude=missing)}")
     return RequestKey(key, {user: hashlib.sha256("\n".join(one).encode()).hexdigest() for user, one in own.items()})
-
-
-def _event(event: EventIn, position: int, latest: int) -> Event:
-    at = now() if event.at is None else micros_of(event.at)
-    if at < EARLIEST:
-        raise DataError(
-            "An event lies before the year 1 in UTC.", where=f"events.{position}.at", fix="give the time it happened"
-        )
-    if at > latest:
-        raise DataError(
-            "An event lies in the future.",
-            where=f"events.{position}.at",
-            fix="set the sender's clock, or leave `at` out",
-        )
-    return Event(event.user_id, event.item_id, event.kind, at, event.value, event.event_id)
