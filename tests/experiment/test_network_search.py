@@ -142,11 +142,10 @@ def test_a_comparison_ends_with_the_time_once_one_is_finished(monkeypatch: pytes
         began[0] += 2.0 if one.scores else 0.0
 
     monkeypatch.setattr(one, "_compared", compared)
-    plain = network_search.make_member
 
     def slow_member(name: str, table: Mapping[str, Any]) -> Member:
         report_late(0)
-        return plain(name, table)
+        return make_member(name, table)
 
     monkeypatch.setattr(network_search, "make_member", slow_member)
     one.best(600, 3, 3)

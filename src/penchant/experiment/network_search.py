@@ -129,7 +129,7 @@ class NetworkSearch:
         executor, ends, left = current_executor(), perf_counter() + seconds, self.max_trials
         too_slow, drawn = 0, DRAWN_AT_MOST * self.max_trials
         while left > 0 and drawn > 0 and perf_counter() < ends:
-            trials = []
+            trials: list[Any] = []
             while drawn > 0 and len(trials) < min(left, 1 if executor.is_local else executor.width):
                 trial, drawn = study.ask(), drawn - 1
                 if self._is_too_slow(self._suggested(trial), epochs, ends - perf_counter(), later_epochs):
