@@ -113,18 +113,28 @@ def main() -> None:
         "--rows", type=int, nargs="+", help="places of the rows to fit, from 0; the first is always shown"
     )
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
+    parser.add_argument("--rank-all", action="store_true", help="rank every user, whoever was learned from")
     asked = parser.parse_args()
+    if asked.stack and asked.rank_all and asked.on == "validation":
+        parser.error("weights are fitted on the validation users that are learned from: --rank-all is for the test")
     show_logs()
     config = RecommendationConfig.from_toml(asked.config)
     validation, test, content = prepared(config, is_fused=not asked.blocks)
-    validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
+    stage = validation if asked.on == "validation" else test
+    validation = fewer(validation, asked.max_users)
+    if asked.max_users is not None and not asked.rank_all:
+        stage = validation if asked.on == "validation" else fewer(test, asked.max_users)
     rows = BLOCKS if asked.blocks else {**ROWS, **without_each(content)}
     folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}-{asked.max_users or 'all'}"
-    folder = folder.with_name(folder.name + "-blocks" * asked.blocks + "-validation" * (asked.on == "validation"))
+    folder = folder.with_name(
+        folder.name
+        + "-all-ranked" * asked.rank_all
+        + "-blocks" * asked.blocks
+        + "-validation" * (asked.on == "validation")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     others = quick_members(validation, content) if asked.stack else {}
     wanted = range(len(rows)) if asked.rows is None else asked.rows
-    stage = validation if asked.on == "validation" else test
     for place, (name, change) in enumerate(rows.items()):
         file = folder / f"{place:02d}.parquet"
         if not file.exists() and place in wanted:
