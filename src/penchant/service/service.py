@@ -45,6 +45,9 @@ from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
 from penchant.service.running_trial import RunningTrial
 from penchant.service.schemas import (
+    CourseOut,
+    CoursesIn,
+    CoursesOut,
     EditIn,
     EventIn,
     EventNameIn,
@@ -735,6 +738,12 @@ class Service:
     def predict(self, task: str, given: PredictIn) -> PredictionOut:
         """Return a labelled task's prediction for content; the content is not kept."""
         return self.tasks.predict(task, given, self.uploads, self.scratch)
+
+    def courses(self, task: str, given: CoursesIn) -> CoursesOut:
+        """Return how recordings of people change over time, by a labelled task; they are not kept."""
+        found = self.tasks.courses(task, given, self.uploads, self.scratch)
+        notes = [str(note) for note in self.tasks.about(task).facts.get("notes", ())]
+        return CoursesOut(task=task, courses=[CourseOut(**one.as_dict()) for one in found.values()], notes=notes)
 
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
         """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.
