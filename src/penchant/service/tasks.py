@@ -50,7 +50,7 @@ class ClassifierTasks:
         """
         trained, lock = self._named(task)
         with scratch_folder.temporary() as scratch:
-            kept = replace(uploads, folder=Path(scratch))
+            kept = uploads.within(scratch)
             files = {
                 modality: Path(scratch) / kept.keep(media, where=modality, ending=_ending(media))
                 for modality in MEDIA
