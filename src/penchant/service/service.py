@@ -29,7 +29,7 @@ from penchant.service.items import Items
 from penchant.service.list_answers import ListAnswers
 from penchant.service.personal_data import PersonalData
 from penchant.service.running_trial import RunningTrial
-from penchant.service.schemas import PredictIn, PredictionOut, TrialOut
+from penchant.service.schemas import CourseOut, CoursesIn, CoursesOut, PredictIn, PredictionOut, TrialOut
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import ApiKeys, Secret
 from penchant.service.served_catalog import ServedCatalog
@@ -133,6 +133,12 @@ class Service:
     def predict(self, task: str, given: PredictIn) -> PredictionOut:
         """Return a labelled task's prediction for content; the content is not kept."""
         return self.tasks.predict(task, given, self.uploads, self.scratch)
+
+    def courses(self, task: str, given: CoursesIn) -> CoursesOut:
+        """Return how recordings of people change over time, by a labelled task; they are not kept."""
+        found = self.tasks.courses(task, given, self.uploads, self.scratch)
+        notes = [str(note) for note in self.tasks.about(task).facts.get("notes", ())]
+        return CoursesOut(task=task, courses=[CourseOut(**one.as_dict()) for one in found.values()], notes=notes)
 
     def close(self) -> None:
         """Close the store's connections, and remove temporary files."""
