@@ -13,7 +13,7 @@ from chat_endpoint import endpoint
 from penchant.language.engine import EngineConfig
 from penchant.service.app import create_app
 from penchant.service.chat import MAX_TURNS
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import ConflictError, Store, StoredConversation
 
 

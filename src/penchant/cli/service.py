@@ -195,7 +195,7 @@ def part_of_service(module: str, extra: str) -> Any:
 
 def service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
     """Return the settings of a bundle's service."""
-    config = part_of_service("service", "serve").ServiceConfig
+    config = part_of_service("config", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 

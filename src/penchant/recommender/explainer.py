@@ -25,6 +25,7 @@ from penchant.recommender.lookup import CatalogLookup
 
 if TYPE_CHECKING:
     from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.models.sequence import Sequence as Network
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,21 @@ class Explainer:
 
         return tuple(networks_of(self.ensemble))
 
-    def network(self, history: Histories, row: int, member: str | None, method: Method) -> NetworkAttribution:
-        """Return which past events, and which modality of them, one network's score comes from; errors as in `Recommender.attribute`."""
-        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
+    def network(self, member: str | None) -> tuple[str, Network]:
+        """Return one network over histories with its name; None takes the first.
 
-        name, network = pick_network(self.ensemble, member)
+        Raises:
+            NotFoundError: There is no such network.
+        """
+        from penchant.explanation.network_attribution import pick_network  # torch is slow to import
+
+        return pick_network(self.ensemble, member)
+
+    def attribute(self, named: tuple[str, Network], history: Histories, row: int, method: Method) -> NetworkAttribution:
+        """Return which past events, and which modality of them, a network's score comes from; errors as in `Recommender.attribute`."""
+        from penchant.explanation.network_attribution import explain_network
+
+        name, network = named
         ids, titles = self.lookup.items.ids, self.lookup.titles
         return explain_network(name, network, self.content, history, row, method, item_ids=ids, titles=titles)
 

@@ -378,7 +378,8 @@ class Recommender:
             ConfigError: There is no such method.
             MissingExtraError: captum is not installed.
         """
-        return self._explainer.network(self._history(user), self.lookup.row(item_id), member, method)
+        network = self._explainer.network(member)
+        return self._explainer.attribute(network, self._history(user), self.lookup.row(item_id), method)
 
     def fairness(
         self, k: int = 10, *, provider: str | None = None, value: str | None = None, users: int = 1000, seed: int = 0
