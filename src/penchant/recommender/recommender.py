@@ -25,12 +25,13 @@ from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader
 from penchant.explanation.attribution import Explanation, Method
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
-from penchant.explanation.profile import Profile, ProfileBuilder
+from penchant.explanation.profile import Profile, ProfileBuilder, item_weight
 from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
 from penchant.language.engine import Engine
+from penchant.language.screen import Screen, word_screen
 from penchant.models.ensemble import Ensemble
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
@@ -177,7 +178,7 @@ class Recommender:
 
     @cached_property
     def _profiler(self) -> ProfileBuilder:
-        return ProfileBuilder(self.catalog, self.histories, self.topics)
+        return ProfileBuilder(self.catalog, item_weight(self.histories), self.topics)
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -492,17 +493,21 @@ class Recommender:
         shares = self._list_builder.best(history, BEST, scores).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
-    def profile_writer(self, language: str = "en", engine: Engine | None = None) -> ProfileWriter:
+    def profile_writer(
+        self, language: str = "en", engine: Engine | None = None, screen: Screen | None = None
+    ) -> ProfileWriter:
         """Return what writes profiles in words; see `explanation/written_profile.py`.
 
         Args:
             language: Of the words, "en" or "zh".
             engine: A language model; None takes fixed sentences.
+            screen: Keeps abuse from being shown; None takes the list of words that comes with Penchant.
 
         Raises:
             ConfigError: There is no such language.
         """
-        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine)
+        shown = word_screen() if screen is None else screen
+        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine, screen=shown)
 
     # items
 

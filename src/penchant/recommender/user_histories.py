@@ -97,7 +97,7 @@ class UserHistories:
         """Return a user without events and content, to whom both may be added."""
         nobody = Histories.empty(self.histories.num_items, user_id)
         channels = {name: channel.cleared(nobody) for name, channel in self.histories.user_channels.items()}
-        return replace(nobody, user_channels=channels)
+        return replace(nobody, user_channels=channels, derived=self.histories.derived)
 
     def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
         """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""

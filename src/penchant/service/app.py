@@ -109,6 +109,8 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         )
         worker.start()
         app.state.service, app.state.worker = service, worker
+        service.screen.count = lambda what: metrics.moderated.labels(what).inc()
+        service.talk_limits.count = lambda why: metrics.talk_refused.labels(why).inc()
         app.state.chats = Chats(service)
         app.state.batched = MicroBatcher(service.lists.recommend_many, max_size=MAX_BATCH)
         app.state.pools = WorkPools()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
 from penchant.language.engine import Engine
+from penchant.language.screen import Screen
 from penchant.recommender.lists import Edit
 from penchant.recommender.lookup import ITEM
 from penchant.service.schemas import EditIn
@@ -41,10 +42,14 @@ class Interests:
         snapshots: Know the catalog.
         states: Of users.
         engine: Words profiles; None takes fixed sentences.
+        screen: Keeps abuse from being shown.
     """
 
-    def __init__(self, store: Store, snapshots: Snapshots, states: UserStates, engine: Engine | None) -> None:
-        self._store, self._snapshots, self._states, self._engine = store, snapshots, states, engine
+    def __init__(
+        self, store: Store, snapshots: Snapshots, states: UserStates, engine: Engine | None, screen: Screen
+    ) -> None:
+        self._store, self._snapshots, self._states = store, snapshots, states
+        self._engine, self._screen = engine, screen
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the user's own edits, and the version for an ETag."""
@@ -55,7 +60,8 @@ class Interests:
         """Return the interests of one user as sentences, each with the events behind it."""
         snapshot, state = self._states.one(user_id)
         profile = snapshot.recommender.profile(state.history, scores=state.known_scores)
-        (written,) = snapshot.recommender.profile_writer(language, self._engine).write([profile])
+        writer = snapshot.recommender.profile_writer(language, self._engine, self._screen)
+        (written,) = writer.write([profile])
         return written.as_dict()
 
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:

@@ -263,8 +263,8 @@ class ChatIn(ApiInput):
 
     user_id: Id
     """Whose history, edits and conversations count."""
-    message: Annotated[str, StringConstraints(max_length=2000)] | None = None
-    """In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
+    message: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    """Up to 2,000 characters, unless the service is set otherwise. In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
     conversation_id: Name | None = None
     """From an earlier answer; left out: another conversation begins."""
     k: Annotated[int, Field(ge=1, le=50)] = 10

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from penchant.classifiers.output_screen import make_screen
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.errors import ArtifactError, ConfigError, NotFoundError, PenchantError
 from penchant.language.engine import Engine, make_engine
@@ -31,7 +32,7 @@ from penchant.service.personal_data import PersonalData
 from penchant.service.running_trial import RunningTrial
 from penchant.service.schemas import CourseOut, CoursesIn, CoursesOut, PredictIn, PredictionOut, TrialOut
 from penchant.service.scratch import ScratchFolder
-from penchant.service.security import ApiKeys, Secret
+from penchant.service.security import ApiKeys, Secret, TalkLimits
 from penchant.service.served_catalog import ServedCatalog
 from penchant.service.served_lists import ServedListLog
 from penchant.service.snapshot import ServingSnapshot, Snapshots
@@ -75,6 +76,8 @@ class Service:
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self.tasks = ClassifierTasks(config.tasks, config.media)
         self._engine = make_engine(config.language)
+        self.talk_limits = TalkLimits(config.language.limits)
+        self.screen = make_screen(config.language.moderation)
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = _loaded(config)
@@ -87,7 +90,7 @@ class Service:
         self.states = UserStates(self.store, self.snapshots, self.user_cache)
         self.events = EventIntake(config, self.store, self.snapshots, self.uploads, self.files)
         self.lists = ListAnswers(self.states, self.uploads, self.scratch, config.media, self.trial)
-        self.interests = Interests(self.store, self.snapshots, self.states, self.engine_for_personal_data)
+        self.interests = Interests(self.store, self.snapshots, self.states, self.engine_for_personal_data, self.screen)
         self.personal_data = PersonalData(
             self.store, self.secret, self.snapshots, self.states, self.uploads, self.files, self.served_lists
         )

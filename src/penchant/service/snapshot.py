@@ -144,3 +144,5 @@ class Snapshots:
         )
         if generation != before.generation:
             self._forget()
+            for reader in recommender.histories.derived.values():
+                reader.forget()
