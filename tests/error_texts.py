@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
-MAX_FORMS = 4
+MAX_FORMS = 6
 """Sentences that one f-string is written out to; with more, what varies is a gap, and its texts are templates of their own."""
 MAX_DEPTH = 4
 """Names and calls that are followed to a text."""
@@ -44,7 +44,6 @@ FOREIGN = (
     "Input should be greater than or equal to {0}",
     "Input should be less than {0}",
     "Input should be less than or equal to {0}",
-    "Value error, {0}",
     "a valid integer",
     "a valid number",
     "a valid string",
@@ -166,6 +165,8 @@ class ErrorTexts:
             for given in call.args:
                 if isinstance(given, ast.Dict):
                     yield from given.values
+        if name == "ValueError":  # of a validator of settings
+            yield from call.args[:1]
         if name in ANSWERS:
             yield from call.args[ANSWERS[name]]
         yield from (one.value for one in call.keywords if one.arg in ("where", "fix"))
@@ -189,9 +190,9 @@ class ErrorTexts:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return self._joined([node.left, node.right], tree, scope, depth)
         if isinstance(node, ast.IfExp):
-            return [*again(node.body), *again(node.orelse)]
+            return [*(again(node.body) or [GAP]), *(again(node.orelse) or [GAP])]
         if isinstance(node, ast.BoolOp):
-            return [form for value in node.values for form in again(value)]
+            return [form for value in node.values for form in again(value) or [GAP]]
         if isinstance(node, ast.Subscript):
             text = node.slice
             if isinstance(text, ast.Slice):

@@ -51,7 +51,10 @@ class ErrorTexts:
         self._whole = {english: text for english, text in templates.items() if "{" not in english}
         self._templates = sorted(
             (_Template.of(english, text) for english, text in templates.items() if "{" in english),
-            key=lambda one: -one.num_letters,  # of several that fit, the one with most text of its own
+            key=lambda one: (
+                one.pattern.startswith("(.*)"),
+                -one.num_letters,
+            ),  # of several that fit, the one with most text of its own
         )
 
     def translated(self, text: str, min_letters: int = 0) -> str:
@@ -59,9 +62,7 @@ class ErrorTexts:
         if text in self._whole and _num_letters(text) >= min_letters:
             return self._whole[text]
         for template in self._templates:
-            if template.num_letters < min_letters:
-                break
-            values = template.values(text)
+            values = template.values(text) if template.num_letters >= min_letters else None
             if values is not None:
                 return template.translation.format(*(_Captured(value, self) for value in values))
         return text
@@ -86,8 +87,8 @@ class _Template(NamedTuple):
         found = re.fullmatch(self.pattern, text, re.DOTALL) if self.longest in text else None
         if found is None:
             return None
-        is_in_path = self.num_letters < MIN_LETTERS and any("/" in value for value in found.groups()[1:])
-        return None if is_in_path else found.groups()  # "my row data/items.csv" is no row
+        is_word = self.longest.strip().isalpha() and any("/" in value for value in found.groups()[1:])
+        return None if is_word else found.groups()  # "my row data/items.csv" is no row
 
 
 def _num_letters(text: str) -> int:
@@ -101,7 +102,11 @@ class _Captured:
         self._text, self._texts = text, texts
 
     def __format__(self, kind: str) -> str:
-        return self._texts.translated(self._text, 0 if kind == WORDS else MIN_LETTERS)
+        least = 0 if kind == WORDS else MIN_LETTERS
+        text = self._texts.translated(self._text, least)
+        if text != self._text or self._text.endswith("."):
+            return text
+        return self._texts.translated(f"{self._text}.", least).rstrip(".。")  # quoted without its full stop
 
 
 @cache
