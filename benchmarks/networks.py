@@ -3,8 +3,10 @@
 In: a configuration whose content the networks read. Out: one table: NDCG@10 on the test with intervals, against the first row.
 
     python benchmarks/networks.py configs/movielens-next.toml --epochs 6
+    python benchmarks/networks.py configs/movielens-next.toml --blocks --on validation
 
-Every row is fitted on the training part alone with the same epochs and seed; nothing is chosen. A finished row is not run again.
+Every row is fitted on the training part alone with the same epochs and seed; nothing is chosen. A finished row is not run again. With --blocks the
+rows are gated blocks (LiGR), sampled softmax and longer histories.
 """
 
 from __future__ import annotations
@@ -63,6 +65,23 @@ ROWS: dict[str, dict[str, Any]] = {
     "without times": {"times": False},
     "masked and reordered": {"mask": 0.1, "reorder": 0.3},
 }
+BLOCKS: dict[str, dict[str, Any]] = {
+    "Transformer, softmax, length 100": {},
+    "LiGR": {"backbone": "ligr"},
+    "sampled softmax": {"loss": "sampled_softmax"},
+    "sampled softmax, all items alike": {"loss": "sampled_softmax", "negative_power": 0},
+    "sampled softmax, half of the batch": {"loss": "sampled_softmax", "negative_power": 0, "in_batch": 0.5},
+    "LiGR, sampled softmax, half of the batch": {
+        "backbone": "ligr",
+        "loss": "sampled_softmax",
+        "negative_power": 0,
+        "in_batch": 0.5,
+    },
+    "length 200": {"max_length": 200},
+    "LiGR, length 200": {"backbone": "ligr", "max_length": 200},
+    "GRU": {"backbone": "gru"},
+}
+"""What eSASRec is made of, one change at a time and together."""
 
 
 def main() -> None:
@@ -70,24 +89,33 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blocks", action="store_true", help="the rows of eSASRec instead")
+    parser.add_argument("--on", choices=["test", "validation"], default="test")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", help="places of the rows to fit, from 0; the first is always shown"
+    )
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     asked = parser.parse_args()
     show_logs()
     config = RecommendationConfig.from_toml(asked.config)
-    validation, test, content = prepared(config)
+    validation, test, content = prepared(config, is_fused=not asked.blocks)
     validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
-    rows = {
-        **ROWS,
-        **{f"without {name}": {"channels": sorted(set(content.channels) - {name})} for name in content.channels},
-    }
+    rows = BLOCKS if asked.blocks else {**ROWS, **without_each(content)}
     folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}-{asked.max_users or 'all'}"
+    folder = folder.with_name(folder.name + "-blocks" * asked.blocks + "-validation" * (asked.on == "validation"))
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = range(len(rows)) if asked.rows is None else asked.rows
+    stage = validation if asked.on == "validation" else test
     for place, (name, change) in enumerate(rows.items()):
         file = folder / f"{place:02d}.parquet"
-        if not file.exists():
+        if not file.exists() and place in wanted:
             table = {"model": "sequence", "epochs": asked.epochs, "seed": asked.seed, **change}
-            one_row(name, table, validation, test, content, file)
-    print("\n".join(report(list(rows), folder)))
+            one_row(name, table, validation, stage, content, file)
+    print("\n".join(report({n: folder / f"{p:02d}.parquet" for p, n in enumerate(rows) if p in {0, *wanted}})))
+
+
+def without_each(content: Content) -> dict[str, dict[str, Any]]:
+    return {f"without {name}": {"channels": sorted(set(content.channels) - {name})} for name in content.channels}
 
 
 def prepared(config: RecommendationConfig, *, is_fused: bool = True) -> tuple[HoldOut, HoldOut, Content]:
@@ -110,27 +138,29 @@ def fewer(stage: HoldOut, max_users: int | None) -> HoldOut:
     return replace(stage, histories=stage.histories.take(users), truth=stage.truth.take(users))
 
 
-def one_row(name: str, table: dict[str, Any], validation: HoldOut, test: HoldOut, content: Content, file: Path) -> None:
-    """Fit on train, rank the test, and keep each user's scores."""
+def one_row(
+    name: str, table: dict[str, Any], validation: HoldOut, stage: HoldOut, content: Content, file: Path
+) -> None:
+    """Fit on train, rank the test or validation, and keep each user's scores."""
     began = time.process_time()
     member = make_member(
         name, {k: v for k, v in table.items() if table["model"] == "sequence" or k in ("model", "seed")}
     )
     member.fit(validation.histories, content)
     seconds = time.process_time() - began
-    users = np.flatnonzero(test.truth.lengths() > 0)
-    histories, truth = test.histories.take(users), test.truth.take(users)
+    users = np.flatnonzero(stage.truth.lengths() > 0)
+    histories, truth = stage.histories.take(users), stage.truth.take(users)
     ranked = MemberPool({name: member}).rank(
-        {name: EnsembleWeights({name: 1.0})}, histories, 10, candidates=test.candidates
+        {name: EnsembleWeights({name: 1.0})}, histories, 10, candidates=stage.candidates
     )[name]
     measure(ranked, truth, ks=(10,), metrics=("ndcg",)).write_parquet(file)
     file.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "table": table}))
 
 
-def report(names: list[str], folder: Path) -> list[str]:
+def report(rows: dict[str, Path]) -> list[str]:
     """Return the table; outcomes allow for the number of rows (Holm)."""
-    files = [folder / f"{place:02d}.parquet" for place in range(len(names))]
-    tables = dict(zip(names, map(pl.read_parquet, files), strict=True))
+    names, files = list(rows), list(rows.values())
+    tables = {name: pl.read_parquet(file) for name, file in rows.items()}
     means = BootstrapMeans(np.hstack([per_user(tables, name, (METRIC,)) for name in names]))
     changes = means.differences([(place, 0) for place in range(1, len(names))])
     lines = [f"| network | {METRIC} | against the first row | CPU seconds of fit |", "|---|---|---|---|"]

@@ -261,9 +261,11 @@ class ErrorTexts:
                         is_found = True
                         yield tree, None, value
             names = [one.arg for one in (*scope.args.posonlyargs, *scope.args.args)]
-            keywords = [one.arg for one in scope.args.kwonlyargs]
-            if name in names or name in keywords:
+            given = (*scope.args.posonlyargs, *scope.args.args, *scope.args.kwonlyargs)
+            types = {one.arg: ast.unparse(one.annotation) if one.annotation else "str" for one in given}
+            if name in types:
                 is_found = True
+            if re.search("str|Message|Literal", types.get(name, "")):
                 yield from self._passed(name, names, tree, scope)
         if not is_found:
             yield from ((tree, None, value) for value in self._constants.get(name, []))

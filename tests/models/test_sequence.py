@@ -110,6 +110,30 @@ def test_a_modality_missing_for_every_item_has_no_say() -> None:
     assert np.isfinite(member.score(walkers(3))).all()
 
 
+def test_both_ends_of_a_sampled_loss_share_one_table_of_items() -> None:
+    member = make(channels=[], loss="sampled_softmax", negatives=6, in_batch=0.5, epochs=1).fit(walkers(), Content())
+    assert member.network is not None
+    tables = [name for name, weight in member.network.state_dict().items() if weight.shape == (ITEMS, 8)]
+    assert tables == ["items.ids.weight"]
+    ids, before = member.network.items.ids, member.score(walkers(2))
+    assert ids is not None
+    with torch.no_grad():
+        ids.weight[0] += torch.arange(8) / 4  # the first user has it in the history, the second has not
+    member._settle()
+    after = member.score(walkers(2))
+    odds_before, odds_after = (np.log(s[:, 8] / s[:, 9]) for s in (before, after))
+    assert abs(odds_after[0] - odds_before[0]) > 1e-3
+    assert odds_after[1] == pytest.approx(odds_before[1], abs=1e-5)
+    assert abs(np.log(after[1, 0] / after[1, 9]) - np.log(before[1, 0] / before[1, 9])) > 1e-3  # as a candidate
+
+
+@pytest.mark.parametrize("in_batch", [0.0, 0.5, 1.0])
+def test_sampled_softmax_learns_what_follows(in_batch: float) -> None:
+    options = {"loss": "sampled_softmax", "negatives": 8, "negative_power": 0, "in_batch": in_batch}
+    member = make(channels=[], backbone="ligr", **options).fit(walkers(), Content())
+    assert (member.score(walkers(ITEMS)).argmax(1) == (np.arange(ITEMS) + 6) % ITEMS).mean() > 0.9
+
+
 def test_neither_content_nor_ids_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs content channels or ids"):
         make(channels=[], use_ids=False).fit(walkers(), Content())

@@ -20,11 +20,13 @@ from penchant.cli.options import (
     AsJson,
     BundlePath,
     Database,
+    EngineName,
     Every,
     LearningFile,
     Promote,
     StateFolder,
     UserId,
+    language_config,
     learning_values,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
@@ -68,6 +70,7 @@ def serve(
     alarm_command: Annotated[
         str | None, typer.Option(help="Program with arguments that is run for each alarm, JSON on its standard input.")
     ] = None,
+    engine: EngineName = "template",
     trial: Annotated[
         Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
     ] = None,
@@ -98,6 +101,7 @@ def serve(
             alarms=_alarms(alarms, alarm_webhook, alarm_command),
             trial=None if trial is None else trial.absolute(),
             traces=traces,
+            language=language_config(engine),
         )
         shown = f"[{host}]" if ":" in host else host
         line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))

@@ -66,6 +66,7 @@ CHANNELS = {
     "bio": message("users' bios"),
     "greeting": message("users' greetings"),
     "user_attributes": message("users' attributes"),
+    "written_profile": message("the profile in words"),
     "context": message("circumstances of the request"),
 }
 """Display names of the modalities, and of the default channels of user content; a channel of another name keeps it."""

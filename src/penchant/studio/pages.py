@@ -40,6 +40,7 @@ from penchant.studio.media import MediaGallery
 from penchant.studio.page_context import KEY, ChangedOnPage, Context, PageContext, page_context, set_cookie
 from penchant.studio.rendering import HERE, render
 from penchant.studio.talk import add_talk
+from penchant.studio.tasks import add_tasks
 from penchant.studio.trials import add_trial
 from penchant.studio.user_pages import add_user_pages
 
@@ -100,6 +101,7 @@ def add_studio(app: FastAPI) -> None:
     _add_model(router, studio)
     _add_media(router, studio)
     add_talk(router)
+    add_tasks(router)
     add_trial(router)
     _add_sign_in(router)
     app.include_router(router)
