@@ -360,6 +360,7 @@ def _local_address(address: str) -> str:
 def _error_page(request: Request, error: Exception) -> Response:
     """Return what is wrong, where, and how to fix it, as a page; the sign-in page where a key is missing."""
     context = page_context(request)
+    lines: tuple[str, str, str]
     if isinstance(error, PenchantError):
         status, lines = status_of(error), translated_parts(error, context.translate.language)
     elif isinstance(error, RequestValidationError | ValidationError):
