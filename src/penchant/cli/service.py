@@ -30,7 +30,9 @@ from penchant.cli.options import (
     learning_values,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -101,9 +103,17 @@ def serve(
             traces=traces,
             language=language_config(engine),
         )
-        out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
+        shown = f"[{host}]" if ":" in host else host
+        line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
         with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+            service.serve(
+                config,
+                host=host,
+                port=port,
+                workers=workers,
+                pages=STUDIO,
+                announce=lambda: out.print(line, markup=False),
+            )
 
 
 @contextmanager
