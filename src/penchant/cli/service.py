@@ -20,15 +20,19 @@ from penchant.cli.options import (
     AsJson,
     BundlePath,
     Database,
+    EngineName,
     Every,
     LearningFile,
     Promote,
     StateFolder,
     UserId,
+    language_config,
     learning_values,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -66,6 +70,7 @@ def serve(
     alarm_command: Annotated[
         str | None, typer.Option(help="Program with arguments that is run for each alarm, JSON on its standard input.")
     ] = None,
+    engine: EngineName = "template",
     trial: Annotated[
         Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
     ] = None,
@@ -96,10 +101,19 @@ def serve(
             alarms=_alarms(alarms, alarm_webhook, alarm_command),
             trial=None if trial is None else trial.absolute(),
             traces=traces,
+            language=language_config(engine),
         )
-        out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
+        shown = f"[{host}]" if ":" in host else host
+        line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
         with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+            service.serve(
+                config,
+                host=host,
+                port=port,
+                workers=workers,
+                pages=STUDIO,
+                announce=lambda: out.print(line, markup=False),
+            )
 
 
 @contextmanager
