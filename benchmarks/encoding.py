@@ -27,10 +27,10 @@ import polars as pl
 import soundfile
 from PIL import Image
 
+from penchant.core import worker_processes
 from penchant.core.schema import Catalog
 from penchant.data.media import MediaLimits
 from penchant.data.read.sources import DataConfig, read
-from penchant.encoders import apart
 from penchant.encoders.catalog import ChannelConfig, encode_catalog, make_encoder
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
@@ -90,7 +90,7 @@ def measure(name: str, whole: Catalog, channel: ChannelConfig, num_items: int, r
                 elif kind == "model":
                     times[kind].append(timed(lambda: [encoder.encode(batch) for batch in prepared]))
                 else:
-                    apart.APART_FROM = 16 if kind == "ours" else 10**9
+                    worker_processes.APART_FROM = 16 if kind == "ours" else 10**9
                     times[kind].append(timed(run))
                 cpu[kind].append(cpu_seconds() - began)
                 if kind == "ours":

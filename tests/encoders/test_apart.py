@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import soundfile
 
+from penchant.core import worker_processes
 from penchant.core.schema import Catalog
 from penchant.data.clean.media_facts import examine_files
 from penchant.data.media import MediaLimits
@@ -84,8 +85,7 @@ def test_vectors_facts_and_failures_are_those_of_threads(
     facts = examine_files(names, "audio", root=media, limits=LIMITS)
     there = encode_catalog(catalog, CHANNELS, cache=tmp_path / "there", limits=LIMITS)
     assert len(started) == 2
-    monkeypatch.setattr(apart, "APART_FROM", 1000)
-    monkeypatch.setattr("penchant.data.clean.media_facts.APART_FROM", 1000)
+    monkeypatch.setattr(worker_processes, "APART_FROM", 1000)
     here = encode_catalog(catalog, CHANNELS, cache=tmp_path / "here", limits=LIMITS)
     assert facts[0].equals(examine_files(names, "audio", root=media, limits=LIMITS)[0])
     assert len(started) == 2

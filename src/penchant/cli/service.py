@@ -29,6 +29,7 @@ from penchant.cli.options import (
 )
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.executor import ExecutorName, RayConfig
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -72,6 +73,12 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the workers run: local, or ray for replicas on the nodes of a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     learn: Annotated[
         bool,
         typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
@@ -99,7 +106,12 @@ def serve(
         )
         out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
         with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+            if executor == "local":
+                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+                return
+            replicas = part_of_service("ray_serve", "ray-serve")
+            cluster = RayConfig(address=address)
+            replicas.serve_on_ray(config, host=host, port=port, replicas=workers, pages=STUDIO, cluster=cluster)
 
 
 @contextmanager

@@ -43,6 +43,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def are_worthwhile(num_items: int) -> bool:
+    """Return whether so many items are worth processes; never in a process that may not start any, as a worker of another pool."""
+    return num_items >= APART_FROM and not multiprocessing.current_process().daemon
+
+
 @dataclass(frozen=True)
 class Lost:
     """Stands for the result of an item that ended its process each time."""

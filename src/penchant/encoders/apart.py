@@ -5,7 +5,6 @@ In: rows of media files. Out: what the encoder takes of each, in their order. A 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from penchant.core.errors import MediaError, PenchantError
 from penchant.core.messages import message
-from penchant.core.worker_processes import APART_FROM, Lost, WorkerProcesses, portable
+from penchant.core.worker_processes import Lost, WorkerProcesses, are_worthwhile, portable
 from penchant.data.media.memory import divide_memory
 from penchant.encoders.catalog import ChannelConfig, make_encoder
 from penchant.encoders.content import WORKERS, RawContent
@@ -70,7 +69,7 @@ def decoded_apart(
         size: Items of one batch.
     """
     is_allowed = content.is_files and encoder.decodes_apart and not encoder.whole_catalog
-    if not is_allowed or len(rows) < APART_FROM or multiprocessing.current_process().daemon:
+    if not is_allowed or not are_worthwhile(len(rows)):
         yield None
         return
     count = max(WORKERS, (os.cpu_count() or 1) // CORES_PER_PROCESS)

@@ -27,7 +27,7 @@ from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message, packed
 from penchant.core.schema import MAX_EXAMPLES, Finding
 from penchant.core.store import ParquetStore
-from penchant.core.worker_processes import APART_FROM, Lost, WorkerProcesses
+from penchant.core.worker_processes import Lost, WorkerProcesses, are_worthwhile
 from penchant.data.clean.duplicates import difference_hash, thumbnail
 from penchant.data.media import (
     MediaLimits,
@@ -137,7 +137,7 @@ def examine_files(
             measured = _in_threads(files, measure, f"inspect {modality}", 1)
         elif not current_executor().is_local:
             measured = _on_nodes({number: name for number, (_, name) in files}, root, modality, limits)
-        elif len(files) >= APART_FROM:
+        elif are_worthwhile(len(files)):
             apart = replace(measure, prepare=None if reader is None else reader.apart())
             measured = _in_processes(files, apart, f"inspect {modality}", workers)
         else:
