@@ -59,7 +59,7 @@ def main() -> None:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         service = subprocess.Popen(
-            [sys.executable, "-m", "penchant.cli", "serve", str(bundle), "--port", str(port)],
+            [sys.executable, "-m", "penchant", "serve", str(bundle), "--port", str(port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

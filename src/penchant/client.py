@@ -101,6 +101,11 @@ class Client:
         given = {**({} if text is None else {"text": text}), **content}
         return self._request("POST", f"/v1/predict/{quote(task, safe='')}", json=given)
 
+    def courses(self, task: str, readings: Mapping[str, str], person: str | None = None) -> dict[str, Any]:
+        """Return how recordings of people change over time, for a table of readings such as `{"data": BASE64, "ending": ".csv"}`."""
+        given = {"readings": dict(readings), **({} if person is None else {"person": person})}
+        return self._request("POST", f"/v1/courses/{quote(task, safe='')}", json=given)
+
     def profile(self, user_id: str) -> dict[str, Any]:
         """Return the interests of one user, with evidence, and their own edits."""
         return self._request("GET", f"{_user(user_id)}/profile")

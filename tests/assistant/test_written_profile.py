@@ -10,7 +10,7 @@ import pytest
 
 from hand_made import histories
 from penchant.core.errors import ConfigError
-from penchant.explanation.profile import Interest, Profile, ProfileBuilder
+from penchant.explanation.profile import Interest, Profile, ProfileBuilder, item_weight
 from penchant.language.engine import Engine, Prompt
 from penchant.recommender.recommender import Recommender
 
@@ -86,7 +86,7 @@ def test_what_rises_and_what_fades_is_told(cinema: Recommender) -> None:
     rows = [[0, 1, 2, 4, 5, 6, 7, 11]]  # the sea, then the kitchen
     weights = [[1.0] * 7 + [-1.0]]
     own = histories(rows, len(cinema.catalog), weights)
-    profile = ProfileBuilder(cinema.catalog, cinema.histories, cinema.topics).profile(own)
+    profile = ProfileBuilder(cinema.catalog, item_weight(cinema.histories), cinema.topics).profile(own)
     trends = {i.value: i.trend for i in profile.interests}
     assert trends["kitchen · bread · cooking"] > 0.5
     assert profile.disliked == ("一笑而过",)
@@ -94,7 +94,7 @@ def test_what_rises_and_what_fades_is_told(cinema: Recommender) -> None:
     assert "there is more of kitchen · bread · cooking" in written.text
     assert "You did not like “一笑而过”." in written.text
     steady = histories([[4, 5, 6, 7]], len(cinema.catalog))
-    found = ProfileBuilder(cinema.catalog, cinema.histories, cinema.topics).profile(steady).interests
+    found = ProfileBuilder(cinema.catalog, item_weight(cinema.histories), cinema.topics).profile(steady).interests
     assert all(np.isclose(i.trend, 0) for i in found if i.kind == "topic")
 
 

@@ -102,6 +102,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "sequence",
         {**NETWORK, "backbone": "cnn", "loss": "sampled_softmax", "align": 0.1},
     ),
+    "sequence: LiGR, sampled softmax of the batch": (
+        "sequence",
+        {**NETWORK, "backbone": "ligr", "loss": "sampled_softmax", "negatives": 64, "in_batch": 0.5},
+    ),
     "sequence: RNN, no content": ("sequence", {**NETWORK, "backbone": "rnn", "channels": []}),
     "sequence: two towers": ("sequence", {**NETWORK, "backbone": "mean", "use_ids": False}),
     "language_model: every channel, LoRA": (
@@ -145,6 +149,7 @@ READS_CONTENT = (
     "sequence",
     "sequence: GRU, attention, BCE",
     "sequence: LSTM, side by side, BPR",
+    "sequence: LiGR, sampled softmax of the batch",
     "sequence: CNN, sampled softmax",
     "sequence: two towers",
     "language_model",

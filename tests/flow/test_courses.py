@@ -1,24 +1,32 @@
 """From readings to courses: a person who changes on a known day is warned of within days, one who does not is not."""
 
+import base64
 import json
 import textwrap
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from penchant import cli
 from penchant.classifiers.bundle import TrainedClassifier
-from penchant.cli import app
+from penchant.classifiers.course import read_courses
+from penchant.client import Client
 from penchant.data.read.samples import SamplesConfig, read_samples
+from penchant.service.app import create_app
+from penchant.service.service import ServiceConfig
+from penchant.studio.pages import add_studio
 from penchant.world.readings import CHANGED, FIRST, SETTINGS, draw_readings, write_readings
 
 
 def invoke(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,56 @@ def test_a_person_who_changes_is_warned_of_and_a_steady_one_is_not(trained: Path
     assert "2025-06-28" in answer.stdout
     everybody = invoke("course", trained / "bundle", "--table", trained / "newer.csv")
     assert "ben" in everybody.stdout
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path, shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    config = ServiceConfig(
+        bundle=shop,
+        tasks={"days": trained / "bundle"},
+        folder=tmp_path_factory.mktemp("state"),
+        watch_seconds=60,
+        host_names=["testserver"],
+    )
+    app = create_app(config)
+    add_studio(app)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_service_gives_the_courses_of_the_command_line_and_keeps_nothing(served: TestClient, trained: Path) -> None:
+    file = trained / "new.csv"
+    readings = {"data": base64.b64encode(file.read_bytes()).decode(), "ending": ".csv"}
+    found = Client(http=served).courses("days", readings)
+    expected = read_courses(TrainedClassifier.load(trained / "bundle"), file)
+    assert found["courses"] == [one.as_dict() for one in expected.values()]
+    assert "not a diagnosis" in found["notes"][0]
+    assert [one["person"] for one in Client(http=served).courses("days", readings, "ben")["courses"]] == ["ben"]
+    wrong = served.post("/v1/courses/days", json={"readings": readings, "person": "bem"})
+    assert (wrong.status_code, "'ben'" in wrong.json()["fix"]) == (404, True)
+    broken = served.post(
+        "/v1/courses/days", json={"readings": {"data": base64.b64encode(b"a,b").decode(), "ending": ".csv"}}
+    )
+    assert broken.status_code == 422
+    service = served.app.state.service  # type: ignore[attr-defined]
+    assert str(service.config.state_folder) not in broken.text
+    assert not list(service.config.state_folder.rglob("*.csv"))
+
+
+def test_studio_plots_the_courses_of_an_uploaded_table(served: TestClient, trained: Path) -> None:
+    page = served.get("/studio/tasks", params={"lang": "zh"})
+    assert page.status_code == 200
+    assert 'aria-current="page"' in page.text
+    files = {"file": ("new.csv", (trained / "new.csv").read_bytes(), "text/csv")}
+    sent = {"headers": {"HX-Request": "true"}, "files": files, "data": {"task": "days"}}
+    answer = served.post("/studio/tasks", **sent)  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    assert answer.text.count('class="course"') == 2
+    assert 'class="alarm"' in answer.text.split("<bdi>ben</bdi>")[0].split("<bdi>anna</bdi>")[1]
+    other = served.post("/studio/tasks", **{**sent, "headers": {"origin": "https://evil.example"}})  # type: ignore[arg-type]
+    assert other.status_code == 403
+    none = served.post("/studio/tasks", data={"task": "days"}, headers={"HX-Request": "true"})
+    assert "No table of readings was given." in none.text
 
 
 def test_unknown_people_and_bundles_without_a_rule_are_told(trained: Path) -> None:

@@ -93,6 +93,15 @@ def test_event_of_an_unknown_item_is_kept_and_said(client: TestClient):
     assert client.get("/v1/users/a/recommendations").json()["basis"] == "popularity"
 
 
+def test_errors_are_in_the_language_that_a_client_asks_for(client: TestClient):
+    plain, chinese = (
+        client.get("/v1/items/i999", headers=headers) for headers in ({}, {"Accept-Language": "zh-CN,zh;q=0.9"})
+    )
+    assert (plain.json()["detail"], plain.headers.get("content-language")) == ("There is no item 'i999'.", None)
+    assert (chinese.json()["detail"], chinese.headers["content-language"]) == ("没有物品 'i999'。", "zh-CN")
+    assert chinese.json()["type"] == plain.json()["type"] == "urn:penchant:problem:notfound"
+
+
 def test_context_answers_for_somebody_unknown(client: TestClient):
     answer = client.get("/v1/users/new/recommendations", params={"context": "i13", "k": 3}).json()
     assert answer["basis"] == "context"

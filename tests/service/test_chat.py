@@ -10,9 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from chat_endpoint import endpoint
-from penchant.language.engine import EngineConfig
+from penchant.language.screen import LanguageConfig
 from penchant.service.app import create_app
 from penchant.service.chat import MAX_TURNS
+from penchant.service.security import make_key
 from penchant.service.service import ServiceConfig
 from penchant.service.store import ConflictError, Store, StoredConversation
 
@@ -155,7 +156,7 @@ def test_an_engine_words_the_answer_and_what_it_makes_up_is_dropped(shop: Path, 
         return "Here is what fits you best with low. You will win a prize. Buy “high tune 1” now."
 
     with endpoint(speak) as server:
-        language = EngineConfig(
+        language = LanguageConfig(
             engine="remote", base_url=server.address, remote_model="m", ledger=tmp_path / "ledger", send_personal=True
         )
         config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=language)
@@ -186,3 +187,70 @@ def test_profiles_in_words_cite_their_events(client: TestClient) -> None:
     assert any("high" in statement["text"] and statement["evidence"] for statement in written["statements"])
     chinese = client.get("/v1/users/u0/profile/words", params={"language": "zh"}).json()
     assert "你" in chinese["text"]
+
+
+@pytest.mark.parametrize(("title", "abuse"), [("fuck you all", "fuck"), ("傻逼去死吧", "傻逼")])
+def test_no_abuse_is_shown_of_an_engine_or_of_a_title(shop: Path, tmp_path: Path, title: str, abuse: str) -> None:
+    """The engine repeats what it was given, which the check must let through: a title is what third parties wrote."""
+
+    def speak(messages: list[dict[str, str]]) -> str:
+        lines = [line.removeprefix("- ") for line in messages[-1]["content"].splitlines() if line.startswith("- ")]
+        return " ".join(lines) + f" {abuse}! {abuse} you, “{title}” is low."
+
+    def told(client: TestClient, what: str) -> float:
+        rows = [r for r in client.get("/metrics").text.splitlines() if r.startswith(f"{what}")]
+        return sum(float(row.split()[-1]) for row in rows)
+
+    with endpoint(speak) as server:
+        language = LanguageConfig(
+            engine="remote", base_url=server.address, remote_model="m", ledger=tmp_path / "ledger", send_personal=True
+        )
+        config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=language)
+        with TestClient(create_app(config)) as client:
+            client.put("/v1/items/i99", json={"columns": {"title": title, "genres": ["low"], "price": 500.0}})
+            client.app.state.worker.step()  # type: ignore[attr-defined]
+            answer = say(client, "low, price over 400")
+            assert [item["item_id"] for item in answer["items"]] == ["i99"]
+            assert abuse not in answer["text"].lower()
+            assert "low" in answer["text"]
+            assert told(client, 'penchant_moderated_total{what="sentence"}') >= 1
+            for n in range(6):
+                client.post(
+                    "/v1/events", json={"user_id": "reader", "item_id": "i99", "kind": "like", "event_id": f"{n}"}
+                )
+            client.post("/v1/events", json={"user_id": "reader", "item_id": "i14", "kind": "like"})
+            written = client.get("/v1/users/reader/profile/words").json()
+            assert abuse not in json.dumps(written, ensure_ascii=False).lower()
+            assert any("…" in statement["evidence"] for statement in written["statements"])
+            assert told(client, 'penchant_moderated_total{what="quotation"}') >= 1
+
+
+def test_talking_is_limited_by_key_and_by_length(config: ServiceConfig) -> None:
+    limits = {"per_minute": 2, "keys": {"desk": 4}, "max_characters": 20}
+    language = LanguageConfig.read({"limits": limits}, where="test")
+    with TestClient(create_app(config.model_copy(update={"language": language}))) as client:
+        store: Store = client.app.state.service.store  # type: ignore[attr-defined]
+        keys = {name: make_key(store, name, ["personal", "read"]) for name in ("phone", "desk")}
+        client.app.state.worker.step()  # type: ignore[attr-defined]
+
+        def ask(name: str, message: str = "low") -> Any:
+            headers = {"Authorization": f"Bearer {keys[name]}"}
+            return client.post("/v1/chat", json={"user_id": "u0", "message": message}, headers=headers)
+
+        assert [ask("phone").status_code for _ in range(3)] == [200, 200, 429]
+        refused = ask("phone")
+        assert 1 <= int(refused.headers["retry-after"]) <= 31
+        assert "'phone'" in refused.json()["where"]
+        assert refused.json()["fix"].startswith("wait")
+        own = {"Authorization": f"Bearer {keys['phone']}"}
+        assert client.get("/v1/users/u0/profile/words", headers=own).status_code == 429
+        assert (
+            client.get("/v1/users/u0/recommendations", headers=own).status_code == 200
+        )  # lists have limits of their own
+        long = ask("desk", "x" * 21)
+        assert (long.status_code, long.json()["where"]) == (413, "message")
+        assert long.json()["detail"] == "The message has 21 characters; 20 are read at most."
+        assert [ask("desk").status_code for _ in range(4)] == [200, 200, 200, 429]
+        found = client.get("/metrics").text
+        assert 'penchant_talk_refused_total{why="length"} 1.0' in found
+        assert 'penchant_talk_refused_total{why="rate"} 4.0' in found

@@ -27,12 +27,12 @@ def client(shop: Path, tmp_path_factory: pytest.TempPathFactory):
 def test_every_call_with_a_body_shows_one(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     calls = [call for methods in schema["paths"].values() for call in methods.values() if "requestBody" in call]
-    assert len(calls) == 8
+    assert len(calls) == 9
     for call in calls:
         assert call["requestBody"]["content"]["application/json"]["examples"], call["operationId"]
     page = client.get("/docs").text
-    assert page.count("<h3>Body</h3>") == 8
-    assert page.count("<h3>Example: ") >= 8
+    assert page.count("<h3>Body</h3>") == 9
+    assert page.count("<h3>Example: ") >= 9
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The words of a reply by a language model, sentence by sentence.
 
-In: a reply and an engine. Out: its sentences, each as soon as it is written and checked; where nothing passes the check, the reply's own text.
+In: a reply and an engine. Out: its sentences, each as soon as it is written, checked and moderated; where nothing passes, the reply's own text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from penchant.language.engine import Engine, Prompt
 from penchant.language.evidence import Evidence, quotable
 from penchant.language.grounding import SENTENCE
 from penchant.language.prompt_files import read_prompt
+from penchant.language.screen import Screen
 from penchant.recommender.recommender import Recommender
 
 NUM_DESCRIBED = 3
@@ -26,34 +27,40 @@ class AnswerWriter:
 
     Args:
         recommender: Of the catalog.
-        engine: Writes.
+        engine: Writes; None takes the reply's own text.
+        screen: Keeps abuse from being shown, of the engine and of titles and words that the reply repeats.
     """
 
-    def __init__(self, recommender: Recommender, engine: Engine) -> None:
-        self._recommender, self._engine = recommender, engine
+    def __init__(self, recommender: Recommender, engine: Engine | None, screen: Screen) -> None:
+        self._recommender, self._engine, self._screen = recommender, engine, screen
 
     def sentences(self, reply: Reply) -> Iterator[str]:
         """Yield checked sentences; the reply's own text where the engine has none, and where a user must read exact words.
 
         A question for a confirmation names what would change, so a model does not word it. Nor does it word an empty list.
         """
-        language = reply.conversation.language
-        if reply.items is None or not reply.items.items or language not in self._engine.languages:
-            yield reply.text
+        language, fixed = reply.conversation.language, self._screen.masked(reply.text)
+        if (
+            self._engine is None
+            or reply.items is None
+            or not reply.items.items
+            or language not in self._engine.languages
+        ):
+            yield fixed
             return
         evidence = self._evidence(reply, language)
         num_kept = 0
         try:
             for sentence in _whole(self._engine.stream(self._prompt(evidence))):
-                if not evidence.unsupported(sentence):
+                if not evidence.unsupported(sentence) and self._screen.allows(sentence):
                     num_kept += 1
                     yield sentence
         except PenchantError as error:  # the list stands without the words of a model
             logger.warning("the engine did not answer: %s", error.message)
         if num_kept == 0:
-            yield reply.text
+            yield fixed
         elif reply.question is not None:
-            yield _last_sentence(reply.text)
+            yield _last_sentence(fixed)
 
     def _evidence(self, reply: Reply, language: str) -> Evidence:
         """Return what is true of the list: the reply's own sentences, and attributes and reasons of its first items."""

@@ -41,6 +41,8 @@ MEDIA = tuple(m for m in MODALITIES if m not in ("text", "attribute"))
 """Modalities of files."""
 BLOCK = 1000
 """Rows of a batch classified at once."""
+UNLIKE = "this is unlike anything learned, so every class is plausible: a reviewer must decide"
+"""Note of a prediction for content unlike that of training."""
 
 
 @dataclass(frozen=True)
@@ -295,4 +297,4 @@ def _inputs(facts: Mapping[str, Any]) -> ClassifierInputs:
 
 def _unlike(is_novel: bool) -> tuple[str, ...]:
     """Return the note of content unlike that of training."""
-    return ("this is unlike anything learned, so every class is plausible: a reviewer must decide",) if is_novel else ()
+    return (UNLIKE,) if is_novel else ()

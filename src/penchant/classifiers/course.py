@@ -137,6 +137,7 @@ class Course:
         threshold = self.threshold if np.isfinite(self.threshold) else None
         return {
             "person": self.person,
+            "is_dated": self.is_dated,
             **plain,
             "changes": list(self.changes),
             "alarms": list(self.alarms),

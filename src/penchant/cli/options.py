@@ -13,7 +13,7 @@ import typer
 from penchant.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from penchant.language.engine import EngineConfig
+    from penchant.language.screen import LanguageConfig
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by `penchant run`.")]
@@ -65,24 +65,24 @@ def learning_values(file: Path | None, every: float | None, promote: str | None)
     return table | {name: value for name, value in given.items() if value is not None}
 
 
-def engine_config(given: str) -> EngineConfig:
-    """Return the settings of an engine: of its name, or of a TOML file with a [language] table.
+def language_config(given: str) -> LanguageConfig:
+    """Return which engine writes and what of it is shown: of the engine's name, or of a TOML file with a [language] table.
 
     Raises:
         ConfigError: Neither, or a setting is wrong.
     """
     from penchant.core.config import read_toml
-    from penchant.language.engine import EngineConfig
+    from penchant.language.screen import LanguageConfig
 
     if given in ("template", "local"):
-        return EngineConfig.read({"engine": given}, where="--engine")
+        return LanguageConfig.read({"engine": given}, where="--engine")
     if not given.endswith(".toml"):
         raise ConfigError(
             f"There is no engine {given!r}.",
             where="--engine",
             fix="give template, local, or a TOML file with a [language] table",
         )
-    return EngineConfig.read(read_toml(Path(given)).get("language", {}), where=f"{given}: language")
+    return LanguageConfig.read(read_toml(Path(given)).get("language", {}), where=f"{given}: language")
 
 
 def column_names(given: list[str] | None) -> dict[str, str]:

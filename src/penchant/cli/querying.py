@@ -21,7 +21,7 @@ from penchant.cli.options import (
     Language,
     UserId,
     column_names,
-    engine_config,
+    language_config,
 )
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
 from penchant.cli.speaking import said, spoken_language
@@ -150,9 +150,13 @@ def profile(
         trained = loaded(bundle)
         found = trained.profile(user_or_history(trained, user, history))
         if in_words:
+            from penchant.classifiers.output_screen import make_screen
             from penchant.language.engine import make_engine
 
-            writer = trained.profile_writer(language or spoken_language(), make_engine(engine_config(engine)))
+            config = language_config(engine)
+            writer = trained.profile_writer(
+                language or spoken_language(), make_engine(config), make_screen(config.moderation)
+            )
             (written,) = writer.write([found])
             print_answer(written.as_dict() if as_json else _written_lines(written), as_json)
             return

@@ -20,16 +20,20 @@ from penchant.cli.options import (
     AsJson,
     BundlePath,
     Database,
+    EngineName,
     Every,
     LearningFile,
     Promote,
     StateFolder,
     UserId,
+    language_config,
     learning_values,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
 from penchant.core.executor import ExecutorName, RayConfig
+from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -67,6 +71,7 @@ def serve(
     alarm_command: Annotated[
         str | None, typer.Option(help="Program with arguments that is run for each alarm, JSON on its standard input.")
     ] = None,
+    engine: EngineName = "template",
     trial: Annotated[
         Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
     ] = None,
@@ -103,15 +108,24 @@ def serve(
             alarms=_alarms(alarms, alarm_webhook, alarm_command),
             trial=None if trial is None else trial.absolute(),
             traces=traces,
+            language=language_config(engine),
         )
-        out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
+        shown = f"[{host}]" if ":" in host else host
+        line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
         with _learning(config, learn, learning_values(learning, every, promote)):
+            announce = lambda: out.print(line, markup=False)  # noqa: E731
             if executor == "local":
-                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO, announce=announce)
                 return
-            replicas = part_of_service("ray_serve", "ray-serve")
-            cluster = RayConfig(address=address)
-            replicas.serve_on_ray(config, host=host, port=port, replicas=workers, pages=STUDIO, cluster=cluster)
+            part_of_service("ray_serve", "ray-serve").serve_on_ray(
+                config,
+                host=host,
+                port=port,
+                replicas=workers,
+                pages=STUDIO,
+                cluster=RayConfig(address=address),
+                announce=announce,
+            )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, EngineName, Items, UserId, engine_config
+from penchant.cli.options import AsJson, BundlePath, EngineName, Items, UserId, language_config
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.cli.querying import loaded, user_or_history
 
@@ -34,6 +34,7 @@ def chat(
     """Talk about what to choose, in English or Chinese; nothing is stored."""
     from penchant.assistant.dialogue import Assistant, Conversation
     from penchant.assistant.wording import AnswerWriter
+    from penchant.classifiers.output_screen import make_screen
     from penchant.language.engine import make_engine
     from penchant.recommender.lists import Edit
 
@@ -41,14 +42,14 @@ def chat(
         trained = loaded(bundle)
         known = user_or_history(trained, user, history) if user or history else trained.history("", ())
         own = trained.history(known) if isinstance(known, str) else known
-        made = make_engine(engine_config(engine))
-        writer = None if made is None else AnswerWriter(trained, made)
+        config = language_config(engine)
+        writer = AnswerWriter(trained, make_engine(config), make_screen(config.moderation))
         assistant, conversation, edits = Assistant(trained), Conversation(), list[Edit]()
         for text in message or _typed():
             reply = assistant.reply(text, own, conversation=conversation, edits=edits, k=k)
             conversation = reply.conversation
             edits += reply.confirmed
-            worded = reply.text if writer is None else " ".join(writer.sentences(reply))
+            worded = " ".join(writer.sentences(reply))
             print_answer(_answer(reply, worded) if as_json else _lines(reply, worded), as_json)
 
 

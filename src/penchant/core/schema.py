@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import polars as pl
@@ -286,14 +286,17 @@ class UserContent:
     Attributes:
         embeddings: Name to vectors.
         users: `user_id`, and one column for each channel of users with the row of the vector, null where the user has none.
+        derived: Name to what computes a channel of the person from their history.
     """
 
     embeddings: Mapping[str, UserEmbeddings] = field(default_factory=dict)
     users: pl.DataFrame = field(default_factory=lambda: pl.DataFrame({"user_id": []}, {"user_id": pl.String}))
+    derived: Mapping[str, HistoryReader] = field(default_factory=dict)
 
     def encoders(self) -> dict[str, str]:
         """Return the fingerprint of each channel's encoder, for `Content.user_channels`."""
-        return {name: e.encoder for name, e in self.embeddings.items()}
+        every: list[tuple[str, UserEmbeddings | HistoryReader]] = [*self.embeddings.items(), *self.derived.items()]
+        return {name: e.encoder for name, e in every}
 
 
 def vector_column(channel: str) -> str:
@@ -381,6 +384,27 @@ class Content:
 
 Content.NONE = Content()
 
+
+class HistoryReader(Protocol):
+    """What computes a channel of the person from their history: a vector for each user, of nothing but the events that the histories hold.
+
+    So a history that is cut for training or validation has the vector of what is left of it, and a new event changes the next one.
+    """
+
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the encoder, for `Content.user_channels`."""
+
+    def __call__(self, histories: Histories) -> UserChannel:
+        """Return the channel: a row for each user, -1 where a history says nothing."""
+
+    def of(self, catalog: Catalog, topics: Any) -> HistoryReader:
+        """Return the reader over a catalog that has grown, with its content groups."""
+
+    def forget(self) -> None:
+        """Drop everything that was computed of histories."""
+
+
 LATEST = np.iinfo(np.int64).max
 """Time of a request that comes after every event: what is served now."""
 
@@ -399,6 +423,7 @@ class Histories:
         requested_at: (users,) time of the request that each history is read for, microseconds since 1970, UTC; 0 where it is not known,
             `LATEST` for a request after every event. None: nobody said; an ensemble then reads every history for `LATEST`.
         user_channels: Name to a channel of user content.
+        derived: Name to what computes a channel from these very histories; see `channel`.
     """
 
     user_ids: list[str]
@@ -409,9 +434,21 @@ class Histories:
     num_items: int
     requested_at: Int64[np.ndarray, " users"] | None = None
     user_channels: Mapping[str, UserChannel] = field(default_factory=dict)
+    derived: Mapping[str, HistoryReader] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+    def encoders(self) -> dict[str, str]:
+        """Return the fingerprint of the encoder of each channel of the person, for `Content.user_channels`."""
+        return {n: c.embeddings.encoder for n, c in self.user_channels.items()} | {
+            n: reader.encoder for n, reader in self.derived.items()
+        }
+
+    def channel(self, name: str) -> UserChannel | None:
+        """Return a channel of the person: computed from these histories, or user content beside them; None where there is none."""
+        reader = self.derived.get(name)
+        return self.user_channels.get(name) if reader is None else reader(self)
 
     @property
     def num_events(self) -> int:
@@ -442,6 +479,7 @@ class Histories:
             histories[0].num_items,
             _joined_requests(histories),
             _joined_channels(histories),
+            next((h.derived for h in histories if h.derived), {}),
         )
 
     def appended(
@@ -537,6 +575,7 @@ class Histories:
             self.num_items,
             None if self.requested_at is None else self.requested_at[start:stop],
             self._channel_rows(slice(start, stop), slice(first, last)),
+            self.derived,
         )
 
     def take(self, users: Int64[np.ndarray, " chosen"]) -> Histories:
@@ -553,6 +592,7 @@ class Histories:
             self.num_items,
             None if self.requested_at is None else self.requested_at[users],
             self._channel_rows(users, events),
+            self.derived,
         )
 
     def where(self, keep: Bool[np.ndarray, " events"]) -> Histories:

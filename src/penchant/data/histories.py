@@ -80,6 +80,7 @@ def build_histories(
         table["weight"].to_numpy().astype(np.float32),
         len(items),
         user_channels={name: UserChannel(e, rows[name]) for name, e in content.embeddings.items()},
+        derived=content.derived,
     )
 
 
@@ -161,6 +162,7 @@ def add_events(
     return replace(
         added,
         user_channels={name: _with_rows(c, kept, content, order) for name, c in history.user_channels.items()},
+        derived=history.derived,
     )
 
 

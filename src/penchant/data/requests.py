@@ -76,6 +76,7 @@ def _pieces(
         events.weight[chosen],
         events.num_items,
         user_channels={name: channel.taken(who, chosen) for name, channel in events.user_channels.items()},
+        derived=events.derived,
     )
 
 

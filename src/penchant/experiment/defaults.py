@@ -10,6 +10,7 @@ from typing import Any
 
 from penchant.core.messages import message
 from penchant.core.schema import CONTEXT, Content
+from penchant.explanation.profile_channel import CHANNEL
 from penchant.models.channels import FUSED, is_grouped
 from penchant.models.member import MemberTables
 
@@ -147,6 +148,13 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
             members["like_now"] = {"model": "lifted", "of": alike, **lift}
         members["content"] = {"model": "content_regression", "regularisation": [10, 1, 100], "smoothing": [2000, 200]}
     fade_own: list[float] = [0, 2, 5] if has_time else [0]
+    if CHANNEL in content.user_channels:
+        members[CHANNEL] = {
+            "model": "user_content_regression",
+            "channels": [CHANNEL],
+            "learns": ["halves", "later"],
+            "regularisation": [100, 10, 1000],
+        }
     for channel, encoder in content.user_channels.items():
         same = [name for name, e in content.channels.items() if e.encoder == encoder]
         if same:
@@ -155,15 +163,17 @@ def default_members(content: Content, *, has_time: bool, num_events: int = 0) ->
                 "channel": channel,
                 "item_channel": same[0],
                 "sharpness": [1, 4],
-                "half_life": fade_own,
+                "half_life": [0] if channel == CHANNEL else fade_own,
             }
     if CONTEXT in content.user_channels.values():
         members["context"] = {"model": "context_popularity", "pseudo_events": [200, 20, 2000]}
     if ASPECTS in content.user_channels:
         members[ASPECTS] = {"model": "aspects", "channel": ASPECTS, "half_life": fade_own}
-    if set(content.user_channels.values()) - {CONTEXT}:
+    shown = [name for name, encoder in content.user_channels.items() if encoder != CONTEXT and name != CHANNEL]
+    if shown:
         members["user_content"] = {
             "model": "user_content_regression",
+            **({"channels": sorted(shown)} if CHANNEL in content.user_channels else {}),
             "learns": ["halves", "later"] if has_time else "halves",
             "half_life": fade_own,
             "regularisation": [100, 10, 1000],

@@ -19,7 +19,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger
 from penchant.core.messages import Message, message
-from penchant.core.schema import Content, Histories
+from penchant.core.schema import Content, Histories, HistoryReader
 from penchant.experiment.ablation_plan import AblationArm, PoolMember, plan_ablation
 from penchant.experiment.defaults import baseline_tables
 from penchant.experiment.fit_cache import FitCache, FitJob
@@ -184,6 +184,11 @@ class HoldOut:
     def train(self) -> Histories:
         """What members are fitted on."""
         return self.histories if self.learned is None else self.learned
+
+    def deriving(self, readers: Mapping[str, HistoryReader]) -> HoldOut:
+        """Return the same with channels that are computed from the histories."""
+        learned = None if self.learned is None else replace(self.learned, derived=readers)
+        return replace(self, histories=replace(self.histories, derived=readers), learned=learned)
 
     def liked(self) -> HoldOut:
         """Return the rows with a true item."""

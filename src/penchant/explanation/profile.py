@@ -99,20 +99,22 @@ class Profile:
         )
 
 
+def item_weight(histories: Histories) -> Float64[np.ndarray, " items"]:
+    """Return how much all users chose each item."""
+    return np.bincount(histories.item_index, weights=np.maximum(histories.weight, 0), minlength=histories.num_items)
+
+
 class ProfileBuilder:
     """Compares the events of one user with those of all users.
 
     Args:
         catalog: Items with attributes.
-        all_histories: Of all users; sets what is expected of an average user.
+        weight: (items,) of `item_weight`; sets what is expected of an average user.
         topics: Content groups.
     """
 
-    def __init__(self, catalog: Catalog, all_histories: Histories, topics: Topics) -> None:
+    def __init__(self, catalog: Catalog, weight: Float64[np.ndarray, " items"], topics: Topics) -> None:
         self._titles = catalog.titles()
-        weight = np.bincount(
-            all_histories.item_index, weights=np.maximum(all_histories.weight, 0), minlength=all_histories.num_items
-        )
         self._facets = [_Facet(kind, name, table, weight) for kind, name, table in _facet_tables(catalog, topics)]
         self._numbers = {
             c: _number(catalog, c) for c in catalog.attribute_columns if catalog.table[c].dtype.is_numeric()

@@ -9,7 +9,7 @@ of its sentences is checked against them (`language/evidence.py`), and where few
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from penchant.core.messages import CHANNELS, Message, Translator, channel_names, message
@@ -19,6 +19,7 @@ from penchant.explanation.topics import Topics
 from penchant.language.engine import Engine, Prompt
 from penchant.language.evidence import CatalogNames, Evidence, quotable
 from penchant.language.prompt_files import read_prompt
+from penchant.language.screen import Screen
 
 NUM_STATEMENTS = 5
 FEWEST_KEPT = 0.5
@@ -53,6 +54,7 @@ class WrittenProfile:
         statements: The facts behind it, one sentence each, strongest interest first.
         written_by: "template", or the language model.
         num_dropped: Sentences of the language model that its statements do not support.
+        num_moderated: Supported sentences of the language model that moderation does not let through.
         reason: Why the template speaks although an engine was given; "" otherwise.
     """
 
@@ -62,6 +64,7 @@ class WrittenProfile:
     statements: tuple[Statement, ...]
     written_by: str
     num_dropped: int = 0
+    num_moderated: int = 0
     reason: str = ""
 
     @property
@@ -82,6 +85,7 @@ class ProfileWriter:
         names: Of the catalog: a sentence that names another one than its statements do is dropped.
         language: Of the reader, "en" or "zh".
         engine: Writes the paragraph; None takes the fixed sentences.
+        screen: Keeps abuse from being shown, of the language model and of titles that are quoted; None lets all through.
     """
 
     def __init__(
@@ -91,8 +95,9 @@ class ProfileWriter:
         *,
         language: str = "en",
         engine: Engine | None = None,
+        screen: Screen | None = None,
     ) -> None:
-        self._say = Translator(language)
+        self._say, self._screen = Translator(language), screen
         self._topics, self._names, self._language = topics, names, language
         self._engine = engine if engine is not None and language in engine.languages else None
         self._unspoken = (
@@ -107,7 +112,7 @@ class ProfileWriter:
         Raises:
             EncoderError: The engine does not answer.
         """
-        found = [self._statements(profile) for profile in profiles]
+        found = [self.statements(profile) for profile in profiles]
         if self._engine is None:
             return [self._fixed(p, s, self._unspoken) for p, s in zip(profiles, found, strict=True)]
         prompts = [self._prompt(statements) for statements in found]
@@ -117,16 +122,20 @@ class ProfileWriter:
 
     def _checked(self, profile: Profile, statements: Sequence[Statement], text: str, model: str) -> WrittenProfile:
         """Return the sentences of a model that its statements support, or the fixed ones."""
-        kept, dropped = self.evidence(statements).checked(text)
-        if not kept or len(kept) < FEWEST_KEPT * (len(kept) + dropped):
-            reason = message(
-                "{dropped} of {count} sentences of the model were not supported",
-                dropped=dropped,
-                count=len(kept) + dropped,
+        supported, dropped = self.evidence(statements).checked(text)
+        kept = tuple(s for s in supported if self._screen is None or self._screen.allows(s))
+        moderated, count = len(supported) - len(kept), len(supported) + dropped
+        if not kept or len(kept) < FEWEST_KEPT * count:
+            reason = (
+                message("moderation kept {count} sentences of the model back", count=moderated)
+                if moderated > dropped
+                else message(
+                    "{dropped} of {count} sentences of the model were not supported", dropped=dropped, count=count
+                )
             )
             fixed = self._fixed(profile, statements, reason)
-            return WrittenProfile(**{**fixed.__dict__, "num_dropped": dropped})
-        return WrittenProfile(profile.user_id, self._language, kept, tuple(statements), model, dropped)
+            return replace(fixed, num_dropped=dropped, num_moderated=moderated)
+        return WrittenProfile(profile.user_id, self._language, kept, tuple(statements), model, dropped, moderated)
 
     def evidence(self, statements: Sequence[Statement]) -> Evidence:
         """Return what a sentence about these statements may say."""
@@ -141,7 +150,7 @@ class ProfileWriter:
         return WrittenProfile(
             profile.user_id,
             self._language,
-            tuple(self._say(sentence) for sentence in self._sentences(profile)),
+            tuple(self._shown(self._say(sentence)) for sentence in self._sentences(profile)),
             tuple(statements),
             "template",
             reason=self._say.said(reason),
@@ -170,8 +179,8 @@ class ProfileWriter:
             found.append(message("You did not like {titles}.", titles=self._quoted(profile.disliked)))
         return found
 
-    def _statements(self, profile: Profile) -> tuple[Statement, ...]:
-        """Return the strongest interests as sentences with their numbers, then what was disliked and what lists rest on."""
+    def statements(self, profile: Profile) -> tuple[Statement, ...]:
+        """Return the facts of a profile: the strongest interests as sentences with their numbers, then what was disliked and what lists rest on."""
         found = [self._statement(i, profile) for i in profile.interests[:NUM_STATEMENTS]]
         if profile.disliked:
             text = message("You did not like {titles}.", titles=self._quoted(profile.disliked))
@@ -180,7 +189,12 @@ class ProfileWriter:
         if strong:
             text = message("Your recommendations rest on {channels}.", channels=channel_names(strong))
             found.append(Statement(self._say(text)))
-        return tuple(found)
+        return tuple(
+            replace(one, text=self._shown(one.text), evidence=tuple(map(self._shown, one.evidence))) for one in found
+        )
+
+    def _shown(self, text: str) -> str:
+        return text if self._screen is None else self._screen.masked(text)
 
     def _statement(self, interest: Interest, profile: Profile) -> Statement:
         if interest.kind == "number":

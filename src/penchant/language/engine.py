@@ -17,7 +17,7 @@ from pydantic import Field
 
 from penchant.language.local import LocalConfig
 
-LOCAL, REMOTE = "local", "remote"
+TEMPLATE, LOCAL, REMOTE = "template", "local", "remote"
 MAX_TEXTS = 2000
 """Texts that an engine keeps in memory."""
 

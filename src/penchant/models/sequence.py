@@ -32,6 +32,7 @@ from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tu
 from penchant.models.member import Contributions, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
+from penchant.networks.negatives import Negatives
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
 from penchant.networks.tensors import tensor_of
 from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, TunedChannel, content_rows
@@ -47,13 +48,15 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, Train
     """The settings of a network over histories."""
 
     backbone: str = "transformer"
-    """Network over the history: transformer, gru, lstm, rnn, cnn, or mean (two towers, ignores order)."""
+    """Network over the history: transformer, ligr (gated blocks), gru, lstm, rnn, cnn, or mean (two towers, ignores order)."""
     loss: losses.LossName = "softmax"
     """softmax over the whole catalog; sampled_softmax, bce or bpr over drawn items."""
     negatives: int = Field(512, ge=1)
-    """Items drawn for each batch, shared by all its events, by popularity^`negative_power` (sampled losses)."""
+    """Items drawn for each batch, shared by all its events (sampled losses)."""
     negative_power: float = Field(0.5, ge=0)
-    """0 draws every item alike, 1 by popularity."""
+    """Items are drawn by popularity to this power: 0 draws every item alike, 1 by popularity."""
+    in_batch: float = Field(0.0, ge=0, le=1)
+    """Share of the negatives that are items chosen in the same batch; the rest is drawn from the catalog (sampled losses)."""
     align: float = Field(0.0, ge=0)
     """Weight of InfoNCE between the channels of one item."""
     views: float = Field(0.0, ge=0)
@@ -290,13 +293,7 @@ class Sequence(Member[SequenceT_co]):
 
     def _loss(self, histories: Histories, config: SequenceConfig, device: torch.device) -> Any:
         """Return the loss of one batch."""
-        liked = histories.item_index[histories.weight > 0]
-        count = np.bincount(liked, minlength=histories.num_items).astype(np.float64)
-        probability = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
-        total = probability.sum()
-        probability = probability / max(total, 1e-12) if total else np.full(len(count), 1 / len(count))
-        draw = torch.from_numpy(probability).float().to(device)
-        log_probability = torch.log(draw.clamp(min=1e-12))
+        negatives = Negatives(histories, config.negatives, config.negative_power, config.in_batch, device)
 
         def loss(network: nn.Module, batch: WindowBatch) -> Tensor:
             batch = batch.to(device)
@@ -319,13 +316,13 @@ class Sequence(Member[SequenceT_co]):
                 states = network(vectors[batch.items], batch)[has_target]
                 value = losses.softmax(states, vectors, chosen)
             else:
-                sampled = torch.multinomial(draw, config.negatives, replacement=True)
+                sampled = negatives.draw(chosen)
                 rows, place = torch.unique(torch.cat([batch.items.flatten(), chosen, sampled]), return_inverse=True)
                 vectors = items(rows)
                 past, own, other = place.split([batch.items.numel(), len(chosen), len(sampled)])
                 states = network(vectors[past].view(*batch.items.shape, -1), batch)[has_target]
                 value = _sampled_loss(
-                    config.loss, states, vectors[own], vectors[other], chosen, sampled, log_probability
+                    config.loss, states, vectors[own], vectors[other], chosen, sampled, negatives.log_probability
                 )
             if config.align and len(self.bases) > 1:
                 value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])

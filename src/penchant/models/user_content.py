@@ -28,6 +28,8 @@ SHRINKAGE = 1.0
 """Pseudo-events without content added to a user's number of events with content: one photo says less than ten."""
 MAX_EARLIER = 20
 """Earlier events with content that each event is learned from in each channel."""
+MOMENTS = 4
+"""Places at which a history is cut to learn from a channel that is computed from it: each event is learned from the cut before it."""
 MAX_ROWS = 20_000
 """Events whose inputs are held at once."""
 
@@ -103,14 +105,14 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         return named_user_channels(content, self.config.channels)
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
-        names = [name for name in self.channels(content) if name in train.user_channels]
-        if not names:
+        own = {name: channel for name in self.channels(content) if (channel := train.channel(name)) is not None}
+        if not own:
             raise ConfigError(
                 "There is no user content to read.",
                 where=f"members.{self.name}",
                 fix="add a [user_content.NAME] table, or leave this member out",
             )
-        self.projections = {name: ChannelProjection.fit(train.user_channels[name], self.config.dim) for name in names}
+        self.projections = {name: ChannelProjection.fit(channel, self.config.dim) for name, channel in own.items()}
         learning = self._later(train) if self.config.learns == "later" else self._halves(train)
         dim, count = sum(one.dim for one in self.projections.values()), train.num_items
         gram, target, total = np.zeros((dim, dim)), np.zeros((dim, count)), np.zeros(dim)
@@ -127,8 +129,8 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         solution = linalg.solve(gram, target, assume_a="pos").astype(np.float32)
         sample = np.concatenate(list(self._inputs(train).values()), axis=1)
         solution /= typical_spread(sample[np.any(sample != 0, axis=1)][:MAX_SPREAD_ROWS] @ solution)
-        ends = np.cumsum([self.projections[name].dim for name in names])
-        self.maps = dict(zip(names, np.split(solution, ends[:-1]), strict=True))
+        ends = np.cumsum([one.dim for one in self.projections.values()])
+        self.maps = dict(zip(own, np.split(solution, ends[:-1]), strict=True))
         return self
 
     def _halves(self, train: Histories) -> Iterator[tuple[Float32[np.ndarray, "users dim"], sparse.csr_array]]:
@@ -142,12 +144,21 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         """Yield the content known before each chosen event, and its item, `MAX_ROWS` events at a time."""
         user = train.user_index()
         events = np.flatnonzero(train.weight > 0)
-        projected = {name: one(train.user_channels[name].embeddings.values) for name, one in self.projections.items()}
+        derived = {name: self._before(train, name) for name in self.projections if name in train.derived}
+        projected = {
+            name: one(train.user_channels[name].embeddings.values)
+            for name, one in self.projections.items()
+            if name not in derived
+        }
         for start in range(0, len(events), MAX_ROWS):
             part = events[start : start + MAX_ROWS]
             inputs = []
-            for name, vectors in projected.items():
-                channel = train.user_channels[name]
+            for name in self.projections:
+                if name in derived:
+                    before, moment = derived[name]
+                    inputs.append(before[moment[part]])
+                    continue
+                channel, vectors = train.user_channels[name], projected[name]
                 if channel.is_of_events:
                     inputs.append(self._earlier(train, channel, vectors, user, part))
                     continue
@@ -191,14 +202,31 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         mean: Any = shares @ vectors[channel.row[owned[used]]]
         return np.asarray(mean / divisor[:, None], np.float32)
 
+    def _before(
+        self, train: Histories, name: str
+    ) -> tuple[Float32[np.ndarray, "moments dim"], Int64[np.ndarray, " events"]]:
+        """Return a derived channel of the beginnings of each history, cut at `MOMENTS` places, and the one each event is learned from."""
+        lengths, ages = train.lengths(), train.ages()
+        position = np.repeat(lengths, lengths) - 1 - ages
+        part = position * MOMENTS // np.maximum(np.repeat(lengths, lengths), 1)
+        vectors = [self._of_users(train.where(part < moment), name) for moment in range(MOMENTS)]
+        return np.concatenate(vectors), part * len(train) + train.user_index()
+
+    def _of_users(self, histories: Histories, name: str) -> Float32[np.ndarray, "users dim"]:
+        """Return each user's own vector in a channel of users, zeros without one."""
+        channel, projection = histories.channel(name), self.projections[name]
+        found = np.zeros((len(histories), projection.dim), np.float32)
+        if channel is not None:
+            owned = np.flatnonzero(channel.row >= 0)
+            found[owned] = projection(channel.embeddings.values[channel.row[owned]])
+        return found
+
     def _inputs(self, histories: Histories) -> dict[str, Float32[np.ndarray, "users dim"]]:
         """Return each user's mean vector in each channel, zeros where there is no content."""
         inputs = {}
         for name, projection in self.projections.items():
             channel = histories.user_channels.get(name)
-            if channel is None:
-                inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
-            elif channel.is_of_events:
+            if channel is not None and channel.is_of_events:
                 owned = np.flatnonzero(channel.row >= 0)
                 total = np.zeros((len(histories), projection.dim), np.float32)
                 user = histories.user_index()[owned]
@@ -209,9 +237,7 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
                 )
                 inputs[name] = total
             else:
-                inputs[name] = np.zeros((len(histories), projection.dim), np.float32)
-                owned = np.flatnonzero(channel.row >= 0)
-                inputs[name][owned] = projection(channel.embeddings.values[channel.row[owned]])
+                inputs[name] = self._of_users(histories, name)
         return inputs
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
@@ -224,7 +250,7 @@ class UserContentRegression(FadingContent[UserContentRegressionConfig]):
         prior = np.zeros(history.num_items, np.float32)
         events = np.zeros((history.num_events, history.num_items), np.float32)
         for name, projection in self.projections.items():
-            channel = history.user_channels.get(name)
+            channel = history.channel(name)
             if channel is None:
                 continue
             owned = np.flatnonzero(channel.row >= 0)
@@ -333,14 +359,14 @@ class UserContentKNN(FadingContent[UserContentKNNConfig]):
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         embeddings = pick(content, self.config.item_channel, self.name)
-        if self.config.channel not in content.user_channels:
+        channel = train.channel(self.config.channel)
+        if channel is None or self.config.channel not in content.user_channels:
             known = sorted(content.user_channels)
             raise ConfigError(
                 f"There is no channel of user content {self.config.channel!r}.",
                 where=f"members.{self.name}",
                 fix=nearest(self.config.channel, known) if known else "add a [user_content.NAME] table",
             )
-        channel = train.user_channels[self.config.channel]
         if channel.embeddings.values.shape[1] != embeddings.dim:
             raise ConfigError(
                 f"{self.config.channel!r} and {self.config.item_channel!r} have vectors of {channel.embeddings.values.shape[1]} and "
@@ -367,7 +393,7 @@ class UserContentKNN(FadingContent[UserContentKNNConfig]):
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         scores = np.zeros((len(histories), histories.num_items), np.float32)
-        channel = histories.user_channels.get(self.config.channel)
+        channel = histories.channel(self.config.channel)
         if channel is None:
             return scores
         owned = np.flatnonzero(channel.row >= 0)
@@ -381,7 +407,7 @@ class UserContentKNN(FadingContent[UserContentKNNConfig]):
     def contributions(self, history: Histories) -> Contributions:
         prior = np.zeros(history.num_items, np.float32)
         events = np.zeros((history.num_events, history.num_items), np.float32)
-        channel = history.user_channels.get(self.config.channel)
+        channel = history.channel(self.config.channel)
         if channel is not None:
             owned = np.flatnonzero(channel.row >= 0)
             similar = self._similar(channel, owned) * self._shares(history, channel, owned)

@@ -75,7 +75,9 @@ from penchant.experiment.evaluate import EvaluationConfig, Ideal, assess
 from penchant.experiment.fit import FitConfig, FittedRecommenders, HoldOut, Refit, fit
 from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
-from penchant.explanation.topics import find_topics
+from penchant.explanation.profile import item_weight
+from penchant.explanation.profile_channel import CHANNEL, ProfileChannel, WrittenProfileConfig
+from penchant.explanation.topics import Topics, find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
 from penchant.language.descriptions import DescribeConfig, describe
@@ -96,6 +98,7 @@ from penchant.pipelines.frame import (
     persist,
     stop_on_errors,
 )
+from penchant.recommender.new_items import ChannelEncoders
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.report import FlowStep, write_report
 
@@ -160,6 +163,8 @@ class RecommendationConfig(LearningSettings):
     attributes, where the members are the default ones, and none where they are named; an empty table reads none."""
     context: ContextConfig = ContextConfig()
     """Circumstances of the request that are read, besides the columns of [data] context."""
+    written_profile: WrittenProfileConfig | None = None
+    """The profile in words of each history as a channel of the person; None reads none."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
@@ -203,6 +208,7 @@ class Prepared:
         channels: Settings of the items' channels.
         fusion: Channels to one vector.
         user_content: What users wrote, showed and said, and what they are.
+        topics: Content groups.
         read: Interactions, users and items before cleaning.
     """
 
@@ -215,6 +221,7 @@ class Prepared:
     channels: Mapping[str, ChannelConfig]
     fusion: Fusion
     user_content: UserContent
+    topics: Topics
     read: Mapping[str, int]
 
     @property
@@ -281,7 +288,8 @@ def prepare(
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = item_channels(dataset.catalog, config.content)
-        check_channels(config.members or {}, [*channels, *user_content.embeddings, FUSED], where="members")
+        names = [*channels, *user_content.embeddings, *([CHANNEL] if config.written_profile else []), FUSED]
+        check_channels(config.members or {}, names, where="members")
         embeddings, noticed = encode_catalog(
             dataset.catalog, channels, cache=config.cache / "vectors", limits=config.media
         )
@@ -290,7 +298,14 @@ def prepare(
         content, fusion = fuse(Content(embeddings, user_channels=user_content.encoders()), ranked, config)
         missing = tuple(coverage(channel) for channel in content.channels.values())
         dataset = replace(dataset, findings=(*dataset.findings, *missing))
-    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content, as_read)
+    with clock("explain"):
+        topics = find_topics(dataset.catalog, content, texts=pretrained_channels(channels), seed=config.seed)
+    if config.written_profile is not None:
+        weight = item_weight(validation.train)
+        user_content = with_written_profile(user_content, dataset.catalog, topics, weight, config)
+        validation, known = validation.deriving(user_content.derived), replace(known, derived=user_content.derived)
+        content = replace(content, user_channels=user_content.encoders())
+    return Prepared(config, dataset, parts, validation, known, content, channels, fusion, user_content, topics, as_read)
 
 
 def run(
@@ -355,8 +370,6 @@ def run(
         report = replace(
             report, concerns=diagnosis.concerns, flow=flow_of(prepared.read, dataset, parts, content, trained)
         )
-    with clock("explain"):
-        topics = find_topics(dataset.catalog, content, texts=pretrained_channels(channels), seed=config.seed)
     facts = {
         **facts_of(config, report.versions),
         "seed": config.seed,
@@ -365,13 +378,14 @@ def run(
         "fusion": fusion.table(),
         "user_channels": {name: c.model_dump(mode="json") for name, c in user_channels(dataset, config).items()},
         "user_media": config.clean.media.model_dump(mode="json"),
+        **({} if config.written_profile is None else {CHANNEL: config.written_profile.model_dump(mode="json")}),
     }
     histories, ensemble = all_histories(dataset, config, user_content), trained.ensemble(content)
     if config.fit.ship == "everything":
         with clock("ship"):
             known, ensemble = histories, trained.refitted(histories, content, fusion, config.cache / "networks")
     recommender = Recommender(
-        dataset.catalog, histories, ensemble, trained.tables, topics, facts, content=content, fitted=known
+        dataset.catalog, histories, ensemble, trained.tables, prepared.topics, facts, content=content, fitted=known
     )
     timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
@@ -460,6 +474,9 @@ def checks_of(
         yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
     contexts = [*config.data.context, *config.context.time]
     known = [*channels, *user_channels(dataset, config), *contexts, FUSED]
+    if config.written_profile is not None:
+        known.append(CHANNEL)
+        yield config.written_profile.checked
     for name, table in (config.members or {}).items():
         yield partial(_check_member, name, table, known)
     yield config.fusion.tables
@@ -577,6 +594,40 @@ def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[D
         replace(dataset, interactions=interactions, findings=findings),
         replace(content, embeddings={**content.embeddings, **context}),
     )
+
+
+def with_written_profile(
+    user_content: UserContent,
+    catalog: Catalog,
+    topics: Topics,
+    weight: np.ndarray,
+    config: RecommendationConfig,
+) -> UserContent:
+    """Return the user content with the profile in words of each history as one more channel.
+
+    Args:
+        user_content: The channels there are.
+        catalog: Items.
+        topics: Content groups.
+        weight: (items,) how much all users chose each item before validation.
+        config: The settings of the run.
+
+    Raises:
+        ConfigError: There is a channel of this name, or the settings of the channel are wrong.
+    """
+    if config.written_profile is None:
+        return user_content
+    if CHANNEL in user_content.embeddings:
+        raise ConfigError(
+            f"{CHANNEL!r} is a channel of user content.",
+            where=f"user_content.{CHANNEL}",
+            fix="choose another name, or leave [written_profile] out",
+        )
+    config.written_profile.checked()
+    made = ProfileChannel(
+        catalog, topics, weight, config.written_profile, ChannelEncoders().load, cache=config.cache / "vectors"
+    )
+    return replace(user_content, derived={CHANNEL: made})
 
 
 def before_test(

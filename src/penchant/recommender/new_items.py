@@ -148,13 +148,14 @@ def grow(bundle: Recommender, items: Sequence[NewItem]) -> Recommender:
     if not new:
         return replace(bundle, catalog=catalog)
     content = _grown_content(bundle, new)
-    size = len(catalog)
+    size, topics = len(catalog), _grown_topics(bundle.topics, content, len(catalog))
+    derived = {name: reader.of(catalog, topics) for name, reader in bundle.histories.derived.items()}
     return replace(
         bundle,
         catalog=catalog,
-        histories=replace(bundle.histories, num_items=size),
+        histories=replace(bundle.histories, num_items=size, derived=derived),
         ensemble=bundle.ensemble.add_items(content, range(len(bundle.catalog), size)),
-        topics=_grown_topics(bundle.topics, content, size),
+        topics=topics,
         content=content,
     )
 

@@ -18,10 +18,12 @@ from safetensors.numpy import save_file
 from penchant.core.arrays import mapped_arrays
 from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import DataError, PenchantError
-from penchant.core.schema import Catalog, Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.core.schema import Catalog, Content, Embeddings, Histories, HistoryReader, UserChannel, UserEmbeddings
 from penchant.data.read.tables import read_parquet
+from penchant.explanation.profile_channel import CHANNEL, ProfileChannel, WrittenProfileConfig
 from penchant.explanation.topics import Topics
 from penchant.fusion.late import EnsembleWeights
+from penchant.language.engine import TEMPLATE
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
@@ -36,12 +38,14 @@ from penchant.recommender.bundle_checks import (
     check_weights,
     damaged,
 )
+from penchant.recommender.new_items import ChannelEncoders
 
 if TYPE_CHECKING:
     from penchant.recommender.recommender import Recommender
 
 KIND = "bundle"
 FITTED_FILES = ("fitted-users.parquet", "fitted.safetensors")
+WRITTEN_PROFILES = "written_profile.safetensors"
 HISTORY_ARRAYS = ("offsets", "item_index", "at", "weight")
 """Arrays of `Histories` that are written for all users."""
 
@@ -56,6 +60,7 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
         if recommender.fitted is not None:
             _save_histories(recommender.fitted, staging, *FITTED_FILES)
         _save_user_content(recommender.histories, recommender.fitted, staging)
+        _save_written_profile(recommender, staging)
         _save_content(recommender.content, staging)
         save_file(_contiguous(recommender.ensemble.arrays()), staging / "ensemble.safetensors")
         topics = recommender.topics
@@ -135,9 +140,11 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     grouped = mapped_arrays(folder / "topics.safetensors")
     topics = Topics(grouped["labels"], facts["topics"], facts.get("topic_translations", {}), grouped.get("typical"))
     check_topics(topics, len(catalog), folder / "topics.safetensors")
-    content = replace(
-        _load_content(folder), user_channels={n: c.embeddings.encoder for n, c in histories.user_channels.items()}
-    )
+    encoders = ChannelEncoders()
+    derived = _load_written_profile(folder, manifest["facts"], catalog, topics, encoders)
+    histories = replace(histories, derived=derived)
+    fitted = None if fitted is None else replace(fitted, derived=derived)
+    content = replace(_load_content(folder), user_channels=histories.encoders())
     check_content(content, len(catalog), folder / "content.safetensors")
     return {
         "catalog": catalog,
@@ -150,6 +157,7 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "content": content,
         "fitted": fitted,
         "mark": fingerprint((folder / MANIFEST).read_bytes()),
+        "encoders": encoders,
     }
 
 
@@ -244,6 +252,37 @@ def _with_user_content(
         return with_channels
 
     return having(histories, "histories"), None if fitted is None else having(fitted, "fitted")
+
+
+def _save_written_profile(recommender: Recommender, folder: Path) -> None:
+    """Write what the channel of written profiles needs, and the vectors of those that a language model wrote."""
+    channel = recommender.histories.derived.get(CHANNEL)
+    if not isinstance(channel, ProfileChannel):
+        return
+    arrays = {"weight": channel.weight}
+    if channel.config.engine != TEMPLATE:
+        histories = [recommender.histories, *([] if recommender.fitted is None else [recommender.fitted])]
+        said = {key: vector for key, vector in channel.known(*histories).items() if len(vector)}
+        if said:
+            keys = np.frombuffer(b"".join(said), np.uint8).reshape(len(said), -1)
+            arrays |= {"keys": keys, "values": np.stack(list(said.values()))}
+    save_file(_contiguous(arrays), folder / WRITTEN_PROFILES)
+
+
+def _load_written_profile(
+    folder: Path, facts: Mapping[str, Any], catalog: Catalog, topics: Topics, encoders: ChannelEncoders
+) -> dict[str, HistoryReader]:
+    """Return the channel of written profiles; none for a run without."""
+    if CHANNEL not in facts:
+        return {}
+    config = WrittenProfileConfig.read(dict(facts[CHANNEL]), where="the bundle's facts")
+    arrays = mapped_arrays(folder / WRITTEN_PROFILES)
+    if arrays["weight"].shape != (len(catalog),):
+        raise damaged(f"{len(arrays['weight'])} weights for {len(catalog)} items", folder / WRITTEN_PROFILES)
+    channel = ProfileChannel(catalog, topics, arrays["weight"], config, encoders.load, waits=False)
+    if "keys" in arrays:
+        channel.knowing({key.tobytes(): v for key, v in zip(arrays["keys"], arrays["values"], strict=True)})
+    return {CHANNEL: channel}
 
 
 def _save_content(content: Content, folder: Path) -> None:

@@ -29,12 +29,13 @@ from penchant.data.media import MediaLimits
 from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
 from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
-from penchant.explanation.profile import Profile, ProfileBuilder
+from penchant.explanation.profile import Profile, ProfileBuilder, item_weight
 from penchant.explanation.reasons import Reason, asked_reason
 from penchant.explanation.topics import Topics
 from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
 from penchant.language.engine import Engine
+from penchant.language.screen import Screen, word_screen
 from penchant.models.ensemble import Ensemble, batch_users
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
@@ -179,7 +180,7 @@ class Recommender:
 
     @cached_property
     def _profiler(self) -> ProfileBuilder:
-        return ProfileBuilder(self.catalog, self.histories, self.topics)
+        return ProfileBuilder(self.catalog, item_weight(self.histories), self.topics)
 
     @cached_property
     def _event_settings(self) -> HistoriesConfig:
@@ -224,7 +225,7 @@ class Recommender:
         """Return a user without events and content, to whom both may be added."""
         nobody = Histories.empty(len(self.catalog), user_id)
         channels = {name: channel.cleared(nobody) for name, channel in self.histories.user_channels.items()}
-        return replace(nobody, user_channels=channels)
+        return replace(nobody, user_channels=channels, derived=self.histories.derived)
 
     def _told(self, own: Histories, about: OwnContent) -> Histories:
         """Return one user's history with what they told of themself."""
@@ -610,17 +611,21 @@ class Recommender:
         shares = self._attribution(history, found).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
-    def profile_writer(self, language: str = "en", engine: Engine | None = None) -> ProfileWriter:
+    def profile_writer(
+        self, language: str = "en", engine: Engine | None = None, screen: Screen | None = None
+    ) -> ProfileWriter:
         """Return what writes profiles in words; see `explanation/written_profile.py`.
 
         Args:
             language: Of the words, "en" or "zh".
             engine: A language model; None takes fixed sentences.
+            screen: Keeps abuse from being shown; None takes the list of words that comes with Penchant.
 
         Raises:
             ConfigError: There is no such language.
         """
-        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine)
+        shown = word_screen() if screen is None else screen
+        return ProfileWriter(self.topics, self.lookup.names, language=language, engine=engine, screen=shown)
 
     # items
 

@@ -32,6 +32,8 @@ from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
 from penchant.service.schemas import (
     AlarmOut,
+    CoursesIn,
+    CoursesOut,
     EventBatch,
     EventIn,
     EventsStored,
@@ -106,6 +108,8 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         )
         worker.start()
         app.state.service, app.state.worker = service, worker
+        service.screen.count = lambda what: metrics.moderated.labels(what).inc()
+        service.talk_limits.count = lambda why: metrics.talk_refused.labels(why).inc()
         app.state.chats = Chats(service)
         app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
         app.state.pools = WorkPools()
@@ -280,6 +284,14 @@ def _add_tasks(app: FastAPI) -> None:
         """Classify content, with evidence and whether a reviewer should decide; nothing is stored."""
         return service_of(request).predict(task, given)
 
+    @app.post("/v1/courses/{task:id}", tags=["tasks"], dependencies=[allowed("read")])
+    @in_pool("media")
+    def courses(
+        request: Request, task: Task, given: Annotated[CoursesIn, Body(openapi_examples=_COURSES_EXAMPLES)]
+    ) -> CoursesOut:
+        """Return how the recordings of people change over time, with early warnings; nothing is stored."""
+        return service_of(request).courses(task, given)
+
 
 def _add_probes(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/healthz", tags=["operations"])
@@ -387,6 +399,9 @@ _SEARCH_EXAMPLES: Any = {
 _ITEM_EXAMPLES: Any = {
     "columns": {"value": {"columns": {"title": "Red shoe", "price": 49.9, "genres": ["summer"]}}},
     "with a picture": {"value": {"columns": {"title": "Red shoe"}, "image": {"data": "BASE64 OF THE FILE"}}},
+}
+_COURSES_EXAMPLES: Any = {
+    "a table": {"value": {"readings": {"data": "BASE64 OF A CSV FILE", "ending": ".csv"}, "person": "anna"}},
 }
 _PREDICT_EXAMPLES: Any = {
     "words": {"value": {"text": "The room was lovely and the staff superb."}},

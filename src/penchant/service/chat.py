@@ -52,15 +52,18 @@ class Chats:
         """Answer one message, store the conversation, and store the edits that were confirmed.
 
         Raises:
+            RefusedError: The message is too long.
             NotFoundError: There is no such conversation of this user.
             ConflictError: The conversation was changed or erased meanwhile.
             MediaError: A file cannot be read.
         """
         service = self._service
+        service.talk_limits.check_length(given.message or "")
         held, conversation = self._held(given)
         snapshot, state = service.user_state(given.user_id)
         assistant = self._assistant(snapshot.recommender)
         words, like = self._content(given)
+        service.talk_limits.check_length(words)
         reply = assistant.reply(
             words,
             state.history,
@@ -70,7 +73,11 @@ class Chats:
             k=given.k,
             like=like,
         )
-        turns = [*json.loads(held.turns), {"role": "user", "text": words}, {"role": "assistant", "text": reply.text}]
+        turns = [
+            *json.loads(held.turns),
+            {"role": "user", "text": words},
+            {"role": "assistant", "text": service.screen.masked(reply.text)},
+        ]
         after = _STATE.dump_json(reply.conversation).decode()
         body = json.dumps(turns[-MAX_TURNS:], ensure_ascii=False)
         stored = service.store.put_conversation(held, body, after, most=MAX_CONVERSATIONS)
@@ -80,20 +87,21 @@ class Chats:
 
     def worded(self, reply: Reply) -> Generator[str, None, None]:
         """Yield the sentences of a reply, by the engine where there is one that may know what users do."""
-        engine = self._service.engine_for_personal_data
-        if engine is None:
-            yield reply.text
-        else:
-            yield from AnswerWriter(self._service.snapshot.recommender, engine).sentences(reply)
+        service = self._service
+        writer = AnswerWriter(service.snapshot.recommender, service.engine_for_personal_data, service.screen)
+        yield from writer.sentences(reply)
 
     def answer(self, reply: Reply, stored: StoredConversation, text: str) -> ChatOut:
         """Return the whole answer as the API shows it."""
         items = reply.items.items if reply.items is not None else ()
-        question = reply.question
+        question, masked = reply.question, self._service.screen.masked
         return ChatOut(
             conversation_id=stored.conversation_id,
             text=text,
-            items=[CardOut(item_id=i.item_id, title=i.title, rank=i.rank, reasons=list(i.reasons)) for i in items],
+            items=[
+                CardOut(item_id=i.item_id, title=i.title, rank=i.rank, reasons=[masked(r) for r in i.reasons])
+                for i in items
+            ],
             question=None if question is None else QuestionOut(name=question.name, values=list(question.values)),
             proposed=[asdict(edit) for edit in reply.proposed],
             confirmed=[asdict(edit) for edit in reply.confirmed],

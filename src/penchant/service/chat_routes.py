@@ -29,7 +29,7 @@ def add_chat_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/chat",
         tags=["users"],
-        dependencies=[allowed("personal")],
+        dependencies=[allowed("personal", talks=True)],
         response_model=ChatOut,
         responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
     )

@@ -24,12 +24,15 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def allowed(scope: str) -> Any:
-    """Return a dependency that lets a request pass if its key has a scope."""
+def allowed(scope: str, *, talks: bool = False) -> Any:
+    """Return a dependency that lets a request pass if its key has a scope; one that talks also by the limits of talking."""
 
     async def check(
         request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
     ) -> None:
-        service_of(request).keyring.check(authorization, scope)
+        service = service_of(request)
+        key = service.keyring.check(authorization, scope)
+        if talks:
+            service.talk_limits.check_rate(key)
 
     return Depends(check)

@@ -26,7 +26,7 @@ SIZES: Mapping[Kind, tuple[int, int]] = {
     "chats": (1, 32),  # one at a time: a language model takes whole cores, and lists must not wait for it
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
-MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/v1/sessions/", "/studio/search")
+MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/v1/courses/", "/v1/sessions/", "/studio/search", "/studio/tasks")
 WORDS_BYTES = 50_000
 """A larger body of a request to these holds media."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault(
@@ -20,7 +21,6 @@ from fastapi import FastAPI
 
 from penchant.core.errors import ConfigError, ExecutorError, MissingExtraError, import_optional
 from penchant.core.executor import RayConfig
-from penchant.core.logs import logger
 from penchant.core.ray_executor import connect
 from penchant.service.server import GRACE_SECONDS, SILENT_SECONDS, application, checked
 from penchant.service.service import ServiceConfig
@@ -53,6 +53,7 @@ def serve_on_ray(
     replicas: int = 1,
     pages: str | None = None,
     cluster: RayConfig | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; running requests are finished first, for at most `GRACE_SECONDS`.
 
@@ -63,6 +64,7 @@ def serve_on_ray(
         replicas: Processes over all nodes, one core each; a replica that dies is replaced.
         pages: As of `server.serve`.
         cluster: Head node of a cluster; None starts Ray on this machine.
+        announce: Called once, when all replicas answer.
 
     Raises:
         MissingExtraError: Ray Serve is not installed.
@@ -102,7 +104,8 @@ def serve_on_ray(
             ray_actor_options={"num_cpus": REPLICA_CORES},
         )
         serve.run(deployment.bind(config.model_dump_json(), pages), name=NAME, route_prefix="/")
-        logger.info("%d replicas answer at http://%s:%d/", replicas, host, port)
+        if announce is not None:
+            announce()
         while not stopped.wait(1.0):
             pass
     except RuntimeError as error:  # Ray Serve gives a deployment up after some attempts; its message has the last one's

@@ -263,8 +263,8 @@ class ChatIn(ApiInput):
 
     user_id: Id
     """Whose history, edits and conversations count."""
-    message: Annotated[str, StringConstraints(max_length=2000)] | None = None
-    """In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
+    message: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    """Up to 2,000 characters, unless the service is set otherwise. In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
     conversation_id: Name | None = None
     """From an earlier answer; left out: another conversation begins."""
     k: Annotated[int, Field(ge=1, le=50)] = 10
@@ -373,6 +373,50 @@ class PredictionOut(ApiModel):
     """Classes that may be the true one."""
     coverage: float = 0.0
     """Share of content like that of training whose true class is among them; 0 where nothing is promised."""
+
+
+class CoursesIn(ApiInput):
+    """Readings of people over time."""
+
+    readings: FileIn
+    """A table: a column with the person's id, one with times, and the channels of training."""
+    person: Id | None = None
+    """Only this person."""
+
+
+class CourseOut(ApiModel):
+    """How the recordings of one person change; no diagnosis. Lists have a value for each window."""
+
+    person: str
+    start: list[float]
+    """Start of each window, in seconds as in the readings."""
+    is_dated: bool
+    """They are seconds since 1970."""
+    probability: list[float]
+    """Of the class that is followed, each window by itself, 0 to 1."""
+    level: list[float]
+    """Smoothed, between change points."""
+    low: list[float]
+    """Lower end of its 95 % band."""
+    high: list[float]
+    """Upper end."""
+    changes: list[int]
+    """Numbers of the windows at which something changed."""
+    score: list[float | None]
+    """Sum of deviations from the person's own beginning; null during it."""
+    alarms: list[int]
+    """Numbers of the windows at which is warned."""
+    threshold: float | None
+    """Of the score; null where there were too few days to promise a rate of false alarms."""
+
+
+class CoursesOut(ApiModel):
+    """Courses of people."""
+
+    task: str
+    courses: list[CourseOut]
+    notes: list[str] = []
+    """Limits of the answer: it is no diagnosis."""
 
 
 class ItemIn(ApiInput):

@@ -13,10 +13,12 @@ import secrets
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from penchant.core.errors import ConfigError, nearest
+from penchant.language.screen import LimitsConfig
 from penchant.service.http_errors import RefusedError
 from penchant.service.store import Store, StoredKey
 
@@ -73,14 +75,14 @@ class ApiKeys:
             self.is_open = self._may_open
             self._version = version
 
-    def check(self, authorization: str | None, scope: str) -> None:
-        """Let a request pass, or refuse it.
+    def check(self, authorization: str | None, scope: str) -> StoredKey | None:
+        """Let a request pass and return its key, None where the service is open; or refuse it.
 
         Raises:
             RefusedError: No key, a wrong key, a key without this scope, or too many requests.
         """
         if self.is_open:
-            return
+            return None
         key = self._find(authorization)
         if key is None:
             raise RefusedError(
@@ -98,7 +100,9 @@ class ApiKeys:
                 fix=f"use a key made with --scopes {scope}",
                 status=403,
             )
-        self._limiter.check(key)
+        if key.per_minute is not None:
+            self._limiter.check(key.key_id, key.per_minute, f"the key {key.name!r}")
+        return key
 
     def _find(self, authorization: str | None) -> StoredKey | None:
         kind, _, token = (authorization or "").partition(" ")
@@ -112,34 +116,85 @@ class ApiKeys:
 
 
 class RateLimiter:
-    """A token bucket for each key; each process has its own."""
+    """A token bucket for each name; each process has its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def check(self, key: StoredKey) -> None:
-        """Take one token out of the key's bucket.
+    def check(self, name: str, per_minute: int, where: str) -> None:
+        """Take one token out of a bucket.
+
+        Args:
+            name: Of the bucket.
+            per_minute: Tokens that come in, and at most are in it.
+            where: Whose it is, for the message.
 
         Raises:
             RefusedError: The bucket is empty.
         """
-        if key.per_minute is None:
-            return
         with self._lock:
             now = time.monotonic()
-            left, since = self._buckets.get(key.key_id, (float(key.per_minute), now))
-            left = min(key.per_minute, left + (now - since) * key.per_minute / 60)
+            left, since = self._buckets.get(name, (float(per_minute), now))
+            left = min(per_minute, left + (now - since) * per_minute / 60)
             if left >= 1:
-                self._buckets[key.key_id] = (left - 1, now)
+                self._buckets[name] = (left - 1, now)
                 return
-        wait = int((1 - left) * 60 / key.per_minute) + 1
+        wait = int((1 - left) * 60 / per_minute) + 1
         raise RefusedError(
-            f"More than {key.per_minute} requests a minute.",
-            where=f"the key {key.name!r}",
+            f"More than {per_minute} requests a minute.",
+            where=where,
             fix=f"wait {wait} s",
             status=429,
             headers={"Retry-After": str(wait)},
+        )
+
+
+class TalkLimits:
+    """The limits of the routes that talk, by key, beside the limit a key has for all routes.
+
+    Args:
+        config: The limits.
+
+    Attributes:
+        count: Is told "rate" or "length" of each request that was refused.
+    """
+
+    def __init__(self, config: LimitsConfig) -> None:
+        self._config, self._limiter = config, RateLimiter()
+        self.count: Callable[[str], object] = lambda _why: None
+
+    def check_rate(self, key: StoredKey | None) -> None:
+        """Let one request of a key pass; None is a request without a key.
+
+        Raises:
+            RefusedError: The key asks too often.
+        """
+        name = "" if key is None else key.key_id
+        allowed = self._config.per_minute if key is None else self._config.keys.get(key.name, self._config.per_minute)
+        if allowed is None:
+            return
+        where = "requests without a key that talk" if key is None else f"requests of the key {key.name!r} that talk"
+        try:
+            self._limiter.check(name, allowed, where)
+        except RefusedError:
+            self.count("rate")
+            raise
+
+    def check_length(self, words: str) -> None:
+        """Let a message pass.
+
+        Raises:
+            RefusedError: It is too long.
+        """
+        if len(words) <= self._config.max_characters:
+            return
+        self.count("length")
+        raise RefusedError(
+            f"The message has {len(words):,} characters; {self._config.max_characters:,} are read at most.",
+            where="message",
+            fix="shorten it",
+            status=413,
         )
 
 

@@ -16,8 +16,10 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib import import_module
+from threading import Event, Thread
 from typing import Any
 
 import uvicorn
@@ -43,6 +45,8 @@ SILENT_SECONDS = 120
 """A worker that does not respond for so long is replaced. It does not respond while it imports and reads its bundle, either."""
 HEADER_SECONDS = 10
 """Longest wait for a request's headers; uvicorn has no limit, and each waiting client takes one of the connections."""
+POLL_SECONDS = 0.05
+"""Between two looks whether the service listens yet."""
 MAX_CONNECTIONS = 2000
 """Further requests are refused; by `ServiceProtocol`, since uvicorn's own limit answers in plain text."""
 ARENA_MAX, ARENAS = -8, 2
@@ -135,7 +139,13 @@ def _problem(status: int, title: str, detail: str, fix: str) -> tuple[list[tuple
 
 
 def serve(
-    config: ServiceConfig, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
+    config: ServiceConfig,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    pages: str | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; running requests are finished first, for at most `GRACE_SECONDS`.
 
@@ -145,6 +155,7 @@ def serve(
         port: TCP port.
         workers: Processes; they share one copy of the bundle's arrays and of what is imported, and the store.
         pages: MODULE:FUNCTION that adds pages to the application, such as the studio's; None serves the API alone.
+        announce: Called once, from another thread, when the first process answers.
 
     Raises:
         PenchantError: The bundle, the store or the secret is not as it should be.
@@ -154,7 +165,8 @@ def serve(
     _bound_free_memory()
     if workers == 1:
         app = application(config, pages)
-        _run(app, host, port)
+        with _announced(announce, host, port):
+            _run(app, host, port)
         failure: PenchantError | None = getattr(app.state, "failure", None)
         if failure is not None:
             raise failure
@@ -167,7 +179,8 @@ def serve(
     with tempfile.TemporaryDirectory() as counters:
         os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
         _share_imports(pages)
-        _run(f"{__name__}:worker", host, port, workers)
+        with _announced(announce, host, port):
+            _run(f"{__name__}:worker", host, port, workers)
 
 
 def checked(config: ServiceConfig, host: str, port: int) -> ServiceConfig:
@@ -213,6 +226,27 @@ def _check_port(host: str, port: int) -> None:
             if taken
             else "give an address of this machine, and a port from 1024 on",
         ) from error
+
+
+@contextlib.contextmanager
+def _announced(announce: Callable[[], None] | None, host: str, port: int) -> Iterator[None]:
+    """Call `announce` as soon as the port takes connections: uvicorn listens when the application has started, in whichever process."""
+    stopped = Event()
+
+    def wait() -> None:
+        while not stopped.wait(POLL_SECONDS):
+            with contextlib.suppress(OSError), socket.create_connection((_own_address(host), port), timeout=1):
+                if announce is not None:
+                    announce()
+                return
+
+    thread = Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def worker() -> FastAPI:
@@ -266,6 +300,11 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
     )
+
+
+def _own_address(host: str) -> str:
+    """Return the address under which this machine itself reaches a server that listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens here
 
 
 def _is_loopback(host: str) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field
 
+from penchant.classifiers.output_screen import make_screen
 from penchant.core.artifacts import remove_unfinished
 from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, ConfigError, DataError, NotFoundError, PenchantError
@@ -29,7 +30,8 @@ from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
 from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
-from penchant.language.engine import Engine, EngineConfig, make_engine
+from penchant.language.engine import Engine, make_engine
+from penchant.language.screen import LanguageConfig
 from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
 from penchant.recommender.lookup import ITEM, TOPIC
 from penchant.recommender.new_items import table_row
@@ -43,6 +45,9 @@ from penchant.service.fetching import Fetcher
 from penchant.service.host_names import HostName
 from penchant.service.running_trial import RunningTrial
 from penchant.service.schemas import (
+    CourseOut,
+    CoursesIn,
+    CoursesOut,
     EditIn,
     EventIn,
     EventNameIn,
@@ -62,7 +67,7 @@ from penchant.service.schemas import (
 )
 from penchant.service.schemas import UserState as StateOfUser
 from penchant.service.scratch import ScratchFolder
-from penchant.service.security import ApiKeys, Secret
+from penchant.service.security import ApiKeys, Secret, TalkLimits
 from penchant.service.served_catalog import ServedCatalog
 from penchant.service.served_lists import ServedListLog, exported_list
 from penchant.service.store import (
@@ -146,8 +151,8 @@ class ServiceConfig(Settings):
     """Requests may name files below it; None allows none."""
     allow_hosts: list[str] = []
     """Requests may name addresses on these hosts; empty allows none."""
-    language: EngineConfig = EngineConfig()
-    """What words the assistant's answers and profiles in words: fixed sentences, a language model on this machine, or an endpoint."""
+    language: LanguageConfig = LanguageConfig()
+    """What words the assistant's answers and profiles in words (fixed sentences, a language model on this machine, or an endpoint), and what of it is shown."""
     watch_seconds: float = Field(1.0, gt=0)
     """How often to look for a new bundle, new items and erasures of other processes."""
     traces: str | None = None
@@ -225,6 +230,8 @@ class Service:
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
         self._engine = make_engine(config.language)
+        self.talk_limits = TalkLimits(config.language.limits)
+        self.screen = make_screen(config.language.moderation)
         for left in remove_unfinished(config.bundle):
             logger.info("removed %s, which a killed process left", left)
         recommender = Recommender.load(config.bundle).warmed_up()
@@ -512,7 +519,9 @@ class Service:
         """Return the interests of one user as sentences, each with the events behind it."""
         snapshot, state = self.user_state(user_id)
         profile = snapshot.recommender.profile(state.history, scores=state.known_scores)
-        (written,) = snapshot.recommender.profile_writer(language, self.engine_for_personal_data).write([profile])
+        (written,) = snapshot.recommender.profile_writer(language, self.engine_for_personal_data, self.screen).write(
+            [profile]
+        )
         return written.as_dict()
 
     @property
@@ -730,6 +739,12 @@ class Service:
         """Return a labelled task's prediction for content; the content is not kept."""
         return self.tasks.predict(task, given, self.uploads, self.scratch)
 
+    def courses(self, task: str, given: CoursesIn) -> CoursesOut:
+        """Return how recordings of people change over time, by a labelled task; they are not kept."""
+        found = self.tasks.courses(task, given, self.uploads, self.scratch)
+        notes = [str(note) for note in self.tasks.about(task).facts.get("notes", ())]
+        return CoursesOut(task=task, courses=[CourseOut(**one.as_dict()) for one in found.values()], notes=notes)
+
     def put_item(self, item_id: str, item: ItemIn) -> ItemState:
         """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.
 
@@ -816,6 +831,8 @@ class Service:
             self.user_cache.clear()
             if self._engine is not None:
                 self._engine.forget()  # what it wrote may tell of an erased user
+            for reader in self.snapshot.recommender.histories.derived.values():
+                reader.forget()
 
     def close(self) -> None:
         """Close the store's connections, and remove temporary files."""

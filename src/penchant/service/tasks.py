@@ -1,20 +1,23 @@
 """Classifiers of labelled tasks beside the recommender.
 
-In: content that comes with a request. Out: the prediction that `penchant predict` gives; the content is not kept.
+In: content that comes with a request. Out: the prediction that `penchant predict` gives, or the courses that `penchant course` gives; the content
+is not kept.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from penchant.classifiers.bundle import MEDIA, TrainedClassifier
-from penchant.core.errors import NotFoundError, nearest
+from penchant.classifiers.course import Course, read_courses
+from penchant.core.errors import NotFoundError, PenchantError, nearest
 from penchant.data.media import MediaLimits
-from penchant.service.schemas import FileIn, MediaIn, PredictIn, PredictionOut
+from penchant.service.schemas import CoursesIn, FileIn, MediaIn, PredictIn, PredictionOut
 from penchant.service.scratch import ScratchFolder
 from penchant.service.uploads import UploadStore
 
@@ -62,11 +65,56 @@ class ClassifierTasks:
         notes = tuple(note.replace(hidden, "") for note in found.notes)
         return PredictionOut(task=task, **asdict(replace(found, notes=notes)))
 
+    def courses(
+        self, task: str, given: CoursesIn, uploads: UploadStore, scratch_folder: ScratchFolder
+    ) -> dict[str, Course]:
+        """Return the course of every person of a table of readings, by id.
+
+        Raises:
+            NotFoundError: There is no such task, or no such person in the table.
+            ConfigError: The task has no rule for courses.
+            DataError: The table cannot be read.
+        """
+        trained, lock = self._named(task)
+        with scratch_folder.temporary() as scratch:
+            kept = replace(uploads, folder=Path(scratch))
+            name = kept.keep(given.readings, where="readings", ending=_ending(given.readings))
+            with _path_hidden(Path(scratch).resolve()), lock:
+                found = read_courses(trained, Path(scratch) / name)
+        if given.person is None:
+            return found
+        if given.person not in found:
+            raise NotFoundError(
+                f"There are no readings of {given.person!r}.", where="person", fix=nearest(given.person, found)
+            )
+        return {given.person: found[given.person]}
+
+    def about(self, task: str) -> TrainedClassifier:
+        """Return the classifier of a task.
+
+        Raises:
+            NotFoundError: There is no such task.
+        """
+        return self._named(task)[0]
+
     def _named(self, task: str) -> tuple[TrainedClassifier, threading.Lock]:
         if task not in self._trained:
             fix = nearest(task, self._trained) if self._trained else "start the service with --task NAME=BUNDLE"
             raise NotFoundError(f"There is no task {task!r}.", where="the address", fix=fix)
         return self._trained[task]
+
+
+@contextmanager
+def _path_hidden(folder: Path) -> Iterator[None]:
+    """Take the name of a folder out of the errors of what is done there: it is the service's own."""
+    try:
+        yield
+    except PenchantError as error:
+        hidden = f"{folder}/"
+        error.message, error.where, error.fix = (
+            part.replace(hidden, "") for part in (error.message, error.where, error.fix)
+        )
+        raise
 
 
 def _within(trained: TrainedClassifier, limits: MediaLimits) -> TrainedClassifier:

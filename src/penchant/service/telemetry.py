@@ -68,6 +68,18 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.moderated = Counter(
+            "penchant_moderated_total",
+            "Sentences of an engine, and fixed sentences with quotations, that moderation did not show as they were",
+            ["what"],
+            registry=self.registry,
+        )
+        self.talk_refused = Counter(
+            "penchant_talk_refused_total",
+            "Requests of the routes that talk that were refused: by rate or length",
+            ["why"],
+            registry=self.registry,
+        )
         self.alarms = Counter(
             "penchant_alarms_total", "Signals that moved, of alarms", ["signal"], registry=self.registry
         )

@@ -41,7 +41,7 @@ def _add_profile(app: FastAPI) -> None:
         found, held = service_of(request).profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
-    @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal")])
+    @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal", talks=True)])
     @in_pool("chats")
     def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
         """Return the interests as sentences, each with the events behind it; `name` and `value` of a statement can be edited."""

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from penchant.core.error_translations import translated_parts
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
 from penchant.reporting.labels import metric_label
@@ -39,6 +40,7 @@ from penchant.studio.media import MediaGallery
 from penchant.studio.page_context import KEY, ChangedOnPage, Context, PageContext, page_context, set_cookie
 from penchant.studio.rendering import HERE, render
 from penchant.studio.talk import add_talk
+from penchant.studio.tasks import add_tasks
 from penchant.studio.trials import add_trial
 from penchant.studio.user_pages import add_user_pages
 
@@ -99,6 +101,7 @@ def add_studio(app: FastAPI) -> None:
     _add_model(router, studio)
     _add_media(router, studio)
     add_talk(router)
+    add_tasks(router)
     add_trial(router)
     _add_sign_in(router)
     app.include_router(router)
@@ -357,8 +360,9 @@ def _local_address(address: str) -> str:
 def _error_page(request: Request, error: Exception) -> Response:
     """Return what is wrong, where, and how to fix it, as a page; the sign-in page where a key is missing."""
     context = page_context(request)
+    lines: tuple[str, str, str]
     if isinstance(error, PenchantError):
-        status, lines = status_of(error), (error.message, error.where, error.fix)
+        status, lines = status_of(error), translated_parts(error, context.translate.language)
     elif isinstance(error, RequestValidationError | ValidationError):
         first = error.errors()[0]
         status, field = 422, str(first["loc"][-1]) if first["loc"] else ""
