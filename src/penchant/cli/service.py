@@ -32,6 +32,7 @@ from penchant.cli.options import (
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.executor import ExecutorName, RayConfig
 from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
@@ -77,6 +78,12 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the workers run: local, or ray for replicas on the nodes of a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     learn: Annotated[
         bool,
         typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
@@ -106,13 +113,18 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
         with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(
+            announce = lambda: out.print(line, markup=False)  # noqa: E731
+            if executor == "local":
+                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO, announce=announce)
+                return
+            part_of_service("ray_serve", "ray-serve").serve_on_ray(
                 config,
                 host=host,
                 port=port,
-                workers=workers,
+                replicas=workers,
                 pages=STUDIO,
-                announce=lambda: out.print(line, markup=False),
+                cluster=RayConfig(address=address),
+                announce=announce,
             )
 
 
