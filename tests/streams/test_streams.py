@@ -21,8 +21,8 @@ from penchant.core.errors import ConfigError
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.stream_log import LEARNER, StreamLog
 from penchant.streams.consumer import StreamConsumer, WatchedBundle, follow

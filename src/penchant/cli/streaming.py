@@ -23,7 +23,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.messages import message
 
 if TYPE_CHECKING:
-    from penchant.service.service import ServiceConfig
+    from penchant.service.config import ServiceConfig
     from penchant.streams.settings import StreamsConfig
 
 Sources = Annotated[list[str] | None, typer.Option("--source", help="Only this stream of the settings; repeatable.")]

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from penchant.core.errors import ConfigError, nearest
+from penchant.service.config import ServiceConfig
 from penchant.service.fetching import Fetcher
 from penchant.service.kept_process import KeptProcess, end_with
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.stream_log import StreamLog
 from penchant.service.uploads import UploadStore

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from penchant.core.errors import DataError, PenchantError
 from penchant.data.histories import Event
+from penchant.service.content_files import MEDIA, kept_content
+from penchant.service.event_intake import event_of
 from penchant.service.http_errors import RefusedError
-from penchant.service.intake import MEDIA, event_of, kept_content
 from penchant.service.schemas import EventIn, has_media
 from penchant.service.store import Store, now
 from penchant.service.stream_log import DeadLetter, SortedBatch, StreamLog
