@@ -99,7 +99,7 @@ def test_version_with_an_erased_user_is_not_served(client: TestClient, versions:
 def test_only_the_operator_changes_what_is_served(client: TestClient, versions: VersionStore):
     service = client.app.state.service  # type: ignore[attr-defined]
     keys = {scope: make_key(service.store, scope, [scope]) for scope in ("read", "admin")}
-    service.sync(service.store.world_version())
+    service.snapshots.sync(service.store.world_version())
     assert client.get("/studio/versions").status_code == 401
     client.cookies.set(KEY, keys["read"])
     assert "<button aria-label" not in client.get("/studio/versions").text
