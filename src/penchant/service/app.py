@@ -46,6 +46,7 @@ from penchant.service.schemas import (
     Problem,
     SearchIn,
     SessionIn,
+    StreamOut,
     TrialOut,
     has_media,
 )
@@ -263,6 +264,12 @@ def _add_items(app: FastAPI) -> None:
         found = AlarmLog(service_of(request).store).newest()
         return [AlarmOut(at=iso_time(one.at), lines=[str(line) for line in one.lines]) for one in found]
 
+    @app.get("/v1/streams", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def streams(request: Request) -> list[StreamOut]:
+        """Return how far each event stream is read, and what became of its records; empty where none was ever read."""
+        return [StreamOut.model_validate(one) for one in service_of(request).streams.summary()]
+
     @app.get("/v1/trial", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")
     def trial(request: Request) -> TrialOut:
@@ -307,7 +314,12 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         service.store.world_version()
         recommender = service.snapshot.recommender
         sizes = {"items": len(recommender.catalog), "users": len(recommender.histories)}
-        return {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        streams = [
+            {name: one[name] for name in ("source", "state", "message", "since", "behind_seconds")}
+            for one in service.streams.summary()
+        ]
+        about = {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        return {**about, "streams": streams} if streams else about
 
     @app.get("/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
@@ -317,7 +329,9 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def prometheus(request: Request) -> Response:
         """Metrics in the Prometheus format."""
-        text = metrics.text(service_of(request).user_cache)
+        service = service_of(request)
+        metrics.set_streams(service.streams.summary())
+        text = metrics.text(service.user_cache)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
