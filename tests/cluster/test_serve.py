@@ -17,7 +17,7 @@ from own_service import free_port, wait_until_ready
 from penchant.core.errors import ConfigError
 from penchant.core.executor import RayConfig
 from penchant.recommender.recommender import Recommender
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from shop import Postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

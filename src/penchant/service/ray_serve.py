@@ -22,8 +22,8 @@ from fastapi import FastAPI
 from penchant.core.errors import ConfigError, ExecutorError, MissingExtraError, import_optional
 from penchant.core.executor import RayConfig
 from penchant.core.ray_executor import connect
+from penchant.service.config import ServiceConfig
 from penchant.service.server import GRACE_SECONDS, SILENT_SECONDS, application, checked
-from penchant.service.service import ServiceConfig
 from penchant.service.telemetry import log_to_stderr
 
 NAME = "penchant"

@@ -32,8 +32,8 @@ from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
 from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.http_errors import MEDIA_TYPE, problem
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.telemetry import HEADERS, MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
