@@ -27,7 +27,7 @@ from penchant.models.ensemble import Ensemble
 from penchant.models.sequence import Sequence
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 ITEMS = 12
