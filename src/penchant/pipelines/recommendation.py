@@ -64,6 +64,8 @@ from penchant.encoders.catalog import (
 )
 from penchant.encoders.content import columns_of
 from penchant.encoders.ocr import read_items_pictures
+from penchant.encoders.picture_labels import PictureLabelsConfig, label_items
+from penchant.encoders.transcript import TranscriptConfig, transcribe_items
 from penchant.encoders.user_content import (
     UserChannelConfig,
     default_user_channels,
@@ -165,6 +167,10 @@ class RecommendationConfig(LearningSettings):
     """Circumstances of the request that are read, besides the columns of [data] context."""
     written_profile: WrittenProfileConfig | None = None
     """The profile in words of each history as a channel of the person; None reads none."""
+    transcript: TranscriptConfig | None = None
+    """A column of text with the speech in the items' sounds; None writes none."""
+    picture_labels: PictureLabelsConfig | None = None
+    """A column of text with what is in the items' pictures; None writes none."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()
@@ -286,6 +292,8 @@ def prepare(
         ranked = validation.liked() if parts.kind == "rolling_time" else validation
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
+        dataset = label_items(dataset, config.picture_labels, config.media, cache=config.cache / "labels")
+        dataset = transcribe_items(dataset, config.transcript, config.media, cache=config.cache / "transcripts")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = item_channels(dataset.catalog, config.content)
         names = [*channels, *user_content.embeddings, *([CHANNEL] if config.written_profile else []), FUSED]
@@ -469,7 +477,7 @@ def checks_of(
     columns = [c for c in users.columns if c != "user_id"]
     yield partial(check_known, "column of users", group, columns, where="evaluation.group")
     channels = item_channels(dataset.catalog, config.content)
-    will_grow = config.ocr is not None or config.describe is not None
+    will_grow = any((config.ocr, config.describe, config.picture_labels, config.transcript))
     for name, channel in channels.items():
         yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
     contexts = [*config.data.context, *config.context.time]

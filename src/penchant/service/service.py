@@ -229,7 +229,7 @@ class Service:
         self._changing = threading.Lock()
         self._append = GroupCommit[tuple[Sequence[Event], RequestKey | None], int](self._append_group, max_size=64)
         self.tasks = ClassifierTasks(config.tasks, config.media)
-        self._engine = make_engine(config.language)
+        self._engine = make_engine(config.language, threads=config.language.threads)
         self.talk_limits = TalkLimits(config.language.limits)
         self.screen = make_screen(config.language.moderation)
         for left in remove_unfinished(config.bundle):
@@ -835,7 +835,9 @@ class Service:
                 reader.forget()
 
     def close(self) -> None:
-        """Close the store's connections, and remove temporary files."""
+        """Close the store's connections, end the engine's process, and remove temporary files."""
+        if self._engine is not None:
+            self._engine.close()
         self.store.close()
         self.scratch.close()
 
