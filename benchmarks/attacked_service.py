@@ -97,7 +97,7 @@ class Server:
         self.port, self.log, self.state = free_port(), folder / "server.log", folder / "state"
         self.temporary = folder / "temporary"
         self.temporary.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "penchant.cli", "serve", str(bundle), "--host", HOST, "--port", str(self.port)]
+        command = [sys.executable, "-m", "penchant", "serve", str(bundle), "--host", HOST, "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--folder", str(self.state), *options],
@@ -139,8 +139,8 @@ def answer(config: str, port: int, log: str) -> None:
         port: Where to listen.
         log: File that what it writes is added to.
     """
+    from penchant.service.config import ServiceConfig
     from penchant.service.server import serve
-    from penchant.service.service import ServiceConfig
 
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -23,7 +23,7 @@ def main() -> None:
     for name in chosen:
         began = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "penchant.cli", "run", str(ROOT / "configs" / f"{name}.toml"), "--json"],
+            [sys.executable, "-m", "penchant", "run", str(ROOT / "configs" / f"{name}.toml"), "--json"],
             capture_output=True,
             text=True,
             check=False,

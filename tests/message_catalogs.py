@@ -1,11 +1,13 @@
 """The catalogs of translations, brought up to date with the source code by `make messages`.
 
-In: source files and templates, `penchant.po`. Out: `penchant.po` with every message of the code and no other, and `penchant.mo`, which is
-read at run time. The `.mo` is committed, so that an editable install and a wheel need neither Babel nor a build step.
+In: source files and templates, `penchant.po`, `errors.json`. Out: `penchant.po` with every message of the code and no other, and `penchant.mo`,
+which is read at run time; `errors.json` with every template of an error. The `.mo` is committed, so that an editable install and a wheel need
+neither Babel nor a build step.
 """
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from error_texts import ErrorTexts
 from penchant.core.messages import LANGUAGES, LOCALES
 
 SOURCE = LOCALES.parent
@@ -58,6 +61,27 @@ def update(language: str) -> None:
         write_mo(file, catalog)
 
 
+def error_file(language: str) -> Path:
+    """Return where the translations of errors are: English template to translation."""
+    return LOCALES / language / "errors.json"
+
+
+def error_translations(language: str) -> dict[str, str]:
+    """Return the translations of errors as they are on disk."""
+    found: dict[str, str] = (
+        json.loads(error_file(language).read_text("utf-8")) if error_file(language).is_file() else {}
+    )
+    return found
+
+
+def update_errors(language: str) -> None:
+    """Write the templates of the code's errors; a new one is left without a translation."""
+    known = error_translations(language)
+    texts = {template: known.get(template, "") for template in sorted(ErrorTexts(SOURCE).templates())}
+    error_file(language).write_text(json.dumps(texts, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
 if __name__ == "__main__":
     for chosen in TRANSLATED:
         update(chosen)
+        update_errors(chosen)

@@ -122,7 +122,7 @@ def test_a_key_without_a_scope_is_refused_whatever_the_agent_asks(transport: str
     port, tools_port = free_port(), free_port()
     command = [sys.executable, "-c", SERVER, str(shop), str(tmp_path / "state"), str(port), "1"]
     address = f"http://127.0.0.1:{port}"
-    tools = [sys.executable, "-m", "penchant.cli", "mcp", "--address", address, "--personal", "--transport", transport]
+    tools = [sys.executable, "-m", "penchant", "mcp", "--address", address, "--personal", "--transport", transport]
     environment = {**os.environ, "PENCHANT_KEY": reading}
 
     async def ask(server: Any) -> tuple[str, bool, str]:

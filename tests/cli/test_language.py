@@ -88,6 +88,23 @@ def test_help_is_chinese_and_a_text_without_translation_stays(capsys: pytest.Cap
     assert speaking.with_help_in(command, "zh").commands["recommend"].help == "A new one."
 
 
+def test_errors_are_chinese_where_it_is_asked_and_english_for_programs(shop: Path, tmp_path: Path) -> None:
+    def refused(*arguments: str) -> str:
+        done = CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200"})
+        assert done.exit_code == 1
+        return done.output
+
+    asked = ("explain", str(shop), "--user", "u0", "--item", "i999")
+    assert refused("--language", "zh", *asked).splitlines() == [
+        "NotFoundError 没有物品 'i999'。",
+        *("  位置: 目录", "  办法: 您是否想写 'i9' 或 'i19'？"),
+    ]
+    assert json.loads(refused("--language", "zh", *asked, "--json"))["message"] == "There is no item 'i999'."
+    config = tmp_path / "a.toml"
+    config.write_text('[data]\npath = "nowhere"\n', "utf-8")
+    assert "没有文件夹 'nowhere'。" in refused("--language", "zh", "check", str(config))
+
+
 def test_most_help_texts_are_translated() -> None:
     """Not all: a new option is usable before its translation is written."""
     texts, known = set(), speaking.help_texts("zh")

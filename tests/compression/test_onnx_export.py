@@ -54,7 +54,10 @@ def with_network(shop: Path, table: dict[str, Any]) -> Recommender:
             pytest.param(table, marks=pytest.mark.slow)
             for table in (
                 {"model": "compressed", "of": {**NETWORK, "backbone": "mean"}},
-                *({**NETWORK, "backbone": backbone} for backbone in ("transformer", "gru", "lstm", "rnn", "cnn")),
+                *(
+                    {**NETWORK, "backbone": backbone}
+                    for backbone in ("transformer", "ligr", "gru", "lstm", "rnn", "cnn")
+                ),
             )
         ),
     ],

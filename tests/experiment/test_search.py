@@ -90,7 +90,7 @@ def test_a_network_is_found_where_order_matters(content: Content) -> None:
     train = walkers()
     scorer = Watched(train, next_steps(train), 10)
     one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
-    table = one.best_network(600, 2)
+    table = one.networks.best(600, 2, 3)
     assert len(scorer.seen) == 3
     for config, value, plain in scorer.seen:
         assert value == pytest.approx(plain), config.backbone
@@ -111,7 +111,7 @@ def test_networks_compared_on_nodes_are_scored_as_here_and_no_more_than_wanted(c
     scorer, executor = ValidationScorer(train, next_steps(train), 10), CopyingExecutor()
     one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
     with computing_on(executor):
-        table = one.best_network(600, 1)
+        table = one.networks.best(600, 1, 3)
     assert executor.titles == ["compare networks"] * 3
     again = make_member("network", {**table, "epochs": 1, "seed": 0}).fit(train, content)
     score = scorer(MemberPool({"network": again}), EnsembleWeights({"network": 1.0}))
@@ -134,7 +134,7 @@ def test_the_validation_scorer_decides_which_network_is_found(content: Content, 
     train = walkers(users=40)
     scorer = Fond(train, next_steps(train), 10, backbone=backbone)
     one = MemberSearch(train, content, scorer, SearchConfig(max_trials=3), has_time=True)
-    assert one.best_network(600, 1)["backbone"] == backbone
+    assert one.networks.best(600, 1, 3)["backbone"] == backbone
 
 
 def test_a_network_is_added_within_the_budget(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:

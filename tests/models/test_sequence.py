@@ -68,9 +68,12 @@ def test_equal_seeds_give_equal_scores_and_other_seeds_do_not() -> None:
     assert not np.allclose(first, other)
 
 
-def test_refit_goes_on_from_before_and_learns_new_events() -> None:
-    before = make(channels=[]).fit(walkers(), Content())
-    after = make(channels=[], refit_epochs=1).refit(walkers(80), Content(), before)
+@pytest.mark.parametrize(
+    "options", [{}, {"backbone": "ligr", "loss": "sampled_softmax", "negatives": 32, "in_batch": 0.5}], ids=str
+)
+def test_refit_goes_on_from_before_and_learns_new_events(options: dict[str, object]) -> None:
+    before = make(channels=[], **options).fit(walkers(), Content())
+    after = make(channels=[], refit_epochs=1, **options).refit(walkers(80), Content(), before)
     assert len(after.training_history.losses) == 1
     assert after.training_history.losses[0] < before.training_history.losses[0] / 1.5
 
@@ -108,6 +111,30 @@ def test_a_modality_missing_for_every_item_has_no_say() -> None:
     known = Content({**content(words=words).channels, "sound": absent})
     member = make(use_ids=False, epochs=3).fit(walkers(), known)
     assert np.isfinite(member.score(walkers(3))).all()
+
+
+def test_both_ends_of_a_sampled_loss_share_one_table_of_items() -> None:
+    member = make(channels=[], loss="sampled_softmax", negatives=6, in_batch=0.5, epochs=1).fit(walkers(), Content())
+    assert member.network is not None
+    tables = [name for name, weight in member.network.state_dict().items() if weight.shape == (ITEMS, 8)]
+    assert tables == ["items.ids.weight"]
+    ids, before = member.network.items.ids, member.score(walkers(2))
+    assert ids is not None
+    with torch.no_grad():
+        ids.weight[0] += torch.arange(8) / 4  # the first user has it in the history, the second has not
+    member._settle()
+    after = member.score(walkers(2))
+    odds_before, odds_after = (np.log(s[:, 8] / s[:, 9]) for s in (before, after))
+    assert abs(odds_after[0] - odds_before[0]) > 1e-3
+    assert odds_after[1] == pytest.approx(odds_before[1], abs=1e-5)
+    assert abs(np.log(after[1, 0] / after[1, 9]) - np.log(before[1, 0] / before[1, 9])) > 1e-3  # as a candidate
+
+
+@pytest.mark.parametrize("in_batch", [0.0, 0.5, 1.0])
+def test_sampled_softmax_learns_what_follows(in_batch: float) -> None:
+    options = {"loss": "sampled_softmax", "negatives": 8, "negative_power": 0, "in_batch": in_batch}
+    member = make(channels=[], backbone="ligr", **options).fit(walkers(), Content())
+    assert (member.score(walkers(ITEMS)).argmax(1) == (np.arange(ITEMS) + 6) % ITEMS).mean() > 0.9
 
 
 def test_neither_content_nor_ids_is_refused() -> None:

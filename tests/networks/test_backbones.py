@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -9,6 +11,9 @@ from penchant.networks import BACKBONES
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 
 SIZE = BackboneConfig(dim=8, layers=2, heads=2, max_length=12, dropout=0.0)
+
+
+PARTS = ("norm_attend", "norm_feed", "mix", "join", "feed.0", "feed.2")
 
 
 def build(name: str, *, causal: bool) -> Backbone:
@@ -66,3 +71,39 @@ def test_order_matters_to_all_but_the_mean(steps: torch.Tensor) -> None:
         backbone = build(name, causal=True)
         same = torch.allclose(backbone(steps, lengths)[:, -1], backbone(turned, lengths)[:, -1], atol=1e-5)
         assert same == (name == "mean"), name
+
+
+def test_a_gate_that_is_shut_lets_nothing_through(steps: torch.Tensor) -> None:
+    backbone, lengths = build("ligr", causal=True), torch.tensor([9, 9, 9])
+    open_before = backbone(steps, lengths)
+    with torch.no_grad():
+        for block in cast("Any", backbone).blocks:
+            for gate in (block.gate_attend, block.gate_feed):
+                gate.weight.zero_()
+                gate.bias.fill_(-60.0)
+    shut = backbone(steps, lengths)
+    torch.testing.assert_close(shut, cast("Any", backbone).norm(steps))
+    assert not torch.allclose(open_before, shut)
+
+
+def test_a_transformer_of_an_earlier_version_is_read() -> None:
+    names = set(build("transformer", causal=True).state_dict())
+    block = {f"blocks.{b}.{part}.{kind}" for b in (0, 1) for part in PARTS for kind in ("weight", "bias")}
+    assert names == block | {"distance", "norm.weight", "norm.bias"}
+    assert names < set(build("ligr", causal=True).state_dict()) | {n for n in names if ".feed." in n}
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_wider_and_deeper_networks_are_said_to_take_more(name: str) -> None:
+    kind, wide = BACKBONES.load(name), SIZE.model_copy(update={"dim": 16})
+    assert 0 < kind.products(SIZE, 10) < kind.products(wide, 10)
+    deep = SIZE.model_copy(update={"layers": 4})
+    assert kind.products(deep, 10) >= kind.products(SIZE, 10)
+    assert (kind.products(deep, 10) == kind.products(SIZE, 10)) == (name == "mean")
+
+
+def test_only_attention_takes_more_of_a_longer_history() -> None:
+    longer = {
+        n for n in BACKBONES.names() if BACKBONES.load(n).products(SIZE, 200) > BACKBONES.load(n).products(SIZE, 50)
+    }
+    assert longer == {"transformer", "ligr"}

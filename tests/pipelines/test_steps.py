@@ -254,4 +254,4 @@ def test_the_import_is_light_and_has_a_version() -> None:
         return subprocess.run(call, capture_output=True, text=True, check=True, env=here).stdout
 
     assert said("-c", code).split() == [penchant.__version__]
-    assert said("-m", "penchant.cli", "--version") == f"penchant {penchant.__version__}\n"
+    assert said("-m", "penchant", "--version") == f"penchant {penchant.__version__}\n"

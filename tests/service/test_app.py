@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from penchant.client import Client, ServiceError
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.telemetry import JsonLogFormatter
 from shop import HIGH, LOW, tone
 
@@ -91,6 +91,15 @@ def test_event_of_an_unknown_item_is_kept_and_said(client: TestClient):
     answer = client.post("/v1/events", json={"user_id": "a", "item_id": "nothing"}).json()
     assert answer == {"stored": 1, "duplicates": 0, "unknown_items": 1, "with_content": 0, "unread_content": 0}
     assert client.get("/v1/users/a/recommendations").json()["basis"] == "popularity"
+
+
+def test_errors_are_in_the_language_that_a_client_asks_for(client: TestClient):
+    plain, chinese = (
+        client.get("/v1/items/i999", headers=headers) for headers in ({}, {"Accept-Language": "zh-CN,zh;q=0.9"})
+    )
+    assert (plain.json()["detail"], plain.headers.get("content-language")) == ("There is no item 'i999'.", None)
+    assert (chinese.json()["detail"], chinese.headers["content-language"]) == ("没有物品 'i999'。", "zh-CN")
+    assert chinese.json()["type"] == plain.json()["type"] == "urn:penchant:problem:notfound"
 
 
 def test_context_answers_for_somebody_unknown(client: TestClient):

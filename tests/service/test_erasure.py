@@ -16,8 +16,8 @@ from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
 from shop import TABLES
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 CHECKS = (
     schemathesis.checks.not_a_server_error,

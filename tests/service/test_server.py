@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from own_service import SERVER, free_port, wait_until_ready
@@ -58,3 +59,22 @@ def test_missing_bundle_is_told_in_three_lines(tmp_path: Path):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "There is no finished bundle in 'none'." in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_address_is_printed_when_it_answers(shop: Path, tmp_path: Path, workers: int):
+    port = free_port()
+    command = [sys.executable, "-m", "penchant", "serve", shop, "--folder", tmp_path, "--port", str(port)]
+    process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"http://127.0.0.1:{port}/  (the API: /docs)\n"
+        assert httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (again.returncode, again.stdout) == (1, "")
+        assert f"Another program listens at 127.0.0.1:{port}." in again.stderr
+    finally:
+        process.terminate()
+        process.wait(60)
+        if process.stdout is not None:
+            process.stdout.close()

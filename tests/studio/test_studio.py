@@ -21,15 +21,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from chinese_pages import english
-from penchant.core.messages import CHANNELS, Translator
+from penchant.core.messages import CHANNELS, Translator, preferred_language
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import make_key
-from penchant.service.service import ServiceConfig
 from penchant.studio import charts, model
 from penchant.studio.item_map import draw
 from penchant.studio.language import PageTranslator
 from penchant.studio.operations import RouteLatency, measure
-from penchant.studio.page_context import preferred
 from penchant.studio.pages import add_studio
 from shop import make_bundle
 
@@ -104,7 +103,7 @@ def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[st
         keys = {
             scopes: make_key(service.store, scopes, scopes.split(",")) for scopes in ("read", "read,personal", "admin")
         }
-        service.sync(service.store.world_version())
+        service.snapshots.sync(service.store.world_version())
         yield client, keys
 
 
@@ -137,6 +136,13 @@ def test_no_english_is_left_in_a_chinese_view(reader: TestClient, address: str):
     assert not english(page, OWN_NAMES)
 
 
+def test_errors_are_told_in_the_language_of_the_page(reader: TestClient):
+    answer = reader.get("/studio/item?id=i999", headers={"Accept-Language": "zh"})
+    assert answer.status_code == 404
+    assert "没有物品 &#39;i999&#39;。" in answer.text
+    assert "There is no item" in reader.get("/studio/item?id=i999", headers={"Accept-Language": "en"}).text
+
+
 def test_topics_are_named_in_the_language_of_the_page(reader: TestClient):
     for address, shown in (("/studio/item?id=i0", "明亮"), ("/studio/user?id=u0", "低沉")):
         assert shown in reader.get(address, headers={"Accept-Language": "zh"}).text
@@ -167,7 +173,7 @@ def test_choice_of_language_and_theme_is_remembered(studio: TestClient):
     [("", "en"), ("de, zh;q=0.4", "zh"), ("en;q=0.2, zh-TW;q=0.9", "zh"), ("zh;q=0", "en"), ("*", "en")],
 )
 def test_browser_language_is_read_by_weight(header: str, language: str):
-    assert preferred(header) == language
+    assert preferred_language(header) == language
 
 
 def test_event_changes_the_list_on_the_page(studio: TestClient):

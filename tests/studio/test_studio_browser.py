@@ -17,7 +17,7 @@ import uvicorn
 
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 from .test_studio import gallery  # noqa: F401 (a fixture)
@@ -265,6 +265,22 @@ def test_tables_filter_and_export(page: Any, address: str):
     assert lines[0] == '"Because of","adds"'
     assert lines[1].startswith('"high tune 1')
     assert len(lines) == rows.count() + 2, "the names of the columns, and the sum"
+
+
+def test_the_latency_table_keeps_its_filter_while_it_is_read_again(page: Any, address: str):
+    page.request.get(f"{address}/v1/catalog")
+    page.request.get(f"{address}/v1/items/i1")
+    page.goto(f"{address}/studio/operations", wait_until="domcontentloaded")
+    rows = page.locator("table[data-name='latency'] tbody tr")
+    rows.nth(1).wait_for()
+    page.locator("#latency-tools input").fill("catalog")
+    with page.expect_response(lambda answer: answer.url.endswith("/studio/snapshot")):
+        pass
+    page.wait_for_timeout(200)  # the swap
+    assert page.locator("#latency-tools input").input_value() == "catalog"
+    shown = [row.inner_text() for row in rows.all() if row.is_visible()]
+    assert len(shown) == 1
+    assert "/v1/catalog" in shown[0]
 
 
 def test_pages_work_by_keyboard_and_remember_the_theme(page: Any, address: str):

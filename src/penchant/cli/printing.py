@@ -18,9 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from penchant.cli.speaking import SpokenTable, said
+from penchant.cli.speaking import SpokenTable, said, spoken_language
+from penchant.core.error_translations import translated_parts
 from penchant.core.errors import PenchantError
 from penchant.core.logs import console, show_logs
+from penchant.core.messages import message
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -38,14 +40,20 @@ def reported_errors(as_json: bool) -> Iterator[None]:
             print_error(error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        console.print("Stopped. Finished encodings are kept; run the same command to continue.")
+        show(said(message("Stopped. Finished encodings are kept; run the same command to continue.")))
         raise typer.Exit(130) from None
 
 
 def print_error(error: PenchantError) -> None:
-    """Print what is wrong, where, and how to mend it."""
+    """Print what is wrong, where, and how to mend it, in the language of this command; `--json` is for programs and stays English."""
     console.print(f"[bold red]{type(error).__name__}[/]", end=" ")
-    console.print(str(error), markup=False)
+    language = spoken_language()
+    if language == "en":
+        console.print(str(error), markup=False)
+        return
+    what, where, fix = translated_parts(error, language)
+    lines = (what, f"  {said(message('where'))}: {where}", f"  {said(message('fix'))}: {fix}")
+    console.print("\n".join(lines), markup=False)
 
 
 def show(line: str) -> None:

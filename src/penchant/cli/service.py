@@ -30,7 +30,10 @@ from penchant.cli.options import (
     learning_values,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
+from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.executor import ExecutorName, RayConfig
+from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
 """The pages of the service at `/`."""
@@ -75,6 +78,12 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the workers run: local, or ray for replicas on the nodes of a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     learn: Annotated[
         bool,
         typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
@@ -101,9 +110,22 @@ def serve(
             traces=traces,
             language=language_config(engine),
         )
-        out.print(f"http://{host}:{port}/  (the API: /docs)", markup=False)
+        shown = f"[{host}]" if ":" in host else host
+        line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
         with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(config, host=host, port=port, workers=workers, pages=STUDIO)
+            announce = lambda: out.print(line, markup=False)  # noqa: E731
+            if executor == "local":
+                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO, announce=announce)
+                return
+            part_of_service("ray_serve", "ray-serve").serve_on_ray(
+                config,
+                host=host,
+                port=port,
+                replicas=workers,
+                pages=STUDIO,
+                cluster=RayConfig(address=address),
+                announce=announce,
+            )
 
 
 @contextmanager
@@ -199,7 +221,7 @@ def part_of_service(module: str, extra: str) -> Any:
 
 def service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
     """Return the settings of a bundle's service."""
-    config = part_of_service("service", "serve").ServiceConfig
+    config = part_of_service("config", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 

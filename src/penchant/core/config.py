@@ -5,6 +5,7 @@ In: a TOML file or keyword arguments. Out: a `Settings` object with every defaul
 
 from __future__ import annotations
 
+import re
 import shlex
 import tomllib
 from pathlib import Path
@@ -92,12 +93,13 @@ def _explain(error: ValidationError, cls: type[BaseModel], where: str) -> Config
         return ConfigError(f"There is no setting {name!r}.", where=place, fix=nearest(name, known))
     if first["type"] == "missing":
         return ConfigError(f"The setting {path!r} is missing.", where=place, fix=f"add {path} = ...")
-    message = first["msg"].rstrip(".")
-    expected = message.removeprefix("Input should be ")
-    fix = "change the value" if expected == message else f"set it to {expected}"  # "a valid integer", "'a' or 'b'"
+    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    expected = re.sub(r", (unable to|got a) .*", "", message.removeprefix("Input should be "))
+    fix = f"set it to {expected}" if message.startswith("Input should be ") else "change the value"  # "a valid integer"
     if expected.startswith(("greater", "less")):
         fix = f"set it to a value {expected}"
-    return ConfigError(f"{path} = {first['input']!r} does not fit: {message}.", where=place, fix=fix)
+    what = f"{path} = {first['input']!r} does not fit" if path else "The settings do not fit together"
+    return ConfigError(f"{what}: {message}.", where=place, fix=fix)
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

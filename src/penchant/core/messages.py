@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gettext
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -140,6 +141,16 @@ class Translator:
         if isinstance(value, tuple):
             return _catalog(self.language).pgettext("between names of a list", ", ").join(map(self.said, value))
         return self.said(value) if isinstance(value, str) else value
+
+
+def preferred_language(accepted: str) -> str:
+    """Return the supported language of highest weight in an Accept-Language header, English where there is none."""
+    weighted = []
+    for place, part in enumerate(accepted.split(",")[:20]):
+        tag, _, parameters = part.strip().partition(";")
+        found = re.search(r"q=([01](?:\.\d+)?)", parameters)
+        weighted.append((-float(found[1]) if found else -1.0, place, tag.split("-")[0].lower()))
+    return next((tag for weight, _, tag in sorted(weighted) if tag in LANGUAGES and weight < 0), "en")
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,16 +17,14 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError, MissingExtraError
-from penchant.core.executor import current_executor
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Content, Histories
 from penchant.experiment.defaults import baseline_tables, default_members
 from penchant.experiment.expected_gain import USEFUL, expected_gain
 from penchant.experiment.fit import FitConfig
-from penchant.experiment.pool import MemberPool
+from penchant.experiment.network_search import NetworkSearch, score_alone, tenth
 from penchant.experiment.selection import Tried, ValidationScorer, choose_settings, score_of, table_key, without_grid
-from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
 from penchant.models.member import Member, make_member
 
@@ -163,10 +160,9 @@ class MemberSearch:
         self._later = 0.0
         """Seconds of the fits that follow the search: on all events before the test, on every event, of the arms, of the lift of new items, and of
         baselines."""
-        self._epoch_seconds: dict[str, float] = {}
-        self._network_scores: dict[str, float] = {}
-        self._best_network: Member | None = None
-        """The network with the highest of these scores, as it was compared."""
+        self.networks = NetworkSearch(
+            train, content, scorer, self.left, max_trials=config.max_trials, seed=config.seed, note=self.result.note
+        )
 
     def _used(self) -> float:
         """Return the seconds spent so far and those needed later, as a share of the budget without the reserve."""
@@ -270,7 +266,7 @@ class MemberSearch:
         if not self.has_time:
             return self._add_graph_network(seconds)
         try:
-            epoch = self._lightest_epoch()
+            epoch = self.networks.lightest_epoch()
         except (MissingExtraError, ModuleNotFoundError) as error:
             why = f"{str(error).splitlines()[0]} (pip install 'penchant[auto]')"
             return result.note(message("no network: {why}", why=why))
@@ -283,20 +279,20 @@ class MemberSearch:
                     minutes=f"{needed:.1f}",
                 )
             )
+        # as many epochs as there is time for: once on train, a few more on all before the test, and on every event
+        refit = 2
+        again = refit * (self.fitting.refit + (self.fitting.ship == "everything"))
         for_search = seconds * SEARCH_SHARE
         epochs = int(np.clip(for_search / (4 * epoch * 2), 0, 6))
         if epochs < 2:
             table: dict[str, Any] = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1}
             result.note(message("a light GRU untried: comparing networks would not leave time to train one"))
         else:
-            table = self.best_network(for_search, epochs)
+            table = self.networks.best(for_search, epochs, MIN_EPOCHS + again)
             if self._is_not_worth_training(table, best, epochs):
                 return None
             seconds = self.left()
-            epoch = self._epoch_seconds.get(table_key(table), 2 * epoch)
-        # as many epochs as there is time for: once on train, a few more on all before the test, and on every event
-        refit = 2
-        again = refit * (self.fitting.refit + (self.fitting.ship == "everything"))
+            epoch = self.networks.epoch_seconds.get(table_key(table), 2 * epoch)
         epochs = int(min(seconds / epoch - again, MAX_EPOCHS))
         if epochs < MIN_EPOCHS:
             return result.note(
@@ -311,7 +307,7 @@ class MemberSearch:
 
     def _is_not_worth_training(self, table: Mapping[str, Any], best: float, epochs: int) -> bool:
         """Return whether the best network compared is far below the best member, or adds too little to the members, and note it."""
-        reached = self._network_scores.get(table_key(table), 0.0)
+        reached = self.networks.scores.get(table_key(table), 0.0)
         if reached >= WEAK_NETWORK * best:
             return self._members_suffice()
         self.result.note(
@@ -326,14 +322,14 @@ class MemberSearch:
 
     def _members_suffice(self) -> bool:
         """Return whether the best network compared adds too little to the other members to be trained in full, and note it."""
-        if self._best_network is None or not self.result.tables:
+        if self.networks.best_compared is None or not self.result.tables:
             return False
         fits, tables = self.result.tried.fits, self.result.tables
         members = {
             name: fits.fit(make_member(name, without_grid(table)), self.train, self.content)[0]
             for name, table in tables.items()
         }
-        found = expected_gain({**members, NETWORK: self._best_network}, NETWORK, self.scorer)
+        found = expected_gain({**members, NETWORK: self.networks.best_compared}, NETWORK, self.scorer)
         if found is None or not found.suffices:
             return False
         self.result.note(
@@ -353,7 +349,7 @@ class MemberSearch:
     def _add_graph_network(self, seconds: float) -> None:
         """Compare networks that need no order of events; those compared and the fits to come get equal shares of the time."""
         limit = seconds / (len(HOPS) + 3)
-        some = _tenth(self.train)
+        some = tenth(self.train)
         trial: Any = make_member("network", {"model": "graph_network", "epochs": 1}).fit(some, self.content)
         epoch = sum(trial.training_history.seconds) * len(self.train) / len(some)
         if epoch * MIN_EPOCHS > limit:
@@ -367,125 +363,13 @@ class MemberSearch:
         scores = {}
         for hops in HOPS:
             table = {"model": "graph_network", "hops": hops, "minutes": limit / 60}
-            scores[hops] = self._score(make_member("network", table).fit(self.train, self.content))
+            scores[hops] = score_alone(make_member("network", table).fit(self.train, self.content), self.scorer)
         best = max(scores, key=lambda hops: scores[hops])
         self.result.tables[NETWORK] = {"model": "graph_network", "hops": best, "minutes": round(limit / 60, 2)}
         listed = ", ".join(f"{hops} hops {score:.4f}" for hops, score in scores.items())
         return self.result.note(
             message("a graph network, since the events have no order; validation NDCG: {scores}", scores=listed)
         )
-
-    def _lightest_epoch(self) -> float:
-        """Return the seconds of the lightest network on a tenth of the users, scaled to all; the first epoch warms up."""
-        from penchant.models.sequence import batch_of  # imports torch
-
-        some = _tenth(self.train)
-        light = {"model": "sequence", "backbone": "gru", "dim": 32, "layers": 1, "epochs": 2, "held_out_users": 0}
-        light["batch_events"] = batch_of(self.train.num_events)
-        member: Any = make_member("network", light).fit(some, self.content)
-        return float(member.training_history.seconds[-1]) * self.train.num_events / max(some.num_events, 1)
-
-    def best_network(self, seconds: float, epochs: int) -> dict[str, Any]:
-        """Return the settings of the network that does best on validation, and note what was compared."""
-        try:
-            import optuna
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("optuna", "auto") from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.config.seed, n_startup_trials=6),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1),
-        )
-        for backbone in ("transformer", "gru", "cnn"):  # each family is seen once before anything is inferred
-            study.enqueue_trial({"backbone": backbone, "dim": 64, "layers": 2, "learning_rate": 2e-3, "dropout": 0.2})
-        if current_executor().is_local:
-            objective = partial(self._objective, epochs=epochs)
-            study.optimize(objective, n_trials=self.config.max_trials, timeout=seconds)
-        else:
-            self._compare_on_nodes(study, epochs, seconds)
-        done = [t for t in study.trials if t.state.name == "COMPLETE"]
-        if not done:
-            self.result.note(message("a GRU: no comparison was finished in time"))
-            return {"model": "sequence", "backbone": "gru", "dim": 64}
-        top = sorted(done, key=lambda t: -float(t.value or 0))
-        self.result.note(
-            message(
-                "{count} networks compared after {epochs} epochs, {pruned} stopped early; validation NDCG: {scores}",
-                count=len(done),
-                epochs=epochs,
-                pruned=sum(t.state.name == "PRUNED" for t in study.trials),
-                scores=", ".join(f"{t.params['backbone']} {t.params['dim']} {t.value:.4f}" for t in top[:3]),
-            )
-        )
-        return {"model": "sequence", **study.best_params}
-
-    def _objective(self, trial: Any, epochs: int) -> float:
-        import optuna
-
-        table = self._suggested(trial)
-        member: Any = make_member("network", {**table, "epochs": epochs, "seed": self.config.seed})
-
-        def report(epoch: int, value: float) -> None:
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        member.report = report
-        member.fit(self.train, self.content)
-        score = self._score(member)
-        self._compared(table, member, score)
-        return score
-
-    def _compare_on_nodes(self, study: Any, epochs: int, seconds: float) -> None:
-        """Compare as many networks at a time as there are cores; none is stopped early, since a node tells nothing before it is done."""
-        executor, ends, left = current_executor(), perf_counter() + seconds, self.config.max_trials
-        shared = (self.train, self.content, self.scorer)
-        while left > 0 and perf_counter() < ends:
-            trials = [study.ask() for _ in range(min(left, executor.width))]
-            tables = [self._suggested(trial) for trial in trials]
-            networks = ({**table, "epochs": epochs, "seed": self.config.seed} for table in tables)
-            found = executor.map(try_network, networks, shared, title="compare networks")
-            for trial, table, (network, score) in zip(trials, tables, found, strict=True):
-                study.tell(trial, score)
-                self._compared(table, network, score)
-            left -= len(trials)
-
-    def _compared(self, table: Mapping[str, Any], network: Any, score: float) -> None:
-        self._epoch_seconds[table_key(table)] = float(np.median(network.training_history.seconds))
-        if score > max(self._network_scores.values(), default=-np.inf):
-            self._best_network = network
-        self._network_scores[table_key(table)] = score
-
-    def _suggested(self, trial: Any) -> dict[str, Any]:
-        """Return the settings that a study suggests to try."""
-        table = {
-            "model": "sequence",
-            "backbone": trial.suggest_categorical("backbone", ["transformer", "gru", "cnn", "lstm", "rnn", "mean"]),
-            "dim": trial.suggest_categorical("dim", [32, 64, 128]),
-            "layers": trial.suggest_int("layers", 1, 3),
-            "learning_rate": trial.suggest_float("learning_rate", 5e-4, 8e-3, log=True),
-            "dropout": trial.suggest_float("dropout", 0.0, 0.5, step=0.1),
-        }
-        if len(self.content.channels) > 1:
-            table["fusion"] = trial.suggest_categorical("fusion", ["gated", "concat", "attention"])
-        return table
-
-    def _score(self, network: Member) -> float:
-        return self.scorer(MemberPool({"network": network}), EnsembleWeights({"network": 1.0}))
-
-
-def try_network(
-    table: Mapping[str, Any], train: Histories, content: Content, scorer: ValidationScorer
-) -> tuple[Member, float]:
-    """Return a network that was fitted, and its NDCG, on the node where this runs."""
-    network = make_member("network", table).fit(train, content)
-    return network, scorer(MemberPool({"network": network}), EnsembleWeights({"network": 1.0}))
-
-
-def _tenth(train: Histories) -> Histories:
-    """Return every tenth user, or more of a small set: enough to time an epoch by."""
-    return train.take(np.arange(0, len(train), max(1, min(10, train.num_events // 20_000))))
 
 
 def _order(table: Mapping[str, Any]) -> int:

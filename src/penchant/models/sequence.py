@@ -29,9 +29,10 @@ from penchant.core.seeds import generator
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
 from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tuned_channels
-from penchant.models.member import Contributions, Member, Removal
+from penchant.models.member import Contributions, ContributionsTo, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
+from penchant.networks.negatives import Negatives
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
 from penchant.networks.tensors import tensor_of
 from penchant.networks.tokens import ChannelBasis, ItemTokens, ItemTokensConfig, TunedChannel, content_rows
@@ -47,13 +48,15 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, Train
     """The settings of a network over histories."""
 
     backbone: str = "transformer"
-    """Network over the history: transformer, gru, lstm, rnn, cnn, or mean (two towers, ignores order)."""
+    """Network over the history: transformer, ligr (gated blocks), gru, lstm, rnn, cnn, or mean (two towers, ignores order)."""
     loss: losses.LossName = "softmax"
     """softmax over the whole catalog; sampled_softmax, bce or bpr over drawn items."""
     negatives: int = Field(512, ge=1)
-    """Items drawn for each batch, shared by all its events, by popularity^`negative_power` (sampled losses)."""
+    """Items drawn for each batch, shared by all its events (sampled losses)."""
     negative_power: float = Field(0.5, ge=0)
-    """0 draws every item alike, 1 by popularity."""
+    """Items are drawn by popularity to this power: 0 draws every item alike, 1 by popularity."""
+    in_batch: float = Field(0.0, ge=0, le=1)
+    """Share of the negatives that are items chosen in the same batch; the rest is drawn from the catalog (sampled losses)."""
     align: float = Field(0.0, ge=0)
     """Weight of InfoNCE between the channels of one item."""
     views: float = Field(0.0, ge=0)
@@ -101,7 +104,11 @@ class NextItem(nn.Module):
         self.token_scale = math.sqrt(config.dim)
 
     def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
-        """Return the states after 0, 1, ... events.
+        """Return the states after 0, 1, ... events; arguments as in `steps`."""
+        return self.backbone(self.drop(self.steps(tokens, batch)), batch.lengths + 1)
+
+    def steps(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
+        """Return what the backbone reads: the start, then the events.
 
         Args:
             tokens: Vectors of the events' items.
@@ -111,7 +118,7 @@ class NextItem(nn.Module):
         if self.gap is not None:
             steps = steps + self.gap(batch.gap)
         start = self.start.expand(steps.shape[0], 1, -1)  # not len(): an export would fix the number of users
-        return self.backbone(self.drop(torch.cat([start, steps], dim=1)), batch.lengths + 1)
+        return torch.cat([start, steps], dim=1)
 
 
 class Sequence(Member[SequenceT_co]):
@@ -290,13 +297,7 @@ class Sequence(Member[SequenceT_co]):
 
     def _loss(self, histories: Histories, config: SequenceConfig, device: torch.device) -> Any:
         """Return the loss of one batch."""
-        liked = histories.item_index[histories.weight > 0]
-        count = np.bincount(liked, minlength=histories.num_items).astype(np.float64)
-        probability = np.where(count > 0, np.maximum(count, 1) ** config.negative_power, 0)
-        total = probability.sum()
-        probability = probability / max(total, 1e-12) if total else np.full(len(count), 1 / len(count))
-        draw = torch.from_numpy(probability).float().to(device)
-        log_probability = torch.log(draw.clamp(min=1e-12))
+        negatives = Negatives(histories, config.negatives, config.negative_power, config.in_batch, device)
 
         def loss(network: nn.Module, batch: WindowBatch) -> Tensor:
             batch = batch.to(device)
@@ -319,13 +320,13 @@ class Sequence(Member[SequenceT_co]):
                 states = network(vectors[batch.items], batch)[has_target]
                 value = losses.softmax(states, vectors, chosen)
             else:
-                sampled = torch.multinomial(draw, config.negatives, replacement=True)
+                sampled = negatives.draw(chosen)
                 rows, place = torch.unique(torch.cat([batch.items.flatten(), chosen, sampled]), return_inverse=True)
                 vectors = items(rows)
                 past, own, other = place.split([batch.items.numel(), len(chosen), len(sampled)])
                 states = network(vectors[past].view(*batch.items.shape, -1), batch)[has_target]
                 value = _sampled_loss(
-                    config.loss, states, vectors[own], vectors[other], chosen, sampled, log_probability
+                    config.loss, states, vectors[own], vectors[other], chosen, sampled, negatives.log_probability
                 )
             if config.align and len(self.bases) > 1:
                 value = value + config.align * items.alignment(torch.unique(chosen)[: config.negatives])
@@ -378,18 +379,27 @@ class Sequence(Member[SequenceT_co]):
     def _scores(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
         return losses.sharpened_probability((states @ self.vectors.T).float(), self.config.sharpness)
 
-    @torch.no_grad()
     def contributions(self, history: Histories) -> Contributions:
-        assert self.network is not None
-        device = self.vectors.device
-        batch = recent_windows(history, np.array([0]), self.config.max_length).to(device)
-        states = self.network(self.vectors[batch.items], batch)[0]  # after 0, 1, ... events
-        scores = self._scores(states)
+        scores = self._scores_by_event(history)
         events = np.zeros((history.num_events, history.num_items), np.float32)
         read = len(scores) - 1
         if read:
             events[-read:] = np.diff(scores, axis=0)
         return scores[0], events
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        scores = self._scores_by_event(history)
+        chosen, mean = scores[:, items], scores.mean(1, dtype=np.float64)
+        unread = history.num_events - (len(scores) - 1)
+        events = np.concatenate([np.zeros((unread, len(items)), np.float32), np.diff(chosen, axis=0)])
+        return (chosen[0], events), np.concatenate([mean[:1], np.zeros(unread), np.diff(mean)])
+
+    @torch.no_grad()
+    def _scores_by_event(self, history: Histories) -> Float32[np.ndarray, "read_plus_1 items"]:
+        """Return the scores of one user after none, one, two, ... of the events that are read."""
+        assert self.network is not None
+        batch = recent_windows(history, np.array([0]), self.config.max_length).to(self.vectors.device)
+        return self._scores(self.network(self.vectors[batch.items], batch)[0])
 
     @torch.no_grad()
     def add_items(self, content: Content, new: range) -> Self:

@@ -8,6 +8,7 @@ BACKBONES = Table(
     "backbone",
     {
         "transformer": "penchant.networks.backbones:Transformer",
+        "ligr": "penchant.networks.backbones:LiGR",
         "gru": "penchant.networks.backbones:GRU",
         "lstm": "penchant.networks.backbones:LSTM",
         "rnn": "penchant.networks.backbones:RNN",

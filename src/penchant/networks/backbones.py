@@ -1,10 +1,12 @@
-"""Sequence backbones: Transformer, GRU, LSTM, RNN, CNN, mean.
+"""Sequence backbones: Transformer, LiGR, GRU, LSTM, RNN, CNN, mean.
 
 In: (batch, length, dim) and the length of each row. Out: one state per step that depends on earlier steps only (`causal`), or on
 both sides. Padding is at the end of a row.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -24,7 +26,7 @@ class BackboneConfig(Settings):
     layers: int = Field(2, ge=1)
     """Number of blocks."""
     heads: int = Field(2, ge=1)
-    """Attention heads (transformer); must divide `dim`."""
+    """Attention heads (transformer, ligr); must divide `dim`."""
     kernel: int = Field(3, ge=2)
     """Kernel width of a convolution in steps (cnn); block b reaches kernel x 2^b steps back."""
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -50,6 +52,80 @@ class Backbone(nn.Module):
         """Return a state for each step; states beyond a row's length are undefined."""
         raise NotImplementedError
 
+    @classmethod
+    def products(cls, config: BackboneConfig, length: float) -> float:
+        """Return about how many multiplications a step takes in the forward pass, in a row of `length` steps: what a search predicts time from.
+
+        Of a backbone that does not say, those of a Transformer.
+        """
+        return config.layers * (12 * config.dim**2 + 2 * length * config.dim)
+
+
+class _AttentionBlock(nn.Module):
+    """Self-attention and a feed-forward network, each added to what enters it."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.norm_attend, self.norm_feed = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
+        self.mix = nn.Linear(config.dim, 3 * config.dim)
+        self.join = nn.Linear(config.dim, config.dim)
+        self.feed = self._feed(config.dim)
+        self.drop = nn.Dropout(config.dropout)
+
+    def _feed(self, dim: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
+        steps = steps + self.drop(self.attended(steps, bias))
+        return steps + self.drop(self.feed(self.norm_feed(steps)))
+
+    def attended(self, steps: Tensor, bias: Tensor) -> Tensor:
+        query, key, value = self._mixed(steps)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        joined: Tensor = self.join(attended.transpose(1, 2).reshape(steps.shape))
+        return joined
+
+    def weights(self, steps: Tensor, bias: Tensor) -> Float[Tensor, "B L L"]:
+        """Return how much each step attends to every other, mean over the heads."""
+        query, key, _ = self._mixed(steps)
+        return torch.softmax(query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 + bias, dim=-1).mean(1)
+
+    def _mixed(self, steps: Tensor) -> Float[Tensor, "3 B H L D_by_H"]:
+        """Return queries, keys and values."""
+        rows, length, dim = steps.shape
+        mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, dim // self.heads)
+        return mixed.permute(2, 0, 3, 1, 4)
+
+
+class _GatedBlock(_AttentionBlock):
+    """The same with SwiGLU in the feed-forward network; a gate that the state itself opens decides how much of each is added."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.gate_attend, self.gate_feed = (nn.Linear(config.dim, config.dim) for _ in range(2))
+
+    def _feed(self, dim: int) -> nn.Module:
+        return _SwiGLU(dim, 4 * dim)
+
+    def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
+        steps = steps + torch.sigmoid(self.gate_attend(steps)) * self.drop(self.attended(steps, bias))
+        return steps + torch.sigmoid(self.gate_feed(steps)) * self.drop(self.feed(self.norm_feed(steps)))
+
+
+class _SwiGLU(nn.Module):
+    """Feed-forward network whose inner states are multiplied by a gate. Source: Shazeer 2020, without biases."""
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__()
+        self.rise = nn.Linear(dim, 2 * inner, bias=False)  # values and their gates in one product
+        self.fall = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, steps: Tensor) -> Tensor:
+        value, gate = self.rise(steps).chunk(2, dim=-1)
+        fallen: Tensor = self.fall(functional.silu(gate) * value)
+        return fallen
+
 
 class Transformer(Backbone):
     """Pre-norm self-attention with a learned bias for the distance between two steps.
@@ -57,9 +133,11 @@ class Transformer(Backbone):
     Cost: length^2 x dim per row. Source: Vaswani et al. 2017 in the pre-norm form; the distance bias as in T5, unbucketed.
     """
 
+    block: ClassVar[type[_AttentionBlock]] = _AttentionBlock
+
     def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
         super().__init__(config, causal=causal)
-        self.blocks = nn.ModuleList(_AttentionBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(self.block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         reach = config.max_length + 1
         self.distance = nn.Parameter(torch.zeros(config.heads, 2 * reach + 1))
@@ -69,6 +147,15 @@ class Transformer(Backbone):
         for block in self.blocks:
             steps = block(steps, bias)
         return self.norm(steps)
+
+    def attention(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B blocks L"]:
+        """Return how much the last step of each row attends to every step, by block, mean over the heads; each sums to 1."""
+        bias, found = self._bias(steps.shape[1], lengths), []
+        for block in self.blocks:
+            assert isinstance(block, _AttentionBlock)
+            found.append(block.weights(steps, bias)[torch.arange(len(steps)), lengths - 1])
+            steps = block(steps, bias)
+        return torch.stack(found, dim=1)
 
     def _bias(self, length: int, lengths: Int[Tensor, "B"]) -> Float[Tensor, "B_or_1 H L L"]:
         place = torch.arange(length, device=lengths.device)
@@ -81,31 +168,26 @@ class Transformer(Backbone):
         return bias.masked_fill(~real[:, None, None, :], float("-inf"))
 
 
-class _AttentionBlock(nn.Module):
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.norm_attend, self.norm_feed = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.mix = nn.Linear(config.dim, 3 * config.dim)
-        self.join = nn.Linear(config.dim, config.dim)
-        self.feed = nn.Sequential(
-            nn.Linear(config.dim, 4 * config.dim), nn.GELU(), nn.Linear(4 * config.dim, config.dim)
-        )
-        self.drop = nn.Dropout(config.dropout)
+class LiGR(Transformer):
+    """Transformer of gated blocks, as in eSASRec: SwiGLU, and what a block adds passes a gate of the state that entered.
 
-    def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
-        rows, length, dim = steps.shape
-        mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, dim // self.heads)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, H, L, D / H) each
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        steps = steps + self.drop(self.join(attended.transpose(1, 2).reshape(rows, length, dim)))
-        return steps + self.drop(self.feed(self.norm_feed(steps)))
+    Cost: half more than the Transformer's besides attention. Source: Borisyuk et al., From features to Transformers: redefining ranking for
+    scalable impact, 2025 (LiGR); in sequential recommendation Tikhonovich et al., eSASRec, RecSys 2025. Our distance bias instead of positions.
+    """
+
+    block = _GatedBlock
+
+    @classmethod
+    def products(cls, config: BackboneConfig, length: float) -> float:
+        return config.layers * (18 * config.dim**2 + 2 * length * config.dim)
 
 
 class _Recurrent(Backbone):
     """A recurrent network with a residual connection from its input."""
 
     cell: type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
+    gates: ClassVar[int]
+    """Products of state and input with a square matrix each, a step and layer."""
 
     def __init__(self, config: BackboneConfig, *, causal: bool = True) -> None:
         super().__init__(config, causal=causal)
@@ -124,23 +206,30 @@ class _Recurrent(Backbone):
             states, _ = pad_packed_sequence(self.net(packed)[0], batch_first=True, total_length=steps.shape[1])
         return self.norm(steps + self.drop(self.out(states)))
 
+    @classmethod
+    def products(cls, config: BackboneConfig, length: float) -> float:  # noqa: ARG003
+        return (2 * cls.gates * config.layers + 1) * config.dim**2
+
 
 class RNN(_Recurrent):
     """Plain recurrent network (Elman 1990)."""
 
     cell = nn.RNN
+    gates = 1
 
 
 class GRU(_Recurrent):
     """Gated recurrent units (Cho et al. 2014), as GRU4Rec uses them."""
 
     cell = nn.GRU
+    gates = 3
 
 
 class LSTM(_Recurrent):
     """Long short-term memory (Hochreiter & Schmidhuber 1997)."""
 
     cell = nn.LSTM
+    gates = 4
 
 
 class CNN(Backbone):
@@ -166,6 +255,10 @@ class CNN(Backbone):
             seen = functional.pad((norm(steps) * real).transpose(1, 2), sides)
             steps = steps + self.drop(mix(functional.gelu(reach(seen).transpose(1, 2))))
         return self.norm(steps)
+
+    @classmethod
+    def products(cls, config: BackboneConfig, length: float) -> float:  # noqa: ARG003
+        return config.layers * (config.kernel + 1) * config.dim**2
 
 
 class Mean(Backbone):
@@ -193,6 +286,10 @@ class Mean(Backbone):
             real = (place <= lengths[:, None])[..., None]
             mean = ((steps * real).sum(1, keepdim=True) / lengths.clamp(min=1)[:, None, None]).expand_as(steps)
         return self.norm(mean + self.net(mean))
+
+    @classmethod
+    def products(cls, config: BackboneConfig, length: float) -> float:  # noqa: ARG003
+        return 8 * config.dim**2
 
 
 def last_state(states: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B D"]:

@@ -73,18 +73,18 @@ def sampled_softmax(
     sampled: Int[Tensor, "S"],
     log_probability: Float[Tensor, "I"],
 ) -> Float[Tensor, ""]:
-    """Return the cross-entropy against shared negatives with logQ correction.
+    """Return the cross-entropy against shared negatives, each weighed by how often it was to be drawn (logQ correction).
 
-    A negative equal to the row's own target is masked. Memory: N x S floats.
+    The sum over the catalog is estimated without bias: a negative equal to the row's own target is masked, and the target, which is always
+    there, is not corrected. Memory: N x S floats.
 
-    Source: Bengio & Senecal 2008; logQ correction as in Yi et al., RecSys 2019. The target itself is not sampled; it is
-    corrected by its expected count among S draws, capped at 1.
+    Source: Bengio & Senecal 2008; the target uncorrected as in Khrylchenko et al., Correcting the LogQ correction, RecSys 2025.
     """
     expected = log_probability + math.log(len(sampled))
     right = (states * chosen_vectors).sum(-1, keepdim=True)
     wrong = states @ negatives.T - expected[sampled]
     wrong = wrong.masked_fill(chosen[:, None] == sampled[None, :], float("-inf"))
-    logits = torch.cat([right - expected[chosen].clamp(max=0)[:, None], wrong], dim=1)
+    logits = torch.cat([right, wrong], dim=1)
     return functional.cross_entropy(logits, torch.zeros(len(states), dtype=torch.long, device=states.device))
 
 

@@ -176,4 +176,4 @@ class _Pinned(http.client.HTTPConnection):
 
 
 def _refused(url: str, what: str, fix: str) -> MediaError:
-    return MediaError(f"{url[:120]!r} {what}.", where="url", fix=fix)
+    return MediaError(f"The address {url[:120]!r} {what}.", where="url", fix=fix)

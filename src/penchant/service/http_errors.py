@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
+from penchant.core.error_translations import translated_parts
 from penchant.core.errors import (
     ArtifactError,
     ConfigError,
@@ -31,6 +32,7 @@ from penchant.core.errors import (
     NotFoundError,
     PenchantError,
 )
+from penchant.core.messages import LANGUAGES, preferred_language
 from penchant.service.store import ConflictError
 
 logger = logging.getLogger("penchant.service")
@@ -95,6 +97,11 @@ def _response(
     fix: str,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    """Return an error response; to a client that asks for another language, its sentences are in that. `type` and `title` are for programs."""
+    language = preferred_language(request.headers.get("accept-language", ""))
+    if language != "en":
+        detail, where, fix = translated_parts(PenchantError(detail, where=where, fix=fix), language)
+        headers = {**(headers or {}), "Content-Language": LANGUAGES[language]}
     body = problem(status, title, detail, where, fix, request.scope.get("request_id", "-"))
     return JSONResponse(body, status, media_type=MEDIA_TYPE, headers=headers)
 

@@ -16,8 +16,10 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib import import_module
+from threading import Event, Thread
 from typing import Any
 
 import uvicorn
@@ -30,8 +32,8 @@ from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
 from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.http_errors import MEDIA_TYPE, problem
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.telemetry import HEADERS, MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
@@ -43,6 +45,8 @@ SILENT_SECONDS = 120
 """A worker that does not respond for so long is replaced. It does not respond while it imports and reads its bundle, either."""
 HEADER_SECONDS = 10
 """Longest wait for a request's headers; uvicorn has no limit, and each waiting client takes one of the connections."""
+POLL_SECONDS = 0.05
+"""Between two looks whether the service listens yet."""
 MAX_CONNECTIONS = 2000
 """Further requests are refused; by `ServiceProtocol`, since uvicorn's own limit answers in plain text."""
 ARENA_MAX, ARENAS = -8, 2
@@ -137,7 +141,13 @@ def _problem(status: int, title: str, detail: str, fix: str) -> tuple[list[tuple
 
 
 def serve(
-    config: ServiceConfig, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1, pages: str | None = None
+    config: ServiceConfig,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    pages: str | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; running requests are finished first, for at most `GRACE_SECONDS`.
 
@@ -147,9 +157,40 @@ def serve(
         port: TCP port.
         workers: Processes; they share one copy of the bundle's arrays and of what is imported, and the store.
         pages: MODULE:FUNCTION that adds pages to the application, such as the studio's; None serves the API alone.
+        announce: Called once, from another thread, when the first process answers.
 
     Raises:
         PenchantError: The bundle, the store or the secret is not as it should be.
+    """
+    config = checked(config, host, port)
+    log_to_stderr()
+    _bound_free_memory()
+    _share_cores()
+    if workers == 1:
+        app = application(config, pages)
+        with _announced(announce, host, port):
+            _run(app, host, port)
+        failure: PenchantError | None = getattr(app.state, "failure", None)
+        if failure is not None:
+            raise failure
+        return
+    open_artifact(config.bundle, kind=KIND, exact=True)  # an error is shown once, not by every worker
+    for folder in config.tasks.values():
+        open_artifact(folder, kind=CLASSIFIER, exact=True)
+    if config.traces:
+        Tracing.to(config.traces).close()
+    with tempfile.TemporaryDirectory() as counters:
+        os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
+        _share_imports(pages)
+        with _announced(announce, host, port):
+            _run(f"{__name__}:worker", host, port, workers)
+
+
+def checked(config: ServiceConfig, host: str, port: int) -> ServiceConfig:
+    """Return the settings as they hold at this address: beyond this machine, no request is answered without a key.
+
+    Raises:
+        ConfigError: There is no key, or the port cannot be listened at.
     """
     _check_port(host, port)
     store = Store.open(config.address)
@@ -163,25 +204,7 @@ def serve(
                 fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
             )
         config = config.model_copy(update={"is_open": False})  # whatever happens to the store later
-    log_to_stderr()
-    _bound_free_memory()
-    _share_cores()
-    if workers == 1:
-        app = _application(config, pages)
-        _run(app, host, port)
-        failure: PenchantError | None = getattr(app.state, "failure", None)
-        if failure is not None:
-            raise failure
-        return
-    open_artifact(config.bundle, kind=KIND, exact=True)  # an error is shown once, not by every worker
-    for folder in config.tasks.values():
-        open_artifact(folder, kind=CLASSIFIER, exact=True)
-    if config.traces:
-        Tracing.to(config.traces).close()
-    with tempfile.TemporaryDirectory() as counters:
-        os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
-        _share_imports(pages)
-        _run(f"{__name__}:worker", host, port, workers)
+    return config
 
 
 def _check_port(host: str, port: int) -> None:
@@ -208,15 +231,37 @@ def _check_port(host: str, port: int) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def _announced(announce: Callable[[], None] | None, host: str, port: int) -> Iterator[None]:
+    """Call `announce` as soon as the port takes connections: uvicorn listens when the application has started, in whichever process."""
+    stopped = Event()
+
+    def wait() -> None:
+        while not stopped.wait(POLL_SECONDS):
+            with contextlib.suppress(OSError), socket.create_connection((_own_address(host), port), timeout=1):
+                if announce is not None:
+                    announce()
+                return
+
+    thread = Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
 def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
     _bound_free_memory()
     _share_cores()
-    return _application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
+    return application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
 
 
-def _application(config: ServiceConfig, pages: str | None) -> FastAPI:
+def application(config: ServiceConfig, pages: str | None) -> FastAPI:
+    """Return the application of a service with its pages."""
     if not pages:
         return create_app(config)
     module, _, function = pages.partition(":")
@@ -269,6 +314,11 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
     )
+
+
+def _own_address(host: str) -> str:
+    """Return the address under which this machine itself reaches a server that listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens here
 
 
 def _is_loopback(host: str) -> bool:

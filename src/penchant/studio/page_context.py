@@ -5,14 +5,13 @@ In: a request with its cookies. Out: a `PageContext`; or a refusal, with the sam
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Query, Request, Response
 
-from penchant.core.messages import LANGUAGES
+from penchant.core.messages import LANGUAGES, preferred_language
 from penchant.service.http_errors import RefusedError
 from penchant.service.service import Service
 from penchant.studio.language import PageTranslator
@@ -85,7 +84,7 @@ def page_context(
     """Return the context of a request: language and theme from its query, else from cookies, else from the browser's headers."""
     language = lang or request.cookies.get(LANGUAGE, "")
     if language not in LANGUAGES:
-        language = preferred(request.headers.get("accept-language", ""))
+        language = preferred_language(request.headers.get("accept-language", ""))
     theme_name = theme or request.cookies.get(THEME, "")
     service: Service = request.app.state.service
     return PageContext(request, service, PageTranslator(language), theme_name if theme_name in THEMES else "auto")
@@ -111,16 +110,6 @@ def require_same_origin(request: Request) -> None:
             fix="open the page and try again",
             status=403,
         )
-
-
-def preferred(accepted: str) -> str:
-    """Return the supported language of highest weight in an Accept-Language header, English where there is none."""
-    weighted = []
-    for place, part in enumerate(accepted.split(",")[:20]):
-        tag, _, parameters = part.strip().partition(";")
-        found = re.search(r"q=([01](?:\.\d+)?)", parameters)
-        weighted.append((-float(found[1]) if found else -1.0, place, tag.split("-")[0].lower()))
-    return next((tag for weight, _, tag in sorted(weighted) if tag in LANGUAGES and weight < 0), "en")
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int | None) -> None:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from penchant.core.error_translations import translated_parts
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
 from penchant.reporting.labels import metric_label
@@ -114,8 +115,8 @@ def _add_home(router: APIRouter) -> None:
         service = context.service
         snapshot = service.snapshot
         may_see = context.may("personal")
-        shown = users.sample_users(service, snapshot, SAMPLE_USERS) if may_see else []
-        popular = service.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
+        shown = users.sample_users(snapshot, SAMPLE_USERS) if may_see else []
+        popular = service.lists.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
         return render(
             context,
             "home",
@@ -149,7 +150,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
     ) -> Response:
         context.require("read")
         service = context.service
-        alike = service.similar(item_id, NEIGHBOURS, by)
+        alike = service.items.similar(item_id, NEIGHBOURS, by)
         snapshot = service.snapshot
         row = snapshot.recommender.lookup.row(item_id)
         known = [found for found in alike.items if found.item_id in snapshot.recommender.lookup.items]
@@ -167,7 +168,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
             neighbours=list(zip(cards(snapshot.recommender, rows), [f.similarity for f in known], strict=True)),
             similarities=studio.similarity.of(snapshot.recommender, row, rows),
             heat_channels=heats.offered(snapshot.recommender, row),
-            likers=items.likers(service, snapshot, row, named=context.may("personal")),
+            likers=items.likers(snapshot, row, named=context.may("personal")),
         )
 
     @router.get("/studio/search")
@@ -323,7 +324,7 @@ def _add_sign_in(router: APIRouter) -> None:
 
 
 def _search_page(context: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
-    found = context.service.search(wanted)
+    found = context.service.items.search(wanted)
     recommender = context.service.snapshot.recommender
     known = [item for item in found.items if item.item_id in recommender.lookup.items]
     shown = cards(recommender, recommender.lookup.rows([item.item_id for item in known]))
@@ -359,8 +360,9 @@ def _local_address(address: str) -> str:
 def _error_page(request: Request, error: Exception) -> Response:
     """Return what is wrong, where, and how to fix it, as a page; the sign-in page where a key is missing."""
     context = page_context(request)
+    lines: tuple[str, str, str]
     if isinstance(error, PenchantError):
-        status, lines = status_of(error), (error.message, error.where, error.fix)
+        status, lines = status_of(error), translated_parts(error, context.translate.language)
     elif isinstance(error, RequestValidationError | ValidationError):
         first = error.errors()[0]
         status, field = 422, str(first["loc"][-1]) if first["loc"] else ""

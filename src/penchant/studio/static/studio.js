@@ -159,6 +159,7 @@ document.addEventListener("htmx:after:swap", () => {
   drawAll();
   takeSample();
   showNewest();
+  addTools();
   if (isCalm()) return;
   for (const card of cards()) {
     const from = places.get(card.dataset.item);
@@ -238,10 +239,11 @@ function addTools() {
   for (const table of document.querySelectorAll("table[data-name]")) {
     filterRows(table);
     const place = table.closest(".wide") ?? table;
-    if (table.closest("#snapshot") || place.previousElementSibling?.classList.contains("tools")) continue;
-    const tools = document.createElement("div");
+    const above = place.previousElementSibling?.classList.contains("tools") ? place.previousElementSibling : null;
+    if (above?.childElementCount) continue;
+    const tools = above ?? document.createElement("div"); // a page that is read again leaves an empty place for them
     tools.className = "tools";
-    if (table.tBodies[0].rows.length > 5) {
+    if (above || table.tBodies[0].rows.length > 5) {
       const input = Object.assign(document.createElement("input"), { type: "search", placeholder: filter });
       input.setAttribute("aria-label", filter);
       input.addEventListener("input", () => {
@@ -253,7 +255,7 @@ function addTools() {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: title });
     button.addEventListener("click", () => exported(table));
     tools.append(button);
-    place.before(tools);
+    if (!above) place.before(tools);
   }
 }
 

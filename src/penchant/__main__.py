@@ -1,4 +1,4 @@
-"""Run the command line as `python -m penchant.cli`.
+"""Run the command line as `python -m penchant`.
 
 In: arguments. Out: as `penchant`.
 """
