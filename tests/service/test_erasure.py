@@ -52,6 +52,7 @@ def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
             "conversation": 0,
             "served_list": 0,
             "exposure": 0,
+            "dead_letter": 0,
         }
         assert receipt["model"] == erasure.DUE
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "popularity"

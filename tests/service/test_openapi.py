@@ -44,7 +44,7 @@ def operations(app: FastAPI) -> dict[str, Any]:
 
 
 def test_whole_api_is_described(operations: dict[str, Any]):
-    assert len(operations) == 27
+    assert len(operations) == 29
     assert "POST /v1/events" in operations
 
 

@@ -91,6 +91,12 @@ def serve(
     every: Every = None,
     promote: Promote = None,
     learning: LearningFile = None,
+    streams: Annotated[
+        Path | None,
+        typer.Option(
+            "--streams", help="TOML file with event streams to read, in a [streams] table; see docs/streams.md."
+        ),
+    ] = None,
 ) -> None:
     """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
     with reported_errors(False):
@@ -110,9 +116,11 @@ def serve(
             traces=traces,
             language=language_config(engine),
         )
+        from penchant.cli.streaming import streams_beside
+
         shown = f"[{host}]" if ":" in host else host
         line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
-        with _learning(config, learn, learning_values(learning, every, promote)):
+        with _learning(config, learn, learning_values(learning, every, promote)), streams_beside(config, streams):
             announce = lambda: out.print(line, markup=False)  # noqa: E731
             if executor == "local":
                 service.serve(config, host=host, port=port, workers=workers, pages=STUDIO, announce=announce)
@@ -134,11 +142,11 @@ def _learning(config: Any, is_wanted: bool, values: dict[str, Any]) -> Iterator[
     if not is_wanted:
         yield
         return
-    from penchant.learning.process import LearnerProcess
+    from penchant.learning.process import learner_process
     from penchant.learning.settings import LearningConfig
 
     chosen = LearningConfig.read(values, where="the settings of the learner")
-    learner = LearnerProcess(config.bundle, config.address, config.state_folder / "secret.key", chosen)
+    learner = learner_process(config.bundle, config.address, config.state_folder / "secret.key", chosen)
     learner.start()
     try:
         yield
@@ -211,10 +219,10 @@ def erase(
                 raise typer.Exit(1)
 
 
-def part_of_service(module: str, extra: str) -> Any:
+def part_of_service(module: str, extra: str, package: str = "penchant.service") -> Any:
     """Import a module of the service; an error names the packages it needs."""
     try:
-        return import_module(f"penchant.service.{module}")
+        return import_module(f"{package}.{module}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or module, extra) from error
 

@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Header, Query, Request, Response
+from fastapi import Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import TypeAdapter
 
@@ -31,6 +31,7 @@ from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
+from penchant.service.query import QueryModel
 from penchant.service.schemas import (
     AlarmOut,
     CoursesIn,
@@ -46,6 +47,7 @@ from penchant.service.schemas import (
     Problem,
     SearchIn,
     SessionIn,
+    StreamOut,
     TrialOut,
     has_media,
 )
@@ -192,8 +194,11 @@ def _add_lists(app: FastAPI) -> None:
         tags=["lists"],
         dependencies=[allowed("read")],
         response_model=RecommendationList,
+        openapi_extra=_LIST_OPTIONS.described,
     )
-    async def recommend(request: Request, user_id: User, options: Annotated[ListIn, Query()]) -> Response:
+    async def recommend(
+        request: Request, user_id: User, options: Annotated[ListIn, Depends(_LIST_OPTIONS)]
+    ) -> Response:
         """Rank the catalog for one user; `basis` states what the ranking is based on."""
         return await _recommended(request, user_id, options)
 
@@ -263,6 +268,12 @@ def _add_items(app: FastAPI) -> None:
         found = AlarmLog(service_of(request).store).newest()
         return [AlarmOut(at=iso_time(one.at), lines=[str(line) for line in one.lines]) for one in found]
 
+    @app.get("/v1/streams", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def streams(request: Request) -> list[StreamOut]:
+        """Return how far each event stream is read, and what became of its records; empty where none was ever read."""
+        return [StreamOut.model_validate(one) for one in service_of(request).streams.summary()]
+
     @app.get("/v1/trial", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")
     def trial(request: Request) -> TrialOut:
@@ -307,7 +318,12 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         service.store.world_version()
         recommender = service.snapshot.recommender
         sizes = {"items": len(recommender.catalog), "users": len(recommender.histories)}
-        return {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        streams = [
+            {name: one[name] for name in ("source", "state", "message", "since", "behind_seconds")}
+            for one in service.streams.summary()
+        ]
+        about = {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        return {**about, "streams": streams} if streams else about
 
     @app.get("/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
@@ -317,7 +333,9 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def prometheus(request: Request) -> Response:
         """Metrics in the Prometheus format."""
-        text = metrics.text(service_of(request).user_cache)
+        service = service_of(request)
+        metrics.set_streams(service.streams.summary())
+        text = metrics.text(service.user_cache)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -374,6 +392,7 @@ def _kind_of_prediction(arguments: dict[str, Any]) -> Kind:
 
 
 _LISTS = TypeAdapter(RecommendationList)
+_LIST_OPTIONS = QueryModel(ListIn)
 _EVENT_EXAMPLES: Any = {
     "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
     "with a review and a photo": {

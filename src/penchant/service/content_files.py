@@ -24,7 +24,12 @@ CONTENT = ("text", *MEDIA)
 def kept_content(
     given: EventIn | SessionEventIn, reads: Collection[str], where: str, uploads: UploadStore
 ) -> OwnContent | None:
-    """Return what some channel reads of an event's content, its files stored; None where that is nothing."""
+    """Return what some channel reads of an event's content, its files stored; None where that is nothing.
+
+    Raises:
+        MediaError: A file cannot be read.
+        RefusedError: There is no room on the disk.
+    """
     media = kept_files(given, reads, where, uploads)
     columns = {"text": given.text} if given.text is not None and "text" in reads else {}
     return OwnContent(columns, media) if columns or media else None
@@ -33,7 +38,7 @@ def kept_content(
 def kept_files(
     given: EventIn | SessionEventIn | UserIn, reads: Collection[str], where: str, uploads: UploadStore
 ) -> dict[str, str]:
-    """Store the files that some channel reads; return their names by modality."""
+    """Store the files that some channel reads; return their names by modality; errors as those of `kept_content`."""
     files: dict[str, MediaIn | None] = {name: getattr(given, name) for name in MEDIA}
     return {
         name: uploads.keep(file, where=f"{where}{name}")

@@ -59,8 +59,9 @@ class EventIntake:
                 where="events",
                 fix=f"send at most {self._config.max_batch:,}",
             )
-        latest = now() + int(self._config.max_skew_seconds * 1e6)
-        rows = [_event(e, position, latest) for position, e in enumerate(events)]
+        moment = now()
+        latest = moment + int(self._config.max_skew_seconds * 1e6)
+        rows = [event_of(e, f"events.{n}.", latest, otherwise=moment) for n, e in enumerate(events)]
         reader = self._snapshots.current.recommender.own_content
         media = sum(getattr(e, name) is not None for e in events for name in MEDIA)
         if media > self._config.max_batch_media:
@@ -86,7 +87,7 @@ class EventIntake:
             unread_content=given - kept,
         )
 
-    def delete(self, user_id: str, name: EventNameIn) -> EventsDeleted:
+    def delete_event(self, user_id: str, name: EventNameIn) -> EventsDeleted:
         """Delete events of a user; they are gone from the store when this returns, and the next list does not know them.
 
         Raises:
@@ -137,16 +138,23 @@ def _request_key(key: str, events: Sequence[EventIn]) -> RequestKey:
     return RequestKey(key, {user: hashlib.sha256("\n".join(one).encode()).hexdigest() for user, one in own.items()})
 
 
-def _event(event: EventIn, position: int, latest: int) -> Event:
-    at = now() if event.at is None else micros_of(event.at)
+def event_of(event: EventIn, where: str, latest: int, *, otherwise: int) -> Event:
+    """Return an event without its content, however it came: over HTTP or from a stream.
+
+    Args:
+        event: As it came.
+        where: Its place, for messages: a prefix of the names of its fields.
+        latest: No event lies after it, microseconds since 1970.
+        otherwise: Its time where it has none of its own.
+
+    Raises:
+        DataError: It lies in the future, or before the year 1.
+    """
+    at = otherwise if event.at is None else micros_of(event.at)
     if at < EARLIEST:
-        raise DataError(
-            "An event lies before the year 1 in UTC.", where=f"events.{position}.at", fix="give the time it happened"
-        )
+        raise DataError("An event lies before the year 1 in UTC.", where=f"{where}at", fix="give the time it happened")
     if at > latest:
         raise DataError(
-            "An event lies in the future.",
-            where=f"events.{position}.at",
-            fix="set the sender's clock, or leave `at` out",
+            "An event lies in the future.", where=f"{where}at", fix="set the sender's clock, or leave `at` out"
         )
     return Event(event.user_id, event.item_id, event.kind, at, event.value, event.event_id)

@@ -13,7 +13,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import OwnContent
 from penchant.service import erasure
 from penchant.service.content_files import MEDIA, ContentFiles
-from penchant.service.exporting import exported_content, exported_conversation, exported_event
+from penchant.service.exporting import exported_content, exported_conversation, exported_event, exported_letter
 from penchant.service.interests import shown_profile
 from penchant.service.schemas import UserIn
 from penchant.service.schemas import UserState as StateOfUser
@@ -21,6 +21,7 @@ from penchant.service.security import Secret
 from penchant.service.served_lists import ServedListLog, exported_list
 from penchant.service.snapshot import Snapshots
 from penchant.service.store import Store, StoredContent
+from penchant.service.stream_log import StreamLog
 from penchant.service.times import iso_time
 from penchant.service.uploads import UploadStore
 from penchant.service.user_states import UserStates
@@ -37,6 +38,7 @@ class PersonalData:
         uploads: Keeps files.
         files: Deletes those that nothing uses any more.
         served_lists: The log of lists.
+        streams: The log of event streams, for dead letters.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class PersonalData:
         uploads: UploadStore,
         files: ContentFiles,
         served_lists: ServedListLog,
+        streams: StreamLog,
     ) -> None:
         self._store, self._secret, self._snapshots, self._states = store, secret, snapshots, states
-        self._uploads, self._files, self._served_lists = uploads, files, served_lists
+        self._uploads, self._files, self._served_lists, self._streams = uploads, files, served_lists, streams
 
     def about(self, user_id: str) -> StateOfUser:
         """Return what a user told of themself since the bundle was written, and whether it is read."""
@@ -114,6 +117,7 @@ class PersonalData:
             "conversations": [exported_conversation(one) for one in self._store.conversations(user_id)],
             "served_lists": [exported_list(one) for one in self._served_lists.of_user(user_id)],
             "trials": self._served_lists.exposures_of(user_id),
+            "dead_letters": [exported_letter(one) for one in self._streams.letters(user_id=user_id)],
             "requests": [{"key": r.key, "at": iso_time(r.received_at)} for r in self._store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": iso_time(int(at)), "weight": float(weight)}

@@ -38,6 +38,7 @@ from penchant.service.served_lists import ServedListLog
 from penchant.service.snapshot import ServingSnapshot, Snapshots
 from penchant.service.store import Store
 from penchant.service.stored_items import StoredItems
+from penchant.service.stream_log import StreamLog
 from penchant.service.tasks import ClassifierTasks
 from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
@@ -66,6 +67,7 @@ class Service:
             raise
         self.store.seal_erasures(self.secret.link)
         self.stored_items = StoredItems(self.store)
+        self.streams = StreamLog(self.store, self.secret.subject)
         self.keyring = ApiKeys(self.store, is_open=config.is_open)
         fetcher = Fetcher(config.allow_hosts, max_bytes=config.media.max_audio_bytes)
         limit = max(config.media.max_bytes, config.media.max_audio_bytes)
@@ -92,7 +94,14 @@ class Service:
         self.lists = ListAnswers(self.states, self.uploads, self.scratch, config.media, self.trial)
         self.interests = Interests(self.store, self.snapshots, self.states, self.engine_for_personal_data, self.screen)
         self.personal_data = PersonalData(
-            self.store, self.secret, self.snapshots, self.states, self.uploads, self.files, self.served_lists
+            self.store,
+            self.secret,
+            self.snapshots,
+            self.states,
+            self.uploads,
+            self.files,
+            self.served_lists,
+            self.streams,
         )
         self.items = Items(self.store, self.snapshots, self.uploads, self.scratch, config.media, self.tasks.names)
 
