@@ -78,7 +78,7 @@ def main() -> None:
             {n: trained.tables[n] for n in weights if CHANNEL in n},
         )
         rows = {OURS: trained.ours.weights}
-        rows |= {n: EnsembleWeights({n: 1.0}) for n in tables if CHANNEL in n}
+        rows |= {n: EnsembleWeights({n: 1.0}) for n in tables if CHANNEL in n and n in weights}
         test = prepared.test.liked()
         lists = trained.pool.rank(rows, test.histories, K, candidates=test.candidates, tie_order=test.tie_order)
         for row, one in lists.items():
