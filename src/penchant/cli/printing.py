@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from html import unescape
 from typing import Any
 
@@ -36,7 +36,7 @@ def reported_errors(as_json: bool, language: str = "") -> Iterator[None]:
         language: That the command itself was asked for, which it then speaks; "" leaves that of `penchant --language`.
     """
     show_logs()
-    with spoken(language if language in LANGUAGES else "en"):  # a wrong one is refused by who reads it
+    with spoken(language) if language in LANGUAGES else nullcontext():  # a wrong one is refused by who reads it
         try:
             yield
         except PenchantError as error:
