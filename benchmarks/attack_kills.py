@@ -19,8 +19,8 @@ from typing import Any
 
 from attacked_service import START_SECONDS, Caller, Measurement, answer, free_port, wait_until_ready
 from penchant.service import erasure
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from shop import make_bundle, postgres_programs, running_postgres
 

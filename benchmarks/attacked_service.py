@@ -139,8 +139,8 @@ def answer(config: str, port: int, log: str) -> None:
         port: Where to listen.
         log: File that what it writes is added to.
     """
+    from penchant.service.config import ServiceConfig
     from penchant.service.server import serve
-    from penchant.service.service import ServiceConfig
 
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -3,6 +3,7 @@
 In: nothing; sounds are generated. Out: Markdown rows, and the work of each node. One box proves correctness and memory, not speed-up.
 
     OMP_NUM_THREADS=1 python benchmarks/cluster.py --sounds 200 --rounds 3
+    OMP_NUM_THREADS=1 python benchmarks/cluster.py --run configs/movielens.toml    # the whole run here and on two nodes of one core, compared
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from statistics import median
 import numpy as np
 import polars as pl
 import soundfile
+from safetensors.numpy import load_file
 
 from penchant.core.executor import Executor, LocalExecutor, RayConfig, computing, computing_on
 from penchant.core.schema import Catalog
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
+from penchant.pipelines.recommendation import RecommendationConfig, run
 
 SECONDS = 6
 RATE = 44_100
@@ -90,13 +93,69 @@ def memory(media: Path, count: int) -> None:
     print(json.dumps({"sounds": count, "megabytes": size, "rose": rose}))
 
 
+def run_once(settings: Path, folder: Path, max_users: int | None, ray: RayConfig | None) -> None:
+    """Run a TOML file into a folder with a cache of its own, and write everybody's lists beside the bundle."""
+    config = RecommendationConfig.from_toml(settings)
+    evaluation = (
+        config.evaluation if max_users is None else config.evaluation.model_copy(update={"max_users": max_users})
+    )
+    own = {"output": folder / "bundle", "cache": folder / "cache", "evaluation": evaluation}
+    began, cpu = time.perf_counter(), time.process_time()
+    with computing("local" if ray is None else "ray", ray or RayConfig()) as executor:
+        run(config.model_copy(update=own)).recommend_all(folder / "lists.parquet", 10)
+        for line in executor.lines():
+            print(line)
+    print(
+        f"{folder.name}: {time.perf_counter() - began:.0f} s, of CPU in this process {time.process_time() - cpu:.0f} s",
+        flush=True,
+    )
+
+
+def compare_runs(settings: Path, folder: Path, max_users: int | None) -> None:
+    """Run a TOML file in this process and on two nodes of one core, and print how far what was learned and the lists differ."""
+    from ray.cluster_utils import Cluster
+
+    run_once(settings, folder / "local", max_users, None)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=400 * 2**20)
+        run_once(settings, folder / "nodes", max_users, RayConfig(address=cluster.address))
+    finally:
+        cluster.shutdown()
+    largest, equal, total = 0.0, 0, 0
+    for file in sorted((folder / "local" / "bundle").glob("*.safetensors")):
+        there = load_file(folder / "nodes" / "bundle" / file.name)
+        for name, here in load_file(file).items():
+            total += 1
+            equal += int(np.array_equal(here, there[name]))
+            if here.dtype.kind == "f" and here.size:
+                largest = max(largest, float(np.abs(here - there[name]).max()))
+    print(f"| arrays of the bundle equal bit for bit | {equal} of {total}; largest difference {largest:.2g} |")
+    here, there = (pl.read_parquet(folder / name / "lists.parquet") for name in ("local", "nodes"))
+    same = (here["item_id"] == there["item_id"]).sum()
+    gap = float((here["score"] - there["score"]).abs().max())
+    print(
+        f"| items at the same place of everybody's lists | {same:,} of {len(here):,}; largest difference of a score {gap:.2g} |"
+    )
+    for name in ("local", "nodes"):
+        print(name, json.loads((folder / name / "bundle" / "ensemble.json").read_text())["weights"])
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--sounds", type=int, default=400)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--media", type=Path, default=Path(tempfile.gettempdir()) / "penchant-cluster-sounds")
     options.add_argument("--memory", type=int, help="measure the memory of one encoding, of so many sounds, alone")
+    options.add_argument("--run", type=Path, help="a TOML file to run here and on two nodes, instead of the sounds")
+    options.add_argument("--max-users", type=int, help="of the evaluation of that run")
+    options.add_argument("--folder", type=Path, help="where both runs are kept; a temporary one where left out")
     given = options.parse_args()
+    if given.run is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            compare_runs(given.run, given.folder or Path(scratch), given.max_users)
+        return
     make_sounds(given.media, given.sounds)
     if given.memory:
         memory(given.media, given.memory)

@@ -17,7 +17,7 @@ import numpy as np
 from fastapi.testclient import TestClient
 
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 WANTED_MS = 50
 

@@ -32,7 +32,7 @@ SERVER = """
 import json, sys
 from pathlib import Path
 from penchant.service.server import serve
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 serve(ServiceConfig(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2]), database=sys.argv[5] or None,
              **json.loads(sys.argv[6])),
       port=int(sys.argv[3]), workers=int(sys.argv[4]))

@@ -24,13 +24,16 @@ import polars as pl
 from penchant.core.logs import show_logs
 from penchant.core.schema import Content
 from penchant.encoders.catalog import default_channels
+from penchant.experiment.defaults import default_members
 from penchant.experiment.fit import HoldOut
-from penchant.experiment.pool import MemberPool
-from penchant.fusion.late import EnsembleWeights
+from penchant.experiment.pool import MemberPool, weighed_users
+from penchant.experiment.selection import without_grid
+from penchant.experiment.weighting import HALVES, LEAST_SQUARES
+from penchant.fusion.late import FOLDS, EnsembleConfig, EnsembleWeights
 from penchant.metrics.comparison import per_user
 from penchant.metrics.intervals import BootstrapMeans
 from penchant.metrics.ranking import measure
-from penchant.models.member import make_member
+from penchant.models.member import Member, make_member
 from penchant.pipelines.recommendation import (
     RecommendationConfig,
     at_test,
@@ -44,6 +47,18 @@ from penchant.pipelines.recommendation import (
 )
 
 METRIC = "ndcg@10"
+QUICK = (
+    "popularity",
+    "recent_popularity",
+    "item_knn",
+    "rp3beta",
+    "ease",
+    "transitions",
+    "content_knn",
+    "content_regression",
+)
+"""Members beside the network with --stack."""
+MORE = {"ease": {"max_items": 6_000}}
 ROWS: dict[str, dict[str, Any]] = {
     "Transformer, gated, softmax": {},
     "GRU": {"backbone": "gru"},
@@ -92,26 +107,43 @@ def main() -> None:
     parser.add_argument("--blocks", action="store_true", help="the rows of eSASRec instead")
     parser.add_argument("--on", choices=["test", "validation"], default="test")
     parser.add_argument(
+        "--stack", action="store_true", help="with other members, weights fitted on (other) validation users"
+    )
+    parser.add_argument(
         "--rows", type=int, nargs="+", help="places of the rows to fit, from 0; the first is always shown"
     )
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
+    parser.add_argument("--rank-all", action="store_true", help="rank every user, whoever was learned from")
     asked = parser.parse_args()
+    if asked.stack and asked.rank_all and asked.on == "validation":
+        parser.error("weights are fitted on the validation users that are learned from: --rank-all is for the test")
     show_logs()
     config = RecommendationConfig.from_toml(asked.config)
     validation, test, content = prepared(config, is_fused=not asked.blocks)
-    validation, test = (fewer(stage, asked.max_users) for stage in (validation, test))
+    stage = validation if asked.on == "validation" else test
+    validation = fewer(validation, asked.max_users)
+    if asked.max_users is not None and not asked.rank_all:
+        stage = validation if asked.on == "validation" else fewer(test, asked.max_users)
     rows = BLOCKS if asked.blocks else {**ROWS, **without_each(content)}
     folder = Path("runs/networks") / f"{config.name}-{asked.epochs}-{asked.seed}-{asked.max_users or 'all'}"
-    folder = folder.with_name(folder.name + "-blocks" * asked.blocks + "-validation" * (asked.on == "validation"))
+    folder = folder.with_name(
+        folder.name
+        + "-all-ranked" * asked.rank_all
+        + "-blocks" * asked.blocks
+        + "-validation" * (asked.on == "validation")
+    )
     folder.mkdir(parents=True, exist_ok=True)
+    others = quick_members(validation, content) if asked.stack else {}
     wanted = range(len(rows)) if asked.rows is None else asked.rows
-    stage = validation if asked.on == "validation" else test
     for place, (name, change) in enumerate(rows.items()):
         file = folder / f"{place:02d}.parquet"
         if not file.exists() and place in wanted:
             table = {"model": "sequence", "epochs": asked.epochs, "seed": asked.seed, **change}
-            one_row(name, table, validation, stage, content, file)
-    print("\n".join(report({n: folder / f"{p:02d}.parquet" for p, n in enumerate(rows) if p in {0, *wanted}})))
+            one_row(name, table, validation, stage, content, file, others)
+    shown = {n: folder / f"{p:02d}.parquet" for p, n in enumerate(rows) if p in {0, *wanted}}
+    print("\n".join(report(shown)))
+    if asked.stack:
+        print("\n".join(["", "with other members:", "", *report({n: stacked(file) for n, file in shown.items()})]))
 
 
 def without_each(content: Content) -> dict[str, dict[str, Any]]:
@@ -138,8 +170,30 @@ def fewer(stage: HoldOut, max_users: int | None) -> HoldOut:
     return replace(stage, histories=stage.histories.take(users), truth=stage.truth.take(users))
 
 
+def quick_members(validation: HoldOut, content: Content) -> dict[str, Member]:
+    """Fit the default members that take seconds, each with its first settings."""
+    tables = default_members(content, has_time=True, num_events=validation.train.num_events)
+    return {
+        name: make_member(name, {**without_grid(table), **MORE.get(str(table["model"]), {})}).fit(
+            validation.train, content
+        )
+        for name, table in tables.items()
+        if table["model"] in QUICK
+    }
+
+
+def stacked(file: Path) -> Path:
+    return file.with_stem(f"{file.stem}-stacked")
+
+
 def one_row(
-    name: str, table: dict[str, Any], validation: HoldOut, stage: HoldOut, content: Content, file: Path
+    name: str,
+    table: dict[str, Any],
+    validation: HoldOut,
+    stage: HoldOut,
+    content: Content,
+    file: Path,
+    others: dict[str, Member],
 ) -> None:
     """Fit on train, rank the test or validation, and keep each user's scores."""
     began = time.process_time()
@@ -154,7 +208,30 @@ def one_row(
         {name: EnsembleWeights({name: 1.0})}, histories, 10, candidates=stage.candidates
     )[name]
     measure(ranked, truth, ks=(10,), metrics=("ndcg",)).write_parquet(file)
-    file.with_suffix(".json").write_text(json.dumps({"seconds": seconds, "table": table}))
+    facts = json.dumps({"seconds": seconds, "table": table})
+    if others:
+        with_others({**others, name: member}, validation, stage).write_parquet(stacked(file))
+        stacked(file).with_suffix(".json").write_text(facts)
+    file.with_suffix(".json").write_text(facts)
+
+
+def with_others(members: dict[str, Member], validation: HoldOut, stage: HoldOut) -> pl.DataFrame:
+    """Return the scores of the ensemble of each user: on the test, or on each half of validation with the weights of the other half."""
+    pool, names, config = MemberPool(members), sorted(members), EnsembleConfig(bands=1)
+    users = weighed_users(validation.truth, config)
+    moments = pool.moments(names, validation.histories, validation.truth, config, candidates=validation.candidates)
+    parts = []
+    halves = ((HALVES[0], HALVES[1]), (HALVES[1], HALVES[0])) if stage is validation else (((0, 1, 2, 3), None),)
+    for own, other in halves:
+        row = LEAST_SQUARES.fit(names, {"length": moments.folds(*own)}, None, config)
+        print(other, {member: round(weight, 3) for member, weight in row.items()}, flush=True)
+        asked = np.flatnonzero(stage.truth.lengths() > 0)
+        if other is not None:
+            asked = users[np.isin(np.arange(len(users)) % FOLDS, other)]
+        histories, truth = stage.histories.take(asked), stage.truth.take(asked)
+        ranked = pool.rank({"all": row}, histories, 10, candidates=stage.candidates)["all"]
+        parts.append(measure(ranked, truth, ks=(10,), metrics=("ndcg",)))
+    return pl.concat(parts)
 
 
 def report(rows: dict[str, Path]) -> list[str]:

@@ -28,14 +28,14 @@ from penchant.data.histories import Event
 from penchant.learning.learner import open_learner
 from penchant.learning.settings import LearningConfig
 from penchant.recommender.recommender import Recommender
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Store, now
 
 PROMOTER = """
 import os, sys
 from pathlib import Path
 from penchant.learning.learner import open_learner
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 config = ServiceConfig(bundle=Path(sys.argv[1]))
 learner = open_learner(config.bundle, config.address, config.state_folder / "secret.key")
 os.nice(10)

@@ -75,3 +75,12 @@ def poisoned(file, *args, **options):
 Image.open = poisoned
 """
 """A `sitecustomize.py` with which the decoder of pictures ends its process at a certain file, as one with a fault does."""
+
+
+def sleeps(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def pid_of(number: int) -> int:
+    return os.getpid()

@@ -44,12 +44,12 @@ from penchant.pipelines.tasks import read_settings
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.fetching import Fetcher, is_public
 from penchant.service.host_names import is_allowed
 from penchant.service.log_pages import texts_in_log
 from penchant.service.schemas import MediaIn
 from penchant.service.security import ApiKeys, Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store, StoredKey
 from penchant.service.uploads import UploadStore
 from penchant.studio.pages import add_studio

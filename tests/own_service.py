@@ -10,7 +10,7 @@ SERVER = """
 import sys
 from pathlib import Path
 from penchant.service.server import serve
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 serve(ServiceConfig(bundle=Path(sys.argv[1]), folder=Path(sys.argv[2])), port=int(sys.argv[3]), workers=int(sys.argv[4]))
 """
 

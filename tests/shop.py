@@ -29,7 +29,7 @@ from penchant.models.member import make_member
 from penchant.pipelines import classification
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 EACH = 12
 TABLES = {

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from penchant.cli import app
 from penchant.data.histories import Event
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Store, now
 
 

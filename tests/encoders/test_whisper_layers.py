@@ -29,7 +29,7 @@ def test_the_last_layer_equals_that_of_ctranslate2() -> None:
     own, theirs = WhisperLayers(), Whisper()
     features, _ = theirs.prepare(tone(4, 220))
     states = np.asarray(theirs._loaded.encode(features[None]), np.float32)[0]
-    _, weights, heads = own._loaded
+    weights, heads = own._loaded
     found = layers(np.asarray(features, np.float32), weights, heads)
     assert [one.shape for one in found] == [(1500, 384)] * 5
     cosine = (found[-1] * states).sum(1) / np.linalg.norm(found[-1], axis=1) / np.linalg.norm(states, axis=1)
@@ -45,7 +45,7 @@ def test_statistics_are_of_the_frames_of_the_clip_alone() -> None:
     vector = encoder.encode([short])[0]
     assert vector.shape == (5 * 3 * 384,)
     mean, spread, top = vector[:1152].reshape(3, 384)
-    states = layers(short[0], *encoder._loaded[1:])[0][:100]
+    states = layers(short[0], *encoder._loaded)[0][:100]
     np.testing.assert_allclose(mean, states.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(spread, states.std(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(top, states.max(0), rtol=1e-4, atol=1e-5)

@@ -29,7 +29,7 @@ from penchant.explanation.heat_of_classifier import classifier_heat
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.heat import Heat
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 from penchant.world.planted import plant_motifs, plant_topics
 

@@ -15,6 +15,7 @@ from penchant.core.errors import ConfigError, NotFoundError
 from penchant.core.schema import BEHAVIOUR, Content, Embeddings, Histories
 from penchant.explanation.attribution import METHODS, Method
 from penchant.explanation.network_attribution import (
+    TokenReader,
     attribute_network,
     checked,
     explain_network,
@@ -26,7 +27,7 @@ from penchant.models.ensemble import Ensemble
 from penchant.models.sequence import Sequence
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 ITEMS = 12
@@ -93,6 +94,17 @@ def test_occlusion_of_an_event_is_the_difference_of_two_scores(network: Sequence
         network, channels(), mixed.rows(0, 1).where(np.arange(5) == 2), 9, "occlusion"
     )
     assert events == pytest.approx([whole - base], abs=1e-5)
+
+
+def test_occlusion_of_a_part_leaves_the_other_parts_and_events_as_they_are(mixed: Histories) -> None:
+    member = Sequence(name="net", backbone="gru", **{**SMALL, "epochs": 3}).fit(crowd(), channels())
+    events, values, whole, _ = attribute_network(member, channels(), mixed, 9, "occlusion")
+    reader = TokenReader(member, channels(), mixed, 9)
+    pieces, rest = (one.clone() for one in reader.inputs())
+    pieces[0, 2, 0] = reader.baselines()[0][0, 2, 0]
+    assert values[2, 0] == pytest.approx(whole - reader(pieces, rest)[0].item(), abs=1e-5)
+    pieces[0, 2], rest[0, 2] = reader.baselines()[0][0, 2], 0
+    assert events[2] == pytest.approx(whole - reader(pieces, rest)[0].item(), abs=1e-5)
 
 
 def test_ids_are_the_part_of_behaviour() -> None:

@@ -20,7 +20,7 @@ from penchant.classifiers.course import read_courses
 from penchant.client import Client
 from penchant.data.read.samples import SamplesConfig, read_samples
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 from penchant.world.readings import CHANGED, FIRST, SETTINGS, draw_readings, write_readings
 

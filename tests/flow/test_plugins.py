@@ -27,7 +27,7 @@ from penchant.networks import BACKBONES
 from penchant.pipelines import classification
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 TABLES = {
     "encoders": (ENCODERS, "Letters"),

@@ -21,7 +21,7 @@ from penchant.learning.settings import LearningConfig
 from penchant.recommender.persistence import KIND
 from penchant.recommender.recommender import Recommender
 from penchant.recommender.versions import mark_of
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Store, now
 
 KILLS = 20

@@ -21,7 +21,7 @@ from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Store, now
 
 DAY = 86_400_000_000

@@ -68,9 +68,12 @@ def test_equal_seeds_give_equal_scores_and_other_seeds_do_not() -> None:
     assert not np.allclose(first, other)
 
 
-def test_refit_goes_on_from_before_and_learns_new_events() -> None:
-    before = make(channels=[]).fit(walkers(), Content())
-    after = make(channels=[], refit_epochs=1).refit(walkers(80), Content(), before)
+@pytest.mark.parametrize(
+    "options", [{}, {"backbone": "ligr", "loss": "sampled_softmax", "negatives": 32, "in_batch": 0.5}], ids=str
+)
+def test_refit_goes_on_from_before_and_learns_new_events(options: dict[str, object]) -> None:
+    before = make(channels=[], **options).fit(walkers(), Content())
+    after = make(channels=[], refit_epochs=1, **options).refit(walkers(80), Content(), before)
     assert len(after.training_history.losses) == 1
     assert after.training_history.losses[0] < before.training_history.losses[0] / 1.5
 

@@ -16,7 +16,7 @@ from penchant.pipelines.day_zero import day_zero
 from penchant.pipelines.recommendation import RecommendationConfig
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 

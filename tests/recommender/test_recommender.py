@@ -29,7 +29,8 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.config import ServiceConfig
+from penchant.service.service import Service
 from penchant.studio.pages import add_studio
 
 BASE = 1_700_000_000_000_000
@@ -92,19 +93,19 @@ def test_run_bundle_and_service_agree(
 
     # of the second user, the bundle holds any part of the events, and the service is sent all of them
     part = [e for n, e in enumerate(events) if e.user_id == users[1] and known >> (n % len(rows)) & 1]
-    service.serve(replace(empty, histories=whole_run(empty, part, users[1:])))
+    service.snapshots.serve(replace(empty, histories=whole_run(empty, part, users[1:])))
     service.store.append([events])
 
     for row, user in enumerate(users):
         expected = run.histories.rows(row, row + 1)
-        _, person = service.user_state(user)
+        _, person = service.states.one(user)
         assert same_history(bundle.history(user), expected)
         assert same_history(person.history, expected)
         again = run.history(user, [e for e in events if e.user_id == user])
         assert same_history(again, expected), "events the history was built from count once"
         assert np.allclose(person.scores, run.score(expected)[0], atol=1e-5)
         lists = [one.recommend(user, 24) for one in (run, bundle)]
-        lists.append(service.recommend(user, RankingOptions(k=24, reasons=True)))
+        lists.append(service.lists.recommend(user, RankingOptions(k=24, reasons=True)))
         for answer in lists[1:]:
             assert [(s.item_id, s.reasons) for s in answer] == [(s.item_id, s.reasons) for s in lists[0]]
 
@@ -175,8 +176,8 @@ def test_reason_names_an_item_once(shop: Path):
 
 
 def test_scores_in_the_cache_do_not_keep_those_of_others(service: Service):
-    service.recommend_many([(f"u{n}", RankingOptions()) for n in range(5)])
-    assert service.user_state("u1")[1].scores.base is None
+    service.lists.recommend_many([(f"u{n}", RankingOptions()) for n in range(5)])
+    assert service.states.one("u1")[1].scores.base is None
 
 
 def test_answers_are_tables_in_a_notebook_with_every_text_escaped(shop: Path):

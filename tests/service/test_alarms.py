@@ -19,8 +19,9 @@ from penchant.recommender.recommender import Recommender
 from penchant.service import alarms
 from penchant.service.alarms import AlarmLog, AlarmsConfig, AlarmWorker
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.fetching import Fetcher
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 from penchant.service.store import Event, now
 from penchant.service.watching import EventWatcher, Moved, describe
 from penchant.studio.pages import add_studio

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from penchant.client import Client, ServiceError
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.telemetry import JsonLogFormatter
 from shop import HIGH, LOW, tone
 

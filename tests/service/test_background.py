@@ -15,7 +15,7 @@ from penchant.core.errors import ArtifactError
 from penchant.recommender.new_items import encode_new_item
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from shop import make_bundle
 
 

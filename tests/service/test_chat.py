@@ -13,8 +13,8 @@ from chat_endpoint import endpoint
 from penchant.language.screen import LanguageConfig
 from penchant.service.app import create_app
 from penchant.service.chat import MAX_TURNS
+from penchant.service.config import ServiceConfig
 from penchant.service.security import make_key
-from penchant.service.service import ServiceConfig
 from penchant.service.store import ConflictError, Store, StoredConversation
 
 

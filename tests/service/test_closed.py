@@ -14,8 +14,8 @@ from sqlalchemy import create_engine, text
 from penchant.core.errors import ConfigError
 from penchant.service import server
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import ApiKeys, make_key
-from penchant.service.service import ServiceConfig
 from penchant.service.store import MIGRATIONS, Store
 
 

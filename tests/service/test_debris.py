@@ -20,8 +20,8 @@ from penchant.core.artifacts import remove_unfinished, write_artifact
 from penchant.core.errors import ArtifactError
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.scratch import ScratchFolder
-from penchant.service.service import ServiceConfig
 from shop import make_bundle
 
 

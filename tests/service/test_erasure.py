@@ -16,8 +16,8 @@ from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
 from shop import TABLES
 
@@ -52,6 +52,7 @@ def test_erased_person_is_unknown_at_once(shop_config: ServiceConfig):
             "conversation": 0,
             "served_list": 0,
             "exposure": 0,
+            "dead_letter": 0,
         }
         assert receipt["model"] == erasure.DUE
         assert client.get("/v1/users/u1/recommendations").json()["basis"] == "popularity"

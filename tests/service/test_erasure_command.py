@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from penchant.cli import app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Event, Store
 
 

@@ -20,8 +20,8 @@ from penchant.reporting.written import WrittenReport, without_examples
 from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.bundle_search import ids_in_folder
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret, make_key
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.studio.pages import add_studio
 
@@ -60,7 +60,7 @@ def test_examples_of_the_report_need_the_scope_personal(named_shop: Path, tmp_pa
         pages = {}
         for scopes in ("read", "read,personal"):
             key = make_key(store, scopes, scopes.split(","))
-            client.app.state.service.sync(store.world_version())
+            client.app.state.service.snapshots.sync(store.world_version())
             client.cookies.set("penchant_key", key)
             pages[scopes] = client.get("/studio/report").text
     assert SEEN in pages["read,personal"]

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 
 from penchant.service import erasure
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.log_pages import texts_in_log
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Edit, Event, Store
 
 USER = "stranger@shop.example"

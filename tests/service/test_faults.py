@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from penchant.service import server
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Event, Store
 from served_application import served
 from shop import Postgres

@@ -13,8 +13,8 @@ from penchant.cli import app as commands
 from penchant.client import Client, ServiceError
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.server import serve
-from penchant.service.service import ServiceConfig
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from fastapi.testclient import TestClient
 
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.host_names import is_allowed
 from penchant.service.security import make_key
-from penchant.service.service import ServiceConfig
 from penchant.studio.pages import add_studio
 
 LOCAL = ("localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:8000", "127.8.9.10:1", "[::1]", "[::1]:8000")

@@ -14,8 +14,9 @@ from fastapi.testclient import TestClient
 
 from penchant.core.errors import DataError
 from penchant.service.batching import GroupCommit
+from penchant.service.config import ServiceConfig
 from penchant.service.schemas import EventIn
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 from penchant.service.store import Event, RequestKey, Store
 
 ONE = {"user_id": "a", "item_id": "i1"}
@@ -73,11 +74,11 @@ def test_one_event_and_a_batch_of_it_are_the_same_body(client: TestClient):
 def test_keys_outlive_a_restart(config: ServiceConfig):
     for stored in (1, 0):
         service = Service(config)
-        assert service.append([EventIn(**ONE)], "k").stored == stored
+        assert service.events.append([EventIn(**ONE)], "k").stored == stored
         service.close()
     service = Service(config)
     with pytest.raises(DataError, match="other events"):
-        service.append([EventIn(user_id="a", item_id="i2")], "k")
+        service.events.append([EventIn(user_id="a", item_id="i2")], "k")
     service.close()
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from penchant.core.errors import NotFoundError
 from penchant.recommender.lists import RankingOptions, RecommendationList
+from penchant.service.config import ServiceConfig
 from penchant.service.schemas import SessionIn
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 
 ASKED: list[tuple[str | None, RankingOptions]] = [
     ("u1", RankingOptions(k=5)),
@@ -38,22 +39,22 @@ def same(one: RecommendationList, other: RecommendationList) -> bool:
 
 
 def test_lists_made_together_are_those_made_alone(service: Service):
-    together = service.recommend_many(ASKED)
+    together = service.lists.recommend_many(ASKED)
     service.user_cache.clear()
     for (user_id, options), listed in zip(ASKED, together, strict=True):
         assert isinstance(listed, RecommendationList)
         assert listed.user_id == user_id
-        assert same(listed, service.recommend(user_id, options))
+        assert same(listed, service.lists.recommend(user_id, options))
 
 
 def test_basis_says_what_was_known(service: Service):
-    kinds = [listed.basis for listed in service.recommend_many(ASKED) if isinstance(listed, RecommendationList)]
+    kinds = [listed.basis for listed in service.lists.recommend_many(ASKED) if isinstance(listed, RecommendationList)]
     assert kinds == ["history", "history", "history", "history", "context", "context", "popularity"]
-    assert service.recommend("u2", ASKED[1][1]).unknown_items == 1
+    assert service.lists.recommend("u2", ASKED[1][1]).unknown_items == 1
 
 
 def test_wish_that_fails_is_nobody_elses_failure(service: Service):
-    good, bad, session = service.recommend_many(
+    good, bad, session = service.lists.recommend_many(
         [
             ("u1", RankingOptions(k=5)),
             ("u2", RankingOptions(where=["colour:red"])),
@@ -62,13 +63,13 @@ def test_wish_that_fails_is_nobody_elses_failure(service: Service):
     )
     assert isinstance(bad, NotFoundError)
     assert isinstance(good, RecommendationList)
-    assert same(good, service.recommend("u1", RankingOptions(k=5)))
+    assert same(good, service.lists.recommend("u1", RankingOptions(k=5)))
     assert isinstance(session, RecommendationList)
     with pytest.raises(NotFoundError, match="no attribute 'colour'"):
-        service.recommend("u2", RankingOptions(where=["colour:red"]))
+        service.lists.recommend("u2", RankingOptions(where=["colour:red"]))
 
 
 def test_person_who_asks_twice_at_once_is_read_once(service: Service):
     service.user_cache.clear()
-    service.recommend_many([("u3", RankingOptions(k=5))] * 3)
+    service.lists.recommend_many([("u3", RankingOptions(k=5))] * 3)
     assert len(service.user_cache) == 1

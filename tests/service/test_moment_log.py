@@ -32,9 +32,9 @@ from penchant.recommender.new_items import NewItem
 from penchant.recommender.recommender import Recommender
 from penchant.service import store_tables
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
-from penchant.service.service import ServiceConfig
 from penchant.service.store import EventName, Store
 from shop import Postgres
 
@@ -185,7 +185,7 @@ def test_service_that_was_sent_the_later_events_answers_as_a_run_on_all_of_them(
     users = [f"u{n}" for n in range(12)]
 
     def check(client: TestClient) -> None:
-        _, states = client.app.state.service._user_states(users)
+        _, states = client.app.state.service.states.of(users)
         found = np.stack([state.scores for state in states])
         wanted = run.score(run.histories.take(np.array([run.users[user] for user in users])))
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
@@ -213,15 +213,15 @@ def test_events_of_others_leave_histories_in_the_cache_and_an_erasure_takes_its_
     config = ServiceConfig(bundle=tmp_path / "bundle", watch_seconds=60, host_names=["testserver"])
     with TestClient(create_app(config)) as client:
         service, worker = client.app.state.service, client.app.state.worker
-        before = service.user_state("u1")[1]
+        before = service.states.one("u1")[1]
         client.post("/v1/events", json={"events": [{"user_id": "fan", "item_id": items[17], "kind": "like"}] * 30})
         worker.step()
-        after = service.user_state("u1")[1]
+        after = service.states.one("u1")[1]
         assert after.history is before.history
         assert after.scores[17] > before.scores[17] + 1
         client.delete("/v1/users/fan").raise_for_status()
         worker.step()
-        np.testing.assert_array_equal(service.user_state("u1")[1].scores, before.scores)
+        np.testing.assert_array_equal(service.states.one("u1")[1].scores, before.scores)
 
 
 def test_bundle_whose_members_count_nothing_reads_no_log(shop: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 CHECKS = (
     schemathesis.checks.not_a_server_error,
@@ -44,7 +44,7 @@ def operations(app: FastAPI) -> dict[str, Any]:
 
 
 def test_whole_api_is_described(operations: dict[str, Any]):
-    assert len(operations) == 27
+    assert len(operations) == 29
     assert "POST /v1/events" in operations
 
 

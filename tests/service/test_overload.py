@@ -20,8 +20,9 @@ from penchant.recommender.recommender import Recommender
 from penchant.service import telemetry
 from penchant.service.app import create_app
 from penchant.service.batching import MicroBatcher
+from penchant.service.config import ServiceConfig
+from penchant.service.list_answers import ListAnswers
 from penchant.service.pools import SIZES, OverloadedError, WorkPool, WorkPools
-from penchant.service.service import Service, ServiceConfig
 from service import hostile_media as hostile
 
 SOUND = {"audio": {"data": base64.b64encode(b"RIFF").decode()}}
@@ -194,16 +195,16 @@ def test_lists_beyond_the_queue_are_refused_at_once_and_those_in_it_are_answered
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ):
     proceed, began = threading.Event(), threading.Event()
-    work = Service.recommend_many
+    work = ListAnswers.recommend_many
 
     def hang(*arguments: Any) -> Any:
         began.set()
         assert proceed.wait(60)
         return work(*arguments)
 
-    monkeypatch.setattr(Service, "recommend_many", hang)
+    monkeypatch.setattr(ListAnswers, "recommend_many", hang)
     batched = client.app.state.batched  # type: ignore[attr-defined]
-    monkeypatch.setattr(batched, "_run", partial(hang, client.app.state.service))  # type: ignore[attr-defined]
+    monkeypatch.setattr(batched, "_run", partial(hang, client.app.state.service.lists))  # type: ignore[attr-defined]
     monkeypatch.setattr(batched, "_max_waiting", 6)
     path = "/v1/users/a/recommendations"
     with ThreadPoolExecutor(8) as clients:

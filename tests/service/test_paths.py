@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from penchant.client import Client
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.paths import IdConvertor, PathMiddleware
-from penchant.service.service import ServiceConfig
 from penchant.studio.pages import add_studio
 
 IDS = ("a/b", "/", "//", "a/recommendations", "u1/profile", "%2F", "100%", "a%252Fb", "用户/é 1", "?x=1#y", "a;b", "+")

@@ -12,11 +12,11 @@ from fastapi.testclient import TestClient
 
 from penchant.core.errors import ConfigError, MediaError
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.fetching import Fetcher, is_public
 from penchant.service.schemas import MediaIn
 from penchant.service.security import ApiKeys, Secret, make_key
 from penchant.service.server import serve
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.uploads import UploadStore
 

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ArtifactError
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.served_catalog import NAME
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 
 
 def replace_ids(folder: Path, first: int) -> None:

@@ -17,8 +17,9 @@ from penchant.core.schema import Histories
 from penchant.models.ensemble import tie_order_of_rows
 from penchant.recommender.lists import RankingOptions
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.schemas import EditIn, EventIn
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 from penchant.service.store import Event, Store
 from shop import Postgres
 
@@ -44,29 +45,29 @@ def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 def test_answer_depends_on_the_persons_own_acts_alone(service: Service, acts: list[tuple[str, str, str]]):
     """Whatever others do, everybody's list is that of a service which knows their own acts only."""
     for person in PEOPLE:
-        service.erase(person)
+        service.personal_data.erase(person)
     own: dict[str, list[str]] = {person: [] for person in PEOPLE}
     never: dict[str, list[str]] = {person: [] for person in PEOPLE}
     for act, person, item in acts:
         if act == "event":
-            service.append([EventIn(user_id=person, item_id=item, kind="like")])
+            service.events.append([EventIn(user_id=person, item_id=item, kind="like")])
             own[person].append(item)
         elif act == "never":
-            service.edit(person, [EditIn(name="item", value=item, action="never")], None)
+            service.interests.edit(person, [EditIn(name="item", value=item, action="never")], None)
             never[person].append(item)
         elif act == "erase":
-            service.erase(person)
+            service.personal_data.erase(person)
             own[person], never[person] = [], []
         else:
-            service.recommend(person, RankingOptions(k=5))
+            service.lists.recommend(person, RankingOptions(k=5))
     for person in PEOPLE:
-        found = service.recommend(person, RankingOptions(k=24))
+        found = service.lists.recommend(person, RankingOptions(k=24))
         alone = service.snapshot.recommender.history_of(own[person])
         scores = service.snapshot.recommender.score(alone)[0]
         allowed = [i for i in range(24) if f"i{i}" not in (*own[person], *never[person])]
         expected = sorted(allowed, key=lambda i: (-scores[i], tie_order_of_rows(24)[i]))
         assert [item.item_id for item in found.items] == [f"i{i}" for i in expected]
-        held = service.export(person)
+        held = service.personal_data.export(person)
         assert {event["item_id"] for event in held["events"]} == set(own[person])
         assert {edit["value"] for edit in held["edits"]} == set(never[person])
 
@@ -83,7 +84,7 @@ def test_event_the_bundle_learned_from_counts_once(service: Service):
     at = int(known.at[0])
     item = service.snapshot.recommender.lookup.items.ids[known.item_index[0]]
     service.store.append([[Event("u0", item, "like", at)]])
-    assert service.user_state("u0")[1].history.num_events == known.num_events
+    assert service.states.one("u0")[1].history.num_events == known.num_events
 
 
 def test_processes_on_one_store_see_each_other(shop: Path, tmp_path: Path, address: str):

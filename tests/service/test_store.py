@@ -122,6 +122,7 @@ def test_erasure_leaves_nothing_but_a_hash(store: Store):
         "conversation": 0,
         "served_list": 0,
         "exposure": 0,
+        "dead_letter": 0,
     }
     assert store.events("a") == []
     assert store.edits("a") == []

@@ -23,7 +23,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import MAX_ID
 from penchant.service.app import create_app
 from penchant.service.batching import GroupCommit
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import Edit, Event, Store, StoredItem, StoredKey
 from shop import Postgres
 
@@ -76,7 +76,7 @@ def test_value_the_driver_refuses_is_a_422(client: TestClient, monkeypatch: pyte
     def refuse(*given: object) -> list[int]:
         raise DriverDataError("INSERT", {}, Exception("value too long"))
 
-    monkeypatch.setattr(client.app.state.service._append, "_run", refuse)
+    monkeypatch.setattr(client.app.state.service.events.commits, "_run", refuse)
     refused = client.post("/v1/events", json={"user_id": "a", "item_id": "i1"})
     assert (refused.status_code, refused.json()["title"]) == (422, "data")
     assert "value too long" not in refused.text

@@ -22,9 +22,10 @@ from penchant.client import Client, ServiceError
 from penchant.core.errors import ArtifactError
 from penchant.pipelines.classification import NOT_A_DIAGNOSIS, ClassificationConfig, run
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.schemas import PredictionOut
 from penchant.service.security import make_key
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 
 GLAD = "a lovely room and joyful staff"
 
@@ -124,7 +125,7 @@ def test_key_needs_the_scope_read(shop: Path, health: Path, tmp_path: Path):
     with TestClient(app) as client:
         service: Service = app.state.service
         keys = {scope: make_key(service.store, scope, [scope]) for scope in ("read", "write")}
-        service.sync(service.store.world_version())
+        service.snapshots.sync(service.store.world_version())
         asked = {
             scope: client.post("/v1/predict/health", json={"text": GLAD}, headers={"Authorization": f"Bearer {key}"})
             for scope, key in keys.items()

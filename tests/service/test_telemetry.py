@@ -19,8 +19,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from penchant.core.errors import ConfigError
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.http_errors import add_error_handlers
-from penchant.service.service import ServiceConfig
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.tracing import Tracing
 

@@ -25,9 +25,10 @@ from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service import served_lists
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
 from penchant.service.served_lists import MICROSECONDS, Exposure, ServedList, ServedListLog
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 from penchant.service.store import Event, Store, now
 from penchant.service.trial import TrialConfig, with_variant
 from penchant.service.trial_results import broken_guardrails, trial_results
@@ -225,23 +226,23 @@ def test_a_variant_may_be_another_bundle_of_the_same_catalog(trial: ServiceConfi
     service = Service(trial)
     try:
         users = [f"u{n}" for n in range(20)]
-        lists = [service.recommend(user, RankingOptions(k=5), "r") for user in users]
+        lists = [service.lists.recommend(user, RankingOptions(k=5), "r") for user in users]
         assert service.trial is not None
         for user, found in zip(users, lists, strict=True):
             is_popular = service.trial.variant_of(user) == "popular"
-            wanted = popular.recommend(user, 5) if is_popular else service.recommend(user, RankingOptions(k=5))
+            wanted = popular.recommend(user, 5) if is_popular else service.lists.recommend(user, RankingOptions(k=5))
             assert [item.item_id for item in found] == [item.item_id for item in wanted]
         assert len({found.bundle for found in lists}) == 2
         withdrawn = next(
             found for user, found in zip(users, lists, strict=True) if service.trial.variant_of(user) == "popular"
         )
-        service.withdraw(withdrawn[0].item_id)
-        again = service.recommend(withdrawn.user_id, RankingOptions(k=5), "r2")
+        service.items.withdraw(withdrawn[0].item_id)
+        again = service.lists.recommend(withdrawn.user_id, RankingOptions(k=5), "r2")
         assert withdrawn[0].item_id not in [item.item_id for item in again]
         service.trial.step()
         history = withdrawn[1].item_id
         service.store.append([[Event(str(withdrawn.user_id), history, "purchase", now(), None, "e")]])
-        again = service.recommend(withdrawn.user_id, RankingOptions(k=5), "r3")
+        again = service.lists.recommend(withdrawn.user_id, RankingOptions(k=5), "r3")
         assert history not in [item.item_id for item in again]  # a variant's bundle knows what came since
     finally:
         service.close()
@@ -304,7 +305,7 @@ def test_from_served_lists_to_an_estimate(trial: ServiceConfig, tmp_path: Path, 
     rng = np.random.default_rng(0)
     for n in range(15):
         requests = [(f"u{user}", RankingOptions(k=3), f"r{n}") for user in range(40)]
-        answers = service.recommend_many(requests)
+        answers = service.lists.recommend_many(requests)
         bought = [
             Event(str(a.user_id), item.item_id, "view", now(), None, None)
             for a in answers

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.service.store import StoredItem
 from penchant.service.uploads import UploadStore
 

@@ -28,7 +28,7 @@ from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 
 TASTES = ("sea", "hill", "town")
 COLOURS = {"sea": (20, 60, 230), "hill": (40, 190, 50), "town": (220, 60, 40)}
@@ -206,13 +206,13 @@ def test_attribute_that_is_not_named_stays_as_the_bundle_has_it(client: TestClie
     base = recommender.history("u06", ()).user_channels["who"]
     client.patch("/v1/users/u06", json={"columns": {"region": "hill"}})
     step(client)
-    now = client.app.state.service.user_state("u06")[1].history.user_channels["who"]  # type: ignore[attr-defined]
+    now = client.app.state.service.states.one("u06")[1].history.user_channels["who"]  # type: ignore[attr-defined]
     before, after = (c.embeddings.values[c.row[0]] for c in (base, now))
     changed = np.flatnonzero(before != after)
     assert len(changed) == 2  # the region of before, and the new one
     client.patch("/v1/users/u06", json={"columns": {"region": "sea"}})
     step(client)
-    now = client.app.state.service.user_state("u06")[1].history.user_channels["who"]  # type: ignore[attr-defined]
+    now = client.app.state.service.states.one("u06")[1].history.user_channels["who"]  # type: ignore[attr-defined]
     np.testing.assert_array_equal(now.embeddings.values[now.row[0]], before)
 
 
@@ -410,7 +410,7 @@ def test_avatar_of_somebody_erased_is_in_no_list(bundle: Path, client: TestClien
         "/v1/users/u02", json={"columns": {"plan": "free"}}
     )  # back, with one fact: the region is not known any more
     step(client)
-    channel = client.app.state.service.user_state("u02")[1].history.user_channels["who"]  # type: ignore[attr-defined]
+    channel = client.app.state.service.states.one("u02")[1].history.user_channels["who"]  # type: ignore[attr-defined]
     assert (channel.embeddings.values[channel.row[0]] != 0).sum() == 1
     client.delete("/v1/users/u02")
     assert scores(client, "u02") == nothing
@@ -457,7 +457,7 @@ def test_another_bundle_reads_the_content_again(client: TestClient, bundle: Path
     histories = replace(other.histories, user_channels={**other.histories.user_channels, "review": changed})
     other = replace(other, histories=histories)
     worker, service = client.app.state.worker, client.app.state.service  # type: ignore[attr-defined]
-    service.serve(other)
+    service.snapshots.serve(other)
     assert scores(client, "n") != before  # vectors of other encoders are not comparable
     worker._base = worker._model = other
     step(client)

@@ -23,8 +23,8 @@ from PIL import Image
 from chinese_pages import english
 from penchant.core.messages import CHANNELS, Translator, preferred_language
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.security import make_key
-from penchant.service.service import ServiceConfig
 from penchant.studio import charts, model
 from penchant.studio.item_map import draw
 from penchant.studio.language import PageTranslator
@@ -103,7 +103,7 @@ def guarded(gallery: Path, tmp_path: Path) -> Iterator[tuple[TestClient, dict[st
         keys = {
             scopes: make_key(service.store, scopes, scopes.split(",")) for scopes in ("read", "read,personal", "admin")
         }
-        service.sync(service.store.world_version())
+        service.snapshots.sync(service.store.world_version())
         yield client, keys
 
 

@@ -17,7 +17,7 @@ import uvicorn
 
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 from .test_studio import gallery  # noqa: F401 (a fixture)

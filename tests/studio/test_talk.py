@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from penchant.service.app import create_app
-from penchant.service.service import ServiceConfig
+from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
 
 PAGE = {"hx-request": "true"}

@@ -26,7 +26,7 @@ from penchant.fusion import LAYERS
 from penchant.fusion.layers import CrossAttentionLayer, FusionLayer, drop_modalities
 from penchant.networks.image_nets import VisionNet
 from penchant.networks.losses import alignment
-from penchant.networks.trainer import TrainerConfig, pick_device
+from penchant.networks.trainer import TrainerConfig, TrainingHistory, pick_device
 from penchant.networks.trainer import train as train_network
 from penchant.networks.tuned_encoders import TunedNet
 
@@ -75,6 +75,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
             )
         self.branches = {key: make_branch(key, branch) for key, branch in self.config.branches.items()}
         self.net: _Net | None = None
+        self.training_history = TrainingHistory()
         self.device = torch.device("cpu")
 
     def modalities(self, batch: ContentBatch) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ class NetworkClassifier(Classifier[NetworkConfig]):
         for part in pretrained.values():
             part.hold(True)
         if not tuned:
-            train_network(net, batches, loss, score, trainer, seed=seed, name=self.name)
+            self.training_history = train_network(net, batches, loss, score, trainer, seed=seed, name=self.name)
             return
         first = trainer.model_copy(update={"epochs": self.config.head_epochs})
         head_history = train_network(net, batches, loss, score, first, seed=seed, name=f"{self.name} head")
@@ -159,8 +160,10 @@ class NetworkClassifier(Classifier[NetworkConfig]):
             part.hold(False)
         fine_tuning = trainer.model_copy(update={"learning_rate": trainer.learning_rate * self.config.fine_tune_rate})
         whole_history = train_network(net, batches, loss, score, fine_tuning, seed=seed + 1, name=f"{self.name} whole")
+        self.training_history = whole_history
         if score is not None and whole_history.scores[whole_history.best] < head_history.scores[head_history.best]:
             net.load_state_dict(before)
+            self.training_history = head_history
 
     def _build(self, num_classes: int) -> _Net:
         nets = {key: branch.network(self.config.dim) for key, branch in self.branches.items()}

@@ -25,6 +25,7 @@ from penchant.cli import (
     service,
     speaking,
     starting,
+    streaming,
     talking,
     training,
     trying,
@@ -83,6 +84,8 @@ app.command("topics")(querying.topics)
 app.command("chat")(talking.chat)
 app.command("mcp")(talking.mcp)
 app.command("serve")(service.serve)
+app.command("consume")(streaming.consume)
+app.add_typer(streaming.dead_letters, name="dead-letters")
 app.command("update")(learning.update)
 app.command("versions")(learning.versions)
 app.command("promote")(learning.promote)

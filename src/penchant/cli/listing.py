@@ -44,6 +44,7 @@ def list_names(
     from penchant.networks import BACKBONES
     from penchant.pipelines import classification, moderation
     from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.streams.settings import KafkaConfig, RedisConfig, StreamsConfig
 
     with reported_errors(as_json):
         tables = {
@@ -69,6 +70,9 @@ def list_names(
             lines += settings("task classification: course.", CourseConfig)
             lines += [(f"task moderation: {name}", about) for name, about in settings("", moderation.ModerationConfig)]
             lines += settings("learner: ", LearningConfig)
+            lines += settings("streams.", StreamsConfig)
+            lines += settings("streams.sources.NAME (redis): ", RedisConfig)
+            lines += settings("streams.sources.NAME (kafka): ", KafkaConfig)
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))

@@ -52,6 +52,25 @@ LearningFile = Annotated[
 ]
 
 
+StreamsFile = Annotated[
+    Path, typer.Option("--streams", help="TOML file with event streams in a [streams] table; see docs/streams.md.")
+]
+
+
+def streams_values(file: Path) -> dict[str, Any]:
+    """Return the settings of event streams in a file.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or has no such table.
+    """
+    from penchant.core.config import read_toml
+
+    table = read_toml(file).get("streams")
+    if not isinstance(table, dict):
+        raise ConfigError("There is no table [streams].", where=str(file), fix="add one; see docs/streams.md")
+    return table
+
+
 def learning_values(file: Path | None, every: float | None, promote: str | None) -> dict[str, Any]:
     """Return the settings of a learner: those of a file, and over them those of the options.
 

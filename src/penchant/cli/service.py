@@ -32,6 +32,7 @@ from penchant.cli.options import (
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.cli.speaking import said
 from penchant.core.errors import ConfigError, MissingExtraError
+from penchant.core.executor import ExecutorName, RayConfig
 from penchant.core.messages import message
 
 STUDIO = "penchant.studio.pages:add_studio"
@@ -77,6 +78,12 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(help="Address of an OpenTelemetry collector; left out: nothing is sent anywhere.")
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where the workers run: local, or ray for replicas on the nodes of a cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Head node of the Ray cluster, HOST:PORT; left out, Ray is started here.")
+    ] = None,
     learn: Annotated[
         bool,
         typer.Option("--learn", help="Learn from the events in a process beside the service; see docs/learning.md."),
@@ -84,6 +91,12 @@ def serve(
     every: Every = None,
     promote: Promote = None,
     learning: LearningFile = None,
+    streams: Annotated[
+        Path | None,
+        typer.Option(
+            "--streams", help="TOML file with event streams to read, in a [streams] table; see docs/streams.md."
+        ),
+    ] = None,
 ) -> None:
     """Answer over HTTP until stopped: events in, interests out; see docs/service.md."""
     with reported_errors(False):
@@ -103,16 +116,23 @@ def serve(
             traces=traces,
             language=language_config(engine),
         )
+        from penchant.cli.streaming import streams_beside
+
         shown = f"[{host}]" if ":" in host else host
         line = said(message("{address}  (the API: /docs)", address=f"http://{shown}:{port}/"))
-        with _learning(config, learn, learning_values(learning, every, promote)):
-            service.serve(
+        with _learning(config, learn, learning_values(learning, every, promote)), streams_beside(config, streams):
+            announce = lambda: out.print(line, markup=False)  # noqa: E731
+            if executor == "local":
+                service.serve(config, host=host, port=port, workers=workers, pages=STUDIO, announce=announce)
+                return
+            part_of_service("ray_serve", "ray-serve").serve_on_ray(
                 config,
                 host=host,
                 port=port,
-                workers=workers,
+                replicas=workers,
                 pages=STUDIO,
-                announce=lambda: out.print(line, markup=False),
+                cluster=RayConfig(address=address),
+                announce=announce,
             )
 
 
@@ -122,11 +142,11 @@ def _learning(config: Any, is_wanted: bool, values: dict[str, Any]) -> Iterator[
     if not is_wanted:
         yield
         return
-    from penchant.learning.process import LearnerProcess
+    from penchant.learning.process import learner_process
     from penchant.learning.settings import LearningConfig
 
     chosen = LearningConfig.read(values, where="the settings of the learner")
-    learner = LearnerProcess(config.bundle, config.address, config.state_folder / "secret.key", chosen)
+    learner = learner_process(config.bundle, config.address, config.state_folder / "secret.key", chosen)
     learner.start()
     try:
         yield
@@ -199,17 +219,17 @@ def erase(
                 raise typer.Exit(1)
 
 
-def part_of_service(module: str, extra: str) -> Any:
+def part_of_service(module: str, extra: str, package: str = "penchant.service") -> Any:
     """Import a module of the service; an error names the packages it needs."""
     try:
-        return import_module(f"penchant.service.{module}")
+        return import_module(f"{package}.{module}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or module, extra) from error
 
 
 def service_config(bundle: Path, database: str | None, folder: Path | None, **more: Any) -> Any:
     """Return the settings of a bundle's service."""
-    config = part_of_service("service", "serve").ServiceConfig
+    config = part_of_service("config", "serve").ServiceConfig
     return config.read({"bundle": bundle.absolute(), "database": database, "folder": folder, **more}, where="options")
 
 

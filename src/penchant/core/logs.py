@@ -59,6 +59,17 @@ def duration(seconds: float) -> str:
     )
 
 
+class KeptLines(logging.Handler):
+    """Keeps the lines of a part of a run that is computed in another process, for the log of the run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.kept: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append((record.levelno, record.getMessage()))
+
+
 def show_logs(level: int = logging.INFO) -> None:
     """Send Penchant's log lines to the terminal, and no bars or warnings of other libraries beside them; called by the command line."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # "Loading weights: 100%" of every model; read when tqdm is imported

@@ -147,7 +147,7 @@ class RayExecutor(Executor):
         """
         is_ours = not ray.is_initialized()
         if is_ours:
-            _connect(config)
+            connect(config)
         executor = None
         try:
             host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
@@ -335,7 +335,12 @@ class RayExecutor(Executor):
             raise problem
 
 
-def _connect(config: RayConfig) -> None:
+def connect(config: RayConfig) -> None:
+    """Connect to the cluster, or start Ray on this machine.
+
+    Raises:
+        ExecutorError: The cluster cannot be reached.
+    """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if config.address is None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ExecutorError, PenchantError, import_optional
-from penchant.core.logs import logger
+from penchant.core.logs import KeptLines, logger
 from penchant.core.storage import Storage, fetched_bytes
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
@@ -81,17 +81,6 @@ def probe(mark: str, storage: Storage | None, token: str) -> ExecutorError | Non
     return None
 
 
-class _Lines(logging.Handler):
-    """Log lines of one task, for the log of the run."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.kept: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.kept.append((record.levelno, record.getMessage()))
-
-
 _KEPT: dict[str, Any] = {}
 """What the last shards of this worker process shared, by reference: the same object for all of them, as in one process."""
 
@@ -111,7 +100,7 @@ def compute(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> Answ
     node = ray.get_runtime_context().get_node_id()
     if (problem := _differs(mark)) is not None:
         return Answer(node, 0.0, error=problem)
-    lines, began, fetched = _Lines(), time.perf_counter(), fetched_bytes()
+    lines, began, fetched = KeptLines(), time.perf_counter(), fetched_bytes()
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     try:

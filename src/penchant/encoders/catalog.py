@@ -5,8 +5,10 @@ In: items with text and media, and the encoder of each channel. Out: `Embeddings
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -229,8 +231,9 @@ def encode_batches(
     *,
     size: int,
     proven: bool = False,
+    prepared: Iterator[Any] | None = None,
 ) -> Iterator[tuple[list[str], Float32[np.ndarray, "batch dim"]]]:
-    """Yield keys and vectors; the next batch is read in threads while the model works on this one.
+    """Yield keys and vectors; the next batch is read while the model works on this one.
 
     Args:
         encoder: Loaded.
@@ -239,10 +242,38 @@ def encode_batches(
         failures: Items that cannot be read or encoded are added here and left out.
         size: Items of one batch.
         proven: The encoder has returned vectors before, so that the item is the cause of a failure.
+        prepared: What the encoder takes of each item, or the exception in its place; None reads and prepares the content in threads.
 
     Raises:
         EncoderError: It fails on every item of the first batch.
     """
+    if prepared is None:
+        with closing(_prepared_in_threads(encoder, content, work, size)) as ahead:
+            yield from encode_batches(encoder, content, work, failures, size=size, proven=proven, prepared=ahead)
+        return
+    for start in range(0, len(work), size):
+        batch: list[Prepared] = [(key, row, next(prepared)) for key, row in work[start : start + size]]
+        encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)])
+        failed = [entry for entry in (*batch, *encoded) if isinstance(entry[2], Exception)]
+        failures += [
+            message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
+        ]
+        good = [(key, vector) for key, _, vector in encoded if not isinstance(vector, Exception)]
+        if good:
+            yield [key for key, _ in good], np.stack([vector for _, vector in good])
+        elif not proven and len(failed) > 1 and not any(isinstance(error, MediaError) for _, _, error in failed):
+            raise EncoderError(
+                f"{type(encoder).__name__} fails on every item of its first batch: {failures[0]}.",
+                where="the encoder",
+                fix="check that its model and settings suit this content",
+            ) from failed[0][2]
+        proven = proven or bool(good)
+
+
+def _prepared_in_threads(
+    encoder: Encoder, content: RawContent, work: Sequence[tuple[str, int]], size: int
+) -> Generator[Any, None, None]:
+    """Yield what the encoder takes of each item, or the exception in its place, read a batch ahead."""
 
     def prepare(row: int) -> Any:
         try:
@@ -252,30 +283,14 @@ def encode_batches(
                 raise  # a model that cannot be loaded is not specific to this item
             return error
 
-    def submit(start: int) -> list[tuple[str, int, Future[Any]]]:
-        return [(key, row, pool.submit(prepare, row)) for key, row in work[start : start + size]]
-
     pool = ThreadPoolExecutor(WORKERS)
+    ahead: deque[Future[Any]] = deque()
     try:
-        ahead = submit(0)
-        for start in range(0, len(work), size):
-            batch: list[Prepared] = [(key, row, future.result()) for key, row, future in ahead]
-            ahead = submit(start + size)
-            encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)])
-            failed = [entry for entry in (*batch, *encoded) if isinstance(entry[2], Exception)]
-            failures += [
-                message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
-            ]
-            good = [(key, vector) for key, _, vector in encoded if not isinstance(vector, Exception)]
-            if good:
-                yield [key for key, _ in good], np.stack([vector for _, vector in good])
-            elif not proven and len(failed) > 1 and not any(isinstance(error, MediaError) for _, _, error in failed):
-                raise EncoderError(
-                    f"{type(encoder).__name__} fails on every item of its first batch: {failures[0]}.",
-                    where="the encoder",
-                    fix="check that its model and settings suit this content",
-                ) from failed[0][2]
-            proven = proven or bool(good)
+        for place in range(len(work) + size):
+            if place < len(work):
+                ahead.append(pool.submit(prepare, work[place][1]))
+            if place >= size:
+                yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the items read ahead
 
@@ -345,7 +360,8 @@ def _run(
     size: int,
 ) -> None:
     """Encode what is missing, here or on the nodes of a cluster, and store it batch by batch; only this process writes."""
-    from penchant.encoders.shards import encode_on_nodes  # builds on this module
+    from penchant.encoders.apart import decoded_apart  # both build on this module
+    from penchant.encoders.shards import encode_on_nodes
 
     started = perf_counter()
     is_here = current_executor().is_local or encoder.whole_catalog
@@ -354,9 +370,13 @@ def _run(
     rows = dict(work)
     began = perf_counter()
     spent: list[float] = []
-    with progress_bar(f"encode {name}", len(work)) as bar:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(f"encode {name}", len(work)))
+        prepared = None
+        if is_here:
+            prepared = stack.enter_context(decoded_apart(name, config, encoder, content, list(rows.values()), size))
         batches = (
-            encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any)
+            encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any, prepared=prepared)
             if is_here
             else encode_on_nodes(name, config, content, work, failures, spent, size=size, proven=vectors.has_any)
         )

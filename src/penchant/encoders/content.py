@@ -66,6 +66,11 @@ class RawContent:
         """Key to the first row that has this content: equal content is read once."""
         return {key: row for row, key in reversed(list(enumerate(self.keys))) if key is not None}
 
+    @property
+    def is_files(self) -> bool:
+        """Whether the content is read from files."""
+        return isinstance(self.load, _Files)
+
     def part(self, rows: Sequence[int], storage: Storage | None) -> ContentPart:
         """Return the content of some rows, to be loaded on another machine; files are copied to its storage, if there is one."""
         files = None

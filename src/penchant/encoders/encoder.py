@@ -29,6 +29,8 @@ class Encoder(ABC, Generic[SettingsT_co]):
         cost: "light" (under 10 ms an item on a CPU core), "medium" (under 100 ms) or "heavy".
         batch_size: Items for one call of `encode`, where the channel sets none.
         whole_catalog: It learns from all items at once, so its vectors hold for one catalog only.
+        decodes_apart: Whether `prepare` needs no model, so that many files are decoded and prepared in processes of their own; the class is then found by its
+            name in the table of encoders there, too.
         has_signs: Whether its vectors of user content say themselves what is liked and what is not (`UserEmbeddings.has_signs`).
         version: Raised when the code changes so that equal content gives other numbers; old vectors are then not used again.
     """
@@ -40,6 +42,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
     cost: ClassVar[str]
     batch_size: ClassVar[int] = 32
     whole_catalog: ClassVar[bool] = False
+    decodes_apart: bool = False
     has_signs: ClassVar[bool] = False
     version: ClassVar[int] = 1
     _loaded: Any = None
@@ -71,7 +74,7 @@ class Encoder(ABC, Generic[SettingsT_co]):
 
     @abstractmethod
     def prepare(self, raw: Any) -> Any:
-        """Return what the model takes: text as it is, pixels, samples. Runs in threads ahead of the model."""
+        """Return what the model takes: text as it is, pixels, samples. Runs ahead of the model, in threads or in other processes (`decodes_apart`)."""
 
     @abstractmethod
     def encode(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:

@@ -38,6 +38,7 @@ class EfficientNet(Encoder[EfficientNetConfig]):
     dim = 1280
     licence = "Apache-2.0"
     cost = "medium"
+    decodes_apart = True
 
     config_class = EfficientNetConfig
 

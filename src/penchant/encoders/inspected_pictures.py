@@ -5,7 +5,9 @@ In: the channels of a run, and every image that inspection decodes. Out: embeddi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any
@@ -20,8 +22,8 @@ from penchant.encoders.cache import VectorCache
 from penchant.encoders.catalog import DEFAULT_ENCODERS, PRECOMPUTED, ChannelConfig, cache_key, make_encoder
 from penchant.encoders.encoder import Encoder
 
-Prepared = tuple[str, dict[str, Any]]
-"""A content hash, and for each channel the input of its encoder."""
+Prepared = tuple[str, dict[str, tuple[Any, float]]]
+"""A content hash, and for each channel the input of its encoder, None where there is none, with the seconds that it took."""
 
 
 class InspectedPictures:
@@ -47,11 +49,13 @@ class InspectedPictures:
         self._cache, self._limits = cache, limits
         self._channels: dict[str, _Channel] = {}
         self._encoders: dict[str, tuple[Encoder, int]] = {}
+        self._configs: dict[str, ChannelConfig] = {}
         for name, config in channels.items():
             if column is not None and config.encoder != PRECOMPUTED and config.columns in ([], [column]):
                 encoder = make_encoder(name, config)
                 if encoder.modality == "image" and not encoder.whole_catalog:
                     self._encoders[name] = encoder, config.batch_size or encoder.batch_size
+                    self._configs[name] = config
 
     def start(self) -> None:
         for name, (encoder, size) in self._encoders.items():
@@ -59,12 +63,23 @@ class InspectedPictures:
 
     def prepare(self, raw: bytes, picture: Image.Image) -> Prepared:
         key = content_hash(raw)
-        return key, {name: channel.prepare(key, picture) for name, channel in self._channels.items()}
+        return key, {
+            name: _prepared(channel.encoder, channel.cached, key, picture) for name, channel in self._channels.items()
+        }
+
+    def apart(self) -> PreparedApart:
+        return PreparedApart(
+            {
+                name: (self._configs[name], frozenset(channel.cached))
+                for name, channel in self._channels.items()
+                if channel.encoder.decodes_apart
+            }
+        )
 
     def take(self, prepared: Prepared) -> None:
         key, parts = prepared
         for name, part in parts.items():
-            self._channels[name].take(key, part)
+            self._channels[name].take(key, *part)
 
     def finish(self) -> None:
         for channel in self._channels.values():
@@ -73,37 +88,58 @@ class InspectedPictures:
             channel.keep_time()
 
 
+@dataclass
+class PreparedApart:
+    """Prepares pictures in another process, for the encoders that allow it; the others read the files again.
+
+    Attributes:
+        channels: Name to settings, and the keys whose vectors are in the cache.
+    """
+
+    channels: dict[str, tuple[ChannelConfig, frozenset[str]]]
+
+    def __call__(self, raw: bytes, picture: Image.Image) -> Prepared:
+        key = content_hash(raw)
+        return key, {
+            name: _prepared(self._encoders[name], cached, key, picture) for name, (_, cached) in self.channels.items()
+        }
+
+    @cached_property
+    def _encoders(self) -> dict[str, Encoder]:
+        return {name: make_encoder(name, config) for name, (config, _) in self.channels.items()}
+
+
+def _prepared(encoder: Encoder, cached: Set[str], key: str, picture: Image.Image) -> tuple[Any, float]:
+    """Return the encoder's input, None where the vector is cached or the image cannot be prepared, and the seconds it took."""
+    if key in cached:
+        return None, 0.0
+    began = thread_time()
+    try:
+        found = encoder.prepare(picture)
+    except Exception as error:
+        if isinstance(error, PenchantError) and not isinstance(error, MediaError):
+            raise  # a model that cannot be loaded is not specific to this image
+        found = None
+    return found, thread_time() - began
+
+
 class _Channel:
     """One encoder, the keys in its cache, and the batch that is being filled."""
 
     def __init__(self, encoder: Encoder, size: int, cache: VectorCache) -> None:
         self.cache = cache
-        self._encoder, self._size = encoder, size
-        self._cached = {key for keys, _ in cache.read() for key in keys}
+        self.encoder, self._size = encoder, size
+        self.cached = {key for keys, _ in cache.read() for key in keys}
         self._batch: dict[str, Any] = {}
-        self._prepared = [0.0]  # seconds; threads append theirs
-        self._encoding, self._count = 0.0, 0
+        self._preparing, self._encoding, self._count = 0.0, 0.0, 0
         began = perf_counter()
         encoder.load()
         self._loading = perf_counter() - began
 
-    def prepare(self, key: str, picture: Image.Image) -> Any:
-        """Return the encoder's input; None where the vector is cached, or the image cannot be prepared."""
-        if key in self._cached:
-            return None
-        began = thread_time()
-        try:
-            return self._encoder.prepare(picture)
-        except Exception as error:
-            if isinstance(error, PenchantError) and not isinstance(error, MediaError):
-                raise  # a model that cannot be loaded is not specific to this image
-            return None
-        finally:
-            self._prepared.append(thread_time() - began)
-
-    def take(self, key: str, prepared: Any) -> None:
-        if prepared is not None and key not in self._cached:
-            self._cached.add(key)
+    def take(self, key: str, prepared: Any, seconds: float) -> None:
+        self._preparing += seconds
+        if prepared is not None and key not in self.cached:
+            self.cached.add(key)
             self._batch[key] = prepared
             if len(self._batch) == self._size:
                 self.encode()
@@ -114,7 +150,7 @@ class _Channel:
             return
         began = perf_counter()
         try:
-            values = np.asarray(self._encoder.encode(list(batch.values())), np.float32)
+            values = np.asarray(self.encoder.encode(list(batch.values())), np.float32)
         except (PenchantError, MemoryError):
             raise
         except Exception:
@@ -127,4 +163,4 @@ class _Channel:
 
     def keep_time(self) -> None:
         """Keep what encoding took; to decode the files belongs to the inspection."""
-        self.cache.add_time(self._loading, self._encoding + sum(self._prepared), self._count)
+        self.cache.add_time(self._loading, self._encoding + self._preparing, self._count)

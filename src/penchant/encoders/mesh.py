@@ -53,6 +53,7 @@ class ShapeStatistics(Encoder[ShapeStatisticsConfig]):
     modality = "mesh"
     licence = "none needed"
     cost = "medium"
+    decodes_apart = True
 
     config_class = ShapeStatisticsConfig
 

@@ -74,6 +74,7 @@ class Nudity(Encoder[NudityConfig]):
     licence = "AGPL-3.0 by the wheel's licence file, MIT by its metadata"
     cost = "medium"
     batch_size = 8
+    decodes_apart = True
 
     config_class = NudityConfig
 

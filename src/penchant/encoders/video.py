@@ -61,6 +61,11 @@ class FramesAndSound(Encoder[FramesAndSoundConfig]):
 
     config_class = FramesAndSoundConfig
 
+    @property
+    def decodes_apart(self) -> bool:  # type: ignore[override]
+        """Whether both parts can be prepared in another process."""
+        return self._picture.decodes_apart and self._sound.decodes_apart
+
     @cached_property
     def _picture(self) -> Encoder:
         return _part(self.config.picture, self.config.picture_options, "image", "picture")

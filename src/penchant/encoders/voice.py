@@ -45,6 +45,7 @@ class Voice(Encoder[VoiceConfig]):
     modality = "audio"
     licence = "none needed"
     cost = "medium"
+    decodes_apart = True
 
     config_class = VoiceConfig
 

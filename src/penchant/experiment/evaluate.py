@@ -125,7 +125,7 @@ def assess(
         encoding: Channel to the seconds it took to encode it, NaN where that was not measured.
         ideal: True probabilities of the choices, for the ceiling; None where nobody knows them.
     """
-    measured = _TestResults(trained, _sampled(test, config.max_users), dataset, split, content, config, encoding)
+    measured = _TestResults(trained, sampled_test(test, config.max_users), dataset, split, content, config, encoding)
     roles = {row.name: row.role for row in trained.rows if row.role != "ablation"}
     leaderboard = compare(
         {n: measured.tables[n] for n in roles},
@@ -193,7 +193,14 @@ def _bands(weights: EnsembleWeights) -> Iterator[WeightBand]:
         yield WeightBand(first or 0, None if end is None else end - 1, own, weights.by)
 
 
-def _sampled(test: HoldOut, limit: int | None) -> HoldOut:
+def example_users(test: HoldOut, count: int) -> Int64[np.ndarray, " chosen"]:
+    """Return rows of users with middling histories, chosen by their place in the list, not by how well they did."""
+    lengths = test.histories.lengths()
+    middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
+    return middling[np.linspace(0, len(middling) - 1, min(count, len(middling))).astype(np.int64)]
+
+
+def sampled_test(test: HoldOut, limit: int | None) -> HoldOut:
     """Keep users (requests of a rolling split) who have a true item, evenly spaced where there are more than the limit."""
     return _spaced(test.liked(), limit)
 
@@ -367,12 +374,9 @@ class _TestResults:
         return option_prices(ranked, popular, histories, truth, catalog, fused, k=k, **names)
 
     def examples(self) -> list[UserExample]:
-        """Return users with middling histories, chosen by their place in the list, not by how well they did."""
+        """Return the examples: what they did, and what they are recommended."""
         test, catalog, lists = self.test, self.dataset.catalog, self.lists[OURS]
-        lengths = test.histories.lengths()
-        middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
-        users = middling[np.linspace(0, len(middling) - 1, min(self.config.examples, len(middling))).astype(np.int64)]
-        titles, examples = catalog.titles(), []
+        users, titles, examples = example_users(test, self.config.examples), catalog.titles(), []
         for number, user in enumerate(users):
             history, truth = test.histories.rows(user, user + 1), test.truth.rows(user, user + 1)
             ensemble = self.trained.ensemble(self.content, at=int(history.requests()[0]))

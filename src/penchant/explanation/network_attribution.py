@@ -1,7 +1,7 @@
 """Attribution for networks over histories: which past events, and which modality of them, a network's score comes from.
 
 In: a fitted network (`models/sequence.py`), the items' content, one user's history, an item. Out: a number for each event and part of its
-token, with the checks that this very explanation passed or failed. Integrated gradients and occlusion are captum's.
+token, with the checks that this very explanation passed or failed. Integrated gradients are captum's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from penchant.models.sequence import Sequence as Network
 from penchant.networks.backbones import last_state
 from penchant.networks.sequences import WindowBatch, recent_windows
 
+AT_ONCE = 128
+"""Versions of a window that occlusion runs through the network together."""
 STEPS = 32
 """Points of the path of integrated gradients."""
 MOST = 5
@@ -199,15 +201,51 @@ class TokenReader(nn.Module):
 
     def forward(self, *tokens: Tensor) -> Float[Tensor, "B"]:
         """Return the log-probability of the item for each version of the tokens."""
+        return self.of_vectors(self.vectors(*tokens))
+
+    def vectors(self, *tokens: Tensor) -> Float[Tensor, "B L D"]:
+        """Return the fused vectors of versions of the tokens."""
         assert self.member.network is not None
-        network, (*pieces, rest) = self.member.network, tokens
-        vectors, count = rest, len(rest)
-        if pieces:
-            present = self.present.repeat(count, 1)
-            fused = network.items.fuse(pieces[0].flatten(0, 1), present)  # type: ignore[misc]
-            vectors = rest + network.items.scale * fused.view_as(rest)
-        states = last_state(network(vectors, _repeated(self.batch, count)), self.batch.lengths.repeat(count) + 1)
+        items, (*pieces, rest) = self.member.network.items, tokens
+        if not pieces:
+            return rest
+        present = self.present.repeat(len(rest), 1)
+        fused = items.fuse(pieces[0].flatten(0, 1), present)  # type: ignore[misc]
+        return rest + items.scale * fused.view_as(rest)
+
+    def of_vectors(self, vectors: Float[Tensor, "B L D"]) -> Float[Tensor, "B"]:
+        """Return the log-probability of the item for each version of the fused vectors."""
+        assert self.member.network is not None
+        count = len(vectors)
+        states = self.member.network(vectors, _repeated(self.batch, count))
+        states = last_state(states, self.batch.lengths.repeat(count) + 1)
         return torch.log_softmax(states @ self.member.vectors.T, dim=1)[:, self.row]
+
+    @torch.no_grad()
+    def occluded(self, *, parts: bool) -> Float64[np.ndarray, "events versions"]:
+        """Return the log-probability where each event in turn says nothing; with `parts`, also where each of its parts does.
+
+        Only one vector of the window changes, so that each version is fused once, alone.
+
+        Cost: one forward pass of the window for each version, in batches.
+        """
+        tokens, blank = self.inputs(), self.baselines()
+        versions = [self.vectors(*blank)]
+        for place in range(len(self.parts) if parts else 0):
+            pieces = tokens[0].clone()
+            pieces[:, :, place] = blank[0][:, :, place]
+            versions.append(self.vectors(pieces, tokens[1]))
+        if parts:
+            versions.append(self.vectors(*tokens[:-1], blank[-1]))
+        changed = torch.cat(versions)  # (V, L, D)
+        whole, (count, length, _) = self.vectors(*tokens), changed.shape
+        found = []
+        for places in torch.split(torch.arange(count * length), AT_ONCE):
+            windows = whole.repeat(len(places), 1, 1)
+            version, event = places // length, places % length
+            windows[torch.arange(len(places)), event] = changed[version, event]
+            found.append(self.of_vectors(windows))
+        return torch.cat(found).view(count, length).T.numpy().astype(np.float64)
 
 
 def attribute_network(
@@ -236,13 +274,10 @@ def attribute_network(
 
     Raises:
         ConfigError: There is no such method.
-        MissingExtraError: captum is not installed.
+        MissingExtraError: captum is not installed, which integrated gradients need.
 
     Source: Sundararajan et al., Axiomatic attribution for deep networks, ICML 2017; Zeiler & Fergus, ECCV 2014 (occlusion).
     """
-    package_folder("captum", "explain")
-    from captum.attr import FeatureAblation, IntegratedGradients
-
     if method not in METHODS:
         raise ConfigError(f"There is no method {method!r}.", where="method", fix=nearest(method, METHODS))
     reader = TokenReader(network, content, history, row).eval()
@@ -252,27 +287,27 @@ def attribute_network(
         whole, base = (float(reader(*tokens)[0]) for tokens in (inputs, baselines))
     if not length:
         return np.zeros(0), np.zeros((0, width)), whole, base
-    if method == "integrated_gradients":
-        found = IntegratedGradients(reader).attribute(inputs, baselines, n_steps=steps, internal_batch_size=steps)
-        values = _by_part(found)
-        return values.sum(1), values, whole, base
-    ablation = FeatureAblation(reader)
-    event = torch.arange(length)
-    masks = [event[None, :, None].expand_as(inputs[-1])]
-    part_masks = [(event * width + width - 1)[None, :, None].expand_as(inputs[-1])]
-    if reader.parts:
-        place = torch.arange(width - 1)
-        masks.insert(0, event[None, :, None, None].expand_as(inputs[0]))
-        part_masks.insert(0, (event[:, None] * width + place)[None, :, :, None].expand_as(inputs[0]))
-    found = []
-    with torch.no_grad():
-        for one in (masks, part_masks):
-            found.append(
-                ablation.attribute(inputs, baselines, feature_mask=tuple(one), perturbations_per_eval=2 * STEPS)
-            )
-    whole_event = found[0][-1][0, :, 0].numpy().astype(np.float64)
-    parts = [p[0, :, :, 0] if p.ndim == 4 else p[0, :, :1] for p in found[1]]
-    return whole_event, torch.cat(parts, dim=1).numpy().astype(np.float64), whole, base
+    if method == "occlusion":
+        found = whole - reader.occluded(parts=True)
+        return found[:, 0], found[:, 1:], whole, base
+    package_folder("captum", "explain")
+    from captum.attr import IntegratedGradients
+
+    values = _by_part(
+        IntegratedGradients(reader).attribute(inputs, baselines, n_steps=steps, internal_batch_size=steps)
+    )
+    return values.sum(1), values, whole, base
+
+
+def _of_events(
+    network: Network, content: Content, history: Histories, row: int, method: Method
+) -> Float64[np.ndarray, " events"]:
+    """Return what `attribute_network` says of whole events; occlusion need not cover their parts for it."""
+    if method == "occlusion":
+        reader = TokenReader(network, content, history, row).eval()
+        with torch.no_grad():
+            return float(reader(*reader.inputs())[0]) - reader.occluded(parts=False)[:, 0]
+    return attribute_network(network, content, history, row, method)[0]
 
 
 def _by_part(found: Sequence[Tensor]) -> Float64[np.ndarray, "events parts"]:
@@ -312,7 +347,7 @@ def checked(
     read = history.where(np.arange(history.num_events) >= history.num_events - num)
     dropped, risen = _curves(network, read, row, np.argsort(-events, kind="stable"), most, rng)
     other = with_random_parameters(network, rng)
-    alike = agreement(events, attribute_network(other, content, history, row, method)[0])
+    alike = agreement(events, _of_events(other, content, history, row, method))
     return (
         Check("deletion", dropped[0], dropped[1], dropped[0] > dropped[1]),
         Check("insertion", risen[0], risen[1], risen[0] > risen[1]),

@@ -26,6 +26,7 @@ from penchant.service import erasure
 from penchant.service.security import Secret
 from penchant.service.store import READY, Store, now
 from penchant.service.stored_items import StoredItems, new_items
+from penchant.service.stream_log import LEARNER, StreamLog
 
 WEIGHTS = "weights"
 """The ensemble weights among the members of `VersionRecord.learned_at`."""
@@ -69,6 +70,7 @@ class Learner:
         self.config = config or LearningConfig()
         self.versions, self._store, self._secret = versions, store, secret
         self._items = StoredItems(store)
+        self._streams = StreamLog(store, secret.subject)
         self._updater = Updater(self.config.updating)
         self._followed = FollowedEvents(store, secret, self.config.max_skew_seconds)
         self._loaded: dict[int, Recommender] = {}
@@ -81,6 +83,7 @@ class Learner:
             PenchantError: The bundle cannot be read, a version cannot be written, the store is away. Nothing is half done then.
         """
         self._forget_erased()
+        last = self._store.last_event()
         waiting = self.versions.waiting()
         if self.config.promote == "at_once" and waiting is not None:  # a learner was killed before it promoted it
             self.promote(waiting.number)
@@ -98,6 +101,7 @@ class Learner:
             if self.config.promote == "at_once" or made.reason == "erasure":
                 served = self.promote(made.number)
         self.versions.prune()
+        self._streams.beat(LEARNER, {"last_event": last})
         self._loaded = {n: one for n, one in self._loaded.items() if n == served.number}
         return Step(served, made, judged, fresh, self._followed.unknown_items, len(self._followed.unreadable))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from pydantic import Field
 from scipy import sparse
 
@@ -161,6 +161,16 @@ class CompactRows:
         """Return columns and values of the kept entries of some rows, one row after the other, and how many each has."""
         places, values = self._entries(index, np.ones(len(index), np.float32))
         return places.ravel().astype(np.int64), values.ravel(), np.full(len(index), places.shape[1])
+
+    def row_sums(
+        self, index: np.ndarray, factor: Float32[np.ndarray, " columns"] | None = None
+    ) -> Float64[np.ndarray, " chosen"]:
+        """Return the sum over each of some rows, each column times its factor."""
+        places, values = self._entries(index, np.ones(len(index), np.float32))
+        sums = (values if factor is None else values * factor[places]).sum(1, dtype=np.float64)
+        if self.typical is None:
+            return sums
+        return sums + float((self.typical if factor is None else self.typical * factor).sum(dtype=np.float64))
 
     def plain(self) -> np.ndarray | sparse.csr_array:
         """Return the matrix in float32: dense where it has typical values, else sparse."""

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from penchant.core.schema import Content, Histories
 from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EventLog
 from penchant.models.holding import PART, HoldingMember
 from penchant.models.item_scores import ItemScorer, MakeNearest
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, ContributionsTo, Member
 
 TRAITS = (
     "additive",
@@ -61,6 +61,9 @@ class Compressed(HoldingMember[CompressedConfig]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.member.contributions(history)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return self.member.contributions_to(history, items)
 
     def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
         return self.member.item_scorer(num_items, make_nearest)

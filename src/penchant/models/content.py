@@ -9,7 +9,7 @@ import copy
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from pydantic import Field
 from scipy import linalg, sparse
 
@@ -28,7 +28,7 @@ from penchant.models.item_to_item import (
     scores_of,
 )
 from penchant.models.linear import co_occurrence_sums, co_occurrences, most_touched
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, ContributionsTo, Member
 from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
 from penchant.models.user_sums import UserSums
@@ -193,6 +193,16 @@ class ContentKNN(ItemToItem[ContentKNNConfig]):
         events[:, ~self.known] = (self.typical[weighted.item_index] * weighted.weight)[:, None]
         return prior, events
 
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        (prior, events), means = super().contributions_to(history, items)
+        if self.known.all():
+            return (prior, events), means
+        weighted = self._weighted(history)
+        typical, unknown = self.typical[weighted.item_index] * weighted.weight, ~self.known[items]
+        events[:, unknown] = typical[:, None]
+        means[1:] += typical * (np.count_nonzero(~self.known) / history.num_items)
+        return (prior, events), means
+
     def arrays(self) -> dict[str, np.ndarray]:
         return {**super().arrays(), "known": self.known, "typical": self.typical, "sums": self.sums}
 
@@ -246,6 +256,8 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         self.basis: Float32[np.ndarray, "dim rank"] | None = None
         """Map from the features of an item to the directions of the factors; None where these are the features themselves."""
         self._whole: Float32[np.ndarray, "items items"] | None = None
+        self._centre: tuple[Float32[np.ndarray, "items dim"], Float64[np.ndarray, " dim"]] | None = None
+        """The target factors, and their mean over the items."""
         self._is_half = False
 
     def channels(self, content: Content) -> tuple[str, ...]:
@@ -345,6 +357,13 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         weighted = recent(history, self.config)
         events = (self.source[history.item_index] * weighted.weight[:, None]) @ self.target.T
         return np.zeros(history.num_items, np.float32), events.astype(np.float32)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        rows = self.source[history.item_index] * recent(history, self.config).weight[:, None]
+        if self._centre is None or self._centre[0] is not self.target:  # two threads may both make it: they are equal
+            self._centre = (self.target, self.target.mean(0, dtype=np.float64))
+        means = np.append(0.0, rows @ self._centre[1])
+        return (np.zeros(len(items), np.float32), (rows @ self.target[items].T).astype(np.float32)), means
 
     def compressed(self, config: CompactConfig) -> Self:
         """Return a copy whose factors have the main directions of their product alone.

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.schema import CONTEXT, Content, Histories, UserChannel
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, ContributionsTo, Member, prior_to
 
 
 class ContextPopularityConfig(Settings):
@@ -77,6 +77,9 @@ class ContextPopularity(Member[ContextPopularityConfig]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return prior_to(self.score(history)[0], history, items)
 
     def add_items(self, content: Content, new: range) -> Self:
         """Return the member itself: it scores items without events 0."""

@@ -91,15 +91,16 @@ class Ensemble:
             item_index: The items in question.
         """
         parts, history = [], _asked_now(history)
+        values = self.weights.band_values(history)
         for name, member in self.members.items():
-            prior, events = member.contributions(history)
-            rows = np.concatenate([prior[None], events])
+            weight = self.weights.of(name, values)[0]
+            if not weight:
+                parts.append(np.zeros((history.num_events + 1, len(item_index))))
+                continue
+            (prior, events), means = member.contributions_to(history, item_index)
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
-            scale = (
-                self.weights.of(name, self.weights.band_values(history))[0] / on_one_scale(member, history).std[0, 0]
-            )
-            mean = rows.mean(1, keepdims=True, dtype=np.float64) if member.standardised else 0
-            parts.append(scale * (rows[:, item_index] - mean))
+            rows = np.concatenate([prior[None], events]) - (means[:, None] if member.standardised else 0)
+            parts.append(weight / on_one_scale(member, history).std[0, 0] * rows)
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 
     def arrays(self) -> dict[str, np.ndarray]:

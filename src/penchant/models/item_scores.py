@@ -1,7 +1,7 @@
 """One user's scores by one member, without an array over the catalog.
 
-In: what a member learned, and one history. Out: about its best items, its exact scores of chosen items, their exact contributions, and the
-mean and spread over the whole catalog that a z-score needs.
+In: what a member learned, and one history. Out: about its best items, its exact scores of chosen items, and the mean and spread
+over the whole catalog that a z-score needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from penchant.core.schema import Histories
 from penchant.models.compact import CompactRows
-from penchant.models.member import Contributions
 from penchant.models.products import Matrix
 
 PRIOR_ITEMS = 5_000
@@ -54,10 +53,6 @@ class ItemScores(ABC):
     @abstractmethod
     def of(self, items: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, " chosen"]:
         """Return the scores of some items: those of `Member.score`."""
-
-    @abstractmethod
-    def contributions(self, items: Int64[np.ndarray, " chosen"]) -> tuple[Contributions, Float64[np.ndarray, " rows"]]:
-        """Return those of `Member.contributions` for some items, and the mean of each row over the whole catalog, the prior's first."""
 
 
 class ItemScorer(ABC):
@@ -166,25 +161,6 @@ class SparseScores(ItemScores):
             found[self._scorer.unknown[items]] = self._rest
         return found
 
-    def contributions(self, items: Int64[np.ndarray, " chosen"]) -> tuple[Contributions, Float64[np.ndarray, " rows"]]:
-        scorer, weighted = self._scorer, self._weighted
-        columns, values, lengths = scorer.rows(weighted.item_index)
-        values = values if self._factor is None else values * self._factor[columns]
-        event = np.repeat(np.arange(weighted.num_events), lengths)
-        events = np.zeros((weighted.num_events, len(items)), np.float32)
-        order = np.argsort(items, kind="stable")
-        place = np.minimum(np.searchsorted(items[order], columns), max(len(items) - 1, 0))
-        is_chosen = items[order][place] == columns if len(items) else np.zeros(len(columns), bool)
-        events[event[is_chosen], order[place[is_chosen]]] = values[is_chosen]
-        counted = np.ones(len(columns), bool) if scorer.unknown is None else ~scorer.unknown[columns]
-        sums = np.bincount(event[counted], values[counted], weighted.num_events)
-        if scorer.unknown is not None and scorer.typical is not None:
-            typical = scorer.typical[weighted.item_index]
-            events[:, scorer.unknown[items]] = typical[:, None]
-            sums += self._num_unknown * typical
-        means = np.concatenate([[0.0], sums * weighted.weight / scorer.num_items])
-        return (np.zeros(len(items), np.float32), events * weighted.weight[:, None]), means
-
 
 class FactorScorer(ItemScorer):
     """Of (weighted history) @ source @ target^T: a product of each user's vector with the items'.
@@ -238,12 +214,6 @@ class FactorScores(ItemScores):
     def of(self, items: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, " chosen"]:
         return np.asarray(self._scorer.target[items] @ self._user, np.float32)
 
-    def contributions(self, items: Int64[np.ndarray, " chosen"]) -> tuple[Contributions, Float64[np.ndarray, " rows"]]:
-        weighted = self._weighted
-        rows = self._scorer.source[weighted.item_index] * weighted.weight[:, None]
-        means = np.concatenate([[0.0], rows @ self._scorer.centre])
-        return (np.zeros(len(items), np.float32), (rows @ self._scorer.target[items].T).astype(np.float32)), means
-
 
 class PriorScorer(ItemScorer):
     """Of members whose scores do not depend on a user's events.
@@ -263,10 +233,10 @@ class PriorScorer(ItemScorer):
 
     def of(self, history: Histories) -> PriorScores:
         if not self._at_end(history):
-            return PriorScores(_PriorArray(self._prior(history)), history.num_events)
+            return PriorScores(_PriorArray(self._prior(history)))
         if self._scores is None:  # two threads may both make it: the values are equal
             self._scores = _PriorArray(self._prior(history))
-        return PriorScores(self._scores, history.num_events)
+        return PriorScores(self._scores)
 
 
 class _PriorArray:
@@ -287,8 +257,8 @@ class _PriorArray:
 class PriorScores(ItemScores):
     """See `PriorScorer`."""
 
-    def __init__(self, prior: _PriorArray, num_events: int) -> None:
-        self._prior, self._num_events = prior, num_events
+    def __init__(self, prior: _PriorArray) -> None:
+        self._prior = prior
 
     @property
     def mean(self) -> float:
@@ -303,11 +273,6 @@ class PriorScores(ItemScores):
 
     def of(self, items: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, " chosen"]:
         return self._prior.scores[items]
-
-    def contributions(self, items: Int64[np.ndarray, " chosen"]) -> tuple[Contributions, Float64[np.ndarray, " rows"]]:
-        means = np.zeros(1 + self._num_events)
-        means[0] = self.mean
-        return (self.of(items), np.zeros((self._num_events, len(items)), np.float32)), means
 
 
 def distinct(items: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from jaxtyping import Float32, Int64, Real
+from jaxtyping import Bool, Float32, Float64, Int64, Real
 from pydantic import Field
 from scipy import sparse
 from typing_extensions import TypeVar
@@ -17,10 +17,12 @@ from typing_extensions import TypeVar
 from penchant.core.config import Settings
 from penchant.core.schema import Content, Histories
 from penchant.models.compact import CompactConfig, CompactRows
-from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
-from penchant.models.member import Contributions, Member
+from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer, distinct
+from penchant.models.member import Contributions, ContributionsTo, Member
 from penchant.models.products import Matrix, dense_product
 
+SUMMED_ROWS = 1024
+"""Rows of a matrix that are summed up at once."""
 COMPACT = "rows."
 """Before the names of the arrays of a compact matrix."""
 
@@ -52,6 +54,7 @@ class ItemToItem(Member[ItemToItemT_co]):
         self.matrix: Matrix | CompactRows = np.zeros((0, 0), np.float32)
         self.kept: Int64[np.ndarray, " kept"] | None = None
         """Catalog rows of the matrix; None means all of them. Other items score 0."""
+        self._sums: RowSums | None = None
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         weighted_events = self._weighted(histories)
@@ -67,6 +70,36 @@ class ItemToItem(Member[ItemToItemT_co]):
     def contributions(self, history: Histories) -> Contributions:
         weighted = self._weighted(history)
         return np.zeros(history.num_items, np.float32), self._rows(weighted) * weighted.weight[:, None]
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return self.contributions_with(self._row_sums(), history, items)
+
+    def contributions_with(
+        self, sums: RowSums, history: Histories, items: Int64[np.ndarray, " chosen"]
+    ) -> ContributionsTo:
+        """Return those of `contributions_to`, with means made of these sums over the rows of the matrix."""
+        weighted = self._weighted(history)
+        rows, row_is_kept = self._places(weighted.item_index)
+        columns, column_is_kept = self._places(items)
+        events = cells_of(self.matrix, rows, columns) * weighted.weight[:, None]
+        events *= row_is_kept[:, None] & column_is_kept
+        means = np.where(row_is_kept, sums.of(rows), 0) * weighted.weight / history.num_items
+        return (np.zeros(len(items), np.float32), events), np.append(0.0, means)
+
+    def _places(self, index: np.ndarray) -> tuple[Int64[np.ndarray, " items"], Bool[np.ndarray, " items"]]:
+        """Return the row of the matrix of each catalog row, and whether it has one; any row where it has none."""
+        if self.kept is None or not len(self.kept):
+            return index.astype(np.int64), np.full(len(index), self.kept is None)
+        place = np.searchsorted(self.kept, index) % len(self.kept)
+        return place, self.kept[place] == index
+
+    def _row_sums(self) -> RowSums:
+        """Return the sums over the rows of the matrix; a copy of the member with another matrix has its own."""
+        if (
+            self._sums is None or self._sums.matrix is not self.matrix
+        ):  # two threads may both make it: the sums are equal
+            self._sums = RowSums(self.matrix)
+        return self._sums
 
     def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
         if isinstance(self.matrix, CompactRows) and self.matrix.typical is not None:
@@ -143,10 +176,39 @@ class ItemToItem(Member[ItemToItemT_co]):
         if self.kept is None:
             return rows_of(self.matrix, history.item_index)
         out = np.zeros((history.num_events, history.num_items), np.float32)
-        place = np.searchsorted(self.kept, history.item_index) % len(self.kept)
-        inside = np.flatnonzero(self.kept[place] == history.item_index)
+        place, is_kept = self._places(history.item_index)
+        inside = np.flatnonzero(is_kept)
         out[np.ix_(inside, self.kept)] = rows_of(self.matrix, place[inside])
         return out
+
+
+class RowSums:
+    """The sum over each row of a matrix; that of a row is computed when it is first asked for, and kept.
+
+    Args:
+        matrix: Dense, sparse or compact.
+        factor: What each column is multiplied by; None is 1.
+    """
+
+    def __init__(self, matrix: Matrix | CompactRows, factor: Float32[np.ndarray, " columns"] | None = None) -> None:
+        self.matrix, self.factor = matrix, factor
+        self._known = np.full(matrix.shape[0], np.nan)
+
+    def of(self, rows: Int64[np.ndarray, " chosen"]) -> Float64[np.ndarray, " chosen"]:
+        """Return the sums of some rows."""
+        missing = distinct(rows[np.isnan(self._known[rows])])
+        for start in range(0, len(missing), SUMMED_ROWS):  # two threads may both compute a row: the sums are equal
+            some = missing[start : start + SUMMED_ROWS]
+            self._known[some] = self._computed(some)
+        return self._known[rows]
+
+    def _computed(self, rows: Int64[np.ndarray, " some"]) -> Float64[np.ndarray, " some"]:
+        if isinstance(self.matrix, CompactRows):
+            return self.matrix.row_sums(rows, self.factor)
+        found: Any = self.matrix[rows]
+        if self.factor is not None:
+            return np.asarray(found @ self.factor.astype(np.float64))
+        return np.asarray(found.sum(1, dtype=np.float64)).ravel()
 
 
 def plain(matrix: Matrix | CompactRows) -> Matrix:
@@ -160,6 +222,29 @@ def rows_of(matrix: Matrix | CompactRows, index: np.ndarray) -> Float32[np.ndarr
         return matrix.rows(index)
     rows: Any = matrix[index]
     return rows if isinstance(rows, np.ndarray) else rows.toarray()
+
+
+def cells_of(
+    matrix: Matrix | CompactRows, rows: Int64[np.ndarray, " some"], columns: Int64[np.ndarray, " chosen"]
+) -> Float32[np.ndarray, "some chosen"]:
+    """Return some columns of some rows, dense."""
+    if isinstance(matrix, np.ndarray):
+        return matrix[np.ix_(rows, columns)] if matrix.size else np.zeros((len(rows), len(columns)), np.float32)
+    if isinstance(matrix, CompactRows):
+        places, values, lengths = matrix.entries(rows)
+    else:
+        found: Any = matrix[rows]
+        places, values, lengths = found.indices, found.data, np.diff(found.indptr)
+    chosen, place = np.unique(columns, return_inverse=True)
+    out = np.zeros((len(rows), len(chosen)), np.float32)
+    if len(chosen):
+        nearest = np.minimum(np.searchsorted(chosen, places), len(chosen) - 1)
+        hit = np.flatnonzero(chosen[nearest] == places)
+        np.add.at(out, (np.repeat(np.arange(len(rows)), lengths)[hit], nearest[hit]), values[hit])
+    out = out[:, place]
+    if isinstance(matrix, CompactRows) and matrix.typical is not None:
+        out += matrix.typical[columns]
+    return out
 
 
 def scores_of(weighted: sparse.csr_array, matrix: Matrix | CompactRows) -> Float32[np.ndarray, "users columns"]:

@@ -18,7 +18,8 @@ from penchant.models.compact import CompactConfig
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.models.holding import PART, HoldingMember
 from penchant.models.item_scores import ItemScorer, MakeNearest, SparseScorer
-from penchant.models.member import Contributions, Member
+from penchant.models.item_to_item import ItemToItem, RowSums
+from penchant.models.member import Contributions, ContributionsTo, Member
 
 
 class LiftedConfig(Settings):
@@ -55,6 +56,8 @@ class Lifted(HoldingMember[LiftedConfig]):
         self._hold(self.config.of)
         self.removal = self.member.removal
         self.log = EMPTY
+        self._sums: tuple[tuple[object, ...], RowSums] | None = None
+        """Sums at the end of the log, with what they were made of."""
 
     def fit(self, train: Histories, content: Content = Content.NONE) -> Self:
         if self._learns_part:
@@ -83,6 +86,24 @@ class Lifted(HoldingMember[LiftedConfig]):
         prior, events = self.member.contributions(history)
         factor = self._factor(history)
         return prior * factor[0], events * factor
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        member = self.member
+        if not isinstance(member, ItemToItem) or type(member).contributions_to is not ItemToItem.contributions_to:
+            return super().contributions_to(history, items)
+        factor = self._factor(history)[0]
+        (prior, events), means = member.contributions_with(self._row_sums(member, history, factor), history, items)
+        return (prior * factor[items], events * factor[items]), means
+
+    def _row_sums(self, member: ItemToItem[Any], history: Histories, factor: Float32[np.ndarray, " items"]) -> RowSums:
+        """Return the sums over the rows of the member's matrix times the factors; those of the end of the log are kept."""
+        columns = factor if member.kept is None else factor[member.kept]
+        if self.log.moments(history)[0] != self.log.end:
+            return RowSums(member.matrix, columns)
+        made_of = (self.log, self.config, member.matrix)
+        if self._sums is None or any(a is not b for a, b in zip(self._sums[0], made_of, strict=True)):
+            self._sums = (made_of, RowSums(member.matrix, columns))  # two threads may both make it: they are equal
+        return self._sums[1]
 
     def _factor(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         return self.log.as_of(self.log.moments(histories), self._lift, (type(self), repr(self.config)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.errors import ConfigError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MemberTables = Mapping[str, Mapping[str, Any]]
 Contributions = tuple[Float32[np.ndarray, " items"], Float32[np.ndarray, "events items"]]
 """One user's scores as a prior and one row for each past event; they sum to the score."""
+ContributionsTo = tuple[Contributions, Float64[np.ndarray, " rows"]]
+"""The columns of `Contributions` of some items, and the mean of each row over the whole catalog, the prior's first."""
 Removal = Literal["stated", "mean", "increase"]
 """What a contribution says of the score without the event, all else (ages, length, spread of the scores) held fixed. stated: it falls by just this
 much. mean: it does while the event keeps its share of a mean; without it, the others' shares grow. increase: the contribution is what the score
@@ -43,6 +45,15 @@ def make_member(name: str, table: Mapping[str, Any]) -> Member:
     """
     member: Member = MODELS.make(name, table, where=f"members.{name}")
     return member
+
+
+def prior_to(
+    prior: Float32[np.ndarray, " items"], history: Histories, items: Int64[np.ndarray, " chosen"]
+) -> ContributionsTo:
+    """Return the `contributions_to` of a member whose score does not depend on the user's events."""
+    means = np.zeros(1 + history.num_events)
+    means[0] = prior.mean(dtype=np.float64)
+    return (prior[items], np.zeros((history.num_events, len(items)), np.float32)), means
 
 
 class Member(ABC, Generic[SettingsT_co]):
@@ -166,8 +177,8 @@ class Member(ABC, Generic[SettingsT_co]):
     def item_scorer(self, num_items: int, make_nearest: MakeNearest) -> ItemScorer | None:
         """Return what scores chosen items of one user without scoring the catalog, or None, the default, where that cannot be done exactly.
 
-        It names candidates, and gives the scores and contributions of `score` and `contributions` with the mean and spread over the
-        whole catalog, up to float32 rounding. Large catalogs are served by it (`recommender/candidates.py`).
+        It names candidates, and gives the scores of `score` with the mean and spread over the whole catalog, up to float32 rounding;
+        `contributions_to` gives their contributions. Large catalogs are served by it (`recommender/candidates.py`).
 
         Args:
             num_items: Rows of the catalog.
@@ -182,6 +193,20 @@ class Member(ABC, Generic[SettingsT_co]):
             history: Exactly one user.
         """
         raise NotImplementedError(f"{type(self).__name__} is not additive")
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        """Return those of `contributions` for some items, with the means that a z-score takes off them.
+
+        By default cut from the rows over the whole catalog. A subclass that can do with less overrides it: explanations and reasons ask
+        for one item or ten.
+
+        Args:
+            history: Exactly one user.
+            items: The items in question.
+        """
+        prior, events = self.contributions(history)
+        means = np.append(prior.mean(dtype=np.float64), events.mean(1, dtype=np.float64))
+        return (prior[items], events[:, items]), means
 
     def observed(self, log: EventLog) -> Member:
         """Return a member that knows these events of all users, without being fitted again; this one stays as it is.
@@ -266,6 +291,16 @@ class FittedItems(Member):
         events = np.zeros((history.num_events, history.num_items), np.float32)
         events[history.item_index < self.fitted] = self._padded(rows, history.num_items)
         return self._padded(prior[None], history.num_items)[0], events
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        is_fitted = items < self.fitted
+        found, known = self.member.contributions_to(self._fitted_part(history), np.where(is_fitted, items, 0))
+        means = np.zeros(1 + history.num_events)
+        means[np.append(True, history.item_index < self.fitted)] = known
+        events = np.zeros((history.num_events, len(items)), np.float32)
+        events[history.item_index < self.fitted] = found[1]
+        both = np.where(is_fitted, np.vstack([found[0], events]), means[:, None]).astype(np.float32)
+        return (both[0], both[1:]), means
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {**self.member.arrays(), self.SIZE: np.array([self.fitted])}

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from pydantic import Field
 
 from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 from penchant.models.item_scores import ItemScorer, MakeNearest, PriorScorer
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, ContributionsTo, Member, prior_to
 from penchant.models.shared import computed_once
 from penchant.models.user_sums import UserSums
 
@@ -48,6 +48,9 @@ class PriorMember(Member[SettingsT_co]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.prior, np.zeros((history.num_events, history.num_items), np.float32)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return prior_to(self.prior, history, items)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"prior": self.prior}
@@ -122,6 +125,9 @@ class RandomOrder(Member[RandomOrderConfig]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return prior_to(self.score(history)[0], history, items)
 
     def add_items(self, content: Content, new: range) -> Self:
         return self

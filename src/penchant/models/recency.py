@@ -17,7 +17,7 @@ from penchant.core.config import Settings, SettingsT_co
 from penchant.core.schema import Content, Histories
 from penchant.models.event_log import EMPTY, MICROSECONDS_PER_DAY, EventLog
 from penchant.models.item_scores import ItemScorer, MakeNearest, PriorScorer
-from penchant.models.member import Contributions, Member
+from penchant.models.member import Contributions, ContributionsTo, Member, prior_to
 
 
 class MomentPrior(Member[SettingsT_co]):
@@ -47,6 +47,9 @@ class MomentPrior(Member[SettingsT_co]):
 
     def contributions(self, history: Histories) -> Contributions:
         return self.score(history)[0], np.zeros((history.num_events, history.num_items), np.float32)
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        return prior_to(self.score(history)[0], history, items)
 
     def observed(self, log: EventLog) -> Self:
         """Return a copy that counts the events of this log."""

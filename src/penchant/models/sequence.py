@@ -29,7 +29,7 @@ from penchant.core.seeds import generator
 from penchant.metrics.ranking import discounted_gain
 from penchant.models.channels import pick
 from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tuned_channels
-from penchant.models.member import Contributions, Member, Removal
+from penchant.models.member import Contributions, ContributionsTo, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
 from penchant.networks.negatives import Negatives
@@ -104,7 +104,11 @@ class NextItem(nn.Module):
         self.token_scale = math.sqrt(config.dim)
 
     def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
-        """Return the states after 0, 1, ... events.
+        """Return the states after 0, 1, ... events; arguments as in `steps`."""
+        return self.backbone(self.drop(self.steps(tokens, batch)), batch.lengths + 1)
+
+    def steps(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
+        """Return what the backbone reads: the start, then the events.
 
         Args:
             tokens: Vectors of the events' items.
@@ -114,7 +118,7 @@ class NextItem(nn.Module):
         if self.gap is not None:
             steps = steps + self.gap(batch.gap)
         start = self.start.expand(steps.shape[0], 1, -1)  # not len(): an export would fix the number of users
-        return self.backbone(self.drop(torch.cat([start, steps], dim=1)), batch.lengths + 1)
+        return torch.cat([start, steps], dim=1)
 
 
 class Sequence(Member[SequenceT_co]):
@@ -375,18 +379,27 @@ class Sequence(Member[SequenceT_co]):
     def _scores(self, states: Float[Tensor, "rows D"]) -> Float32[np.ndarray, "rows items"]:
         return losses.sharpened_probability((states @ self.vectors.T).float(), self.config.sharpness)
 
-    @torch.no_grad()
     def contributions(self, history: Histories) -> Contributions:
-        assert self.network is not None
-        device = self.vectors.device
-        batch = recent_windows(history, np.array([0]), self.config.max_length).to(device)
-        states = self.network(self.vectors[batch.items], batch)[0]  # after 0, 1, ... events
-        scores = self._scores(states)
+        scores = self._scores_by_event(history)
         events = np.zeros((history.num_events, history.num_items), np.float32)
         read = len(scores) - 1
         if read:
             events[-read:] = np.diff(scores, axis=0)
         return scores[0], events
+
+    def contributions_to(self, history: Histories, items: Int64[np.ndarray, " chosen"]) -> ContributionsTo:
+        scores = self._scores_by_event(history)
+        chosen, mean = scores[:, items], scores.mean(1, dtype=np.float64)
+        unread = history.num_events - (len(scores) - 1)
+        events = np.concatenate([np.zeros((unread, len(items)), np.float32), np.diff(chosen, axis=0)])
+        return (chosen[0], events), np.concatenate([mean[:1], np.zeros(unread), np.diff(mean)])
+
+    @torch.no_grad()
+    def _scores_by_event(self, history: Histories) -> Float32[np.ndarray, "read_plus_1 items"]:
+        """Return the scores of one user after none, one, two, ... of the events that are read."""
+        assert self.network is not None
+        batch = recent_windows(history, np.array([0]), self.config.max_length).to(self.vectors.device)
+        return self._scores(self.network(self.vectors[batch.items], batch)[0])
 
     @torch.no_grad()
     def add_items(self, content: Content, new: range) -> Self:

@@ -81,12 +81,21 @@ class _AttentionBlock(nn.Module):
         return steps + self.drop(self.feed(self.norm_feed(steps)))
 
     def attended(self, steps: Tensor, bias: Tensor) -> Tensor:
+        query, key, value = self._mixed(steps)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        joined: Tensor = self.join(attended.transpose(1, 2).reshape(steps.shape))
+        return joined
+
+    def weights(self, steps: Tensor, bias: Tensor) -> Float[Tensor, "B L L"]:
+        """Return how much each step attends to every other, mean over the heads."""
+        query, key, _ = self._mixed(steps)
+        return torch.softmax(query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 + bias, dim=-1).mean(1)
+
+    def _mixed(self, steps: Tensor) -> Float[Tensor, "3 B H L D_by_H"]:
+        """Return queries, keys and values."""
         rows, length, dim = steps.shape
         mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, dim // self.heads)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, H, L, D / H) each
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        joined: Tensor = self.join(attended.transpose(1, 2).reshape(rows, length, dim))
-        return joined
+        return mixed.permute(2, 0, 3, 1, 4)
 
 
 class _GatedBlock(_AttentionBlock):
@@ -138,6 +147,15 @@ class Transformer(Backbone):
         for block in self.blocks:
             steps = block(steps, bias)
         return self.norm(steps)
+
+    def attention(self, steps: Float[Tensor, "B L D"], lengths: Int[Tensor, "B"]) -> Float[Tensor, "B blocks L"]:
+        """Return how much the last step of each row attends to every step, by block, mean over the heads; each sums to 1."""
+        bias, found = self._bias(steps.shape[1], lengths), []
+        for block in self.blocks:
+            assert isinstance(block, _AttentionBlock)
+            found.append(block.weights(steps, bias)[torch.arange(len(steps)), lengths - 1])
+            steps = block(steps, bias)
+        return torch.stack(found, dim=1)
 
     def _bias(self, length: int, lengths: Int[Tensor, "B"]) -> Float[Tensor, "B_or_1 H L L"]:
         place = torch.arange(length, device=lengths.device)

@@ -53,6 +53,7 @@ from penchant.experiment.fit_classifiers import (
     fusion_tables,
     simple_tables,
 )
+from penchant.experiment.inside_classifiers import look_inside
 from penchant.experiment.search import SearchConfig
 from penchant.experiment.search_classifiers import search_classifiers
 from penchant.metrics.classification_results import ClassificationResults
@@ -70,6 +71,7 @@ from penchant.pipelines.frame import (
     stop_on_errors,
 )
 from penchant.reporting.courses import write_courses
+from penchant.reporting.inside import ReportConfig
 from penchant.reporting.report import ReportData, StepTime, write_report
 
 SENTENCES = "sentences"
@@ -105,6 +107,8 @@ class ClassificationConfig(LearningSettings):
     """Settings of fit, fusion and calibration."""
     evaluation: ClassifierEvaluationConfig = ClassifierEvaluationConfig()
     """Settings of the evaluation."""
+    report: ReportConfig = ReportConfig()
+    """What the report shows of the inside of the models."""
     course: CourseConfig | None = None
     """Courses over time, for samples in windows ([data] window_hours): an early warning fitted and measured on left-out people. None fits none."""
 
@@ -187,8 +191,10 @@ def run_one(
     if config.course is not None:
         with clock("courses"):
             courses = measured_courses(config, config.course, samples, batch, tables)
-    timed = replace(report, stages=(*before, *clock.stages))
     trained = bundle(config, samples, batch, channels, tables, fitted, results)
+    with clock("look inside"):
+        report = look_inside(report, fitted, trained, samples, batch, parts, config.report)
+    timed = replace(report, stages=(*before, *clock.stages))
     if courses is not None:
         trained = replace(trained, warning=courses.rule)
     return persist(trained, config.folder, partial(_write, timed, courses, config.notes))

@@ -73,6 +73,7 @@ from penchant.encoders.user_content import (
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import EvaluationConfig, Ideal, assess
 from penchant.experiment.fit import FitConfig, FittedRecommenders, HoldOut, Refit, fit
+from penchant.experiment.inside import look_inside
 from penchant.experiment.search import SearchConfig, SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.profile import item_weight
@@ -100,6 +101,7 @@ from penchant.pipelines.frame import (
 )
 from penchant.recommender.new_items import ChannelEncoders
 from penchant.recommender.recommender import Recommender
+from penchant.reporting.inside import ReportConfig
 from penchant.reporting.report import FlowStep, write_report
 
 ENGLISH_ONLY = ("minilm",)
@@ -179,6 +181,8 @@ class RecommendationConfig(LearningSettings):
     """Selection of settings and ensemble weights."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Settings of the evaluation."""
+    report: ReportConfig = ReportConfig()
+    """What the report shows of the inside of the models."""
 
     @model_validator(mode="after")
     def _evaluated_length_is_measured(self) -> Self:
@@ -387,6 +391,10 @@ def run(
     recommender = Recommender(
         dataset.catalog, histories, ensemble, trained.tables, prepared.topics, facts, content=content, fitted=known
     )
+    with clock("look inside"):
+        report = look_inside(
+            report, trained, recommender, prepared.test, config.evaluation, config.report, config.media
+        )
     timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 

@@ -24,6 +24,7 @@ from penchant.fusion.late import MIN_STD
 from penchant.models.ensemble import Ensemble, blocked_items, tie_order_of_rows, top_k
 from penchant.models.event_log import EventLog
 from penchant.models.item_scores import ItemScorer, ItemScores, MakeNearest, distinct
+from penchant.models.member import Member
 from penchant.recommender.index import VectorIndex
 
 logger = logging.getLogger("penchant.service")
@@ -49,24 +50,24 @@ class ChosenScores:
     Attributes:
         history: The user.
         weights: Weight of each member for this user.
-        members: The scores by each member, in the order of the ensemble.
-        standardised: Whether the member's z-scores are summed.
+        members: In the order of the ensemble.
+        scores: The scores by each member.
     """
 
     history: Histories
     weights: tuple[np.float32, ...]
-    members: tuple[ItemScores, ...]
-    standardised: tuple[bool, ...]
+    members: tuple[Member, ...]
+    scores: tuple[ItemScores, ...]
 
     def best(self, k: int) -> Int64[np.ndarray, " union"]:
         """Return the union of the items that the members with a weight name."""
-        named = [one.best(k) for weight, one in zip(self.weights, self.members, strict=True) if weight > 0]
+        named = [one.best(k) for weight, one in zip(self.weights, self.scores, strict=True) if weight > 0]
         return distinct(np.concatenate([np.zeros(0, np.int64), *named]))
 
     def of(self, items: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, " chosen"]:
         """Return the scores of some items: those of `Ensemble.score`."""
         total = np.zeros(len(items), np.float32)
-        for weight, one, (mean, std) in zip(self.weights, self.members, self._scales, strict=True):
+        for weight, one, (mean, std) in zip(self.weights, self.scores, self._scales, strict=True):
             if weight:
                 total += weight * ((one.of(items) - np.float32(mean)) / np.float32(std))
         return total
@@ -74,12 +75,10 @@ class ChosenScores:
     def contributions(self, items: Int64[np.ndarray, " chosen"]) -> Float32[np.ndarray, "members rows chosen"]:
         """Return the summands of some scores: those of `Ensemble.contributions`."""
         parts = []
-        for weight, one, is_z, (_, std) in zip(
-            self.weights, self.members, self.standardised, self._scales, strict=True
-        ):
-            (prior, events), means = one.contributions(items)
+        for weight, member, (_, std) in zip(self.weights, self.members, self._scales, strict=True):
+            (prior, events), means = member.contributions_to(self.history, items)
             rows = np.concatenate([prior[None], events])
-            parts.append(weight / np.float32(std) * (rows - (means[:, None] if is_z else 0)))
+            parts.append(weight / np.float32(std) * (rows - (means[:, None] if member.standardised else 0)))
         shape = (len(self.members), self.history.num_events + 1, len(items))
         return np.asarray(parts, np.float32).reshape(shape)
 
@@ -87,8 +86,8 @@ class ChosenScores:
     def _scales(self) -> tuple[tuple[float, float], ...]:
         """The mean and the spread that a member's z-scores are made with; an infinite spread where all its scores are equal."""
         found = []
-        for one, is_z in zip(self.members, self.standardised, strict=True):
-            if not is_z:
+        for one, member in zip(self.scores, self.members, strict=True):
+            if not member.standardised:
                 found.append((0.0, 1.0))
             else:
                 found.append((one.mean, np.inf if one.std <= MIN_STD * max(abs(one.mean), 1) else one.std))
@@ -179,8 +178,8 @@ class Candidates:
         return ChosenScores(
             asked,
             tuple(weights.of(name, values)[0] for name in names),
+            tuple(self.ensemble.members.values()),
             tuple(self.scorers[name].of(asked) for name in names),
-            tuple(self.ensemble.members[name].standardised for name in names),
         )
 
     def chosen(self, history: Histories, wanted: int) -> tuple[ChosenScores, Int64[np.ndarray, " union"]]:

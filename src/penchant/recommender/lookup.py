@@ -50,7 +50,7 @@ class CatalogLookup:
         """Attribute to value to the rows that have it."""
         found = {}
         for column, table in self.catalog.categories().items():
-            groups = table.group_by("value").agg("row")
+            groups = table.group_by("value", maintain_order=True).agg("row")
             found[column] = {value: np.array(rows, np.int64) for value, rows in groups.iter_rows()}
         labels = self.topics.labels
         found[TOPIC] = {name: np.flatnonzero(labels == t) for t, name in enumerate(self.topics.names)}

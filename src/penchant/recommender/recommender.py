@@ -7,7 +7,6 @@ is immutable: methods that add items or leave users out return another one.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,35 +18,33 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float32, Int64
 
-from penchant.core.errors import ArtifactError, NotFoundError, nearest
-from penchant.core.logs import progress_bar
+from penchant.core.errors import ArtifactError
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, OwnContent
-from penchant.data.clean.inspection import InspectionConfig
-from penchant.data.event_weights import HistoriesConfig, kind_weights
-from penchant.data.histories import Event, add_events
+from penchant.data.histories import Event
 from penchant.data.media import MediaLimits
-from penchant.encoders.user_content import OwnContentReader, UserChannelConfig
-from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
+from penchant.encoders.user_content import OwnContentReader
+from penchant.explanation.attribution import Explanation, Method
 from penchant.explanation.counterfactual import MAX_SETS, Counterfactual
 from penchant.explanation.profile import Profile, ProfileBuilder, item_weight
-from penchant.explanation.reasons import Reason, asked_reason
+from penchant.explanation.reasons import Reason
 from penchant.explanation.topics import Topics
 from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
 from penchant.language.engine import Engine
 from penchant.language.screen import Screen, word_screen
-from penchant.models.ensemble import Ensemble, batch_users
+from penchant.models.ensemble import Ensemble
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
-from penchant.recommender.candidates import ChosenScores, Shortlist
-from penchant.recommender.counterfactuals import WhatIf
-from penchant.recommender.exploration import ServedPlaces, explore
-from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList, RecommendedItem
-from penchant.recommender.lookup import ITEM, MAX_COMPARED, CatalogLookup
+from penchant.recommender.candidates import Shortlist
+from penchant.recommender.explainer import Explainer
+from penchant.recommender.exploration import ServedPlaces
+from penchant.recommender.list_builder import ListBuilder
+from penchant.recommender.lists import Edit, ListRequest, RankingOptions, RecommendationList
+from penchant.recommender.lookup import CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, NewItem, grow
 from penchant.recommender.persistence import read_bundle, write_bundle
-from penchant.recommender.ranking import RankedList, asked_for, pool_size, rank, shifts_scores, shown_items
 from penchant.recommender.search import ItemSearch, SearchResults
+from penchant.recommender.user_histories import UserHistories
 from penchant.reporting.written import WrittenReport
 
 if TYPE_CHECKING:
@@ -56,18 +53,10 @@ if TYPE_CHECKING:
     from penchant.recommender.fairness import Fairness
     from penchant.reporting.heat import Heat
 
-CATALOG_VALUES = frozenset({"lookup", "users", "fuse", "own_content", "_profiler", "_event_settings"})
+CATALOG_VALUES = frozenset({"lookup", "fuse", "_user_histories", "_profiler"})
 """Cached values of a recommender that do not depend on its members."""
 BEST = 10
 """Recommendations whose reasons give a profile's channel shares."""
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """A list, and the scores of candidates that it was made from; None where every item was scored."""
-
-    list: RankedList
-    scores: ChosenScores | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,9 +137,18 @@ class Recommender:
         return CatalogLookup(self.catalog, self.topics)
 
     @cached_property
+    def _user_histories(self) -> UserHistories:
+        return UserHistories(self.histories, self.lookup, self.facts, self.encoders)
+
+    @property
     def users(self) -> dict[str, int]:
         """User to row of `histories`."""
-        return {user: row for row, user in enumerate(self.histories.user_ids)}
+        return self._user_histories.rows
+
+    @property
+    def own_content(self) -> OwnContentReader:
+        """Encoder of what users write, show, say and tell of themselves after the bundle was written."""
+        return self._user_histories.own_content
 
     @cached_property
     def finder(self) -> ItemSearch:
@@ -183,8 +181,14 @@ class Recommender:
         return ProfileBuilder(self.catalog, item_weight(self.histories), self.topics)
 
     @cached_property
-    def _event_settings(self) -> HistoriesConfig:
-        return HistoriesConfig.read(dict(self.facts.get("histories", {})), where="the bundle's facts")
+    def _explainer(self) -> Explainer:
+        return Explainer(self.ensemble, self.lookup, self.content, self.shortlist)
+
+    @cached_property
+    def _list_builder(self) -> ListBuilder:
+        return ListBuilder(
+            self.ensemble, self.lookup, self.content, self._user_histories, self.shortlist, self._explainer, self.mark
+        )
 
     # histories
 
@@ -208,47 +212,7 @@ class Recommender:
         Raises:
             NotFoundError: No events are given, and the user is unknown.
         """
-        row = self.users.get(user_id) if use_own else None
-        if row is None and events is None:
-            fix = nearest(user_id, self.histories.user_ids[:MAX_COMPARED], "Name a user of the bundle.")
-            raise NotFoundError(
-                f"There is no user {user_id!r}.",
-                where="the bundle's histories",
-                fix=f"{fix} For a new user give their items: --history",
-            )
-        own = self._nobody(user_id) if row is None else self.histories.rows(row, row + 1)
-        seed = int(self.facts.get("seed", 0))
-        own = add_events(own, events, self.lookup.items, self._event_settings, seed=seed) if events else own
-        return own if about is None else self._told(own, about)
-
-    def _nobody(self, user_id: str = "") -> Histories:
-        """Return a user without events and content, to whom both may be added."""
-        nobody = Histories.empty(len(self.catalog), user_id)
-        channels = {name: channel.cleared(nobody) for name, channel in self.histories.user_channels.items()}
-        return replace(nobody, user_channels=channels, derived=self.histories.derived)
-
-    def _told(self, own: Histories, about: OwnContent) -> Histories:
-        """Return one user's history with what they told of themself."""
-        channels = dict(own.user_channels)
-        for name in self.own_content.names("users"):
-            channel = channels[name]
-            before = channel.embeddings.values[channel.row[0]] if channel.row[0] >= 0 else None
-            vector = self.own_content.merged(about, name, before)
-            if vector is not before:
-                channels[name] = replace(channel, row=channel.row[:0]).extended([vector])
-        return replace(own, user_channels=channels)
-
-    @cached_property
-    def own_content(self) -> OwnContentReader:
-        """Encoder of what users write, show, say and tell of themselves after the bundle was written."""
-        where = "the bundle's facts"
-        channels = {
-            name: UserChannelConfig.read(dict(table), where=where)
-            for name, table in self.facts.get("user_channels", {}).items()
-        }
-        inspection = InspectionConfig.read(dict(self.facts.get("user_media", {})), where=where)
-        embeddings = {name: channel.embeddings for name, channel in self.histories.user_channels.items()}
-        return OwnContentReader(channels, embeddings, self.encoders.load, MediaLimits(), inspection)
+        return self._user_histories.of(user_id, events, use_own=use_own, about=about)
 
     def history_of(self, item_ids: Sequence[str], user_id: str = "new user") -> Histories:
         """Return the history of a user who is not in the bundle, oldest item first.
@@ -256,9 +220,11 @@ class Recommender:
         Raises:
             NotFoundError: An item is unknown.
         """
-        rows = np.array([self.lookup.row(item_id) for item_id in item_ids], np.int32)
-        ones = np.ones(len(rows), np.float32)
-        return self._nobody(user_id).appended(rows, np.arange(len(rows)), ones)
+        return self._user_histories.of_items(item_ids, user_id)
+
+    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
+        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
+        return self._user_histories.repeat_weights(kinds)
 
     def without(self, user_ids: Collection[str]) -> Recommender:
         """Return the same without the histories of some users; what the members learned stays as it is."""
@@ -340,34 +306,7 @@ class Recommender:
             available: Whether an item may be shown; None allows all.
             served: Is told what each list with `exploration` was chosen from.
         """
-        if available is None:
-            available = np.ones(len(self.catalog), bool)
-        bases = [self._basis(request) for request in requests]
-        ready: list[_Ranked | Exception | None] = [
-            self._among_candidates(history, request.edits, request.options, available)
-            if scores is None and request.exploration is None  # what explores draws from scores of the whole catalog
-            else None
-            for request, (history, scores, _) in zip(requests, bases, strict=True)
-        ]
-        new = [h for (h, scores, _), found in zip(bases, ready, strict=True) if scores is None and found is None]
-        scored = iter(self.score(Histories.joined(new)) if new else ())
-        answers: list[RecommendationList | Exception] = []
-        for request, (history, known, facts), found in zip(requests, bases, ready, strict=True):
-            try:
-                places = None
-                if found is None:
-                    scores = next(scored) if known is None else known
-                    found, places = self._chosen(request, history, scores, available)
-                if isinstance(found, Exception):
-                    raise found
-                items = self._listed(request, history, found)
-                facts["list_id"] = request.list_id if places is not None else ""
-                answers.append(RecommendationList(**facts, events=history.num_events, bundle=self.mark, items=items))
-                if places is not None:
-                    served(request, places)
-            except Exception as error:
-                answers.append(error)
-        return answers
+        return self._list_builder.build(requests, self._shown(available), served)
 
     def recommend_table(
         self,
@@ -395,35 +334,7 @@ class Recommender:
         """
         asked = self.histories.user_ids if users is None else users
         chosen = _with_filters(options, filters).model_copy(update={"k": k, "reasons": reasons})
-        columns = {
-            "user_id": pl.String,
-            "rank": pl.Int32,
-            "item_id": pl.String,
-            "title": pl.String,
-            "score": pl.Float32,
-        }
-        rows: list[tuple[Any, ...]] = []
-        size = batch_users(len(self.catalog))
-        with progress_bar("recommend", len(asked)) as bar:
-            for start in range(0, len(asked), size):
-                histories = [self._history(user) for user in asked[start : start + size]]
-                answers = self.recommend_many([ListRequest(chosen, h.user_ids[0], h) for h in histories])
-                for answer in answers:
-                    if isinstance(answer, Exception):
-                        raise answer
-                    rows += [
-                        (
-                            answer.user_id,
-                            s.rank,
-                            s.item_id,
-                            s.title,
-                            s.score,
-                            *(("; ".join(s.reasons),) if reasons else ()),
-                        )
-                        for s in answer
-                    ]
-                bar.advance(len(histories))
-        return pl.DataFrame(rows, columns | ({"why": pl.String} if reasons else {}), orient="row")
+        return batch.recommend_table(asked, self._history, self.recommend_many, chosen, len(self.catalog))
 
     def recommend_all(self, path: Path, k: int = 10) -> int:
         """Write the k best items of every user to a Parquet file; see `recommender/batch.py`."""
@@ -431,11 +342,7 @@ class Recommender:
 
     def reasons(self, user: str | Histories, item_index: Int64[np.ndarray, " chosen"]) -> list[Reason]:
         """Return, for each item, the past items with the largest contributions."""
-        if not len(item_index):
-            return []
-        history, few = self._history(user), self.shortlist.found
-        values = None if few is None else few.scores(history).contributions(item_index)
-        return attribute(self.ensemble, history, item_index, values).reasons()
+        return self._explainer.reasons(self._history(user), item_index)
 
     def explain(self, user: str | Histories, item_id: str) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
@@ -443,19 +350,12 @@ class Recommender:
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        history, row = self._history(user), self.lookup.row(item_id)
-        few = self.shortlist.found
-        values = None if few is None else few.scores(history).contributions(np.array([row]))
-        return explain(self.ensemble, self.catalog, history, row, values)
+        return self._explainer.explain(self._history(user), self.lookup.row(item_id))
 
-    @cached_property
+    @property
     def networks(self) -> tuple[str, ...]:
         """Names of the networks over histories, which `attribute` explains."""
-        if all(member.removal != "increase" for member in self.ensemble.members.values()):
-            return ()
-        from penchant.explanation.network_attribution import networks_of  # torch is slow to import
-
-        return tuple(networks_of(self.ensemble))
+        return self._explainer.networks
 
     def attribute(
         self,
@@ -479,19 +379,8 @@ class Recommender:
             ConfigError: There is no such method.
             MissingExtraError: captum is not installed.
         """
-        from penchant.explanation.network_attribution import explain_network, pick_network  # torch is slow to import
-
-        name, network = pick_network(self.ensemble, member)
-        return explain_network(
-            name,
-            network,
-            self.content,
-            self._history(user),
-            self.lookup.row(item_id),
-            method,
-            item_ids=self.lookup.items.ids,
-            titles=self.lookup.titles,
-        )
+        network = self._explainer.network(member)
+        return self._explainer.attribute(network, self._history(user), self.lookup.row(item_id), method)
 
     def fairness(
         self, k: int = 10, *, provider: str | None = None, value: str | None = None, users: int = 1000, seed: int = 0
@@ -588,8 +477,7 @@ class Recommender:
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        asked = WhatIf(self.ensemble, self.lookup, self.content, self._history(user), edits, k, available)
-        return asked.answer(item_id, max_sets)
+        return self._explainer.counterfactual(self._history(user), item_id, k, edits, max_sets, available)
 
     def profile(
         self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
@@ -601,14 +489,8 @@ class Recommender:
             scores: Of the history, where they were computed already.
             limit: Most interests.
         """
-        history, options, every = self._history(user), RankingOptions(k=BEST), np.ones(len(self.catalog), bool)
-        found = self._among_candidates(history, (), options, every) if scores is None else None
-        if isinstance(found, Exception):
-            raise found
-        if found is None:
-            scores = self.score(history)[0] if scores is None else scores
-            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
-        shares = self._attribution(history, found).channel_shares()
+        history = self._history(user)
+        shares = self._list_builder.best(history, BEST, scores).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     def profile_writer(
@@ -672,115 +554,6 @@ class Recommender:
     def _shown(self, available: Bool[np.ndarray, " items"] | None) -> Bool[np.ndarray, " items"]:
         return np.ones(len(self.catalog), bool) if available is None else available
 
-    def _basis(self, request: ListRequest) -> tuple[Histories, np.ndarray | None, dict[str, Any]]:
-        """Return the history a list is based on, its scores if they were computed, and facts about it."""
-        known = self._nobody() if request.history is None else request.history
-        touched, viewed = self.lookup.rows(request.items), self.lookup.rows(request.options.context)
-        rows = np.concatenate([touched, viewed]).astype(np.int32)
-        has_history = known.num_events > 0 or len(touched) > 0
-        asked, unknown = known.under(dict(pair.split(":", 1) for pair in request.options.circumstances))
-        bases = {"history": has_history, "context": len(viewed) > 0, "content": _has_content(known)}
-        basis = next((name for name, is_given in bases.items() if is_given), "popularity")
-        facts = {
-            "user_id": request.user_id,
-            "basis": basis,
-            "unknown_items": len(request.items) + len(request.options.context) - len(rows),
-            "unknown_circumstances": unknown,
-        }
-        if not len(rows):
-            is_asked_alike = len(request.options.circumstances) == unknown
-            return asked, request.scores if is_asked_alike else None, facts
-        now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
-        vectors = [one for item, one in zip(request.items, request.vectors, strict=False) if item in self.lookup.items]
-        vectors += [{}] * (len(rows) - len(vectors))
-        return asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts
-
-    def repeat_weights(self, kinds: Sequence[str]) -> frozenset[float]:
-        """Return the weights of these kinds of event, by which a history tells them apart; an unknown kind weighs 1."""
-        weights = kind_weights(self._event_settings)
-        return frozenset(weights.get(kind.strip().lower(), 1.0) for kind in kinds)
-
-    def _reasons(self, why: Reason, edits: Sequence[Edit], row: int) -> tuple[str, ...]:
-        """Return the past items behind a score, then the user's own edits that moved it."""
-        titles = self.lookup.titles
-        asked = [
-            asked_reason(e.action, titles[row] if e.name == ITEM else e.value)
-            for e in asked_for(self.lookup, edits, row)
-        ]
-        return (why.text(titles), *asked)
-
-    def _chosen(
-        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Bool[np.ndarray, " items"]
-    ) -> tuple[_Ranked, ServedPlaces | None]:
-        """Return the list from the scores of all items, and what it was chosen from where it is logged."""
-
-        def ranked(options: RankingOptions) -> RankedList:
-            repeat = self.repeat_weights(options.repeat)
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
-
-        found, config = ranked(request.options), request.exploration
-        if config is None:
-            return _Ranked(found), None
-        size = max(request.options.k, config.candidates)
-        wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
-        key = f"{request.user_id}\n{request.list_id}"
-        explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
-        return _Ranked(explored), places
-
-    def _among_candidates(
-        self,
-        history: Histories,
-        edits: Sequence[Edit],
-        options: RankingOptions,
-        available: Bool[np.ndarray, " items"],
-    ) -> _Ranked | Exception | None:
-        """Return the list from candidates, or the error in its options; None where every item must be scored."""
-        few = self.shortlist.found
-        if few is None or shifts_scores(edits, options):
-            return None
-        try:
-            repeat = self.repeat_weights(options.repeat)
-            shown = shown_items(self.lookup, history, edits, options, available, repeat)
-            found = few.for_list(history, pool_size(options), shown.mask)
-            if found is None:
-                return None
-            scores, rows = found
-            rows = np.union1d(rows, shown.pins) if len(shown.pins) else rows
-            ranked = rank(
-                self.lookup,
-                self.content,
-                scores.of(rows),
-                history,
-                edits,
-                options,
-                available,
-                rows=rows,
-                shown=shown,
-            )
-        except NotFoundError as error:
-            return error
-        return None if len(ranked.rows) < options.k and len(rows) < shown.mask.sum() else _Ranked(ranked, scores)
-
-    def _attribution(self, history: Histories, found: _Ranked) -> Attribution:
-        values = None if found.scores is None else found.scores.contributions(found.list.rows)
-        return attribute(self.ensemble, history, found.list.rows, values)
-
-    def _listed(self, request: ListRequest, history: Histories, ranked: _Ranked) -> tuple[RecommendedItem, ...]:
-        found = ranked.list
-        ids, titles = self.lookup.items.ids, self.lookup.titles
-        why = self._attribution(history, ranked).reasons() if request.options.reasons and len(found.rows) else None
-        return tuple(
-            RecommendedItem(
-                item_id=ids[row],
-                title=titles[row],
-                score=float(found.scores[place]),
-                rank=place + 1,
-                reasons=self._reasons(why[place], request.edits, int(row)) if why else (),
-                pinned=place < found.pinned,
-            )
-            for place, row in enumerate(found.rows)
-        )
-
 
 def _with_filters(options: RankingOptions | None, filters: Mapping[str, Any]) -> RankingOptions:
     """Return options with some replaced, checked.
@@ -790,12 +563,6 @@ def _with_filters(options: RankingOptions | None, filters: Mapping[str, Any]) ->
     """
     given = {} if options is None else options.model_dump(exclude_unset=True)
     return RankingOptions.read({**given, **filters}, where="recommend") if filters else options or RankingOptions()
-
-
-def _has_content(history: Histories) -> bool:
-    """Return whether anything is known of what a user is."""
-    channels = history.user_channels.values()
-    return any(c.embeddings.of == "users" and bool((c.row >= 0).any()) for c in channels)
 
 
 def _without(histories: Histories, user_ids: Collection[str]) -> Histories:

@@ -60,6 +60,7 @@ STAGES = (
     message("evaluate"),
     message("ship"),
     message("explain"),
+    message("look inside"),
     message("ensemble"),
 )
 

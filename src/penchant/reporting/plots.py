@@ -50,6 +50,16 @@ class PlotScale:
         step = unit * next(m for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
         return cls(math.floor(low / step + 1e-9) * step, (math.ceil(high / step - 1e-9) or 1) * step, step)
 
+    @classmethod
+    def around(cls, values: Iterable[float], *, num_ticks: int = 4) -> PlotScale:
+        """Return the scale that holds all values, and 0 only where it lies among them."""
+        known = [v for v in values if math.isfinite(v)] or [0.0]
+        low, span = min(known), max(known) - min(known)
+        moved = cls.over([0.0, span or abs(low) or 1.0], num_ticks=num_ticks)
+        start = math.floor(low / moved.step + 1e-9) * moved.step
+        end = math.ceil(max(known) / moved.step - 1e-9) * moved.step
+        return cls(start, max(end, start + moved.step), moved.step)
+
     def at(self, value: float) -> float:
         """Return the position of a value in per cent of the width."""
         return 100.0 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
@@ -195,6 +205,35 @@ def course(
     return _tag("svg", marks, viewBox=f"0 0 {WIDE} {SIDE}", role="img", aria_label=alt, class_="course")
 
 
+def epochs(values: Sequence[float], best: int, *, x: str, y: str, alt: str) -> Markup:
+    """Return a square plot of one number for each epoch, from 1; the epoch that was kept has a dot."""
+    scale = PlotScale.around(values)
+    last = max(len(values), 2)
+    places = [(_sx(epoch / (last - 1)), _sy(scale.at(value) / 100)) for epoch, value in enumerate(values)]
+    marks = Markup("")
+    for tick in scale.ticks():
+        height = round(_sy(scale.at(tick) / 100), 1)
+        marks += _line(_sx(0), height, _sx(1), height, "grid")
+        marks += _tag("text", escape(scale.label(tick)), x=_sx(0) - 7, y=height + 4, text_anchor="end", class_="tick")
+    for epoch in sorted({0, last // 2, last - 1}):
+        place = round(_sx(epoch / (last - 1)), 1)
+        marks += _tag("text", escape(str(epoch + 1)), x=place, y=_sy(0) + 15, text_anchor="middle", class_="tick")
+    marks += _names(x, y)
+    marks += _tag("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in places), class_="curve ours")
+    if 0 <= best < len(places):
+        marks += _tag("circle", cx=round(places[best][0], 1), cy=round(places[best][1], 1), r=4.5, class_="dot ours")
+    return _square(marks, alt)
+
+
+def places(points: Sequence[Sequence[float]], groups: Sequence[int], *, alt: str) -> Markup:
+    """Return a square of points between 0 and 1, each with the class of its group, "g0" for the first; others, -1, lie below."""
+    marks, room = Markup(""), SIDE - 16
+    for (a, b), group in sorted(zip(points, groups, strict=True), key=lambda pair: pair[1] >= 0):
+        kind = f"point g{group}" if group >= 0 else "point"
+        marks += _tag("circle", cx=round(8 + room * a, 1), cy=round(8 + room * (1 - b), 1), r=2.6, class_=kind)
+    return _square(marks, alt)
+
+
 def scatter(values: Sequence[tuple[float, float]], kinds: Sequence[str], *, x: str, y: str, alt: str) -> Markup:
     """Return a wide plot of points with a number line from 0 on each axis; the last of equal places is drawn on top.
 
@@ -256,9 +295,14 @@ def _frame(x: str, y: str) -> Markup:
         marks += _line(_sx(tick), _sy(0), _sx(tick), _sy(1), css) + _line(_sx(0), _sy(tick), _sx(1), _sy(tick), css)
         marks += _tag("text", label, x=_sx(tick), y=_sy(0) + 15, text_anchor="middle", class_="tick")
         marks += _tag("text", label, x=_sx(0) - 7, y=_sy(tick) + 4, text_anchor="end", class_="tick")
-    marks += _tag("text", escape(x), x=_sx(0.5), y=SIDE - 3, text_anchor="middle", class_="name")
+    return marks + _names(x, y)
+
+
+def _names(x: str, y: str) -> Markup:
+    """Return the names of a square plot's axes."""
     turn = f"rotate(-90 11 {_sy(0.5)})"
-    return marks + _tag("text", escape(y), x=11, y=_sy(0.5), transform=turn, text_anchor="middle", class_="name")
+    across = _tag("text", escape(x), x=_sx(0.5), y=SIDE - 3, text_anchor="middle", class_="name")
+    return across + _tag("text", escape(y), x=11, y=_sy(0.5), transform=turn, text_anchor="middle", class_="name")
 
 
 def _square(marks: Markup, alt: str) -> Markup:

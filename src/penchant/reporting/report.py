@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -32,6 +33,8 @@ from penchant.metrics.option_prices import Prices
 from penchant.metrics.slices import Slice
 from penchant.reporting import conclusions, number_format, plots
 from penchant.reporting import first_screen as screen
+from penchant.reporting.heat import Heat
+from penchant.reporting.inside import EmbeddingMap, ReadHistory, ShownHeat, TrainingCurve
 from penchant.reporting.labels import CHOSEN_ON, metric_label, size_label, stage_label
 from penchant.reporting.thumbnails import clip, thumbnail
 
@@ -45,6 +48,9 @@ BY_REQUEST = "by_request.parquet"
 """Beside report.json: the metrics of each of our lists, without ids."""
 USER = "user"
 """Column of that file: a number, equal for the lists of one user."""
+
+LEFT_OUT = ("picture", "sound", "by_request", "points", "groups")
+"""Fields that report.json does not hold."""
 
 UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|MB|GB)\b)|(?<=&lt;) (?=\d)")
 """The space between a number and its unit, and between "less than" and its number."""
@@ -133,11 +139,15 @@ class UserExample:
         user: A label that is no id: `user_label`.
         history: The latest events, oldest first.
         recommended: Best first.
+        heats: What of the content of one item adds to its score.
+        reading: What a network read of the history.
     """
 
     user: str
     history: tuple[ShownItem, ...]
     recommended: tuple[ShownItem, ...]
+    heats: tuple[ShownHeat, ...] = ()
+    reading: ReadHistory | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +211,9 @@ class ReportData:
         bands: Weights by length of the history, or by the time since the last event, where they are better.
         stages: In the order they ran.
         examples: A few users.
+        heats: What of the content of some samples supports the answer; those of users are in the examples.
+        training: Of every network.
+        maps: Of items or samples.
     """
 
     name: str
@@ -225,6 +238,9 @@ class ReportData:
     bands: tuple[WeightBand, ...] = ()
     stages: tuple[StepTime, ...] = ()
     examples: tuple[UserExample, ...] = ()
+    heats: tuple[ShownHeat, ...] = ()
+    training: tuple[TrainingCurve, ...] = ()
+    maps: tuple[EmbeddingMap, ...] = ()
     pool: str = ""
     ceiling: Mapping[str, Interval] = field(default_factory=dict)
     concerns: tuple[DataWarning, ...] = ()
@@ -324,9 +340,10 @@ def _by_modality(data: ReportData) -> dict[str, screen.Coverage]:
 
 
 def as_json(value: Any) -> Any:
-    """Return plain JSON values: a missing number is null; pictures, sounds and their paths are left out."""
+    """Return plain JSON values: a missing number is null; pictures, sounds and their paths are left out, and the places of maps."""
+    value = value.as_dict() if isinstance(value, Heat) else value.tolist() if isinstance(value, np.ndarray) else value
     if is_dataclass(value) and not isinstance(value, type):
-        kept = (f.name for f in fields(value) if f.name not in ("picture", "sound", "by_request"))
+        kept = (f.name for f in fields(value) if f.name not in LEFT_OUT)
         return {name: as_json(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}

@@ -30,8 +30,8 @@ SOUND_TYPES = {
 }
 
 
-def thumbnail(picture: Path | bytes | None) -> str | None:
-    """Return a JPEG as a `data:` address; transparent parts become white."""
+def thumbnail(picture: Path | bytes | None, side: int = SIDE) -> str | None:
+    """Return a JPEG of at most `side` pixels as a `data:` address; transparent parts become white."""
     if picture is None:
         return None
     try:
@@ -40,9 +40,9 @@ def thumbnail(picture: Path | bytes | None) -> str | None:
             with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
                 if image.width * image.height > MAX_PIXELS:
                     return None
-                image.draft("RGB", (SIDE * 2, SIDE * 2))
+                image.draft("RGB", (side * 2, side * 2))
                 small = ImageOps.exif_transpose(image).convert("RGBA")
-            small.thumbnail((SIDE, SIDE))
+            small.thumbnail((side, side))
             flat = Image.new("RGB", small.size, "white")
             flat.paste(small, mask=small.getchannel("A"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

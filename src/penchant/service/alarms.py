@@ -187,7 +187,7 @@ class AlarmWorker:
         if item_id not in self._frozen.lookup.items or item_id not in recommender.lookup.items:
             return False
         before = [event for event in self._service.store.events(user_id) if event.at < at]
-        use_own = not self._service.is_erased(user_id, snapshot)
+        use_own = not snapshot.is_erased(user_id)
         served = _ndcg(recommender, user_id, before, item_id, use_own)
         if served is None:
             return False

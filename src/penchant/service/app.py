@@ -25,6 +25,7 @@ from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
 from penchant.service.chat import Chats
 from penchant.service.chat_routes import add_chat_routes
+from penchant.service.config import ServiceConfig
 from penchant.service.dependencies import Item, Task, User, allowed, service_of
 from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
@@ -45,10 +46,11 @@ from penchant.service.schemas import (
     Problem,
     SearchIn,
     SessionIn,
+    StreamOut,
     TrialOut,
     has_media,
 )
-from penchant.service.service import Service, ServiceConfig
+from penchant.service.service import Service
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.times import iso_time
 from penchant.service.tracing import Tracing
@@ -111,7 +113,7 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         service.screen.count = lambda what: metrics.moderated.labels(what).inc()
         service.talk_limits.count = lambda why: metrics.talk_refused.labels(why).inc()
         app.state.chats = Chats(service)
-        app.state.batched = MicroBatcher(service.recommend_many, max_size=MAX_BATCH)
+        app.state.batched = MicroBatcher(service.lists.recommend_many, max_size=MAX_BATCH)
         app.state.pools = WorkPools()
         yield
         app.state.batched.close()
@@ -175,7 +177,7 @@ def _add_events(app: FastAPI, metrics: Metrics) -> None:
     ) -> EventsStored:
         """Store one event or a batch; answered once it is on disk. All of a batch, or none. Content is read in the background."""
         events = body.events if isinstance(body, EventBatch) else [body]
-        stored = service_of(request).append(events, idempotency_key)
+        stored = service_of(request).events.append(events, idempotency_key)
         metrics.events.inc(stored.stored)
         metrics.duplicates.inc(stored.duplicates)
         if stored.unread_content:
@@ -217,13 +219,13 @@ def _add_lists(app: FastAPI) -> None:
         by: Annotated[str | None, Query(max_length=64, description='A channel, "fused" or "behaviour".')] = None,
     ) -> SearchResults:
         """Return the items most like one."""
-        return service_of(request).similar(item_id, k, by)
+        return service_of(request).items.similar(item_id, k, by)
 
     @app.post("/v1/search", tags=["lists"], dependencies=[allowed("read")])
     @in_pool(_kind_of_search)
     def search(request: Request, wanted: Annotated[SearchIn, Body(openapi_examples=_SEARCH_EXAMPLES)]) -> SearchResults:
         """Find items by words, an image or audio."""
-        return service_of(request).search(wanted)
+        return service_of(request).items.search(wanted)
 
 
 def _add_items(app: FastAPI) -> None:
@@ -233,7 +235,7 @@ def _add_items(app: FastAPI) -> None:
         request: Request, item_id: Item, item: Annotated[ItemIn, Body(openapi_examples=_ITEM_EXAMPLES)]
     ) -> ItemState:
         """Add or change an item; it is encoded in the background, then recommended without a refit."""
-        state = service_of(request).put_item(item_id, item)
+        state = service_of(request).items.put(item_id, item)
         request.app.state.worker.wake()
         return state
 
@@ -241,19 +243,19 @@ def _add_items(app: FastAPI) -> None:
     @in_pool("lists")
     def get_item(request: Request, item_id: Item) -> ItemState:
         """Return the status of an item."""
-        return service_of(request).item(item_id)
+        return service_of(request).items.state(item_id)
 
     @app.delete("/v1/items/{item_id:id}", tags=["items"], dependencies=[allowed("write")])
     @in_pool("writes")
     def withdraw(request: Request, item_id: Item) -> ItemState:
         """Remove an item from every answer at once."""
-        return service_of(request).withdraw(item_id)
+        return service_of(request).items.withdraw(item_id)
 
     @app.get("/v1/catalog", tags=["items"], dependencies=[allowed("read")])
     @in_pool("lists")
     def catalog(request: Request) -> dict[str, Any]:
         """Return what can be asked for: attributes with their most frequent values, ranges of numbers, topics, labelled tasks."""
-        return service_of(request).catalog()
+        return service_of(request).items.described()
 
     @app.get("/v1/alarms", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")
@@ -261,6 +263,12 @@ def _add_items(app: FastAPI) -> None:
         """Return what moved in the stream of events, the newest first; empty where nothing is watched."""
         found = AlarmLog(service_of(request).store).newest()
         return [AlarmOut(at=iso_time(one.at), lines=[str(line) for line in one.lines]) for one in found]
+
+    @app.get("/v1/streams", tags=["operations"], dependencies=[allowed("read")])
+    @in_pool("lists")
+    def streams(request: Request) -> list[StreamOut]:
+        """Return how far each event stream is read, and what became of its records; empty where none was ever read."""
+        return [StreamOut.model_validate(one) for one in service_of(request).streams.summary()]
 
     @app.get("/v1/trial", tags=["operations"], dependencies=[allowed("read")])
     @in_pool("lists")
@@ -306,7 +314,12 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
         service.store.world_version()
         recommender = service.snapshot.recommender
         sizes = {"items": len(recommender.catalog), "users": len(recommender.histories)}
-        return {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        streams = [
+            {name: one[name] for name in ("source", "state", "message", "since", "behind_seconds")}
+            for one in service.streams.summary()
+        ]
+        about = {"status": "ready", "bundle": recommender.mark, **sizes, "tasks": service.tasks.names}
+        return {**about, "streams": streams} if streams else about
 
     @app.get("/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
@@ -316,7 +329,9 @@ def _add_probes(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     def prometheus(request: Request) -> Response:
         """Metrics in the Prometheus format."""
-        text = metrics.text(service_of(request).user_cache)
+        service = service_of(request)
+        metrics.set_streams(service.streams.summary())
+        text = metrics.text(service.user_cache)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -340,11 +355,11 @@ async def _recommended(request: Request, user_id: str | None, options: RankingOp
     list_id = request.scope["request_id"]
     if isinstance(options, SessionIn) and options.has_content:
         pools: WorkPools = request.app.state.pools
-        work = partial(service_of(request).recommend, user_id, options, list_id)
+        work = partial(service_of(request).lists.recommend, user_id, options, list_id)
         answer = await pools["media" if options.has_media else "encoders"].run(work)
     elif options.reasons:
         pool: WorkPool = request.app.state.pools["lists"]
-        answer = await pool.run(partial(service_of(request).recommend, user_id, options, list_id))
+        answer = await pool.run(partial(service_of(request).lists.recommend, user_id, options, list_id))
     else:
         answer = await request.app.state.batched((user_id, options, list_id))
     # the list is valid by construction: validating it again would cost as much as computing it

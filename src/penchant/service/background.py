@@ -106,7 +106,7 @@ class BackgroundWorker:
     def step(self) -> None:
         """Do everything that is due; a large index is built beside it, and searches are exact until it is ready."""
         with self._stepping:
-            self._service.sync(self._service.store.world_version())
+            self._service.snapshots.sync(self._service.store.world_version())
             self.load_new_bundle()
             self.encode_user_content()
             self.observe()
@@ -129,13 +129,13 @@ class BackgroundWorker:
         """Let what is served know what all users did until now."""
         log = self._newest_log(self._model)
         if log is not None and log is not self._log:
-            self._service.observe(_observed(self._model, log))
+            self._service.snapshots.observe(_observed(self._model, log))
             self._log = log
 
     def _serve(self, model: Recommender) -> None:
         """Answer from another model, which knows what all users did until now."""
         log = self._newest_log(model)
-        self._service.serve(model if log is None else _observed(model, log))
+        self._service.snapshots.serve(model if log is None else _observed(model, log))
         self._model, self._log = model, log
 
     def _newest_log(self, model: Recommender) -> EventLog | None:
@@ -219,9 +219,9 @@ class BackgroundWorker:
     def remove_uploads(self) -> None:
         """Delete the files that no item and no user uses any more; in a later step if an upload is being stored now."""
         items = self._service.stored_items.newest()
-        if items is not self._cleared or self._service.has_unused_files:
-            self._service.remove_files()
-            self._cleared = self._cleared if self._service.has_unused_files else items
+        if items is not self._cleared or self._service.files.has_unused:
+            self._service.files.remove_unused()
+            self._cleared = self._cleared if self._service.files.has_unused else items
 
     def _fail(self, item: StoredItem, error: Exception) -> None:
         """Mark an item that cannot be added, with the reason; one that changed meanwhile stays as it is now."""

@@ -60,7 +60,7 @@ class Chats:
         service = self._service
         service.talk_limits.check_length(given.message or "")
         held, conversation = self._held(given)
-        snapshot, state = service.user_state(given.user_id)
+        snapshot, state = service.states.one(given.user_id)
         assistant = self._assistant(snapshot.recommender)
         words, like = self._content(given)
         service.talk_limits.check_length(words)
@@ -142,7 +142,7 @@ class Chats:
         if not has_media(given):
             return words, like
         with service.scratch.temporary() as folder:
-            uploads = service.uploads_in(folder)
+            uploads = service.uploads.within(folder)
             if given.image is not None:
                 file = uploads.folder / uploads.keep(given.image, where="image")
                 snapshot = service.snapshot

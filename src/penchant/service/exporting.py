@@ -11,6 +11,7 @@ from typing import Any
 from penchant.core.schema import OwnContent
 from penchant.data.histories import Event
 from penchant.service.store import StoredConversation
+from penchant.service.stream_log import DeadLetter
 from penchant.service.times import iso_time
 
 EXPORTED = ("user_id", "item_id", "kind", "value", "key")
@@ -41,3 +42,8 @@ def exported_conversation(stored: StoredConversation) -> dict[str, Any]:
         "turns": json.loads(stored.turns),
         "state": json.loads(stored.state),
     }
+
+
+def exported_letter(letter: DeadLetter) -> dict[str, Any]:
+    """Return a record of an event stream that could not be stored."""
+    return {"stream": letter.source, "at": iso_time(letter.received_at), "reason": letter.reason, "record": letter.body}

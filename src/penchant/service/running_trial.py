@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
@@ -22,13 +21,12 @@ from penchant.recommender.recommender import Recommender
 from penchant.service.moment_log import MomentLog
 from penchant.service.security import Secret
 from penchant.service.served_lists import Exposure, ServedList, ServedListLog
+from penchant.service.snapshot import ServingSnapshot
 from penchant.service.store import Event, Store, now
 from penchant.service.trial import TrialConfig, check_same_catalog, with_variant
 from penchant.service.trial_results import TrialResults, broken_guardrails, trial_results
-
-if TYPE_CHECKING:
-    from penchant.service.service import Service, ServingSnapshot
-    from penchant.service.user_cache import UserState
+from penchant.service.user_cache import UserState
+from penchant.service.user_states import UserStates
 
 
 class RunningTrial:
@@ -66,7 +64,7 @@ class RunningTrial:
         return self.config.names[0] if name in self._ended else name
 
     def request(
-        self, asked: ListRequest, state: UserState, snapshot: ServingSnapshot, service: Service
+        self, asked: ListRequest, state: UserState, snapshot: ServingSnapshot, states: UserStates
     ) -> tuple[Recommender, ListRequest]:
         """Return the request as the user's variant answers it, and which recommender that is."""
         assert asked.user_id is not None
@@ -76,7 +74,7 @@ class RunningTrial:
         other = self._bundles.get(name)
         if other is None:
             return snapshot.recommender, found
-        history = service.history_of(asked.user_id, replace(snapshot, recommender=other))
+        history = states.history(asked.user_id, replace(snapshot, recommender=other))
         return other, replace(found, history=history, scores=None)
 
     def recommend_many(

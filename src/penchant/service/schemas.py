@@ -159,6 +159,33 @@ class ListIn(RankingOptions):
     """Time of the request: gives the circumstances hour, weekday and month (UTC) where the bundle learned about them. Missing: they are not known."""
 
 
+class StreamOut(ApiModel):
+    """An event stream."""
+
+    source: str
+    """Its name in the settings."""
+    state: Literal["reading", "waiting", "away", "stopped"]
+    """waiting: the store, the encoding of content or the learner must catch up; away: the broker does not answer; stopped: nobody reads it."""
+    message: str
+    """Why it is not read."""
+    since: str | None
+    """When the state began."""
+    consumers: int
+    """Processes that read it."""
+    behind_seconds: float
+    """Age of the newest record that was read, while there are more to read."""
+    stored: int
+    """Events that were new, since the stream's first record."""
+    duplicates: int
+    """Events that were stored before."""
+    refused: int
+    """Records that could not be stored."""
+    erased: int
+    """Events of users who were erased after they were sent."""
+    dead_letters: int
+    """Refused records that are kept."""
+
+
 class UserIn(ApiInput):
     """What a user tells of themself. A column or file that is not named stays as it is; null takes it back."""
 

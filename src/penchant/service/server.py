@@ -32,8 +32,8 @@ from penchant.core.artifacts import open_artifact
 from penchant.core.errors import ConfigError, PenchantError
 from penchant.recommender.persistence import KIND
 from penchant.service.app import create_app
+from penchant.service.config import ServiceConfig
 from penchant.service.http_errors import MEDIA_TYPE, problem
-from penchant.service.service import ServiceConfig
 from penchant.service.store import Store
 from penchant.service.telemetry import HEADERS, MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
@@ -160,22 +160,11 @@ def serve(
     Raises:
         PenchantError: The bundle, the store or the secret is not as it should be.
     """
-    _check_port(host, port)
-    store = Store.open(config.address)
-    has_had_keys = store.has_had_keys()
-    store.close()
-    if not _is_loopback(host):
-        if config.is_open and not has_had_keys:
-            raise ConfigError(
-                f"Every client that reaches {host} could read and erase users.",
-                where="--host",
-                fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
-            )
-        config = config.model_copy(update={"is_open": False})  # whatever happens to the store later
+    config = checked(config, host, port)
     log_to_stderr()
     _bound_free_memory()
     if workers == 1:
-        app = _application(config, pages)
+        app = application(config, pages)
         with _announced(announce, host, port):
             _run(app, host, port)
         failure: PenchantError | None = getattr(app.state, "failure", None)
@@ -192,6 +181,27 @@ def serve(
         _share_imports(pages)
         with _announced(announce, host, port):
             _run(f"{__name__}:worker", host, port, workers)
+
+
+def checked(config: ServiceConfig, host: str, port: int) -> ServiceConfig:
+    """Return the settings as they hold at this address: beyond this machine, no request is answered without a key.
+
+    Raises:
+        ConfigError: There is no key, or the port cannot be listened at.
+    """
+    _check_port(host, port)
+    store = Store.open(config.address)
+    has_had_keys = store.has_had_keys()
+    store.close()
+    if not _is_loopback(host):
+        if config.is_open and not has_had_keys:
+            raise ConfigError(
+                f"Every client that reaches {host} could read and erase users.",
+                where="--host",
+                fix="make a key with `penchant keys add NAME`, or pass --no-open to refuse every request until there is one",
+            )
+        config = config.model_copy(update={"is_open": False})  # whatever happens to the store later
+    return config
 
 
 def _check_port(host: str, port: int) -> None:
@@ -243,10 +253,11 @@ def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
     _bound_free_memory()
-    return _application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
+    return application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
 
 
-def _application(config: ServiceConfig, pages: str | None) -> FastAPI:
+def application(config: ServiceConfig, pages: str | None) -> FastAPI:
+    """Return the application of a service with its pages."""
     if not pages:
         return create_app(config)
     module, _, function = pages.partition(":")

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     delete,
     func,
+    or_,
     select,
     text,
     true,
@@ -177,7 +178,6 @@ class Store:
         rows_of = [[checked(t.event, _event_row(e, received)) for e in batch] for batch in batches]
         request_rows = [[] if r is None else [checked(t.request, row) for row in _rows(r, received)] for r in requests]
         new: list[int | DataError] = []
-        add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
         with self._writing.begin() as connection:
             outcomes = self._claim(connection, requests, request_rows)
             outcomes += [None] * (len(batches) - len(outcomes))
@@ -188,9 +188,34 @@ class Store:
                 if outcome is not None:
                     new.append(outcome)
                     continue
-                done = connection.execute(add, rows, execution_options={"preserve_rowcount": True}) if rows else None
-                new.append(done.rowcount if done is not None else 0)
+                new.append(self._insert_events(connection, rows))
         return new
+
+    def append_within(self, connection: Connection, events: Sequence[Event]) -> int:
+        """Store events in a transaction of the caller's (`writing`), with what must change together with them; return how many were new.
+
+        Raises:
+            DataError: A value does not fit its column.
+        """
+        received = now()
+        rows = [checked(t.event, _event_row(e, received)) for e in events]
+        self._touch(connection, sorted({e.user_id for e in events}))  # one order: two writers never deadlock
+        return self._insert_events(connection, rows)
+
+    def _insert_events(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert events that are not stored yet; return how many."""
+        if not rows:
+            return 0
+        add = self._dialect.insert(t.event).on_conflict_do_nothing(index_elements=["user_id", "event_key"])
+        return connection.execute(add, rows, execution_options={"preserve_rowcount": True}).rowcount
+
+    def check(self, event: Event) -> None:
+        """Refuse an event that the store would not take.
+
+        Raises:
+            DataError: A value does not fit its column.
+        """
+        checked(t.event, _event_row(event, 0))
 
     def delete_events(self, user_id: str, which: EventName) -> tuple[int, bool]:
         """Delete the events of a user that a name stands for; return how many, and whether one of them had content.
@@ -501,11 +526,13 @@ class Store:
             sign: Makes the erasure's link in the chain of all; a hash without a key shows damage, but no forgery.
         """
         with self._writing.begin() as connection:
+            # locks the end of the chain until the commit; and no stream stores events of the user meanwhile, whom it knows not to be erased
+            _renew(connection)
             counts = {
                 table.name: connection.execute(delete(table).where(table.c.user_id == user_id)).rowcount
                 for table in USER_TABLES
             }
-            _renew(connection)  # locks the end of the chain until the commit
+            counts[t.dead_letter.name] = _forget_letters(connection, user_id)
             number, last = connection.execute(select(t.world.c.num_erasures, t.world.c.last_link)).one()
             new = StoredErasure(receipt_id, subject, now(), None, "", (number or 0) + 1)
             new = replace(new, link=sign(new.linked(last or "")))
@@ -549,13 +576,13 @@ class Store:
     def user_ids(self) -> list[str]:
         """Return every user with stored data, sorted."""
         with self._reading.connect() as connection:
-            found = {u for table in USER_TABLES for u in connection.scalars(select(table.c.user_id))}
-        return sorted(found)
+            found = {u for table in (*USER_TABLES, t.dead_letter) for u in connection.scalars(select(table.c.user_id))}
+        return sorted(found - {""})
 
     def first_received(self, user_id: str) -> int | None:
-        """Return when the oldest stored event of a user, what they told of themself, their oldest conversation or list came in."""
+        """Return when the oldest of what is stored of a user came in: events, what they told, conversations, lists, dead letters."""
         times = [t.event.c.received_at, t.user_content.c.received_at, t.conversation.c.changed_at]
-        times += [t.served_list.c.at, t.exposure.c.at]
+        times += [t.served_list.c.at, t.exposure.c.at, t.dead_letter.c.received_at]
         wanted = [select(func.min(at)).where(at.table.c.user_id == user_id) for at in times]
         with self._reading.connect() as connection:
             found = [connection.scalar(one) for one in wanted]
@@ -759,6 +786,15 @@ def _event_row(event: Event, received: int) -> dict[str, Any]:
         "content": None if event.content is None else content_body(event.content),
         "encoder": None if event.content is None else "",
     }
+
+
+def _forget_letters(connection: Connection, user_id: str) -> int:
+    """Delete the dead letters of a user; also those that do not tell whose they are, and hold the id as text."""
+    d = t.dead_letter.c
+    spelled = {user_id, json.dumps(user_id)[1:-1], json.dumps(user_id, ensure_ascii=False)[1:-1]}
+    named = [d.body.contains(one, autoescape=True) for one in sorted(spelled)]
+    theirs = (d.user_id == user_id) | ((d.user_id == "") & or_(*named))
+    return connection.execute(delete(t.dead_letter).where(theirs)).rowcount
 
 
 def _renew(connection: Connection) -> None:

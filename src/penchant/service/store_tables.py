@@ -129,6 +129,50 @@ alarm = Table(
 )
 """What moved in the stream of events, the newest; `body` is JSON: messages and numbers, no id of a user."""
 
+stream_position = Table(
+    "stream_position",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("partition", String(256), primary_key=True),
+    Column("position", String(64), nullable=False),
+    Column("owner", String(64)),
+    Column("owned_until", BigInteger, nullable=False),
+    Column("last_at", BigInteger),
+    Column("stored", BigInteger, nullable=False),
+    Column("duplicates", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("erased", BigInteger, nullable=False),
+)
+"""How far each partition of a stream of events is in the store: `position` is that of its last record, "" before the first, and changes in the
+transaction that stores the events. `owner` reads it until `owned_until`. `last_at` is when the last record was sent; the counts are of records."""
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("number", counter, primary_key=True, autoincrement=True),
+    Column("source", String(64), nullable=False),
+    Column("partition", String(256), nullable=False),
+    Column("position", String(64), nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("user_id", String(MAX_ID), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("dead_letter_once", "source", "partition", "position", "sent_at", unique=True),
+    Index("dead_letter_of_user", "user_id"),
+)
+"""Records of streams that could not be stored. `user_id` is "" where the record does not tell; `reason` is an error as JSON; `body` the record as
+text."""
+
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("name", String(192), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""What processes beside the service last said of themselves; `body` is JSON without an id of a user."""
+
 user_version = Table(
     "person",
     metadata,

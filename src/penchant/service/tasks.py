@@ -53,7 +53,7 @@ class ClassifierTasks:
         """
         trained, lock = self._named(task)
         with scratch_folder.temporary() as scratch:
-            kept = replace(uploads, folder=Path(scratch))
+            kept = uploads.within(scratch)
             files = {
                 modality: Path(scratch) / kept.keep(media, where=modality, ending=_ending(media))
                 for modality in MEDIA
@@ -77,7 +77,7 @@ class ClassifierTasks:
         """
         trained, lock = self._named(task)
         with scratch_folder.temporary() as scratch:
-            kept = replace(uploads, folder=Path(scratch))
+            kept = uploads.within(scratch)
             name = kept.keep(given.readings, where="readings", ending=_ending(given.readings))
             with _path_hidden(Path(scratch).resolve()), lock:
                 found = read_courses(trained, Path(scratch) / name)

@@ -14,7 +14,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penchant.service.http_errors import RETRY_SECONDS, overloaded_response
+from penchant.service.stream_log import COUNTS
 from penchant.service.tracing import Tracing
 from penchant.service.user_cache import UserStateCache
 
@@ -90,12 +91,50 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        self.stream_records = Gauge(
+            "penchant_stream_records",
+            "Records of an event stream by what became of them, since its first one",
+            ["source", "outcome"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.stream_reading = Gauge(
+            "penchant_stream_reading",
+            "1 while an event stream is read; 0 while it waits, its broker is away, or nobody reads it",
+            ["source"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.stream_behind = Gauge(
+            "penchant_stream_behind_seconds",
+            "Age of the newest record that was read of an event stream, while there are more to read",
+            ["source"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.dead_letters = Gauge(
+            "penchant_dead_letters",
+            "Records of an event stream that could not be stored and are kept",
+            ["source"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
         self.cached_users = Gauge(
             "penchant_cached_users", "Users in the cache", registry=self.registry, multiprocess_mode="livesum"
         )
         self.user_cache_bytes = Gauge(
             "penchant_user_cache_bytes", "Memory of the user cache", registry=self.registry, multiprocess_mode="livesum"
         )
+
+    def set_streams(self, streams: Sequence[Mapping[str, Any]]) -> None:
+        """Take the state of the event streams over, as the store has it (`StreamLog.summary`)."""
+        for one in streams:
+            source = one["source"]
+            for outcome in COUNTS:
+                self.stream_records.labels(source, outcome).set(one[outcome])
+            self.stream_reading.labels(source).set(one["state"] == "reading")
+            self.stream_behind.labels(source).set(one["behind_seconds"])
+            self.dead_letters.labels(source).set(one["dead_letters"])
 
     def text(self, user_cache: UserStateCache) -> bytes:
         """Return all metrics in Prometheus' format, the cache's size of now included."""

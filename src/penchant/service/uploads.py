@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from penchant.core.artifacts import CANNOT_WRITE
@@ -42,6 +42,10 @@ class UploadStore:
     fetcher: Fetcher
     max_bytes: int
     parts: Path | None = None
+
+    def within(self, folder: str | Path) -> UploadStore:
+        """Return the same with another folder: where a request's files are kept while it is answered."""
+        return replace(self, folder=Path(folder))
 
     def keep(self, media: MediaIn, *, where: str, ending: str = "") -> str:
         """Store one file and return its name below `folder`; equal files are stored once.

@@ -38,14 +38,14 @@ def _add_profile(app: FastAPI) -> None:
     @in_pool("lists")
     def profile(request: Request, user_id: User) -> JSONResponse:
         """Return interests with weights and evidence, and the user's own edits; the ETag guards later edits."""
-        found, held = service_of(request).profile(user_id)
+        found, held = service_of(request).interests.profile(user_id)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal", talks=True)])
     @in_pool("chats")
     def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
         """Return the interests as sentences, each with the events behind it; `name` and `value` of a statement can be edited."""
-        return service_of(request).profile_in_words(user_id, language)
+        return service_of(request).interests.in_words(user_id, language)
 
     @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     @in_pool("writes")
@@ -59,7 +59,7 @@ def _add_profile(app: FastAPI) -> None:
     ) -> JSONResponse:
         """Store the user's edits of their interests: more, less, never, pin, reset; the next list follows them."""
         expected = None if if_match is None else int(if_match.strip('"'))
-        found, held = service_of(request).edit(user_id, patch.edits, expected)
+        found, held = service_of(request).interests.edit(user_id, patch.edits, expected)
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.get("/v1/users/{user_id:id}/explanations/{item_id:id}", tags=["users"], dependencies=[allowed("personal")])
@@ -83,10 +83,10 @@ def _add_profile(app: FastAPI) -> None:
         """
         service = service_of(request)
         if counterfactual:
-            return service.counterfactual(user_id, item_id, k).as_dict()
+            return service.interests.counterfactual(user_id, item_id, k).as_dict()
         if method != "exact":
-            return service.attribution(user_id, item_id, member, method).as_dict()
-        return service.explain(user_id, item_id)
+            return service.interests.attribution(user_id, item_id, member, method).as_dict()
+        return service.interests.explain(user_id, item_id)
 
 
 def _add_told(app: FastAPI, metrics: Metrics) -> None:
@@ -96,7 +96,7 @@ def _add_told(app: FastAPI, metrics: Metrics) -> None:
         request: Request, user_id: User, told: Annotated[UserIn, Body(openapi_examples=_USER_EXAMPLES)]
     ) -> UserState:
         """Store attributes, words, a picture or a sound of a user; they are read in the background, within about a second."""
-        state = service_of(request).tell(user_id, told)
+        state = service_of(request).personal_data.tell(user_id, told)
         for _ in set(state.new_values) & set(told.columns):
             metrics.content.labels("new value").inc()
         request.app.state.worker.wake()
@@ -106,7 +106,7 @@ def _add_told(app: FastAPI, metrics: Metrics) -> None:
     @in_pool("lists")
     def about(request: Request, user_id: User) -> UserState:
         """Return what a user told of themself, and what of it is read."""
-        return service_of(request).about(user_id)
+        return service_of(request).personal_data.about(user_id)
 
 
 def _add_stored(app: FastAPI, metrics: Metrics) -> None:
@@ -114,7 +114,7 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
     @in_pool("writes")
     def delete_event(request: Request, user_id: User, name: Annotated[EventNameIn, Query()]) -> EventsDeleted:
         """Delete one event of a user, by its `event_id` or by item and time; the next list does not know it."""
-        return service_of(request).delete_event(user_id, name)
+        return service_of(request).events.delete(user_id, name)
 
     @app.get(
         "/v1/export/{user_id:id}",
@@ -125,7 +125,7 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
     @in_pool("lists")
     def export(request: Request, user_id: User) -> JSONResponse:
         """Return all stored data of one user."""
-        return JSONResponse(service_of(request).export(user_id))  # rendered here: it may be long
+        return JSONResponse(service_of(request).personal_data.export(user_id))  # rendered here: it may be long
 
     @app.get(
         "/v1/export/{user_id:id}/files/{name:id}",
@@ -138,7 +138,7 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
         request: Request, user_id: User, name: Annotated[Name, Path(description="A name from the export.")]
     ) -> FileResponse:
         """Return a file that the user sent, byte for byte."""
-        return FileResponse(service_of(request).file(user_id, name), media_type="application/octet-stream")
+        return FileResponse(service_of(request).files.of_user(user_id, name), media_type="application/octet-stream")
 
     @app.delete(
         "/v1/users/{user_id:id}",
@@ -149,7 +149,7 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
     @in_pool("writes")
     def erase(request: Request, response: Response, user_id: User) -> ErasureReceipt:
         """Erase a user: at once in store, caches and answers, with the refit that starts now in the model."""
-        receipt = service_of(request).erase(user_id)
+        receipt = service_of(request).personal_data.erase(user_id)
         response.status_code = 202 if receipt["store"] == HELD else 200
         metrics.erasures.inc()
         request.app.state.worker.wake()

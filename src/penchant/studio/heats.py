@@ -29,7 +29,7 @@ def drawn(service: Service, item_id: str, channel: str, user_id: str | None) -> 
             where="item",
             fix="choose an item of the bundle, or fit the bundle again",
         )
-    history = None if user_id is None else service.user_state(user_id)[1].history
+    history = None if user_id is None else service.states.one(user_id)[1].history
     found = recommender.heat(item_id, channel, history, limits=service.config.media)
     is_text = found.modality == "text"
     picture = None if is_text else f"data:image/png;base64,{base64.b64encode(found.png()).decode()}"

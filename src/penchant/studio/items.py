@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from penchant.core.schema import Histories
 from penchant.fusion.concat import unit_rows
 from penchant.recommender.recommender import Recommender
-from penchant.service.service import Service, ServingSnapshot
+from penchant.service.snapshot import ServingSnapshot
 from penchant.studio.cards import display_value
 
 FEWEST = 3
@@ -64,12 +64,11 @@ def facts_of(recommender: Recommender, row: int) -> tuple[list[tuple[str, str]],
     return [pair for pair in texts if pair[1]], [pair for pair in attributes if pair[1]] + topic
 
 
-def likers(service: Service, snapshot: ServingSnapshot, row: int, *, named: bool) -> dict[str, Any]:
+def likers(snapshot: ServingSnapshot, row: int, *, named: bool) -> dict[str, Any]:
     """Return how many users of the bundle like an item, by the topic they like best.
 
     Args:
-        service: Holds the erasures.
-        snapshot: Its bundle is read.
+        snapshot: Its bundle is read, without users who were erased since.
         row: The item.
         named: Whether ids may be shown, and groups of one or two.
     """
@@ -77,7 +76,7 @@ def likers(service: Service, snapshot: ServingSnapshot, row: int, *, named: bool
     events = np.flatnonzero((histories.item_index == row) & (histories.weight > 0))
     users = np.unique(np.searchsorted(histories.offsets, events, side="right") - 1)
     if snapshot.subjects:
-        users = np.array([u for u in users if not service.is_erased(histories.user_ids[u], snapshot)], np.int64)
+        users = np.array([u for u in users if not snapshot.is_erased(histories.user_ids[u])], np.int64)
     if not named and len(users) < FEWEST:
         return {"count": None, "groups": [], "ids": []}
     groups = _groups(histories.take(users), topics.labels, len(topics.names)) if len(users) else np.zeros(0, int)

@@ -115,8 +115,8 @@ def _add_home(router: APIRouter) -> None:
         service = context.service
         snapshot = service.snapshot
         may_see = context.may("personal")
-        shown = users.sample_users(service, snapshot, SAMPLE_USERS) if may_see else []
-        popular = service.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
+        shown = users.sample_users(snapshot, SAMPLE_USERS) if may_see else []
+        popular = service.lists.recommend(f"guest-{secrets.token_hex(8)}", RankingOptions(k=NEIGHBOURS))
         return render(
             context,
             "home",
@@ -150,7 +150,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
     ) -> Response:
         context.require("read")
         service = context.service
-        alike = service.similar(item_id, NEIGHBOURS, by)
+        alike = service.items.similar(item_id, NEIGHBOURS, by)
         snapshot = service.snapshot
         row = snapshot.recommender.lookup.row(item_id)
         known = [found for found in alike.items if found.item_id in snapshot.recommender.lookup.items]
@@ -168,7 +168,7 @@ def _add_items(router: APIRouter, studio: Studio) -> None:
             neighbours=list(zip(cards(snapshot.recommender, rows), [f.similarity for f in known], strict=True)),
             similarities=studio.similarity.of(snapshot.recommender, row, rows),
             heat_channels=heats.offered(snapshot.recommender, row),
-            likers=items.likers(service, snapshot, row, named=context.may("personal")),
+            likers=items.likers(snapshot, row, named=context.may("personal")),
         )
 
     @router.get("/studio/search")
@@ -324,7 +324,7 @@ def _add_sign_in(router: APIRouter) -> None:
 
 
 def _search_page(context: PageContext, wanted: SearchIn, text: str = "", looked_for: str = "") -> Response:
-    found = context.service.search(wanted)
+    found = context.service.items.search(wanted)
     recommender = context.service.snapshot.recommender
     known = [item for item in found.items if item.item_id in recommender.lookup.items]
     shown = cards(recommender, recommender.lookup.rows([item.item_id for item in known]))

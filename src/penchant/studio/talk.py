@@ -30,10 +30,10 @@ def add_talk(router: APIRouter) -> None:
         context: Context, user_id: Annotated[Id, Query(alias="id")], new: Annotated[bool, Query()] = False
     ) -> Response:
         context.require("personal")
-        if not new and not context.service.is_known(user_id):
+        if not new and not context.service.personal_data.is_known(user_id):
             alike = nearest_users(context.service, context.service.snapshot, user_id)
             return render(context, "unknown_user", 404, user_id=user_id, alike=alike)
-        written = context.service.profile_in_words(user_id, context.translate.language)
+        written = context.service.interests.in_words(user_id, context.translate.language)
         return render(context, "talk", user_id=user_id, written=written)
 
     @router.post("/studio/talk", dependencies=[ChangedOnPage])

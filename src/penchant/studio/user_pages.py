@@ -78,7 +78,7 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
     ) -> Response:
         """Show one user; nothing is stored by looking, and nothing by clicks before `mode=act` was chosen."""
         context.require("personal", *(["write"] if mode == "act" else []))
-        if not new and not context.service.is_known(user_id):
+        if not new and not context.service.personal_data.is_known(user_id):
             alike = users.nearest_users(context.service, context.service.snapshot, user_id)
             return render(context, "unknown_user", 404, user_id=user_id, alike=alike)
         return _user_page(context, item_maps, user_id, "user", mode=mode)
@@ -104,7 +104,7 @@ def _add_views(router: APIRouter, item_maps: ItemMapCache) -> None:
         """Show the parts of one score, of the copy where there are steps on one; and what would have to be different, where it is asked for."""
         context.require("personal")
         done = read_steps(steps)
-        snapshot, state = context.service.preview(user_id, copied_events(user_id, done), copied_edits(done))
+        snapshot, state = context.service.states.after(user_id, copied_events(user_id, done), copied_edits(done))
         recommender = snapshot.recommender
         found = recommender.explain(state.history, item_id).as_dict()
         parts = charts.steps_of(found, context.translate)
@@ -136,7 +136,7 @@ def _add_changes(router: APIRouter, item_maps: ItemMapCache) -> None:
         step = event_step(item_id, kind)
         if page.mode == "act":
             context.require("write", "personal")
-            stored = context.service.append([sent_event(page.user_id, step)])
+            stored = context.service.events.append([sent_event(page.user_id, step)])
             context.request.app.state.metrics.events.inc(stored.stored)
         return _changed(context, item_maps, page, [*page.done, step])
 
@@ -176,7 +176,7 @@ def _add_changes(router: APIRouter, item_maps: ItemMapCache) -> None:
         held = [
             e for e in context.service.store.events(page.user_id) if (e.item_id, e.at, e.kind) == (item_id, at, kind)
         ]
-        context.service.delete_event(page.user_id, EventNameIn(item_id=item_id, at=moment_of(at), kind=kind))
+        context.service.events.delete(page.user_id, EventNameIn(item_id=item_id, at=moment_of(at), kind=kind))
         step = Step(item=item_id, kind=kind, at=at, is_deletion=True, value=held[0].value if held else None)
         can_return = all(e.content is None for e in held)
         return _changed(context, item_maps, page, [*page.done, step] if can_return else page.done)
@@ -188,15 +188,15 @@ def _add_changes(router: APIRouter, item_maps: ItemMapCache) -> None:
         if page.mode == "act" and (last.item or last.name):
             context.require("write", "personal")
             if last.name:
-                context.service.edit(page.user_id, [edit_back(last)], None)
+                context.service.interests.edit(page.user_id, [edit_back(last)], None)
             elif last.is_deletion:
                 again = event_step(last.item, last.kind)
                 event = sent_event(page.user_id, again).model_copy(
                     update={"at": moment_of(last.at), "value": last.value}
                 )
-                context.service.append([event])
+                context.service.events.append([event])
             else:
-                context.service.delete_event(page.user_id, EventNameIn(event_id=last.event_id))
+                context.service.events.delete(page.user_id, EventNameIn(event_id=last.event_id))
         return _changed(context, item_maps, page, rest)
 
 
@@ -237,7 +237,7 @@ def _edited(
     done = page.done
     step = edit_step(name, value, level, context.service.store.edits(page.user_id))
     if page.mode == "act":
-        context.service.edit(page.user_id, [EditIn(name=name, value=value, action=step.action)], None)
+        context.service.interests.edit(page.user_id, [EditIn(name=name, value=value, action=step.action)], None)
     elif level and done and (done[-1].name, done[-1].of) == (name, value):
         done = done[:-1]  # a slider on its way
     return _changed(context, item_maps, page, [*done, step])

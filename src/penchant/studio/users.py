@@ -23,7 +23,9 @@ from penchant.recommender.lists import ListRequest, RankingOptions
 from penchant.recommender.lookup import ITEM, MAX_COMPARED
 from penchant.recommender.ranking import asked_for
 from penchant.recommender.recommender import Recommender
-from penchant.service.service import Service, ServingSnapshot
+from penchant.service.interests import shown_profile
+from penchant.service.service import Service
+from penchant.service.snapshot import ServingSnapshot
 from penchant.service.user_cache import UserState
 from penchant.studio.cards import ItemCard, card, cards
 from penchant.studio.item_map import ItemMap
@@ -137,13 +139,13 @@ def user_view(
     """
     copied = steps if mode == "look" else ()
     events = copied_events(user_id, copied)
-    snapshot, state = service.preview(user_id, events, copied_edits(copied))
+    snapshot, state = service.states.after(user_id, events, copied_edits(copied))
     recommender = snapshot.recommender
     request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.known_scores)
     (listed,) = recommender.recommend_many([request], snapshot.available)
     if isinstance(listed, Exception):
         raise listed
-    profile = service.profile_of(snapshot, state)
+    profile = shown_profile(snapshot, state)
     known = [item for item in listed.items if item.item_id in recommender.lookup.items]
     rows = recommender.lookup.rows([item.item_id for item in known])
     reasons = recommender.reasons(state.history, rows)
@@ -222,7 +224,7 @@ class MemberList:
 def member_lists(service: Service, user_id: str, steps: Sequence[Step] = ()) -> tuple[UserView, list[MemberList]]:
     """Return a user and the list of each member alone, the largest weight first; edits of the user move no member's list."""
     shown = user_view(service, None, user_id, steps=steps)
-    snapshot, state = service.preview(user_id, copied_events(user_id, steps), copied_edits(steps))
+    snapshot, state = service.states.after(user_id, copied_events(user_id, steps), copied_edits(steps))
     recommender, history = snapshot.recommender, state.history
     final = {row.item.item_id for row in shown.suggested}
     blocked = blocked_items(history, snapshot.available)
@@ -258,7 +260,7 @@ def map_rows(
     ]
 
 
-def sample_users(service: Service, snapshot: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
+def sample_users(snapshot: ServingSnapshot, count: int) -> list[tuple[str, int, list[ItemCard]]]:
     """Return an even sample of users with long histories: id, number of events, their latest items."""
     histories = snapshot.recommender.histories
     lengths = histories.lengths()
@@ -269,7 +271,7 @@ def sample_users(service: Service, snapshot: ServingSnapshot, count: int) -> lis
     found = []
     for row in chosen:
         history = histories.rows(int(row), int(row) + 1)
-        if not service.is_erased(history.user_ids[0], snapshot):
+        if not snapshot.is_erased(history.user_ids[0]):
             latest = dict.fromkeys(int(i) for i in history.item_index[::-1][:9])
             shown = sorted(cards(snapshot.recommender, latest), key=lambda c: not c.has_picture)[:3]
             found.append((history.user_ids[0], history.num_events, shown))
@@ -284,7 +286,7 @@ def find_users(service: Service, snapshot: ServingSnapshot, text: str, count: in
     inside = (u for u in users if low in u.casefold() and not u.casefold().startswith(low))
     exact = [text] if text not in users and service.store.versions([text])[0] != [None] else []
     found = (*islice(starting, 4 * count), *islice(inside, count))
-    return [*exact, *islice((user for user in found if not service.is_erased(user, snapshot)), count)]
+    return [*exact, *islice((user for user in found if not snapshot.is_erased(user)), count)]
 
 
 def nearest_users(service: Service, snapshot: ServingSnapshot, user_id: str, count: int = 5) -> list[str]:
@@ -292,7 +294,7 @@ def nearest_users(service: Service, snapshot: ServingSnapshot, user_id: str, cou
     users = snapshot.recommender.users
     alike = difflib.get_close_matches(user_id, list(islice(users, MAX_COMPARED)), count, 0.6)
     found = dict.fromkeys([*find_users(service, snapshot, user_id, count), *alike])
-    return [user for user in found if not service.is_erased(user, snapshot)][:count]
+    return [user for user in found if not snapshot.is_erased(user)][:count]
 
 
 def _interest(recommender: Recommender, interest: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message, packed
 from penchant.core.schema import MAX_EXAMPLES, Finding
 from penchant.core.store import ParquetStore
+from penchant.core.worker_processes import Lost, WorkerProcesses, are_worthwhile
 from penchant.data.clean.duplicates import difference_hash, thumbnail
 from penchant.data.media import (
     MediaLimits,
@@ -41,9 +42,12 @@ from penchant.data.media import (
     split_key,
 )
 from penchant.data.media.images import PICTURE_SIDE, quiet_decoders
+from penchant.data.media.memory import divide_memory
 from penchant.data.media.node_files import NodeFiles
 
 Fact = dict[str, Any]
+PreparePicture = Callable[[bytes, Image.Image], Any]
+"""The bytes of a file and its decoded picture to what a `PictureReader` takes."""
 
 FACTS = {
     "key": pl.String,
@@ -64,6 +68,7 @@ CACHED = ("image", "audio")
 VERSION = 2
 """Raise it when `_picture_facts` or `_sound_facts` change their results, so that older caches are not used."""
 _AHEAD = 32
+_MAX_PROCESSES = 8
 _SHARD_FILES = 64
 _SAVE_SECONDS = 30.0
 _HASH_SIDE = 64
@@ -77,6 +82,9 @@ class PictureReader(Protocol):
 
     def prepare(self, raw: bytes, picture: Image.Image) -> Any:
         """Return the prepared picture; called in threads."""
+
+    def apart(self) -> PreparePicture:
+        """Return what prepares a picture in another process, as far as that is possible there; it can be pickled."""
 
     def take(self, prepared: Any) -> None:
         """Receive the result of `prepare`, in the order of the files."""
@@ -102,7 +110,8 @@ def examine_files(
         modality: "image", "audio", "video", "mesh" or "signal"; of a video only the header is read.
         root: Folder no path may leave.
         limits: Of media files.
-        workers: Files opened at once; 0 means one for each processor core.
+        workers: Files opened at once; 0 means one for each processor core. Many files are decoded in processes of their own, so that one that ends the
+            process of its decoder is a file that cannot be read.
         cache: Folder of facts by path, size and time of change; facts are stored even after Ctrl-C.
         pictures: Receives every decoded picture.
 
@@ -118,19 +127,21 @@ def examine_files(
     if reader is not None:
         reader.start()
 
-    def measure(number: int) -> Fact:
-        try:
-            return _measure(paths[number], facts[number]["name"], modality, limits, reader)
-        except UnusableMediaError as error:
-            return {"check": error.check, "detail": packed(error.message)}
-
+    measure = _Measuring(modality, limits, None if reader is None else reader.prepare)
+    files = [(number, (paths[number], facts[number]["name"])) for number in todo]
     noticed: list[Finding] = []
     try:
-        # a table of many signals is read once, and threads would read it several times
-        if modality == "signal" or current_executor().is_local:
-            measured = _each(todo, measure, f"inspect {modality}", 1 if modality == "signal" else workers)
+        if (
+            modality == "signal"
+        ):  # a table of many signals is read once, and threads or processes would read it several times
+            measured = _in_threads(files, measure, f"inspect {modality}", 1)
+        elif not current_executor().is_local:
+            measured = _on_nodes({number: name for number, (_, name) in files}, root, modality, limits)
+        elif are_worthwhile(len(files)):
+            apart = replace(measure, prepare=None if reader is None else reader.apart())
+            measured = _in_processes(files, apart, f"inspect {modality}", workers)
         else:
-            measured = _on_nodes({number: facts[number]["name"] for number in todo}, root, modality, limits)
+            measured = _in_threads(files, measure, f"inspect {modality}", workers)
         for number, fact in measured:
             facts[number] |= fact
             noticed += fact.get("findings", ())
@@ -208,23 +219,64 @@ def _locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, 
     return paths, facts
 
 
-def _each(numbers: list[int], work: Callable[[int], Fact], title: str, workers: int) -> Iterator[tuple[int, Fact]]:
+File = tuple[int, tuple[Path, str]]
+"""The number of a file among all, its path, and its name below the media folder."""
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Measures a file, in a thread or in another process.
+
+    Attributes:
+        modality: Of the file.
+        limits: Of media files.
+        prepare: Prepares a decoded picture for the `PictureReader`, if there is one.
+    """
+
+    modality: str
+    limits: MediaLimits
+    prepare: PreparePicture | None = None
+
+    def __call__(self, file: tuple[Path, str]) -> Fact:
+        try:
+            return _measure(*file, self.modality, self.limits, self.prepare)
+        except UnusableMediaError as error:
+            return {"check": error.check, "detail": packed(error.message)}
+
+
+def _in_threads(files: Sequence[File], measure: _Measuring, title: str, workers: int) -> Iterator[tuple[int, Fact]]:
     """Yield results in order; the queue is bounded, and Ctrl-C does not wait for it."""
-    if not numbers:
+    if not files:
         return
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     ahead: deque[tuple[int, Future[Fact]]] = deque()
     try:
-        with progress_bar(title, len(numbers)) as bar, quiet_decoders():
-            for place in range(len(numbers) + _AHEAD):
-                if place < len(numbers):
-                    ahead.append((numbers[place], pool.submit(work, numbers[place])))
+        with progress_bar(title, len(files)) as bar, quiet_decoders():
+            for place in range(len(files) + _AHEAD):
+                if place < len(files):
+                    ahead.append((files[place][0], pool.submit(measure, files[place][1])))
                 if ahead and place >= _AHEAD:
                     number, future = ahead.popleft()
                     yield number, future.result()
                     bar.advance()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_processes(files: Sequence[File], measure: _Measuring, title: str, workers: int) -> Iterator[tuple[int, Fact]]:
+    """Yield results in order; a file that ended its process each time is unreadable."""
+    count = workers or min(os.cpu_count() or 1, _MAX_PROCESSES)
+    with (
+        WorkerProcesses[tuple[Path, str], Fact](measure, count, _AHEAD, divide_memory) as processes,
+        progress_bar(title, len(files)) as bar,
+    ):
+        for (number, _), fact in zip(files, processes.map(file for _, file in files), strict=True):
+            yield number, _unreadable(fact.why) if isinstance(fact, Lost) else fact
+            bar.advance()
+
+
+def _unreadable(why: str) -> Fact:
+    return {"check": "unreadable", "detail": packed(message("reading it failed, {why}", why=why))}
 
 
 @dataclass(frozen=True)
@@ -250,9 +302,10 @@ def examine_shard(shard: InspectionShard) -> list[tuple[int, Fact]]:
     """Return the facts of the files of a shard, on the node where this runs."""
     found: list[tuple[int, Fact]] = []
     with shard.files.here() as root, quiet_decoders():
+        measure = _Measuring(shard.modality, shard.limits)
         for number, name in zip(shard.numbers, shard.names, strict=True):
             try:
-                fact = _measure(resolve(root, name), name, shard.modality, shard.limits, None)
+                fact = measure((resolve(root, name), name))
             except UnusableMediaError as error:
                 fact = {"check": error.check, "detail": packed(error.message)}
             found.append((number, fact))
@@ -268,8 +321,7 @@ def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: Media
         return InspectionShard(tuple(some), own, NodeFiles.of(root, own, modality, executor.storage), modality, limits)
 
     def lost(shard: InspectionShard, why: str) -> list[tuple[int, Fact]]:
-        detail = packed(message("reading it failed, {why}", why=why))
-        return [(number, {"check": "unreadable", "detail": detail}) for number in shard.numbers]
+        return [(number, _unreadable(why)) for number in shard.numbers]
 
     shards = (shard_of(numbers[start : start + _SHARD_FILES]) for start in range(0, len(numbers), _SHARD_FILES))
     title = f"inspect {modality}"
@@ -282,10 +334,10 @@ def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: Media
             bar.advance(len(facts))
 
 
-def _measure(path: Path, name: str, modality: str, limits: MediaLimits, reader: PictureReader | None) -> Fact:
+def _measure(path: Path, name: str, modality: str, limits: MediaLimits, prepare: PreparePicture | None) -> Fact:
     """Return the facts of a file; of one that is only opened, its findings."""
     if modality == "image":
-        return _picture_facts(path, limits, reader)
+        return _picture_facts(path, limits, prepare)
     if modality == "audio":
         return _sound_facts(path, limits)
     if modality == "mesh":
@@ -306,7 +358,7 @@ _MISSING_TRACK = {
 }
 
 
-def _picture_facts(path: Path, limits: MediaLimits, reader: PictureReader | None) -> Fact:
+def _picture_facts(path: Path, limits: MediaLimits, prepare: PreparePicture | None) -> Fact:
     """Return the facts of a picture."""
     raw = read_picture_file(path, limits)
     picture = decode_picture(raw, path, limits, max_side=PICTURE_SIDE)
@@ -314,7 +366,7 @@ def _picture_facts(path: Path, limits: MediaLimits, reader: PictureReader | None
     small.thumbnail((_HASH_SIDE, _HASH_SIDE))
     deviation = float(np.asarray(small).std(axis=(0, 1)).max())
     fact = {"deviation": deviation, "hash": difference_hash(small), "thumbnail": thumbnail(small)}
-    return fact if reader is None else {**fact, "prepared": reader.prepare(raw, picture)}
+    return fact if prepare is None else {**fact, "prepared": prepare(raw, picture)}
 
 
 def _sound_facts(path: Path, limits: MediaLimits) -> Fact:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 DECODING_BYTES = 400_000_000
 """Memory of all files that one process decodes at the same time; a larger file is decoded alone."""
@@ -24,12 +25,28 @@ class MemoryBudget:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held = 0
+        self._alone: Path | None = None
         self._turn = threading.Lock()
         self._changed = threading.Condition()
 
     @contextmanager
     def reserve(self, num_bytes: int) -> Iterator[None]:
         """Wait until there is room, in order of arrival; not to be nested in one thread."""
+        with _locked(self._alone if num_bytes > self._max_bytes else None), self._room(num_bytes):
+            yield
+
+    def divide(self, count: int, shared: str | None) -> None:
+        """Make this the budget of one of several processes that share it: what is larger than its share is decoded by one of them at a time.
+
+        Args:
+            count: How many they are.
+            shared: A file that all of them can lock; None where there is none.
+        """
+        self._max_bytes = max(1, self._max_bytes // count)
+        self._alone = None if shared is None else Path(shared)
+
+    @contextmanager
+    def _room(self, num_bytes: int) -> Iterator[None]:
         with self._turn, self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + num_bytes <= self._max_bytes)
             self._held += num_bytes
@@ -41,5 +58,23 @@ class MemoryBudget:
                 self._changed.notify()
 
 
+@contextmanager
+def _locked(file: Path | None) -> Iterator[None]:
+    """Hold a lock that the system takes back where this process dies; none without a file."""
+    if file is None:
+        yield
+        return
+    import fcntl  # where there is a file to share, there is this
+
+    with file.open("rb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
 DECODING = MemoryBudget(DECODING_BYTES)
 """Of this process."""
+
+
+def divide_memory(count: int, shared: str | None) -> None:
+    """Divide the budget of decoding among several processes; see `MemoryBudget.divide`."""
+    DECODING.divide(count, shared)

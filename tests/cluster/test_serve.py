@@ -1,0 +1,73 @@
+"""Replicas of Ray Serve answer as one service: one store, one answer, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from own_service import free_port, wait_until_ready
+from penchant.core.errors import ConfigError
+from penchant.core.executor import RayConfig
+from penchant.recommender.recommender import Recommender
+from penchant.service.config import ServiceConfig
+from shop import Postgres
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+def ask(port: int, path: str, body: Any = None) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
+    shop: Path, tmp_path: Path, postgres_server: Postgres
+) -> None:
+    pytest.importorskip("ray.serve", reason="pip install 'penchant[ray-serve]'", exc_type=ImportError)
+    port = free_port()
+    options = ["--executor", "ray", "--workers", "2", "--port", str(port), "--folder", str(tmp_path / "state")]
+    command = [str(Path(sys.executable).parent / "penchant"), "serve", str(shop), *options]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    running = subprocess.Popen(
+        [*command, "--database", postgres_server.empty()], env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        wait_until_ready(running, port)
+        for number in range(10):
+            ask(port, "/v1/events", {"user_id": "new", "item_id": f"i{number}"})
+            assert ask(port, "/v1/users/new/recommendations?k=3")["events"] == number + 1, "whichever replica answers"
+        answers = [ask(port, "/v1/users/new/recommendations?k=3")["items"] for _ in range(8)]
+        assert all(items == answers[0] for items in answers)
+        recommender = Recommender.load(shop)
+        expected = recommender.recommend(recommender.history_of([f"i{number}" for number in range(10)]), k=3)
+        assert [item["item_id"] for item in answers[0]] == [item.item_id for item in expected]
+        replica = subprocess.run(
+            ["pgrep", "-f", "^ray::ServeReplica:penchant"], check=True, capture_output=True, text=True
+        )
+        os.kill(int(replica.stdout.split()[0]), signal.SIGKILL)
+        assert all(ask(port, "/v1/users/new/recommendations?k=3")["items"] == answers[0] for _ in range(20))
+    finally:
+        running.terminate()
+        assert running.wait(90) == 0
+
+
+def test_several_machines_need_a_database_that_they_share(shop: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray.serve", reason="pip install 'penchant[ray-serve]'", exc_type=ImportError)
+    from penchant.service.ray_serve import serve_on_ray
+
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state")
+    with pytest.raises(ConfigError, match="cannot share a file of SQLite"):
+        serve_on_ray(config, cluster=RayConfig(address="10.0.0.5:6379"))
