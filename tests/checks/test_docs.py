@@ -28,6 +28,7 @@ from penchant.learning.settings import LearningConfig
 from penchant.models import MODELS
 from penchant.pipelines.tasks import TASKS, find_task
 from penchant.service.trial import TrialConfig
+from penchant.streams.settings import StreamsConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -166,9 +167,10 @@ def _wrong(table: dict[str, Any]) -> Iterator[str]:
     if "language" in table and isinstance(table["language"], dict):
         LanguageConfig.read(table["language"], where="language")
         return
-    if "learning" in table:
-        LearningConfig.read(table["learning"], where="learning")
-        return
+    for name, kind in {"learning": LearningConfig, "streams": StreamsConfig}.items():
+        if name in table:
+            kind.read(table[name], where=name)
+            return
     if "exploration" in table or "variants" in table:
         TrialConfig.read(table, where="trial")
         return
