@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Header, Query, Request, Response
+from fastapi import Body, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import TypeAdapter
 
@@ -31,6 +31,7 @@ from penchant.service.host_names import HostMiddleware
 from penchant.service.http_errors import MEDIA_TYPE, add_error_handlers
 from penchant.service.paths import PathMiddleware
 from penchant.service.pools import Kind, WorkPool, WorkPools, in_pool
+from penchant.service.query import QueryModel
 from penchant.service.schemas import (
     AlarmOut,
     CoursesIn,
@@ -193,8 +194,11 @@ def _add_lists(app: FastAPI) -> None:
         tags=["lists"],
         dependencies=[allowed("read")],
         response_model=RecommendationList,
+        openapi_extra=_LIST_OPTIONS.described,
     )
-    async def recommend(request: Request, user_id: User, options: Annotated[ListIn, Query()]) -> Response:
+    async def recommend(
+        request: Request, user_id: User, options: Annotated[ListIn, Depends(_LIST_OPTIONS)]
+    ) -> Response:
         """Rank the catalog for one user; `basis` states what the ranking is based on."""
         return await _recommended(request, user_id, options)
 
@@ -388,6 +392,7 @@ def _kind_of_prediction(arguments: dict[str, Any]) -> Kind:
 
 
 _LISTS = TypeAdapter(RecommendationList)
+_LIST_OPTIONS = QueryModel(ListIn)
 _EVENT_EXAMPLES: Any = {
     "one": {"value": {"user_id": "u1", "item_id": "i1", "kind": "click"}},
     "with a review and a photo": {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Path, Request
 
 from penchant.recommender.lists import Id
 from penchant.service.schemas import Name
@@ -27,11 +27,9 @@ def service_of(request: Request) -> Service:
 def allowed(scope: str, *, talks: bool = False) -> Any:
     """Return a dependency that lets a request pass if its key has a scope; one that talks also by the limits of talking."""
 
-    async def check(
-        request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> None:
+    async def check(request: Request) -> None:
         service = service_of(request)
-        key = service.keyring.check(authorization, scope)
+        key = service.keyring.check(request.headers.get("authorization"), scope)
         if talks:
             service.talk_limits.check_rate(key)
 

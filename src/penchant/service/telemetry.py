@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -290,11 +289,17 @@ class _LimitedBody:
 
 
 def _set_headers(message: Message, scope: Scope) -> None:
-    headers = MutableHeaders(scope=message)
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
-    headers.setdefault("Content-Security-Policy", POLICY)
-    headers["X-Request-ID"] = scope["request_id"]
+    headers: list[tuple[bytes, bytes]] = list(message["headers"])
+    given = {name.lower() for name, _ in headers}
+    headers += [header for header in _OWN_HEADERS if header[0] not in given]
+    headers.append((b"x-request-id", scope["request_id"].encode("latin-1")))
+    message["headers"] = headers
+
+
+_OWN_HEADERS = [
+    (name.lower().encode("latin-1"), value.encode("latin-1"))
+    for name, value in {**HEADERS, "Content-Security-Policy": POLICY}.items()
+]
 
 
 class JsonLogFormatter(logging.Formatter):
