@@ -30,7 +30,8 @@ from penchant.explanation.profile_channel import CHANNEL
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import mean_interval, paired_difference
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RecommendationConfig, prepare
+from penchant.pipelines.recommendation import prepare
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 K = 10
 
