@@ -30,7 +30,8 @@ from penchant.explanation.profile_channel import CHANNEL
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import mean_interval, paired_difference
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RecommendationConfig, prepare
+from penchant.pipelines.recommendation import prepare
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 K = 10
 
@@ -78,7 +79,7 @@ def main() -> None:
             {n: trained.tables[n] for n in weights if CHANNEL in n},
         )
         rows = {OURS: trained.ours.weights}
-        rows |= {n: EnsembleWeights({n: 1.0}) for n in tables if CHANNEL in n}
+        rows |= {n: EnsembleWeights({n: 1.0}) for n in tables if CHANNEL in n and n in weights}
         test = prepared.test.liked()
         lists = trained.pool.rank(rows, test.histories, K, candidates=test.candidates, tie_order=test.tie_order)
         for row, one in lists.items():

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ import pytest
 import typer.main
 
 import penchant
+from penchant.classifiers import CLASSIFIERS
 from penchant.cli import app
+from penchant.core.errors import ConfigError
+from penchant.encoders import ENCODERS
+from penchant.experiment.selection import each_value
+from penchant.language.screen import LanguageConfig
+from penchant.learning.settings import LearningConfig
+from penchant.models import MODELS
+from penchant.pipelines.tasks import TASKS, find_task
+from penchant.service.trial import TrialConfig
+from penchant.streams.settings import StreamsConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -70,17 +81,22 @@ def test_the_check_of_links_sees_a_wrong_one() -> None:
     assert "erasing-users" not in anchors(ROOT / "docs" / "service.md")
 
 
-def commands(page: Path) -> list[list[str]]:
-    """Return the words of each `penchant COMMAND ...` in the code of a page; a comment, a pipe or a second command ends it."""
+def commands(page: Path, *, spans: bool = True) -> list[list[str]]:
+    """Return the words of each `penchant COMMAND ...` in the code of a page; a comment, a pipe or a second command ends it.
+
+    Args:
+        page: Of the documentation.
+        spans: Take those within sentences, too, which may leave out what a command needs.
+    """
     found = []
     joined = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in re.findall(r"^(?: {4}|`{0,3}\$ )?(penchant [a-z].*)$", joined, re.MULTILINE):
+    for line in re.findall(r"^(?: {4}|`{0,3}\$ )?(penchant [a-z-].*)$", joined, re.MULTILINE):
         try:
             words = shlex.split(line, comments=True)
         except ValueError:
             continue
         found.append(words[1 : next((n for n, word in enumerate(words) if word in ("|", "&&", ";")), len(words))])
-    for span in re.findall(r"`(penchant [a-z][^`]*)`", joined):
+    for span in re.findall(r"`(penchant [a-z-][^`]*)`", joined) if spans else []:
         try:
             found.append(shlex.split(span)[1:])
         except ValueError:
@@ -92,23 +108,94 @@ def _options(command: Any) -> set[str]:
     return {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in ("CHANGELOG.md", "LOG.md")], ids=name_of)
+def _resolved(words: list[str]) -> tuple[Any, list[str]]:
+    """Return the command of some words, and the words after it."""
+    command: Any = typer.main.get_command(app)
+    rest = words[2:] if words[:1] == ["--language"] else words
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        assert rest[0] in command.commands, f"penchant {' '.join(words)}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+SHOWN = [page for page in PAGES if page.name not in ("CHANGELOG.md", "LOG.md")]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
 def test_commands_and_options_exist(page: Path) -> None:
-    top: Any = typer.main.get_command(app)
     for words in commands(page):
-        command, rest = top, words
-        while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
-            assert rest[0] in command.commands, f"penchant {' '.join(words)}"
-            command, rest = command.commands[rest[0]], rest[1:]
+        command, rest = _resolved(words)
         for word in rest:
             if re.match(r"^--?[a-z][a-z-]*$", word):
                 assert word in _options(command), f"penchant {' '.join(words)}: there is no {word}"
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
+def test_commands_have_what_they_need(page: Path) -> None:
+    """The command line takes each of them as it stands: every argument is there, every value is of its type."""
+    for words in commands(page, spans=False):
+        if (words[0].startswith("-") and words[0] != "--language") or {"--help", "..."} & set(words):
+            continue
+        command, rest = _resolved(words)
+        command.make_context("penchant", list(rest))
 
 
 def test_the_check_of_commands_sees_what_is_there() -> None:
     found = commands(ROOT / "README.md")
     assert ["recommend", "runs/demo", "--user", "u0001"] in found
     assert len(found) > 10
+
+
+def tables(page: Path) -> list[str]:
+    """Return each TOML text of a page: fenced, or indented and beginning with a table or a setting."""
+    text = page.read_text(encoding="utf-8")
+    indented = re.findall(r"(?:^(?: {4}.*|[ \t]*)\n)+", FENCE.sub("", text), re.MULTILINE)
+    begins = re.compile(r"\s*(#.*\n)*(\[[\w.\"]+\]|[a-z_.]+ = )")
+    return [
+        *re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL),
+        *(
+            block.partition("\n    penchant ")[0]
+            for block in indented
+            if begins.match(re.sub("^ {4}", "", block, flags=re.M))
+        ),
+    ]
+
+
+def _wrong(table: dict[str, Any]) -> list[str]:
+    """Return why a table is no settings of a run, a trial, a learner, a stream, an assistant; nothing where one of them takes it."""
+    if "language" in table and isinstance(table["language"], dict):
+        LanguageConfig.read(table["language"], where="language")
+        return []
+    for name, kind in {"learning": LearningConfig, "streams": StreamsConfig}.items():
+        if name in table:
+            kind.read(table[name], where=name)
+            return []
+    if "exploration" in table or "variants" in table:
+        TrialConfig.read(table, where="trial")
+        return []
+    wrong = []
+    for name in [table["task"]] if "task" in table else TASKS:
+        whole = {"name": "x", **table, "data": {"path": "data", **table.get("data", {})}}
+        try:
+            find_task(name).settings.read(whole, where=name)
+            for kinds, part in ((MODELS, "members"), (CLASSIFIERS, "classifiers")):
+                for key, options in table.get(part, {}).items():
+                    for one in each_value(options) if kinds is MODELS else [options]:
+                        kinds.make(key, one, where=f"{part}.{key}")
+            for key, options in {**table.get("content", {}), **table.get("user_content", {})}.items():
+                encoder = ENCODERS.load(options["encoder"])
+                encoder.config_class.read(options.get("options", {}), where=key)
+            return []
+        except ConfigError as error:
+            wrong.append(f"{name}: {error.message} {error.where}")
+    return wrong
+
+
+@pytest.mark.parametrize("page", [page for page in SHOWN if tables(page)], ids=name_of)
+def test_settings_are_taken_as_they_stand(page: Path) -> None:
+    for text in tables(page):
+        wrong = _wrong(tomllib.loads(re.sub("^ {4}", "", text, flags=re.MULTILINE)))
+        assert not wrong, f"{text}\n{wrong}"
 
 
 def test_every_page_is_in_the_site() -> None:

@@ -105,6 +105,13 @@ def test_errors_are_chinese_where_it_is_asked_and_english_for_programs(shop: Pat
     assert "没有文件夹 'nowhere'。" in refused("--language", "zh", "check", str(config))
 
 
+def test_a_command_with_a_language_of_its_own_speaks_it_to_the_end(shop: Path) -> None:
+    assert "主题" in output("topics", str(shop), "--language", "zh")
+    done = CliRunner().invoke(cli.app, ["profile", str(shop), "--user", "u99999", "--language", "zh"])
+    assert "没有用户 'u99999'。" in done.output
+    assert "topic" in output("topics", str(shop))
+
+
 def test_most_help_texts_are_translated() -> None:
     """Not all: a new option is usable before its translation is written."""
     texts, known = set(), speaking.help_texts("zh")

@@ -96,6 +96,17 @@ def test_the_report_has_every_part(heard: TrainedClassifier) -> None:
     assert "Fusion" in (heard.folder / "report" / "report.md").read_text()
 
 
+def test_the_report_shows_what_the_answers_were_read_from(heard: TrainedClassifier) -> None:
+    assert heard.folder is not None
+    plain = json.loads((heard.folder / "report" / "report.json").read_text())
+    assert {shown["heat"]["modality"] for shown in plain["heats"]} >= {"text"}
+    assert {shown["title"] for shown in plain["heats"]} <= {"glad", "cross"}
+    assert [(found["channel"], found["names"]) for found in plain["maps"]] == [("sound", ["cross", "glad"])]
+    page = (heard.folder / "report" / "report.html").read_text()
+    assert "What the answers were read from" in page
+    assert "Maps of the embeddings" in page
+
+
 def test_missing_and_unknown_modalities_are_fine(heard: TrainedClassifier, tmp_path: Path) -> None:
     table = write_samples(tmp_path, 6, modalities=("audio",), seed=5)
     by_sound = heard.predict(audio=tmp_path / str(table["audio"][1]))

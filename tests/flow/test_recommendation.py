@@ -93,6 +93,16 @@ def test_report_equals_the_stored_one(home: Path, bundle: Recommender):
             assert found[name] == value, name
 
 
+def test_report_shows_maps_and_the_training_of_the_network(home: Path, bundle: Recommender):
+    report = json.loads((home / "bundle" / "report" / "report.json").read_text())
+    assert [found["channel"] for found in report["maps"]] == ["fused", "text", "image", "audio"]
+    text = report["maps"][1]
+    assert text["alike"] > 2 * text["chance"]  # topics come from the texts
+    (curve,) = report["training"]
+    assert (curve["name"], len(curve["losses"])) == ("network", 4)
+    assert curve["scores"][curve["best"]] == max(curve["scores"])
+
+
 def test_headline_numbers_equal_those_of_a_plain_second_implementation(home: Path, bundle: Recommender):
     report = json.loads((home / "bundle" / "report" / "report.json").read_text())
     plain = PlainWorld(home / "world")

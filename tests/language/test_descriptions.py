@@ -95,9 +95,18 @@ def test_item_that_fails_does_not_stop_the_others(
     failed = next(finding for finding in made.findings if finding.check == "describe.failed")
     assert failed.count == 2
     assert set(failed.examples) == {
-        "item i0: the model wrote no whole sentence within 160 tokens: raise describe.max_tokens",
+        "item i0: the model wrote no whole sentence within 320 tokens: raise describe.max_tokens",
         "item i2: IndexError: index out of range",
     }
+
+
+def test_a_limit_that_is_too_short_is_raised_for_those_that_need_it(parrot: Path, tmp_path: Path) -> None:
+    """Of these the second ends after four words, within four times a limit of one, and the third never."""
+    plots = ["a long story that is far", "a long story of robots", "a long story of silence"]
+    made = describe(dataset(plots), settings(parrot, max_tokens=1), cache=tmp_path)
+    assert column(made) == [".", "they fight far .", None]
+    failed = next(finding for finding in made.findings if finding.check == "describe.failed")
+    assert failed.examples == ("item i2: the model wrote no whole sentence within 4 tokens: raise describe.max_tokens",)
 
 
 def test_model_that_fails_on_everything_stops(parrot: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from chat_endpoint import endpoint
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.language import remote_engine
 from penchant.language.engine import CachedEngine, EngineConfig, Prompt, make_engine
+from penchant.language.engine_process import NICENESS, ProcessEngine
 from penchant.language.local_engine import LocalEngine
 from penchant.language.remote_engine import MAX_CHARACTERS, RemoteEngine
 
@@ -131,3 +135,37 @@ def test_a_text_is_written_once_until_it_is_forgotten(tmp_path: Path) -> None:
         assert len(server.requests) == 6
         next(iter(engine.stream(Prompt("", "d e f"))))  # not read to its end
         assert "".join(engine.stream(Prompt("", "d e f"))).strip() == "You asked: d e f"
+
+
+def test_a_process_of_its_own_writes_the_same_and_survives_its_end(parrot: Path) -> None:
+    config = EngineConfig(engine="local", model=str(parrot), max_tokens=8)
+    prompts = [Prompt("", "a long love"), Prompt("", "robots")]
+    apart = ProcessEngine(config)
+    try:
+        assert apart.write(prompts) == LocalEngine(config).write(prompts)
+        assert apart.process_id is not None
+        assert os.getpriority(os.PRIO_PROCESS, apart.process_id) == NICENESS
+        unread = apart.stream(prompts[0])
+        next(iter(unread))
+        unread.close()  # type: ignore[attr-defined]
+        assert "".join(apart.stream(prompts[1])) == apart.write(prompts[1:])[0]
+        with pytest.raises(EncoderError, match="reads 64 tokens"):
+            apart.write([Prompt("", "love " * 80)])
+        os.kill(apart.process_id, signal.SIGKILL)
+        with contextlib.suppress(EncoderError):  # where it was not seen yet that the process is gone
+            apart.write(prompts)
+        assert apart.write(prompts) == LocalEngine(config).write(prompts)
+    finally:
+        apart.close()
+    assert apart.process_id is None
+
+
+def test_weights_of_eight_bits_write_one_text_whatever_is_beside_it(parrot: Path) -> None:
+    small, whole = (
+        LocalEngine(EngineConfig(engine="local", model=str(parrot), max_tokens=8, precision=p))
+        for p in ("int8", "float32")
+    )
+    prompts = [Prompt("", "a long love"), Prompt("", "robots " * 9)]
+    assert small.write(prompts)[0] == small.write(prompts[:1])[0]
+    assert small.provenance["weights"] != whole.provenance["weights"]
+    assert any("quantized" in type(module).__module__ for module in small.parts[1].modules())

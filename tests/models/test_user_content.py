@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hand_made import histories
 from penchant.core.errors import ConfigError
-from penchant.core.schema import SILENCED, Content, Embeddings, Histories, UserChannel, UserEmbeddings
+from penchant.core.schema import SILENCED, Catalog, Content, Embeddings, Histories, UserChannel, UserEmbeddings
 from penchant.models.ensemble import on_one_scale
 from penchant.models.user_content import (
     SHRINKAGE,
@@ -197,3 +198,35 @@ def test_silenced_content_adds_nothing_and_keeps_its_share(half_life: float) -> 
         less = np.where(row == SILENCED, np.int32(-1), row)  # without the event itself the others' shares grow
         without = replace(users, user_channels={**users.user_channels, "photo": replace(photo, row=less)})
         assert np.abs(member.score(silent) - member.score(without)).max() > 1e-3
+
+
+class Told:
+    """A channel that tells which items a history holds."""
+
+    encoder = "told"
+
+    def __call__(self, histories: Histories) -> UserChannel:
+        values = np.asarray(histories.matrix().todense(), np.float32)
+        rows = np.where(histories.lengths() > 0, np.arange(len(histories)), -1).astype(np.int32)
+        return UserChannel(UserEmbeddings("told", "text", "users", values, self.encoder), rows)
+
+    def of(self, catalog: Catalog, topics: object) -> Told:
+        return self
+
+    def forget(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("learns", ["halves", "later"])
+def test_what_is_computed_from_a_history_is_not_learned_from_the_very_items_it_tells(learns: Any) -> None:
+    """Nobody chooses an item twice, so an item that is told must not raise its own score: it would if a channel told what it is learned to predict."""
+    rng = np.random.default_rng(0)
+    train = replace(histories([rng.permutation(12)[:8].tolist() for _ in range(200)], 12), derived={"told": Told()})
+    content = Content(user_channels=train.encoders())
+    member = UserContentRegression(UserContentRegressionConfig(learns=learns, regularisation=1.0), name="own")
+    member.fit(train, content)
+    scores, own = member.score(train), np.asarray(train.matrix().todense()) > 0
+    assert scores[own].mean() < scores[~own].mean()
+    prior, events = member.contributions(train.rows(0, 1))
+    assert np.allclose(prior + events.sum(0), scores[0], atol=1e-5)
+    assert not events.any()  # it is of the person as a whole

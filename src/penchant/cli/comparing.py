@@ -38,7 +38,7 @@ def compare(
     from penchant.reporting.written import WrittenReport
 
     versions = _version(first), _version(second)
-    with reported_errors(as_json):
+    with reported_errors(as_json, language):
         if versions[0] is not None and versions[1] is not None:
             compare_versions(versions[0], versions[1], database, folder, as_json)
             return

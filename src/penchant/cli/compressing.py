@@ -37,7 +37,7 @@ def compress(
     from penchant.core.messages import Translator
     from penchant.reporting.compression_report import COLUMNS
 
-    with reported_errors(as_json):
+    with reported_errors(as_json, language):
         spoken = language or spoken_language()
         given = {"memory_mb": memory_mb, "latency_ms": latency_ms, "max_loss": max_loss, "users": users}
         config = CompressConfig.read({**given, "language": spoken}, where="compress")

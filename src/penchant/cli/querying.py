@@ -146,7 +146,7 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     """Print the interests of one user, with the events behind them."""
-    with reported_errors(as_json):
+    with reported_errors(as_json, language):
         trained = loaded(bundle)
         found = trained.profile(user_or_history(trained, user, history))
         if in_words:
@@ -255,7 +255,7 @@ def topics(
     """Print the topics that items were grouped into, each with its most typical items."""
     import numpy as np
 
-    with reported_errors(as_json):
+    with reported_errors(as_json, language):
         trained = loaded(bundle)
         language = language or (spoken_language() if spoken_language() != "en" else "")  # "": the bundle's own names
         groups, titles = trained.topics, trained.catalog.titles()

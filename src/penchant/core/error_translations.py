@@ -40,6 +40,11 @@ def translated_parts(error: PenchantError, language: str) -> ErrorParts:
     return ErrorParts(*map(texts.translated, parts))
 
 
+def translated_text(text: str, language: str) -> str:
+    """Return a sentence of an error, such as a library's reason, in a language; one without a translation stays English."""
+    return _texts(language).translated(text)
+
+
 class ErrorTexts:
     """The templates of one language.
 

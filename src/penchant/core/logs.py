@@ -42,6 +42,8 @@ _LISTENER: ContextVar[Callable[[Progress], object] | None] = ContextVar("progres
 LINE_SECONDS = 10.0
 """Seconds between two lines of progress where there is no terminal for a bar."""
 
+NOISY = ("torchao", "torch.utils._pytree")
+"""Loggers that warn of parts for other graphics cards, and of what will change in torch, whenever a sentence model is loaded."""
 console = Console(stderr=True, highlight=False)
 logger = logging.getLogger("penchant")
 
@@ -69,11 +71,13 @@ class KeptLines(logging.Handler):
 
 
 def show_logs(level: int = logging.INFO) -> None:
-    """Send Penchant's log lines to the terminal, and no bars of other libraries beside them; called by the command line."""
+    """Send Penchant's log lines to the terminal, and no bars or warnings of other libraries beside them; called by the command line."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # "Loading weights: 100%" of every model; read when tqdm is imported
     logger.handlers[:] = [RichHandler(console=console, show_path=False, show_level=level < logging.INFO, markup=False)]
     logger.setLevel(level)
     logger.propagate = False
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ CHANNELS = {
 
 def channel_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return names of channels as the value of a placeholder; those of modalities are translated."""
-    return tuple(Message(name) if name in CHANNELS else name for name in names)
+    return tuple(CHANNELS.get(name, name) for name in names)
 
 
 def packed(text: str) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from PIL import Image
 from pydantic import Field
 
@@ -22,7 +21,7 @@ from penchant.core.messages import message
 from penchant.core.schema import Catalog, Dataset, Finding, Samples
 from penchant.data.media import MediaLimits, load_image, resolve
 from penchant.encoders.content import find_content
-from penchant.encoders.text_extraction import TextExtractor, check_new_column, extract_texts, with_text_column
+from penchant.encoders.text_extraction import TextExtractor, extract_texts, items_with_text, with_text_column
 from penchant.language.hub import package_folder, unloadable
 
 MODEL = "rapidocr"
@@ -113,14 +112,12 @@ def read_items_pictures(dataset: Dataset, config: OcrConfig | None, limits: Medi
     Raises:
         As `read_samples_pictures`.
     """
-    catalog = dataset.catalog
-    if config is None or "image" not in catalog.media_columns:
+    if config is None or "image" not in dataset.catalog.media_columns:
         return dataset
-    check_new_column(catalog.table.columns, config.into, "ocr")
-    texts, findings = read_pictures(catalog, OcrReader(config), limits, cache=cache)
-    table = catalog.table.with_columns(pl.Series(config.into, texts, pl.String))
-    catalog = replace(catalog, table=table, text_columns=(*catalog.text_columns, config.into))
-    return replace(dataset, catalog=catalog, findings=(*dataset.findings, *findings))
+    reader = OcrReader(config)
+    return items_with_text(
+        dataset, config.into, "ocr", lambda catalog: read_pictures(catalog, reader, limits, cache=cache)
+    )
 
 
 def read_pictures(

@@ -20,7 +20,7 @@ import polars as pl
 
 from penchant.core.errors import ConfigError, MediaError
 from penchant.core.logs import logger, progress_bar
-from penchant.core.schema import Catalog, Finding, Samples, make_findings
+from penchant.core.schema import Catalog, Dataset, Finding, Samples, make_findings
 from penchant.data.clean.normalisation import normalise_column
 from penchant.encoders.content import WORKERS, RawContent
 from penchant.language.written import WrittenStore
@@ -164,6 +164,25 @@ def with_text_column(
         text_columns=(*samples.text_columns, into),
         findings=(*samples.findings, *findings),
     )
+
+
+def items_with_text(
+    dataset: Dataset,
+    into: str,
+    where: str,
+    extract: Callable[[Catalog], tuple[list[str | None], list[Finding]]],
+) -> Dataset:
+    """Return the data with a further text column of its items; arguments as in `with_text_column`.
+
+    Raises:
+        ConfigError: There is a column of that name.
+    """
+    catalog = dataset.catalog
+    check_new_column(catalog.table.columns, into, where)
+    texts, findings = extract(catalog)
+    table = catalog.table.with_columns(pl.Series(into, texts, pl.String))
+    catalog = replace(catalog, table=table, text_columns=(*catalog.text_columns, into))
+    return replace(dataset, catalog=catalog, findings=(*dataset.findings, *findings))
 
 
 def _extract(

@@ -17,10 +17,10 @@ from pydantic import Field
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
 from penchant.core.messages import message
-from penchant.core.schema import Catalog, Finding, Samples, make_findings
+from penchant.core.schema import Catalog, Dataset, Finding, Samples, make_findings
 from penchant.data.media import MediaLimits
 from penchant.encoders.content import find_content
-from penchant.encoders.text_extraction import TextExtractor, extract_texts, with_text_column
+from penchant.encoders.text_extraction import TextExtractor, extract_texts, items_with_text, with_text_column
 from penchant.language.hub import folder_weights, package_folder, unloadable
 
 BUNDLED = "tiny.en"
@@ -113,6 +113,20 @@ def transcribe(samples: Samples, config: TranscriptConfig | None, limits: MediaL
     recogniser = SpeechRecogniser(config)
     return with_text_column(
         samples, config.into, "transcript", lambda catalog: transcribe_catalog(catalog, recogniser, limits, cache=cache)
+    )
+
+
+def transcribe_items(dataset: Dataset, config: TranscriptConfig | None, limits: MediaLimits, *, cache: Path) -> Dataset:
+    """Return the data with a column of the speech in the sounds of its items, for any text encoder.
+
+    Raises:
+        As `transcribe`.
+    """
+    if config is None or "audio" not in dataset.catalog.media_columns:
+        return dataset
+    recogniser = SpeechRecogniser(config)
+    return items_with_text(
+        dataset, config.into, "transcript", lambda catalog: transcribe_catalog(catalog, recogniser, limits, cache=cache)
     )
 
 

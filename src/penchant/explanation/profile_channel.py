@@ -30,6 +30,7 @@ from penchant.explanation.topics import Topics
 from penchant.explanation.written_profile import ProfileWriter, WrittenProfile
 from penchant.language.engine import REMOTE, TEMPLATE, EngineConfig, make_engine
 from penchant.language.evidence import CatalogNames
+from penchant.language.local import Precision
 
 CHANNEL = "written_profile"
 """Name of the channel, and of its table in the settings."""
@@ -42,6 +43,7 @@ BATCH = 64
 class WrittenProfileConfig(EngineConfig):
     """The profile in words as an input of ranking: the `[written_profile]` table."""
 
+    precision: Precision = "auto"
     encoder: str = "minilm"
     """Encoder of the written profile; one that reads single texts (minilm, e5, sentence_transformers, ...)."""
     options: dict[str, Any] = {}

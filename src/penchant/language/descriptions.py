@@ -32,8 +32,8 @@ PROMPT = (
     "Describe in two sentences what the following is about and what it feels like. "
     "Use only what stands here; name no other works, people or places.\n\n{content}"
 )
-PATIENCE = 2
-"""A description that has no end within `max_tokens` is written again with so many times as many."""
+PATIENCE = (2, 4)
+"""A description that has no end within `max_tokens` is written again with so many times as many, one after the other."""
 TITLES = ("title", "name")
 """Columns that name an item, beside the catalog's own title column."""
 
@@ -96,12 +96,10 @@ class DescriptionWriter:
         """The language model."""
         return LocalEngine(self.config, max_tokens=self.config.max_tokens, batch_size=self.config.batch_size)
 
-    @cached_property
-    def _patient(self) -> LocalEngine:
-        """The same model with room for texts that had no end within the limit."""
-        patient = LocalEngine(
-            self.config, max_tokens=PATIENCE * self.config.max_tokens, batch_size=self.config.batch_size
-        )
+    def _patient(self, times: int) -> LocalEngine:
+        """Return the same model with room for texts that had no end within the limit."""
+        room = times * self.config.max_tokens
+        patient = LocalEngine(self.config, max_tokens=room, batch_size=self.config.batch_size)
         patient.__dict__["_parts"] = self.engine.parts  # loaded once
         return patient
 
@@ -117,9 +115,10 @@ class DescriptionWriter:
         """
         prompts = [self._prompt(self.shortened(content)) for content in contents]
         texts = [whole_sentences(text) for text in self.engine.write(prompts)]
-        endless = [n for n, text in enumerate(texts) if not text]
-        if endless:
-            again = self._patient.write([prompts[n] for n in endless])
+        for times in PATIENCE:
+            if not (endless := [n for n, text in enumerate(texts) if not text]):
+                break
+            again = self._patient(times).write([prompts[n] for n in endless])
             for n, text in zip(endless, again, strict=True):
                 texts[n] = first_sentence(text)
         return texts
@@ -259,7 +258,7 @@ def _write_halving(writer: DescriptionWriter, batch: Sequence[str]) -> tuple[dic
         middle = len(batch) // 2
         (done, failed), (more, others) = (_write_halving(writer, half) for half in (batch[:middle], batch[middle:]))
         return {**done, **more}, [*failed, *others]
-    limit = PATIENCE * writer.config.max_tokens
+    limit = PATIENCE[-1] * writer.config.max_tokens
     reason = message(
         "the model wrote no whole sentence within {tokens} tokens: raise describe.max_tokens", tokens=limit
     )

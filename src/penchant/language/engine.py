@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from penchant.language.local import LocalConfig
+from penchant.language.local import LocalConfig, Precision
 
 TEMPLATE, LOCAL, REMOTE = "template", "local", "remote"
 MAX_TEXTS = 2000
@@ -43,6 +43,7 @@ class EngineConfig(LocalConfig):
     """File with the tokens and seconds of each request to the endpoint, and nothing of its text."""
     send_personal: bool = False
     """Let the endpoint read what users did and asked, without their ids. A model on this machine may always."""
+    precision: Precision = "int8"
     max_tokens: int = Field(160, ge=1, le=4096)
     """Maximum length of one text."""
 
@@ -89,6 +90,9 @@ class Engine(ABC):
             EncoderError: The engine does not answer.
         """
 
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing of the system
+        """Give back what it holds of the system."""
+
 
 class CachedEngine(Engine):
     """An engine that writes the text of a prompt once; the texts stay in memory, the most recently used ones.
@@ -115,6 +119,9 @@ class CachedEngine(Engine):
         """Drop every text."""
         with self._lock:
             self._texts.clear()
+
+    def close(self) -> None:
+        self.engine.close()
 
     def write(self, prompts: Sequence[Prompt]) -> list[str]:
         held = {prompt: self._held(prompt) for prompt in prompts}
@@ -148,8 +155,12 @@ class CachedEngine(Engine):
                 self._texts.popitem(last=False)
 
 
-def make_engine(config: EngineConfig) -> CachedEngine | None:
+def make_engine(config: EngineConfig, *, threads: int | None = None) -> CachedEngine | None:
     """Return the engine of some settings; None for "template": the callers' own sentences stand for themselves.
+
+    Args:
+        config: Which engine.
+        threads: Cores of a local engine in a process of its own, beside a service; None writes in this process, on all cores.
 
     Raises:
         MissingExtraError: transformers or httpx2 is not installed.
@@ -157,9 +168,10 @@ def make_engine(config: EngineConfig) -> CachedEngine | None:
         ConfigError: A remote engine without an address or a model.
     """
     if config.engine == LOCAL:
+        from penchant.language.engine_process import ProcessEngine
         from penchant.language.local_engine import LocalEngine
 
-        return CachedEngine(LocalEngine(config))
+        return CachedEngine(LocalEngine(config) if threads is None else ProcessEngine(config, threads))
     if config.engine == REMOTE:
         from penchant.language.remote_engine import RemoteEngine
 

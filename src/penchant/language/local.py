@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from penchant.core.artifacts import MANIFEST, fingerprint, open_artifact, write_artifact
 from penchant.core.config import Settings
@@ -22,8 +22,11 @@ UNUSED = ("lm_head", "position_ids")
 """Weights a checkpoint may lack: a head that is tied to the embeddings, and computed buffers."""
 
 
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+
+
 class LocalConfig(Settings):
-    """Which language model."""
+    """Which language model, and the numbers it computes in."""
 
     model: str = SMOLLM2
     """smollm2 (needs no hub), or any causal language model of transformers by hub id or folder."""
@@ -31,6 +34,9 @@ class LocalConfig(Settings):
     """Branch, tag or commit on the hub; a commit that was downloaded once is kept until this changes."""
     cache: Path = Path("runs/cache/models")
     """Folder of smollm2's plain copy; relative to the working directory."""
+    precision: Precision = "auto"
+    """Numbers that a processor computes in: bfloat16 is fastest for several texts at once where the processor multiplies it, int8 (weights alone) for one
+    text at a time. auto: bfloat16 where the processor has it, else float32. A graphics card takes bfloat16."""
 
 
 @dataclass(frozen=True)

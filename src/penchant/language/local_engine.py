@@ -6,13 +6,15 @@ In: prompts. Out: texts by greedy decoding, in batches, or piece by piece.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from penchant.core.artifacts import fingerprint
 from penchant.core.errors import EncoderError
 from penchant.language.engine import Engine, EngineConfig, Prompt
-from penchant.language.local import SMOLLM2, LocalConfig, LocalModel
+from penchant.language.local import SMOLLM2, LocalConfig, LocalModel, Precision
 
 BATCH = 8
 """Prompts written at once: on two cores more is not faster."""
@@ -41,7 +43,7 @@ class LocalEngine(Engine):
     def provenance(self) -> dict[str, Any]:
         return {
             "model": self.config.model,
-            "weights": self.model.fingerprint,
+            "weights": fingerprint(self.model.fingerprint, self.config.precision),
             "prompt": "",
             "max_tokens": self.max_tokens,
             "decoding": "greedy",
@@ -52,8 +54,9 @@ class LocalEngine(Engine):
         """Return one text for each prompt; prompts of similar length share a batch, so that little is padded."""
         order = sorted(range(len(prompts)), key=lambda n: len(prompts[n].system) + len(prompts[n].user))
         texts = [""] * len(prompts)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
+        size = self.batch_size if self.config.precision != "int8" else 1  # its steps depend on all texts of a batch
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
             for row, text in zip(rows, self._write([prompts[row] for row in rows]), strict=True):
                 texts[row] = text
         return texts
@@ -118,8 +121,9 @@ class LocalEngine(Engine):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = self.model.tokenizer()
         tokenizer.padding_side = "left"  # generated tokens follow the last one
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        return tokenizer, self.model.writer(dtype).to(device), device
+        precision = _precision(self.config.precision, device.type)
+        model = self.model.writer(torch.bfloat16 if precision == "bfloat16" else torch.float32).to(device)
+        return tokenizer, _with_small_weights(model) if precision == "int8" else model, device
 
     @property
     def parts(self) -> tuple[Any, Any, Any]:
@@ -168,3 +172,31 @@ class LocalEngine(Engine):
         if prompt.system:
             messages.insert(0, {"role": "system", "content": prompt.system})
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _precision(wanted: Precision, device: str) -> Precision:
+    """Return the numbers that a model computes in: what is wanted, as far as the device computes in it."""
+    import torch
+
+    if device != "cpu":
+        return "bfloat16"
+    has_int8 = set(torch.backends.quantized.supported_engines) & {"x86", "fbgemm", "onednn", "qnnpack"}
+    if wanted == "int8" and has_int8:
+        return "int8"
+    if wanted == "float32":
+        return "float32"
+    multiplies_bfloat16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # without such instructions bfloat16 is emulated, and slower than float32
+    return "bfloat16" if wanted == "bfloat16" or multiplies_bfloat16 else "float32"
+
+
+def _with_small_weights(model: Any) -> Any:
+    """Return a network whose linear layers hold weights of 8 bits; what goes through them is quantised anew for each text."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its successor is a package of its own
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+            model, {torch.nn.Linear}, dtype=torch.qint8
+        )

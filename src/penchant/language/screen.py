@@ -66,6 +66,8 @@ class LimitsConfig(Settings):
 class LanguageConfig(EngineConfig):
     """Which engine writes, how much is asked of it, and what is shown."""
 
+    threads: int = Field(1, ge=1)
+    """Cores of a local engine beside a service, where it has a process of its own and a lower priority."""
     moderation: ModerationConfig = ModerationConfig()
     """What is kept from being shown."""
     limits: LimitsConfig = LimitsConfig()

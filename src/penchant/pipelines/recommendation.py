@@ -53,6 +53,8 @@ from penchant.encoders.catalog import (
 )
 from penchant.encoders.content import columns_of
 from penchant.encoders.ocr import read_items_pictures
+from penchant.encoders.picture_labels import label_items
+from penchant.encoders.transcript import transcribe_items
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Ideal, assess
 from penchant.experiment.fit import FittedRecommenders, HoldOut, fit
@@ -191,6 +193,8 @@ def prepare(
         ranked = validation.liked() if parts.kind == "rolling_time" else validation
     with clock("encode"):
         dataset = read_items_pictures(dataset, config.ocr, config.media, cache=config.cache / "ocr")
+        dataset = label_items(dataset, config.picture_labels, config.media, cache=config.cache / "labels")
+        dataset = transcribe_items(dataset, config.transcript, config.media, cache=config.cache / "transcripts")
         dataset = describe(dataset, config.describe, cache=config.cache / "descriptions")
         channels = item_channels(dataset.catalog, config.content)
         names = [*channels, *user_content.embeddings, *([CHANNEL] if config.written_profile else []), FUSED]
@@ -378,7 +382,7 @@ def checks_of(
     columns = [c for c in users.columns if c != "user_id"]
     yield partial(check_known, "column of users", group, columns, where="evaluation.group")
     channels = item_channels(dataset.catalog, config.content)
-    will_grow = config.ocr is not None or config.describe is not None
+    will_grow = any((config.ocr, config.describe, config.picture_labels, config.transcript))
     for name, channel in channels.items():
         yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
     contexts = [*config.data.context, *config.context.time]

@@ -18,6 +18,8 @@ from penchant.data.context import ContextConfig
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.read.sources import DataConfig
 from penchant.data.split.interactions import SplitConfig
+from penchant.encoders.picture_labels import PictureLabelsConfig
+from penchant.encoders.transcript import TranscriptConfig
 from penchant.encoders.user_content import (
     UserChannelConfig,
 )
@@ -85,6 +87,10 @@ class RecommendationConfig(LearningSettings):
     """Circumstances of the request that are read, besides the columns of [data] context."""
     written_profile: WrittenProfileConfig | None = None
     """The profile in words of each history as a channel of the person; None reads none."""
+    transcript: TranscriptConfig | None = None
+    """A column of text with the speech in the items' sounds; None writes none."""
+    picture_labels: PictureLabelsConfig | None = None
+    """A column of text with what is in the items' pictures; None writes none."""
     describe: DescribeConfig | None = None
     """A column of text that a language model writes from each item's own content; None writes none."""
     fusion: FusionConfig = FusionConfig()

@@ -41,7 +41,7 @@ def add_chat_routes(app: FastAPI) -> None:
         """Answer a message with a list, a question or a proposed edit; `Accept: text/event-stream` sends the text sentence by sentence."""
         pools: WorkPools = request.app.state.pools
         chats: Chats = request.app.state.chats
-        reply, stored = await pools["media" if has_media(given) else "lists"].run(partial(chats.reply, given))
+        reply, stored = await pools["media" if has_media(given) else "replies"].run(partial(chats.reply, given))
         if EVENT_STREAM in (accept or ""):
             return StreamingResponse(_chat_events(pools["chats"], chats, reply, stored), media_type=EVENT_STREAM)
         text = await pools["chats"].run(lambda: " ".join(chats.worded(reply)))

@@ -16,13 +16,14 @@ from typing import Any, Literal, TypeVar
 from penchant.service.http_errors import RETRY_SECONDS, RefusedError
 
 Answer = TypeVar("Answer")
-Kind = Literal["writes", "uploads", "lists", "encoders", "media", "chats"]
+Kind = Literal["writes", "uploads", "lists", "encoders", "media", "replies", "chats"]
 SIZES: Mapping[Kind, tuple[int, int]] = {
     "writes": (40, 1000),  # many wait for one commit
     "uploads": (4, 32),
     "lists": (8, 256),
     "encoders": (2, 64),
     "media": (2, 16),
+    "replies": (1, 32),  # one at a time: understanding a message takes tenths of a second of computing
     "chats": (1, 32),  # one at a time: a language model takes whole cores, and lists must not wait for it
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""

@@ -54,6 +54,8 @@ ARENA_MAX, ARENAS = -8, 2
 MMAP_THRESHOLD, LARGE_BYTES = -3, 1_000_000
 """The same for arrays that are given back to the system at once; by default the size grows to 32 MB with use, and freed arrays of a batch of
 users stay as holes."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes keeps the interpreter from others."""
 _Protocol: Any = AutoHTTPProtocol
 
 
@@ -163,6 +165,7 @@ def serve(
     config = checked(config, host, port)
     log_to_stderr()
     _bound_free_memory()
+    _share_cores()
     if workers == 1:
         app = application(config, pages)
         with _announced(announce, host, port):
@@ -253,6 +256,7 @@ def worker() -> FastAPI:
     """Return the application of one worker process."""
     log_to_stderr()
     _bound_free_memory()
+    _share_cores()
     return application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
 
 
@@ -270,6 +274,16 @@ def _bound_free_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(ARENA_MAX, ARENAS)
         library.mallopt(MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _share_cores() -> None:
+    """Let lists take their turn while other requests compute.
+
+    Encoders of queries and media compute on half of the cores (read by PyTorch when it is imported, with the first of them), and a thread that
+    waits for the interpreter gets it after half a millisecond; Python's own 5 ms pass several times within one list.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def _share_imports(pages: str | None) -> None:

@@ -77,7 +77,7 @@ class Service:
         self.files = ContentFiles(self.uploads, self.store, self.stored_items)
         self.user_cache = UserStateCache(config.user_cache_bytes)
         self.tasks = ClassifierTasks(config.tasks, config.media)
-        self._engine = make_engine(config.language)
+        self._engine = make_engine(config.language, threads=config.language.threads)
         self.talk_limits = TalkLimits(config.language.limits)
         self.screen = make_screen(config.language.moderation)
         for left in remove_unfinished(config.bundle):
@@ -153,7 +153,9 @@ class Service:
         return CoursesOut(task=task, courses=[CourseOut(**one.as_dict()) for one in found.values()], notes=notes)
 
     def close(self) -> None:
-        """Close the store's connections, and remove temporary files."""
+        """Close the store's connections, end the engine's process, and remove temporary files."""
+        if self._engine is not None:
+            self._engine.close()
         self.store.close()
         self.scratch.close()
 

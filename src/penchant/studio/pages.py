@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from penchant.core.error_translations import translated_parts
+from penchant.core.error_translations import translated_parts, translated_text
 from penchant.core.errors import MediaError, NotFoundError, PenchantError
 from penchant.recommender.lists import Id, RankingOptions
 from penchant.reporting.labels import metric_label
@@ -369,7 +369,9 @@ def _error_page(request: Request, error: Exception) -> Response:
         first = error.errors()[0]
         status, field = 422, str(first["loc"][-1]) if first["loc"] else ""
         what = context.translate(
-            "The value of {field} is not accepted: {reason}.", field=field, reason=str(first["msg"])
+            "The value of {field} is not accepted: {reason}.",
+            field=field,
+            reason=translated_text(str(first["msg"]).rstrip("."), context.translate.language),
         )
         lines = (what, field, context.translate("check the address, or go back and try again"))
     else:
