@@ -87,7 +87,7 @@ class EventIntake:
             unread_content=given - kept,
         )
 
-    def delete(self, user_id: str, name: EventNameIn) -> EventsDeleted:
+    def delete_event(self, user_id: str, name: EventNameIn) -> EventsDeleted:
         """Delete events of a user; they are gone from the store when this returns, and the next list does not know them.
 
         Raises:

@@ -114,7 +114,7 @@ def _add_stored(app: FastAPI, metrics: Metrics) -> None:
     @in_pool("writes")
     def delete_event(request: Request, user_id: User, name: Annotated[EventNameIn, Query()]) -> EventsDeleted:
         """Delete one event of a user, by its `event_id` or by item and time; the next list does not know it."""
-        return service_of(request).events.delete(user_id, name)
+        return service_of(request).events.delete_event(user_id, name)
 
     @app.get(
         "/v1/export/{user_id:id}",

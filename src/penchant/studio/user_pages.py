@@ -176,7 +176,7 @@ def _add_changes(router: APIRouter, item_maps: ItemMapCache) -> None:
         held = [
             e for e in context.service.store.events(page.user_id) if (e.item_id, e.at, e.kind) == (item_id, at, kind)
         ]
-        context.service.events.delete(page.user_id, EventNameIn(item_id=item_id, at=moment_of(at), kind=kind))
+        context.service.events.delete_event(page.user_id, EventNameIn(item_id=item_id, at=moment_of(at), kind=kind))
         step = Step(item=item_id, kind=kind, at=at, is_deletion=True, value=held[0].value if held else None)
         can_return = all(e.content is None for e in held)
         return _changed(context, item_maps, page, [*page.done, step] if can_return else page.done)
@@ -196,7 +196,7 @@ def _add_changes(router: APIRouter, item_maps: ItemMapCache) -> None:
                 )
                 context.service.events.append([event])
             else:
-                context.service.events.delete(page.user_id, EventNameIn(event_id=last.event_id))
+                context.service.events.delete_event(page.user_id, EventNameIn(event_id=last.event_id))
         return _changed(context, item_maps, page, rest)
 
 
