@@ -31,11 +31,15 @@ from penchant.explanation.faithfulness import (
     with_random_parameters,
 )
 from penchant.metrics.intervals import mean_interval, paired_difference
+from penchant.models.event_log import EventLog
+from penchant.models.member import make_member
 from penchant.recommender.lists import Edit, RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.world.truth import WorldTruth
 
 MOST, DRAWS, K = 5, 10, 10
+STABLE = 0.8
+"""Rank correlation of the reasons of two fits, at least."""
 CAUSES = {"motif": "image", "topic": "text", "timbre": "audio", "circle": BEHAVIOUR}
 """True reason of a choice to the channel that shows it."""
 WANTED = 0.95
@@ -63,6 +67,7 @@ def main() -> None:
     statements(recommender, asked, best)
     if given.other is not None:
         stability(recommender, Recommender.load(given.other), asked, best)
+    drawn(recommender, asked, best, rng)
     if given.world is not None:
         causes(recommender, asked, WorldTruth.read(given.world))
     counterfactuals(recommender, asked)
@@ -123,17 +128,35 @@ def statements(recommender: Recommender, asked: list[Histories], best: list[int]
 
 def stability(first: Recommender, second: Recommender, asked: list[Histories], best: list[int]) -> None:
     """Whether a run with another seed gives the same reasons for the same user and item."""
-    ranks, shares = [], []
+    values = []
     for one, item in zip(asked, best, strict=True):
         again = second.history(one.user_ids[0])
         if not np.array_equal(again.item_index, one.item_index):
             again = one  # ties in time have another order under another seed
-        values = event_contributions(first.ensemble, one, item), event_contributions(second.ensemble, again, item)
-        ranks.append(agreement(*values))
-        shares.append(share_of_top(*values, m=3))
+        values.append(
+            (event_contributions(first.ensemble, one, item), event_contributions(second.ensemble, again, item))
+        )
+    alike("reasons of another seed", values)
+
+
+def drawn(recommender: Recommender, asked: list[Histories], best: list[int], rng: np.random.Generator) -> None:
+    """Whether members fitted on two other draws of the users, half of them each, give the same reasons for the same user and item."""
+    users, found = recommender.histories, []
+    order = rng.permutation(len(users))
+    for half in (np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])):
+        tables = {name: recommender.tables[name] for name in recommender.ensemble.members}
+        train = users.take(half)
+        members = {name: make_member(name, table).fit(train, recommender.content) for name, table in tables.items()}
+        observed = replace(recommender.ensemble, members=members).observed(EventLog.of(users))
+        found.append([event_contributions(observed, one, item) for one, item in zip(asked, best, strict=True)])
+    alike("reasons of members fitted on the other half of the users", list(zip(*found, strict=True)))
+
+
+def alike(what: str, values: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    ranks, shares = [agreement(*pair) for pair in values], [share_of_top(*pair, m=3) for pair in values]
     rank, share = mean_interval(np.array(ranks)), mean_interval(np.array(shares))
     shown = f"{rank.mean:.3f} [{rank.low:.3f}, {rank.high:.3f}], of the first three in common {share.mean:.3f}"
-    row("rank correlation with the reasons of another seed", shown, rank.low > 0.8)
+    row(f"rank correlation with the {what}", shown, rank.low > STABLE)
 
 
 def causes(recommender: Recommender, asked: list[Histories], truth: WorldTruth) -> None:

@@ -18,6 +18,7 @@ from faithfulness import CAUSES, difference, row
 from penchant.core.schema import BEHAVIOUR, Content, Histories
 from penchant.explanation.attribution import METHODS, Method
 from penchant.explanation.network_attribution import LOOSE, Check, attribute_network, checked, explain_network
+from penchant.explanation.network_modalities import Coalitions, network_modality_evidence
 from penchant.metrics.intervals import mean_interval
 from penchant.models.sequence import Sequence
 from penchant.recommender.recommender import Recommender
@@ -56,6 +57,7 @@ def main() -> None:
         truth = WorldTruth.read(given.world)
         for method in METHODS:
             causes(network, recommender.content, asked, truth, method, given.users, rng)
+        shapley(network, recommender.content, asked, truth, given.users)
     print(f"\n{time.process_time() - began:.0f} s CPU")
 
 
@@ -146,6 +148,27 @@ def causes(
             mean = mean_interval((named == np.array(true))[chosen].astype(float))
             said = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] of {chosen.sum()}, wanted {WANTED}"
             row(f"{method}: true modality of a user's choices{who}: {how}", said, mean.mean >= WANTED)
+
+
+def shapley(network: Sequence, content: Content, asked: list[Histories], truth: WorldTruth, most: int) -> None:
+    """Whether the content whose Shapley values favour a user's own choices, each taken out in turn, is the true reason of their choices."""
+    drivers = dict(truth.users.select("user_id", "driver").iter_rows())
+    chosen = [one for one in asked if drivers.get(one.user_ids[0]) in CAUSES][:most]
+    coalitions, began = Coalitions(network, content), time.process_time()
+    found = [network_modality_evidence(coalitions, one) for one in chosen]
+    seconds = (time.process_time() - began) / max(len(chosen), 1)
+    true = np.array([CAUSES[drivers[one.user_ids[0]]] for one in chosen])
+    right = np.array([one.named for one in found]) == true
+    groups = {"": np.ones(len(true), bool), ", those who choose by content": true != BEHAVIOUR}
+    groups |= {f", {cause}": true == cause for cause in CAUSES.values()}
+    groups |= {", at least 30 events": np.array([one.num_events >= 30 for one in chosen])}
+    for who, some in groups.items():
+        mean = mean_interval(right[some].astype(float))
+        said = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] of {some.sum()}, wanted {WANTED}"
+        row(
+            f"Shapley values: true modality of a user's choices, each taken out in turn{who}", said, mean.mean >= WANTED
+        )
+    print(f"|  | {1000 * seconds:.0f} ms CPU a user |  |")
 
 
 if __name__ == "__main__":

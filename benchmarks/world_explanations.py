@@ -83,7 +83,7 @@ def rules(recommender: Recommender, truth: WorldTruth, seed: int) -> None:
     drivers = dict(truth.users.select("user_id", "driver").iter_rows())
     found = stand_in(recommender, attributes=codes, users=450, seed=seed)
     row(
-        "fidelity of the tree of 64 leaves on the scores of other users, R2",
+        "fidelity of the points and the tree of 64 leaves on the scores of other users, R2",
         f"{found.fidelity:.3f}, rules of 8 leaves {found.rules_fidelity:.3f}, wanted {FIDELITY}",
         found.fidelity >= FIDELITY,
     )

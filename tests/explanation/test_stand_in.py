@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from penchant.cli import app
 from penchant.core.errors import DataError
 from penchant.core.schema import Histories
-from penchant.explanation.stand_in import SHARE, ReadableFeatures, distil
+from penchant.explanation.stand_in import LIKE, SHARE, ReadableFeatures, distil
 from penchant.recommender.recommender import Recommender
 
 ITEMS, USERS = 60, 40
@@ -58,6 +58,24 @@ def test_the_attribute_a_user_follows_is_found_and_fidelity_is_that_of_others() 
     poor = distil(features, noise[:28], noise[28:])
     assert poor.fidelity < 0.2
     assert "do not stand for it" in poor.text
+
+
+def test_likeness_of_content_gives_what_attributes_do_not_tell() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(ITEMS, 6)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    users, _ = crowd()
+    scores = np.stack([rows @ rows[users.rows(u, u + 1).item_index].mean(0) for u in range(USERS)])
+    scores = (scores - scores.mean(1, keepdims=True)) / scores.std(1, keepdims=True)
+    pairs = [(users.rows(u, u + 1), scores[u]) for u in range(USERS)]
+    without = ReadableFeatures.of(users, {"genre": GENRE}, {}, scores[:28])
+    assert distil(without, pairs[:28], pairs[28:]).fidelity < 0.6
+    features = ReadableFeatures.of(users, {"genre": GENRE}, {}, scores[:28], {"image": rows})
+    found = distil(features, pairs[:28], pairs[28:])
+    assert found.fidelity > 0.98  # scores are a line in standard deviations of the likeness
+    assert next(iter(found.weights())) == LIKE + "image"
+    assert found.weights()[LIKE + "image"] == pytest.approx(1, abs=0.05)
+    assert LIKE + "image" not in found.attribute_of(pairs[0][0])
 
 
 def test_rules_of_a_bundle(shop: Path) -> None:

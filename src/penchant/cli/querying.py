@@ -241,9 +241,9 @@ def rules(
         for rule in found.rules:
             table.add_row(str(rule).split(": score")[0], f"{rule.score:+.2f}", f"{rule.share:.1%}")
         out.print(table)
-        table = columns_table("attribute", "importance")
+        table = columns_table("attribute", "importance", "points")
         for name, value in list(found.importance.items())[:10]:
-            table.add_row(name, f"{value:+.3f}")
+            table.add_row(name, f"{value:+.3f}", f"{found.weights()[name]:+.3g}")
         out.print(table)
 
 

@@ -45,6 +45,7 @@ WORDS = {
         message("rule"),
         message("attribute"),
         message("importance"),
+        message("points"),
         message("group"),
         message("of the catalog"),
         message("of choices"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from penchant.core.schema import BEHAVIOUR, CONTEXT, Histories
 from penchant.models.ensemble import Ensemble, on_one_scale
@@ -91,17 +91,37 @@ def modality_evidence(members: ChannelMembers, history: Histories) -> ModalityEv
         members: Of the channels.
         history: Exactly one user.
     """
-    events = np.flatnonzero(history.weight > 0)[-MAX_CHOICES:]
-    if len(events) < 2:
+    rows, without = choices_taken_out(history)
+    if not len(rows):
         return ModalityEvidence({}, 0)
-    without = Histories.joined([history.where(np.arange(history.num_events) != event) for event in events])
+    leads = {channel: members.scores(channel, without) - members.typical[channel] for channel in members.names}
+    return evidence_of_leads(leads, rows, history)
+
+
+def choices_taken_out(history: Histories) -> tuple[Int64[np.ndarray, " choices"], Histories]:
+    """Return the latest choices of one user, and for each the history without it; none of a user with a single choice."""
+    events = np.flatnonzero(history.weight > 0)[-MAX_CHOICES:]
+    events = events if len(events) > 1 else events[:0]
+    without = [history.where(np.arange(history.num_events) != event) for event in events]
+    return history.item_index[events].astype(np.int64), Histories.joined(without) if without else history.rows(0, 0)
+
+
+def evidence_of_leads(
+    leads: Mapping[str, Float[np.ndarray, "choices items"]], rows: Int64[np.ndarray, " choices"], history: Histories
+) -> ModalityEvidence:
+    """Return how far each channel puts the chosen items above the others, in standard errors of as many items drawn at random.
+
+    Args:
+        leads: Channel to its number for every item, at each choice.
+        rows: The chosen items.
+        history: Exactly one user, whose items are no others.
+    """
     own: Bool[np.ndarray, " items"] = np.zeros(history.num_items, bool)
     own[history.item_index] = True
-    rows, errors = history.item_index[events], {}
-    for channel in members.names:
-        lead = members.scores(channel, without) - members.typical[channel]
+    errors = {}
+    for channel, lead in leads.items():
         others = lead[:, ~own]
         variance = others.var(1, dtype=np.float64).sum()
-        gained = (lead[np.arange(len(events)), rows] - others.mean(1)).sum(dtype=np.float64)
+        gained = (lead[np.arange(len(rows)), rows] - others.mean(1)).sum(dtype=np.float64)
         errors[channel] = float(gained / np.sqrt(variance)) if variance > 0 else 0.0
-    return ModalityEvidence(dict(sorted(errors.items(), key=lambda pair: -pair[1])), len(events))
+    return ModalityEvidence(dict(sorted(errors.items(), key=lambda pair: -pair[1])), len(rows))

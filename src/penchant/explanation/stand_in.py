@@ -1,14 +1,14 @@
-"""A stand-in that can be read: a decision tree and a short list of rules that give nearly the ensemble's scores.
+"""A stand-in that can be read: points for readable features with a tree of corrections, and a short list of rules, that give nearly the ensemble's scores.
 
-In: the scores of some users, readable attributes of the items, the users' histories. Out: a tree over readable features, its rules, how much of the scores of
-other users it gives (fidelity), and how much each feature matters, over all users and by slice. A stand-in describes the model and explains no score exactly; it
+In: the scores of some users, readable attributes of the items, the users' histories. Out: the points and the tree, rules, how much of the scores of
+other users they give (fidelity), and how much each feature matters, over all users and by slice. A stand-in describes the model and explains no score exactly; it
 says so where it gives too little of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from penchant.core.notebook import table_html
 from penchant.core.schema import Histories
 
 LEAVES, RULES = 64, 8
-"""Leaves of the tree, and of the small tree that is written as rules."""
+"""Leaves of the tree of corrections and of the attribute tree, and of the small tree that is written as rules."""
 PERMUTATIONS = 5
 LEAST = 50
 """Pairs of user and item in a leaf at least."""
@@ -27,6 +27,8 @@ FAITHFUL = 0.8
 """Share of the variance of others' scores from which on a stand-in is called faithful."""
 WEEK = 7 * 86_400 * 1_000_000
 SHARE = "share of the history with the same "
+LIKE = "likeness to the history: "
+"""Before the name of a channel of content: the mean cosine to the items of the history."""
 APPEAL, USERS, RECENT, AGE, SHARED = (
     "appeal to anybody",
     "users",
@@ -45,12 +47,14 @@ class ReadableFeatures:
         numbers: Name to (items,) number.
         of_items: Name to (items,) count or age, as of the last event of all users.
         alike: (items, items) users in common, damped by the popularity of both.
+        content: Channel to (items, dim) unit rows.
     """
 
     attributes: Mapping[str, Int64[np.ndarray, " items"]]
     numbers: Mapping[str, Float64[np.ndarray, " items"]]
     of_items: Mapping[str, Float64[np.ndarray, " items"]]
     alike: Float32[np.ndarray, "items items"]
+    content: Mapping[str, Float32[np.ndarray, "items dim"]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class ReadableFeatures:
         attributes: Mapping[str, Int64[np.ndarray, " items"]],
         numbers: Mapping[str, Float64[np.ndarray, " items"]],
         scores: Float32[np.ndarray, "users items"],
+        content: Mapping[str, Float32[np.ndarray, "items dim"]] | None = None,
     ) -> ReadableFeatures:
         """Return the features; memory of items^2 float32.
 
@@ -67,6 +72,7 @@ class ReadableFeatures:
             attributes: As of this class.
             numbers: As of this class.
             scores: Of other users than those the stand-in is tested on: their mean is an item's appeal to anybody.
+            content: As of this class; None compares no content.
         """
         touched: Any = users.matrix() > 0
         touched = touched.astype(np.float32)
@@ -84,11 +90,26 @@ class ReadableFeatures:
             RECENT: recent.astype(np.float64),
             AGE: (last - first) / (WEEK / 7),
         }
-        return cls(attributes, numbers, of_items, alike)
+        return cls(attributes, numbers, of_items, alike, content or {})
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*(SHARE + name for name in self.attributes), *self.numbers, *self.of_items, SHARED)
+        shares = (SHARE + name for name in self.attributes)
+        return (*shares, *self.numbers, *self.of_items, SHARED, *(LIKE + name for name in self.content))
+
+    def standard(self, table: Float64[np.ndarray, "items features"]) -> Float64[np.ndarray, "items features"]:
+        """Return the features of one user where what depends on the user is counted in standard deviations over the items, as members' scores are."""
+        changed = table.copy()
+        own = [n for n, name in enumerate(self.names) if name == SHARED or name.startswith((SHARE, LIKE))]
+        part = changed[:, own]
+        changed[:, own] = (part - part.mean(0)) / np.maximum(part.std(0), 1e-9)
+        return changed
+
+    def of_attributes(self, table: Float64[np.ndarray, "pairs features"]) -> Float64[np.ndarray, "pairs features"]:
+        """Return the table without users in common and likeness, which stand for every attribute that makes people, or items, alike."""
+        changed = table.copy()
+        changed[:, self.names.index(SHARED) :] = 0
+        return changed
 
     def table(self, history: Histories) -> Float64[np.ndarray, "items features"]:
         """Return the features of one user and every item."""
@@ -101,6 +122,7 @@ class ReadableFeatures:
             shares[0] = 0  # items without a value have nothing in common
             columns.append(shares[codes + 1])
         columns += [*self.numbers.values(), *self.of_items.values(), self.alike @ weight.astype(np.float32) / total]
+        columns += [rows @ (rows.T @ weight.astype(np.float32)) / total for rows in self.content.values()]
         return np.stack(columns, axis=1)
 
 
@@ -124,15 +146,44 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Points:
+    """A score as a sum: so much for each unit of a feature, and a correction by a tree for what features do together.
+
+    Attributes:
+        base: Of every item.
+        weights: (features,) score for one unit of each; what depends on the user is counted in standard deviations (`ReadableFeatures.standard`).
+        tree: A fitted scikit-learn tree of `LEAVES` leaves.
+    """
+
+    base: float
+    weights: Float64[np.ndarray, " features"]
+    tree: Any
+
+    @classmethod
+    def of(cls, table: Float64[np.ndarray, "pairs features"], target: Float64[np.ndarray, " pairs"]) -> Points:
+        """Return the points that fit some scores by least squares, and the tree that fits what they miss."""
+        from sklearn.linear_model import LinearRegression  # slow to import
+        from sklearn.tree import DecisionTreeRegressor
+
+        line = LinearRegression().fit(table, target)
+        tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, random_state=0)
+        return cls(float(line.intercept_), line.coef_, tree.fit(table, target - line.predict(table)))
+
+    def predict(self, table: Float64[np.ndarray, "pairs features"]) -> Float64[np.ndarray, " pairs"]:
+        """Return the scores."""
+        return np.asarray(self.base + table @ self.weights + self.tree.predict(table), np.float64)
+
+
+@dataclass(frozen=True)
 class StandIn:
-    """A tree and rules in place of the ensemble.
+    """Points, a tree and rules in place of the ensemble.
 
     Attributes:
         features: Of users and items.
-        tree: A fitted scikit-learn tree of `LEAVES` leaves.
-        attribute_tree: The same without `SHARED`, which stands for every attribute that makes people alike.
+        points: What gives the scores.
+        attribute_tree: A tree of `LEAVES` leaves without users in common and likeness (`ReadableFeatures.of_attributes`).
         rules: Of a tree of `RULES` leaves, the highest score first.
-        fidelity: R2 of the tree on the scores of users it was not fitted to.
+        fidelity: R2 of the points and the tree on the scores of users it was not fitted to.
         rules_fidelity: The same of the rules.
         importance: Feature to the loss of R2 when it is permuted among the items, on the same users; the largest first.
         by_slice: Slice of users to its importance.
@@ -140,7 +191,7 @@ class StandIn:
     """
 
     features: ReadableFeatures
-    tree: Any
+    points: Points
     attribute_tree: Any
     rules: tuple[Rule, ...]
     fidelity: float
@@ -154,15 +205,20 @@ class StandIn:
         """How far the stand-in may be believed, as a sentence."""
         known = {"share": f"{self.fidelity:.0%}", "rules": f"{self.rules_fidelity:.0%}", "wanted": f"{FAITHFUL:.0%}"}
         if self.fidelity >= FAITHFUL:
-            return message("The tree gives {share} of the scores of other users, the rules {rules}.", **known)
+            return message("The points give {share} of the scores of other users, the rules {rules}.", **known)
         return message(
-            "The tree gives {share} of the scores of other users, the rules {rules}: less than {wanted}, so they describe the model and do not stand for it.",
+            "The points give {share} of the scores of other users, the rules {rules}: less than {wanted}, so they describe the model and do not stand for it.",
             **known,
         )
 
+    def weights(self) -> dict[str, float]:
+        """Return the points of each feature, the largest first: for a standard deviation over the user's items where it depends on the user."""
+        found = dict(zip(self.features.names, self.points.weights.tolist(), strict=True))
+        return dict(sorted(found.items(), key=lambda pair: -abs(pair[1])))
+
     def attribute_of(self, history: Histories, *, seed: int = 0) -> dict[str, float]:
         """Return how much the attribute tree's scores of one user change when an attribute is permuted among the items; the largest first."""
-        table, rng = _without_shared(self.features.table(history)), np.random.default_rng(seed)
+        table, rng = self.features.of_attributes(self.features.table(history)), np.random.default_rng(seed)
         before, found = self.attribute_tree.predict(table), {}
         for place, name in enumerate(self.features.attributes):
             changed = np.tile(table, (PERMUTATIONS, 1))
@@ -176,6 +232,7 @@ class StandIn:
         return {
             "fidelity": self.fidelity,
             "rules_fidelity": self.rules_fidelity,
+            "points": self.weights(),
             "rules": [{"text": str(r), "score": r.score, "share": r.share} for r in self.rules],
             "importance": self.importance,
             "by_slice": self.by_slice,
@@ -206,12 +263,12 @@ def distil(
     """
     from sklearn.tree import DecisionTreeRegressor  # slow to import
 
-    table, target = _pairs(features, fitted)
-    tree = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, random_state=0).fit(table, target)
+    table, standard, target = _pairs(features, fitted)
+    points = Points.of(standard, target)
     own = DecisionTreeRegressor(max_leaf_nodes=LEAVES, min_samples_leaf=LEAST, random_state=0)
-    own.fit(_without_shared(table), target)
+    own.fit(features.of_attributes(table), target)
     small = DecisionTreeRegressor(max_leaf_nodes=RULES, min_samples_leaf=LEAST, random_state=0).fit(table, target)
-    tests, truth = _pairs(features, held_out)
+    tests, standard_tests, truth = _pairs(features, held_out)
     lengths = np.array([history.num_events for history, _ in held_out])
     row_lengths = np.repeat(lengths, features.alike.shape[0])
     middle = np.median(lengths) if len(lengths) else 0.0
@@ -219,14 +276,14 @@ def distil(
     rng = np.random.default_rng(seed)
     return StandIn(
         features,
-        tree,
+        points,
         own,
         tuple(_rules(small, features.names)),
-        float(tree.score(tests, truth)),
+        1 - float(np.square(points.predict(standard_tests) - truth).mean() / max(float(truth.var()), 1e-12)),
         float(small.score(tests, truth)),
-        _importance(tree, features.names, tests, truth, rng),
+        _importance(points, features.names, standard_tests, truth, rng),
         {
-            name: _importance(tree, features.names, tests[rows], truth[rows], rng)
+            name: _importance(points, features.names, standard_tests[rows], truth[rows], rng)
             for name, rows in slices.items()
             if rows.any()
         },
@@ -236,31 +293,26 @@ def distil(
 
 def _pairs(
     features: ReadableFeatures, users: Sequence[tuple[Histories, Float32[np.ndarray, " items"]]]
-) -> tuple[Float64[np.ndarray, "pairs features"], Float64[np.ndarray, " pairs"]]:
-    """Return the features and scores of every user and item."""
+) -> tuple[Float64[np.ndarray, "pairs features"], Float64[np.ndarray, "pairs features"], Float64[np.ndarray, " pairs"]]:
+    """Return the features of every user and item, the same in standard deviations, and the scores."""
     tables = [features.table(history) for history, _ in users]
-    return np.concatenate(tables), np.concatenate([scores for _, scores in users]).astype(np.float64)
-
-
-def _without_shared(table: Float64[np.ndarray, "pairs features"]) -> Float64[np.ndarray, "pairs features"]:
-    changed = table.copy()
-    changed[:, -1] = 0
-    return changed
+    scores = np.concatenate([scores for _, scores in users]).astype(np.float64)
+    return np.concatenate(tables), np.concatenate([features.standard(table) for table in tables]), scores
 
 
 def _importance(
-    tree: Any,
+    points: Points,
     names: Sequence[str],
     table: Float64[np.ndarray, "pairs features"],
     truth: Float64[np.ndarray, " pairs"],
     rng: np.random.Generator,
 ) -> dict[str, float]:
     variance = max(float(np.square(truth - truth.mean()).mean()), 1e-12)
-    loss, found = np.square(tree.predict(table) - truth).mean(), {}
+    loss, found = np.square(points.predict(table) - truth).mean(), {}
     for place, name in enumerate(names):
         changed = table.copy()
         changed[:, place] = rng.permutation(changed[:, place])
-        found[name] = float((np.square(tree.predict(changed) - truth).mean() - loss) / variance)
+        found[name] = float((np.square(points.predict(changed) - truth).mean() - loss) / variance)
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 

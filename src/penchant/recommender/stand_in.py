@@ -14,6 +14,7 @@ from jaxtyping import Int64
 
 from penchant.core.errors import DataError
 from penchant.explanation.stand_in import ReadableFeatures, StandIn, distil
+from penchant.models.channels import centred_unit
 from penchant.models.ensemble import batch_users
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ def stand_in(
         for column in recommender.catalog.attribute_columns
         if recommender.catalog.table[column].dtype.is_numeric()
     }
-    features = ReadableFeatures.of(histories, attributes or _attributes(recommender), numbers, scores[:split])
+    content = {
+        name: centred_unit(e.values, e.usable)
+        for name, e in recommender.content.channels.items()
+        if e.modality != "attribute"
+    }
+    features = ReadableFeatures.of(histories, attributes or _attributes(recommender), numbers, scores[:split], content)
     pairs = [(histories.rows(int(u), int(u) + 1), row) for u, row in zip(chosen, scores, strict=True)]
     return distil(features, pairs[:split], pairs[split:], seed=seed)
 
