@@ -161,6 +161,38 @@ def recommendations(server: Server, users: Sequence[str], count: int) -> None:
         report(f"recommendations, 16 connections, {title}", f"{rate:,.0f}/s, {spread(seconds)}, {cost:.2f} ms CPU")
 
 
+def burst(server: Server, users: Sequence[str], size: int) -> None:
+    """Ask for so many lists at the same moment, each over a connection of its own, three times: those above the queue's limit are refused."""
+
+    async def once(first: int) -> list[tuple[int, float]]:
+        connections = [Connection(server.port) for _ in range(size)]
+        for connection in connections:
+            await connection.open()
+        start = asyncio.Event()
+
+        async def ask(place: int) -> tuple[int, float]:
+            await start.wait()
+            user, began = quote(users[(first + place) % len(users)]), time.perf_counter()
+            status, _ = await connections[place].request("GET", f"/v1/users/{user}/recommendations?k=10")
+            return status, time.perf_counter() - began
+
+        asked = [asyncio.ensure_future(ask(place)) for place in range(size)]
+        await asyncio.sleep(0.1)
+        start.set()
+        found = await asyncio.gather(*asked)
+        for connection in connections:
+            connection.close()
+        return found
+
+    for turn in range(3):
+        found = asyncio.run(once(turn * size))
+        for status, what in ((200, "accepted"), (503, "refused")):
+            seconds = [took for code, took in found if code == status]
+            if seconds:
+                report(f"{size} lists at one moment: {len(seconds)} {what}", spread(seconds))
+        assert {code for code, _ in found} <= {200, 503}
+
+
 def events(server: Server, users: Sequence[str], items: Sequence[str], batches: int) -> None:
     rng = random.Random(0)
 
@@ -288,6 +320,7 @@ def main() -> None:
     parser.add_argument(
         "--photos", type=Path, help="folder of pictures of a bundle that reads those of events; measures them alone"
     )
+    parser.add_argument("--burst", type=int, help="so many lists at the same moment; measures them alone")
     parser.add_argument("--port", type=int, default=8765)
     told = parser.parse_args()
     bundle = Recommender.load(told.bundle)
@@ -300,6 +333,9 @@ def main() -> None:
             report("start to ready", f"{server.wait():.1f} s")
             if told.photos is not None:
                 photos(server, items, told.photos, told.requests // 20)
+                return
+            if told.burst is not None:
+                burst(server, users, told.burst)
                 return
             recommendations(server, users, told.requests)
             events(server, users, items, told.requests // 30)

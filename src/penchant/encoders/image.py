@@ -15,13 +15,13 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import Field
 
-from penchant.core.config import Settings
 from penchant.encoders.encoder import Encoder
+from penchant.encoders.precision import PrecisionConfig, computing_in
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder
 
 
-class EfficientNetConfig(Settings):
+class EfficientNetConfig(PrecisionConfig):
     """EfficientNet's settings."""
 
     side: int = Field(224, ge=32)
@@ -76,9 +76,9 @@ class EfficientNet(Encoder[EfficientNetConfig]):
         import torch
 
         pixels = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2)  # (B, 3, H, W), channels last in memory
-        with torch.inference_mode():
+        with torch.inference_mode(), computing_in(self.config.precision):
             features = self.network.extract_features(pixels)
-        return np.asarray(features.mean((2, 3)).numpy(), np.float32)
+        return np.asarray(features.mean((2, 3)).float().numpy(), np.float32)
 
     def places(self, raw: Image.Image) -> Float32[np.ndarray, "rows columns dim"]:
         """Return the features of each place of a picture, whose mean is its embedding."""

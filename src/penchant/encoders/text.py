@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 from penchant.core.config import Settings, SettingsT_co
 from penchant.data.clean.normalisation import words
 from penchant.encoders.encoder import Encoder, code_of
+from penchant.encoders.precision import PrecisionConfig, computing_in
 from penchant.encoders.pretrained import Pretrained, PretrainedConfig
 from penchant.language.hub import package_folder, unloadable
 
@@ -36,8 +37,8 @@ class TextEncoder(Encoder[SettingsT_co]):
         return raw[:MAX_CHARACTERS]
 
 
-class LengthConfig(Settings):
-    """How much of a text a sentence model reads."""
+class LengthConfig(PrecisionConfig):
+    """How much of a text a sentence model reads, and how precisely."""
 
     max_tokens: int | None = Field(None, ge=1)
     """Tokens read of each text; None takes the model's own limit."""
@@ -70,11 +71,13 @@ class SentenceModel(TextEncoder[LengthT_co]):
         """Return the hub id or folder, and the commit on the hub."""
 
     def encode(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        vectors = self._loaded.encode_document(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        with computing_in(self.config.precision):
+            vectors = self._loaded.encode_document(list(prepared), batch_size=len(prepared), show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
     def encode_query(self, prepared: Sequence[str]) -> Float32[np.ndarray, "batch dim"]:
-        vectors = self._loaded.encode_query(list(prepared), batch_size=len(prepared), show_progress_bar=False)
+        with computing_in(self.config.precision):
+            vectors = self._loaded.encode_query(list(prepared), batch_size=len(prepared), show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
 
