@@ -21,7 +21,7 @@ import polars as pl
 
 from penchant.core.schema import Dataset
 from penchant.data.read.sources import from_tables
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 from user_content import POPULAR, K, difference, rank_last_events
 
 ITEMS, EVENTS, REVIEW_SHARE = 300, 12, 0.4

@@ -34,7 +34,8 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ranking import measure
 from penchant.models.ensemble import batch_users, blocked_items, top_k
 from penchant.models.member import make_member
-from penchant.pipelines.recommendation import FusionConfig, RecommendationConfig, at_test, before_test, fuse
+from penchant.pipelines.recommendation import at_test, before_test, fuse
+from penchant.pipelines.recommendation_settings import FusionConfig, RecommendationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 K = 20

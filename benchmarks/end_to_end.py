@@ -30,7 +30,7 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.intervals import hierarchical
 from penchant.metrics.ranking import measure
 from penchant.models.member import make_member
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 HELD = 1e-12
 """A learning rate that leaves the encoders as they are."""

@@ -23,7 +23,7 @@ from penchant.experiment.pool import MemberPool
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion.late import EnsembleWeights
 from penchant.models import MODELS
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 NETWORK = {"held_out_users": 150}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {

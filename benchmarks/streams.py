@@ -67,7 +67,7 @@ def measured(broker: str, address: str, bundle: Path, folder: Path, num_events: 
     with _sent(broker, folder, num_events) as (settings, poison):
         store = Store.open(address)
         log = StreamLog(store, str)
-        command = [sys.executable, "-m", "penchant.cli", "consume", str(bundle), "--streams", str(settings), "--once"]
+        command = [sys.executable, "-m", "penchant", "consume", str(bundle), "--streams", str(settings), "--once"]
         command += ["--database", address, "--folder", str(folder / "state")]
         moments = sorted(random.Random(seed).uniform(0, 0.95 * num_events) for _ in range(kills))
         began = time.monotonic()
@@ -95,7 +95,7 @@ def steady(broker: str, address: str, bundle: Path, folder: Path, num_events: in
     with _sent(broker, folder, num_events) as (settings, _):
         store = Store.open(address)
         log = StreamLog(store, str)
-        command = [sys.executable, "-m", "penchant.cli", "consume", str(bundle), "--streams", str(settings)]
+        command = [sys.executable, "-m", "penchant", "consume", str(bundle), "--streams", str(settings)]
         command += ["--database", address, "--folder", str(folder / "state")]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         first, before = 0.0, 0

@@ -13,7 +13,7 @@ import pytest
 
 from penchant.core.schema import Histories, Recommendations
 from penchant.metrics.ranking import measure
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "peers")]

@@ -141,7 +141,7 @@ def test_a_missing_channel_is_as_if_its_token_never_stood_there(llama: Path) -> 
     reader: LanguageModelReader = network.backbone
     one = recent_windows(walkers(1, 6), np.array([0]), 8)  # items 0 to 5; item 3 has no words
     with torch.no_grad():
-        steps, real = network.steps(member.vectors[one.items], one)
+        steps, real = network.event_tokens(member.vectors[one.items], one)
         assert (~real).sum() == 1
         masked = reader(steps, one.lengths, real)[0][real[0]]
         shorter = reader(steps[:, real[0]], one.lengths)[0]

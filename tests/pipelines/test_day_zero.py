@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from penchant.cli import app as commands
 from penchant.core.errors import DataError
 from penchant.pipelines.day_zero import day_zero
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig

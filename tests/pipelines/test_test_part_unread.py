@@ -15,7 +15,7 @@ import pytest
 from penchant.core.schema import Catalog, Dataset, Interactions, Split, UserContent
 from penchant.data.split import interactions as splitting
 from penchant.pipelines import recommendation
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 ITEMS, USERS, LATE = 12, 30, 2
 

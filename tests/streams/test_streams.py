@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from brokers import MockKafka, RedisServer, has_redis, running_redis, wait_for
+from penchant import cli
 from penchant.core.errors import ConfigError
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
@@ -386,6 +388,34 @@ def test_kafka_that_is_not_there_is_an_error_of_the_broker(reading: Reading, mon
     one = reading.consumer(KafkaConfig(kind="kafka", address="127.0.0.1:1", options={"log_level": 0}))
     with pytest.raises(BrokerError, match="Kafka does not answer"):
         one.step()
+
+
+def test_commands_read_list_try_again_and_delete(redis: RedisServer, shop: Path, tmp_path: Path):
+    redis.send(events(10))
+    for body in ("[red]oops", '{"user_id": "n1"}'):
+        redis.client().xadd("events", {"event": body})
+    settings = tmp_path / "streams.toml"
+    settings.write_text(f'[streams.sources.shop]\nkind = "redis"\naddress = "{redis.address}"\n')
+    place = ["--folder", str(tmp_path / "state")]
+
+    def run(*arguments: str) -> str:
+        found = CliRunner().invoke(cli.app, [*arguments, *place])
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    assert "10 stored, 0 duplicates, 2 refused" in run("consume", str(shop), "--streams", str(settings), "--once")
+    again = run("consume", str(shop), "--streams", str(settings), "--once", "--from", "2001-01-01")
+    assert "10 stored, 10 duplicates, 2 refused" in again
+    listed = run("dead-letters", "list", str(shop))
+    assert "[red]oops" in listed
+    assert "The record is not JSON." in " ".join(listed.split())
+    letters = json.loads(run("dead-letters", "list", str(shop), "--json"))
+    assert [letter["user_id"] for letter in letters] == ["", "n1"]
+    assert json.loads(run("dead-letters", "replay", str(shop), "--json")) == {"stored": 0, "known": 0, "left": 2}
+    assert "1 deleted" in run("dead-letters", "drop", str(shop), "--number", str(letters[0]["number"]))
+    settings.write_text("[learning]\n")
+    failed = CliRunner().invoke(cli.app, ["consume", str(shop), "--streams", str(settings), *place])
+    assert failed.exit_code == 1
 
 
 def test_settings_are_checked():

@@ -45,6 +45,7 @@ VIEWS = {
     "/studio/model": ("Model", "模型"),
     "/studio/operations": ("Operations", "运行"),
     "/studio/trial": ("Trial", "试验"),
+    "/studio/versions": ("Versions of the model", "模型的版本"),
     "/studio/tasks": ("Tasks", "任务"),
     "/studio/user?id=u0&mode=act": ("u0", "u0"),
     "/studio/members?id=u0": ("Members for u0", "u0 的各成员列表"),

@@ -66,6 +66,7 @@ def versions(bundle: BundlePath, as_json: AsJson = False) -> None:
     from penchant.recommender.versions import VersionStore
 
     with reported_errors(as_json):
+        state_of = part_of_service("served_versions", "serve").state_of
         store = VersionStore(bundle)
         served, records = store.served(), store.records()
         if as_json:
@@ -84,7 +85,7 @@ def versions(bundle: BundlePath, as_json: AsJson = False) -> None:
                 f"{r.data.events:,}",
                 f"{r.new_events:,}",
                 f"{r.seconds:.1f}",
-                said(_state(r, is_served, store.has_files(r.number))),
+                said(state_of(r, is_served=is_served, is_kept=store.has_files(r.number))),
                 _against_parent(r.report),
             )
         out.print(table)
@@ -229,26 +230,11 @@ def _judged(number: int, verdict: str, requests: int) -> Message:
 
 def _against_parent(report: dict[str, Any]) -> str:
     """Return the comparison of a version with its parent in one line; "" before there is one."""
-    gap = report.get("difference")
-    if not gap:
+    shown = part_of_service("served_versions", "serve").shown_scores(report)
+    if shown is None:
         return ""
-    scores = {name: one["mean"] for name, one in report["scores"].items()}
-    return (
-        f"{report['metric']} {scores['version']:.4f}, {scores['parent']:.4f} ({gap['mean']:+.4f} [{gap['low']:.4f}, {gap['high']:.4f}]), "
-        + said(message("popularity {score}", score=f"{scores['popularity']:.4f}"))
-    )
-
-
-def _state(record: VersionRecord, is_served: bool, is_kept: bool) -> Message:
-    if is_served:
-        return message("served")
-    if not is_kept:
-        return message("files deleted")
-    if record.outcome == "waiting":
-        return message("waits")
-    if record.outcome == "rejected":
-        return message("not promoted")
-    return message("rolled back") if record.outcome == "rolled_back" else message("kept")
+    figures = f"{shown['metric']} {shown['version']}, {shown['parent']} ({shown['difference']}), "
+    return figures + said(message("popularity {score}", score=shown["popularity"]))
 
 
 def _record(record: VersionRecord, served: VersionRecord | None, is_kept: bool) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def list_names(
     from penchant.models import MODELS
     from penchant.networks import BACKBONES
     from penchant.pipelines import classification, moderation
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
     from penchant.streams.settings import KafkaConfig, RedisConfig, StreamsConfig
 
     with reported_errors(as_json):

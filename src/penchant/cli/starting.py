@@ -114,7 +114,7 @@ def _read_labelled(file: Path) -> Message:
 def _read_shop(file: Path) -> Message:
     from penchant.data.read.sources import read
     from penchant.data.split.interactions import split
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
     config = RecommendationConfig.from_toml(file)
     dataset = read(config.data)  # what is written is read: an error names the row to correct

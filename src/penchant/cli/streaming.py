@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from penchant.cli.options import AsJson, BundlePath, Database, StateFolder, StreamsFile, streams_values
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
@@ -88,9 +89,8 @@ def letters_list(
         for letter in found:
             reason = f"{letter.reason['message']} ({letter.reason['where']})"
             record = letter.body if len(letter.body) <= SHOWN else letter.body[:SHOWN] + "…"
-            table.add_row(
-                str(letter.number), letter.source, iso_time(letter.sent_at or letter.received_at)[:19], reason, record
-            )
+            sent = iso_time(letter.sent_at or letter.received_at)[:19]
+            table.add_row(str(letter.number), letter.source, sent, escape(reason), escape(record))
         out.print(table)
 
 

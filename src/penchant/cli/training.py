@@ -32,7 +32,7 @@ from penchant.core.messages import message
 if TYPE_CHECKING:
     from penchant.encoders.catalog import ChannelConfig
     from penchant.pipelines.frame import RunSettings
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
 DEMO_GROUP = "chooses_by"
 SLIM_TEXT, SLIM_INSTEAD = "tfidf", ("minilm", "e5")
@@ -68,7 +68,7 @@ def day_zero(
     """Make a recommender from content alone, before there is any event: for the first day of a service."""
     from penchant.pipelines import day_zero as first
     from penchant.pipelines import tasks
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
     with reported_errors(as_json):
         settings = tasks.read_settings(config)
@@ -126,7 +126,7 @@ def demo(
 ) -> None:
     """Generate the sample data, whose true interests are known, and run the whole flow on it; its settings are written beside it."""
     from penchant.pipelines import tasks
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
     from penchant.world import WorldConfig, make_world
     from penchant.world.ceiling import choice_probabilities
 
@@ -201,7 +201,7 @@ def doctor(
     from penchant.data.read.samples import read_samples
     from penchant.pipelines import tasks
     from penchant.pipelines.classification import ClassificationConfig
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
     with reported_errors(as_json):
         config = _settings_of_folder(data) if data.is_dir() else tasks.read_settings(data)
@@ -252,7 +252,7 @@ def _settings_of_folder(folder: Path) -> RunSettings:
     from penchant.data.read.sources import EVENT_FILES, ITEM_FILES, DataConfig
     from penchant.data.read.tables import find_file
     from penchant.pipelines.classification import ClassificationConfig
-    from penchant.pipelines.recommendation import RecommendationConfig
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
     if find_file(folder, EVENT_FILES) is None and find_file(folder, ITEM_FILES) is None:
         return ClassificationConfig(data=SamplesConfig(path=folder))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from penchant.core.errors import ArtifactError, PenchantError
+from penchant.core.errors import PenchantError
 from penchant.core.schema import Histories
 from penchant.learning.changes import changed_users
 from penchant.learning.followed import FollowedEvents
@@ -21,9 +21,10 @@ from penchant.learning.settings import LearningConfig
 from penchant.learning.updating import HOUR, Updater
 from penchant.learning.weighing import reweighed
 from penchant.recommender.recommender import Recommender
-from penchant.recommender.versions import VersionRecord, VersionStore, data_range, mark_of
+from penchant.recommender.versions import VersionRecord, VersionStore, data_range
 from penchant.service import erasure
 from penchant.service.security import Secret
+from penchant.service.served_versions import ServedVersions
 from penchant.service.store import READY, Store, now
 from penchant.service.stored_items import StoredItems, new_items
 from penchant.service.stream_log import LEARNER, StreamLog
@@ -70,6 +71,7 @@ class Learner:
         self.config = config or LearningConfig()
         self.versions, self._store, self._secret = versions, store, secret
         self._items = StoredItems(store)
+        self._served = ServedVersions(versions, store, secret)
         self._streams = StreamLog(store, secret.subject)
         self._updater = Updater(self.config.updating)
         self._followed = FollowedEvents(store, secret, self.config.max_skew_seconds)
@@ -116,16 +118,11 @@ class Learner:
             NotFoundError: There is no such version, or its files are gone.
             ArtifactError: It holds an erased user, or is of another catalog.
         """
-        found = self.versions.promote(number, at=now(), refuse=self._refuse_erased)
-        logger.info("version %d is served", number)
-        if found.reason == "erasure":
-            forgot = [name for name, how in found.members.items() if how in ("added", "refitted")]
-            erasure.sign_networks(self._store, self._secret, forgot, mark_of(self.versions.bundle))
-        return found
+        return self._served.promote(number)
 
     def rollback(self) -> VersionRecord:
         """Serve the parent of the served version again; errors as those of `promote`."""
-        return self.versions.rollback(at=now(), refuse=self._refuse_erased)
+        return self._served.rollback()
 
     def compare(self, first: int, second: int) -> Judgement:
         """Compare two versions on the events that came after both, whatever their number.
@@ -234,15 +231,6 @@ class Learner:
     def _forget_erased(self) -> None:
         for number in erasure.forget_versions(self.versions, self._store, self._secret):
             self._loaded.pop(number, None)
-
-    def _refuse_erased(self, version: Recommender) -> None:
-        gone = erasure.erased_users(version, self._store, self._secret)
-        if gone:
-            raise ArtifactError(
-                f"The version learned from {len(gone)} users who were erased since.",
-                where=str(version.folder),
-                fix="make a new one: `penchant update BUNDLE`",
-            )
 
 
 def follow(learner: Learner, stop: threading.Event) -> None:

@@ -168,11 +168,11 @@ class SoftTokens(NextItem):
 
     def forward(self, tokens: Float[Tensor, "B L D"], batch: WindowBatch) -> Float[Tensor, "B L_plus_1 D"]:
         """Return the states after 0, 1, ... events."""
-        steps, real = self.steps(tokens, batch)
+        steps, real = self.event_tokens(tokens, batch)
         states = self.backbone(self.drop(steps), 1 + len(self.kind) * batch.lengths, real)
         return states[:, :: len(self.kind)]  # of the start, then of each event's last token
 
-    def steps(
+    def event_tokens(
         self, tokens: Float[Tensor, "B L D"], batch: WindowBatch
     ) -> tuple[Float[Tensor, "B S D"], Bool[Tensor, "B S"]]:
         """Return a start and every event's tokens in a row, and which are there."""

@@ -27,7 +27,7 @@ from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
 from penchant.models.member import make_member
 from penchant.pipelines.frame import facts_of
-from penchant.pipelines.recommendation import RecommendationConfig
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 from penchant.recommender.recommender import Recommender
 
 MOMENT, MOMENT_SHARE = "recent_popularity", 0.15

@@ -10,24 +10,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-import numpy as np
 import polars as pl
-from pydantic import model_validator
 
-from penchant.classifiers.reviews import ReviewsConfig, classify_reviews
+from penchant.classifiers.reviews import classify_reviews
 from penchant.core.artifacts import fingerprint
-from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.logs import duration
 from penchant.core.messages import message
 from penchant.core.notebook import table_html
 from penchant.core.schema import (
     CONTEXT,
-    Catalog,
     Content,
     Dataset,
     Embeddings,
@@ -38,24 +33,18 @@ from penchant.core.schema import (
     UserContent,
     UserEmbeddings,
     Users,
-    Vocabulary,
 )
 from penchant.data.clean.dataset import clean
-from penchant.data.context import ContextConfig, read_context
 from penchant.data.doctor.columns import RunColumns
 from penchant.data.doctor.examination import examine
 from penchant.data.doctor.warnings import finding_lines
-from penchant.data.event_weights import HistoriesConfig, unknown_kinds
-from penchant.data.histories import build_histories
-from penchant.data.read.sources import DataConfig, from_tables, read
-from penchant.data.requests import rolling_requests
-from penchant.data.split.interactions import BY_TIME, SplitConfig, split
-from penchant.data.tie_breaking import item_tie_order
+from penchant.data.event_weights import unknown_kinds
+from penchant.data.read.sources import from_tables, read
+from penchant.data.split.interactions import split
 from penchant.encoders.catalog import (
     PRECOMPUTED,
     ChannelConfig,
     check_channel,
-    default_channels,
     encode_catalog,
     estimate_encoding,
     item_channels,
@@ -64,30 +53,22 @@ from penchant.encoders.catalog import (
 )
 from penchant.encoders.content import columns_of
 from penchant.encoders.ocr import read_items_pictures
-from penchant.encoders.user_content import (
-    UserChannelConfig,
-    default_user_channels,
-    encode_user_content,
-    unused_protected,
-)
 from penchant.experiment.defaults import default_members
-from penchant.experiment.evaluate import EvaluationConfig, Ideal, assess
-from penchant.experiment.fit import FitConfig, FittedRecommenders, HoldOut, Refit, fit
+from penchant.experiment.evaluate import Ideal, assess
+from penchant.experiment.fit import FittedRecommenders, HoldOut, fit
 from penchant.experiment.inside import look_inside
-from penchant.experiment.search import SearchConfig, SearchResult, search
+from penchant.experiment.search import SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.profile import item_weight
-from penchant.explanation.profile_channel import CHANNEL, ProfileChannel, WrittenProfileConfig
+from penchant.explanation.profile_channel import CHANNEL
 from penchant.explanation.topics import Topics, find_topics
 from penchant.fusion.fusion import Fusion
 from penchant.fusion.imputation import coverage, impute, item_graph
-from penchant.language.descriptions import DescribeConfig, describe
+from penchant.language.descriptions import describe
 from penchant.models import MODELS
 from penchant.models.channels import FUSED
-from penchant.models.event_log import EventLog
 from penchant.models.member import make_member
 from penchant.pipelines.frame import (
-    LearningSettings,
     RunCheck,
     StepTimer,
     Task,
@@ -99,103 +80,23 @@ from penchant.pipelines.frame import (
     persist,
     stop_on_errors,
 )
-from penchant.recommender.new_items import ChannelEncoders
+from penchant.pipelines.recommendation_settings import RecommendationConfig
+from penchant.pipelines.recommendation_stages import all_histories, at_test, before_test, refits_of
+from penchant.pipelines.recommendation_users import (
+    read_user_content,
+    reads_context,
+    user_channels,
+    with_written_profile,
+)
 from penchant.recommender.recommender import Recommender
-from penchant.reporting.inside import ReportConfig
 from penchant.reporting.report import FlowStep, write_report
 
 ENGLISH_ONLY = ("minilm",)
 """Encoders of texts that know no other language."""
-CONTEXT_MODEL = "context_popularity"
-"""The model that reads the circumstances of a request."""
 FIT_SECONDS_EVENT, FIT_SECONDS_CUBE = 4e-5, 1.2e-9
 """CPU seconds of the default members for one event, and for one item cubed: MovieLens-1M, Steam, Amazon Beauty and the sample world, 29 November 2026."""
 DENSE_ITEMS, FIT_MATRICES = 20_000, 8
 """Items that take part in dense members at most, and dense matrices held at once."""
-
-
-class FusionConfig(Settings):
-    """Feature-level fusion; several values are tried on validation."""
-
-    kind: str = "concat"
-    """How the channels become one vector: concat, or a name that another package adds."""
-    dim: list[int] = [64, 128]
-    """Of concat: directions kept of each channel."""
-    whiten: list[bool] = [False, True]
-    """Of concat: whether they get the same spread."""
-    options: dict[str, Any] = {}
-    """Settings of another kind; of a list each value is tried on validation."""
-    impute: bool = True
-    """Impute missing content from items that share users."""
-
-    def tables(self) -> list[dict[str, Any]]:
-        """Return every kind and settings to compare on validation.
-
-        Raises:
-            ConfigError: A setting of concat is given to another kind.
-        """
-        own = {"dim": self.dim, "whiten": self.whiten}
-        if self.kind != "concat":
-            if extra := sorted(self.model_fields_set & set(own)):
-                raise ConfigError(
-                    f"fusion.{extra[0]} is a setting of concat, not of {self.kind!r}.",
-                    where=f"fusion.{extra[0]}",
-                    fix="put the settings of another kind under [fusion.options]",
-                )
-            own = {}
-        grid = {n: v if isinstance(v, list) else [v] for n, v in {**own, **self.options}.items()}
-        return [{"kind": self.kind, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
-
-
-class RecommendationConfig(LearningSettings):
-    """Settings of a recommendation run: the whole TOML file."""
-
-    task: Literal["recommendation"] = "recommendation"
-    """Kind of run."""
-    data: DataConfig = DataConfig()
-    """Where the data is."""
-    reviews: ReviewsConfig = ReviewsConfig()
-    """Classifiers of users' reviews; unhappy ones count against the item. Without a classifier, reviews are not read."""
-    split: SplitConfig = SplitConfig()
-    """Train, validation, test."""
-    histories: HistoriesConfig = HistoriesConfig()
-    """Weights of events."""
-    user_content: dict[str, UserChannelConfig] | None = None
-    """Channels of what users wrote, showed and said, and of what they are. None takes one for each kind there is, without protected
-    attributes, where the members are the default ones, and none where they are named; an empty table reads none."""
-    context: ContextConfig = ContextConfig()
-    """Circumstances of the request that are read, besides the columns of [data] context."""
-    written_profile: WrittenProfileConfig | None = None
-    """The profile in words of each history as a channel of the person; None reads none."""
-    describe: DescribeConfig | None = None
-    """A column of text that a language model writes from each item's own content; None writes none."""
-    fusion: FusionConfig = FusionConfig()
-    """Channels to one vector."""
-    model: Literal["auto"] | None = None
-    """"auto" chooses members and a network on validation under the budget of [search]; None takes `members`."""
-    members: dict[str, dict[str, Any]] | None = None
-    """Members of the ensemble by name; None takes the default members, which fit in seconds."""
-    search: SearchConfig = SearchConfig()
-    """Budget of model = "auto"."""
-    fit: FitConfig = FitConfig()
-    """Selection of settings and ensemble weights."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """Settings of the evaluation."""
-    report: ReportConfig = ReportConfig()
-    """What the report shows of the inside of the models."""
-
-    @model_validator(mode="after")
-    def _evaluated_length_is_measured(self) -> Self:
-        if self.evaluation.cutoff not in self.evaluation.ks:
-            raise ConfigError(
-                f"evaluation.cutoff = {self.evaluation.cutoff} is not among evaluation.ks = {self.evaluation.ks}.",
-                where="evaluation.cutoff",
-                fix="add it to evaluation.ks, or set evaluation.cutoff to one of them",
-            )
-        return self
-
-    def below(self, home: Path) -> Self:
-        return super().below(home).model_copy(update={"reviews": self.reviews.below(home)})
 
 
 @dataclass(frozen=True, repr=False)
@@ -542,13 +443,6 @@ TASK = Task(
 )
 
 
-def user_channels(dataset: Dataset, config: RecommendationConfig) -> dict[str, UserChannelConfig]:
-    """Return the channels of user content that a run reads."""
-    if config.user_content is not None:
-        return config.user_content
-    return default_user_channels(dataset.interactions, dataset.users) if config.members is None else {}
-
-
 def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns:
     """Return the columns that a run on a clean data set reads."""
     channels = item_channels(dataset.catalog, config.content)
@@ -568,176 +462,6 @@ def columns_of_run(dataset: Dataset, config: RecommendationConfig) -> RunColumns
         split=config.split.kind in ("auto", "published"),
         english_only=any(c.encoder in ENGLISH_ONLY for c in channels.values()),
     )
-
-
-def reads_context(config: RecommendationConfig) -> bool:
-    """Return whether a member reads the circumstances of a request."""
-    return config.members is None or any(t.get("model") == CONTEXT_MODEL for t in config.members.values())
-
-
-def read_user_content(dataset: Dataset, config: RecommendationConfig) -> tuple[Dataset, UserContent]:
-    """Return the vectors of what users wrote, showed and said, and of what they are, and interactions that name the vector of each event.
-
-    Raises:
-        ConfigError: A column or an encoder does not exist, or a channel has the name of one of the items'.
-    """
-    channels = user_channels(dataset, config)
-    taken_names = {*(config.content or default_channels(dataset.catalog)), FUSED}
-    if taken := sorted(set(channels) & taken_names):
-        raise ConfigError(
-            f"{taken[0]!r} is a channel of the items.", where=f"user_content.{taken[0]}", fix="choose another name"
-        )
-    dataset, content = encode_user_content(dataset, channels, cache=config.cache / "vectors", limits=config.media)
-    named = config.data.context if reads_context(config) else []
-    settings = config.context if reads_context(config) else ContextConfig(time=[])
-    interactions, context, notes = read_context(dataset.interactions, named, settings)
-    findings = (*dataset.findings, *unused_protected(dataset.users, channels), *notes)
-    if taken := sorted(set(context) & {*content.embeddings, *taken_names}):
-        raise ConfigError(
-            f"{taken[0]!r} is a circumstance of the request and a channel.",
-            where=f"user_content.{taken[0]}",
-            fix="choose another name for the channel, or leave the circumstance out of [context]",
-        )
-    return (
-        replace(dataset, interactions=interactions, findings=findings),
-        replace(content, embeddings={**content.embeddings, **context}),
-    )
-
-
-def with_written_profile(
-    user_content: UserContent,
-    catalog: Catalog,
-    topics: Topics,
-    weight: np.ndarray,
-    config: RecommendationConfig,
-) -> UserContent:
-    """Return the user content with the profile in words of each history as one more channel.
-
-    Args:
-        user_content: The channels there are.
-        catalog: Items.
-        topics: Content groups.
-        weight: (items,) how much all users chose each item before validation.
-        config: The settings of the run.
-
-    Raises:
-        ConfigError: There is a channel of this name, or the settings of the channel are wrong.
-    """
-    if config.written_profile is None:
-        return user_content
-    if CHANNEL in user_content.embeddings:
-        raise ConfigError(
-            f"{CHANNEL!r} is a channel of user content.",
-            where=f"user_content.{CHANNEL}",
-            fix="choose another name, or leave [written_profile] out",
-        )
-    config.written_profile.checked()
-    made = ProfileChannel(
-        catalog, topics, weight, config.written_profile, ChannelEncoders().load, cache=config.cache / "vectors"
-    )
-    return replace(user_content, derived={CHANNEL: made})
-
-
-def before_test(
-    catalog: Catalog, parts: Split, config: RecommendationConfig, content: UserContent | None = None
-) -> tuple[HoldOut, Histories]:
-    """Return the validation stage, and the events that members are fitted on at the end; the test part is not read."""
-    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test)
-    train = _histories(items, users, config, parts.train, content=content)
-    final = _histories(items, users, config, *parts.before_test, content=content) if config.fit.refit else None
-    if parts.kind == "rolling_time":
-        return _rolling(
-            items, config, train, parts.before_test, parts.validation, content
-        ), train if final is None else final
-    truth = _histories(items, users, config, parts.validation, content=content)
-    train = _requested(train, truth, parts, config)
-    order = item_tie_order(catalog.item_ids, config.seed)
-    stage = HoldOut(train, truth, _among(items, parts.cold_validation_items), tie_order=order)
-    return stage, train if final is None else final
-
-
-def at_test(
-    catalog: Catalog, parts: Split, config: RecommendationConfig, content: UserContent | None = None
-) -> HoldOut:
-    """Return the histories before the test, and the test; users without earlier events have an empty history."""
-    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test, parts.test)
-    before = parts.before_test if config.fit.refit else (parts.train,)
-    if parts.kind == "rolling_time":
-        return _rolling(items, config, None, (*parts.before_test, parts.test), parts.test, content)
-    truth = _histories(items, users, config, parts.test, content=content)
-    known = _requested(_histories(items, users, config, *before, content=content), truth, parts, config)
-    order = item_tie_order(catalog.item_ids, config.seed)
-    return HoldOut(known, truth, _among(items, parts.cold_items), tie_order=order)
-
-
-def _rolling(
-    items: Vocabulary,
-    config: RecommendationConfig,
-    learned: Histories | None,
-    pieces: tuple[Interactions, ...],
-    asked: Interactions,
-    content: UserContent | None = None,
-) -> HoldOut:
-    """Return every request of one piece, each with all its user did before; members observe what all users did before it."""
-    whole = config.histories.model_copy(update={"max_events": None})
-    joined = Interactions(pl.concat([piece.table for piece in pieces]))
-    events = build_histories(joined, items, whole, seed=config.seed, content=content)
-    start, stop = _span(asked)
-    histories, truth = rolling_requests(
-        events, start, stop, limit=config.split.max_requests, max_events=config.histories.max_events
-    )
-    order = item_tie_order(items.ids, config.seed)
-    return HoldOut(histories, truth, learned=learned, log=EventLog.of(events), tie_order=order)
-
-
-def refits_of(
-    catalog: Catalog, parts: Split, known: Histories, config: RecommendationConfig, content: UserContent | None = None
-) -> list[Refit]:
-    """Return the moments of the rolling test at which members are fitted: its start, where they learn from `known`, and equal steps after it.
-
-    Without `fit.refit` they are those that learned from train alone.
-    """
-    items, users = Vocabulary(catalog.item_ids), _users(*parts.before_test, parts.test)
-    start, stop = _span(parts.test)
-    refits = [Refit(start, known)]
-    for number in range(1, config.split.refits if config.fit.refit else 1):
-        moment = start + number * (stop - start) // config.split.refits
-        before = parts.test.where(pl.col("at").dt.epoch("us") < moment)
-        refits.append(Refit(moment, _histories(items, users, config, *parts.before_test, before, content=content)))
-    return refits
-
-
-def _span(part: Interactions) -> tuple[int, int]:
-    """Return the first moment of a part and the one after its last."""
-    first, last = part.table.select(
-        first=pl.col("at").dt.epoch("us").min(), last=pl.col("at").dt.epoch("us").max()
-    ).row(0)
-    return first, last + 1
-
-
-def _requested(known: Histories, truth: Histories, parts: Split, config: RecommendationConfig) -> Histories:
-    """Return the histories read for a request at the time of each user's first held-out event; at an unknown time where that is hidden."""
-    if config.split.request_time == "hidden" or (config.split.request_time == "auto" and parts.kind not in BY_TIME):
-        return known.requested(0)
-    times = np.zeros(len(truth), np.int64)
-    chose = truth.lengths() > 0
-    times[chose] = truth.at[truth.offsets[:-1][chose]]
-    return known.requested(times).under_circumstances_of(truth)
-
-
-def _users(*pieces: Interactions) -> list[str]:
-    return sorted(set().union(*(piece.table["user_id"].unique() for piece in pieces)))
-
-
-def _histories(
-    items: Vocabulary,
-    users: list[str],
-    config: RecommendationConfig,
-    *pieces: Interactions,
-    content: UserContent | None = None,
-) -> Histories:
-    joined = Interactions(pl.concat([piece.table for piece in pieces]))
-    return build_histories(joined, items, config.histories, users=users, seed=config.seed, content=content)
 
 
 def fuse(content: Content, validation: HoldOut, config: RecommendationConfig) -> tuple[Content, Fusion]:
@@ -778,27 +502,3 @@ def how_chosen(reasons: tuple[str, ...]) -> list[Finding]:
     if not reasons:
         return []
     return [Finding("model.auto", len(reasons), len(reasons), "kept", reasons, message("how the model was chosen"))]
-
-
-def all_histories(dataset: Dataset, config: RecommendationConfig, content: UserContent | None = None) -> Histories:
-    """Return all events as histories, so that served lists leave out what a user already has.
-
-    A user with content of their own and no event has an empty history.
-    """
-    items, users = Vocabulary(dataset.catalog.item_ids), set(dataset.interactions.table["user_id"].unique())
-    if content is not None:
-        names = [name for name, e in content.embeddings.items() if e.of == "users"]
-        known = content.users.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in names)) if names else None
-        users |= set() if known is None else set(known["user_id"])
-    return build_histories(
-        dataset.interactions, items, config.histories, users=sorted(users), seed=config.seed, content=content
-    )
-
-
-def _among(items: Vocabulary, chosen: tuple[str, ...]) -> np.ndarray | None:
-    """Return the mask of some items, None where there is no restriction."""
-    if not chosen:
-        return None
-    mask = np.zeros(len(items), bool)
-    mask[[items.index(item) for item in chosen if item in items]] = True
-    return mask

@@ -104,9 +104,10 @@ def prepare(
         PenchantError: With what is wrong, where, and how to fix it.
     """
     from penchant.pipelines import recommendation
+    from penchant.pipelines.recommendation_settings import RecommendationConfig
 
     checked, data = _given(config, tables, media_root, settings)
-    if not isinstance(checked, recommendation.RecommendationConfig):
+    if not isinstance(checked, RecommendationConfig):
         raise ConfigError(
             "Only a recommendation task can be prepared by itself.", where="prepare()", fix="call penchant.run"
         )

@@ -43,6 +43,7 @@ from penchant.studio.talk import add_talk
 from penchant.studio.tasks import add_tasks
 from penchant.studio.trials import add_trial
 from penchant.studio.user_pages import add_user_pages
+from penchant.studio.versions import add_versions
 
 SAMPLE_USERS, FOUND_USERS, NEIGHBOURS, FOUND_ITEMS = 8, 20, 12, 24
 SHOWN_ALARMS = 10
@@ -103,6 +104,7 @@ def add_studio(app: FastAPI) -> None:
     add_talk(router)
     add_tasks(router)
     add_trial(router)
+    add_versions(router)
     _add_sign_in(router)
     app.include_router(router)
     app.mount("/studio/static", _Static(directory=HERE / "static"), name="studio-static")
