@@ -28,6 +28,7 @@ from penchant.classifiers.novelty import Novelty
 from penchant.classifiers.prediction import Prediction
 from penchant.core.artifacts import copy_report, open_artifact, read_artifact, write_artifact
 from penchant.core.errors import PenchantError
+from penchant.core.messages import message
 from penchant.core.schema import MODALITIES
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig
@@ -145,7 +146,9 @@ class TrainedClassifier:
         row, ignored = self.inputs.row(text, content)
         found = self.predict_table(pl.DataFrame([row]), root=Path("/"), evidence=evidence)[0]
         reads = ", ".join(self.inputs.modalities)
-        notes = tuple(f"{name} was ignored: the classifier reads {reads}" for name in ignored)
+        notes = tuple(
+            message("{name} was ignored: the classifier reads {reads}", name=name, reads=reads) for name in ignored
+        )
         return replace(found, notes=(*notes, *found.notes))
 
     def predict_table(
@@ -260,12 +263,15 @@ class TrainedClassifier:
     def _lacking(self, is_empty: bool, unread: Unread) -> tuple[str, ...]:
         """Return notes on the content that a prediction lacks."""
         why = (
-            "these are the class frequencies of training"
+            message("nothing could be read: these are the class frequencies of training")
             if self.is_trained
-            else "this is no measurement, a reviewer must decide"
+            else message("nothing could be read: this is no measurement, a reviewer must decide")
         )
-        prior = (f"nothing could be read: {why}",) if is_empty else ()
-        return (*prior, *(f"{modality} was ignored: {error}" for modality, error in unread.items()))
+        prior = (why,) if is_empty else ()
+        ignored = (
+            message("{name} was ignored: {error}", name=name, error=str(error)) for name, error in unread.items()
+        )
+        return (*prior, *ignored)
 
     @property
     def is_trained(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from penchant.core.messages import message
 from penchant.encoders.nudity import DetectedRegion
 
 
@@ -46,15 +47,23 @@ class Prediction:
 
 def prediction_lines(prediction: Prediction) -> list[str]:
     """Return a prediction as lines of text, the answer first."""
-    unsure = "  UNSURE: needs review" if prediction.is_unsure else ""
-    answer = f"{prediction.label}  {percent(prediction.score)} (threshold {percent(prediction.threshold)}){unsure}"
+    answer = message(
+        "{label}  {score} (threshold {threshold}){unsure}",
+        label=prediction.label,
+        score=percent(prediction.score),
+        threshold=percent(prediction.threshold),
+        unsure=message("  UNSURE: needs review") if prediction.is_unsure else "",
+    )
     lines = [answer, classes_line(prediction)]
     if prediction.coverage:
-        lines.append(f"plausible ({prediction.coverage:.0%} coverage): {', '.join(prediction.plausible) or 'none'}")
+        plausible = prediction.plausible or message("none")
+        share = f"{prediction.coverage:.0%}"
+        lines.append(message("plausible ({share} coverage): {classes}", share=share, classes=plausible))
     if prediction.transcript:
         lines.append(f'transcript: "{prediction.transcript}"')
     if prediction.evidence:
-        lines.append("because of " + ", ".join(word_line(*pair) for pair in prediction.evidence))
+        words = tuple(word_line(*pair) for pair in prediction.evidence)
+        lines.append(message("because of {words}", words=words))
     lines += [region_line(region) for region in prediction.regions]
     if prediction.written:
         lines.append(f'written: "{" / ".join(prediction.written.splitlines())}"')

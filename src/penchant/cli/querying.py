@@ -24,7 +24,7 @@ from penchant.cli.options import (
     language_config,
 )
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
-from penchant.cli.speaking import said, spoken_language
+from penchant.cli.speaking import said, said_source, spoken_language
 from penchant.core.errors import ConfigError
 from penchant.core.executor import ExecutorName, RayConfig, computing
 from penchant.core.messages import CHANNELS, message
@@ -84,7 +84,7 @@ def predict(
         found = trained.predict(text=text, **content)
         if preview is not None and image is not None:
             blurred(load_image(image, trained.inputs.limits, max_side=512)).save(preview)
-        print_answer(asdict(found) if as_json else prediction_lines(found), as_json)
+        print_answer(asdict(found) if as_json else map(said_source, prediction_lines(found)), as_json)
         if heat is not None:
             from penchant.explanation.heat_of_classifier import classifier_heat
 

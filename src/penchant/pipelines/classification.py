@@ -264,12 +264,13 @@ def check(config: ClassificationConfig) -> RunCheck:
     samples = read_samples(config.data)
     catalog = samples.catalog()
     problems = gather(checks_of(samples, config))
-    lines = [f"{len(samples):,} samples of {len(samples.classes)} classes, before cleaning"]
+    sizes = {"samples": f"{len(samples):,}", "classes": len(samples.classes)}
+    lines: list[str] = [message("{samples} samples of {classes} classes, before cleaning", **sizes)]
     lines += [line for one in samples.findings if one.check.startswith("align.") for line in one.examples]
     if not problems:
         channels, _ = with_simple(samples, catalog, config)
         encodings = estimate_encoding(catalog, channels, cache=config.cache / "vectors", limits=config.media)
-        lines += [*encoding_lines(encodings), "fit and evaluate: not estimated"]
+        lines += [*encoding_lines(encodings), message("fit and evaluate: not estimated")]
     return RunCheck(problems, lines)
 
 

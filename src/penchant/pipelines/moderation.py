@@ -130,7 +130,7 @@ def fixed(config: ModerationConfig) -> TrainedClassifier:
             "task": config.task,
             "kind": "moderation",
             "row": DETECTOR,
-            "notes": ["the score is the detector's own, not a calibrated probability"],
+            "notes": [message("the score is the detector's own, not a calibrated probability")],
             "test": {},
         },
     )
