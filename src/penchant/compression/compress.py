@@ -182,7 +182,7 @@ def choose(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
     raise ConfigError(
         f"No measured point is within {' and '.join(wanted)}.",
         where="compress: the budget",
-        fix=f"the nearest is {near.name}: {near.memory_bytes / 1e6:.1f} MB, {near.milliseconds:.2f} ms, {100 * near.loss:.1f} % of {METRIC} lost; "
+        fix=f"the nearest is {near.name}: {near.memory_bytes / 1e6:.1f} MB, {near.milliseconds:.2f} ms, {METRIC} {-100 * near.loss:+.1f} %; "
         "give a budget that it meets",
     )
 

@@ -223,7 +223,8 @@ class ProfileWriter:
         return Statement(self._say(text), interest.evidence, interest.name, interest.value)
 
     def _number(self, interest: Interest) -> Message:
-        values = {"name": interest.name, "own": f"{interest.share:,.4g}", "others": f"{interest.expected:,.4g}"}
+        name = Message(interest.name)  # a usual column, such as price, has a name in every language
+        values = {"name": name, "own": f"{interest.share:,.4g}", "others": f"{interest.expected:,.4g}"}
         if interest.share > interest.expected:
             return message(
                 "The {name} of what you choose is on average {own}, higher than that of all users, {others}.", **values
