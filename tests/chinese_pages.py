@@ -16,7 +16,7 @@ KNOWN = NAMES | METRICS | UNITS | FORMATS | SETTINGS
 
 
 class Text(HTMLParser):
-    """Collects what a person reads or hears, without code, titles and the reasons that are made of titles."""
+    """Collects what a person reads or hears, without code, titles, the reasons that are made of titles, and other words of the data (`given`)."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         known = dict(attrs)
-        if self._skipped or tag in ("style", "code") or known.get("class") in ("title", "reason"):
+        if self._skipped or tag in ("style", "code") or known.get("class") in ("title", "reason", "given"):
             self._skipped += [] if tag in ("img", "br", "meta") else [tag]
             return
         self.said += [known[name] or "" for name in ("aria-label", "data-label") if name in known and tag != "audio"]

@@ -14,6 +14,7 @@ from penchant.assistant.dialogue import Assistant, Reply
 from penchant.assistant.wording import AnswerWriter
 from penchant.core.schema import Histories
 from penchant.language.engine import Engine, Prompt
+from penchant.language.screen import word_screen
 from penchant.recommender.recommender import Recommender
 
 ATTACKS = [
@@ -70,7 +71,7 @@ def test_an_attack_in_an_item_changes_no_list_and_no_word(cinema: Recommender, p
         after = Assistant(shop).reply(message, shop.history("u0"))
         assert listed(after) == listed(before)
         assert (after.text, after.confirmed, after.proposed) == (before.text, (), ())
-        said = " ".join(AnswerWriter(shop, Obedient(attack)).sentences(after))
+        said = " ".join(AnswerWriter(shop, Obedient(attack), word_screen()).sentences(after))
         assert "loves" not in said
         assert "u1" not in said
         assert "changed" not in said

@@ -139,7 +139,7 @@ def results(
 ) -> evaluate._TestResults:
     """Return what is measured on a test; on that of the users who have something to find unless one is given."""
     return evaluate._TestResults(
-        fitted or trained(), test or evaluate._sampled(TEST, None), dataset, SPLIT, content, config
+        fitted or trained(), test or evaluate.sampled_test(TEST, None), dataset, SPLIT, content, config
     )
 
 
@@ -213,7 +213,7 @@ def test_bands_end_one_event_before_the_next_begins() -> None:
 
 def test_users_with_nothing_to_find_are_left_out_and_the_rest_is_evenly_spaced() -> None:
     def chosen(limit: int | None) -> list[str]:
-        kept = evaluate._sampled(replace(TEST, candidates=np.ones(ITEMS, bool)), limit)
+        kept = evaluate.sampled_test(replace(TEST, candidates=np.ones(ITEMS, bool)), limit)
         assert kept.histories.user_ids == kept.truth.user_ids
         assert kept.candidates is not None
         return list(kept.truth.user_ids)
@@ -226,7 +226,7 @@ def test_users_with_nothing_to_find_are_left_out_and_the_rest_is_evenly_spaced()
 
 def test_lists_are_as_long_as_the_largest_k_and_hold_candidates_only() -> None:
     allowed = np.array([True, True, False, True, True, False])
-    test = evaluate._sampled(replace(TEST, candidates=allowed), None)
+    test = evaluate.sampled_test(replace(TEST, candidates=allowed), None)
     found = results(test, EvaluationConfig(ks=[3, 1], cutoff=1))
     lists = found.lists[OURS].item_index.tolist()
     assert lists == [[1, 3, 4], [3, 0, 4], [4, 1, 0], [3, 4, -1], [0, 1, 3]]

@@ -144,7 +144,7 @@ def test_a_process_of_its_own_writes_the_same_and_survives_its_end(parrot: Path)
     try:
         assert apart.write(prompts) == LocalEngine(config).write(prompts)
         assert apart.process_id is not None
-        assert os.getpriority(os.PRIO_PROCESS, apart.process_id) == NICENESS
+        assert os.getpriority(os.PRIO_PROCESS, apart.process_id) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         unread = apart.stream(prompts[0])
         next(iter(unread))
         unread.close()  # type: ignore[attr-defined]

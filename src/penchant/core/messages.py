@@ -59,6 +59,7 @@ CHANNELS = {
     "attribute": message("attributes"),
     "attributes": message("attributes"),
     "mixed content": message("mixed content"),
+    "fused": message("everything"),
     "review": message("users' reviews"),
     "photo": message("users' photos"),
     "voice": message("users' voice notes"),

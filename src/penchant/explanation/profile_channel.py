@@ -44,6 +44,7 @@ class WrittenProfileConfig(EngineConfig):
     """The profile in words as an input of ranking: the `[written_profile]` table."""
 
     precision: Precision = "auto"
+    """Numbers that a local engine computes in: many profiles are written at once, for which bfloat16 is fastest where the processor has it."""
     encoder: str = "minilm"
     """Encoder of the written profile; one that reads single texts (minilm, e5, sentence_transformers, ...)."""
     options: dict[str, Any] = {}

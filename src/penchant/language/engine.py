@@ -44,6 +44,7 @@ class EngineConfig(LocalConfig):
     send_personal: bool = False
     """Let the endpoint read what users did and asked, without their ids. A model on this machine may always."""
     precision: Precision = "int8"
+    """Numbers that a local engine computes in: a conversation is one text at a time, for which int8 is fastest."""
     max_tokens: int = Field(160, ge=1, le=4096)
     """Maximum length of one text."""
 

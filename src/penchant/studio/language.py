@@ -8,7 +8,6 @@ from __future__ import annotations
 from penchant.core.messages import Translator, message
 
 NAMES = {
-    "fused": message("everything"),
     "words": message("shared words"),
     "attributes": message("attributes"),
     "topic": message("topic"),
