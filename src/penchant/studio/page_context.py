@@ -82,7 +82,8 @@ def page_context(
     theme: Annotated[Literal["auto", "light", "dark"] | None, Query()] = None,
 ) -> PageContext:
     """Return the context of a request: language and theme from its query, else from cookies, else from the browser's headers."""
-    language = lang or request.cookies.get(LANGUAGE, "")
+    asked = lang or request.query_params.get("lang")  # an error page is made without a parsed query
+    language = asked or request.cookies.get(LANGUAGE, "")
     if language not in LANGUAGES:
         language = preferred_language(request.headers.get("accept-language", ""))
     theme_name = theme or request.cookies.get(THEME, "")
