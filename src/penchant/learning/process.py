@@ -14,7 +14,7 @@ from pathlib import Path
 from penchant.core.errors import PenchantError
 from penchant.learning.learner import follow, open_learner
 from penchant.learning.settings import LearningConfig
-from penchant.service.kept_process import AGAIN_SECONDS, KeptProcess, end_with
+from penchant.service.kept_process import AGAIN_SECONDS, KeptProcess, end_with, log_to_stderr
 
 logger = logging.getLogger("penchant.learning")
 NICE = 10
@@ -35,7 +35,7 @@ def learner_process(bundle: Path, address: str, secret: Path, config: LearningCo
 
 def learn(bundle: Path, address: str, secret: Path, config: str, starter: int) -> None:
     """Follow the events until the starter ends or SIGTERM comes: the main function of the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # what is half made is never a version
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -79,3 +79,9 @@ def _watch(starter: int) -> None:
     while os.getppid() == starter:
         threading.Event().wait(1.0)
     os._exit(0)
+
+
+def log_to_stderr() -> None:
+    """Write what a process beside a service has to tell, and the warnings of libraries, to the terminal of who started it."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("penchant").setLevel(logging.INFO)

@@ -15,7 +15,7 @@ from functools import partial
 from penchant.core.errors import ConfigError, nearest
 from penchant.service.config import ServiceConfig
 from penchant.service.fetching import Fetcher
-from penchant.service.kept_process import KeptProcess, end_with
+from penchant.service.kept_process import KeptProcess, end_with, log_to_stderr
 from penchant.service.scratch import ScratchFolder
 from penchant.service.security import Secret
 from penchant.service.store import Store
@@ -37,7 +37,7 @@ def streams_process(service: ServiceConfig, streams: StreamsConfig) -> KeptProce
 
 def consume(service: str, streams: str, starter: int) -> None:
     """Read until the starter ends or SIGTERM comes: the main function of the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(starter)
     with opened_consumers(
