@@ -39,7 +39,9 @@ def main() -> None:
             paths = [f"/v1/users/{user}/explanations/{item}" for user, item in zip(users, items, strict=True)]
             print("| request | wall, median and 99 % | CPU, median and 99 % |  |\n|---|---|---|---|")
             row("explanation, exact parts", [lambda path=path: client.get(path) for path in paths])
-            row("explanation, of users whose state is in memory", [lambda path=path: client.get(path) for path in paths])
+            row(
+                "explanation, of users whose state is in memory", [lambda path=path: client.get(path) for path in paths]
+            )
             row("counterfactual", [lambda path=path: client.get(f"{path}?counterfactual=true") for path in paths[:40]])
 
 
