@@ -377,15 +377,20 @@ SCORES_CHOSEN_ITEMS = [
 """Variants that score chosen items without the others."""
 
 
+def over_its_catalog(fitted: Member, grown: bool, request: pytest.FixtureRequest) -> tuple[Member, int]:
+    """Return the member, with the items of the grown catalog where asked, and the number of items it scores."""
+    if not grown:
+        return fitted, ITEMS
+    more = request.getfixturevalue("grown_content")
+    num_items = len(next(iter(more.channels.values())).present)
+    return fitted.add_items(more, range(ITEMS, num_items)), num_items
+
+
 @pytest.mark.parametrize("grown", [False, True])
 def test_contributions_to_chosen_items_are_those_of_all(
     fitted: Member, world: World, grown: bool, request: pytest.FixtureRequest
 ) -> None:
-    member, num_items = fitted, ITEMS
-    if grown:
-        more = request.getfixturevalue("grown_content")
-        num_items = len(next(iter(more.channels.values())).present)
-        member = fitted.add_items(more, range(ITEMS, num_items))
+    member, num_items = over_its_catalog(fitted, grown, request)
     rng = np.random.default_rng(0)
     for user in (0, 7, 0):  # what is kept of the first request holds for the third
         one = replace(world.train.rows(user, user + 1), num_items=num_items)
@@ -404,11 +409,7 @@ def test_contributions_to_chosen_items_are_those_of_all(
 def test_scores_of_chosen_items_are_those_of_all(
     fitted: Member, world: World, grown: bool, request: pytest.FixtureRequest
 ) -> None:
-    member, num_items = fitted, ITEMS
-    if grown:
-        more = request.getfixturevalue("grown_content")
-        num_items = len(next(iter(more.channels.values())).present)
-        member = fitted.add_items(more, range(ITEMS, num_items))
+    member, num_items = over_its_catalog(fitted, grown, request)
     scorer = member.item_scorer(num_items, VectorIndex)
     assert (scorer is not None) == (fitted.name in SCORES_CHOSEN_ITEMS) or isinstance(member, FittedItems)
     if scorer is None:
