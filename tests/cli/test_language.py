@@ -40,9 +40,10 @@ def test_answers_are_chinese_where_it_is_asked(shop: Path) -> None:
     profile = output("--language", "zh", "profile", str(shop), "--user", "u0")
     assert "u0：" in profile
     assert "理由中各通道的占比" in profile
+    assert ", " not in profile.partition("理由中各通道的占比")[2]
     explained = output("--language", "zh", "explain", str(shop), "--user", "u0", "--item", "i1")
-    assert "成员: ease" in explained
-    assert "通道: 行为" in explained
+    assert "成员：ease" in explained
+    assert "通道：行为" in explained
 
 
 def test_a_language_before_the_command_is_that_of_its_answer(shop: Path, tmp_path: Path) -> None:
@@ -187,8 +188,8 @@ def test_an_unknown_language_says_what_there_is() -> None:
 
 def test_words_of_rows_are_translated_and_values_of_the_data_are_not() -> None:
     speaking.speak("zh")
-    assert speaking.said_label("member: ease") == "成员: ease"
-    assert speaking.said_label("channel: image") == f"通道: {Translator('zh').channel('image')}"
+    assert speaking.said_label("member: ease") == "成员：ease"
+    assert speaking.said_label("channel: image") == f"通道：{Translator('zh').channel('image')}"
     assert speaking.said_label("Heat: the film") == "Heat: the film"
     assert speaking.said("title") == "title"
     assert speaking.said_source("not distinguishable") == "无显著差异"

@@ -35,7 +35,9 @@ DIRECTIONS = {"rising": message("rising"), "fading": message("fading"), "steady"
 if TYPE_CHECKING:
     from penchant.core.schema import Histories
     from penchant.explanation.network_attribution import NetworkAttribution
+    from penchant.explanation.profile import Interest
     from penchant.explanation.written_profile import WrittenProfile
+    from penchant.recommender.lookup import CatalogLookup
     from penchant.recommender.recommender import Recommender
     from penchant.reporting.heat import Heat
 
@@ -164,6 +166,7 @@ def profile(
             print_answer(found.as_dict(), as_json)
             return
         table = columns_table("interest", "value", "share", "others", "strength", "", "because of")
+        reader = language or spoken_language()
         for i in found.interests:
             shares = (
                 (f"{i.share:.0%}", f"{i.expected:.0%}")
@@ -171,14 +174,27 @@ def profile(
                 else (f"{i.share:.4g}", f"{i.expected:.4g}")
             )
             table.add_row(
-                i.name, i.value, *shares, f"{i.strength:+.2f}", said(DIRECTIONS[i.direction]), "; ".join(i.evidence)
+                i.name,
+                _shown_value(i, trained.lookup, reader),
+                *shares,
+                f"{i.strength:+.2f}",
+                said(DIRECTIONS[i.direction]),
+                "; ".join(i.evidence),
             )
         out.print(said(message("{user}: {count} events", user=found.user_id, count=found.num_events)), markup=False)
         out.print(table)
-        channels = ", ".join(
-            f"{said(CHANNELS.get(name, name))} {share:.0%}" for name, share in found.modalities.items()
-        )
+        channels = tuple(f"{said(CHANNELS.get(name, name))} {share:.0%}" for name, share in found.modalities.items())
         out.print(said(message("Channel shares of the reasons: {shares}", shares=channels)), markup=False)
+
+
+def _shown_value(interest: Interest, lookup: CatalogLookup, language: str) -> str:
+    """Return the value of an interest as a reader of this language sees it: a topic by its name there, a number beside that of others."""
+    if interest.kind != "number":
+        return lookup.shown(interest.name, interest.value, language)
+    both = {"own": f"{interest.share:,.4g}", "others": f"{interest.expected:,.4g}"}
+    if interest.share > interest.expected:
+        return said(message("higher ({own}, others {others})", **both))
+    return said(message("lower ({own}, others {others})", **both))
 
 
 def _written_lines(written: WrittenProfile) -> list[str]:

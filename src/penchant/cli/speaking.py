@@ -120,7 +120,7 @@ def said_label(text: str) -> str:
     translate = _SPOKEN.get()
     if known is None or translate is None:
         return said(text)
-    return f"{translate(known)}{mark}{translate.channel(rest) if word == 'channel' else rest}"
+    return f"{translate(known)}{translate(mark)}{translate.channel(rest) if word == 'channel' else rest}"
 
 
 class SpokenTable(Table):

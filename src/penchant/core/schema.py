@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from scipy import sparse
 
 from penchant.core.errors import DataError
+from penchant.core.scripts import wide_punctuation
 
 MAX_ID = 256
 """Longest user, item or event id, in characters."""
@@ -68,14 +69,11 @@ class Catalog:
         return self.table["item_id"].to_list()
 
     def titles(self) -> list[str]:
-        """Return the title of each item; the id where it has none."""
+        """Return the title of each item as a reader expects it, with the wide marks after a Chinese character; the id where it has none."""
         if self.title_column is None:
             return self.item_ids
-        return (
-            self.table.select(pl.coalesce(pl.col(self.title_column).cast(pl.String), pl.col("item_id")))
-            .to_series()
-            .to_list()
-        )
+        title = wide_punctuation(pl.col(self.title_column).cast(pl.String))
+        return self.table.select(pl.coalesce(title, pl.col("item_id"))).to_series().to_list()
 
     def categories(self) -> dict[str, pl.DataFrame]:
         """Return the categorical attributes: column to a table of `row` (item_index) and `value`, one row for each value of a list."""
