@@ -89,6 +89,14 @@ def test_a_chinese_folder_becomes_settings_that_pass_the_check(tmp_path: Path, m
     assert data.catalog.titles()[0] == "小米手机0"
 
 
+def test_init_offers_a_column_of_few_values_as_circumstance(tmp_path: Path) -> None:
+    rows = "".join(f"u{n % 9},i{n % 7},2024-05-{n % 28 + 1:02},{n // 3},{n % 2},GBP\n" for n in range(90))
+    (tmp_path / "events.csv").write_text("user_id,item_id,at,invoice,store,currency\n" + rows)
+    file = tmp_path / "shop.toml"
+    init(tmp_path, "--output", file)
+    assert '# context = ["store"]' in file.read_text()
+
+
 def test_tables_with_english_names_and_pictures_are_recognised(tmp_path: Path) -> None:
     shop = tmp_path / "my shop"
     (shop / "photos" / "large").mkdir(parents=True)

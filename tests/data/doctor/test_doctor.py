@@ -85,6 +85,14 @@ def test_examine_ties_in_file_order_are_a_concern() -> None:
     assert "seeded random order" in concerns[0].fix
 
 
+def test_examine_ties_of_the_last_two_events_matter_where_the_last_one_is_predicted() -> None:
+    rows = [(f"u{u}", str(random), 0) for u in range(300) for random in np.random.default_rng(u).permutation(6)]
+    dataset = shop(events(rows), {"item_id": [str(i) for i in range(6)], "t": ["x"] * 6}, text_columns=("t",))
+    for kind, matters in (("last_out", True), ("user_time", False)):
+        concerns = examine(dataset, split(dataset, SplitConfig(kind=kind))).concerns
+        assert any("which came last is random" in concern.what for concern in concerns) == matters
+
+
 def test_examine_columns_computed_from_the_outcome_are_named() -> None:
     random = np.random.default_rng(0)
     rows = []

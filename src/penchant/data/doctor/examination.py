@@ -106,6 +106,7 @@ def examine(
         outcomes=outcomes,
         leaks=leaks,
         findings=findings,
+        split_kind=None if split is None else split.kind,
     )
     return Diagnosis(
         sizes, coverage, popularity, languages, ties, outcomes, leaks, findings, tuple(concerns), uses, kinds

@@ -52,12 +52,13 @@ def rank_warnings(
     outcomes: Sequence[LeakingColumn],
     leaks: LeakageReport | None,
     findings: Sequence[Finding],
+    split_kind: str | None = None,
 ) -> list[DataWarning]:
-    """Return at most `MAX_CONCERNS`, the worst first."""
+    """Return at most `MAX_CONCERNS`, the worst first; `split_kind` is that of the split the leaks are of."""
     concerns = [
         *_about_outcomes(outcomes),
         *_about_split(leaks),
-        *_about_time(ties),
+        *_about_time(ties, predicts_one=split_kind in (None, "last_out")),
         *_about_size(sizes),
         *_about_items(popularity, sizes),
         *_about_content(coverage, languages),
@@ -152,7 +153,7 @@ def _about_split(leaks: LeakageReport | None) -> Iterator[DataWarning]:
         )
 
 
-def _about_time(ties: TimeTies) -> Iterator[DataWarning]:
+def _about_time(ties: TimeTies, *, predicts_one: bool) -> Iterator[DataWarning]:
     if ties.untimed > 0.05:
         yield DataWarning(
             0.4 * ties.untimed,
@@ -172,7 +173,7 @@ def _about_time(ties: TimeTies) -> Iterator[DataWarning]:
                 "keep the seeded random order of ties (the default), and do not compare with results that used file order"
             ),
         )
-    elif ties.last_two > 0.3:
+    elif predicts_one and ties.last_two > 0.3:
         yield DataWarning(
             0.3 * ties.last_two,
             message(

@@ -41,7 +41,7 @@ class GuessedTable:
         file: Where it is.
         rows: Number of rows.
         columns: Standard names to its own names.
-        unused: Columns that nothing reads unless they are named.
+        unused: Columns that nothing reads unless they are named; those of events with few values first.
         findings: Of reading: encoding, separator, short rows.
     """
 
@@ -106,7 +106,7 @@ def guess(data: Path) -> Guess:
     if users is not None:
         tables.pop(users.file)
     columns, example, form = _event_columns(raw, user, item)
-    unused = [name for name in raw.table.columns if name not in columns.values()]
+    unused = _few_values_first(raw.table, [name for name in raw.table.columns if name not in columns.values()])
     kind = columns.get("kind")
     counts = raw.table[kind].drop_nulls().str.strip_chars().str.to_lowercase().value_counts(sort=True) if kind else None
     folder = data if data.is_dir() else data.parent
@@ -207,6 +207,12 @@ def _describing(tables: Mapping[Path, RawTable], events: pl.DataFrame, column: s
         guessed = GuessedTable(file, raw.table.height, columns, (), raw.findings)
         found.append((key in named, share, guessed))
     return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def _few_values_first(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Order columns by their number of values, since a circumstance such as the device has few; those of one value say nothing and come last."""
+    count = {name: table[name].n_unique() for name in names}
+    return sorted(names, key=lambda name: (count[name] < 2, count[name]))
 
 
 def _event_columns(raw: RawTable, user: str, item: str) -> tuple[dict[str, str], tuple[str, str] | None, str | None]:
