@@ -86,10 +86,12 @@ def test_examine_ties_in_file_order_are_a_concern() -> None:
 
 
 def test_examine_ties_of_the_last_two_events_matter_where_the_last_one_is_predicted() -> None:
-    rows = [(f"u{u}", str(random), 0) for u in range(300) for random in np.random.default_rng(u).permutation(6)]
+    rows = [
+        (f"u{u}", str(i), n // 2) for u in range(300) for n, i in enumerate(np.random.default_rng(u).permutation(6))
+    ]
     dataset = shop(events(rows), {"item_id": [str(i) for i in range(6)], "t": ["x"] * 6}, text_columns=("t",))
     for kind, matters in (("last_out", True), ("user_time", False)):
-        concerns = examine(dataset, split(dataset, SplitConfig(kind=kind))).concerns
+        concerns = examine(dataset, split(dataset.interactions, SplitConfig(kind=kind), 0)).concerns
         assert any("which came last is random" in concern.what for concern in concerns) == matters
 
 
