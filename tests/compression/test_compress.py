@@ -15,6 +15,7 @@ from penchant.cli import app as commands
 from penchant.compression.compress import CompressConfig, Compression, choose
 from penchant.compression.held_out import hold_out, standard_error
 from penchant.compression.measuring import held_bytes, joules, memory_of
+from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.messages import Message
 from penchant.models.compressed import Compressed
@@ -22,7 +23,7 @@ from penchant.recommender.recommender import Recommender
 from penchant.reporting.compression_report import TradeOffPoint
 from penchant.service import erasure
 
-SMALL = {"entries": [8, 4], "bits": [16], "members": [], "requests": 3}
+SMALL = {"entries": [8, 4], "bits": [16], "members": [], "codes": [], "requests": 3}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,19 @@ def test_a_user_is_erased_from_it(compression: Compression) -> None:
 def test_what_it_holds_is_what_its_settings_make(compression: Compression) -> None:
     fresh = erasure.refit(compression.recommender).ensemble.arrays()
     for name, array in compression.recommender.ensemble.arrays().items():
+        np.testing.assert_allclose(array.astype(np.float64), fresh[name].astype(np.float64), atol=1e-4, err_msg=name)
+
+
+def test_vectors_become_codes_where_that_is_smallest(shop: Path, tmp_path: Path) -> None:
+    found = penchant.compress(shop, tmp_path / "small", max_loss=1.0, **{**SMALL, "entries": [4], "codes": ["binary"]})
+    assert str(found.results.best.name) == "4 entries of 16 bits a row, all members; vectors of signs"
+    assert [str(p.name) for p in found.results.points][-2] == "as it is, all members; vectors of signs"
+    held = found.recommender.content
+    assert isinstance(held.channels["sound"], CompactEmbeddings)
+    assert memory_of(found.recommender)["content"] < memory_of(Recommender.load(shop))["content"] / 4
+    assert found.recommender.facts["compression"]["codes"] == "binary"
+    fresh = erasure.refit(found.recommender).ensemble.arrays()
+    for name, array in found.recommender.ensemble.arrays().items():
         np.testing.assert_allclose(array.astype(np.float64), fresh[name].astype(np.float64), atol=1e-4, err_msg=name)
 
 

@@ -20,7 +20,9 @@ from penchant.compression.held_out import Halves, hold_out, relative_loss, stand
 from penchant.compression.measuring import Speed, memory_of, speeds
 from penchant.compression.pruning import CUTOFF, fewer_members
 from penchant.compression.recipes import Recipe, compressed_members, over
+from penchant.compression.vectors import with_codes
 from penchant.core.artifacts import REPORT, reserved
+from penchant.core.compact_embeddings import DIM, CodeKind
 from penchant.core.config import Settings
 from penchant.core.errors import ConfigError
 from penchant.core.logs import logger, step
@@ -64,6 +66,11 @@ class CompressConfig(Settings):
     """Bits of an entry that are tried."""
     members: list[int] = [8, 5, 3]
     """Numbers of members that are tried; those that the lists miss least are left out."""
+    codes: list[CodeKind] = ["int8", "pca", "product", "binary"]
+    """What vectors of content may become, tried on the bundle as it is and on the best of the other ways; members that read content are fitted again
+    on each, networks not."""
+    code_dim: int = Field(DIM, ge=1)
+    """Main directions that `pca` keeps of a channel."""
     users: int = Field(3000, ge=2)
     """Users whose last events are held out, at most: a point is chosen on half of them and measured again on the other half."""
     requests: int = Field(50, ge=1)
@@ -126,8 +133,8 @@ def compress(
         chosen = choose([one.point for one in measured], config)
         with step("write"):
             best = measured[chosen]
-            check, original = _checked(twin, best.recipe, halves.check)
-            smaller = _apply(recommender, best.recipe)
+            check, original = _checked(twin, best.made, halves.check)
+            smaller = _apply(recommender, best.recipe, config)
             for one in (recommender, smaller):  # what is computed at the first score is held from then on
                 one.score(one.histories.rows(0, 1))
             results = CompressionResults(
@@ -148,9 +155,16 @@ def compress(
 
 @dataclass(frozen=True)
 class Measured:
-    """A recipe and its point."""
+    """A recipe and its point.
+
+    Attributes:
+        recipe: The way.
+        made: What it makes of the members that were fitted without the held-out events.
+        point: What that costs.
+    """
 
     recipe: Recipe
+    made: Recommender
     point: TradeOffPoint
 
 
@@ -161,22 +175,19 @@ def choose(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
     Raises:
         ConfigError: No point is within the budget; the nearest is named.
     """
-    numbers = range(1, len(points))
+    best = _nearest(points, config)
     if config.memory_mb is None and config.latency_ms is None:
-        kept = [n for n in numbers if points[n].loss + points[n].error <= config.max_loss]
-        if not kept:
-            best = min(numbers, key=lambda n: points[n].loss + points[n].error)
+        if points[best].loss + points[best].error > config.max_loss:
             raise ConfigError(
                 f"No measured point surely loses at most {100 * config.max_loss:g} % of {METRIC}.",
                 where="compress: max_loss",
                 fix=f"the nearest, {points[best].name}, loses {100 * points[best].loss:.1f} % with a standard error of {100 * points[best].error:.1f}; "
                 "allow that, give more users, or set memory_mb",
             )
-        return min(kept, key=lambda n: (points[n].memory_bytes, points[n].milliseconds))
-    kept = [n for n in numbers if _excess(points[n], config) <= 1]
-    if kept:
-        return min(kept, key=lambda n: (-points[n].ndcg, points[n].memory_bytes))
-    near = points[min(numbers, key=lambda n: (_excess(points[n], config), points[n].loss))]
+        return best
+    near = points[best]
+    if _excess(near, config) <= 1:
+        return best
     wanted = [f"{config.memory_mb:g} MB"] if config.memory_mb is not None else []
     wanted += [f"{config.latency_ms:g} ms"] if config.latency_ms is not None else []
     raise ConfigError(
@@ -185,6 +196,20 @@ def choose(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
         fix=f"the nearest is {near.name}: {near.memory_bytes / 1e6:.1f} MB, {near.milliseconds:.2f} ms, {METRIC} {-100 * near.loss:+.1f} %; "
         "give a budget that it meets",
     )
+
+
+def _nearest(points: Sequence[TradeOffPoint], config: CompressConfig) -> int:
+    """Return the number of the best point within the budget, and where there is none of the one nearest to it."""
+    numbers = range(1, len(points))
+    if config.memory_mb is None and config.latency_ms is None:
+        kept = [n for n in numbers if points[n].loss + points[n].error <= config.max_loss]
+        if not kept:
+            return min(numbers, key=lambda n: points[n].loss + points[n].error)
+        return min(kept, key=lambda n: (points[n].memory_bytes, points[n].milliseconds))
+    kept = [n for n in numbers if _excess(points[n], config) <= 1]
+    if kept:
+        return min(kept, key=lambda n: (-points[n].ndcg, points[n].memory_bytes))
+    return min(numbers, key=lambda n: (_excess(points[n], config), points[n].loss))
 
 
 def _excess(point: TradeOffPoint, config: CompressConfig) -> float:
@@ -226,35 +251,72 @@ def _fitted_again(recommender: Recommender, train: Histories) -> Recommender:
 
 
 def _measure(twin: Recommender, halves: Halves, config: CompressConfig) -> list[Measured]:
-    """Return every recipe with its point; the first is the bundle as it is."""
+    """Return every recipe with its point; the first is the bundle as it is.
+
+    Matrices and members are tried in all combinations; other ways on the bundle as it is and on what would be chosen without them.
+    """
     ensemble, part = twin.ensemble, halves.choice
     pool = MemberPool(ensemble.members, fallback=popularity_of(halves.train))
     pruned = fewer_members(ensemble, pool, part, config.members)
     weights: list[tuple[int | None, EnsembleWeights]] = [(None, ensemble.weights), *pruned.items()]
     items = len(twin.catalog)
     kept = [CompactConfig(entries=one, bits=bits) for one in config.entries if one < items for bits in config.bits]
-    recipes, gains, made = list[Recipe](), list[Float64[np.ndarray, " users"]](), list[Recommender]()
+    trial = _Trial(halves, config)
     for compact in (None, *kept):
-        members, tables = compressed_members(ensemble, twin.tables, compact)
-        own = [Recipe(compact, w, size) for size, w in weights]
-        found = MemberPool(members, fallback=pool.fallback).rank(
-            {str(n): one.weights for n, one in enumerate(own)}, part.histories, CUTOFF
+        trial.add(twin, [Recipe(compact, w, size) for size, w in weights])
+    base = trial.best()
+    for codes in config.codes if twin.content.channels else []:
+        coded = with_codes(twin, codes, config.code_dim, halves.train)
+        for one in dict.fromkeys((0, base)):
+            trial.add(coded, [replace(trial.recipes[one], codes=codes)])
+    return trial.measured()
+
+
+class _Trial:
+    """Recipes and what they make, measured on the users of the choice."""
+
+    def __init__(self, halves: Halves, config: CompressConfig) -> None:
+        self._part, self._config = halves.choice, config
+        self._fallback = popularity_of(halves.train)
+        self._gains: list[Float64[np.ndarray, " users"]] = []
+        self._made: list[Recommender] = []
+        self.recipes: list[Recipe] = []
+
+    def add(self, source: Recommender, recipes: Sequence[Recipe]) -> None:
+        """Measure the lists of recipes of one way to keep rows.
+
+        Args:
+            source: What the rows are taken from; the vectors of its content are what the recipes name.
+            recipes: They differ in their weights alone.
+        """
+        members, tables = compressed_members(source.ensemble, source.tables, recipes[0].compact)
+        found = MemberPool(members, fallback=self._fallback).rank(
+            {str(n): one.weights for n, one in enumerate(recipes)}, self._part.histories, CUTOFF
         )
-        recipes += own
-        gains += [_ndcg(found[str(n)], part) for n in range(len(own))]
-        made += [
-            replace(twin, ensemble=over(ensemble, members, one.weights), tables={**twin.tables, **tables})
-            for one in own
+        self.recipes += recipes
+        self._gains += [_ndcg(found[str(n)], self._part) for n in range(len(recipes))]
+        self._made += [
+            replace(source, ensemble=over(source.ensemble, members, one.weights), tables={**source.tables, **tables})
+            for one in recipes
         ]
-        logger.info("  measured %s", own[0].name)
-    asked = part.histories.take(np.arange(min(config.requests, len(part.histories))))
-    asked = replace(asked, requested_at=None)  # as in service: asked for after every known event
-    times = speeds(made, [asked.rows(n, n + 1) for n in range(len(asked))])
-    memory = [memory_of(one) for one in made]
-    return [
-        Measured(recipe, _point(recipe, own, gains[0], held, speed))
-        for recipe, own, held, speed in zip(recipes, gains, memory, times, strict=True)
-    ]
+        logger.info("  measured %s", recipes[0].name)
+
+    def best(self) -> int:
+        """Return the number of the recipe that would be chosen now, or of the one nearest to the budget; 0 where there is no other."""
+        points = [one.point for one in self.measured()]
+        return _nearest(points, self._config) if len(points) > 1 else 0
+
+    def measured(self) -> list[Measured]:
+        """Return every recipe with its point; all are timed together."""
+        histories = self._part.histories
+        asked = histories.take(np.arange(min(self._config.requests, len(histories))))
+        asked = replace(asked, requested_at=None)  # as in service: asked for after every known event
+        times = speeds(self._made, [asked.rows(n, n + 1) for n in range(len(asked))])
+        memory = [memory_of(one) for one in self._made]
+        return [
+            Measured(recipe, made, _point(recipe, own, self._gains[0], held, speed))
+            for recipe, made, own, held, speed in zip(self.recipes, self._made, self._gains, memory, times, strict=True)
+        ]
 
 
 def _point(
@@ -282,21 +344,22 @@ def _ndcg(lists: Any, part: HoldOut) -> Float64[np.ndarray, " users"]:
     return measure(lists, part.truth, ks=(CUTOFF,), metrics=["ndcg"])[METRIC].to_numpy()
 
 
-def _gains(twin: Recommender, recipe: Recipe, part: HoldOut) -> Float64[np.ndarray, " users"]:
-    """Return NDCG@10 of each user under one recipe."""
-    members, _ = compressed_members(twin.ensemble, twin.tables, recipe.compact)
-    pool = MemberPool(members, fallback=popularity_of(part.train))
-    return _ndcg(pool.rank({"": recipe.weights}, part.histories, CUTOFF)[""], part)
+def _gains(made: Recommender, part: HoldOut) -> Float64[np.ndarray, " users"]:
+    """Return NDCG@10 of each user."""
+    pool = MemberPool(made.ensemble.members, fallback=popularity_of(part.train))
+    return _ndcg(pool.rank({"": made.ensemble.weights}, part.histories, CUTOFF)[""], part)
 
 
-def _checked(twin: Recommender, recipe: Recipe, part: HoldOut) -> tuple[Difference, float]:
-    """Return what the recipe gains over the bundle as it is on users who had no part in the choice, and the NDCG@10 of the latter."""
-    original = _gains(twin, Recipe(None, twin.ensemble.weights), part)
-    return paired_difference(_gains(twin, recipe, part), original), float(original.mean())
+def _checked(twin: Recommender, made: Recommender, part: HoldOut) -> tuple[Difference, float]:
+    """Return what a smaller twin gains over the twin on users who had no part in the choice, and the NDCG@10 of the latter."""
+    original = _gains(twin, part)
+    return paired_difference(_gains(made, part), original), float(original.mean())
 
 
-def _apply(recommender: Recommender, recipe: Recipe) -> Recommender:
+def _apply(recommender: Recommender, recipe: Recipe, config: CompressConfig) -> Recommender:
     """Return a recommender made smaller by a recipe."""
+    if recipe.codes is not None:
+        recommender = with_codes(recommender, recipe.codes, config.code_dim, _learned(recommender))
     members, tables = compressed_members(recommender.ensemble, recommender.tables, recipe.compact)
     ensemble: Ensemble = over(recommender.ensemble, members, recipe.weights)
     return replace(recommender, ensemble=ensemble, tables={**recommender.tables, **tables}, folder=None)
@@ -314,6 +377,7 @@ def _written(
     made = {
         "source": str(source.folder or ""),
         "entries": None if recipe.compact is None else recipe.compact.entries,
+        "codes": recipe.codes,
         "members": list(smaller.ensemble.members),
         "loss": results.points[results.chosen].loss,
     }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from penchant.core.compact_embeddings import CodeKind
 from penchant.core.messages import Message, message
 from penchant.fusion import late
 from penchant.models.compact import CompactConfig
@@ -19,6 +20,14 @@ from penchant.models.member import Member
 Tables = Mapping[str, Mapping[str, Any]]
 
 
+VECTORS: dict[CodeKind, Message] = {
+    "int8": message("vectors of 8 bits"),
+    "pca": message("vectors by main directions"),
+    "product": message("vectors by product quantisation"),
+    "binary": message("vectors of signs"),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One way to make an ensemble smaller.
@@ -27,16 +36,19 @@ class Recipe:
         compact: How members are made smaller; None leaves them as they are.
         weights: Of the members that stay.
         num_members: Members whose weights were chosen; the others are left out. None keeps all, with the weights they had.
+        codes: What the vectors of content become; None leaves them as they are.
     """
 
     compact: CompactConfig | None
     weights: late.EnsembleWeights
     num_members: int | None = None
+    codes: CodeKind | None = None
 
     @property
     def name(self) -> Message:
         """The recipe in a few words."""
-        return message("{rows}, {members}", rows=self._rows, members=self._members)
+        plain = message("{rows}, {members}", rows=self._rows, members=self._members)
+        return plain if self.codes is None else message("{way}; {vectors}", way=plain, vectors=VECTORS[self.codes])
 
     @property
     def _rows(self) -> Message:

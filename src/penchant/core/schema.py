@@ -212,6 +212,28 @@ class Embeddings:
         """Rows with a vector: present or imputed."""
         return self.present if self.imputed is None else self.present | self.imputed
 
+    def rows(self, index: Int64[np.ndarray, " some"] | slice) -> Float32[np.ndarray, "some dim"]:
+        """Return the vectors of some items."""
+        return self.values[index]
+
+    def with_rows(self, values: Float32[np.ndarray, "new dim"], present: Bool[np.ndarray, " new"]) -> Embeddings:
+        """Return the embeddings with more items, none of them imputed.
+
+        Args:
+            values: Their vectors; zero where an item has no content.
+            present: Whether it has.
+        """
+        return replace(self, values=np.concatenate([self.values, values]), **self._with_masks(present))
+
+    def having_source(self, source: ChannelSource) -> Embeddings:
+        """Return the same with the content itself."""
+        return replace(self, source=source)
+
+    def _with_masks(self, present: Bool[np.ndarray, " new"]) -> dict[str, Any]:
+        """Return what says of each item whether it has this content, with more items."""
+        imputed = None if self.imputed is None else np.concatenate([self.imputed, np.zeros(len(present), bool)])
+        return {"present": np.concatenate([self.present, present]), "imputed": imputed}
+
     def unit(self) -> Float32[np.ndarray, "items dim"]:
         """Return rows of unit length; rows without content stay zero."""
         values = np.where(self.usable[:, None], self.values, 0.0)

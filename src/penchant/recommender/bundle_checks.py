@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 
+from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import Catalog, Content, Histories
 from penchant.explanation.topics import Topics
@@ -88,8 +89,12 @@ def check_topics(topics: Topics, num_items: int, where: Path) -> None:
 def check_content(content: Content, num_items: int, where: Path) -> None:
     """Refuse channels whose rows are not those of the catalog."""
     for e in (*content.channels.values(), *([content.fused] if content.fused is not None else [])):
-        is_right = e.values.ndim == 2 and len(e.values) == num_items and e.values.dtype == np.float32
-        _require(is_right, f"the channel {e.name!r} has shape {e.values.shape} for {num_items} items", where)
+        if isinstance(e, CompactEmbeddings):
+            shape, is_float = (len(e.codes.codes), e.dim), True
+        else:
+            shape, is_float = e.values.shape, e.values.dtype == np.float32
+        is_right = len(shape) == 2 and shape[0] == num_items and is_float
+        _require(is_right, f"the channel {e.name!r} has shape {shape} for {num_items} items", where)
         for mask in (e.present, *([e.imputed] if e.imputed is not None else [])):
             is_mask = mask.shape == (num_items,) and mask.dtype == np.bool_
             _require(is_mask, f"the channel {e.name!r} does not state for each item whether it is present", where)

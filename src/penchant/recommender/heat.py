@@ -99,7 +99,7 @@ def _likeness(recommender: Recommender, row: int, channel: str) -> ScoreVectors:
 def _score_of(recommender: Recommender, row: int, channel: str, user: Histories) -> ScoreVectors:
     """Return the ensemble's score of new items that have the item's other content, and these vectors in the channel."""
     content = recommender.content.channels
-    others = {name: e.values[row] for name, e in content.items() if name != channel and e.usable[row]}
+    others = {name: e.rows(np.array([row]))[0] for name, e in content.items() if name != channel and e.usable[row]}
     columns = {n: v for n, v in recommender.catalog.table.row(row, named=True).items() if n != "item_id"}
 
     def score(vectors: Float32[np.ndarray, "variants dim"]) -> Float64[np.ndarray, " variants"]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import MissingExtraError
 from penchant.core.seeds import generator
 
@@ -31,6 +32,10 @@ MAX_TAIL = 0.01
 MAX_SHIFT = 0.01
 """An index built for rows that moved by less still finds the candidates; they are ranked by the current rows."""
 BLOCK = 65_536
+SHORTLIST = 20
+"""So many times k rows are found by their signs and ranked exactly."""
+BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
+"""Number of ones in each byte."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ class VectorIndex:
         self.kind = GRAPH if _graph_bytes(*rows.shape) <= graph_bytes else CODES
         self._found: Any = None
         self._tail = np.zeros(0, np.int64)
+
+    def row(self, number: int) -> Float32[np.ndarray, " dim"]:
+        """Return one row."""
+        return self.rows[number]
 
     @property
     def is_due(self) -> bool:
@@ -192,6 +201,61 @@ class VectorIndex:
     @property
     def _knob(self) -> Any:
         return self._found.hnsw if self.kind is GRAPH else self._found
+
+
+class CodedIndex:
+    """Rows that are codes, searched exactly: they are computed a block at a time, so that no search holds all of them.
+
+    Where the codes are signs, the `SHORTLIST` x k rows that share most signs with a query are found first, and only these are computed and ranked.
+
+    Args:
+        embeddings: The channel.
+        is_centred: Whether the mean of the channel is to be taken off.
+
+    Source: the shortlist as in Yamada et al., Efficient passage retrieval with hashing, ACL 2021.
+    """
+
+    is_due = False
+    """Nothing is to be built: an approximate index would hold what the codes save."""
+
+    def __init__(self, embeddings: CompactEmbeddings, *, is_centred: bool) -> None:
+        self._embeddings = embeddings
+        usable = np.flatnonzero(embeddings.usable)
+        total = np.zeros(embeddings.dim)
+        for start in range(0, len(usable) if is_centred else 0, BLOCK):
+            total += embeddings.rows(usable[start : start + BLOCK]).sum(0, dtype=np.float64)
+        self._mean = (total / max(len(usable), 1)).astype(np.float32)
+
+    def build(self, num_threads: int = 0) -> None:
+        """Do nothing; see `is_due`."""
+
+    def row(self, number: int) -> Float32[np.ndarray, " dim"]:
+        """Return one row, of unit length."""
+        return self._rows(np.array([number]))[0]
+
+    def search(
+        self, query: Float32[np.ndarray, " dim"], k: int, allowed: Bool[np.ndarray, " items"]
+    ) -> tuple[Int64[np.ndarray, " found"], Float32[np.ndarray, " found"]]:
+        """As `VectorIndex.search`."""
+        rows = np.flatnonzero(allowed & self._embeddings.usable)
+        if self._embeddings.codes.kind == "binary" and len(rows) > SHORTLIST * k:
+            rows = rows[self._by_signs(query, rows, SHORTLIST * k)]
+        blocks = [self._rows(rows[start : start + BLOCK]) @ query for start in range(0, len(rows), BLOCK)]
+        similar = np.concatenate([np.zeros(0, np.float32), *blocks])
+        best = _largest(similar, k)
+        return rows[best], similar[best].astype(np.float32)
+
+    def _rows(self, rows: Int64[np.ndarray, " some"]) -> Float32[np.ndarray, "some dim"]:
+        found = self._embeddings.rows(rows) - self._mean
+        found[~self._embeddings.usable[rows]] = 0
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
+
+    def _by_signs(
+        self, query: Float32[np.ndarray, " dim"], rows: Int64[np.ndarray, " some"], width: int
+    ) -> Int64[np.ndarray, " width"]:
+        """Return the places of the rows that differ from a query in the fewest signs."""
+        differing = self._embeddings.codes.codes[rows] ^ np.packbits(query > 0)
+        return np.argpartition(BITS[differing].sum(1, dtype=np.int32), width - 1)[:width]
 
 
 def _graph(faiss: Any, rows: Float32[np.ndarray, "items dim"]) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from penchant.core.artifacts import fingerprint
+from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import DataError, nearest
 from penchant.core.schema import Catalog, ChannelSource, Content, Embeddings, Vocabulary
 from penchant.data.media import MediaLimits
@@ -176,10 +177,13 @@ def _grown_content(bundle: Recommender, new: Sequence[NewItem]) -> Content:
         prepared = {row: i.vectors.get(PREPARED + name) for row, i in enumerate(new, start=len(bundle.catalog))}
         known = {row: array for row, array in prepared.items() if array is not None and e.present[row]}
         if known:
-            channels[name] = replace(e, source=ChannelSource("", {}, prepared=known))
+            channels[name] = e.having_source(ChannelSource("", {}, prepared=known))
     fused = None
     if bundle.content.fused is not None and "fusion" in bundle.facts:
         fused = bundle.fuse(channels)
+        if fused is not None and isinstance(bundle.content.fused, CompactEmbeddings):
+            rows = slice(len(bundle.catalog), None)
+            fused = bundle.content.fused.with_rows(fused.rows(rows), fused.present[rows])
     elif bundle.content.fused is not None:
         fused = _with_rows(bundle.content.fused, [None] * len(new))
     return replace(bundle.content, channels=channels, fused=fused)
@@ -189,13 +193,7 @@ def _with_rows(embeddings: Embeddings, vectors: Sequence[np.ndarray | None]) -> 
     # a vector of another width was made for an earlier bundle; one number that is not finite would spread to every score
     vectors = [v if v is not None and v.shape == (embeddings.dim,) and np.isfinite(v).all() else None for v in vectors]
     rows = [np.zeros(embeddings.dim, np.float32) if v is None else np.asarray(v, np.float32) for v in vectors]
-    imputed = embeddings.imputed
-    return replace(
-        embeddings,
-        values=np.concatenate([embeddings.values, np.stack(rows)]),
-        present=np.concatenate([embeddings.present, np.array([v is not None for v in vectors], bool)]),
-        imputed=None if imputed is None else np.concatenate([imputed, np.zeros(len(rows), bool)]),
-    )
+    return embeddings.with_rows(np.stack(rows), np.array([v is not None for v in vectors], bool))
 
 
 def _grown_topics(topics: Topics, content: Content, size: int) -> Topics:

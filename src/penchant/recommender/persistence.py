@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from penchant.core.arrays import mapped_arrays
 from penchant.core.artifacts import MANIFEST, copy_report, fingerprint, open_artifact, read_artifact, write_artifact
+from penchant.core.compact_embeddings import CompactEmbeddings, VectorCodes
 from penchant.core.errors import DataError, PenchantError
 from penchant.core.schema import Catalog, Content, Embeddings, Histories, HistoryReader, UserChannel, UserEmbeddings
 from penchant.data.read.tables import read_parquet
@@ -290,12 +291,19 @@ def _save_content(content: Content, folder: Path) -> None:
     channels = {**content.channels, **({FUSED: content.fused} if content.fused is not None else {})}
     arrays: dict[str, np.ndarray] = {}
     for name, e in channels.items():
-        arrays |= {f"{name}/values": e.values, f"{name}/present": e.present}
+        vectors = e.codes.arrays() if isinstance(e, CompactEmbeddings) else {"values": e.values}
+        arrays |= {f"{name}/{key}": array for key, array in {**vectors, "present": e.present}.items()}
         if e.imputed is not None:
             arrays[f"{name}/imputed"] = e.imputed
-    about = {name: {"modality": e.modality, "encoder": e.encoder} for name, e in channels.items()}
+    about = {name: {"modality": e.modality, "encoder": e.encoder, **_codes_facts(e)} for name, e in channels.items()}
     save_file(_contiguous(arrays), folder / "content.safetensors")
     (folder / "content.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def _codes_facts(embeddings: Embeddings) -> dict[str, Any]:
+    if not isinstance(embeddings, CompactEmbeddings):
+        return {}
+    return {"codes": {"kind": embeddings.codes.kind, "is_unit": embeddings.codes.is_unit}}
 
 
 def _load_content(folder: Path) -> Content:
@@ -304,19 +312,20 @@ def _load_content(folder: Path) -> Content:
         return Content()
     about = json.loads((folder / "content.json").read_text(encoding="utf-8"))
     arrays = mapped_arrays(folder / "content.safetensors")
-    channels = {
-        name: Embeddings(
-            name,
-            facts["modality"],
-            arrays[f"{name}/values"],
-            arrays[f"{name}/present"],
-            facts["encoder"],
-            arrays.get(f"{name}/imputed"),
-        )
-        for name, facts in about.items()
-    }
+    channels = {name: _channel(name, facts, arrays) for name, facts in about.items()}
     fused = channels.pop(FUSED, None)
     return Content(channels, fused)
+
+
+def _channel(name: str, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Embeddings:
+    start = f"{name}/"
+    own = {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
+    vectors = np.zeros((0, 0), np.float32) if "codes" in facts else own["values"]
+    plain = Embeddings(name, facts["modality"], vectors, own["present"], facts["encoder"], own.get("imputed"))
+    if "codes" not in facts:
+        return plain
+    codes = VectorCodes.restored(facts["codes"]["kind"], own, facts["codes"]["is_unit"])
+    return CompactEmbeddings(plain, codes)
 
 
 def _shared(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

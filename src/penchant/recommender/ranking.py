@@ -294,7 +294,7 @@ def _similarity(lookup: CatalogLookup, content: Content, rows: Int64[np.ndarray,
     """Return the similarity of candidates: the cosine of their content, or sharing a topic where there are no vectors."""
     fused = content.fused
     if fused is not None:
-        vectors = fused.values[rows]
+        vectors = fused.rows(rows)
         return np.maximum(vectors @ vectors.T, 0)
     labels = lookup.topics.labels[rows]
     return ((labels[:, None] == labels[None]) & (labels[:, None] >= 0)).astype(float)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import ConfigError, NotFoundError, nearest
 from penchant.core.notebook import table_html
 from penchant.core.schema import BEHAVIOUR, Content, Embeddings, Histories
@@ -26,7 +27,7 @@ from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.content import find_content, join_text
 from penchant.encoders.encoder import encode_one
 from penchant.models.channels import FUSED, centred_unit
-from penchant.recommender.index import EXACT_UP_TO, VectorIndex
+from penchant.recommender.index import EXACT_UP_TO, CodedIndex, VectorIndex
 from penchant.recommender.lists import DOCUMENTED
 from penchant.recommender.lookup import CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, table_row
@@ -93,7 +94,7 @@ class ItemSearch:
         self._encoders = encoders
         self._score = score
         self._lock = threading.Lock()
-        self._indexes: dict[str, VectorIndex] = {}
+        self._indexes: dict[str, VectorIndex | CodedIndex] = {}
         self._words: list[tuple[Any, Any]] = []  # shared with `scored_by`
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
             self._index(self.names()[0])  # the default one is built before the first request
@@ -107,8 +108,9 @@ class ItemSearch:
     def adopt(self, before: ItemSearch) -> None:
         """Take over the indexes of an earlier version of the model where only a few items were added."""
         for name, index in list(before._indexes.items()):
-            if name in self.names():
-                self._index(name).adopt(index)
+            own = self._index(name) if name in self.names() else None
+            if isinstance(own, VectorIndex) and isinstance(index, VectorIndex):
+                own.adopt(index)
 
     @property
     def is_due(self) -> bool:
@@ -117,7 +119,7 @@ class ItemSearch:
 
     def build(self) -> None:
         """Build the due indexes on half of the cores; searches continue meanwhile."""
-        for index in list(self._indexes.values()):
+        for index in [one for one in self._indexes.values() if one.is_due]:
             index.build(max(1, (os.cpu_count() or 1) // 2))
 
     def names(self) -> list[str]:
@@ -143,7 +145,7 @@ class ItemSearch:
         if by == BEHAVIOUR:
             return self._by_behaviour(row, k, allowed)
         index = self._index(by)
-        return self._found(by, *index.search(index.rows[row], k, allowed))
+        return self._found(by, *index.search(index.row(row), k, allowed))
 
     def by_words(self, text: str, k: int, available: Bool[np.ndarray, " items"]) -> SearchResults:
         """Return the items whose text is nearest in meaning, or in words where no frozen text encoder is in the bundle."""
@@ -226,10 +228,10 @@ class ItemSearch:
         best = best[similar[best] > 0]
         return self._found(WORDS, best, similar[best])
 
-    def _index(self, name: str) -> VectorIndex:
+    def _index(self, name: str) -> VectorIndex | CodedIndex:
         with self._lock:
             if name not in self._indexes:
-                self._indexes[name] = VectorIndex(_rows(self._embeddings(name)), exact_up_to=EXACT_UP_TO)
+                self._indexes[name] = _indexed(self._embeddings(name))
             return self._indexes[name]
 
     def _embeddings(self, name: str) -> Embeddings:
@@ -246,6 +248,10 @@ class ItemSearch:
         )
 
 
-def _rows(embeddings: Embeddings) -> Float32[np.ndarray, "items dim"]:
-    """The fused vectors are of unit length and centred by channel already."""
-    return embeddings.values if embeddings.modality == FUSED else centred_unit(embeddings.values, embeddings.usable)
+def _indexed(embeddings: Embeddings) -> VectorIndex | CodedIndex:
+    """Return what searches a channel; the fused vectors are of unit length and centred by channel already."""
+    is_fused = embeddings.modality == FUSED
+    if isinstance(embeddings, CompactEmbeddings):
+        return CodedIndex(embeddings, is_centred=not is_fused)
+    rows = embeddings.values if is_fused else centred_unit(embeddings.values, embeddings.usable)
+    return VectorIndex(rows, exact_up_to=EXACT_UP_TO)

@@ -38,7 +38,7 @@ class ItemSimilarity:
         for name, mean in self._of(recommender).items():
             e = recommender.content.channels[name]
             usable = e.usable
-            unit = unit_rows(e.values[[row, *others]] - mean)
+            unit = unit_rows(e.rows(np.array([row, *others])) - mean)
             cosines = unit[1:] @ unit[0]
             found[name] = [
                 float(c) if usable[row] and usable[o] else None for c, o in zip(cosines, others, strict=True)
