@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=4, help="alone, and as many with chats")
     parser.add_argument("--rate", type=float, default=20, help="lists asked for in a second")
     parser.add_argument("--reasons", action="store_true", help="ask for lists with reasons")
+    parser.add_argument("--inside", action="store_true", help="let the service itself talk, for comparison")
     given = parser.parse_args()
     if given.what == "tokens":
         _tokens()
@@ -52,7 +53,7 @@ def main() -> None:
 def _lists(given: argparse.Namespace, engine: str) -> None:
     users = Recommender.load(given.bundle).histories.user_ids
     with tempfile.TemporaryDirectory() as folder:
-        language = {"engine": engine, "limits": {"per_minute": None}}
+        language = {"engine": engine, "limits": {"per_minute": None}, "is_apart": not given.inside}
         server = Server(given.bundle, Path(folder), "", 1, 8901, language=language)
         try:
             server.wait()
@@ -63,9 +64,10 @@ def _lists(given: argparse.Namespace, engine: str) -> None:
 
 
 async def _turns(given: argparse.Namespace, engine: str, port: int, users: list[str]) -> None:
-    await _chatting(
-        port, users, until=time.perf_counter() + 1, count=1
-    )  # loads the encoder of the search, and the model
+    while (
+        await _chatting(port, users, until=time.perf_counter() + 1, count=1) == 0
+    ):  # loads the encoder of the search, and the model
+        pass
     await _asked(given, port, users)
     found: dict[str, list[list[float]]] = {"alone": [], "chats": []}
     answered = 0
@@ -82,7 +84,10 @@ async def _turns(given: argparse.Namespace, engine: str, port: int, users: list[
     report(f"{engine}: answers of {CHATS} chats", f"{answered} in {given.turns * given.seconds:.0f} s")
     ratios = [np.percentile(b, 99) / np.percentile(a, 99) for a, b in zip(*found.values(), strict=True)]
     whole = np.percentile(np.concatenate(found["chats"]), 99) / np.percentile(np.concatenate(found["alone"]), 99)
-    report(f"{engine}: p99 with chats / alone", f"{whole:.2f} (turns {', '.join(f'{r:.2f}' for r in ratios)})")
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    report(
+        f"{engine}: p99 with chats / alone", f"median of turns {np.median(ratios):.2f} ({each}), over all {whole:.2f}"
+    )
 
 
 async def _asked(given: argparse.Namespace, port: int, users: list[str]) -> list[float]:
@@ -123,6 +128,9 @@ async def _chatting(port: int, users: list[str], *, until: float, count: int) ->
         while time.perf_counter() < until:
             body = json.dumps({"user_id": user, "message": MESSAGES[answers % len(MESSAGES)]}).encode()
             status, _ = await connection.request("POST", "/v1/chat", body)
+            if status == 503:  # the assistant's process is starting
+                await asyncio.sleep(0.2)
+                continue
             assert status == 200, status
             answers += 1
         connection.close()

@@ -78,7 +78,7 @@ def _is_refused(search: Any) -> bool:
 
 def test_pool_refuses_what_does_not_fit_and_has_room_again_after_a_failure():
     pool, proceed = WorkPool("media", 1, 2), threading.Event()
-    hanging = [pool._begin(lambda: proceed.wait(20)) for _ in range(3)]
+    hanging = [pool.begin(lambda: proceed.wait(20)) for _ in range(3)]
     with pytest.raises(OverloadedError, match="wait already") as error:
         pool.call(int)
     assert error.value.headers == {"Retry-After": "1"}

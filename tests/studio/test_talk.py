@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
+from penchant.language.screen import LanguageConfig, LimitsConfig
 from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig
 from penchant.studio.pages import add_studio
@@ -67,3 +69,30 @@ def test_a_mistyped_id_says_so_and_a_new_user_may_talk(studio: TestClient) -> No
 def test_a_question_can_be_answered_with_none_of_these(studio: TestClient) -> None:
     asked = studio.post("/studio/talk", data={"user_id": "u0", "message": "what is there?"}, headers=PAGE).text
     assert asked.count('class="choices"') == asked.count(">None of these</button>") == 1
+
+
+def test_the_page_has_the_limits_of_the_api(shop: Path, tmp_path: Path) -> None:
+    limits = LimitsConfig(per_minute=5, max_characters=20)
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "state", watch_seconds=60, host_names=["testserver"])
+    config = config.model_copy(update={"language": LanguageConfig(limits=limits)})
+    with TestClient(create_app(config, add_pages=add_studio), raise_server_exceptions=False) as client:
+
+        def say(message: str, language: str = "en") -> Response:
+            data = {"user_id": "u0", "message": message}
+            return client.post("/studio/talk", params={"lang": language}, data=data, headers=PAGE)
+
+        long = say("x" * 21)
+        assert long.status_code == 413
+        assert "The message has 21 characters; 20 are read at most." in long.text
+        page = client.get("/studio/talk", params={"id": "u0"})
+        assert (page.status_code, 'maxlength="20"' in page.text) == (200, True)
+        assert [say("low").status_code for _ in range(2)] == [200, 200]
+        assert (
+            client.post("/v1/chat", json={"user_id": "u0", "message": "low"}).status_code == 200
+        )  # the same allowance
+        refused = say("low")
+        assert (refused.status_code, 1 <= int(refused.headers["retry-after"]) <= 13) == (429, True)
+        assert "More than 5 requests a minute." in refused.text
+        assert "每分钟请求超过 5 次。" in say("low", "zh").text
+        assert client.get("/studio/talk", params={"id": "u0", "lang": "zh"}).status_code == 429
+        assert 'penchant_talk_refused_total{why="rate"} 3.0' in client.get("/metrics").text

@@ -24,6 +24,8 @@ from penchant.language.engine import EngineConfig
 from penchant.language.evidence import QUOTED
 
 LANGUAGES = ("en", "zh")
+MAX_MESSAGE = 20_000
+"""Characters of a message that any service reads at most."""
 WITHHELD = "…"
 """In place of a quotation that is not shown."""
 ENDS = re.compile(r"(?<=[.!?。！？])")
@@ -59,13 +61,15 @@ class LimitsConfig(Settings):
     """Requests a minute of one key; None sets no limit but the key's own for all routes."""
     keys: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Name of a key to its requests a minute, in place of `per_minute`."""
-    max_characters: int = Field(2000, ge=1, le=20_000)
+    max_characters: int = Field(2000, ge=1, le=MAX_MESSAGE)
     """Length of a message, the words of a spoken one included; a longer one is refused."""
 
 
 class LanguageConfig(EngineConfig):
     """Which engine writes, how much is asked of it, and what is shown."""
 
+    is_apart: bool = True
+    """Answer chats and word profiles in a process beside the service, with a lower priority, so that lists do not wait for them. False saves its memory."""
     threads: int = Field(1, ge=1)
     """Cores of a local engine beside a service, where it has a process of its own and a lower priority."""
     moderation: ModerationConfig = ModerationConfig()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, Depends, FastAPI, Header, Query, Request, Response
@@ -23,7 +24,6 @@ from penchant.service.alarms import AlarmLog
 from penchant.service.api_reference import reference_page
 from penchant.service.background import BackgroundWorker
 from penchant.service.batching import MicroBatcher
-from penchant.service.chat import Chats
 from penchant.service.chat_routes import add_chat_routes
 from penchant.service.config import ServiceConfig
 from penchant.service.dependencies import Item, Task, User, allowed, service_of
@@ -52,6 +52,8 @@ from penchant.service.schemas import (
     has_media,
 )
 from penchant.service.service import Service
+from penchant.service.talk import TalkHere
+from penchant.service.talk_process import TalkBeside
 from penchant.service.telemetry import Metrics, RequestMiddleware
 from penchant.service.times import iso_time
 from penchant.service.tracing import Tracing
@@ -83,12 +85,15 @@ SILENT: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configur
 """FastAPI's own spans hold the address, which holds user ids, and environment variables alone would export them."""
 
 
-def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | None = None) -> FastAPI:
+def create_app(
+    config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | None = None, talks_at: Path | None = None
+) -> FastAPI:
     """Return the application; it opens the bundle and the store when it starts.
 
     Args:
         config: How the service runs.
         add_pages: Adds pages beside the API, such as the studio's (`studio/pages.py`); None adds none.
+        talks_at: Socket of the process that answers chats (`talk_process.py`); None answers them in this one.
 
     Raises:
         PenchantError: At its start: a bundle, the store or the secret is not as it should be.
@@ -113,10 +118,13 @@ def create_app(config: ServiceConfig, *, add_pages: Callable[[FastAPI], None] | 
         app.state.service, app.state.worker = service, worker
         service.screen.count = lambda what: metrics.moderated.labels(what).inc()
         service.talk_limits.count = lambda why: metrics.talk_refused.labels(why).inc()
-        app.state.chats = Chats(service)
         app.state.batched = MicroBatcher(service.lists.recommend_many, max_size=MAX_BATCH)
         app.state.pools = WorkPools()
+        app.state.talk = (
+            TalkHere(service, app.state.pools) if talks_at is None else TalkBeside(talks_at, metrics.add_talk)
+        )
         yield
+        await app.state.talk.close()
         app.state.batched.close()
         app.state.pools.close()
         worker.close()

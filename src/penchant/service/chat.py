@@ -52,13 +52,12 @@ class Chats:
         """Answer one message, store the conversation, and store the edits that were confirmed.
 
         Raises:
-            RefusedError: The message is too long.
+            RefusedError: The words of a spoken message are too many.
             NotFoundError: There is no such conversation of this user.
             ConflictError: The conversation was changed or erased meanwhile.
             MediaError: A file cannot be read.
         """
         service = self._service
-        service.talk_limits.check_length(given.message or "")
         held, conversation = self._held(given)
         snapshot, state = service.states.one(given.user_id)
         assistant = self._assistant(snapshot.recommender)

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from functools import partial
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from penchant.assistant.dialogue import Reply
-from penchant.service.chat import Chats
-from penchant.service.dependencies import allowed
-from penchant.service.pools import WorkPool, WorkPools
-from penchant.service.schemas import ChatIn, ChatOut, has_media
-from penchant.service.store import StoredConversation
+from penchant.service.dependencies import allowed, service_of
+from penchant.service.schemas import ChatIn, ChatOut
+from penchant.service.talk import Pieces, Talk
 
 EVENT_STREAM = "text/event-stream"
 
@@ -39,26 +36,22 @@ def add_chat_routes(app: FastAPI) -> None:
         accept: Annotated[str | None, Header(include_in_schema=False)] = None,
     ) -> Response:
         """Answer a message with a list, a question or a proposed edit; `Accept: text/event-stream` sends the text sentence by sentence."""
-        pools: WorkPools = request.app.state.pools
-        chats: Chats = request.app.state.chats
-        reply, stored = await pools["media" if has_media(given) else "replies"].run(partial(chats.reply, given))
+        service_of(request).talk_limits.check_length(given.message or "")
+        talk: Talk = request.app.state.talk
         if EVENT_STREAM in (accept or ""):
-            return StreamingResponse(_chat_events(pools["chats"], chats, reply, stored), media_type=EVENT_STREAM)
-        text = await pools["chats"].run(lambda: " ".join(chats.worded(reply)))
-        return Response(chats.answer(reply, stored, text).model_dump_json(), media_type="application/json")
+            return StreamingResponse(_chat_events(await talk.begin(given)), media_type=EVENT_STREAM)
+        answer = await talk.answer(given)
+        return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _chat_events(pool: WorkPool, chats: Chats, reply: Reply, stored: StoredConversation) -> AsyncIterator[bytes]:
+async def _chat_events(pieces: Pieces) -> AsyncIterator[bytes]:
     """Yield server-sent events: `sentence` for each sentence once it is checked, then `answer` with the whole answer."""
-    sentences = chats.worded(reply)
-    said: list[str] = []
-    try:
-        while (sentence := await pool.run(partial(next, sentences, None))) is not None:
-            said.append(sentence)
-            yield _event("sentence", json.dumps({"text": sentence}, ensure_ascii=False))
-        yield _event("answer", chats.answer(reply, stored, " ".join(said)).model_dump_json())
-    finally:
-        sentences.close()  # a client that went away: the engine stops
+    async with aclosing(pieces):  # a client that went away: the engine stops
+        async for piece in pieces:
+            if isinstance(piece, ChatOut):
+                yield _event("answer", piece.model_dump_json())
+            else:
+                yield _event("sentence", json.dumps({"text": piece}, ensure_ascii=False))
 
 
 def _event(name: str, data: str) -> bytes:

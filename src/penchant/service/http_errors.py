@@ -57,6 +57,21 @@ class RefusedError(PenchantError):
         self.headers = headers or {}
 
 
+class RelayedError(RefusedError):
+    """An error that another process of the service told.
+
+    Args:
+        problem: Its fields, as `problem` makes them.
+        headers: Of the response, for example Retry-After.
+    """
+
+    def __init__(self, problem: Mapping[str, Any], headers: dict[str, str]) -> None:
+        super().__init__(
+            problem["detail"], where=problem["where"], fix=problem["fix"], status=problem["status"], headers=headers
+        )
+        self.title: str = problem["title"]
+
+
 _STATUS: dict[type[PenchantError], int] = {
     NotFoundError: 404,
     ConflictError: 412,
@@ -129,7 +144,7 @@ def overloaded_response(scope: Scope) -> JSONResponse:
 
 def problem_response(request: Request, error: PenchantError) -> JSONResponse:
     """Return the response to an error."""
-    title = type(error).__name__.removesuffix("Error").lower()
+    title = error.title if isinstance(error, RelayedError) else type(error).__name__.removesuffix("Error").lower()
     headers = error.headers if isinstance(error, RefusedError) else None
     return _response(request, status_of(error), title, error.message, error.where, error.fix, headers)
 

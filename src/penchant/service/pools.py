@@ -73,17 +73,14 @@ class WorkPool:
         Raises:
             OverloadedError: No thread is free and no place in the queue.
         """
-        return await asyncio.wrap_future(self._begin(work))
+        return await asyncio.wrap_future(self.begin(work))
 
     def call(self, work: Callable[[], Answer]) -> Answer:
         """Do the same for a caller that is a thread itself."""
-        return self._begin(work).result()
+        return self.begin(work).result()
 
-    def close(self) -> None:
-        """End the threads once their work is done."""
-        self._threads.shutdown()
-
-    def _begin(self, work: Callable[[], Answer]) -> Future[Answer]:
+    def begin(self, work: Callable[[], Answer]) -> Future[Answer]:
+        """Do the same, and return without waiting for it."""
         with self._lock:
             if self._room == 0:
                 raise overloaded(self._name)
@@ -91,6 +88,10 @@ class WorkPool:
         future = self._threads.submit(copy_context().run, work)
         future.add_done_callback(self._leave)
         return future
+
+    def close(self) -> None:
+        """End the threads once their work is done."""
+        self._threads.shutdown()
 
     def _leave(self, _: Future[Any]) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from penchant.core.messages import unpacked
+from penchant.language.screen import MAX_MESSAGE
 from penchant.recommender.lists import Id, Printable, RankingOptions
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ class ChatIn(ApiInput):
 
     user_id: Id
     """Whose history, edits and conversations count."""
-    message: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    message: Annotated[str, StringConstraints(max_length=MAX_MESSAGE)] | None = None
     """Up to 2,000 characters, unless the service is set otherwise. In English or Chinese. A request for a list, an answer to a question, or a statement about the user."""
     conversation_id: Name | None = None
     """From an earlier answer; left out: another conversation begins."""

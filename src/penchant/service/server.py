@@ -16,9 +16,11 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib import import_module
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -35,11 +37,12 @@ from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig
 from penchant.service.http_errors import MEDIA_TYPE, problem
 from penchant.service.store import Store
+from penchant.service.talk_process import talk_process
 from penchant.service.telemetry import HEADERS, MULTIPROCESS, log_to_stderr
 from penchant.service.tracing import Tracing
 
-SETTINGS, PAGES = "PENCHANT_SERVICE", "PENCHANT_PAGES"
-"""Environment variables with the settings and pages of workers; set by `serve` for its own children."""
+SETTINGS, PAGES, TALK = "PENCHANT_SERVICE", "PENCHANT_PAGES", "PENCHANT_TALK"
+"""Environment variables with the settings and pages of workers, and the socket of the process that talks; set by `serve` for its own children."""
 GRACE_SECONDS = 30
 SILENT_SECONDS = 120
 """A worker that does not respond for so long is replaced. It does not respond while it imports and reads its bundle, either."""
@@ -167,9 +170,10 @@ def serve(
     _bound_free_memory()
     _share_cores()
     if workers == 1:
-        app = application(config, pages)
-        with _announced(announce, host, port):
-            _run(app, host, port)
+        with _talking(config) as talks_at:
+            app = application(config, pages, talks_at)
+            with _announced(announce, host, port, talks_at):
+                _run(app, host, port)
         failure: PenchantError | None = getattr(app.state, "failure", None)
         if failure is not None:
             raise failure
@@ -179,11 +183,28 @@ def serve(
         open_artifact(folder, kind=CLASSIFIER, exact=True)
     if config.traces:
         Tracing.to(config.traces).close()
-    with tempfile.TemporaryDirectory() as counters:
+    with tempfile.TemporaryDirectory() as counters, _talking(config) as talks_at:
         os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
+        os.environ[TALK] = "" if talks_at is None else str(talks_at)
         _share_imports(pages)
-        with _announced(announce, host, port):
+        with _announced(announce, host, port, talks_at):
             _run(f"{__name__}:worker", host, port, workers)
+
+
+@contextlib.contextmanager
+def _talking(config: ServiceConfig) -> Iterator[Path | None]:
+    """Keep the process that talks running; yield its socket, None where the service talks itself."""
+    if not config.language.is_apart:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="penchant-") as folder:  # its owner alone may enter it
+        talks_at = Path(folder) / "talk"
+        process = talk_process(config, talks_at)
+        process.start()
+        try:
+            yield talks_at
+        finally:
+            process.stop()
 
 
 def checked(config: ServiceConfig, host: str, port: int) -> ServiceConfig:
@@ -232,12 +253,20 @@ def _check_port(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def _announced(announce: Callable[[], None] | None, host: str, port: int) -> Iterator[None]:
-    """Call `announce` as soon as the port takes connections: uvicorn listens when the application has started, in whichever process."""
+def _announced(
+    announce: Callable[[], None] | None, host: str, port: int, talks_at: Path | None = None
+) -> Iterator[None]:
+    """Call `announce` as soon as the port takes connections: uvicorn listens when the application has started, in whichever process.
+
+    So it does in the process that talks, which is waited for too, but no longer than `SILENT_SECONDS`: lists are answered without it.
+    """
     stopped = Event()
+    until = time.monotonic() + SILENT_SECONDS
 
     def wait() -> None:
         while not stopped.wait(POLL_SECONDS):
+            if talks_at is not None and not talks_at.exists() and time.monotonic() < until:
+                continue
             with contextlib.suppress(OSError), socket.create_connection((_own_address(host), port), timeout=1):
                 if announce is not None:
                     announce()
@@ -257,15 +286,16 @@ def worker() -> FastAPI:
     log_to_stderr()
     _bound_free_memory()
     _share_cores()
-    return application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES])
+    talks_at = Path(os.environ[TALK]) if os.environ[TALK] else None
+    return application(ServiceConfig.model_validate_json(os.environ[SETTINGS]), os.environ[PAGES], talks_at)
 
 
-def application(config: ServiceConfig, pages: str | None) -> FastAPI:
-    """Return the application of a service with its pages."""
+def application(config: ServiceConfig, pages: str | None, talks_at: Path | None = None) -> FastAPI:
+    """Return the application of a service with its pages; arguments as of `serve` and `create_app`."""
     if not pages:
-        return create_app(config)
+        return create_app(config, talks_at=talks_at)
     module, _, function = pages.partition(":")
-    return create_app(config, add_pages=getattr(import_module(module), function))
+    return create_app(config, add_pages=getattr(import_module(module), function), talks_at=talks_at)
 
 
 def _bound_free_memory() -> None:

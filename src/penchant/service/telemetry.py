@@ -125,6 +125,11 @@ class Metrics:
             "penchant_user_cache_bytes", "Memory of the user cache", registry=self.registry, multiprocess_mode="livesum"
         )
 
+    def add_talk(self, name: str, label: str, number: int) -> None:
+        """Add what the process that talks counted: of `moderated` or `talk_refused`, under its label."""
+        counter: Counter = getattr(self, name)
+        counter.labels(label).inc(number)
+
     def set_streams(self, streams: Sequence[Mapping[str, Any]]) -> None:
         """Take the state of the event streams over, as the store has it (`StreamLog.summary`)."""
         for one in streams:

@@ -23,6 +23,7 @@ from penchant.service.schemas import (
     UserState,
     has_media,
 )
+from penchant.service.talk import Talk
 from penchant.service.telemetry import Metrics
 
 
@@ -42,10 +43,10 @@ def _add_profile(app: FastAPI) -> None:
         return JSONResponse(found, headers={"ETag": f'"{held}"'})
 
     @app.get("/v1/users/{user_id:id}/profile/words", tags=["users"], dependencies=[allowed("personal", talks=True)])
-    @in_pool("chats")
-    def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
+    async def profile_in_words(request: Request, user_id: User, language: Literal["en", "zh"] = "en") -> dict[str, Any]:
         """Return the interests as sentences, each with the events behind it; `name` and `value` of a statement can be edited."""
-        return service_of(request).interests.in_words(user_id, language)
+        talk: Talk = request.app.state.talk
+        return await talk.in_words(user_id, language)
 
     @app.patch("/v1/users/{user_id:id}/profile", tags=["users"], dependencies=[allowed("personal")])
     @in_pool("writes")

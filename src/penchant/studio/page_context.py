@@ -47,6 +47,14 @@ class PageContext:
         for scope in scopes:
             self.service.keyring.check(self._authorization, scope)
 
+    def require_talk(self) -> None:
+        """Let a request that talks pass: by its key's scope, and by the limits that the API has for such requests.
+
+        Raises:
+            RefusedError: As `require`; or the key asks too often.
+        """
+        self.service.talk_limits.check_rate(self.service.keyring.check(self._authorization, "personal"))
+
     def may(self, scope: str) -> bool:
         """Return whether the request's key has a scope."""
         try:
