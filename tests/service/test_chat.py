@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from chat_endpoint import endpoint
-from penchant.language.screen import LanguageConfig
+from penchant.language.engine import EngineConfig, Prompt
+from penchant.language.remote_engine import RemoteEngine
+from penchant.language.screen import LanguageConfig, LimitsConfig
 from penchant.service.app import create_app
 from penchant.service.chat import MAX_TURNS
 from penchant.service.config import ServiceConfig
 from penchant.service.security import make_key
 from penchant.service.store import ConflictError, Store, StoredConversation
+from penchant.studio.pages import add_studio
 
 
 def say(client: TestClient, message: str, conversation: str | None = None, user: str = "u0") -> dict[str, Any]:
@@ -254,3 +259,102 @@ def test_talking_is_limited_by_key_and_by_length(config: ServiceConfig) -> None:
         found = client.get("/metrics").text
         assert 'penchant_talk_refused_total{why="length"} 1.0' in found
         assert 'penchant_talk_refused_total{why="rate"} 4.0' in found
+
+
+def _repeat(messages: list[dict[str, str]]) -> str:
+    """Say what was given to say, which every check lets through."""
+    lines = [line.removeprefix("- ") for line in messages[-1]["content"].splitlines() if line.startswith("- ")]
+    return " ".join(lines)
+
+
+def test_a_profile_that_a_model_worded_is_written_again_in_the_background_after_new_events(shop: Path, tmp_path: Path):
+    with endpoint(_repeat) as server:
+        language = LanguageConfig(
+            engine="remote",
+            base_url=server.address,
+            remote_model="m",
+            ledger=tmp_path / "ledger",
+            send_personal=True,
+            rewrite_after=2,
+            limits=LimitsConfig(per_minute=None),
+        )
+        config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=language)
+        with TestClient(create_app(config, add_pages=add_studio)) as client:
+
+            def read() -> dict[str, Any]:
+                return dict(client.get("/v1/users/u0/profile/words").json())
+
+            def choose(item: str) -> None:
+                client.post("/v1/events", json={"user_id": "u0", "item_id": item, "kind": "like", "event_id": item})
+
+            first = read()
+            assert (first["written_by"], first["num_new_events"]) == ("m", 0)
+            assert read() == first
+            choose("i20")
+            second = read()
+            assert (second["paragraph"], second["written_at"]) == (first["paragraph"], first["written_at"])
+            assert second["num_new_events"] == 1
+            page = client.get("/studio/talk", params={"id": "u0"}).text
+            assert f"Written {first['written_at'][:10]}; newer events: 1." in page
+            assert second["statements"] != first["statements"], "the facts are those of now"
+            assert len(server.requests) == 1
+            choose("i21")
+            assert read()["num_new_events"] == 2
+            newest = _until(read, lambda found: found["num_new_events"] == 0)
+            assert newest["paragraph"] != first["paragraph"]
+            assert newest["written_at"] > first["written_at"]
+            assert len(server.requests) == 2
+            client.delete("/v1/users/u0/events", params={"event_id": "i21"})
+            without = read()
+            assert (without["num_new_events"], without["paragraph"] != newest["paragraph"]) == (0, True)
+            assert len(server.requests) == 3, "words about an event that is gone are not shown"
+            profiles = client.app.state.service.written_profiles  # type: ignore[attr-defined]
+            assert len(profiles._kept) == 1
+            client.app.state.worker.refit = lambda: None  # type: ignore[attr-defined]
+            client.delete("/v1/users/u1")
+            assert len(profiles._kept) == 0
+
+
+def test_writing_a_profile_again_stops_for_a_conversation(config: ServiceConfig) -> None:
+    pieces = iter(range(1000))
+
+    class Slow(RemoteEngine):
+        def stream(self, prompt: Prompt) -> Iterator[str]:
+            return (f"{piece} " for piece in pieces)
+
+    engine = EngineConfig(engine="remote", base_url="http://127.0.0.1:9/v1", remote_model="m")
+    with TestClient(create_app(config)) as client:
+        profiles = client.app.state.service.written_profiles  # type: ignore[attr-defined]
+        profiles._engine = Slow(engine)
+        asked = iter([False, False, True])
+        assert profiles.rewrite("u0", "en", lambda: next(asked)) is False
+        assert next(pieces) == 3
+        assert not profiles._kept
+
+
+def test_where_the_engine_does_not_answer_the_profile_is_in_fixed_sentences(shop: Path, tmp_path: Path) -> None:
+    language = LanguageConfig(
+        engine="remote",
+        base_url="http://127.0.0.1:9/v1",
+        remote_model="m",
+        ledger=tmp_path / "ledger",
+        send_personal=True,
+        retries=0,
+    )
+    config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=language)
+    with TestClient(create_app(config)) as client:
+        written = client.get("/v1/users/u0/profile/words", params={"language": "zh"}).json()
+        assert (written["written_by"], written["reason"]) == ("template", "语言模型没有回答")
+        assert "你" in written["text"]
+        client.post("/v1/events", json={"user_id": "u0", "item_id": "i20", "kind": "like"})
+        newer = client.get("/v1/users/u0/profile/words", params={"language": "zh"}).json()
+        assert newer["num_new_events"] == 0, "fixed sentences are those of now"
+
+
+def _until(read: Callable[[], dict[str, Any]], is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    for _ in range(200):
+        found = read()
+        if is_so(found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError("not in ten seconds")

@@ -115,7 +115,7 @@ class ProfileWriter:
         found = [self.statements(profile) for profile in profiles]
         if self._engine is None:
             return [self._fixed(p, s, self._unspoken) for p, s in zip(profiles, found, strict=True)]
-        prompts = [self._prompt(statements) for statements in found]
+        prompts = [self._asked(statements) for statements in found]
         texts = self._engine.write(prompts)
         model = str(self._engine.provenance["model"])
         return [self._checked(*each, model) for each in zip(profiles, found, texts, strict=True)]
@@ -141,7 +141,15 @@ class ProfileWriter:
         """Return what a sentence about these statements may say."""
         return Evidence(tuple(s.text for s in statements), self._names, self._language)
 
-    def _prompt(self, statements: Sequence[Statement]) -> Prompt:
+    def prompt(self, profile: Profile) -> Prompt:
+        """Return what a language model is asked for a profile."""
+        return self._asked(self.statements(profile))
+
+    def fixed(self, profile: Profile, reason: str = "") -> WrittenProfile:
+        """Return a profile in fixed sentences, with the reason why no model's are shown."""
+        return self._fixed(profile, self.statements(profile), reason)
+
+    def _asked(self, statements: Sequence[Statement]) -> Prompt:
         lines = "\n".join(f"- {statement.text}" for statement in statements)
         return read_prompt("profile", self._language).filled(statements=lines)
 

@@ -72,6 +72,8 @@ class LanguageConfig(EngineConfig):
     """Answer chats and word profiles in a process beside the service, with a lower priority, so that lists do not wait for them. False saves its memory."""
     threads: int = Field(1, ge=1)
     """Cores of a local engine beside a service, where it has a process of its own and a lower priority."""
+    rewrite_after: int = Field(5, ge=1)
+    """New events of a user after which a profile that a language model worded is written again, in the background, when it is read; the older one is shown with its date."""
     moderation: ModerationConfig = ModerationConfig()
     """What is kept from being shown."""
     limits: LimitsConfig = LimitsConfig()

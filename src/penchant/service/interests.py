@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
-from penchant.language.engine import Engine
-from penchant.language.screen import Screen
 from penchant.recommender.lists import Edit
 from penchant.recommender.lookup import ITEM
 from penchant.service.schemas import EditIn
@@ -41,28 +39,15 @@ class Interests:
         store: Keeps the edits.
         snapshots: Know the catalog.
         states: Of users.
-        engine: Words profiles; None takes fixed sentences.
-        screen: Keeps abuse from being shown.
     """
 
-    def __init__(
-        self, store: Store, snapshots: Snapshots, states: UserStates, engine: Engine | None, screen: Screen
-    ) -> None:
+    def __init__(self, store: Store, snapshots: Snapshots, states: UserStates) -> None:
         self._store, self._snapshots, self._states = store, snapshots, states
-        self._engine, self._screen = engine, screen
 
     def profile(self, user_id: str) -> tuple[dict[str, Any], int]:
         """Return interests with weights and evidence, the user's own edits, and the version for an ETag."""
         snapshot, state = self._states.one(user_id)
         return shown_profile(snapshot, state), state.version.user or 0
-
-    def in_words(self, user_id: str, language: str) -> dict[str, Any]:
-        """Return the interests of one user as sentences, each with the events behind it."""
-        snapshot, state = self._states.one(user_id)
-        profile = snapshot.recommender.profile(state.history, scores=state.known_scores)
-        writer = snapshot.recommender.profile_writer(language, self._engine, self._screen)
-        (written,) = writer.write([profile])
-        return written.as_dict()
 
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
         """Store a user's edits of their interests; their next list follows them.

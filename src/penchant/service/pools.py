@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from penchant.service.http_errors import RETRY_SECONDS, RefusedError
 
 Answer = TypeVar("Answer")
-Kind = Literal["writes", "uploads", "lists", "encoders", "media", "replies", "chats"]
+Kind = Literal["writes", "uploads", "lists", "encoders", "media", "replies", "chats", "profiles"]
 SIZES: Mapping[Kind, tuple[int, int]] = {
     "writes": (40, 1000),  # many wait for one commit
     "uploads": (4, 32),
@@ -25,6 +25,7 @@ SIZES: Mapping[Kind, tuple[int, int]] = {
     "media": (2, 16),
     "replies": (1, 32),  # one at a time: understanding a message takes tenths of a second of computing
     "chats": (1, 32),  # one at a time: a language model takes whole cores, and lists must not wait for it
+    "profiles": (1, 200),  # written again while no chat runs
 }
 """Threads, and requests that may wait for one; each kind is refused when its own are taken."""
 MEDIA_PATHS = ("/v1/search", "/v1/predict/", "/v1/courses/", "/v1/sessions/", "/studio/search", "/studio/tasks")
@@ -58,7 +59,7 @@ class WorkPool:
 
     def __init__(self, name: str, threads: int, max_waiting: int) -> None:
         self._name = name
-        self._room = threads + max_waiting
+        self._places = self._room = threads + max_waiting
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
@@ -66,6 +67,11 @@ class WorkPool:
     def is_full(self) -> bool:
         """Whether more work would be refused."""
         return self._room == 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any work is done or waits."""
+        return self._room < self._places
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Return what the work returns.

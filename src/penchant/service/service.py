@@ -7,6 +7,7 @@ In: settings. Out: a `Service` whose parts answer requests that were checked; wh
     events         events that come in and are deleted                 event_intake.py
     lists          ranked lists                                        list_answers.py
     interests      profiles, explanations, edits                       interests.py
+    written_profiles   profiles in words                               written_profiles.py
     personal_data  what a user told, export, erasure                   personal_data.py
     items          search, new and withdrawn items                     items.py
 """
@@ -44,6 +45,7 @@ from penchant.service.trial import TrialConfig
 from penchant.service.uploads import UploadStore
 from penchant.service.user_cache import UserStateCache
 from penchant.service.user_states import UserStates
+from penchant.service.written_profiles import WrittenProfiles
 
 logger = logging.getLogger("penchant.service")
 
@@ -92,7 +94,10 @@ class Service:
         self.states = UserStates(self.store, self.snapshots, self.user_cache)
         self.events = EventIntake(config, self.store, self.snapshots, self.uploads, self.files)
         self.lists = ListAnswers(self.states, self.uploads, self.scratch, config.media, self.trial)
-        self.interests = Interests(self.store, self.snapshots, self.states, self.engine_for_personal_data, self.screen)
+        self.interests = Interests(self.store, self.snapshots, self.states)
+        self.written_profiles = WrittenProfiles(
+            self.snapshots, self.states, self.engine_for_personal_data, self.screen, config.language.rewrite_after
+        )
         self.personal_data = PersonalData(
             self.store,
             self.secret,
@@ -162,6 +167,7 @@ class Service:
     def _forget(self) -> None:
         """Forget what was computed with another model, or may tell of an erased user."""
         self.user_cache.clear()
+        self.written_profiles.forget()
         if self._engine is not None:
             self._engine.forget()
 

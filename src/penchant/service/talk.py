@@ -5,6 +5,7 @@ In: a message, or a user. Out: the answer, sentence by sentence; the profile in 
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -18,6 +19,8 @@ from penchant.service.schemas import ChatIn, ChatOut, has_media
 from penchant.service.service import Service
 from penchant.service.store import StoredConversation
 
+PAUSE_SECONDS = 0.2
+"""Between two looks whether no chat runs any more."""
 Pieces = AsyncGenerator[str | ChatOut, None]
 """The sentences of an answer, each as soon as it is checked, then the whole answer."""
 
@@ -62,13 +65,41 @@ class TalkHere(Talk):
 
     def __init__(self, service: Service, pools: WorkPools) -> None:
         self._service, self._pools, self._chats = service, pools, Chats(service)
+        self._due: set[tuple[str, str]] = set()
+        self._closing = threading.Event()
 
     async def begin(self, given: ChatIn) -> Pieces:
         pool = self._pools["media" if has_media(given) else "replies"]
         return self._worded(*await pool.run(partial(self._chats.reply, given)))
 
     async def in_words(self, user_id: str, language: str) -> dict[str, Any]:
-        return await self._pools["chats"].run(partial(self._service.interests.in_words, user_id, language))
+        pool = self._pools["chats"]
+        shown, is_due = await pool.run(partial(self._service.written_profiles.of, user_id, language))
+        if is_due and (user_id, language) not in self._due:
+            self._due.add((user_id, language))
+            try:
+                self._pools["profiles"].begin(partial(self._rewrite, user_id, language))
+            except OverloadedError:  # the next reader asks again
+                self._due.discard((user_id, language))
+        return shown
+
+    async def close(self) -> None:
+        self._closing.set()
+
+    def _rewrite(self, user_id: str, language: str) -> None:
+        """Write a profile again while nobody talks."""
+        chats, closing = self._pools["chats"], self._closing
+        is_done = False
+        try:
+            while not is_done and not closing.is_set():
+                if chats.is_busy:
+                    closing.wait(PAUSE_SECONDS)
+                    continue
+                is_done = self._service.written_profiles.rewrite(
+                    user_id, language, lambda: chats.is_busy or closing.is_set()
+                )
+        finally:
+            self._due.discard((user_id, language))
 
     async def _worded(self, reply: Reply, stored: StoredConversation) -> Pieces:
         pool, sentences, said = self._pools["chats"], self._chats.worded(reply), list[str]()

@@ -173,6 +173,7 @@ def talk_app(service: Service) -> FastAPI:
         follower = ModelFollower(service)
         follower.start()
         yield
+        await talk.close()
         pools.close()
         follower.close()
         service.close()
