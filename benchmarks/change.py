@@ -3,6 +3,7 @@
 In: the bundle of `penchant demo`. Out: medians and shares over users, as JSON.
 
     OMP_NUM_THREADS=1 python benchmarks/change.py runs/demo --users 40
+    OMP_NUM_THREADS=1 python benchmarks/change.py runs/demo --users 40 --probability 0
 
 A user goes over from their own topics to one that they never touched, and chooses random items of it, one after the other. The change is
 noticed once the profile names the topic and calls it rising; the list follows once half of the first ten items are of the topic.
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from penchant.data.histories import Event
+from penchant.models.interest_change import InterestChange
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 
@@ -29,8 +32,16 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--users", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--probability",
+        type=float,
+        help="of a change of interest before an event; 0 notices none; without it the bundle's own",
+    )
     asked = parser.parse_args()
     bundle = Recommender.load(asked.bundle)
+    if asked.probability is not None:
+        change = InterestChange(bundle.topics.labels, asked.probability) if asked.probability else None
+        bundle = replace(bundle, ensemble=replace(bundle.ensemble, change=change))
     rng = np.random.default_rng(asked.seed)
     lengths = bundle.histories.lengths()
     users = rng.choice(np.flatnonzero(lengths >= 10), asked.users, replace=False)

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hand_made import histories
 from penchant.core.schema import Content, Embeddings, Histories
 from penchant.fusion.late import EnsembleWeights, standardise
 from penchant.models.content import ContentKNN, ContentKNNConfig
 from penchant.models.ensemble import Ensemble, blocked_items, top_k
+from penchant.models.interest_change import InterestChange
 from penchant.models.linear import EASE, EASEConfig
 from penchant.models.neighbours import ItemKNN, ItemKNNConfig
 from penchant.models.new_items import NewItems, NewItemsConfig
@@ -81,6 +83,30 @@ def test_contributions_of_members_and_events_sum_to_the_score(ensemble, random_h
         assert parts.shape == (4, one.num_events + 1, 4)
         np.testing.assert_allclose(parts.sum((0, 1)), ensemble.score(one)[0, chosen], rtol=1e-4, atol=1e-5)
         assert not parts[0, 1:].any()  # popularity hears nobody
+
+
+def test_contributions_after_a_change_of_interest_sum_to_the_score_and_old_events_give_little(content) -> None:
+    topics = np.repeat(np.arange(4), 3)
+    one = histories([[0, 1, 3, 4, 0, 1, 3, 4] + [9, 10, 11] * 5], 12)
+    members = {name: member.fit(one, content) for name, member in unfitted().items()}
+    plain = Ensemble.build(members, WEIGHTS, content)
+    noticing = Ensemble.build(members, WEIGHTS, content, InterestChange(topics, 0.1))
+    chosen = np.arange(12)
+    parts = noticing.contributions(one, chosen)
+    np.testing.assert_allclose(parts.sum((0, 1)), noticing.score(one)[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(noticing.parts(one, chosen).sum(0), noticing.score(one)[0], rtol=1e-4, atol=1e-4)
+    old = np.abs(plain.contributions(one, chosen)[2, 1:9]).sum()  # of EASE
+    assert np.abs(parts[2, 1:9]).sum() < 0.2 * old
+    assert not np.allclose(noticing.score(one), plain.score(one), atol=1e-3)
+
+
+def test_a_grown_catalog_has_items_without_a_topic_until_they_are_told(ensemble, content, random_histories) -> None:
+    noticing = replace(ensemble, change=InterestChange(np.zeros(12, np.int32), 0.01))
+    values = np.random.default_rng(2).normal(size=(14, 4)).astype(np.float32)
+    grown = Content({"words": Embeddings("words", "text", values, np.ones(14, bool), "test")})
+    found = noticing.add_items(grown, range(12, 14))
+    assert found.change is not None
+    assert found.change.topics.tolist() == [0] * 12 + [-1] * 2
 
 
 def test_the_lift_of_new_items_is_added_as_it_is_and_contributions_sum_to_the_score(

@@ -6,7 +6,7 @@ In: an ensemble with the settings of its members. Out: recipes, and the ensemble
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penchant.core.compact_embeddings import CodeKind
@@ -78,6 +78,5 @@ def compressed_members(
 def over(ensemble: Ensemble, members: Mapping[str, Member], weights: late.EnsembleWeights) -> Ensemble:
     """Return the ensemble of some of these members with other weights."""
     kept = [name for name in ensemble.members if name in weights]
-    return Ensemble(
-        {name: members[name] for name in kept}, weights.only(kept), {name: ensemble.channels[name] for name in kept}
-    )
+    own, channels = ({name: held[name] for name in kept} for held in (members, ensemble.channels))
+    return replace(ensemble, members=own, weights=weights.only(kept), channels=channels)

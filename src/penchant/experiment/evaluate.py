@@ -23,6 +23,7 @@ from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
+from penchant.experiment.interest_changes import rank_noticing
 from penchant.experiment.pool import RefittedPool
 from penchant.experiment.prices import calibrated_attribute, option_prices
 from penchant.explanation.attribution import attribute
@@ -229,8 +230,16 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        self.lists = trained.pool.rank(
-            rows, test.histories, max(config.ks), candidates=test.candidates, tie_order=test.tie_order
+        notices = {row.name for row in trained.rows if row.role in ("ours", "ablation")}
+        self.lists = rank_noticing(
+            trained.pool,
+            trained.change,
+            notices,
+            rows,
+            test.histories,
+            max(config.ks),
+            candidates=test.candidates,
+            tie_order=test.tie_order,
         )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
         counts = pl.concat([part.table for part in split.before_test])["item_id"].value_counts()
@@ -361,8 +370,15 @@ class _TestResults:
         if not self.config.price_users or len(test.histories) < MIN_USERS or len(catalog) <= k:
             return None
         weights = {OURS: self.trained.ours.weights}
-        ranked = self.trained.pool.rank(
-            weights, test.histories, k * POOL, candidates=test.candidates, tie_order=test.tie_order
+        ranked = rank_noticing(
+            self.trained.pool,
+            self.trained.change,
+            {OURS},
+            weights,
+            test.histories,
+            k * POOL,
+            candidates=test.candidates,
+            tie_order=test.tie_order,
         )[OURS]
         counts = np.tile(self.popularity.astype(np.float32), (len(test.histories), 1))
         counts[blocked_items(test.histories, test.candidates)] = -np.inf

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt64
+from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
 from penchant.core.config import Settings
@@ -40,6 +41,7 @@ from penchant.fusion.fusion import Fusion
 from penchant.fusion.listwise import SampledChoices
 from penchant.models.ensemble import Ensemble
 from penchant.models.event_log import EventLog
+from penchant.models.interest_change import InterestChange
 from penchant.models.member import Member, MemberTables, make_member
 from penchant.models.new_items import NewItems
 
@@ -65,6 +67,8 @@ class FitConfig(Settings):
     lift_new_items: bool = True
     """Learn on validation how much an item that is added after the fit is given beside its members' scores, by hiding a tenth of the items;
     costs one more fit of the members in use, where one of them reads content."""
+    change_probability: float = Field(0.001, ge=0, le=0.5)
+    """Probability that a user's interest changes suddenly before any one event: what was done before a change that is noticed counts less, unless that ranks validation worse. 0 never."""
     ablation: bool = True
     """Fit the ablation arms, which show which modality pays."""
     ablate_networks: bool = False
@@ -101,6 +105,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
+        change: Lets events before a sudden change of interest count less in our entry and its arms; None lets them count as they do.
         notes: What was decided about members beyond the floor.
         planned: Pool name to settings and channels, to fit the members again.
         left_out: Members that were not fitted: lists rank new items alone, and these members score them all alike.
@@ -116,6 +121,7 @@ class FittedRecommenders:
     notes: tuple[str, ...] = ()
     planned: Mapping[str, PoolMember] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    change: InterestChange | None = None
 
     @property
     def ours(self) -> LeaderboardEntry:
@@ -124,7 +130,7 @@ class FittedRecommenders:
     def ensemble(self, content: Content, *, at: int | None = None) -> Ensemble:
         """Return our recommender, ready to serve; of a rolling test, the one that answered requests at a moment, the last one for None."""
         pool = self.pool.at(at) if isinstance(self.pool, RefittedPool) and at is not None else self.pool
-        return Ensemble.build({n: pool.members[n] for n in self.ours.weights}, self.ours.weights, content)
+        return Ensemble.build({n: pool.members[n] for n in self.ours.weights}, self.ours.weights, content, self.change)
 
     def rolled(
         self, refits: Sequence[Refit], log: EventLog, content: Content, fusion: Fusion, cache: Path | None = None
@@ -157,7 +163,7 @@ class FittedRecommenders:
         """
         planned = {name: PoolMember(self.tables[name]) for name in self.ours.weights}
         pool, _ = _fit_pool(planned, histories, content, fusion, cache, self.pool)
-        return Ensemble.build(pool.members, self.ours.weights, content)
+        return Ensemble.build(pool.members, self.ours.weights, content, self.change)
 
 
 @dataclass(frozen=True)

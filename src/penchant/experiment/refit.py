@@ -12,7 +12,6 @@ from time import perf_counter
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import BEHAVIOUR, Content, Histories
 from penchant.experiment.fit_cache import FitCache
-from penchant.models.ensemble import Ensemble
 from penchant.models.member import FittedItems, Member, make_member
 from penchant.recommender.recommender import Recommender
 
@@ -53,7 +52,7 @@ def refitted(
             make_member(name, bundle.tables[name]), events, content, None if name in anew else plain(member)
         )
         seconds[name] = perf_counter() - began
-    ensemble = Ensemble(members, bundle.ensemble.weights, bundle.ensemble.channels)
+    ensemble = replace(bundle.ensemble, members=members)
     return replace(bundle, ensemble=ensemble), seconds
 
 

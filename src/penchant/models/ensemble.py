@@ -16,6 +16,7 @@ from penchant.core.logs import logger
 from penchant.core.schema import BEHAVIOUR, LATEST, Content, Histories, Recommendations
 from penchant.fusion.late import EnsembleWeights, StandardisedScores, standardise
 from penchant.models.event_log import EventLog
+from penchant.models.interest_change import InterestChange
 from penchant.models.member import FittedItems, Member, restored
 
 BATCH_CELLS = 8_000_000
@@ -30,23 +31,38 @@ class Ensemble:
         members: Name to fitted member.
         weights: Name to weight >= 0, for all users, by length of the history, or by the gap before the request.
         channels: Name to the content it reads.
+        change: Lets events before a sudden change of interest count less, for every member; None lets them count as they do.
     """
 
     members: Mapping[str, Member]
     weights: EnsembleWeights
     channels: Mapping[str, tuple[str, ...]]
+    change: InterestChange | None = None
 
     @classmethod
-    def build(cls, members: Mapping[str, Member], weights: EnsembleWeights, content: Content) -> Ensemble:
+    def build(
+        cls,
+        members: Mapping[str, Member],
+        weights: EnsembleWeights,
+        content: Content,
+        change: InterestChange | None = None,
+    ) -> Ensemble:
         """Keep the members with a weight above 0."""
         weights = weights.nonzero()
         kept = {name: members[name] for name in members if name in weights}
         channels = {name: member.channels(content) or (BEHAVIOUR,) for name, member in kept.items()}
-        return cls(kept, weights, channels)
+        return cls(kept, weights, channels, change)
+
+    def asked(self, histories: Histories) -> Histories:
+        """Return the histories as members read them: for a request after every known event unless they say another moment, and with
+        smaller weights before a change of interest.
+        """
+        asked = histories if histories.requested_at is not None else histories.requested(LATEST)
+        return asked if self.change is None else self.change.faded(asked)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return one score for every user and item."""
-        histories = _asked_now(histories)
+        histories = self.asked(histories)
         total = np.zeros((len(histories), histories.num_items), np.float32)
         values = self.weights.band_values(histories)
         for name, member in self.members.items():
@@ -57,7 +73,7 @@ class Ensemble:
         self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
     ) -> Float32[np.ndarray, "members chosen"]:
         """Return what each member adds to some scores of one user; over members they add up to `score`."""
-        history = _asked_now(history)
+        history = self.asked(history)
         values = self.weights.band_values(history)
         parts = [
             self.weights.of(name, values)[0] * on_one_scale(member, history).values[0, item_index]
@@ -90,7 +106,7 @@ class Ensemble:
             history: Exactly one user.
             item_index: The items in question.
         """
-        parts, history = [], _asked_now(history)
+        parts, history = [], self.asked(history)
         values = self.weights.band_values(history)
         for name, member in self.members.items():
             weight = self.weights.of(name, values)[0]
@@ -144,7 +160,11 @@ class Ensemble:
                 logger.warning("the member %s scores new items by its mean: %s", name, error, exc_info=error)
                 grown = FittedItems(member, new.start)
             members[name] = grown
-        return replace(self, members=members)
+        change = self.change
+        if change is not None:
+            unknown = np.full(new.stop - len(change.topics), -1, change.topics.dtype)
+            change = change.over(np.concatenate([change.topics, unknown]))
+        return replace(self, members=members, change=change)
 
 
 def on_one_scale(member: Member, histories: Histories) -> StandardisedScores:
@@ -154,11 +174,6 @@ def on_one_scale(member: Member, histories: Histories) -> StandardisedScores:
         return standardise(scores)
     zero = np.zeros((len(scores), 1), np.float32)
     return StandardisedScores(scores, zero, zero + 1)
-
-
-def _asked_now(histories: Histories) -> Histories:
-    """Return the histories as they are if they say when the list is asked for, else read for a request after every known event."""
-    return histories if histories.requested_at is not None else histories.requested(LATEST)
 
 
 def batch_users(num_items: int) -> int:

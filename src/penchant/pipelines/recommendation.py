@@ -59,6 +59,7 @@ from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Ideal, assess
 from penchant.experiment.fit import FittedRecommenders, HoldOut, fit
 from penchant.experiment.inside import look_inside
+from penchant.experiment.interest_changes import noticing_changes
 from penchant.experiment.search import SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
 from penchant.explanation.profile import item_weight
@@ -254,6 +255,8 @@ def run(
             tried=found.tried,
             floor=found.floor,
         )
+        labels, cutoff = prepared.topics.labels, config.evaluation.cutoff
+        trained = noticing_changes(trained, ranked, labels, config.fit.change_probability, cutoff)
         dataset = replace(dataset, findings=(*dataset.findings, *how_chosen((*found.reasons, *trained.notes))))
     with clock("evaluate"):
         test = prepared.test

@@ -118,6 +118,11 @@ def check_band_kind(kind: object, where: Path) -> None:
     _require(kind in get_args(BandKind), f"the bands of weights are of {kind!r}", where)
 
 
+def check_change_probability(probability: float, where: Path) -> None:
+    """Refuse a probability of a change of interest that a run does not write."""
+    _require(0 <= probability <= 0.5, f"interests change with the probability {probability}", where)
+
+
 def check_members(ensemble: Ensemble, num_items: int, where: Path) -> None:
     """Refuse a member that does not score every item; costly members check their arrays themselves when they are restored."""
     last = np.array([num_items - 1] if num_items else [], np.int32)

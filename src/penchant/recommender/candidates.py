@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from penchant.core.schema import LATEST, Histories
+from penchant.core.schema import Histories
 from penchant.core.seeds import generator
 from penchant.fusion.late import MIN_STD
 from penchant.models.ensemble import Ensemble, blocked_items, tie_order_of_rows, top_k
@@ -171,7 +171,7 @@ class Candidates:
 
     def scores(self, history: Histories) -> ChosenScores:
         """Return the scores of one user."""
-        asked = history if history.requested_at is not None else history.requested(LATEST)
+        asked = self.ensemble.asked(history)
         weights = self.ensemble.weights
         values = weights.band_values(asked)
         names = list(self.ensemble.members)

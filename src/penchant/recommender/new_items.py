@@ -151,11 +151,14 @@ def grow(bundle: Recommender, items: Sequence[NewItem]) -> Recommender:
     content = _grown_content(bundle, new)
     size, topics = len(catalog), _grown_topics(bundle.topics, content, len(catalog))
     derived = {name: reader.of(catalog, topics) for name, reader in bundle.histories.derived.items()}
+    ensemble = bundle.ensemble.add_items(content, range(len(bundle.catalog), size))
+    if ensemble.change is not None:
+        ensemble = replace(ensemble, change=ensemble.change.over(topics.labels))
     return replace(
         bundle,
         catalog=catalog,
         histories=replace(bundle.histories, num_items=size, derived=derived),
-        ensemble=bundle.ensemble.add_items(content, range(len(bundle.catalog), size)),
+        ensemble=ensemble,
         topics=topics,
         content=content,
     )

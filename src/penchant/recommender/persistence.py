@@ -27,10 +27,12 @@ from penchant.fusion.late import EnsembleWeights
 from penchant.language.engine import TEMPLATE
 from penchant.models.channels import FUSED
 from penchant.models.ensemble import Ensemble
+from penchant.models.interest_change import InterestChange
 from penchant.models.member import make_member
 from penchant.recommender.bundle_checks import (
     check_band_kind,
     check_catalog,
+    check_change_probability,
     check_content,
     check_histories,
     check_members,
@@ -74,6 +76,9 @@ def write_bundle(recommender: Recommender, folder: Path, *, report: Path | None 
                 "starts": recommender.ensemble.weights.starts,
                 "weights": [dict(w) for w in recommender.ensemble.weights.bands],
             },
+            "change_probability": 0.0
+            if recommender.ensemble.change is None
+            else recommender.ensemble.change.probability,
             "channels": {name: list(c) for name, c in recommender.ensemble.channels.items()},
             "members": {name: dict(recommender.tables[name]) for name in recommender.ensemble.weights},
             "topics": topics.names,
@@ -141,6 +146,10 @@ def _read(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     grouped = mapped_arrays(folder / "topics.safetensors")
     topics = Topics(grouped["labels"], facts["topics"], facts.get("topic_translations", {}), grouped.get("typical"))
     check_topics(topics, len(catalog), folder / "topics.safetensors")
+    probability = float(facts.get("change_probability", 0.0))
+    check_change_probability(probability, folder / "ensemble.json")
+    if probability:
+        ensemble = replace(ensemble, change=InterestChange(topics.labels, probability))
     encoders = ChannelEncoders()
     derived = _load_written_profile(folder, manifest["facts"], catalog, topics, encoders)
     histories = replace(histories, derived=derived)
