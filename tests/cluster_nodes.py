@@ -52,12 +52,13 @@ class Nodes:
         self.cluster.remove_node(node, allow_graceful=False)
 
     def keep(self, count: int) -> None:
-        """Add or remove nodes until there are so many."""
+        """Add or remove nodes until there are so many, and the head knows: it names nodes that went away for some seconds more."""
         while len(self.workers) < count:
             self.add()
         while len(self.workers) > count:
             node = self.workers.pop()
             self.cluster.remove_node(node)
+        self.cluster.wait_for_nodes(timeout=60)
 
     def close(self) -> None:
         self.cluster.shutdown()

@@ -56,6 +56,14 @@ def test_a_node_that_goes_away_in_the_middle_changes_nothing_and_nothing_counts_
     assert counted == 40
 
 
+def test_a_run_that_starts_before_a_lost_node_is_missed_computes_on_the_others(nodes: Any) -> None:
+    nodes.keep(2)
+    nodes.lose(nodes.workers[0])
+    with computing("ray", nodes.config()) as executor:
+        assert executor.sum(parts.slow_square, range(6), (0.0,)) == sum(n * n for n in range(6))
+        assert len(executor.work) == 1
+
+
 def test_a_part_that_ends_its_process_is_named_or_put_aside(nodes: Any) -> None:
     nodes.keep(2)
     with computing("ray", nodes.config(retries=1)) as executor:

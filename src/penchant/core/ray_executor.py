@@ -323,8 +323,8 @@ class RayExecutor(Executor):
             problem = ray.get(ref, timeout=START_SECONDS)
         except failures.RayTaskError as error:
             raise _cannot_load(error) from error
-        except NODE_GONE:
-            return  # it left meanwhile
+        except (*NODE_GONE, failures.TaskUnschedulableError):
+            return  # it left: the list of nodes names one that went away for some seconds more
         except failures.GetTimeoutError as error:
             raise ExecutorError(
                 f"The node {node[:8]} did not answer within {START_SECONDS:.0f} s.",
