@@ -97,6 +97,7 @@ def test_list_names_every_table() -> None:
     assert "minilm" in json.loads(CliRunner().invoke(app, ["list", "encoders", "--json"]).output)
 
 
+@pytest.mark.slow  # test_slim.py runs the demo by default, without encoders
 def test_demo_writes_settings_that_pass_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "try penchant recommend runs/demo" in told("demo", "--size", "tiny")

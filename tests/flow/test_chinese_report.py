@@ -43,7 +43,7 @@ def test_a_recommendation_is_told_in_chinese(tmp_path: Path) -> None:
     assert all(text.startswith("因为") for text in re.findall(r'class="reason">([^<]*)', page))
 
 
-@pytest.mark.parametrize(("folds", "within"), [(3, None), (0, "room")])
+@pytest.mark.parametrize(("folds", "within"), [(3, None), pytest.param(0, "room", marks=pytest.mark.slow)])
 def test_a_classification_is_told_in_chinese(tmp_path: Path, folds: int, within: str | None) -> None:
     table = write_samples(tmp_path, 60, modalities=("text", "audio"))
     table.with_columns(room=pl.Series(["north"] * 30 + ["south"] * 30)).write_csv(tmp_path / "samples.csv")

@@ -50,6 +50,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
         content={"sound": {"encoder": "mel"}},
         classifiers={**WORDS, "sound": {"model": "linear"}},
         fit={"fusion": ["stacking"], "simple": False},
+        report={"heat_seconds": 600},
         kind="health",
     )
     return run(settings)[0]

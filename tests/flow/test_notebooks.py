@@ -13,6 +13,8 @@ from penchant.models import MODELS
 from penchant.world import WorldConfig, make_world
 
 SCRIPTS = sorted(notebook_files.FOLDER.glob("*.py"))
+LONG = ("is_multimodal_worth_it",)
+"""Notebooks that fit every arm of an ablation."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,11 @@ def test_every_heading_is_in_both_languages(script: Path) -> None:
                 assert any(c.isascii() and c.isalpha() for c in line), line
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(file, marks=[pytest.mark.slow] if file.stem in LONG else []) for file in SCRIPTS],
+    ids=lambda file: file.stem,
+)
 def test_it_runs(script: Path, worlds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(worlds)
     notebook_files.run(script.read_text(encoding="utf-8"), script.stem)

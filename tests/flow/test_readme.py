@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import polars as pl
@@ -27,12 +28,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
-def test_example_runs_and_answers(page: str, shop: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(shop)
+def example(page: str) -> str:
+    """Return the first settings of a page."""
     found = re.search(r"```toml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
-    Path("shop.toml").write_text(found.group(1), encoding="utf-8")
+    return found.group(1)
+
+
+def test_both_languages_show_the_same_settings() -> None:
+    chinese, english = (tomllib.loads(example(page)) for page in ("README.zh-CN.md", "README.md"))
+    assert chinese.pop("evaluation") == {"language": "zh"}
+    assert chinese["content"]["words"].pop("encoder") == "e5"
+    assert english["content"]["words"].pop("encoder") == "minilm"
+    assert chinese == english
+
+
+def test_example_runs_and_answers(shop: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(shop)
+    Path("shop.toml").write_text(example("README.md"), encoding="utf-8")
     bundle = penchant.run("shop.toml")
     user, item = bundle.histories.user_ids[0], bundle.catalog.item_ids[0]
     assert len(penchant.load("runs/shop").recommend(user, k=10)) == 10
