@@ -225,3 +225,21 @@ def test_instructions_in_a_message_are_words(assistant: Assistant, text: str) ->
     assert ids(reply) != ["f6"]
     assert "u1" not in reply.text.replace(text, "")
     assert (reply.confirmed, reply.proposed) == ((), ())
+
+
+def test_a_third_language_is_answered_without_a_list_and_changes_no_wish(assistant: Assistant) -> None:
+    first = ask(assistant, "想看喜剧")
+    second = ask(assistant, "quelque chose sur les bateaux", first)
+    assert second.text == "我能理解中文和英文，以及任何语言的目录名称。"
+    assert second.items is None
+    assert second.conversation == first.conversation
+    assert "I understand English and Chinese" in ask(assistant, "quelque chose sur les bateaux").text
+
+
+def test_an_item_that_does_not_exist_is_said_to_be_unknown(assistant: Assistant) -> None:
+    reply = ask(assistant, "like item i99999")
+    assert reply.text.startswith("Here is what fits you best. Not understood: “i99999”.")
+
+
+def test_columns_of_limits_are_named_in_the_reader_s_language(assistant: Assistant) -> None:
+    assert "仅限价格不超过8。" in ask(assistant, "不超过8元的").text

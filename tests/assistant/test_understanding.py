@@ -145,3 +145,35 @@ def test_long_and_strange_messages_are_answered(assistant: Assistant, text: str)
     found = understand(text, assistant.terms)
     assert isinstance(found, Query)
     assert len(found.words) <= MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quelque chose sur les bateaux",
+        "etwas über Boote, aber keine Küche",
+        "algo sobre barcos para esta noche",
+        "船についての話",
+        "배에 관한 영화",
+        "что-нибудь о кораблях",
+        "κάτι για πλοία",
+    ],
+)
+def test_a_third_language_is_noticed_and_says_nothing(assistant: Assistant, text: str) -> None:
+    found = understand(text, assistant.terms)
+    assert found.is_foreign
+    assert found.is_open
+
+
+@pytest.mark.parametrize(
+    "text", ["Comedy por favor, para la noche", "la la land", "boats", "想看关于面包的电影", "🙂", "12", "der film"]
+)
+def test_names_of_the_catalog_and_single_words_are_in_no_third_language(assistant: Assistant, text: str) -> None:
+    assert not understand(text, assistant.terms).is_foreign
+
+
+@pytest.mark.parametrize(("text", "named"), [("like item i99999", "i99999"), ("类似物品 i99999", "i99999")])
+def test_an_item_that_does_not_exist_is_not_understood(assistant: Assistant, text: str, named: str) -> None:
+    found = understand(text, assistant.terms)
+    assert found.unknown == (named,)
+    assert found.like == ()

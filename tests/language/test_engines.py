@@ -17,6 +17,7 @@ from penchant.language.engine import CachedEngine, EngineConfig, Prompt, make_en
 from penchant.language.engine_process import NICENESS, ProcessEngine
 from penchant.language.local_engine import LocalEngine
 from penchant.language.remote_engine import MAX_CHARACTERS, RemoteEngine
+from penchant.language.screen import LanguageConfig
 
 
 def remote(address: str, tmp_path: Path, **options: Any) -> RemoteEngine:
@@ -138,7 +139,7 @@ def test_a_text_is_written_once_until_it_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_process_of_its_own_writes_the_same_and_survives_its_end(parrot: Path) -> None:
-    config = EngineConfig(engine="local", model=str(parrot), max_tokens=8)
+    config = LanguageConfig(engine="local", model=str(parrot), max_tokens=8)  # as a service has it
     prompts = [Prompt("", "a long love"), Prompt("", "robots")]
     apart = ProcessEngine(config)
     try:

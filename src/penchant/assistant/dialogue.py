@@ -146,10 +146,15 @@ class Assistant:
         query = understand(text, self.terms, shown=before.shown, last=last)
         if query.intent == "empty" and not like:
             return self._said(message("Please say what you are looking for."), before, query)
-        if query.intent not in ("empty", "yes", "no", "neither"):  # of a button, or too short to tell
+        if (
+            query.intent not in ("empty", "yes", "no", "neither") and not query.is_foreign
+        ):  # of a button, or too short to tell
             before = replace(before, language=query.language)
         if like:
             query = replace(query, intent="request", like=(*query.like, *like))
+        elif query.is_foreign:
+            sentence = message("I understand English and Chinese, and the names of the catalog in any language.")
+            return self._said(sentence, before, before.query)
         if before.pending and query.intent in ("yes", "no"):
             return self._decided(query.intent == "yes", before, history, edits, available, k)
         if query.intent == "reset":
@@ -258,8 +263,14 @@ class Assistant:
             else:
                 sentences.append(message("Here is what fits you best within these limits."))
         limits = (
-            *(message("{column} at least {number}", column=c, number=_number(n)) for c, n in query.at_least.items()),
-            *(message("{column} at most {number}", column=c, number=_number(n)) for c, n in query.at_most.items()),
+            *(
+                message("{column} at least {number}", column=Message(column), number=_number(number))
+                for column, number in query.at_least.items()
+            ),
+            *(
+                message("{column} at most {number}", column=Message(column), number=_number(number))
+                for column, number in query.at_most.items()
+            ),
         )
         if limits and found.items:
             sentences.append(message("Only {limits}.", limits=limits))

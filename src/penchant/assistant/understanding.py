@@ -16,6 +16,9 @@ from typing import Literal
 
 from penchant.assistant.terms import COMPARATIVES, CatalogTerms, Facet, Mention
 from penchant.core.scripts import HAN
+from penchant.data.clean.function_words import WORDS as FUNCTION_WORDS
+from penchant.data.clean.normalisation import language as language_by_script
+from penchant.language.stop_words import stop_words
 from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
@@ -47,6 +50,8 @@ _LAST = re.compile(
 _PLACE = re.compile(
     r"\b(?:the )?(first|second|third|fourth|fifth)(?: one| item)?\b|第([一二三四五])(?:个|部|首|本|件)?"
 )
+_NUMBERED = re.compile(r"(?:\b(?:items?|products?)|物品|商品)\s*(?:no\.?\s*|number\s*|#)?([A-Za-z]*\d+)\b", re.I)
+"""An item by a number or an id, which is looked up before; what is left names none."""
 _PLACES = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "一": 0, "二": 1, "三": 2, "四": 3, "五": 4}
 _LASTING = re.compile(
     r"\bi (?:no longer|don'?t|do not|never|hate|dislike|stopped|quit|love|like|always|really (?:like|love)|am (?:tired|bored) of|prefer)\b|from now on|"
@@ -105,6 +110,7 @@ class Query:
         edits: Lasting statements, to be confirmed before they become edits of the profile.
         language: Of the message, "en" or "zh".
         unknown: Words that mean nothing in this catalog.
+        is_foreign: Whether it is in another language than English and Chinese, and names nothing of the catalog.
     """
 
     intent: Intent = "request"
@@ -120,6 +126,7 @@ class Query:
     edits: tuple[Edit, ...] = ()
     language: str = "en"
     unknown: tuple[str, ...] = ()
+    is_foreign: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -161,7 +168,11 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     left, bounds = _bounds(text, terms)
     like, unlike, left = _likes(left, terms, shown, last)
     bounds = _compared(text, terms, like[:1] or tuple(shown) or ((last,) if last else ()), bounds)
+    missing = tuple(_NUMBERED.findall(left)) if not like and not unlike else ()
+    left = _NUMBERED.sub(" ", left) if missing else left
     wanted, unwanted, left = _facets(left, terms)
+    if not (wanted or unwanted or like or unlike or any(bounds)) and _is_foreign(text):
+        return Query("request", language="en", is_foreign=True)
     more, refused, said, refused_words, left = _by_meaning(left, terms)
     named = {*wanted, *more}
     query = Query(
@@ -176,9 +187,22 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
         refused_words=refused_words,
         is_contested=any(facet in named for facet in refused),
         language=language,
-        unknown=(left,) if left and (wanted or more or unwanted or like) else (),
+        unknown=(*missing, *((left,) if left and (wanted or more or unwanted or like) else ())),
     )
     return _as_statement(query) if intent == "statement" else query
+
+
+def _is_foreign(text: str) -> bool:
+    """Return whether a text is in another language than English and Chinese: by its script, else by words that name nothing in any of them.
+
+    Two different such words must say so, and more than say English: one may be in a name.
+    """
+    if language_by_script(text) not in ("en", "zh"):
+        return any(character.isalpha() for character in text)
+    said = {word.casefold() for word in re.findall(r"[^\W\d_]+", text)}
+    english = stop_words("en")
+    others = max(len(said & stop_words(code) - english) for code in FUNCTION_WORDS if code != "en")
+    return others >= 2 and others > len(said & english)
 
 
 def _intent(text: str) -> Intent:

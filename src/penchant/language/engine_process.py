@@ -94,7 +94,9 @@ class ProcessEngine(Engine):
                 encoding="utf-8",
                 env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
             )
-            self._put(self._config.model_dump_json())
+            self._put(
+                self._config.model_dump_json(include=set(EngineConfig.model_fields))
+            )  # a service's settings have more
         self._put(json.dumps(request))
 
     def _put(self, line: str) -> None:
