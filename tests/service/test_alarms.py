@@ -95,6 +95,26 @@ def test_one_busy_user_is_no_change(recommender: Recommender):
     assert alarms_of(watcher, busy) == []
 
 
+def test_a_quarter_of_the_quality_is_told_by_its_lead_over_a_model_that_is_much_the_same(recommender: Recommender):
+    rng = np.random.default_rng(5)
+    watcher = EventWatcher(recommender)
+
+    def quality(count: int, kept: float) -> list[Moved]:
+        """Choices of which a tenth is hit by both models; the served one loses some of them."""
+        told: list[Moved] = []
+        for event in choices(rng, count, 0.5):
+            copy = float(rng.random() < 0.1)
+            told += watcher.event(*event)
+            told += watcher.quality(copy * float(rng.random() < kept), float(rng.random() < 0.02), copy)
+        return told
+
+    assert quality(5000, 0.98) == []
+    told = quality(1500, 0.75)
+    assert [(one.signal, one.name) for one in told] == [("quality", "frozen")]
+    assert told[0].after < told[0].before
+    assert "model at the start" in told[0].text()
+
+
 def test_lists_that_get_worse_are_told(recommender: Recommender):
     rng = np.random.default_rng(4)
     watcher = EventWatcher(recommender)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -380,6 +382,70 @@ def test_kafka_position_beyond_the_messages_that_are_left_begins_at_the_oldest(k
     source = KafkaConfig(kind="kafka", address=kafka.address, topic=topic)
     one = reading.consumer(source)
     wait_for(lambda: (one.step(), reading.num_events() == 10)[1])
+
+
+def test_kafka_replay_reads_from_a_time(kafka: MockKafka, reading: Reading, monkeypatch):
+    """The mock cluster answers every time with the end of a partition, so that this answer is made here, from the times of its messages."""
+    from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
+
+    class WithTimes(Consumer):
+        def offsets_for_times(self, wanted: list[Any], timeout: float) -> list[Any]:
+            found = []
+            for one in wanted:
+                last = self.get_watermark_offsets(TopicPartition(one.topic, one.partition), timeout=timeout)[1]
+                reader = Consumer({"bootstrap.servers": kafka.address, "group.id": "times", "log_level": 0})
+                reader.assign([TopicPartition(one.topic, one.partition, OFFSET_BEGINNING)])
+                later, place = OFFSET_END, -1
+                while place + 1 < last and later == OFFSET_END:
+                    if (message := reader.poll(0.2)) is not None:
+                        place = message.offset()
+                        later = place if message.timestamp()[1] >= one.offset else later
+                reader.close()
+                found.append(TopicPartition(one.topic, one.partition, later))
+            return found
+
+    monkeypatch.setattr("penchant.streams.kafka_source.Consumer", WithTimes)
+    topic, hour = f"replayed-{time.time_ns()}", 3_600_000
+    for n in range(5):
+        kafka.send(events(10), topic, at=1_700_000_000_000 + n * hour)
+    source = KafkaConfig(kind="kafka", address=kafka.address, topic=topic)
+    drain(reading.consumer(source))
+    one = reading.consumer(source)
+    one.move_to(1000 * (1_700_000_000_000 + 3 * hour))
+    drain(one)
+    assert reading.counts()["duplicates"] == 20
+    assert reading.num_events() == 50
+
+
+def test_kafka_gone_and_back_is_said_and_loses_nothing(reading: Reading, monkeypatch):
+    """The mock cluster of the client library is stopped as a process, so that nothing answers, and goes on."""
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setattr("penchant.streams.consumer.PAUSES", (0.05, 0.1, 0.2))
+    monkeypatch.setattr("penchant.streams.kafka_source.TIMEOUT", 0.5)
+    monkeypatch.setattr("penchant.streams.kafka_source.SILENT_SECONDS", 0.2)
+    own, topic = MockKafka(), f"back-{time.time_ns()}"
+    try:
+        own.send(events(50), topic)
+        one = reading.consumer(KafkaConfig(kind="kafka", address=own.address, topic=topic, options={"log_level": 0}))
+        stop = threading.Event()
+        thread = threading.Thread(target=follow, args=(one, stop))
+        thread.start()
+        try:
+            wait_for(lambda: reading.num_events() == 50)
+            os.kill(own.process.pid, signal.SIGSTOP)
+            wait_for(lambda: one.state == "away")
+            os.kill(own.process.pid, signal.SIGCONT)
+            own.send(events(50), topic)
+            wait_for(lambda: reading.num_events() == 100)
+            wait_for(lambda: one.state == "reading")
+            found = reading.counts()
+            assert (found["stored"], found["duplicates"], found["dead_letters"]) == (100, 0, 0)
+        finally:
+            os.kill(own.process.pid, signal.SIGCONT)
+            stop.set()
+            thread.join()
+    finally:
+        own.close()
 
 
 def test_kafka_that_is_not_there_is_an_error_of_the_broker(reading: Reading, monkeypatch):

@@ -34,6 +34,10 @@ DIRECTIONS = 3
 """Directions of the item vectors, those of largest variance among the chosen items."""
 SMALLEST = 0.05
 """Change of a mean that is too small to tell anybody."""
+SMALLEST_LEAD = 0.005
+"""The same of the lead in quality, which counts half: .01 of NDCG."""
+SLACK, TOTAL = 0.04, 120.0
+"""Of the fall of a lead: what is taken off each choice, and the sum that is told, in standard deviations; see benchmarks/quality_alarms.py for what they do."""
 LIST = 10
 """Length of the lists whose quality is watched."""
 TOPIC, KIND, POPULARITY, DIRECTION, COVERAGE, UNKNOWN, QUALITY = (
@@ -135,6 +139,36 @@ class Moved:
 
 
 @dataclass
+class _Falling:
+    """Finds that a mean fell, whatever the spread of the values.
+
+    A lead over a model that is much the same hardly varies, one over popularity varies a lot: limits in standard deviations let each tell what it can. River's
+    Page-Hinkley test has limits in the units of the values.
+
+    Source: Page, Continuous inspection schemes, Biometrika 1954 (the one-sided cumulative sum, here of values standardised by all before them).
+    """
+
+    drift_detected: bool = False
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    total: float = 0.0
+
+    def update(self, value: float) -> None:
+        """Add a value."""
+        if self.drift_detected:
+            self.drift_detected, self.count, self.mean, self.squares, self.total = False, 0, 0.0, 0.0, 0.0
+        spread = (self.squares / self.count) ** 0.5 if self.count >= FIRST else 0.0
+        if spread:
+            self.total = max(0.0, self.total + (self.mean - value) / spread - SLACK)
+            self.drift_detected = self.total > TOTAL
+        self.count += 1
+        change = value - self.mean
+        self.mean += change / self.count
+        self.squares += change * (value - self.mean)
+
+
+@dataclass
 class _Watched:
     """One signal with its detectors and means."""
 
@@ -176,7 +210,7 @@ class _Watched:
     @property
     def has_moved(self) -> bool:
         """Whether a detector found a change lately that is large enough to tell."""
-        least = SMALLEST * (0.2 if self.signal == QUALITY else 1.0)
+        least = SMALLEST_LEAD if self.signal == QUALITY else SMALLEST
         return self.left > 0 and abs(self.after - self.before) >= least
 
     def moved(self) -> Moved:
@@ -215,9 +249,7 @@ class EventWatcher:
     def _make(self, signal: str, name: str, items: tuple[str, ...] = ()) -> _Watched:
         delta = DELTA / self.num_signals
         if signal == QUALITY:
-            # a fall of the lead by a few hundredths, over some hundred choices
-            falling = self._drift.PageHinkley(min_instances=100, delta=0.01, threshold=25, mode="down")
-            return _Watched(signal, name, [self._drift.ADWIN(delta=delta), falling], items)
+            return _Watched(signal, name, [self._drift.ADWIN(delta=delta), _Falling()], items)
         return _Watched(signal, name, [self._drift.ADWIN(delta=delta)], items)
 
     def event(self, user_id: str, item_id: str, kind: str) -> list[Moved]:
