@@ -133,10 +133,20 @@ def create_app(
             tracing.close()
 
     def admit(path: str, num_bytes: int) -> Callable[[], None] | None:
-        if path.endswith(LISTS) and app.state.batched.is_full:
-            return None
         pools: WorkPools = app.state.pools
-        return pools.admit(path, num_bytes)
+        leave = pools.admit(path, num_bytes)
+        if leave is None or not path.endswith(LISTS):
+            return leave
+        arrive: Callable[[], None] | None = app.state.batched.expect()
+        if arrive is None:
+            leave()
+            return None
+
+        def both() -> None:
+            arrive()
+            leave()
+
+        return both
 
     app = FastAPI(
         title="Penchant",
