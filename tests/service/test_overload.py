@@ -243,3 +243,60 @@ def test_batcher_refuses_what_does_not_fit():
         return Counter(type(answer).__name__ for answer in answers)
 
     assert asyncio.run(ask()) == {"int": 4, "OverloadedError": 2}
+
+
+def test_a_place_in_the_queue_is_kept_from_the_arrival_of_a_request():
+    async def ask() -> tuple[list[bool], int, list[int | Exception]]:
+        batched = MicroBatcher[int, int](list, max_size=2, max_waiting=3)
+
+        async def request(number: int) -> tuple[bool, int]:
+            leave = batched.expect()
+            if leave is None:
+                return False, -1
+            try:
+                await asyncio.sleep(0.05)  # its route is found, its body read
+                return True, await batched(number) if number else -1
+            finally:
+                leave()
+
+        found = await asyncio.gather(*(request(number) for number in range(5)))
+        room = len([one for one in (batched.expect() for _ in range(4)) if one is not None])
+        batched.close()
+        return [accepted for accepted, _ in found], room, [answer for _, answer in found]
+
+    accepted, room, answers = asyncio.run(ask())
+    assert accepted == [True, True, True, False, False], "before any of them has made its call"
+    assert answers == [-1, 1, 2, -1, -1]
+    assert room == 3, "places are given back, also of a request that made no call"
+
+
+def test_requests_begin_a_few_at_a_time_in_order_and_refusals_come_between():
+    begun: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        if message.get("status") == 503:
+            begun.append("refused")
+
+    admit = lambda path, _: None if path == "/no" else lambda: None  # noqa: E731
+    guarded = telemetry.RequestMiddleware(application, telemetry.Metrics(), 1000, 30, admit=admit)
+
+    def request(path: str) -> Any:
+        return guarded({"type": "http", "method": "GET", "path": path, "headers": []}, send, send)
+
+    async def talk() -> None:
+        gone, *asked = [asyncio.ensure_future(request(path)) for path in ["/gone", *map(str, range(40)), "/no"]]
+        later = [asyncio.ensure_future(request(str(number))) for number in range(40, 44)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(*asked, *later)
+        assert begun.index("refused") == telemetry.BEGIN_TOGETHER, "it waits for no more than begin together"
+        assert [one for one in begun if one not in ("refused", "/gone")] == [str(number) for number in range(44)]
+        begun.clear()
+        await request("alone")
+        assert begun == ["alone"]
+
+    asyncio.run(talk())

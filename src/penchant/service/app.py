@@ -133,10 +133,7 @@ def create_app(
             tracing.close()
 
     def admit(path: str, num_bytes: int) -> Callable[[], None] | None:
-        if path.endswith(LISTS) and app.state.batched.is_full:
-            return None
-        pools: WorkPools = app.state.pools
-        return pools.admit(path, num_bytes)
+        return _admitted(app.state.pools, app.state.batched, path, num_bytes)
 
     app = FastAPI(
         title="Penchant",
@@ -172,6 +169,25 @@ def create_app(
     if add_pages is not None:
         add_pages(app)
     return app
+
+
+def _admitted(
+    pools: WorkPools, batched: MicroBatcher[Any, Any], path: str, num_bytes: int
+) -> Callable[[], None] | None:
+    """Return what ends the stay of a request, None where it is to be refused: its pool, or for a list its queue, has no place."""
+    leave = pools.admit(path, num_bytes)
+    if leave is None or not path.endswith(LISTS):
+        return leave
+    arrive = batched.expect()
+    if arrive is None:
+        leave()
+        return None
+
+    def both() -> None:
+        arrive()
+        leave()
+
+    return both
 
 
 def _add_events(app: FastAPI, metrics: Metrics) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -22,6 +23,10 @@ MAX_WAITING = 256
 """Calls that wait for a batch of one event loop: some tenths of a second of work."""
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
+
+
+_ARRIVE: ContextVar[Callable[[], None] | None] = ContextVar("arrive", default=None)
+"""Ends the keeping of a place for the call that this task makes."""
 
 
 @dataclass
@@ -128,12 +133,31 @@ class MicroBatcher(Generic[Task, Answer]):
         self._max_waiting = max_waiting
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batched")
         self._waiting: list[tuple[Task, asyncio.Future[Answer]]] = []
+        self._num_coming = 0
         self._is_working = False
 
     @property
     def is_full(self) -> bool:
         """Whether one more call would be refused."""
-        return len(self._waiting) >= self._max_waiting
+        return len(self._waiting) + self._num_coming >= self._max_waiting
+
+    def expect(self) -> Callable[[], None] | None:
+        """Keep a place for a call that this task will make; return what gives it back where the call is not made, None where all are taken.
+
+        So a request is refused when it arrives, not after all before it have been read as far as their call.
+        """
+        if self.is_full:
+            return None
+        self._num_coming += 1
+        is_coming = True
+
+        def arrive() -> None:
+            nonlocal is_coming
+            self._num_coming -= is_coming
+            is_coming = False
+
+        _ARRIVE.set(arrive)
+        return arrive
 
     async def __call__(self, task: Task) -> Answer:
         """Return this task's answer.
@@ -141,6 +165,8 @@ class MicroBatcher(Generic[Task, Answer]):
         Raises:
             OverloadedError: Too many calls wait.
         """
+        if (arrive := _ARRIVE.get()) is not None:
+            arrive()
         if self.is_full:
             raise overloaded("lists")
         mine: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -14,6 +14,7 @@ import re
 import secrets
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ FREE_BYTES = 250_000
 """Of each request's body, not counted together with others: events pass while large files wait."""
 LARGE_BODIES = 3
 """Bodies of the largest size that may be in memory at the same time."""
+BEGIN_TOGETHER = 8
+"""Requests that begin in one round of the event loop: some milliseconds of work."""
 REFUSED_UNTIL = "refused_until"
 """Of a connection: when its last refused request may be sent again."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -181,6 +184,7 @@ class RequestMiddleware:
         self._tracing = tracing
         self._admit = admit
         self._budget = _BodyBudget(LARGE_BODIES * max_body_bytes)
+        self._turns = _Turns(BEGIN_TOGETHER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -208,6 +212,7 @@ class RequestMiddleware:
             if leave is None:
                 await overloaded_response(scope)(scope, receive, guarded_send)
             else:
+                await self._turns.next()
                 await self._app(scope, body, guarded_send)
         finally:
             body.release()
@@ -237,6 +242,41 @@ class RequestMiddleware:
         if logger.isEnabledFor(logging.INFO):
             logger.info("request", extra={**facts, "milliseconds": round(1000 * seconds, 2)})
         return facts
+
+
+class _Turns:
+    """Lets requests begin in the order they came, a few in each round of the event loop; between rounds it reads what has arrived, so that a refusal
+    does not wait for hundreds of requests that are to be answered.
+    """
+
+    def __init__(self, together: int) -> None:
+        self._together = self._left = together
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_renewed = True
+
+    async def next(self) -> None:
+        """Return when this request may begin; at once where few have begun in this round."""
+        loop = asyncio.get_running_loop()
+        if self._is_renewed:
+            self._is_renewed = False
+            loop.call_soon(self._renew, loop)
+        if self._left and not self._waiting:
+            self._left -= 1
+            return
+        mine = loop.create_future()
+        self._waiting.append(mine)
+        await mine
+
+    def _renew(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._left = self._together
+        while self._waiting and self._left:
+            mine = self._waiting.popleft()
+            if not mine.done():  # its client went away
+                mine.set_result(None)
+                self._left -= 1
+        self._is_renewed = self._left == self._together
+        if not self._is_renewed:
+            loop.call_soon(self._renew, loop)
 
 
 def _nothing() -> None:
