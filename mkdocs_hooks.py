@@ -19,8 +19,13 @@ ELSEWHERE = {
     "ARCHITECTURE.md": "ARCHITECTURE.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
-    "benchmarks/README.md": "benchmarks/README.md",
-    "benchmarks/RESULTS.md": "benchmarks/RESULTS.md",
+    **{
+        f"benchmarks/{name}.md": f"benchmarks/{name}.md"
+        for name in (
+            *("README", "RESULTS", "LOG"),
+            *("networks", "user-content", "labelled", "language", "learning", "scale", "explanations"),
+        )
+    },
     ".build/cli.md": "cli.md",
 }
 """Page in the repository to its place in the site; pages of docs/ keep theirs. `make site` writes .build/cli.md from the commands themselves."""
