@@ -53,13 +53,14 @@ def test_heat_is_over_channels_that_the_ensemble_reads_and_stops_with_its_time(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channels = {"sound": SimpleNamespace(columns=None), "unread": SimpleNamespace(columns=None)}
-    drawn: list[str] = []
+    drawn: list[tuple[str, str]] = []
 
     def draw(given: Recommender, item_id: str, channel: str, *rest: object) -> Heat:
-        drawn.append(channel)
+        drawn.append((item_id, channel))
         return Heat("audio", channel, "occlusion", np.zeros((2, 2)))
 
     sound = replace(recommender.content.channels["sound"], seconds=None)
+    sound = replace(sound, present=np.arange(len(sound.present)) != 3)
     content = replace(recommender.content, channels={"sound": sound, "unread": replace(sound, modality="image")})
     given = replace(recommender, content=content)
     monkeypatch.setattr(inside, "heat_channels", lambda _: channels)
@@ -68,7 +69,10 @@ def test_heat_is_over_channels_that_the_ensemble_reads_and_stops_with_its_time(
     one = given.histories.rows(0, 1)
     ensemble = replace(given.ensemble, channels=dict.fromkeys(given.ensemble.members, ("sound",)))
     needed = inside.VERSIONS["audio"] * inside.TYPICAL_SECONDS
-    found = list(inside._heats(replace(given, ensemble=ensemble), one, MediaLimits(), needed + 1))
-    assert [(shown.heat.name, shown.title in given.lookup.titles) for shown in found] == [("sound", True)]
-    assert not list(inside._heats(replace(given, ensemble=ensemble), one, MediaLimits(), needed - 1))
-    assert drawn == ["sound"]
+    ids, titles = given.lookup.items.ids, given.lookup.titles
+    listed = [ids[3], ids[7], ids[5]]  # the first of the shown list has no sound
+    found = list(inside._heats(replace(given, ensemble=ensemble), one, listed, MediaLimits(), needed + 1))
+    assert [(shown.heat.name, shown.title) for shown in found] == [("sound", titles[7])]
+    assert not list(inside._heats(replace(given, ensemble=ensemble), one, listed, MediaLimits(), needed - 1))
+    assert not list(inside._heats(replace(given, ensemble=ensemble), one, [], MediaLimits(), needed + 1))
+    assert drawn == [(ids[7], "sound")]

@@ -85,6 +85,17 @@ def test_contributions_of_members_and_events_sum_to_the_score(ensemble, random_h
         assert not parts[0, 1:].any()  # popularity hears nobody
 
 
+def test_contributions_with_known_scales_are_the_same_and_score_no_catalog(
+    ensemble, random_histories, monkeypatch
+) -> None:
+    one, chosen = random_histories.rows(3, 4), np.array([0, 5])
+    expected = ensemble.contributions(one, chosen)
+    found = ensemble.scored(one)
+    np.testing.assert_array_equal(found.values, ensemble.score(one))
+    monkeypatch.setattr("penchant.models.ensemble.on_one_scale", lambda *_: pytest.fail("scored again"))
+    np.testing.assert_allclose(ensemble.contributions(one, chosen, found.spread[0]), expected, rtol=1e-6)
+
+
 def test_contributions_after_a_change_of_interest_sum_to_the_score_and_old_events_give_little(content) -> None:
     topics = np.repeat(np.arange(4), 3)
     one = histories([[0, 1, 3, 4, 0, 1, 3, 4] + [9, 10, 11] * 5], 12)

@@ -28,6 +28,9 @@ def compress(
         float, typer.Option(help="Without a budget: the smallest point that loses at most this share of NDCG@10.")
     ] = 0.02,
     users: Annotated[int, typer.Option(help="Users whose last events are held out to measure, at most.")] = 3000,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="Also try one small network that is taught the lists; takes minutes.")
+    ] = False,
     language: Language = "",
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +42,13 @@ def compress(
 
     with reported_errors(as_json, language):
         spoken = language or spoken_language()
-        given = {"memory_mb": memory_mb, "latency_ms": latency_ms, "max_loss": max_loss, "users": users}
+        given = {
+            "memory_mb": memory_mb,
+            "latency_ms": latency_ms,
+            "max_loss": max_loss,
+            "users": users,
+            "distill": distill,
+        }
         config = CompressConfig.read({**given, "language": spoken}, where="compress")
         results = write_smaller(bundle, output, config).results
         if as_json:

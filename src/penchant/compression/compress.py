@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Float64
 from pydantic import Field
 
+from penchant.compression.distillation import ALONE, distilled
 from penchant.compression.held_out import Halves, hold_out, relative_loss, standard_error
 from penchant.compression.measuring import Speed, memory_of, speeds
+from penchant.compression.network_pruning import prunable, with_pruned_networks
 from penchant.compression.pruning import CUTOFF, fewer_members
 from penchant.compression.recipes import Recipe, compressed_members, over
 from penchant.compression.vectors import with_codes
@@ -71,6 +73,13 @@ class CompressConfig(Settings):
     on each, networks not."""
     code_dim: int = Field(DIM, ge=1)
     """Main directions that `pca` keeps of a channel."""
+    prune: list[float] = [0.5]
+    """Shares of the heads and feed-forward units of Transformers over histories that are taken out, tried as `codes` are; such a network is then trained
+    for `refit_epochs`."""
+    distill: bool = False
+    """Whether one network that is taught the lists of all members is tried. It costs minutes, and an erasure fits all members and the network again."""
+    student: dict[str, Any] = {}
+    """Settings of this network, as of the model `distilled`."""
     users: int = Field(3000, ge=2)
     """Users whose last events are held out, at most: a point is chosen on half of them and measured again on the other half."""
     requests: int = Field(50, ge=1)
@@ -265,11 +274,25 @@ def _measure(twin: Recommender, halves: Halves, config: CompressConfig) -> list[
     for compact in (None, *kept):
         trial.add(twin, [Recipe(compact, w, size) for size, w in weights])
     base = trial.best()
-    for codes in config.codes if twin.content.channels else []:
-        coded = with_codes(twin, codes, config.code_dim, halves.train)
+    changes: list[dict[str, Any]] = [{"codes": codes} for codes in (config.codes if twin.content.channels else [])]
+    changes += [{"pruned": share} for share in (config.prune if prunable(twin) else [])]
+    for change in changes:
+        source = _source(twin, replace(trial.recipes[0], **change), halves.train, config)
         for one in dict.fromkeys((0, base)):
-            trial.add(coded, [replace(trial.recipes[one], codes=codes)])
+            trial.add(source, [replace(trial.recipes[one], **change)])
+    if config.distill:
+        recipe = Recipe(None, ALONE, is_distilled=True)
+        trial.add(_source(twin, recipe, halves.train, config), [recipe])
     return trial.measured()
+
+
+def _source(recommender: Recommender, recipe: Recipe, events: Histories, config: CompressConfig) -> Recommender:
+    """Return a recommender changed as a recipe says before rows and members are left out; `events` are what its members learned from."""
+    if recipe.is_distilled:
+        return distilled(recommender, config.student, events)
+    if recipe.codes is not None:
+        recommender = with_codes(recommender, recipe.codes, config.code_dim, events)
+    return recommender if recipe.pruned is None else with_pruned_networks(recommender, recipe.pruned, events)
 
 
 class _Trial:
@@ -358,8 +381,7 @@ def _checked(twin: Recommender, made: Recommender, part: HoldOut) -> tuple[Diffe
 
 def _apply(recommender: Recommender, recipe: Recipe, config: CompressConfig) -> Recommender:
     """Return a recommender made smaller by a recipe."""
-    if recipe.codes is not None:
-        recommender = with_codes(recommender, recipe.codes, config.code_dim, _learned(recommender))
+    recommender = _source(recommender, recipe, _learned(recommender), config)
     members, tables = compressed_members(recommender.ensemble, recommender.tables, recipe.compact)
     ensemble: Ensemble = over(recommender.ensemble, members, recipe.weights)
     return replace(recommender, ensemble=ensemble, tables={**recommender.tables, **tables}, folder=None)
@@ -378,6 +400,8 @@ def _written(
         "source": str(source.folder or ""),
         "entries": None if recipe.compact is None else recipe.compact.entries,
         "codes": recipe.codes,
+        "pruned": recipe.pruned,
+        "distilled": recipe.is_distilled,
         "members": list(smaller.ensemble.members),
         "loss": results.points[results.chosen].loss,
     }

@@ -201,6 +201,7 @@ def _module_of(member: SequenceNetwork | GraphNetwork) -> tuple[Any, int]:
     from torch import nn
 
     from penchant.networks.backbones import last_state
+    from penchant.networks.losses import powered_softmax
     from penchant.networks.sequences import WindowBatch
 
     class ScoredWindows(nn.Module):
@@ -215,7 +216,7 @@ def _module_of(member: SequenceNetwork | GraphNetwork) -> tuple[Any, int]:
         def forward(self, items: Any, weight: Any, gap: Any, lengths: Any) -> Any:
             batch = WindowBatch(items, weight, gap, lengths, items)
             states = last_state(self.network(self.vectors[items], batch), lengths + 1)  # type: ignore[index]
-            return torch.softmax(states @ self.vectors.T, dim=-1) ** self.sharpness  # type: ignore[operator]
+            return powered_softmax(states @ self.vectors.T, self.sharpness)  # type: ignore[operator]
 
     class ScoredSums(nn.Module):
         """A user as the damped sum of the vectors of their items."""
@@ -229,7 +230,7 @@ def _module_of(member: SequenceNetwork | GraphNetwork) -> tuple[Any, int]:
         def forward(self, items: Any, weight: Any, gap: Any, lengths: Any) -> Any:
             taste = (self.source[items] * weight[..., None]).sum(1)  # type: ignore[index]
             taste = taste * (lengths.clamp(min=1)[:, None].float() ** -self.exponent) + 0.0 * gap.sum()
-            return torch.softmax(taste @ self.target.T, dim=-1) ** self.sharpness
+            return powered_softmax(taste @ self.target.T, self.sharpness)
 
     if isinstance(member, GraphNetwork):
         return ScoredSums(member).eval(), MAX_EVENTS

@@ -37,18 +37,30 @@ class Recipe:
         weights: Of the members that stay.
         num_members: Members whose weights were chosen; the others are left out. None keeps all, with the weights they had.
         codes: What the vectors of content become; None leaves them as they are.
+        pruned: Share of the heads and units of networks that is taken out.
+        is_distilled: Whether one network takes the place of all members.
     """
 
     compact: CompactConfig | None
     weights: late.EnsembleWeights
     num_members: int | None = None
     codes: CodeKind | None = None
+    pruned: float | None = None
+    is_distilled: bool = False
 
     @property
     def name(self) -> Message:
         """The recipe in a few words."""
-        plain = message("{rows}, {members}", rows=self._rows, members=self._members)
-        return plain if self.codes is None else message("{way}; {vectors}", way=plain, vectors=VECTORS[self.codes])
+        if self.is_distilled:
+            return message("one network that was taught the lists")
+        name = message("{rows}, {members}", rows=self._rows, members=self._members)
+        if self.codes is not None:
+            name = message("{way}; {vectors}", way=name, vectors=VECTORS[self.codes])
+        if self.pruned is not None:
+            name = message(
+                "{way}; networks without {percent} % of their units", way=name, percent=f"{100 * self.pruned:g}"
+            )
+        return name
 
     @property
     def _rows(self) -> Message:

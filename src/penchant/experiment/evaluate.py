@@ -508,4 +508,4 @@ def _shown(catalog: Catalog, titles: list[str], row: int) -> ShownItem:
         path = catalog.table[column][row] if column and catalog.media_root else None
         return catalog.media_root / path if path and catalog.media_root else None
 
-    return ShownItem(titles[row], picture=media("image"), sound=media("audio"))
+    return ShownItem(titles[row], picture=media("image"), sound=media("audio"), item_id=catalog.item_ids[row])

@@ -6,7 +6,7 @@ In: the report as measured, the fitted recommenders, the recommender of the bund
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from penchant.experiment.fit import FittedRecommenders, HoldOut
 from penchant.explanation.embedding_maps import embedding_map
 from penchant.explanation.topics import Topics
 from penchant.models.channels import FUSED
-from penchant.models.ensemble import blocked_items, top_k
+from penchant.models.ensemble import blocked_items
 from penchant.recommender.heat import heat_channels, item_heat
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.inside import EmbeddingMap, ReadHistory, ReportConfig, ShownHeat, TrainingCurve
@@ -34,8 +34,6 @@ CHECK = 10
 """Versions that the check encodes, and all that Grad-CAM needs."""
 TYPICAL_SECONDS = 0.1
 """Time to encode one content where nobody measured it."""
-LISTED = 20
-"""Items of the list among which the one with most content is taken."""
 
 
 def look_inside(
@@ -66,7 +64,8 @@ def look_inside(
     for place, history in enumerate(asked[: len(examples)]):
         if place < config.heat and heat_channels(recommender):
             began = time.perf_counter()
-            heats = tuple(_heats(recommender, history, limits, remaining))
+            shown = [item.item_id for item in examples[place].recommended]
+            heats = tuple(_heats(recommender, history, shown, limits, remaining))
             remaining -= time.perf_counter() - began
             examples[place] = replace(examples[place], heats=heats)
         if place < config.histories:
@@ -104,20 +103,28 @@ def item_maps(content: Content, topics: Topics, config: ReportConfig) -> Iterato
             yield found
 
 
-def _heats(recommender: Recommender, history: Histories, limits: MediaLimits, seconds: float) -> Iterator[ShownHeat]:
-    """Yield the heat over one content of each modality of the best item of a list, as long as there is time for it."""
+def _heats(
+    recommender: Recommender, history: Histories, shown: Sequence[str], limits: MediaLimits, seconds: float
+) -> Iterator[ShownHeat]:
+    """Yield the heat over one content of each modality of one item of a list, as long as there is time for it.
+
+    Args:
+        recommender: What scores.
+        history: One user.
+        shown: Ids of the list's items, best first; of those with most content the first is taken.
+        limits: Of media files.
+        seconds: The time there is.
+    """
     content, ensemble = recommender.content.channels, recommender.ensemble
     read = {channel for name in ensemble.members for channel in ensemble.channels[name]}
     read = set(content) if FUSED in read else read
     channels = {name: config for name, config in heat_channels(recommender).items() if name in read}
     history = replace(history, num_items=len(recommender.catalog))
-    scores = ensemble.score(history)
-    scores[blocked_items(history)] = -np.inf
-    listed = top_k(scores, LISTED, history.user_ids).item_index[0]
-    has = np.array([[content[name].present[row] for name in channels] for row in listed if row >= 0])
+    listed = [recommender.lookup.row(item_id) for item_id in shown]
+    has = np.array([[content[name].present[row] for name in channels] for row in listed])
     if not len(has):
         return
-    row = int(listed[has.sum(1).argmax()])
+    row = listed[int(has.sum(1).argmax())]
     item_id, began, drawn = recommender.lookup.items.ids[row], time.perf_counter(), set()
     for name, config in channels.items():
         e = content[name]

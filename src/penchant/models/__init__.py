@@ -19,6 +19,7 @@ MODELS = Table(
         "new_items": "penchant.models.new_items:NewItems",
         "lifted": "penchant.models.lifted:Lifted",
         "compressed": "penchant.models.compressed:Compressed",
+        "distilled": "penchant.models.distilled:Distilled",
         "item_knn": "penchant.models.neighbours:ItemKNN",
         "rp3beta": "penchant.models.neighbours:RP3beta",
         "ease": "penchant.models.linear:EASE",

@@ -24,6 +24,19 @@ BATCH_CELLS = 8_000_000
 
 
 @dataclass(frozen=True)
+class EnsembleScores:
+    """Scores, and the scales they were summed on.
+
+    Attributes:
+        values: Of every item.
+        spread: What each member's scores were divided by, in the order of the members: with it an explanation need not score again.
+    """
+
+    values: Float32[np.ndarray, "users items"]
+    spread: Float32[np.ndarray, "users members"]
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """score = sum over members of weight x z-score.
 
@@ -62,12 +75,19 @@ class Ensemble:
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         """Return one score for every user and item."""
+        return self.scored(histories).values
+
+    def scored(self, histories: Histories) -> EnsembleScores:
+        """Return one score for every user and item, and what `contributions` can take over of their computation."""
         histories = self.asked(histories)
         total = np.zeros((len(histories), histories.num_items), np.float32)
+        spread = np.ones((len(histories), len(self.members)), np.float32)
         values = self.weights.band_values(histories)
-        for name, member in self.members.items():
-            total += self.weights.of(name, values)[:, None] * on_one_scale(member, histories).values
-        return total
+        for place, (name, member) in enumerate(self.members.items()):
+            scores = on_one_scale(member, histories)
+            total += self.weights.of(name, values)[:, None] * scores.values
+            spread[:, place] = scores.std[:, 0]
+        return EnsembleScores(total, spread)
 
     def parts(
         self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
@@ -96,7 +116,10 @@ class Ensemble:
         return top_k(scores, k, histories.user_ids)
 
     def contributions(
-        self, history: Histories, item_index: Int64[np.ndarray, " chosen"]
+        self,
+        history: Histories,
+        item_index: Int64[np.ndarray, " chosen"],
+        spread: Float32[np.ndarray, " members"] | None = None,
     ) -> Float32[np.ndarray, "members rows chosen"]:
         """Return the summands of some scores; over members and rows they add up to `score`.
 
@@ -105,10 +128,11 @@ class Ensemble:
         Args:
             history: Exactly one user.
             item_index: The items in question.
+            spread: That of `scored` for this history; None scores the whole catalog for it.
         """
         parts, history = [], self.asked(history)
         values = self.weights.band_values(history)
-        for name, member in self.members.items():
+        for place, (name, member) in enumerate(self.members.items()):
             weight = self.weights.of(name, values)[0]
             if not weight:
                 parts.append(np.zeros((history.num_events + 1, len(item_index))))
@@ -116,7 +140,8 @@ class Ensemble:
             (prior, events), means = member.contributions_to(history, item_index)
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
             rows = np.concatenate([prior[None], events]) - (means[:, None] if member.standardised else 0)
-            parts.append(weight / on_one_scale(member, history).std[0, 0] * rows)
+            scale = on_one_scale(member, history).std[0, 0] if spread is None else spread[place]
+            parts.append(weight / scale * rows)
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 
     def arrays(self) -> dict[str, np.ndarray]:

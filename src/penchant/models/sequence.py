@@ -148,7 +148,7 @@ class Sequence(Member[SequenceT_co]):
         self.tuned: dict[str, FineTuned] = {}
         self.vectors = torch.zeros(0, self.config.dim)
         self.training_history = TrainingHistory()
-        if self.config.dim % self.config.heads:
+        if self.config.head_dim is None and self.config.dim % self.config.heads:
             raise ConfigError(
                 f"dim = {self.config.dim} is not a multiple of heads = {self.config.heads}.",
                 where=f"members.{self.name}",

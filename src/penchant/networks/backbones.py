@@ -26,7 +26,11 @@ class BackboneConfig(Settings):
     layers: int = Field(2, ge=1)
     """Number of blocks."""
     heads: int = Field(2, ge=1)
-    """Attention heads (transformer, ligr); must divide `dim`."""
+    """Attention heads (transformer, ligr); must divide `dim` where `head_dim` is not set."""
+    head_dim: int | None = Field(None, ge=1)
+    """Width of an attention head (transformer, ligr); None takes dim / heads. A pruned network has fewer heads of the width they had."""
+    feed_units: int | None = Field(None, ge=1)
+    """Units between the two layers of a block's feed-forward network (transformer, ligr); None takes 4 x dim."""
     kernel: int = Field(3, ge=2)
     """Kernel width of a convolution in steps (cnn); block b reaches kernel x 2^b steps back."""
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -68,13 +72,15 @@ class _AttentionBlock(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.norm_attend, self.norm_feed = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
-        self.mix = nn.Linear(config.dim, 3 * config.dim)
-        self.join = nn.Linear(config.dim, config.dim)
-        self.feed = self._feed(config.dim)
+        self.head_dim = config.dim // config.heads if config.head_dim is None else config.head_dim
+        width = self.heads * self.head_dim
+        self.mix = nn.Linear(config.dim, 3 * width)
+        self.join = nn.Linear(width, config.dim)
+        self.feed = self._feed(config.dim, config.feed_units or 4 * config.dim)
         self.drop = nn.Dropout(config.dropout)
 
-    def _feed(self, dim: int) -> nn.Module:
-        return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+    def _feed(self, dim: int, units: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(dim, units), nn.GELU(), nn.Linear(units, dim))
 
     def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
         steps = steps + self.drop(self.attended(steps, bias))
@@ -83,7 +89,7 @@ class _AttentionBlock(nn.Module):
     def attended(self, steps: Tensor, bias: Tensor) -> Tensor:
         query, key, value = self._mixed(steps)
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        joined: Tensor = self.join(attended.transpose(1, 2).reshape(steps.shape))
+        joined: Tensor = self.join(attended.transpose(1, 2).flatten(2))
         return joined
 
     def weights(self, steps: Tensor, bias: Tensor) -> Float[Tensor, "B L L"]:
@@ -93,8 +99,8 @@ class _AttentionBlock(nn.Module):
 
     def _mixed(self, steps: Tensor) -> Float[Tensor, "3 B H L D_by_H"]:
         """Return queries, keys and values."""
-        rows, length, dim = steps.shape
-        mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, dim // self.heads)
+        rows, length, _ = steps.shape
+        mixed = self.mix(self.norm_attend(steps)).view(rows, length, 3, self.heads, self.head_dim)
         return mixed.permute(2, 0, 3, 1, 4)
 
 
@@ -105,8 +111,8 @@ class _GatedBlock(_AttentionBlock):
         super().__init__(config)
         self.gate_attend, self.gate_feed = (nn.Linear(config.dim, config.dim) for _ in range(2))
 
-    def _feed(self, dim: int) -> nn.Module:
-        return _SwiGLU(dim, 4 * dim)
+    def _feed(self, dim: int, units: int) -> nn.Module:
+        return _SwiGLU(dim, units)
 
     def forward(self, steps: Tensor, bias: Tensor) -> Tensor:
         steps = steps + torch.sigmoid(self.gate_attend(steps)) * self.drop(self.attended(steps, bias))

@@ -35,7 +35,18 @@ def softmax(states: Float[Tensor, "N D"], items: Float[Tensor, "I D"], chosen: I
 
 def sharpened_probability(logits: Float[Tensor, "N I"], sharpness: float) -> Float32[np.ndarray, "N I"]:
     """Return softmax probabilities raised to a power: the score of a network trained with softmax."""
-    return torch.exp(sharpness * torch.log_softmax(logits, dim=1)).cpu().numpy()
+    return powered_softmax(logits, sharpness).cpu().numpy()
+
+
+def powered_softmax(logits: Float[Tensor, "N I"], sharpness: float) -> Float[Tensor, "N I"]:
+    """Return softmax probabilities raised to a power, so that logits that differ a little still do.
+
+    Their logarithms are about minus the logarithm of the number of items where logits are small, as after little training: float32 there resolves
+    5e-7, and of 1,000 items with logits of spread 1e-3 80 had the score of another one. Differences from the largest logit keep what it has.
+    """
+    below = logits - logits.amax(dim=1, keepdim=True)
+    total = torch.exp(below).sum(dim=1, keepdim=True)
+    return torch.exp(sharpness * below) * total**-sharpness
 
 
 class _ChunkedSoftmax(torch.autograd.Function):

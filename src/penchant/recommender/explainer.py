@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from penchant.core.schema import Content, Histories
 from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
@@ -61,10 +61,18 @@ class Explainer:
         """Return, for each item, the past items with the largest contributions."""
         return self.attribution(history, rows, self._few(history)).reasons() if len(rows) else []
 
-    def explain(self, history: Histories, row: int) -> Explanation:
-        """Return the exact contributions to one score; they sum to it."""
-        few = self._few(history)
-        values = None if few is None else few.contributions(np.array([row]))
+    def explain(
+        self, history: Histories, row: int, spread: Float32[np.ndarray, " members"] | None = None
+    ) -> Explanation:
+        """Return the exact contributions to one score; they sum to it.
+
+        Args:
+            history: One user.
+            row: The item.
+            spread: That of `Ensemble.scored` for this history, where it is known.
+        """
+        rows, few = np.array([row]), self._few(history)
+        values = self.ensemble.contributions(history, rows, spread) if few is None else few.contributions(rows)
         return explain(self.ensemble, self.lookup.catalog, history, row, values)
 
     def _few(self, history: Histories) -> ChosenScores | None:

@@ -32,7 +32,7 @@ from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
 from penchant.language.engine import Engine
 from penchant.language.screen import Screen, word_screen
-from penchant.models.ensemble import Ensemble
+from penchant.models.ensemble import Ensemble, EnsembleScores
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.candidates import Shortlist
@@ -259,6 +259,10 @@ class Recommender:
         """Return a score of every user for every item; a user's scores do not depend on the other users of the call."""
         return self.ensemble.score(histories)
 
+    def scored(self, histories: Histories) -> EnsembleScores:
+        """Return the same with what `explain` can take over of their computation."""
+        return self.ensemble.scored(histories)
+
     def recommend(
         self,
         user: str | Histories,
@@ -344,13 +348,20 @@ class Recommender:
         """Return, for each item, the past items with the largest contributions."""
         return self._explainer.reasons(self._history(user), item_index)
 
-    def explain(self, user: str | Histories, item_id: str) -> Explanation:
+    def explain(
+        self, user: str | Histories, item_id: str, *, spread: Float32[np.ndarray, " members"] | None = None
+    ) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
+
+        Args:
+            user: A user's id, or a history.
+            item_id: The item.
+            spread: That of `scored` for this very history; without it the whole catalog is scored.
 
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return self._explainer.explain(self._history(user), self.lookup.row(item_id))
+        return self._explainer.explain(self._history(user), self.lookup.row(item_id), spread)
 
     @property
     def networks(self) -> tuple[str, ...]:

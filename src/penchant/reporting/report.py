@@ -116,6 +116,7 @@ class ShownItem:
         reason: Of the recommendation.
         score: As the recommender gave it; None for an item of the history.
         is_hit: Whether the user chose it later.
+        item_id: In the catalog; not shown.
     """
 
     title: str
@@ -124,6 +125,7 @@ class ShownItem:
     reason: str = ""
     score: float | None = None
     is_hit: bool = False
+    item_id: str = ""
 
 
 ABOUT_USERS = ("events.", "users.")

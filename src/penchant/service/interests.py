@@ -71,7 +71,7 @@ class Interests:
     def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Return the exact additive contributions to one score."""
         snapshot, state = self._states.one(user_id)
-        return snapshot.recommender.explain(state.history, item_id).as_dict()
+        return snapshot.recommender.explain(state.history, item_id, spread=state.known_spread).as_dict()
 
     def attribution(self, user_id: str, item_id: str, member: str | None, method: Method) -> NetworkAttribution:
         """Return which past events one network's score comes from, with its checks."""

@@ -40,6 +40,7 @@ class UserState:
         edits: The user's own.
         scores: Of every item, before edits and options; empty before it was scored, and where lists are made from candidates.
         moment: Of the snapshot that gave the scores; -1 before.
+        spread: What each member's scores were divided by (`EnsembleScores`); empty where `scores` are.
     """
 
     version: StateVersion
@@ -47,11 +48,17 @@ class UserState:
     edits: tuple[Edit, ...]
     scores: Float32[np.ndarray, " items"] = field(default_factory=lambda: np.zeros(0, np.float32))
     moment: int = -1
+    spread: Float32[np.ndarray, " members"] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def known_scores(self) -> Float32[np.ndarray, " items"] | None:
         """The scores, None where there are none."""
         return self.scores if len(self.scores) else None
+
+    @property
+    def known_spread(self) -> Float32[np.ndarray, " members"] | None:
+        """The spread, None where there is none."""
+        return self.spread if len(self.spread) else None
 
     @property
     def num_bytes(self) -> int:

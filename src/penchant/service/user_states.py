@@ -68,7 +68,8 @@ class UserStates:
             return snapshot, state
         about = self._store.about(user_id)
         history = snapshot.history(user_id, [*self._store.events(user_id), *events], about)
-        return snapshot, replace(state, history=history, scores=snapshot.recommender.score(history)[0])
+        found = snapshot.recommender.scored(history)
+        return snapshot, replace(state, history=history, scores=found.values[0], spread=found.spread[0])
 
     def history(self, user_id: str, snapshot: ServingSnapshot) -> Histories:
         """Return a user's history as a snapshot's recommender reads what the store holds now."""
@@ -92,12 +93,13 @@ class UserStates:
         if snapshot.recommender.shortlist.found is not None:  # each list scores its own candidates
             for user_id in due:
                 nothing = np.zeros(0, np.float32)
-                states[user_id] = replace(states[user_id], scores=nothing, moment=snapshot.moment)
+                states[user_id] = replace(states[user_id], scores=nothing, spread=nothing, moment=snapshot.moment)
                 self._cache.put(user_id, states[user_id])
             return states
-        scores = snapshot.recommender.score(Histories.joined([states[user_id].history for user_id in due]))
-        for user_id, row in zip(due, scores, strict=True):
+        found = snapshot.recommender.scored(Histories.joined([states[user_id].history for user_id in due]))
+        for user_id, row, spread in zip(due, found.values, found.spread, strict=True):
             # copied: a row kept in the cache must not keep the scores of the whole group in memory
-            states[user_id] = replace(states[user_id], scores=row.copy(), moment=snapshot.moment)
+            scores, scales = row.copy(), spread.copy()
+            states[user_id] = replace(states[user_id], scores=scores, spread=scales, moment=snapshot.moment)
             self._cache.put(user_id, states[user_id])
         return states
