@@ -90,5 +90,9 @@ def compressed_members(
 def over(ensemble: Ensemble, members: Mapping[str, Member], weights: late.EnsembleWeights) -> Ensemble:
     """Return the ensemble of some of these members with other weights."""
     kept = [name for name in ensemble.members if name in weights]
-    own, channels = ({name: held[name] for name in kept} for held in (members, ensemble.channels))
-    return replace(ensemble, members=own, weights=weights.only(kept), channels=channels)
+    return replace(
+        ensemble,
+        members={name: members[name] for name in kept},
+        weights=weights.only(kept),
+        channels={name: ensemble.channels[name] for name in kept},
+    )
