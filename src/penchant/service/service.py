@@ -78,6 +78,9 @@ class Service:
         self.uploads = UploadStore(media, config.media_folder, fetcher, limit, parts=self.scratch.path)
         self.files = ContentFiles(self.uploads, self.store, self.stored_items)
         self.user_cache = UserStateCache(config.user_cache_bytes)
+        self._computed = [
+            self.user_cache.clear
+        ]  # asked to forget already while the snapshots are made, after an erasure
         self.tasks = ClassifierTasks(config.tasks, config.media)
         self._engine = make_engine(config.language, threads=config.language.threads)
         self.talk_limits = TalkLimits(config.language.limits)
@@ -98,6 +101,7 @@ class Service:
         self.written_profiles = WrittenProfiles(
             self.snapshots, self.states, self.engine_for_personal_data, self.screen, config.language.rewrite_after
         )
+        self._computed.append(self.written_profiles.forget)
         self.personal_data = PersonalData(
             self.store,
             self.secret,
@@ -166,8 +170,8 @@ class Service:
 
     def _forget(self) -> None:
         """Forget what was computed with another model, or may tell of an erased user."""
-        self.user_cache.clear()
-        self.written_profiles.forget()
+        for forget in self._computed:
+            forget()
         if self._engine is not None:
             self._engine.forget()
 
