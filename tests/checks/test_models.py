@@ -48,6 +48,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "new_arrivals": {"days": 10},
     "lifted": {"of": {"model": "ease", "regularisation": 10}, "window_days": 5},
     "compressed": {"of": {"model": "ease", "regularisation": 10}, "entries": 20},
+    "distilled": {**NETWORK, "teachers": {"content": {"model": "content_regression"}}, "taught_epochs": 4},
     "item_knn": {"neighbours": 20},
     "rp3beta": {"neighbours": 20},
     "ease": {"regularisation": 10},
@@ -145,6 +146,7 @@ READS_CONTENT = (
     "compressed: content",
     "compressed: content_regression",
     "content_regression of pictures",
+    "distilled",
     "graph_network",
     "sequence",
     "sequence: GRU, attention, BCE",
@@ -369,6 +371,7 @@ SCORES_CHOSEN_ITEMS = [
         "user_content_knn",
         "user_content_regression",
         "graph_network",
+        "distilled",
         "sequence",
         "language_model",
     )
