@@ -70,6 +70,15 @@ def test_changes_are_not_noticed_where_users_want_what_they_wanted_before() -> N
     assert noticing_changes(trained(events), wanting(events, first), TOPICS, PROBABILITY, 10).change is None
 
 
+def test_the_loss_of_one_user_among_many_is_no_reason_to_notice_nothing() -> None:
+    events, first, second = world()
+    changed_users = [user for user in range(len(first)) if first[user] != second[user]]
+    wanted = [first[user] if user == changed_users[0] else second[user] for user in range(len(first))]
+    few = [user for user in range(len(first)) if user not in changed_users[1:]]
+    events, wanted = events.take(np.array(few)), [wanted[user] for user in few]
+    assert noticing_changes(trained(events), wanting(events, wanted), TOPICS, PROBABILITY, 10).change is not None
+
+
 @pytest.mark.parametrize(("topics", "probability"), [(TOPICS, 0.0), (np.zeros(ITEMS, np.int32), PROBABILITY)])
 def test_nothing_is_noticed_without_topics_or_a_probability(topics: np.ndarray, probability: float) -> None:
     events, _, second = world()
