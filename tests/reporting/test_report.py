@@ -177,7 +177,7 @@ def test_json_is_strict_and_holds_no_picture(folder):
     assert plain["variety"][0]["diversity"] is None
     assert plain["leaderboard"]["best_baseline"] == "EASE"
     assert plain["leaderboard"]["rows"][0]["scores"]["ndcg@20"]["num_users"] == USERS
-    assert set(plain["examples"][0]["recommended"][0]) == {"title", "reason", "score", "is_hit"}
+    assert set(plain["examples"][0]["recommended"][0]) == {"title", "reason", "score", "is_hit", "item_id"}
 
 
 def test_markdown_keeps_tables_whole(folder):

@@ -116,7 +116,7 @@ class ShownItem:
         reason: Of the recommendation.
         score: As the recommender gave it; None for an item of the history.
         is_hit: Whether the user chose it later.
-        item_id: In the catalog; not shown.
+        item_id: In the catalog; in the JSON, not on the page.
     """
 
     title: str
