@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,19 @@ def drain(consumer: StreamConsumer) -> None:
     threading.Timer(15, stop.set).start()
     follow(consumer, stop, until_end=True)
     assert not stop.is_set(), "not at the end after 15 s"
+
+
+def check_replay(reading: Reading, source: RedisConfig | KafkaConfig, send: Callable[..., object]) -> None:
+    """Send ten events in each of five hours, read them all, and read again from the fourth hour: each is stored once."""
+    began, hour = 1_700_000_000_000, 3_600_000
+    for n in range(5):
+        send(events(10), at=began + n * hour)
+    drain(reading.consumer(source))
+    one = reading.consumer(source)
+    one.move_to(1000 * (began + 3 * hour))
+    drain(one)
+    assert reading.counts()["duplicates"] == 20
+    assert reading.num_events() == 50
 
 
 @pytest.mark.usefixtures("address")
@@ -241,16 +254,7 @@ def test_time_of_an_event_without_one_is_that_of_its_record(redis: RedisServer, 
 
 
 def test_replay_reads_from_a_time(redis: RedisServer, reading: Reading):
-    hour = 3_600_000
-    for n in range(5):
-        redis.send(events(10), at=1_700_000_000_000 + n * hour)
-    source = RedisConfig(kind="redis", address=redis.address)
-    drain(reading.consumer(source))
-    one = reading.consumer(source)
-    one.move_to(1000 * (1_700_000_000_000 + 3 * hour))
-    drain(one)
-    assert reading.counts()["duplicates"] == 20
-    assert reading.num_events() == 50
+    check_replay(reading, RedisConfig(kind="redis", address=redis.address), redis.send)
 
 
 def test_running_consumer_follows_a_replay_that_another_process_begins(redis: RedisServer, reading: Reading):
@@ -405,16 +409,9 @@ def test_kafka_replay_reads_from_a_time(kafka: MockKafka, reading: Reading, monk
             return found
 
     monkeypatch.setattr("penchant.streams.kafka_source.Consumer", WithTimes)
-    topic, hour = f"replayed-{time.time_ns()}", 3_600_000
-    for n in range(5):
-        kafka.send(events(10), topic, at=1_700_000_000_000 + n * hour)
+    topic = f"replayed-{time.time_ns()}"
     source = KafkaConfig(kind="kafka", address=kafka.address, topic=topic)
-    drain(reading.consumer(source))
-    one = reading.consumer(source)
-    one.move_to(1000 * (1_700_000_000_000 + 3 * hour))
-    drain(one)
-    assert reading.counts()["duplicates"] == 20
-    assert reading.num_events() == 50
+    check_replay(reading, source, partial(kafka.send, topic=topic))
 
 
 def test_kafka_gone_and_back_is_said_and_loses_nothing(reading: Reading, monkeypatch):

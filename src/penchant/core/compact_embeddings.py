@@ -224,11 +224,9 @@ def _learned(kind: CodeKind, centred: Float32[np.ndarray, "rows dim"], dim: int)
         return {"directions": np.ascontiguousarray(vectors[:, ::-1][:, :dim].T, np.float32)}
     if kind == "product":
         return {"books": _books(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12))}
-    return (
-        {"spread": np.abs(centred).mean(0)}
-        if kind == "binary" and len(centred)
-        else ({"spread": np.zeros(centred.shape[1], np.float32)} if kind == "binary" else {})
-    )
+    if kind == "binary":
+        return {"spread": np.abs(centred).mean(0) if len(centred) else np.zeros(centred.shape[1], np.float32)}
+    return {}
 
 
 def _parts(rows: Float32[np.ndarray, "rows dim"]) -> Float32[np.ndarray, "rows width part"]:

@@ -42,7 +42,8 @@ def noticing_changes(
     if not probability or len(np.unique(topics)) < 2:
         return trained
     change, histories = InterestChange(topics, probability), validation.histories
-    rows = changed(histories, change.faded(histories))
+    faded = change.faded(histories)
+    rows = changed(histories, faded)
     chose = np.bincount(validation.truth.user_index(), minlength=len(histories)) > 0
     rows = rows[chose[rows]]
     if len(rows):
@@ -51,7 +52,7 @@ def noticing_changes(
             trained.before.rank(
                 weights, one.take(rows), cutoff, candidates=validation.candidates, tie_order=validation.tie_order
             )
-            for one in (histories, change.faded(histories))
+            for one in (histories, faded)
         ]
         before, after = (
             ndcg(hit_matrix(lists[OURS].item_index, truth), relevant(truth).counts(), cutoff) for lists in found

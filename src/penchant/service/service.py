@@ -78,9 +78,8 @@ class Service:
         self.uploads = UploadStore(media, config.media_folder, fetcher, limit, parts=self.scratch.path)
         self.files = ContentFiles(self.uploads, self.store, self.stored_items)
         self.user_cache = UserStateCache(config.user_cache_bytes)
-        self._computed = [
-            self.user_cache.clear
-        ]  # asked to forget already while the snapshots are made, after an erasure
+        # after an erasure they are asked to forget already while the snapshots are made, before there are profiles in words
+        self._computed = [self.user_cache.clear]
         self.tasks = ClassifierTasks(config.tasks, config.media)
         self._engine = make_engine(config.language, threads=config.language.threads)
         self.talk_limits = TalkLimits(config.language.limits)
