@@ -60,3 +60,12 @@ def test_info_nce_is_small_only_where_views_belong_together() -> None:
     left = draw(16, 8)
     same, mixed = losses.info_nce(left, left * 5), losses.info_nce(left, left.roll(1, 0))
     assert float(same) < 0.1 < float(mixed)
+
+
+def test_powered_softmax_is_the_power_of_the_probability_and_resolves_close_logits() -> None:
+    logits = draw(3, 50)
+    expected = torch.softmax(logits.double(), dim=1) ** 0.3
+    torch.testing.assert_close(losses.powered_softmax(logits, 0.3).double(), expected, rtol=1e-5, atol=0)
+    close = 2e-7 * torch.arange(1000, dtype=torch.float32)[None]
+    assert len(torch.unique(losses.powered_softmax(close, 1.0))) > 900
+    assert len(torch.unique(torch.exp(torch.log_softmax(close, dim=1)))) < 500
