@@ -41,6 +41,8 @@ def rows(text: str | None, picture: str | None, asked: argparse.Namespace) -> di
     """Return the settings of fine-tuning by the name of the row."""
     channels = [name for name in (text, picture) if name is not None]
     common = {"epochs": asked.tuned_epochs, "max_tokens": asked.max_tokens, "items_per_step": asked.items_per_step}
+    if asked.learning_rate is not None:
+        common["learning_rate"] = asked.learning_rate
     found: dict[str, dict[str, Any]] = {FROZEN: {"channels": channels[-1:], "learning_rate": HELD, "items_per_step": 2}}
     if text is not None:
         found["text, LoRA"] = {"channels": [text]}
@@ -110,8 +112,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--tuned-epochs", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, help="of trained encoders")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--items-per-step", type=int, default=24)
+    parser.add_argument("--folder", type=Path, default=Path("runs/end-to-end"), help="of finished rows")
     parser.add_argument("--max-users", type=int, help="learn from and rank so many users only, evenly spaced")
     parser.add_argument("--content-alone", action="store_true", help="no ids: an item is what its content says")
     parser.add_argument("--only", nargs="+", help="rows whose name holds one of these words, beside the frozen ones")
@@ -123,7 +127,7 @@ def main() -> None:
     tables = rows(asked.text, asked.picture, asked)
     if asked.only:
         tables = {n: t for n, t in tables.items() if n == FROZEN or any(word in n for word in asked.only)}
-    folder = Path("runs/end-to-end") / f"{config.name}-{'content' if asked.content_alone else 'ids'}"
+    folder = asked.folder / f"{config.name}-{'content' if asked.content_alone else 'ids'}"
     folder.mkdir(parents=True, exist_ok=True)
     for seed in asked.seeds:
         for name, fine_tune in tables.items():
