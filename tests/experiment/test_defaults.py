@@ -55,6 +55,7 @@ def test_baselines_tell_items_apart() -> None:
     known = set(baseline_tables(CONTENT, has_time=True))
     assert known == {"Popularity", "ItemKNN", "EASE", "Recent popularity", "Content kNN"}
     assert set(baseline_tables(Content(), has_time=False)) == {"Popularity", "ItemKNN", "EASE"}
+    assert set(baseline_tables(CONTENT, has_time=True, without_history=True)) == {"Popularity", "Recent popularity"}
     new = baseline_tables(CONTENT, has_time=True, among_new=True)
     assert set(new) == {"Content kNN", "Content ridge", "Random order"}
     assert new["Content kNN"]["channel"] == ["plot", "fused"]

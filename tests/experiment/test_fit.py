@@ -244,6 +244,18 @@ def test_where_new_items_alone_are_ranked_only_members_and_baselines_that_tell_t
     assert learn(tables, validation=HoldOut(EARLIER, CHOSE_NEW, some_have_events), ablation=False).left_out == ()
 
 
+def test_for_users_without_events_no_baseline_repeats_the_list_of_popular_items() -> None:
+    strangers = histories([[0, 1], [1, 2, 0], [], []], ITEMS)
+    chosen = histories([[], [], [5], [1]], ITEMS)
+
+    def baselines(truth: Histories) -> set[str]:
+        rows = learn(validation=HoldOut(strangers, truth), ablation=False).rows
+        return {row.name for row in rows if row.role == "baseline"}
+
+    assert baselines(chosen) == {"Popularity", "Recent popularity"}
+    assert baselines(TRUTH) > {"Popularity", "ItemKNN", "EASE", "Recent popularity"}
+
+
 def test_new_items_alone_and_no_member_that_reads_content_is_refused() -> None:
     stage = HoldOut(EARLIER, CHOSE_NEW, NEW)
     with pytest.raises(ConfigError, match=r"No member reads content(.|\n)*content_regression"):

@@ -86,35 +86,35 @@ PAYING = ModalityValue("text", gap(0.03), Cost(30.0, 3.0), PAYS)
     [
         (
             PAYING,
-            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. It costs 30.0 s once and 3.0 ms per user.",
+            "Text: pays; without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. It costs 30.0 s once and 3.0 ms per user.",
         ),
         (
             ModalityValue("attribute", gap(-0.03, WORSE), None, DOES_NOT_PAY),
-            "Attributes does not pay: without it, NDCG@10 is higher by 0.030 [0.020, 0.040].",
+            "Attributes: does not pay; without it, NDCG@10 is higher by 0.030 [0.020, 0.040].",
         ),
         (
             ModalityValue("plot", gap(-0.003, SAME), Cost(0.0, 0.0), SAME),
-            "Plot is not distinguishable from noise: having it changes NDCG@10 by −0.003 [−0.013, 0.007]. "
+            "Plot: not distinguishable from noise; having it changes NDCG@10 by −0.003 [−0.013, 0.007]. "
             "It has no measurable cost.",
         ),
         (
             ModalityValue("text", gap(0.03), Cost(0.0, 3.0), PAYS),
-            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "Text: pays; without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
             "It costs nothing measurable once and 3.0 ms per user.",
         ),
         (
             ModalityValue("text", gap(0.03), Cost(12.0, 3.0, 60.0), PAYS),
-            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "Text: pays; without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
             "It costs 1 min 12 s once, 1 min 0 s of it to encode the content, and 3.0 ms per user.",
         ),
         (
             ModalityValue("text", gap(0.03), Cost(2.0, 3.0, nan), PAYS),
-            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "Text: pays; without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
             "What its content takes to encode was not measured.",
         ),
         (
             ModalityValue("text", gap(0.03), Cost(2.0, 0.0), PAYS),
-            "Text pays: without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
+            "Text: pays; without it, NDCG@10 is lower by 0.030 [0.020, 0.040]. "
             "It costs 2.0 s once and nothing measurable per user.",
         ),
     ],

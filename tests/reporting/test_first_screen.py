@@ -82,7 +82,7 @@ def test_cheap_modalities_without_a_gain_share_a_sentence() -> None:
     said = screen.modality_sentences(Ablation("ndcg@10", (), values), coverage, EN)
     assert len(said) == 3
     assert said[0].endswith("It costs 1 min 40 s once, nearly all of it to encode the content, and 0.1 ms per user.")
-    assert said[1].startswith("Audio is not distinguishable from noise")
+    assert said[1].startswith("Audio: not distinguishable from noise")
     assert said[2] == "Not distinguishable from noise, and cheap: attributes, users' bios."
     alone = screen.modality_sentences(Ablation("ndcg@10", (), values[2:3]), coverage, EN)
     assert alone == conclusions.ablation_sentences(Ablation("ndcg@10", (), values[2:3]), EN)
@@ -109,10 +109,10 @@ def test_steps_begin_with_the_data_and_then_the_modality_that_matters_most() -> 
     assert steps == [
         "3 events are in two parts of the split. To do: drop duplicate events first.",
         "Leave out image: lists are better without it.",
-        "Audio takes 1 min 0 s to encode and shows no gain: leave it out, or try another encoder.",
+        "Audio: 1 min 0 s to encode and no gain to see; leave it out, or try another encoder.",
     ]
     alone = screen.next_steps([], None, Ablation("ndcg@10", (), values[:1]), coverage, EN)
-    assert alone == ["Text pays, and 40 items (10 %) have none: add it there."]
+    assert alone == ["Text: pays, and 40 items (10 %) have none; add it there."]
     unmeasured = {"audio": screen.Coverage(1.0, 0, nan)}
     assert screen.next_steps([], None, Ablation("ndcg@10", (), values[1:2]), unmeasured, EN) == []
 

@@ -203,9 +203,9 @@ def test_summary_says_it_in_plain_words(everything):
     assert first.endswith("] points, relatively +10 %.")
     assert second.startswith("NDCG@20: ")
     assert "puts a liked item above a disliked one" in third
-    assert rest[0].startswith("Text pays: without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")
+    assert rest[0].startswith("Text: pays; without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")
     assert rest[0].endswith("It costs 2.0 s once and nothing measurable per user.")
-    assert rest[1].startswith("Poster does not pay: without it, NDCG@20 is higher by 0.0050 [")
+    assert rest[1].startswith("Poster: does not pay; without it, NDCG@20 is higher by 0.0050 [")
 
 
 def test_an_empty_run_still_makes_a_page(tmp_path):

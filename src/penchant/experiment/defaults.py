@@ -25,17 +25,22 @@ SHARPNESS = [4, 1, 12]
 """Powers of the cosine that are tried: with 12, near twins alone count."""
 
 
-def baseline_tables(content: Content, *, has_time: bool, among_new: bool = False) -> MemberTables:
+def baseline_tables(
+    content: Content, *, has_time: bool, among_new: bool = False, without_history: bool = False
+) -> MemberTables:
     """Return the baselines of a report.
 
     Args:
         content: Channels; where there are some, the nearest in content are a baseline.
         has_time: Whether events have times; what was popular lately is then a baseline.
         among_new: Lists rank new items alone: the baselines are those that tell new items apart, and a random order.
+        without_history: Lists are of users without events: those that read nothing else would all be the list of popular items.
     """
     tables: dict[str, Mapping[str, Any]] = {}
     if not among_new:
         tables |= {n: table for n, table in BASELINES.items() if has_time or table["model"] != "recent_popularity"}
+    if without_history:
+        return {n: table for n, table in tables.items() if table["model"] in ("popularity", "recent_popularity")}
     compared = [n for n, e in content.channels.items() if e.modality != "attribute"] or list(content.channels)
     if len(content.channels) > 1 and content.fused is not None:
         compared.append(FUSED)

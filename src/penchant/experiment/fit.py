@@ -254,7 +254,13 @@ def fit(
     tried = Tried() if tried is None else tried
     among_new = validation.candidates is not None and not train.matrix()[:, validation.candidates].nnz
     tables, left_out = tell_new_apart(tables, content) if among_new else (tables, ())
-    compared = baseline_tables(content, has_time=bool(train.at.any()), among_new=among_new)
+    asked = validation.liked().histories
+    compared = baseline_tables(
+        content,
+        has_time=bool(train.at.any()),
+        among_new=among_new,
+        without_history=len(asked) > 0 and asked.num_events == 0,
+    )
     baselines = choose_settings(compared, train, content, scorer, config.selection, tried)
     chosen = choose_settings(tables, train, content, scorer, config.selection, tried)
     arms, planned = plan_ablation(chosen, content, networks=config.ablate_networks)

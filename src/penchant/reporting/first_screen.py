@@ -214,7 +214,7 @@ def _about_modalities(
             found.append((2.0, translate("Leave out {channel}: lists are better without it.", channel=name)))
         elif payoff.outcome == PAYS and have is not None and have.share < COMPLETE:
             text = translate(
-                "{channel} pays, and {missing} items ({share}) have none: add it there.",
+                "{channel}: pays, and {missing} items ({share}) have none; add it there.",
                 channel=name[:1].upper() + name[1:],
                 missing=number_format.count(have.missing),
                 share=number_format.percent(1 - have.share, 0),
@@ -222,7 +222,7 @@ def _about_modalities(
             found.append((1.0 + _size(gain), text))
         elif payoff.outcome == SAME and have is not None and have.seconds > max(COSTLY * total, WORTH_SAVING):
             text = translate(
-                "{channel} takes {time} to encode and shows no gain: leave it out, or try another encoder.",
+                "{channel}: {time} to encode and no gain to see; leave it out, or try another encoder.",
                 channel=name[:1].upper() + name[1:],
                 time=number_format.seconds(have.seconds),
             )

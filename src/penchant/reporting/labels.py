@@ -73,9 +73,9 @@ ARMS = {
 }
 
 PAYOFFS: dict[str, Message] = {
-    PAYS: message("{channel} pays: without it, {metric} is lower by {gain}."),
-    DOES_NOT_PAY: message("{channel} does not pay: without it, {metric} is higher by {gain}."),
-    SAME: message("{channel} is not distinguishable from noise: having it changes {metric} by {gain}."),
+    PAYS: message("{channel}: pays; without it, {metric} is lower by {gain}."),
+    DOES_NOT_PAY: message("{channel}: does not pay; without it, {metric} is higher by {gain}."),
+    SAME: message("{channel}: not distinguishable from noise; having it changes {metric} by {gain}."),
 }
 
 FUSIONS: dict[str, Message] = {
