@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from PIL import Image
 
 import cluster_parts as parts
 from cluster_nodes import Nodes
+from joint_training import drawn_histories, network
 from penchant.core.errors import ExecutorError
 from penchant.core.executor import computing
 from penchant.core.schema import Content, Histories
@@ -94,6 +96,38 @@ def test_a_node_that_is_lost_while_a_network_trains_changes_nothing(nodes: Any, 
         assert sum(work.shards for work in executor.work.values()) == 2
     assert seen
     assert np.allclose(fitted[0].score(train), alone.score(train), atol=1e-6)
+
+
+def test_nodes_that_train_a_network_together_go_on_after_one_is_lost_and_learn_what_one_process_does(
+    nodes: Any, tmp_path: Path, caplog: Any
+) -> None:
+    nodes.keep(3)
+    train, settings = drawn_histories(), {"epochs": 25, "patience": 25, "batch_parts": 2}
+    alone = network(**settings).fit(train)
+    member = network(**settings)
+    member.checkpoint = tmp_path / "cache" / "network"
+    member.checkpoint.parent.mkdir()
+    worked: list[int] = []
+
+    def lose() -> None:
+        while not (tmp_path / "cache" / "network" / "manifest.json").exists():
+            time.sleep(0.01)
+        for node in nodes.workers[:2]:  # of three nodes two train: one of them at least is lost
+            nodes.lose(node)
+        nodes.add()
+        worked.append(1)
+
+    with caplog.at_level(logging.INFO, "penchant"), computing("ray", nodes.config()) as executor:
+        losing = threading.Thread(target=lose)
+        losing.start()
+        fitted = [found for found, _ in FitCache().fit_all([FitJob(member, Content.NONE)], train)]
+        losing.join()
+        assert sum(work.shards for work in executor.work.values()) == 2
+        assert len(executor.work) == 2
+    assert worked
+    assert "  network: resumes after epoch" in caplog.text
+    assert fitted[0].training_history.losses == alone.training_history.losses
+    assert np.array_equal(fitted[0].score(train), alone.score(train))
 
 
 def test_a_part_that_needs_more_memory_than_a_node_has_is_told(nodes: Any) -> None:

@@ -42,6 +42,31 @@ class RayConfig(Settings):
 
 
 @dataclass(frozen=True)
+class Meeting:
+    """Where the processes of one piece of work find each other.
+
+    Attributes:
+        host: Address of the run, which holds a store of keys (torch's `TCPStore`).
+        port: Of the store.
+        name: Of this attempt; keys of others begin with other names.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        seconds: Until all must have come.
+    """
+
+    host: str
+    port: int
+    name: str
+    rank: int
+    size: int
+    seconds: float
+
+
+class PeerLostError(Exception):
+    """Another process of the same piece of work went away."""
+
+
+@dataclass(frozen=True)
 class _Lost(Generic[Shard]):
     """A shard whose process died again and again."""
 
@@ -116,6 +141,24 @@ class Executor(ABC):
             else:
                 yield found
         yield from self.map(function, (piece for shard in apart for piece in split(shard)), title=title, lost=lost)
+
+    def together(
+        self, function: Callable[..., Result], piece: Any, count: int, shared: Sequence[Any] = (), *, title: str = ""
+    ) -> Result:
+        """Return `function(piece, meeting, *shared)` of the first of several processes that compute it together.
+
+        Args:
+            function: Of a module that every node has. It gets None for a meeting where it computes alone, and returns the same then.
+            piece: The work.
+            count: Processes at most.
+            shared: As of `map`.
+            title: As of `map`.
+
+        Raises:
+            ExecutorError: As of `map`.
+            Exception: What the function raised.
+        """
+        return function(piece, None, *shared)
 
     def sum(
         self, function: Callable[..., Result], shards: Iterable[Shard], shared: Sequence[Any] = (), *, title: str = ""

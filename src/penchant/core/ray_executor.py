@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import socket
 import sys
@@ -16,13 +17,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from penchant.core.errors import ExecutorError, import_optional
-from penchant.core.executor import Executor, RayConfig, Result, Shard
+from penchant.core.executor import Executor, Meeting, PeerLostError, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.ray_tasks import PLAIN_EXCEPTHOOK, Answer, cloudpickle, compute, probe, ray, version_mark
@@ -38,6 +40,8 @@ PATIENCE_SECONDS = 20.0
 """Without an answer of the head node, or without any core in the cluster, until the run ends."""
 START_SECONDS = 60.0
 """Until each node must have answered at the start."""
+MEET_SECONDS = 60.0
+"""Until all processes of a training must have started; one whose node went away a moment ago never does."""
 NODE_RETRIES = 20
 """Times that one shard is computed again because its node went away."""
 NODE_GONE = (
@@ -203,6 +207,51 @@ class RayExecutor(Executor):
                 with suppress(failures.RayError):
                     ray.cancel(ref, force=True)
 
+    def together(
+        self, function: Callable[..., Result], piece: Any, count: int, shared: Sequence[Any] = (), *, title: str = ""
+    ) -> Result:
+        sent, code, store = [self._sent(value) for value in shared], cloudpickle.dumps(function), _store()
+        died = moved = 0
+        while True:
+            size = min(count, self.width)
+            name = uuid4().hex
+            meetings = [Meeting(*store.place, name, rank, size, MEET_SECONDS) for rank in range(size)]
+            attempts = [
+                _Attempt(rank, piece, cloudpickle.dumps((piece, meeting))) for rank, meeting in enumerate(meetings)
+            ]
+            found, why = self._joint(cloudpickle.dumps(_Both(code)), attempts, sent)
+            if why is None:
+                return found[0]  # type: ignore[no-any-return]
+            died += max(one.died for one in attempts)
+            moved += max(one.moved for one in attempts)
+            if died > self.config.retries or moved > NODE_RETRIES:
+                return _given_up(replace(attempts[0], died=died, moved=moved), why, title, None)
+
+    def _joint(
+        self, code: bytes, attempts: Sequence[_Attempt[Any]], sent: Sequence[_Shared]
+    ) -> tuple[dict[int, Any], str | None]:
+        """Return the results of processes that need each other, and why there are none where one was lost."""
+        in_work = {self._submit(code, attempt, sent): attempt for attempt in attempts}
+        done: dict[int, Any] = {}
+        why, until, seen, looked = None, math.inf, time.monotonic(), time.monotonic()
+        try:
+            while in_work and time.monotonic() < until:
+                ready, _ = ray.wait(list(in_work), num_returns=1, timeout=WAIT_SECONDS)
+                if time.monotonic() - looked > LOOK_SECONDS:
+                    looked = time.monotonic()
+                    seen, _ = self._watch(seen)
+                for ref in ready:
+                    attempt = in_work.pop(ref)
+                    lost = self._take(ref, attempt, sent, done)
+                    if lost is not None:  # the others end by it, and the cause is what the first of them died of
+                        why = lost if why is None or attempt.died else why
+                        until = min(until, time.monotonic() + LOOK_SECONDS)
+        finally:
+            for ref in () if self._is_lost else in_work:
+                with suppress(failures.RayError):
+                    ray.cancel(ref, force=True)
+        return done, why
+
     @property
     def width(self) -> int:
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -239,9 +288,14 @@ class RayExecutor(Executor):
             raise _cannot_load(error) from error
         for level, line in answer.lines:
             logger.log(level, "%s", line)
-        if isinstance(answer.error, NODE_GONE):
+        if isinstance(answer.error, (PeerLostError, *NODE_GONE)):
             attempt.moved += 1
-            return "what it shares with other parts did not arrive"
+            is_peer = isinstance(answer.error, PeerLostError)
+            return (
+                "a process that it works with went away"
+                if is_peer
+                else "what it shares with other parts did not arrive"
+            )
         if answer.error is not None:
             answer.error.add_note(f"on node {answer.node[:8]}:\n{answer.trace}")
             raise answer.error
@@ -361,6 +415,32 @@ def connect(config: RayConfig) -> None:
             where=f"ray.address = {config.address!r}",
             fix="start the head node with `ray start --head` and give its address, or leave ray.address out to start Ray here",
         ) from error
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Calls a function that takes a piece and its meeting as two arguments."""
+
+    code: bytes
+
+    def __call__(self, pair: tuple[Any, Meeting], *shared: Any) -> Any:
+        return cloudpickle.loads(self.code)(*pair, *shared)
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Keys by which processes find each other, held by this process, which every node reaches already."""
+
+    place: tuple[str, int]
+    server: Any
+
+
+@lru_cache(maxsize=1)
+def _store() -> _Store:
+    distributed: Any = import_optional("torch.distributed", "networks")
+    host = ray.util.get_node_ip_address()
+    server = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+    return _Store((host, server.port), server)
 
 
 def _given_up(attempt: _Attempt[Shard], why: str, title: str, lost: Callable[[Shard, str], Result] | None) -> Result:
