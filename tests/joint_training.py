@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,32 @@ def network(**settings: object) -> Sequence:
     member = make_member("network", {**SETTINGS, **settings})
     assert isinstance(member, Sequence)
     return member
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Waits at the end of an epoch of a training until the test goes on, which changes the cluster meanwhile.
+
+    Attributes:
+        folder: Of the files by which test and training find each other.
+        epoch: From 0; its checkpoint is written.
+    """
+
+    folder: Path
+    epoch: int
+
+    def __call__(self, epoch: int, score: float) -> None:
+        if epoch == self.epoch:
+            (self.folder / f"waits-{os.getpid()}").touch()
+            while not (self.folder / "end").exists():
+                time.sleep(0.02)
+
+    def processes(self) -> int:
+        """Return how many processes wait."""
+        return len(list(self.folder.glob("waits-*")))
+
+    def end(self) -> None:
+        (self.folder / "end").touch()
 
 
 def fitted_at(

@@ -157,6 +157,8 @@ def test_a_bucket_is_storage_for_nodes(nodes: Any, bucket: str, tmp_path: Path) 
     nodes.keep(2)
     (tmp_path / "a").write_bytes(b"a" * 1000)
     with computing("ray", nodes.config(storage=bucket)) as executor:
-        assert executor.storage == Storage(bucket)
-        assert executor.storage.put(tmp_path / "a", "media/a") == 1000
-        assert list(executor.map(parts.fetched, range(3), (executor.storage,))) == [1000] * 3
+        storage = executor.storage
+        assert storage.address == Storage(bucket).address
+        assert storage.put(tmp_path / "a", "media/a") == 1000
+        assert list(executor.map(parts.fetched, range(3), (storage,))) == [1000] * 3
+    assert storage.names("media") == [], "deleted at the end"

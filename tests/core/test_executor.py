@@ -89,6 +89,18 @@ def test_storage_keeps_files_by_name(tmp_path: Path) -> None:
     assert storage.names("media") == []
 
 
+def test_a_run_deletes_its_own_copies_alone(tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    ours, theirs = (Storage.of(str(tmp_path / "shared")).of_one_run() for _ in range(2))
+    for storage in (ours, theirs):
+        storage.put(source, "media/a.bin")
+    ours.clear()
+    ours.clear()  # gone already
+    assert ours.names("media") == []
+    assert theirs.names("media") == ["media/a.bin"]
+
+
 def test_a_missing_file_and_an_unknown_address_are_named(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError, match=r"'media/gone.bin' is missing from the storage"):
         Storage.of(str(tmp_path)).fetch("media/gone.bin", tmp_path / "x")

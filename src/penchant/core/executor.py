@@ -31,7 +31,8 @@ class RayConfig(Settings):
     """Address of the cluster's head node, such as "10.0.0.5:6379"; None starts Ray on this machine, for this run."""
     storage: str | None = None
     """What every node can read and write: a folder that all nodes mount at the same path, or an address such as "s3://bucket/folder" (keys of
-    access come from the environment). Media files are copied there and fetched by the nodes. None: nodes read media at the paths of this machine."""
+    access come from the environment). Media files are copied there for the nodes, and deleted at the end of the run. None: nodes read media at the
+    paths of this machine."""
     cpus: int | None = Field(None, ge=1)
     """Cores that Ray uses where it is started on this machine; None takes all."""
     object_store_mb: int | None = Field(None, ge=80)

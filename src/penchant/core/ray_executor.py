@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
@@ -64,6 +64,7 @@ class NodeWork:
         received: Bytes of shards, and of what they share, that were sent to it.
         returned: Bytes of results.
         fetched: Bytes of files from the storage.
+        exchanged: Bytes sent to other nodes that trained the same network.
     """
 
     shards: int = 0
@@ -71,6 +72,7 @@ class NodeWork:
     received: int = 0
     returned: int = 0
     fetched: int = 0
+    exchanged: int = 0
 
 
 @dataclass
@@ -82,6 +84,7 @@ class _Attempt(Generic[T]):
     payload: bytes
     died: int = 0
     moved: int = 0
+    node: str = ""
 
 
 @dataclass
@@ -135,7 +138,7 @@ class RayExecutor(Executor):
 
     def __init__(self, config: RayConfig, head: tuple[str, int]) -> None:
         self.config, self._head = config, head
-        self.storage = None if config.storage is None else Storage.of(config.storage)
+        self.storage = None if config.storage is None else Storage.of(config.storage).of_one_run()
         self.work: dict[str, NodeWork] = {}
         self._objects: dict[int, tuple[Any, _Shared]] = {}
         self._is_lost = False
@@ -161,6 +164,8 @@ class RayExecutor(Executor):
             for line in executor.lines():
                 logger.info(line)
         finally:
+            if executor is not None and executor.storage is not None:
+                _cleared(executor.storage)
             if (
                 executor is not None and executor._is_lost
             ):  # what asks the head node now ends this process before it says why
@@ -210,17 +215,18 @@ class RayExecutor(Executor):
     def together(
         self, function: Callable[..., Result], piece: Any, count: int, shared: Sequence[Any] = (), *, title: str = ""
     ) -> Result:
-        sent, code, store = [self._sent(value) for value in shared], cloudpickle.dumps(function), _store()
+        sent, code = [self._sent(value) for value in shared], cloudpickle.dumps(_Both(cloudpickle.dumps(function)))
         died = moved = 0
         while True:
             size = min(count, self.width)
             name = uuid4().hex
-            meetings = [Meeting(*store.place, name, rank, size, MEET_SECONDS) for rank in range(size)]
+            meetings = [Meeting(*self._store.place, name, rank, size, MEET_SECONDS) for rank in range(size)]
             attempts = [
                 _Attempt(rank, piece, cloudpickle.dumps((piece, meeting))) for rank, meeting in enumerate(meetings)
             ]
-            found, why = self._joint(cloudpickle.dumps(_Both(code)), attempts, sent)
+            found, why = self._joint(code, attempts, sent)
             if why is None:
+                logger.info("%s: by the nodes %s", title, ", ".join(sorted({one.node[:8] for one in attempts})))
                 return found[0]  # type: ignore[no-any-return]
             died += max(one.died for one in attempts)
             moved += max(one.moved for one in attempts)
@@ -252,6 +258,14 @@ class RayExecutor(Executor):
                     ray.cancel(ref, force=True)
         return done, why
 
+    @cached_property
+    def _store(self) -> _Store:
+        """Return the keys by which processes find each other; every node reaches this process already."""
+        distributed: Any = import_optional("torch.distributed", "networks")
+        host = ray.util.get_node_ip_address()
+        server = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        return _Store((host, server.port), server)
+
     @property
     def width(self) -> int:
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -261,6 +275,7 @@ class RayExecutor(Executor):
             f"ray node {node[:8]}: {work.shards} shards, {work.seconds:.1f} s of work, "
             f"{work.received / 1e6:.2f} MB received, {work.returned / 1e6:.2f} MB returned"
             + (f", {work.fetched / 1e6:.2f} MB fetched from the storage" if work.fetched else "")
+            + (f", {work.exchanged / 1e6:.2f} MB sent to nodes that train with it" if work.exchanged else "")
             for node, work in sorted(self.work.items())
         ]
 
@@ -299,13 +314,14 @@ class RayExecutor(Executor):
         if answer.error is not None:
             answer.error.add_note(f"on node {answer.node[:8]}:\n{answer.trace}")
             raise answer.error
-        done[attempt.number] = cloudpickle.loads(answer.result)
+        done[attempt.number], attempt.node = cloudpickle.loads(answer.result), answer.node
         work = self.work.setdefault(answer.node, NodeWork())
         work.shards += 1
         work.seconds += answer.seconds
         work.received += len(attempt.payload)
         work.returned += len(answer.result)
-        work.fetched += answer.fetched
+        work.fetched += answer.moved.fetched
+        work.exchanged += answer.moved.exchanged
         for one in sent:
             if answer.node not in one.nodes:
                 one.nodes.add(answer.node)
@@ -429,18 +445,10 @@ class _Both:
 
 @dataclass(frozen=True)
 class _Store:
-    """Keys by which processes find each other, held by this process, which every node reaches already."""
+    """A server of keys in this process, and its host and port."""
 
     place: tuple[str, int]
     server: Any
-
-
-@lru_cache(maxsize=1)
-def _store() -> _Store:
-    distributed: Any = import_optional("torch.distributed", "networks")
-    host = ray.util.get_node_ip_address()
-    server = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)
-    return _Store((host, server.port), server)
 
 
 def _given_up(attempt: _Attempt[Shard], why: str, title: str, lost: Callable[[Shard, str], Result] | None) -> Result:
@@ -469,6 +477,14 @@ def _answers(head: tuple[str, int]) -> bool:
             return True
     except OSError:
         return False
+
+
+def _cleared(storage: Storage) -> None:
+    """Delete what this run copied to the storage, so that no medium of a user outlives the run there."""
+    try:
+        storage.clear()
+    except ExecutorError as error:  # does not take the place of what ended the run
+        logger.warning("the copies of media in %s, folder %s, are left: %s", error.where, storage.below, error.message)
 
 
 def _put_text(storage: Storage, name: str) -> None:

@@ -91,8 +91,10 @@ class FitCache:
             self._ahead = dict(zip(alone, fitted, strict=True))
             for key, shard in shards.items():
                 if key not in alone:  # after the others: its processes wait for each other, and would hold the cores
-                    parts = shard[0].member.batch_parts
-                    self._ahead[key] = executor.together(_fit_together, shard, parts, shared, title="fit")
+                    member = shard[0].member
+                    self._ahead[key] = executor.together(
+                        _fit_together, shard, member.batch_parts, shared, title=f"fit {member.name}"
+                    )
         try:
             for job in jobs:
                 yield self.fit(job.member, train, job.content, job.before)

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from torch import Tensor, distributed
 
 from penchant.core.executor import Meeting, PeerLostError
+from penchant.core.traffic import moved
 
 B = TypeVar("B")
 Value = TypeVar("Value")
@@ -83,6 +84,7 @@ class Together:
         found = [torch.empty_like(rows) for _ in range(self.size)]
         with _heard():
             distributed.all_gather(found, rows)
+        moved.exchanged += (self.size - 1) * rows.nbytes
         return found
 
     def same(self, value: Value) -> Value:
