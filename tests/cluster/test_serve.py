@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,11 @@ def ask(port: int, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def events_counted(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        return float(re.search(r"^penchant_events_total (\S+)$", answer.read().decode(), re.M)[1])  # type: ignore[index]
+
+
 def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
     shop: Path, tmp_path: Path, postgres_server: Postgres
 ) -> None:
@@ -51,6 +58,10 @@ def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
             assert ask(port, "/v1/users/new/recommendations?k=3")["events"] == number + 1, "whichever replica answers"
         answers = [ask(port, "/v1/users/new/recommendations?k=3")["items"] for _ in range(8)]
         assert all(items == answers[0] for items in answers)
+        until = time.monotonic() + 60
+        while events_counted(port) < 10 and time.monotonic() < until:  # a replica reports now and then
+            time.sleep(0.5)
+        assert [events_counted(port) for _ in range(6)] == [10] * 6, "whichever replica answers, the sum of both"
         recommender = Recommender.load(shop)
         expected = recommender.recommend(recommender.history_of([f"i{number}" for number in range(10)]), k=3)
         assert [item["item_id"] for item in answers[0]] == [item.item_id for item in expected]
@@ -59,6 +70,7 @@ def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
         )
         os.kill(int(replica.stdout.split()[0]), signal.SIGKILL)
         assert all(ask(port, "/v1/users/new/recommendations?k=3")["items"] == answers[0] for _ in range(20))
+        assert [events_counted(port) for _ in range(4)] == [10] * 4, "what it counted stays"
     finally:
         running.terminate()
         assert running.wait(90) == 0

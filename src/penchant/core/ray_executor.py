@@ -227,7 +227,7 @@ class RayExecutor(Executor):
             found, why = self._joint(code, attempts, sent)
             if why is None:
                 logger.info("%s: by the nodes %s", title, ", ".join(sorted({one.node[:8] for one in attempts})))
-                return found[0]  # type: ignore[no-any-return]
+                return found[0]
             died += max(one.died for one in attempts)
             moved += max(one.moved for one in attempts)
             if died > self.config.retries or moved > NODE_RETRIES:
