@@ -87,13 +87,20 @@ class _Attempt(Generic[T]):
     node: str = ""
 
 
+@dataclass(frozen=True)
+class _Raised:
+    """What a shard raised."""
+
+    error: Exception
+
+
 @dataclass
 class _Window(Generic[Shard, Result]):
     """The shards in work, and the results that wait for one before them."""
 
     shards: Iterator[tuple[int, Shard]]
     in_work: dict[Any, _Attempt[Shard]] = field(default_factory=dict)
-    done: dict[int, Result] = field(default_factory=dict)
+    done: dict[int, Result | _Raised] = field(default_factory=dict)
     given: int = 0
     is_exhausted: bool = False
 
@@ -107,9 +114,12 @@ class _Window(Generic[Shard, Result]):
                 yield _Attempt(*entry, cloudpickle.dumps(entry[1]))
 
     def finished(self) -> Iterator[Result]:
-        """Yield the results that are next."""
+        """Yield the results that are next; an error is raised where its result would be, as in one process."""
         while self.given in self.done:
-            yield self.done.pop(self.given)
+            found = self.done.pop(self.given)
+            if isinstance(found, _Raised):
+                raise found.error
+            yield found
             self.given += 1
 
     @property
@@ -203,6 +213,7 @@ class RayExecutor(Executor):
                 for ref in ready:
                     attempt = window.in_work.pop(ref)
                     why = self._take(ref, attempt, sent, window.done)
+                    window.is_exhausted |= isinstance(window.done.get(attempt.number), _Raised)
                     if why and (attempt.died > self.config.retries or attempt.moved > NODE_RETRIES):
                         window.done[attempt.number] = _given_up(attempt, why, title, lost)
                     elif why:
@@ -249,6 +260,8 @@ class RayExecutor(Executor):
                 for ref in ready:
                     attempt = in_work.pop(ref)
                     lost = self._take(ref, attempt, sent, done)
+                    if isinstance(raised := done.get(attempt.number), _Raised):  # the others wait for it in vain
+                        raise raised.error
                     if lost is not None:  # the others end by it, and the cause is what the first of them died of
                         why = lost if why is None or attempt.died else why
                         until = min(until, time.monotonic() + LOOK_SECONDS)
@@ -283,7 +296,7 @@ class RayExecutor(Executor):
         return self._task.remote(version_mark(), code, attempt.payload, [one.ref for one in sent])
 
     def _take(self, ref: Any, attempt: _Attempt[Any], sent: Sequence[_Shared], done: dict[int, Any]) -> str | None:
-        """Put the result of a task in `done` and return None; return why there is none where it has to be computed again."""
+        """Put the result of a task, or what it raised, in `done` and return None; return why there is none where it has to be computed again."""
         try:
             answer: Answer = ray.get(ref, timeout=START_SECONDS)
         except failures.OutOfMemoryError:
@@ -313,8 +326,13 @@ class RayExecutor(Executor):
             )
         if answer.error is not None:
             answer.error.add_note(f"on node {answer.node[:8]}:\n{answer.trace}")
-            raise answer.error
-        done[attempt.number], attempt.node = cloudpickle.loads(answer.result), answer.node
+            done[attempt.number] = _Raised(answer.error)
+        else:
+            done[attempt.number], attempt.node = cloudpickle.loads(answer.result), answer.node
+            self._count(answer, attempt, sent)
+        return None
+
+    def _count(self, answer: Answer, attempt: _Attempt[Any], sent: Sequence[_Shared]) -> None:
         work = self.work.setdefault(answer.node, NodeWork())
         work.shards += 1
         work.seconds += answer.seconds
@@ -326,7 +344,6 @@ class RayExecutor(Executor):
             if answer.node not in one.nodes:
                 one.nodes.add(answer.node)
                 work.received += one.size
-        return None
 
     def _sent(self, value: Any) -> _Shared:
         """Return the object in the cluster, put there once while it lives here."""
