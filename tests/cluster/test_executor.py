@@ -128,7 +128,7 @@ def test_a_node_with_another_version_is_refused_at_the_start_and_later(nodes: An
     with computing("ray", nodes.config()) as executor:
         other = nodes.add(env_vars=env)
         with pytest.raises(ExecutorError, match=r"This node has Penchant .*, the run ") as found:
-            list(executor.map(parts.slow_square, range(20), (0.2,)))
+            list(executor.map(parts.slow_square, range(1000), (0.2,)))  # until the new node has taken one
         assert "same version of Penchant on every node" in found.value.fix
     with pytest.raises(ExecutorError, match="This node has Penchant"), computing("ray", nodes.config()):
         pass
