@@ -4,6 +4,7 @@ In: nothing; sounds are generated. Out: Markdown rows, and the work of each node
 
     OMP_NUM_THREADS=1 python benchmarks/cluster.py --sounds 200 --rounds 3
     OMP_NUM_THREADS=1 python benchmarks/cluster.py --run configs/movielens.toml    # the whole run here and on two nodes of one core, compared
+    OMP_NUM_THREADS=1 python benchmarks/cluster.py --train    # a network here and by two nodes together: processor time and bytes of a step
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ import soundfile
 from safetensors.numpy import load_file
 
 from penchant.core.executor import Executor, LocalExecutor, RayConfig, computing, computing_on
-from penchant.core.schema import Catalog
+from penchant.core.schema import Catalog, Content, Histories
+from penchant.core.seeds import generator
 from penchant.data.media import MediaLimits
 from penchant.encoders.catalog import ChannelConfig, encode_catalog
+from penchant.experiment.fit_cache import FitCache, FitJob
+from penchant.models.member import make_member
+from penchant.networks.sequences import Windows
 from penchant.pipelines.recommendation import RecommendationConfig, run
 
 SECONDS = 6
@@ -142,6 +147,48 @@ def compare_runs(settings: Path, folder: Path, max_users: int | None) -> None:
         print(name, json.loads((folder / name / "bundle" / "ensemble.json").read_text())["weights"])
 
 
+def train_together(rounds: int) -> None:
+    """Print what a step of a network costs as a whole, in two parts, and by two nodes together, in turn, and the bytes that a node sends in it."""
+    from ray.cluster_utils import Cluster
+
+    histories = _drawn_histories(users=1000, length=100, items=3700)
+    table = {"model": "sequence", "epochs": 2, "batch_events": 8192, "held_out_users": 0}
+    member = make_member("network", table)
+    seconds: dict[str, list[float]] = {"as a whole": [], "in two parts": []}
+    for _ in range(rounds):
+        for parts, kind in enumerate(seconds, start=1):
+            began = time.process_time()
+            alone = make_member("network", {**table, "batch_parts": parts}).fit(histories)
+            seconds[kind].append(time.process_time() - began)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
+        with computing("ray", RayConfig(address=cluster.address)) as executor:
+            job = FitJob(make_member("network", {**table, "batch_parts": 2}), Content.NONE)
+            (fitted, took), *_ = FitCache().fit_all([job], histories)
+            work = list(executor.work.values())
+    finally:
+        cluster.shutdown()
+    assert all(np.array_equal(fitted.arrays()[name], array) for name, array in alone.arrays().items())
+    windows = Windows(histories, member.config.max_length, table["batch_events"], member.config)
+    steps = sum(1 for epoch in range(2) for _ in windows.epoch(generator(0, f"train.{epoch}")))
+    weights = sum(weight.numel() for weight in fitted.network.parameters())
+    for kind, found in seconds.items():
+        print(f"| a step {kind}, this process, of CPU | {', '.join(f'{s / steps:.2f}' for s in found)} s |")
+    sent = ", ".join(f"{one.exchanged / steps / 1e6:.2f}" for one in work)
+    print(f"| a step by two nodes, wall time | {took / steps:.2f} s |")
+    print(f"| sent by each node in a step | {sent} MB; {weights:,} weights |")
+
+
+def _drawn_histories(users: int, length: int, items: int) -> Histories:
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, items, users * length).astype(np.int32)
+    offsets = np.arange(0, users * length + 1, length)
+    at = np.tile(np.arange(length), users) * 1_000_000
+    return Histories([f"u{n}" for n in range(users)], offsets, index, at, np.ones(len(index), np.float32), items)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--sounds", type=int, default=400)
@@ -151,7 +198,13 @@ def main() -> None:
     options.add_argument("--run", type=Path, help="a TOML file to run here and on two nodes, instead of the sounds")
     options.add_argument("--max-users", type=int, help="of the evaluation of that run")
     options.add_argument("--folder", type=Path, help="where both runs are kept; a temporary one where left out")
+    options.add_argument(
+        "--train", action="store_true", help="train a network here and by two nodes, instead of the sounds"
+    )
     given = options.parse_args()
+    if given.train:
+        train_together(given.rounds)
+        return
     if given.run is not None:
         with tempfile.TemporaryDirectory() as scratch:
             compare_runs(given.run, given.folder or Path(scratch), given.max_users)

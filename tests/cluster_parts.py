@@ -53,6 +53,8 @@ def spin(number: int, rounds: int) -> float:
 
 
 def fails(number: int) -> Any:
+    """Raise an error; that of the first number comes last."""
+    time.sleep(0 if number else 2)
     raise ValueError(f"number {number}")
 
 

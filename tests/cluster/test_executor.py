@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import shutil
 import threading
 import time
@@ -127,14 +128,38 @@ def test_a_node_with_another_version_is_refused_at_the_start_and_later(nodes: An
     with computing("ray", nodes.config()) as executor:
         other = nodes.add(env_vars=env)
         with pytest.raises(ExecutorError, match=r"This node has Penchant .*, the run ") as found:
-            list(executor.map(parts.slow_square, range(20), (0.2,)))
+            list(executor.map(parts.slow_square, range(1000), (0.2,)))  # until the new node has taken one
         assert "same version of Penchant on every node" in found.value.fix
     with pytest.raises(ExecutorError, match="This node has Penchant"), computing("ray", nodes.config()):
         pass
     nodes.lose(other)
 
 
-def test_storage_that_a_node_does_not_see_is_refused_at_the_start(nodes: Any, tmp_path: Path) -> None:
+def test_storage_that_a_node_does_not_see_is_refused_at_the_start(
+    nodes: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = re.search(r"endpoint_override=([\w.:]+)", bucket)
+    assert endpoint is not None
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{endpoint[1]}")
+    nodes.keep(0)
+    blind = nodes.add(env_vars={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    with (
+        pytest.raises(ExecutorError, match=rf"The node {blind.node_id[:8]} does not see the storage of this run"),
+        computing("ray", nodes.config(storage="s3://penchant/seen?scheme=http&region=us-east-1")),
+    ):
+        pass
+    nodes.lose(blind)
+
+
+def test_a_file_that_is_missing_from_the_storage_ends_the_run_with_its_name(nodes: Any, tmp_path: Path) -> None:
+    nodes.keep(1)
+    with computing("ray", nodes.config(storage=str(tmp_path))) as executor:
+        with pytest.raises(ExecutorError, match="'media/a' is missing from the storage") as found:
+            list(executor.map(parts.fetched, range(3), (executor.storage,)))
+        assert "on node" in found.value.__notes__[0]
+
+
+def test_storage_that_cannot_be_written_is_refused_at_the_start(nodes: Any, tmp_path: Path) -> None:
     nodes.keep(1)
     (tmp_path / "file").write_text("in the way")
     with (
@@ -157,6 +182,8 @@ def test_a_bucket_is_storage_for_nodes(nodes: Any, bucket: str, tmp_path: Path) 
     nodes.keep(2)
     (tmp_path / "a").write_bytes(b"a" * 1000)
     with computing("ray", nodes.config(storage=bucket)) as executor:
-        assert executor.storage == Storage(bucket)
-        assert executor.storage.put(tmp_path / "a", "media/a") == 1000
-        assert list(executor.map(parts.fetched, range(3), (executor.storage,))) == [1000] * 3
+        storage = executor.storage
+        assert storage.address == Storage(bucket).address
+        assert storage.put(tmp_path / "a", "media/a") == 1000
+        assert list(executor.map(parts.fetched, range(3), (storage,))) == [1000] * 3
+    assert storage.names("media") == [], "deleted at the end"

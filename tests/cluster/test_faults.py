@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,14 @@ from PIL import Image
 
 import cluster_parts as parts
 from cluster_nodes import Nodes
+from joint_training import Waits, drawn_histories, network
 from penchant.core.errors import ExecutorError
 from penchant.core.executor import computing
 from penchant.core.schema import Content, Histories
 from penchant.data.clean.media_facts import examine_files
 from penchant.data.media import MediaLimits
 from penchant.experiment.fit_cache import FitCache, FitJob
-from penchant.models.member import make_member
+from penchant.models.member import Member, make_member
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 DRIVER = """
@@ -61,39 +65,58 @@ def test_a_picture_that_ends_the_process_of_its_decoder_is_named_and_the_others_
     assert facts.filter(~bad)["hash"].to_list() == expected.filter(~bad)["hash"].to_list()
 
 
-def test_a_node_that_is_lost_while_a_network_trains_changes_nothing(nodes: Any, tmp_path: Path) -> None:
-    nodes.keep(1)
-    rng = np.random.default_rng(0)
-    users, length, items = 150, 12, 40
-    index = rng.integers(0, items, users * length).astype(np.int32)
-    offsets, at = np.arange(0, users * length + 1, length), np.tile(np.arange(length), users) * 1_000_000
-    train = Histories([f"u{n}" for n in range(users)], offsets, index, at, np.ones(len(index), np.float32), items)
-    table = {"model": "sequence", "backbone": "gru", "dim": 16, "layers": 1, "epochs": 25, "patience": 25}
-    alone = make_member("network", table).fit(train)
+def fitted_while(change: Callable[[], None], jobs: list[FitJob], train: Histories, folder: Path, count: int) -> Member:
+    """Return the first member, fitted while the cluster is changed: when so many processes wait in the middle of its training.
 
-    network = make_member("network", table)
-    network.checkpoint = tmp_path / "cache" / "network"
-    network.checkpoint.parent.mkdir()
-    seen: list[int] = []
+    The fit runs in a thread, since Ray starts nodes in the main thread alone.
+    """
+    waiting = Waits(folder, epoch=2)
+    jobs[0].member.report = waiting
+    with ThreadPoolExecutor(1) as pool:
+        fitting = pool.submit(copy_context().run, lambda: list(FitCache().fit_all(jobs, train)))
+        try:
+            while waiting.processes() < count:
+                assert not fitting.done(), fitting.result()
+                time.sleep(0.05)
+            change()
+        finally:
+            waiting.end()
+        return fitting.result()[0][0]
 
-    def lose() -> None:
-        while not (tmp_path / "cache" / "network" / "manifest.json").exists():
-            time.sleep(0.01)
-        time.sleep(0.5)
-        seen.append(1)
-        first = nodes.workers[0]
+
+@pytest.mark.parametrize("batch_parts", [1, 2])
+def test_nodes_that_train_a_network_go_on_after_one_is_lost_and_learn_what_one_process_does(
+    nodes: Any, tmp_path: Path, caplog: Any, batch_parts: int
+) -> None:
+    nodes.keep(batch_parts)
+    train, settings = drawn_histories(), {"epochs": 6, "patience": 6, "batch_parts": batch_parts}
+    alone = network(**settings).fit(train)
+    member = network(**settings)
+    member.checkpoint = tmp_path / "cache" / "network"
+    member.checkpoint.parent.mkdir()
+    first = nodes.workers[0]
+
+    def change() -> None:
         nodes.add()
         nodes.lose(first)
 
-    jobs = [FitJob(network, Content.NONE), FitJob(make_member("popular", {"model": "popularity"}), Content.NONE)]
-    with computing("ray", nodes.config()) as executor:
-        losing = threading.Thread(target=lose)
-        losing.start()
-        fitted = [member for member, _ in FitCache().fit_all(jobs, train)]
-        losing.join()
-        assert sum(work.shards for work in executor.work.values()) == 2
-    assert seen
-    assert np.allclose(fitted[0].score(train), alone.score(train), atol=1e-6)
+    jobs = [FitJob(member, Content.NONE), FitJob(make_member("popular", {"model": "popularity"}), Content.NONE)]
+    with caplog.at_level(logging.INFO, "penchant"), computing("ray", nodes.config()) as executor:
+        fitted: Any = fitted_while(change, jobs, train, tmp_path, batch_parts)
+        work = dict(executor.work)
+    assert "  network: resumes after epoch 3" in caplog.messages
+    assert fitted.training_history.losses == alone.training_history.losses
+    assert np.array_equal(fitted.score(train), alone.score(train))
+    assert sum(one.shards for one in work.values()) == batch_parts + 1, "popularity too"
+    if batch_parts == 1:
+        assert first.node_id not in work
+        return
+    by = next(line for line in caplog.messages if line.startswith("fit network: by the nodes "))
+    assert by.count(",") == 1
+    assert first.node_id[:8] not in by
+    size = 4 * (sum(weight.numel() for weight in fitted.network.parameters()) + 1)  # and the loss
+    assert {one.exchanged % size for one in work.values()} == {0}
+    assert sum(one.exchanged > 0 for one in work.values()) == 2
 
 
 def test_a_part_that_needs_more_memory_than_a_node_has_is_told(nodes: Any) -> None:

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from penchant.core.executor import RayConfig, computing
-from penchant.core.logs import Progress, listening
+from penchant.core.logs import KeptLines, Progress, listening, logger
 from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.world import WorldConfig, make_world
 
@@ -40,6 +40,7 @@ SETTINGS = {
             "layers": 1,
             "epochs": 4,
             "max_length": 20,
+            "batch_parts": 2,
         },
     },
 }
@@ -54,12 +55,16 @@ class Ran:
         lists: Everybody's lists.
         weights: Of the ensemble.
         shards: Node to the shards it computed.
+        fetched: Bytes that nodes fetched from the storage.
+        lines: Of its log.
     """
 
     arrays: dict[str, np.ndarray]
     lists: pl.DataFrame
     weights: dict[str, float]
     shards: dict[str, int]
+    fetched: int
+    lines: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -80,20 +85,30 @@ def ran(
         "data": {"path": world / "world"},
     }
     config = RecommendationConfig.read({**settings, **SETTINGS}, where="test")
+    lines = KeptLines()
+    logger.addHandler(lines)
     with computing("local" if ray is None else "ray", ray or RayConfig()) as executor:
         with listening(None if listener is None else lambda progress: listener(executor, progress)):
             trained = run(config)
         trained.recommend_all(folder / "lists.parquet", 10)
-        shards = {node: work.shards for node, work in getattr(executor, "work", {}).items()}
+        work = getattr(executor, "work", {})
         for line in executor.lines():
             print(f"{name}: {line}")
+    logger.removeHandler(lines)
     arrays = {
         f"{file.name}/{key}": array
         for file in sorted((folder / "bundle").glob("*.safetensors"))
         for key, array in load_file(file).items()
     }
     weights = json.loads((folder / "bundle" / "ensemble.json").read_text())["weights"]
-    return Ran(arrays, pl.read_parquet(folder / "lists.parquet"), weights, shards)
+    return Ran(
+        arrays,
+        pl.read_parquet(folder / "lists.parquet"),
+        weights,
+        {node: one.shards for node, one in work.items()},
+        sum(one.fetched for one in work.values()),
+        [line for _, line in lines.kept],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +132,11 @@ def test_a_run_on_nodes_equals_the_run_in_one_process(
     found = ran(world, f"nodes{count}", nodes.config(storage=str(tmp_path / "storage")))
     check_equal(found, local)
     assert len(found.shards) == count
-    assert len(list((tmp_path / "storage" / "media").iterdir())) > 10
+    together = [line for line in found.lines if line.startswith("fit network: by the nodes ")]
+    assert together
+    assert all(line.count(",") == min(count, 2) - 1 for line in together), "each batch has two parts"
+    assert found.fetched > 100_000, "nodes read media from the storage alone"
+    assert not list((tmp_path / "storage").iterdir()), "the copies end with the run"
 
 
 def test_media_may_be_in_a_bucket(nodes: Any, world: Path, local: Ran, bucket: str) -> None:

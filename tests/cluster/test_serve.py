@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +37,37 @@ def ask(port: int, path: str, body: Any = None) -> Any:
         return json.load(answer)
 
 
+def events_counted(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        return float(re.search(r"^penchant_events_total (\S+)$", answer.read().decode(), re.M)[1])  # type: ignore[index]
+
+
+@contextmanager
+def two_replicas(shop: Path, folder: Path, *options: str) -> Iterator[int]:
+    """Serve a bundle by two replicas on this machine, and give the port."""
+    pytest.importorskip("ray.serve", reason="pip install 'penchant[ray-serve]'", exc_type=ImportError)
+    port = free_port()
+    own = ["--executor", "ray", "--workers", "2", "--port", str(port), "--folder", str(folder), *options]
+    command = [str(Path(sys.executable).parent / "penchant"), "serve", str(shop), *own]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    try:
+        wait_until_ready(running, port)
+        yield port
+    finally:
+        running.terminate()
+        assert running.wait(90) == 0
+
+
+def kill_a_replica() -> None:
+    found = subprocess.run(["pgrep", "-f", "^ray::ServeReplica:penchant"], check=True, capture_output=True, text=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+
+
 def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
     shop: Path, tmp_path: Path, postgres_server: Postgres
 ) -> None:
-    pytest.importorskip("ray.serve", reason="pip install 'penchant[ray-serve]'", exc_type=ImportError)
-    port = free_port()
-    options = ["--executor", "ray", "--workers", "2", "--port", str(port), "--folder", str(tmp_path / "state")]
-    command = [str(Path(sys.executable).parent / "penchant"), "serve", str(shop), *options]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    running = subprocess.Popen(
-        [*command, "--database", postgres_server.empty()], env={**os.environ, "PYTHONPATH": path}
-    )
-    try:
-        wait_until_ready(running, port)
+    with two_replicas(shop, tmp_path / "state", "--database", postgres_server.empty()) as port:
         for number in range(10):
             ask(port, "/v1/events", {"user_id": "new", "item_id": f"i{number}"})
             assert ask(port, "/v1/users/new/recommendations?k=3")["events"] == number + 1, "whichever replica answers"
@@ -54,14 +76,22 @@ def test_replicas_share_the_store_and_one_that_dies_changes_no_answer(
         recommender = Recommender.load(shop)
         expected = recommender.recommend(recommender.history_of([f"i{number}" for number in range(10)]), k=3)
         assert [item["item_id"] for item in answers[0]] == [item.item_id for item in expected]
-        replica = subprocess.run(
-            ["pgrep", "-f", "^ray::ServeReplica:penchant"], check=True, capture_output=True, text=True
-        )
-        os.kill(int(replica.stdout.split()[0]), signal.SIGKILL)
+        kill_a_replica()
         assert all(ask(port, "/v1/users/new/recommendations?k=3")["items"] == answers[0] for _ in range(20))
-    finally:
-        running.terminate()
-        assert running.wait(90) == 0
+
+
+def test_metrics_sum_over_replicas_whichever_answers_and_keep_what_one_that_died_counted(
+    shop: Path, tmp_path: Path
+) -> None:
+    with two_replicas(shop, tmp_path / "state") as port:
+        for number in range(10):
+            ask(port, "/v1/events", {"user_id": "new", "item_id": f"i{number}"})
+        until = time.monotonic() + 60
+        while events_counted(port) < 10 and time.monotonic() < until:  # a replica reports now and then
+            time.sleep(0.5)
+        assert [events_counted(port) for _ in range(6)] == [10] * 6
+        kill_a_replica()
+        assert [events_counted(port) for _ in range(6)] == [10] * 6
 
 
 def test_several_machines_need_a_database_that_they_share(shop: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The contract of executors, as this process keeps it, and files that nodes share. Clusters: tests/cluster."""
 
 import random
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -89,11 +91,39 @@ def test_storage_keeps_files_by_name(tmp_path: Path) -> None:
     assert storage.names("media") == []
 
 
+def test_a_run_deletes_its_own_copies_alone(tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    ours, theirs = (Storage.of(str(tmp_path / "shared")).of_one_run() for _ in range(2))
+    for storage in (ours, theirs):
+        storage.put(source, "media/a.bin")
+    ours.clear()
+    ours.clear()  # gone already
+    assert ours.names("media") == []
+    assert theirs.names("media") == ["media/a.bin"]
+
+
 def test_a_missing_file_and_an_unknown_address_are_named(tmp_path: Path) -> None:
     with pytest.raises(ExecutorError, match=r"'media/gone.bin' is missing from the storage"):
         Storage.of(str(tmp_path)).fetch("media/gone.bin", tmp_path / "x")
     with pytest.raises(ConfigError, match="No file system for the address 'teapot://kettle'"):
         Storage.of("teapot://kettle").names("a")
+
+
+def test_storage_that_takes_requests_and_never_answers_is_told_within_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr("penchant.core.storage.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("penchant.core.storage.ATTEMPTS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        storage = Storage.of(f"s3://bucket/run?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1")
+        began = time.monotonic()
+        with pytest.raises(ExecutorError, match="The storage does not answer"):
+            storage.fetch("a", tmp_path / "a")
+    assert time.monotonic() - began < 20
 
 
 def test_storage_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ LIMITS = MediaLimits()
 
 
 class Colours(EfficientNet):
-    """The mean colour; refuses pictures that are more red than anything else."""
+    """The mean colour, and a little that depends on the size of the batch; refuses pictures that are more red than anything else."""
 
     dim = 3
     width = 0
@@ -39,7 +39,7 @@ class Colours(EfficientNet):
         values = np.stack(prepared)
         if (values.argmax(1) == 0).any():
             raise ValueError("red is not for me")
-        return values
+        return values + len(values) / 100
 
 
 class Doubled(Colours):

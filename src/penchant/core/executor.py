@@ -31,7 +31,8 @@ class RayConfig(Settings):
     """Address of the cluster's head node, such as "10.0.0.5:6379"; None starts Ray on this machine, for this run."""
     storage: str | None = None
     """What every node can read and write: a folder that all nodes mount at the same path, or an address such as "s3://bucket/folder" (keys of
-    access come from the environment). Media files are copied there and fetched by the nodes. None: nodes read media at the paths of this machine."""
+    access come from the environment). Media files are copied there for the nodes, and deleted at the end of the run. None: nodes read media at the
+    paths of this machine."""
     cpus: int | None = Field(None, ge=1)
     """Cores that Ray uses where it is started on this machine; None takes all."""
     object_store_mb: int | None = Field(None, ge=80)
@@ -39,6 +40,31 @@ class RayConfig(Settings):
     None lets Ray choose."""
     retries: int = Field(2, ge=0)
     """How often a part is computed again whose process died, before it is given up; a node that goes away does not count."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the processes of one piece of work find each other.
+
+    Attributes:
+        host: Address of the run, which holds a store of keys (torch's `TCPStore`).
+        port: Of the store.
+        name: Of this attempt; keys of others begin with other names.
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        seconds: Until all must have come.
+    """
+
+    host: str
+    port: int
+    name: str
+    rank: int
+    size: int
+    seconds: float
+
+
+class PeerLostError(Exception):
+    """Another process of the same piece of work went away."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +142,24 @@ class Executor(ABC):
             else:
                 yield found
         yield from self.map(function, (piece for shard in apart for piece in split(shard)), title=title, lost=lost)
+
+    def together(
+        self, function: Callable[..., Result], piece: Any, count: int, shared: Sequence[Any] = (), *, title: str = ""
+    ) -> Result:
+        """Return `function(piece, meeting, *shared)` of the first of several processes that compute it together.
+
+        Args:
+            function: Of a module that every node has. It gets None for a meeting where it computes alone, and returns the same then.
+            piece: The work.
+            count: Processes at most.
+            shared: As of `map`.
+            title: As of `map`.
+
+        Raises:
+            ExecutorError: As of `map`.
+            Exception: What the function raised.
+        """
+        return function(piece, None, *shared)
 
     def sum(
         self, function: Callable[..., Result], shards: Iterable[Shard], shared: Sequence[Any] = (), *, title: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import socket
 import sys
@@ -16,13 +17,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from uuid import uuid4
 
 from penchant.core.errors import ExecutorError, import_optional
-from penchant.core.executor import Executor, RayConfig, Result, Shard
+from penchant.core.executor import Executor, Meeting, PeerLostError, RayConfig, Result, Shard
 from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.ray_tasks import PLAIN_EXCEPTHOOK, Answer, cloudpickle, compute, probe, ray, version_mark
@@ -38,6 +40,8 @@ PATIENCE_SECONDS = 20.0
 """Without an answer of the head node, or without any core in the cluster, until the run ends."""
 START_SECONDS = 60.0
 """Until each node must have answered at the start."""
+MEET_SECONDS = 60.0
+"""Until all processes of a training must have started; one whose node went away a moment ago never does."""
 NODE_RETRIES = 20
 """Times that one shard is computed again because its node went away."""
 NODE_GONE = (
@@ -60,6 +64,7 @@ class NodeWork:
         received: Bytes of shards, and of what they share, that were sent to it.
         returned: Bytes of results.
         fetched: Bytes of files from the storage.
+        exchanged: Bytes sent to other nodes that trained the same network.
     """
 
     shards: int = 0
@@ -67,6 +72,7 @@ class NodeWork:
     received: int = 0
     returned: int = 0
     fetched: int = 0
+    exchanged: int = 0
 
 
 @dataclass
@@ -78,6 +84,14 @@ class _Attempt(Generic[T]):
     payload: bytes
     died: int = 0
     moved: int = 0
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """What a shard raised."""
+
+    error: Exception
 
 
 @dataclass
@@ -86,7 +100,7 @@ class _Window(Generic[Shard, Result]):
 
     shards: Iterator[tuple[int, Shard]]
     in_work: dict[Any, _Attempt[Shard]] = field(default_factory=dict)
-    done: dict[int, Result] = field(default_factory=dict)
+    done: dict[int, Result | _Raised] = field(default_factory=dict)
     given: int = 0
     is_exhausted: bool = False
 
@@ -100,9 +114,12 @@ class _Window(Generic[Shard, Result]):
                 yield _Attempt(*entry, cloudpickle.dumps(entry[1]))
 
     def finished(self) -> Iterator[Result]:
-        """Yield the results that are next."""
+        """Yield the results that are next; an error is raised where its result would be, as in one process."""
         while self.given in self.done:
-            yield self.done.pop(self.given)
+            found = self.done.pop(self.given)
+            if isinstance(found, _Raised):
+                raise found.error
+            yield found
             self.given += 1
 
     @property
@@ -131,7 +148,7 @@ class RayExecutor(Executor):
 
     def __init__(self, config: RayConfig, head: tuple[str, int]) -> None:
         self.config, self._head = config, head
-        self.storage = None if config.storage is None else Storage.of(config.storage)
+        self.storage = None if config.storage is None else Storage.of(config.storage).of_one_run()
         self.work: dict[str, NodeWork] = {}
         self._objects: dict[int, tuple[Any, _Shared]] = {}
         self._is_lost = False
@@ -157,6 +174,8 @@ class RayExecutor(Executor):
             for line in executor.lines():
                 logger.info(line)
         finally:
+            if executor is not None and executor.storage is not None:
+                _cleared(executor.storage)
             if (
                 executor is not None and executor._is_lost
             ):  # what asks the head node now ends this process before it says why
@@ -194,6 +213,7 @@ class RayExecutor(Executor):
                 for ref in ready:
                     attempt = window.in_work.pop(ref)
                     why = self._take(ref, attempt, sent, window.done)
+                    window.is_exhausted |= isinstance(window.done.get(attempt.number), _Raised)
                     if why and (attempt.died > self.config.retries or attempt.moved > NODE_RETRIES):
                         window.done[attempt.number] = _given_up(attempt, why, title, lost)
                     elif why:
@@ -202,6 +222,62 @@ class RayExecutor(Executor):
             for ref in () if self._is_lost else window.in_work:
                 with suppress(failures.RayError):
                     ray.cancel(ref, force=True)
+
+    def together(
+        self, function: Callable[..., Result], piece: Any, count: int, shared: Sequence[Any] = (), *, title: str = ""
+    ) -> Result:
+        sent, code = [self._sent(value) for value in shared], cloudpickle.dumps(_Both(cloudpickle.dumps(function)))
+        died = moved = 0
+        while True:
+            size = min(count, self.width)
+            name = uuid4().hex
+            meetings = [Meeting(*self._store.place, name, rank, size, MEET_SECONDS) for rank in range(size)]
+            attempts = [
+                _Attempt(rank, piece, cloudpickle.dumps((piece, meeting))) for rank, meeting in enumerate(meetings)
+            ]
+            found, why = self._joint(code, attempts, sent)
+            if why is None:
+                logger.info("%s: by the nodes %s", title, ", ".join(sorted({one.node[:8] for one in attempts})))
+                return found[0]
+            died += max(one.died for one in attempts)
+            moved += max(one.moved for one in attempts)
+            if died > self.config.retries or moved > NODE_RETRIES:
+                return _given_up(replace(attempts[0], died=died, moved=moved), why, title, None)
+
+    def _joint(
+        self, code: bytes, attempts: Sequence[_Attempt[Any]], sent: Sequence[_Shared]
+    ) -> tuple[dict[int, Any], str | None]:
+        """Return the results of processes that need each other, and why there are none where one was lost."""
+        in_work = {self._submit(code, attempt, sent): attempt for attempt in attempts}
+        done: dict[int, Any] = {}
+        why, until, seen, looked = None, math.inf, time.monotonic(), time.monotonic()
+        try:
+            while in_work and time.monotonic() < until:
+                ready, _ = ray.wait(list(in_work), num_returns=1, timeout=WAIT_SECONDS)
+                if time.monotonic() - looked > LOOK_SECONDS:
+                    looked = time.monotonic()
+                    seen, _ = self._watch(seen)
+                for ref in ready:
+                    attempt = in_work.pop(ref)
+                    lost = self._take(ref, attempt, sent, done)
+                    if isinstance(raised := done.get(attempt.number), _Raised):  # the others wait for it in vain
+                        raise raised.error
+                    if lost is not None:  # the others end by it, and the cause is what the first of them died of
+                        why = lost if why is None or attempt.died else why
+                        until = min(until, time.monotonic() + LOOK_SECONDS)
+        finally:
+            for ref in () if self._is_lost else in_work:
+                with suppress(failures.RayError):
+                    ray.cancel(ref, force=True)
+        return done, why
+
+    @cached_property
+    def _store(self) -> _Store:
+        """Return the keys by which processes find each other; every node reaches this process already."""
+        distributed: Any = import_optional("torch.distributed", "networks")
+        host = ray.util.get_node_ip_address()
+        server = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        return _Store((host, server.port), server)
 
     @property
     def width(self) -> int:
@@ -212,6 +288,7 @@ class RayExecutor(Executor):
             f"ray node {node[:8]}: {work.shards} shards, {work.seconds:.1f} s of work, "
             f"{work.received / 1e6:.2f} MB received, {work.returned / 1e6:.2f} MB returned"
             + (f", {work.fetched / 1e6:.2f} MB fetched from the storage" if work.fetched else "")
+            + (f", {work.exchanged / 1e6:.2f} MB sent to nodes that train with it" if work.exchanged else "")
             for node, work in sorted(self.work.items())
         ]
 
@@ -219,7 +296,7 @@ class RayExecutor(Executor):
         return self._task.remote(version_mark(), code, attempt.payload, [one.ref for one in sent])
 
     def _take(self, ref: Any, attempt: _Attempt[Any], sent: Sequence[_Shared], done: dict[int, Any]) -> str | None:
-        """Put the result of a task in `done` and return None; return why there is none where it has to be computed again."""
+        """Put the result of a task, or what it raised, in `done` and return None; return why there is none where it has to be computed again."""
         try:
             answer: Answer = ray.get(ref, timeout=START_SECONDS)
         except failures.OutOfMemoryError:
@@ -239,24 +316,34 @@ class RayExecutor(Executor):
             raise _cannot_load(error) from error
         for level, line in answer.lines:
             logger.log(level, "%s", line)
-        if isinstance(answer.error, NODE_GONE):
+        if isinstance(answer.error, (PeerLostError, *NODE_GONE)):
             attempt.moved += 1
-            return "what it shares with other parts did not arrive"
+            is_peer = isinstance(answer.error, PeerLostError)
+            return (
+                "a process that it works with went away"
+                if is_peer
+                else "what it shares with other parts did not arrive"
+            )
         if answer.error is not None:
             answer.error.add_note(f"on node {answer.node[:8]}:\n{answer.trace}")
-            raise answer.error
-        done[attempt.number] = cloudpickle.loads(answer.result)
+            done[attempt.number] = _Raised(answer.error)
+        else:
+            done[attempt.number], attempt.node = cloudpickle.loads(answer.result), answer.node
+            self._count(answer, attempt, sent)
+        return None
+
+    def _count(self, answer: Answer, attempt: _Attempt[Any], sent: Sequence[_Shared]) -> None:
         work = self.work.setdefault(answer.node, NodeWork())
         work.shards += 1
         work.seconds += answer.seconds
         work.received += len(attempt.payload)
         work.returned += len(answer.result)
-        work.fetched += answer.fetched
+        work.fetched += answer.moved.fetched
+        work.exchanged += answer.moved.exchanged
         for one in sent:
             if answer.node not in one.nodes:
                 one.nodes.add(answer.node)
                 work.received += one.size
-        return None
 
     def _sent(self, value: Any) -> _Shared:
         """Return the object in the cluster, put there once while it lives here."""
@@ -363,6 +450,24 @@ def connect(config: RayConfig) -> None:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Both:
+    """Calls a function that takes a piece and its meeting as two arguments."""
+
+    code: bytes
+
+    def __call__(self, pair: tuple[Any, Meeting], *shared: Any) -> Any:
+        return cloudpickle.loads(self.code)(*pair, *shared)
+
+
+@dataclass(frozen=True)
+class _Store:
+    """A server of keys in this process, and its host and port."""
+
+    place: tuple[str, int]
+    server: Any
+
+
 def _given_up(attempt: _Attempt[Shard], why: str, title: str, lost: Callable[[Shard, str], Result] | None) -> Result:
     if lost is not None:
         logger.warning("%s: part %d is given up: %s, %d times", title, attempt.number, why, attempt.died)
@@ -389,6 +494,14 @@ def _answers(head: tuple[str, int]) -> bool:
             return True
     except OSError:
         return False
+
+
+def _cleared(storage: Storage) -> None:
+    """Delete what this run copied to the storage, so that no medium of a user outlives the run there."""
+    try:
+        storage.clear()
+    except ExecutorError as error:  # does not take the place of what ended the run
+        logger.warning("the copies of media in %s, folder %s, are left: %s", error.where, storage.below, error.message)
 
 
 def _put_text(storage: Storage, name: str) -> None:

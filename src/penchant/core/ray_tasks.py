@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ExecutorError, PenchantError, import_optional
 from penchant.core.logs import KeptLines, logger
-from penchant.core.storage import Storage, fetched_bytes
+from penchant.core.storage import Storage
+from penchant.core.traffic import Traffic, since, so_far
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to others about a run
 PLAIN_EXCEPTHOOK = sys.excepthook
@@ -42,7 +43,7 @@ class Answer:
     error: Exception | None = None
     trace: str = ""
     result: bytes = b""
-    fetched: int = 0
+    moved: Traffic = field(default_factory=Traffic)
 
 
 @lru_cache(maxsize=1)
@@ -100,13 +101,13 @@ def compute(mark: str, code: bytes, payload: bytes, refs: Sequence[Any]) -> Answ
     node = ray.get_runtime_context().get_node_id()
     if (problem := _differs(mark)) is not None:
         return Answer(node, 0.0, error=problem)
-    lines, began, fetched = KeptLines(), time.perf_counter(), fetched_bytes()
+    lines, began, before = KeptLines(), time.perf_counter(), so_far()
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     try:
         result = cloudpickle.dumps(cloudpickle.loads(code)(cloudpickle.loads(payload), *_shared_here(refs)))
         seconds = time.perf_counter() - began
-        return Answer(node, seconds, tuple(lines.kept), result=result, fetched=fetched_bytes() - fetched)
+        return Answer(node, seconds, tuple(lines.kept), result=result, moved=since(before))
     except Exception as error:
         trace = traceback.format_exc()
         if isinstance(error, MemoryError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -16,34 +16,34 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from penchant.core.errors import ConfigError, ExecutorError
+from penchant.core.traffic import moved
 
 CONNECT_SECONDS, REQUEST_SECONDS, ATTEMPTS = 5.0, 30.0, 3
 """Limits of a request to object storage: to connect, to answer, and how often it is sent."""
 BLOCK = 1 << 20
 Found = TypeVar("Found")
-_FETCHED = [0]
-"""Bytes that this process fetched."""
-
-
-def fetched_bytes() -> int:
-    """Return the bytes that this process fetched from storage so far."""
-    return _FETCHED[0]
 
 
 @dataclass(frozen=True)
 class Storage:
-    """One place for files; passed to tasks as its address alone.
+    """One place for files; passed to tasks as its address and folder alone.
 
     Attributes:
         address: An absolute folder, `s3://bucket/folder?endpoint_override=host:port&scheme=http`, or another address that Arrow or fsspec reads.
+        below: Folder there in which the files are; "" takes the address itself.
     """
 
     address: str
+    below: str = ""
 
     @classmethod
     def of(cls, address: str) -> Storage:
         """Return the storage at an address; a relative folder is taken from the working directory, since that of a node is another."""
         return cls(address if "://" in address else str(Path(address).absolute()))
+
+    def of_one_run(self) -> Storage:
+        """Return a folder here that no other run uses, so that `clear` deletes nothing of theirs."""
+        return replace(self, below=f"run-{uuid4().hex}")
 
     def put(self, file: Path, name: str) -> int:
         """Copy a file there under a name, unless it is there already; return the bytes copied.
@@ -51,8 +51,7 @@ class Storage:
         Raises:
             ExecutorError: The storage cannot be reached or written.
         """
-        system, root = _opened(self.address)
-        target = str(PurePosixPath(root) / name)
+        system, target = self._at(name)
 
         def copy() -> int:
             if self._size(system, target) == file.stat().st_size:
@@ -76,13 +75,13 @@ class Storage:
         Raises:
             ExecutorError: It is not there, or the storage cannot be reached.
         """
-        system, root = _opened(self.address)
+        system, source = self._at(name)
 
         def copy() -> int:
-            with system.open_input_stream(str(PurePosixPath(root) / name)) as stream, file.open("wb") as target:
+            with system.open_input_stream(source) as stream, file.open("wb") as target:
                 while block := stream.read(BLOCK):
                     target.write(block)
-                    _FETCHED[0] += len(block)
+                    moved.fetched += len(block)
             return file.stat().st_size
 
         return self._reached(copy, name)
@@ -93,13 +92,28 @@ class Storage:
         Raises:
             ExecutorError: The storage cannot be reached.
         """
-        system, root = _opened(self.address)
+        system, target = self._at(name)
 
         def delete() -> None:
             with suppress(FileNotFoundError):
-                system.delete_file(str(PurePosixPath(root) / name))
+                system.delete_file(target)
 
         self._reached(delete, name)
+
+    def clear(self) -> None:
+        """Delete the folder of one run with all its files; nothing happens where there is none.
+
+        Raises:
+            ExecutorError: The storage cannot be reached.
+        """
+        assert self.below, "the address itself is not ours to delete"
+        system, target = self._at("")
+
+        def delete() -> None:
+            with suppress(FileNotFoundError):
+                system.delete_dir(target)
+
+        self._reached(delete, self.below)
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, in order; none where there is no folder.
@@ -109,14 +123,18 @@ class Storage:
         """
         from pyarrow.fs import FileSelector, FileType
 
-        system, root = _opened(self.address)
-        below = str(PurePosixPath(root) / folder)
+        system, below = self._at(folder)
 
         def listed() -> list[str]:
             found = system.get_file_info(FileSelector(below, allow_not_found=True))
             return sorted(f"{folder}/{info.base_name}" for info in found if info.type == FileType.File)
 
         return self._reached(listed, folder)
+
+    def _at(self, name: str) -> tuple[Any, str]:
+        """Return the file system and the path of a name."""
+        system, root = _opened(self.address)
+        return system, str(PurePosixPath(root) / self.below / name)
 
     def _size(self, system: Any, target: str) -> int | None:
         from pyarrow.fs import FileType

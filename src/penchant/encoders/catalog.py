@@ -31,7 +31,7 @@ from penchant.data.read.codes import is_category, is_grouped
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
 from penchant.encoders.content import WORKERS, RawContent, find_columns, find_content, form, join_text
-from penchant.encoders.encoder import Encoder
+from penchant.encoders.encoder import Encoder, encode_filled
 from penchant.encoders.precomputed import guess_modality, read_vectors
 
 PRECOMPUTED = "precomputed"
@@ -232,6 +232,7 @@ def encode_batches(
     size: int,
     proven: bool = False,
     prepared: Iterator[Any] | None = None,
+    fill: bool = False,
 ) -> Iterator[tuple[list[str], Float32[np.ndarray, "batch dim"]]]:
     """Yield keys and vectors; the next batch is read while the model works on this one.
 
@@ -243,17 +244,21 @@ def encode_batches(
         size: Items of one batch.
         proven: The encoder has returned vectors before, so that the item is the cause of a failure.
         prepared: What the encoder takes of each item, or the exception in its place; None reads and prepares the content in threads.
+        fill: As of a catalog: the vector of a picture does not depend on the number of pictures in its batch (`encode_filled`).
 
     Raises:
         EncoderError: It fails on every item of the first batch.
     """
     if prepared is None:
         with closing(_prepared_in_threads(encoder, content, work, size)) as ahead:
-            yield from encode_batches(encoder, content, work, failures, size=size, proven=proven, prepared=ahead)
+            yield from encode_batches(
+                encoder, content, work, failures, size=size, proven=proven, prepared=ahead, fill=fill
+            )
         return
+    filled = size if fill else 0
     for start in range(0, len(work), size):
         batch: list[Prepared] = [(key, row, next(prepared)) for key, row in work[start : start + size]]
-        encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)])
+        encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)], filled)
         failed = [entry for entry in (*batch, *encoded) if isinstance(entry[2], Exception)]
         failures += [
             message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
@@ -295,12 +300,12 @@ def _prepared_in_threads(
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the items read ahead
 
 
-def _encode_halving(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepared]:
-    """Encode a batch; where that fails, find the failing items by halving and put the exception in their place."""
+def _encode_halving(encoder: Encoder, batch: Sequence[Prepared], filled: int) -> list[Prepared]:
+    """Encode a batch, filled up to a size; where that fails, find the failing items by halving and put the exception in their place."""
     if not batch:
         return []
     try:
-        vectors = np.asarray(encoder.encode([prepared for _, _, prepared in batch]), np.float32)
+        vectors = encode_filled(encoder, [prepared for _, _, prepared in batch], filled)
         return [(key, row, vector) for (key, row, _), vector in zip(batch, vectors, strict=True)]
     except (PenchantError, MemoryError):
         raise
@@ -310,7 +315,7 @@ def _encode_halving(encoder: Encoder, batch: Sequence[Prepared]) -> list[Prepare
         if len(batch) == 1:
             return [(batch[0][0], batch[0][1], error)]
         middle = len(batch) // 2
-        return [*_encode_halving(encoder, batch[:middle]), *_encode_halving(encoder, batch[middle:])]
+        return [*_encode_halving(encoder, batch[:middle], filled), *_encode_halving(encoder, batch[middle:], filled)]
 
 
 def _encode_channel(
@@ -376,7 +381,9 @@ def _run(
         if is_here:
             prepared = stack.enter_context(decoded_apart(name, config, encoder, content, list(rows.values()), size))
         batches = (
-            encode_batches(encoder, content, work, failures, size=size, proven=vectors.has_any, prepared=prepared)
+            encode_batches(
+                encoder, content, work, failures, size=size, proven=vectors.has_any, prepared=prepared, fill=True
+            )
             if is_here
             else encode_on_nodes(name, config, content, work, failures, spent, size=size, proven=vectors.has_any)
         )

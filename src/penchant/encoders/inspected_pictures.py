@@ -20,7 +20,7 @@ from penchant.core.errors import MediaError, PenchantError
 from penchant.data.media import MediaLimits
 from penchant.encoders.cache import VectorCache
 from penchant.encoders.catalog import DEFAULT_ENCODERS, PRECOMPUTED, ChannelConfig, cache_key, make_encoder
-from penchant.encoders.encoder import Encoder
+from penchant.encoders.encoder import Encoder, encode_filled
 
 Prepared = tuple[str, dict[str, tuple[Any, float]]]
 """A content hash, and for each channel the input of its encoder, None where there is none, with the seconds that it took."""
@@ -150,7 +150,7 @@ class _Channel:
             return
         began = perf_counter()
         try:
-            values = np.asarray(self.encoder.encode(list(batch.values())), np.float32)
+            values = encode_filled(self.encoder, list(batch.values()), self._size)
         except (PenchantError, MemoryError):
             raise
         except Exception:

@@ -120,7 +120,9 @@ def encode_shard(shard: EncodingShard) -> EncodedShard:
     began = perf_counter()
     with shard.part.opened() as content:
         work = [(key, row) for row, key in enumerate(content.keys) if key is not None]
-        batches = list(encode_batches(encoder, content, work, failures, size=shard.size, proven=shard.proven))
+        batches = list(
+            encode_batches(encoder, content, work, failures, size=shard.size, proven=shard.proven, fill=True)
+        )
     keys = tuple(key for keys, _ in batches for key in keys)
     values = np.concatenate([values for _, values in batches]) if batches else None
     return EncodedShard(keys, values, tuple(failures), perf_counter() - began)

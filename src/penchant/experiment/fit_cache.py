@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from penchant.core.executor import current_executor
+from penchant.core.executor import Meeting, current_executor
 from penchant.core.schema import Content, Histories
 from penchant.models.member import Member
 from penchant.models.shared import SharedResults, sharing
@@ -71,19 +71,30 @@ class FitCache:
     def fit_all(self, jobs: Sequence[FitJob], train: Histories) -> Iterator[Fitted]:
         """Yield what `fit` returns of each job, in order; on nodes, those that need no other are fitted at the same time."""
         executor = current_executor()
-        if not executor.is_local and len(jobs) > 1:
+        if not executor.is_local and (len(jobs) > 1 or any(job.member.batch_parts > 1 for job in jobs)):
             needed: dict[str, FitJob] = {}
             for job in jobs:
                 _collect(job, needed)
             pending = {key: job for key, job in needed.items() if key not in self._fitted}
             contents = list({id(job.content): job.content for job in pending.values()}.values())
-            shards = (
-                (replace(job, content=Content.NONE, before=_earlier(job)), _place(job.content, contents))
-                for job in pending.values()
+            shards = {
+                key: (replace(job, content=Content.NONE, before=_earlier(job)), _place(job.content, contents))
+                for key, job in pending.items()
+            }
+            shared = (
+                train,
+                Summed(summed(train, [job.member.user_sums(train) for job in pending.values()])),
+                *contents,
             )
-            sums = Summed(summed(train, [job.member.user_sums(train) for job in pending.values()]))
-            fitted = executor.map(_fit_on_node, shards, (train, sums, *contents), title="fit")
-            self._ahead = dict(zip(pending, fitted, strict=True))
+            alone = {key: shard for key, shard in shards.items() if shard[0].member.batch_parts == 1}
+            fitted = executor.map(_fit_on_node, alone.values(), shared, title="fit")
+            self._ahead = dict(zip(alone, fitted, strict=True))
+            for key, shard in shards.items():
+                if key not in alone:  # after the others: its processes wait for each other, and would hold the cores
+                    member = shard[0].member
+                    self._ahead[key] = executor.together(
+                        _fit_together, shard, member.batch_parts, shared, title=f"fit {member.name}"
+                    )
         try:
             for job in jobs:
                 yield self.fit(job.member, train, job.content, job.before)
@@ -144,6 +155,17 @@ def _fit_on_node(shard: tuple[FitJob, int], train: Histories, sums: Summed, *con
     if job.member.checkpoint is not None and not job.member.checkpoint.parent.is_dir():
         job.member.checkpoint = None  # the cache of the run is on another machine
     return FitCache(shared=_ON_THIS_NODE).fit(job.member, train, contents[place], job.before)
+
+
+def _fit_together(
+    shard: tuple[FitJob, int], meeting: Meeting | None, train: Histories, sums: Summed, *contents: Content
+) -> Fitted | None:
+    """Return a member that several nodes fit together, on the first of them; None on the others."""
+    from penchant.networks.division import meeting_at  # imports torch
+
+    with meeting_at(meeting) as peers:
+        fitted = _fit_on_node(shard, train, sums, *contents)
+    return fitted if peers.rank == 0 else None
 
 
 def _collect(job: FitJob, needed: dict[str, FitJob]) -> None:

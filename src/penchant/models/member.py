@@ -105,6 +105,11 @@ class Member(ABC, Generic[SettingsT_co]):
         self.config: SettingsT_co = cast(SettingsT_co, read)
         self.name = name or type(self).__name__.lower()
 
+    @property
+    def batch_parts(self) -> int:
+        """Nodes that can fit it together."""
+        return 1
+
     def channels(self, content: Content) -> tuple[str, ...]:
         """Return the content channels it would read; () if it learns from behaviour alone."""
         return ()

@@ -32,6 +32,7 @@ from penchant.models.fine_tuning import FineTuneConfig, FineTuned, source_of, tu
 from penchant.models.member import Contributions, ContributionsTo, Member, Removal
 from penchant.networks import BACKBONES, losses
 from penchant.networks.backbones import Backbone, BackboneConfig, last_state
+from penchant.networks.division import Division, current_peers
 from penchant.networks.negatives import Negatives
 from penchant.networks.sequences import GAP_BUCKETS, AugmentationConfig, WindowBatch, Windows, hold_out, recent_windows
 from penchant.networks.tensors import tensor_of
@@ -68,6 +69,9 @@ class SequenceConfig(BackboneConfig, AugmentationConfig, ItemTokensConfig, Train
     """Whether the time since the previous event is an input."""
     batch_events: int | None = Field(None, ge=1)
     """Events a step learns from; None takes 8192, and fewer of a small set, so that an epoch is 64 steps."""
+    batch_parts: int = Field(1, ge=1, le=64)
+    """Parts of each batch whose gradients are computed apart and then added: with executor = "ray" as many nodes train the network together, without it
+    this process computes one after another. What is learned depends on this number (dropout is drawn for each part), not on the number of nodes."""
     held_out_users: int = Field(1000, ge=0)
     """Users whose last event is held out for early stopping; 0 holds out none and keeps the last epoch."""
     refit_epochs: int = Field(2, ge=1)
@@ -155,6 +159,10 @@ class Sequence(Member[SequenceT_co]):
                 fix=f"set dim to a multiple of {self.config.heads}, or heads to 1",
             )
 
+    @property
+    def batch_parts(self) -> int:
+        return self.config.batch_parts
+
     def channels(self, content: Content) -> tuple[str, ...]:
         return tuple(content.channels) if self.config.channels is None else tuple(self.config.channels)
 
@@ -210,6 +218,7 @@ class Sequence(Member[SequenceT_co]):
                 name=self.name,
                 checkpoint=self.checkpoint,
                 report=self.report,
+                division=_division(config),
             )
             if encoders and not self.tuned:
                 self._fine_tune(encoders, channels, windows, loss, score, config)
@@ -262,6 +271,7 @@ class Sequence(Member[SequenceT_co]):
             name=f"{self.name} with encoders",
             checkpoint=None if self.checkpoint is None else self.checkpoint.with_name(f"{self.checkpoint.name}-tuned"),
             rates={"items.tuned.": config.fine_tune.rate},
+            division=_division(config),
         )
         items.refresh()
         items.hold_tuned([])
@@ -517,6 +527,13 @@ class _Refreshing:
 
     def num_batches(self) -> int:
         return self.batches.num_batches()
+
+
+def _division(config: SequenceConfig) -> Division[WindowBatch] | None:
+    """Return how the batches of a training are divided; None where they are learned from as a whole."""
+    if config.batch_parts == 1:
+        return None
+    return Division(lambda batch: batch.split(config.batch_parts), current_peers())
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:

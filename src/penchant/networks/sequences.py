@@ -59,6 +59,23 @@ class WindowBatch:
         )
         return WindowBatch(*moved)
 
+    def split(self, count: int) -> list[tuple[WindowBatch, float]]:
+        """Return at most so many parts, each with its share of the targets; windows are dealt in turn, so that parts have about equal cost."""
+        parts = []
+        for first in range(count):
+            rows = slice(first, None, count)
+            length = int(self.lengths[rows].max()) if len(self.lengths[rows]) else 0
+            part = WindowBatch(
+                self.items[rows, :length],
+                self.weight[rows, :length],
+                self.gap[rows, :length],
+                self.lengths[rows],
+                self.target[rows, : length + 1],
+            )
+            if num_targets := int((part.target >= 0).sum()):
+                parts.append((part, num_targets / int((self.target >= 0).sum())))
+        return parts
+
 
 def recent_windows(histories: Histories, users: Int64[np.ndarray, " chosen"], max_length: int) -> WindowBatch:
     """Return the most recent events of some users as one batch without targets."""

@@ -25,6 +25,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import ArtifactError, TrainingError
 from penchant.core.logs import logger, progress_bar
 from penchant.core.seeds import generator
+from penchant.networks.division import Alone, Division
 
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
@@ -96,6 +97,7 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[int, float], None] | None = None,
     rates: Mapping[str, float] | None = None,
+    division: Division[B] | None = None,
 ) -> TrainingHistory:
     """Train a network in place; it ends with the weights of its best epoch.
 
@@ -110,23 +112,29 @@ def train(
         checkpoint: Folder for the last complete epoch; finished training is not repeated. None keeps no checkpoint.
         report: Called with each epoch and its score; may raise to stop (pruning in a search).
         rates: Start of a parameter's name to its peak learning rate, where it is not that of the settings.
+        division: How each batch is divided among processes, each of which calls this with the same arguments; None learns from it as a whole.
 
     Raises:
         TrainingError: The loss is infinite or NaN.
+        PeerLostError: Another process of the training went away.
     """
+    peers = Alone() if division is None else division.peers
     training = _Training(network, config, max(1, config.epochs * batches.num_batches()), rates or {})
     history, best, done = TrainingHistory(), _weights(network), 0
-    if checkpoint is not None and (found := training.resume(checkpoint)):
+    if checkpoint is not None and peers.rank == 0 and (found := training.resume(checkpoint)):
         history, best = found
         done = len(history.losses)
         logger.info("  %s: resumes after epoch %d", name, done)
+    if peers.size > 1:  # another process may not reach the checkpoint
+        history, best, done, state = peers.same((history, best, done, training.state()))
+        training.restore(state)
     forward = torch.compile(network) if config.compile else network
     began = time.perf_counter()
     for epoch in range(done, config.epochs if done - 1 - history.best < config.patience else done):
         torch.manual_seed(seed * 1_000_003 + epoch)
         epoch_began = time.perf_counter()
         rng = generator(seed, f"train.{epoch}")
-        mean = training.epoch(forward, batches, loss, rng, f"{name} epoch {epoch + 1}")
+        mean = training.epoch(forward, batches, loss, rng, f"{name} epoch {epoch + 1}", division, (seed, epoch))
         if not math.isfinite(mean):
             network.load_state_dict(best)
             raise TrainingError(
@@ -135,19 +143,22 @@ def train(
                 fix="lower learning_rate (for example to a third), or look for extreme values in the content vectors",
             )
         network.eval()
-        value = score() if score is not None else float(epoch)
+        value = float(epoch)
+        if score is not None:
+            value = peers.same(score() if peers.rank == 0 else 0.0)
         history.losses.append(mean)
         history.scores.append(value)
         history.seconds.append(time.perf_counter() - epoch_began)
         if history.best < 0 or value > history.scores[history.best]:
             history.best, best = epoch, _weights(network)
         held_out = f", held-out {value:.4f}" if score is not None else ""
-        logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, held_out, history.seconds[-1])
-        if checkpoint is not None:
+        if peers.rank == 0:
+            logger.info("  %s epoch %d: loss %.4f%s, %.1f s", name, epoch + 1, mean, held_out, history.seconds[-1])
+        if checkpoint is not None and peers.rank == 0:
             training.keep(checkpoint, history, best)
         if report is not None:
             report(epoch, value)
-        late = config.minutes is not None and time.perf_counter() - began > 60 * config.minutes
+        late = config.minutes is not None and peers.same(time.perf_counter() - began) > 60 * config.minutes
         if late or epoch - history.best >= config.patience:
             break
     network.load_state_dict(best)
@@ -207,6 +218,8 @@ class _Training:
         loss: Callable[[nn.Module, B], Tensor],
         rng: np.random.Generator,
         title: str,
+        division: Division[B] | None,
+        seeds: tuple[int, int],
     ) -> float:
         """Return the mean loss of one epoch; returns early at a loss that is not finite, before the weights are updated."""
         forward.train()
@@ -216,18 +229,73 @@ class _Training:
         with progress_bar(title, batches.num_batches()) as bar:
             for batch in batches.epoch(rng):
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    value = loss(forward, batch)
-                number = float(value.detach())
+                    if division is None:
+                        number = self._learn(forward, batch, loss)
+                    else:
+                        number = self._learn_parts(forward, batch, loss, division, f"{seeds[1]}.{count}", seeds[0])
                 if not math.isfinite(number):
                     return number
-                self.optimizer.zero_grad(set_to_none=True)
-                value.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(forward.parameters(), self.config.clip)
                 self.optimizer.step()
                 self.schedule.step()
                 total, count = total + number, count + 1
                 bar.advance()
         return total / max(count, 1)
+
+    def _learn(self, forward: Any, batch: B, loss: Callable[[nn.Module, B], Tensor]) -> float:
+        """Set the gradients of a batch and return its loss; no gradients at a loss that is not finite."""
+        value = loss(forward, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        if math.isfinite(number := float(value.detach())):
+            with torch.autocast(value.device.type, enabled=False):
+                value.backward()  # type: ignore[no-untyped-call]
+        return number
+
+    def _learn_parts(
+        self,
+        forward: Any,
+        batch: B,
+        loss: Callable[[nn.Module, B], Tensor],
+        division: Division[B],
+        step: str,
+        seed: int,
+    ) -> float:
+        """Set the gradients of a batch, summed over its parts in their order, and return its loss.
+
+        Each part has a seed of its own for dropout and draws, so that it does not matter which process computes it.
+        """
+        parts, peers = division.split(batch), division.peers
+        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
+        sizes = [weight.numel() for weight in weights]
+        device = weights[0].device
+        rows = torch.zeros(-(-len(parts) // peers.size), sum(sizes) + 1, device=device)
+        for row, place in enumerate(range(peers.rank, len(parts), peers.size)):
+            part, share = parts[place]
+            torch.manual_seed(int(generator(seed, f"train.{step}.{place}").integers(2**62)))
+            rows[row, -1] = share * self._learn(forward, part, loss)
+            found = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+            torch.mul(torch.cat([grad.flatten() for grad in found]), share, out=rows[row, :-1])
+        by_rank = peers.gathered(rows)
+        total = torch.zeros_like(rows[0])
+        for place in range(len(parts)):
+            total += by_rank[place % peers.size][place // peers.size]
+        for weight, grad in zip(weights, total[:-1].split(sizes), strict=True):
+            weight.grad = grad.view_as(weight).clone()
+        return float(total[-1])
+
+    def state(self) -> tuple[Any, ...]:
+        """Return weights, moments and the step of the schedule."""
+        return _weights(self.network), self.optimizer.state_dict()["state"], self.schedule.last_epoch
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Continue from what `state` returned, there or here."""
+        weights, moments, step = state
+        optimizer, schedule = self.optimizer, self.schedule
+        self.network.load_state_dict(weights)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
+        for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+            group["lr"] = base * schedule.lr_lambdas[0](step)
 
     def keep(self, folder: Path, history: TrainingHistory, best: dict[str, Tensor]) -> None:
         """Write everything needed to resume, in one step."""
@@ -245,10 +313,10 @@ class _Training:
 
     def resume(self, folder: Path) -> tuple[TrainingHistory, dict[str, Tensor]] | None:
         """Restore what `keep` wrote; a damaged checkpoint, or one of another network, is ignored with a warning."""
-        optimizer, schedule = self.optimizer, self.schedule
         try:
             open_artifact(folder, kind=KIND)
-            self.network.load_state_dict(load_file(folder / "network.safetensors"))
+            weights = load_file(folder / "network.safetensors")
+            self.network.load_state_dict(weights)
         except (ArtifactError, RuntimeError) as error:
             if folder.exists():
                 logger.warning("  the checkpoint in %s is not used: %s", folder.name, str(error).splitlines()[0])
@@ -257,12 +325,8 @@ class _Training:
         for key, value in load_file(folder / "optimizer.safetensors").items():
             row, _, part = key.partition(".")
             state.setdefault(int(row), {})[part] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         facts = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-        step = facts.pop("step")
-        schedule.load_state_dict({**schedule.state_dict(), "last_epoch": step, "_step_count": step + 1})
-        for group, base in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
-            group["lr"] = base * schedule.lr_lambdas[0](step)
+        self.restore((weights, state, facts.pop("step")))
         return TrainingHistory(**facts), load_file(folder / "best.safetensors")
 
 

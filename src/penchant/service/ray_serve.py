@@ -9,40 +9,124 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 os.environ.setdefault(
     "RAY_USAGE_STATS_ENABLED", "0"
 )  # nothing is sent to others about a service; read when Ray is imported
 
 from fastapi import FastAPI
+from prometheus_client import values
 
 from penchant.core.errors import ConfigError, ExecutorError, MissingExtraError, import_optional
 from penchant.core.executor import RayConfig
 from penchant.core.ray_executor import connect
 from penchant.service.config import ServiceConfig
+from penchant.service.http_errors import RefusedError
 from penchant.service.server import GRACE_SECONDS, SILENT_SECONDS, application, checked
-from penchant.service.telemetry import log_to_stderr
+from penchant.service.telemetry import MULTIPROCESS, log_to_stderr
 
 NAME = "penchant"
 REPLICA_CORES = 1.0
 MAX_ONGOING = 256
 """Requests of one replica at the same time; others wait in the proxy. The application has its own bounded queues."""
 
+REPORT_SECONDS, SILENT_REPORT_SECONDS = 5.0, 30.0
+"""Between two reports of what a replica counted, and without one until it is taken to have ended."""
+ANSWER_SECONDS = 5.0
+"""For what all replicas counted."""
+
 ray: Any = import_optional("ray", "ray-serve")
+
+
+class Counted:
+    """What all replicas counted, as of their last reports: one actor of the cluster."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, tuple[float, dict[str, bytes]]] = {}
+
+    def keep(self, replica: str, files: dict[str, bytes]) -> None:
+        """Take the files of a replica's metrics in the place of those it reported before."""
+        self._reports[replica] = time.monotonic(), files
+
+    def kept_and_all(self, replica: str, files: dict[str, bytes]) -> dict[str, bytes]:
+        """Take the files of a replica and return those of all, of replicas that ended too; what describes a live one (`live`) ends with it."""
+        self.keep(replica, files)
+        since = time.monotonic() - SILENT_REPORT_SECONDS
+        return {
+            name: raw
+            for at, found in self._reports.values()
+            for name, raw in found.items()
+            if at > since or not name.startswith("gauge_live")
+        }
+
+
+class ReplicaMetrics:
+    """Metrics of one replica, in files of its own, and of all by the actor that keeps their reports.
+
+    A replica reports before it shows the sum, so that no counter is smaller in the answer of another replica.
+    """
+
+    def __init__(self, counted: Any) -> None:
+        self._counted, self._name = counted, uuid4().hex
+        self._folder = Path(tempfile.mkdtemp(prefix="penchant-metrics-"))
+        os.environ[MULTIPROCESS] = str(self._folder)
+        values.ValueClass = values.MultiProcessValue(lambda: self._name)  # type: ignore[no-untyped-call] # numbers of processes repeat on other machines
+        threading.Thread(target=self._report, daemon=True).start()
+
+    @contextmanager
+    def gathered(self) -> Iterator[str]:
+        """Open a folder with the files of all replicas.
+
+        Raises:
+            RefusedError: The actor does not answer.
+        """
+        try:
+            found = ray.get(self._counted.kept_and_all.remote(self._name, self._files()), timeout=ANSWER_SECONDS)
+        except ray.exceptions.RayError as error:
+            raise RefusedError(
+                f"What the other replicas counted did not arrive within {ANSWER_SECONDS:g} s.",
+                where="/metrics",
+                fix="ask again: a sum without them would look like counters that began anew",
+                status=503,
+            ) from error
+        with tempfile.TemporaryDirectory() as folder:
+            for name, raw in found.items():
+                (Path(folder) / name).write_bytes(raw)
+            yield folder
+
+    def _files(self) -> dict[str, bytes]:
+        """Return the files by name, without the room that they keep for more."""
+        found = {file.name: file.read_bytes() for file in self._folder.glob("*.db")}
+        return {name: raw[: int.from_bytes(raw[:4], sys.byteorder)] for name, raw in found.items()}
+
+    def _report(self) -> None:
+        while True:
+            time.sleep(REPORT_SECONDS)
+            with suppress(Exception):  # the actor is started again where its node went away
+                self._counted.keep.remote(self._name, self._files())
 
 
 class Replica:
     """One replica: makes its application in the process where it answers."""
 
-    def __init__(self, config: str, pages: str | None) -> None:
-        self._config, self._pages = config, pages
+    def __init__(self, config: str, pages: str | None, counted: Any) -> None:
+        self._config, self._pages, self._counted = config, pages, counted
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray's name for it
         log_to_stderr()
-        return application(ServiceConfig.model_validate_json(self._config), self._pages)
+        metrics = ReplicaMetrics(self._counted)  # before the application makes its counters
+        app = application(ServiceConfig.model_validate_json(self._config), self._pages)
+        app.state.metrics.gathered = metrics.gathered
+        return app
 
 
 def serve_on_ray(
@@ -103,7 +187,8 @@ def serve_on_ray(
             health_check_timeout_s=SILENT_SECONDS,
             ray_actor_options={"num_cpus": REPLICA_CORES},
         )
-        serve.run(deployment.bind(config.model_dump_json(), pages), name=NAME, route_prefix="/")
+        counted = ray.remote(num_cpus=0, max_restarts=-1)(Counted).remote()
+        serve.run(deployment.bind(config.model_dump_json(), pages, counted), name=NAME, route_prefix="/")
         if announce is not None:
             announce()
         while not stopped.wait(1.0):

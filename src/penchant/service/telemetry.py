@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -51,9 +52,14 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
-    """Metrics of one process; several workers write to one folder, and their metrics are summed."""
+    """Metrics of one process; several workers write to one folder, and their metrics are summed.
+
+    Attributes:
+        gathered: Opens a folder with the files of all processes whose metrics are summed; by default that of the workers of this machine.
+    """
 
     def __init__(self) -> None:
+        self.gathered: Callable[[], AbstractContextManager[str | None]] = nullcontext
         self.registry = CollectorRegistry()
         self.seconds = Histogram(
             "penchant_request_seconds",
@@ -150,8 +156,9 @@ class Metrics:
         if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
         total = CollectorRegistry()
-        multiprocess.MultiProcessCollector(total)  # type: ignore[no-untyped-call]
-        return generate_latest(total)
+        with self.gathered() as folder:
+            multiprocess.MultiProcessCollector(total, folder)  # type: ignore[no-untyped-call]
+            return generate_latest(total)
 
 
 class RequestMiddleware:

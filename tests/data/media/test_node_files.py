@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import ExecutorError
-from penchant.core.storage import Storage, fetched_bytes
+from penchant.core.storage import Storage
+from penchant.core.traffic import since, so_far
 from penchant.data.clean.media_facts import InspectionShard, examine_files, examine_shard
 from penchant.data.media import MediaLimits
 from penchant.data.media.node_files import NodeFiles
@@ -36,9 +37,9 @@ def test_a_node_without_the_media_folder_sees_the_same_files_from_the_storage(me
     shard = shard_of(media, names, Storage.of(str(tmp_path / "storage")))
     size = sum((media / name).stat().st_size for name in names[:2])
     shutil.rmtree(media)
-    before = fetched_bytes()
+    before = so_far()
     found = examine_shard(shard)
-    assert fetched_bytes() - before == size
+    assert since(before).fetched == size
     assert [fact.get("hash") for _, fact in found[:2]] == expected["hash"].to_list()
     assert [fact.get("check") for _, fact in found] == [None, None, "missing", "outside"]
     assert not list(tmp_path.glob("penchant-media-*"))
