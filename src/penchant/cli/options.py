@@ -21,7 +21,6 @@ UserId = Annotated[str | None, typer.Option("--user", help="Id of a user.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
 ]
-Language = Annotated[str, typer.Option(help="Language of the words, en or zh; left out: that of the command line.")]
 EngineName = Annotated[
     str,
     typer.Option(
