@@ -236,7 +236,7 @@ def test_a_message_of_a_megabyte_is_refused_and_the_conversation_goes_on(client:
     own = say(client, "something low please")["conversation_id"]
     body = {"user_id": "u0", "conversation_id": own, "message": "low " * 250_000}
     refused = client.post("/v1/chat", json=body)
-    assert (refused.status_code, refused.json()["where"]) == (413, "message")
+    assert (refused.status_code, refused.json()["where"]) == (422, "body.message")
     assert say(client, "price under 16", own)["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
     (kept,) = client.get("/v1/export/u0").json()["conversations"]
     assert len(json.dumps(kept)) < 100_000
