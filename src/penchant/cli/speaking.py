@@ -81,7 +81,7 @@ def speak(language: str | None) -> None:
     Raises:
         ConfigError: There is no such language.
     """
-    if language not in (None, *LANGUAGES):
+    if language is not None and language not in LANGUAGES:
         raise ConfigError(f"There is no language {language!r}.", where=OPTION, fix=nearest(language, LANGUAGES))
     _SPOKEN.set(None if language is None else Translator(language))
 
