@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         assert process.poll() is None, "the server did not start"
         try:
             with socket.create_connection(("127.0.0.1", port), 0.2) as opened:
@@ -31,4 +31,4 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
                     return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError("not ready after a minute")
+    raise AssertionError("not ready after five minutes")

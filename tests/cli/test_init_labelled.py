@@ -31,12 +31,12 @@ def test_a_table_with_pictures_becomes_settings_that_pass_the_check(
     photos = tmp_path / "mood" / "photos" / "2024"
     photos.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    rows = ["row id,speaker,sentiment,split,comment,picture,shop"]
+    rows = ["row id,speaker,sentiment,split,comment,picture,app,shop"]
     for n in range(40):
         write_picture(photos, n, n % 2 == 0, rng)
         part = ("train", "dev", "test")[n % 3]
         rows.append(
-            f"{n},s{n % 7},{['good', 'bad'][n % 2]},{part},This is a long comment of {n} words,2024/{n}.png,{n % 4}"
+            f"{n},s{n % 7},{['good', 'bad'][n % 2]},{part},This is a long comment of {n} words,2024/{n}.png,web,{n % 4}"
         )
     (tmp_path / "mood" / "answers.csv").write_text("\n".join(rows), encoding="utf-8")
     shown = init("mood")
@@ -51,7 +51,7 @@ def test_a_table_with_pictures_becomes_settings_that_pass_the_check(
     text = (tmp_path / "mood.toml").read_text(encoding="utf-8")
     assert "# classes: bad (20), good (20)" in text or "# classes: good (20), bad (20)" in text
     assert "# text: comment" in text
-    assert '# attributes = ["shop"]' in text
+    assert '# attributes = ["shop"]' in text, "a column of one value says nothing"
     assert "the part that the data itself names" in text
 
 

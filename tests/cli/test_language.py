@@ -1,4 +1,4 @@
-"""`penchant --language zh` speaks Chinese: answers, headings, help; without it, and in JSON, nothing changes."""
+"""`--language zh`, before or after a command, speaks Chinese: answers, headings, help; without it, and in JSON, nothing changes."""
 
 from __future__ import annotations
 
@@ -106,11 +106,40 @@ def test_errors_are_chinese_where_it_is_asked_and_english_for_programs(shop: Pat
     assert "没有文件夹 'nowhere'。" in refused("--language", "zh", "check", str(config))
 
 
-def test_a_command_with_a_language_of_its_own_speaks_it_to_the_end(shop: Path) -> None:
-    assert "主题" in output("topics", str(shop), "--language", "zh")
-    done = CliRunner().invoke(cli.app, ["profile", str(shop), "--user", "u99999", "--language", "zh"])
-    assert "没有用户 'u99999'。" in done.output
-    assert "topic" in output("topics", str(shop))
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("explain", "SHOP", "--user", "u0", "--item", "i1", "--top", "1"),
+        ("doctor", "data.toml"),
+        ("topics", "SHOP"),
+        ("recommend", "SHOP", "--user", "u99999"),  # an error
+        ("list", "models", "--user", "u0"),  # an option it does not have
+    ],
+)
+def test_the_language_may_stand_before_or_after_every_command(
+    command: tuple[str, ...], shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"u{n % 4},i{n % 9},{1_600_000_000 + n}\n" for n in range(40))
+    Path("interactions.csv").write_text("user_id,item_id,at\n" + rows)
+    Path("data.toml").write_text('[data]\npath = "."\n')
+    name, *rest = (str(shop) if word == "SHOP" else word for word in command)
+    places = (["--language", "zh", name, *rest], [name, *rest, "--language", "zh"], [name, "--language=zh", *rest])
+    said = [CliRunner().invoke(cli.app, words, env={"COLUMNS": "200"}).output for words in places]
+    assert said[0] == said[1] == said[2]
+    plain = CliRunner().invoke(cli.app, [name, *rest], env={"COLUMNS": "200"}).output
+    assert (plain != said[0]) == ("list" not in command)
+
+
+def test_every_command_takes_the_one_option_of_the_language() -> None:
+    group: Any = typer.main.get_command(cli.app)
+    found = [group]
+    for command in found:
+        found += getattr(command, "commands", {}).values()
+        assert [option for option in command.params if "--language" in option.opts] == [
+            next(option for option in group.params if "--language" in option.opts)
+        ]
+    assert len(found) > 30
 
 
 def test_most_help_texts_are_translated() -> None:
@@ -133,19 +162,20 @@ def test_most_help_texts_are_translated() -> None:
     [
         (["--language", "zh", "topics"], "zh"),
         (["--language=zh", "--help"], "zh"),
-        (["topics", "runs/x", "--language", "zh"], "en"),  # that command's own option
+        (["topics", "runs/x", "--language", "zh"], "zh"),
+        (["--language", "zh", "topics", "--language", "en"], "en"),
         (["--language"], "en"),
         ([], "en"),
     ],
 )
-def test_the_language_stands_before_the_command(arguments: list[str], language: str) -> None:
-    assert speaking.asked_language(arguments) == language
+def test_the_language_of_help_is_the_last_one_named(arguments: list[str], language: str) -> None:
+    assert speaking.named_language(arguments) == language
 
 
 def test_the_entry_point_shows_chinese_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["penchant", "--language", "zh", "recommend", "--help"])
+    monkeypatch.setattr(sys, "argv", ["penchant", "recommend", "--help", "--language", "zh"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0
@@ -182,8 +212,10 @@ def test_a_run_with_a_chinese_report_ends_in_chinese(tmp_path: Path, monkeypatch
 
 
 def test_an_unknown_language_says_what_there_is() -> None:
-    done = CliRunner().invoke(cli.app, ["--language", "fr", "list", "models"])
-    assert done.exit_code == 1
+    for asked in (["--language", "fr", "list", "models"], ["list", "models", "--language", "fr"]):
+        done = CliRunner().invoke(cli.app, asked)
+        assert done.exit_code == 1
+        assert "There is no language 'fr'." in done.output
 
 
 def test_words_of_rows_are_translated_and_values_of_the_data_are_not() -> None:

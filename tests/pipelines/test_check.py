@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penchant.core.artifacts import reserved
-from penchant.core.errors import ArtifactError, ConfigError
+from penchant.core.errors import ArtifactError, ConfigError, DataError
 from penchant.data.read.sources import read
 from penchant.encoders.catalog import encode_catalog, estimate_encoding
 from penchant.pipelines import tasks
@@ -105,3 +105,57 @@ def test_other_files_are_never_replaced(shop: Path) -> None:
     (shop / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(ArtifactError, match="holds other files"):
         tasks.run(toml(shop, 'output = "mine"\n' + RIGHT))
+
+
+NO_PICTURES = r"None of the 12 files in the column 'photo' can be used as image: 12 missing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "fix"),
+    [
+        ("", "leave the column out: [data] media = {}"),
+        ('[content.look]\nencoder = "efficientnet"\ncolumns = ["photo"]\n', "leave out [content.look]"),
+    ],
+)
+def test_a_column_of_pictures_that_are_not_there_ends_a_run_before_anything_is_encoded(
+    shop: Path, settings: str, fix: str
+) -> None:
+    (shop / "items.csv").write_text(
+        "item_id,title,photo\n" + "\n".join(f"i{n},the title of number {n},p/{n}.jpg" for n in range(12))
+    )
+    settings = f'[data]\npath = "."\n{settings}'
+    (found,) = tasks.check(toml(shop, settings)).problems
+    assert NO_PICTURES[:40] in found.message
+    assert "p/0.jpg" in found.where
+    assert found.fix.endswith(fix)
+    with pytest.raises(DataError, match=NO_PICTURES):
+        tasks.run(toml(shop, settings))
+    assert not (shop / "runs" / "cache").exists()
+    (shop / "p").mkdir()
+    (shop / "p" / "7.jpg").write_bytes(b"one of twelve is enough")
+    assert tasks.check(toml(shop, settings)).problems == []
+
+
+def test_a_column_that_no_channel_reads_may_lack_its_files(shop: Path) -> None:
+    (shop / "items.csv").write_text(
+        "item_id,title,photo\n" + "\n".join(f"i{n},the title of number {n},p/{n}.jpg" for n in range(12))
+    )
+    assert tasks.check(toml(shop, RIGHT)).problems == []
+
+
+def test_pictures_of_users_and_of_their_events_are_looked_for_too(shop: Path) -> None:
+    rows = [f"u{user},i{(5 * user + n) % 12},p/{user}.png" for user in range(40) for n in range(6)]
+    (shop / "interactions.csv").write_text("\n".join(["user_id,item_id,image", *rows]))
+    (shop / "users.csv").write_text("user_id,face\n" + "\n".join(f"u{user},f/{user}.png" for user in range(40)))
+    settings = '[data]\npath = "."\n[split]\nkind = "random"\n'
+    photos, avatars = tasks.check(toml(shop, settings)).problems
+    assert "None of the 240 files in the column 'image'" in photos.message
+    assert "None of the 40 files in the column 'face'" in avatars.message
+    assert avatars.fix.endswith("leave the column out: [data] user_media = {}")
+
+
+def test_a_labelled_table_whose_pictures_are_not_there_is_told_before_the_run(tmp_path: Path) -> None:
+    rows = [f"words of number {n},p/{n}.png,{'ab'[n % 2]}" for n in range(20)]
+    (tmp_path / "samples.csv").write_text("\n".join(["text,picture,label", *rows]))
+    (found,) = tasks.check(toml(tmp_path, 'task = "classification"\n[data]\npath = "samples.csv"\n')).problems
+    assert "None of the 20 files in the column 'picture' can be used as image: 20 missing" in found.message

@@ -221,6 +221,14 @@ def test_search_by_words_finds_the_text(client: TestClient):
     assert all(is_low(item["item_id"]) for item in found["items"])
 
 
+def test_a_file_that_is_no_sound_is_named_by_its_place_in_the_request(client: TestClient):
+    data = base64.b64encode(b"These are words, not a sound.").decode()
+    for path, body in (("/v1/search", {}), ("/v1/chat", {"user_id": "u0"})):
+        refused = client.post(path, json={**body, "audio": {"data": data}})
+        assert (refused.status_code, refused.json()["where"]) == (422, "audio")
+        assert "/" not in refused.json()["detail"]
+
+
 def test_search_by_sound_finds_what_sounds_so(client: TestClient, tmp_path: Path, config: ServiceConfig):
     tone(tmp_path / "query.wav", LOW, 99)
     data = base64.b64encode((tmp_path / "query.wav").read_bytes()).decode()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
 from chat_endpoint import endpoint
+from penchant.cli import app
 from penchant.language.engine import EngineConfig, Prompt
 from penchant.language.remote_engine import RemoteEngine
 from penchant.language.screen import LanguageConfig, LimitsConfig
@@ -21,6 +27,7 @@ from penchant.service.config import ServiceConfig
 from penchant.service.security import make_key
 from penchant.service.store import ConflictError, Store, StoredConversation
 from penchant.studio.pages import add_studio
+from shop import make_bundle
 
 
 def say(client: TestClient, message: str, conversation: str | None = None, user: str = "u0") -> dict[str, Any]:
@@ -154,6 +161,85 @@ def test_a_message_may_be_spoken_or_shown_only_where_the_bundle_can_read_it(clie
     answer = client.post("/v1/chat", json={"user_id": "u0", "image": {"data": "bm8="}})
     assert answer.status_code in (404, 422)
     assert answer.json()["fix"]
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictured") / "bundle"
+    make_bundle(folder, has_pictures=True)
+    return folder
+
+
+def test_a_picture_says_what_the_list_is_like_and_one_that_is_text_is_named_by_its_place(
+    pictured: Path, tmp_path: Path
+) -> None:
+    def shown(raw: bytes, **more: Any) -> Any:
+        return client.post("/v1/chat", json={"user_id": "nobody", "image": {"data": b64encode(raw).decode()}, **more})
+
+    with TestClient(create_app(ServiceConfig(bundle=pictured, folder=tmp_path, host_names=["testserver"]))) as client:
+        found = shown(next((pictured.parent / "media").glob("13*.png")).read_bytes(), message="price under 20").json()
+        assert "i13" in found["understood"]["like"]
+        assert found["items"]
+        for raw in (b"These are words, not a picture.", b"\x89PNG\r\n\x1a\n and words"):
+            refused = shown(raw)
+            assert (refused.status_code, refused.json()["where"]) == (422, "image")
+            assert str(tmp_path) not in refused.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed: apt-get install espeak-ng")
+def test_a_spoken_question_is_answered(client: TestClient, shop: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "question.wav"
+    subprocess.run(["espeak-ng", "-s", "140", "-w", sound, "I would like something low, please"], check=True)
+    data = b64encode(sound.read_bytes()).decode()
+    answer = client.post("/v1/chat", json={"user_id": "u0", "audio": {"data": data}}).json()
+    assert answer["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+    assert all(int(i[1:]) >= 12 for i in ids(answer))
+    (kept,) = client.get("/v1/export/u0").json()["conversations"]
+    assert "low" in kept["turns"][0]["text"]
+    done = CliRunner().invoke(app, ["chat", str(shop), "--user", "u0", "--audio", str(sound), "--message", "under 16"])
+    assert done.exit_code == 0, done.output
+    assert {"i12", "i13"} <= set(re.findall(r"\[(i\d+)\]", done.output.rpartition("\n  1.")[2]))
+    other = client.post("/v1/chat", json={"user_id": "u0", "audio": {"data": chinese(tmp_path)}})
+    assert other.status_code == 200, (
+        "the model of the wheel knows English alone: it may understand nothing, and says so"
+    )
+    assert other.json()["text"]
+
+
+def chinese(folder: Path) -> str:
+    sound = folder / "chinese.wav"
+    subprocess.run(["espeak-ng", "-v", "cmn", "-w", sound, "我想要低沉的音乐"], check=True)
+    return b64encode(sound.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("way", ["nonsense", "hang", "endless", "gibberish"])
+def test_whatever_an_engine_does_the_list_is_there_with_true_words(way: str, shop: Path, tmp_path: Path) -> None:
+    def speak(messages: list[dict[str, str]]) -> str:
+        return "Qxz is 99 % blorp. You will win. " * 50
+
+    language = {"engine": "remote", "remote_model": "m", "ledger": tmp_path / "ledger", "send_personal": True}
+    with endpoint(speak, way="stream" if way == "gibberish" else way) as server:
+        given = LanguageConfig(**language, base_url=server.address, retries=0, timeout_seconds=0.5)
+        config = ServiceConfig(bundle=shop, folder=tmp_path / "s", host_names=["testserver"], language=given)
+        with TestClient(create_app(config)) as client:
+            began = time.monotonic()
+            answer = say(client, "something low please")
+            assert time.monotonic() - began < 20
+    assert all(int(i[1:]) >= 12 for i in ids(answer))
+    assert len(answer["items"]) > 3
+    assert answer["text"]
+    assert not any(word in answer["text"] for word in ("Qxz", "blorp", "win"))
+
+
+def test_a_message_of_a_megabyte_is_refused_and_the_conversation_goes_on(client: TestClient) -> None:
+    own = say(client, "something low please")["conversation_id"]
+    body = {"user_id": "u0", "conversation_id": own, "message": "low " * 250_000}
+    refused = client.post("/v1/chat", json=body)
+    assert (refused.status_code, refused.json()["where"]) == (422, "body.message")
+    assert say(client, "price under 16", own)["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
+    (kept,) = client.get("/v1/export/u0").json()["conversations"]
+    assert len(json.dumps(kept)) < 100_000
 
 
 def test_an_engine_words_the_answer_and_what_it_makes_up_is_dropped(shop: Path, tmp_path: Path) -> None:

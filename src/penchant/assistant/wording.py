@@ -56,7 +56,7 @@ class AnswerWriter:
                     num_kept += 1
                     yield sentence
         except PenchantError as error:  # the list stands without the words of a model
-            logger.warning("the engine did not answer: %s", error.message)
+            logger.warning("the engine did not answer: %s fix: %s", error.message, error.fix)
         if num_kept == 0:
             yield fixed
         elif reply.question is not None:

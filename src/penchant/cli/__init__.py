@@ -8,9 +8,10 @@ Commands import what they need when they run: `--help` would otherwise wait for 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 import typer.main
 
 import penchant
@@ -32,7 +33,22 @@ from penchant.cli import (
 )
 from penchant.cli.printing import reported_errors
 
+
+class SpeakingGroup(typer.core.TyperGroup):
+    """The group of all commands; each of them takes its `--language`, too."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        language = next(option for option in self.params if speaking.OPTION in option.opts)
+        waiting = [*self.commands.values()]
+        while waiting:
+            command = waiting.pop()
+            command.params.append(language)
+            waiting += getattr(command, "commands", {}).values()
+
+
 app = typer.Typer(
+    cls=SpeakingGroup,
     help="Learns what each user cares about from everything they touch.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -45,18 +61,30 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
+def _speak(context: typer.Context, language: str | None) -> None:
+    if language is None and context.parent is not None:
+        return  # the one before the command stands
+    with reported_errors(as_json=False):
+        speaking.speak(language)
+
+
 @app.callback()
 def options(
-    version: Annotated[  # noqa: ARG001 - its callback prints it
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
     language: Annotated[
-        str, typer.Option(speaking.OPTION, help="Of answers and help: en or zh; before the command.")
-    ] = "en",
+        str | None,
+        typer.Option(
+            speaking.OPTION,
+            help="Of answers, reports and help: en or zh.",
+            callback=_speak,
+            expose_value=False,
+            is_eager=True,
+        ),
+    ] = None,
 ) -> None:
-    """Options before the name of a command."""
-    with reported_errors(as_json=False):
-        speaking.speak(language)
+    """Options that stand before the name of a command; the language may follow it as well."""
 
 
 app.command("init")(starting.init)
@@ -97,7 +125,7 @@ app.add_typer(service.keys, name="keys")
 
 def main() -> None:
     """Run the command line; the entry point of `penchant`."""
-    language = speaking.asked_language(sys.argv[1:])
+    language = speaking.named_language(sys.argv[1:])
     if language == "en":
         app()
     else:

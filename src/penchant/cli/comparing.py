@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from penchant.cli.learning import compare_versions
-from penchant.cli.options import AsJson, Database, Language, StateFolder
+from penchant.cli.options import AsJson, Database, StateFolder
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.speaking import spoken_language
 
@@ -21,7 +21,6 @@ def compare(
         Path, typer.Argument(help="Folder written by `penchant run`, or BUNDLE@NUMBER: one of its versions.")
     ],
     second: Annotated[Path, typer.Argument(help="Another one.")],
-    language: Language = "",
     database: Database = None,
     folder: StateFolder = None,
     as_json: AsJson = False,
@@ -38,11 +37,11 @@ def compare(
     from penchant.reporting.written import WrittenReport
 
     versions = _version(first), _version(second)
-    with reported_errors(as_json, language):
+    with reported_errors(as_json):
         if versions[0] is not None and versions[1] is not None:
             compare_versions(versions[0], versions[1], database, folder, as_json)
             return
-        translate = Translator(language or spoken_language())
+        translate = Translator(spoken_language())
         found = compare_runs(WrittenReport.beside(first), WrittenReport.beside(second), translate)
         if as_json:
             print_answer(plain(found), as_json)

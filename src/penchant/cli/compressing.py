@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, Language
+from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.speaking import spoken_language
 
@@ -31,7 +31,6 @@ def compress(
     distill: Annotated[
         bool, typer.Option("--distill", help="Also try one small network that is taught the lists; takes minutes.")
     ] = False,
-    language: Language = "",
     as_json: AsJson = False,
 ) -> None:
     """Write a smaller bundle: the best of many measured ways within a budget of memory and time."""
@@ -40,8 +39,8 @@ def compress(
     from penchant.core.messages import Translator
     from penchant.reporting.compression_report import COLUMNS
 
-    with reported_errors(as_json, language):
-        spoken = language or spoken_language()
+    with reported_errors(as_json):
+        spoken = spoken_language()
         given = {
             "memory_mb": memory_mb,
             "latency_ms": latency_ms,

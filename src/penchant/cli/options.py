@@ -13,6 +13,7 @@ import typer
 from penchant.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from penchant.encoders.transcript import TranscriptConfig
     from penchant.language.screen import LanguageConfig
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
@@ -21,12 +22,17 @@ UserId = Annotated[str | None, typer.Option("--user", help="Id of a user.")]
 Items = Annotated[
     str | None, typer.Option("--history", help="Item ids, oldest first, separated by commas: a new user.")
 ]
-Language = Annotated[str, typer.Option(help="Language of the words, en or zh; left out: that of the command line.")]
 EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
         help="What writes: template (no language model), local (SmolLM2), or a TOML file with a [language] table.",
+    ),
+]
+SpeechModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Whisper model of spoken messages: a folder (CTranslate2), or a name of faster-whisper such as small; left out: tiny.en, English alone."
     ),
 ]
 ColumnNames = Annotated[
@@ -102,6 +108,13 @@ def language_config(given: str) -> LanguageConfig:
             fix="give template, local, or a TOML file with a [language] table",
         )
     return LanguageConfig.read(read_toml(Path(given)).get("language", {}), where=f"{given}: language")
+
+
+def speech_config(model: str | None) -> TranscriptConfig:
+    """Return the settings of a speech model; None takes the one that comes as a wheel."""
+    from penchant.encoders.transcript import TranscriptConfig
+
+    return TranscriptConfig() if model is None else TranscriptConfig(model=model)
 
 
 def column_names(given: list[str] | None) -> dict[str, str]:

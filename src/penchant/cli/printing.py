@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from html import unescape
 from typing import Any
 
@@ -18,36 +18,30 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from penchant.cli.speaking import SpokenTable, said, spoken, spoken_language
+from penchant.cli.speaking import SpokenTable, said, spoken_language
 from penchant.core.error_translations import translated_parts
 from penchant.core.errors import PenchantError
 from penchant.core.logs import console, show_logs
-from penchant.core.messages import LANGUAGES, message
+from penchant.core.messages import message
 
 out = Console(highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def reported_errors(as_json: bool, language: str = "") -> Iterator[None]:
-    """Show progress, and turn errors into three lines (or JSON) and exit code 1.
-
-    Args:
-        as_json: Answer for programs.
-        language: That the command itself was asked for, which it then speaks; "" leaves that of `penchant --language`.
-    """
+def reported_errors(as_json: bool) -> Iterator[None]:
+    """Show progress, and turn errors into three lines (or JSON, for programs) and exit code 1."""
     show_logs()
-    with spoken(language) if language in LANGUAGES else nullcontext():  # a wrong one is refused by who reads it
-        try:
-            yield
-        except PenchantError as error:
-            if as_json:
-                typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
-            else:
-                print_error(error)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            show(said(message("Stopped. Finished encodings are kept; run the same command to continue.")))
-            raise typer.Exit(130) from None
+    try:
+        yield
+    except PenchantError as error:
+        if as_json:
+            typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
+        else:
+            print_error(error)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        show(said(message("Stopped. Finished encodings are kept; run the same command to continue.")))
+        raise typer.Exit(130) from None
 
 
 def print_error(error: PenchantError) -> None:

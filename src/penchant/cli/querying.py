@@ -18,13 +18,12 @@ from penchant.cli.options import (
     ColumnNames,
     EngineName,
     Items,
-    Language,
     UserId,
     column_names,
     language_config,
 )
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors, shell_word
-from penchant.cli.speaking import said, said_source, spoken_language
+from penchant.cli.speaking import asked_language, said, said_source, spoken_language
 from penchant.core.errors import ConfigError
 from penchant.core.executor import ExecutorName, RayConfig, computing
 from penchant.core.messages import CHANNELS, message
@@ -143,12 +142,11 @@ def profile(
     user: UserId = None,
     history: Items = None,
     in_words: Annotated[bool, typer.Option("--words", help="Write the profile in sentences.")] = False,
-    language: Language = "",
     engine: EngineName = "template",
     as_json: AsJson = False,
 ) -> None:
     """Print the interests of one user, with the events behind them."""
-    with reported_errors(as_json, language):
+    with reported_errors(as_json):
         trained = loaded(bundle)
         found = trained.profile(user_or_history(trained, user, history))
         if in_words:
@@ -156,9 +154,7 @@ def profile(
             from penchant.language.engine import make_engine
 
             config = language_config(engine)
-            writer = trained.profile_writer(
-                language or spoken_language(), make_engine(config), make_screen(config.moderation)
-            )
+            writer = trained.profile_writer(spoken_language(), make_engine(config), make_screen(config.moderation))
             (written,) = writer.write([found])
             print_answer(written.as_dict() if as_json else _written_lines(written), as_json)
             return
@@ -166,7 +162,7 @@ def profile(
             print_answer(found.as_dict(), as_json)
             return
         table = columns_table("interest", "value", "share", "others", "strength", "", "because of")
-        reader = language or spoken_language()
+        reader = spoken_language()
         for i in found.interests:
             shares = (
                 (f"{i.share:.0%}", f"{i.expected:.0%}")
@@ -265,15 +261,14 @@ def rules(
 
 def topics(
     bundle: BundlePath,
-    language: Annotated[str, typer.Option(help="Language of the names, where items of that language have terms.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Print the topics that items were grouped into, each with its most typical items."""
     import numpy as np
 
-    with reported_errors(as_json, language):
+    with reported_errors(as_json):
         trained = loaded(bundle)
-        language = language or (spoken_language() if spoken_language() != "en" else "")  # "": the bundle's own names
+        language = asked_language()  # "": the bundle's own names
         groups, titles = trained.topics, trained.catalog.titles()
         sizes = np.bincount(groups.labels[groups.labels >= 0], minlength=len(groups.names))
         table = columns_table("topic", "items", "such as")

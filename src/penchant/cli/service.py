@@ -24,10 +24,12 @@ from penchant.cli.options import (
     Every,
     LearningFile,
     Promote,
+    SpeechModel,
     StateFolder,
     UserId,
     language_config,
     learning_values,
+    speech_config,
 )
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.cli.speaking import said
@@ -72,6 +74,7 @@ def serve(
         str | None, typer.Option(help="Program with arguments that is run for each alarm, JSON on its standard input.")
     ] = None,
     engine: EngineName = "template",
+    speech: SpeechModel = None,
     trial: Annotated[
         Path | None, typer.Option(help="TOML file of a trial: exploration and variants of the lists, which are logged.")
     ] = None,
@@ -115,6 +118,7 @@ def serve(
             trial=None if trial is None else trial.absolute(),
             traces=traces,
             language=language_config(engine),
+            speech=speech_config(speech),
         )
         from penchant.cli.streaming import streams_beside
 

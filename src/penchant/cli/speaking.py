@@ -1,4 +1,4 @@
-"""The language of the command line: `penchant --language zh COMMAND`.
+"""The language of the command line: `penchant COMMAND --language zh`.
 
 In: a language, sentences as messages, the commands. Out: the sentences, the headings of tables and the help texts in that language; what has no
 translation stays English.
@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.table import Table
 
-from penchant.core.messages import LOCALES, Translator, message
+from penchant.core.errors import ConfigError, nearest
+from penchant.core.messages import LANGUAGES, LOCALES, Translator, message
 
 _SPOKEN: ContextVar[Translator | None] = ContextVar("spoken", default=None)
 """The translator of this command; None speaks English."""
@@ -74,13 +75,15 @@ WORDS = {
 """Headings of tables, and the words that rows begin with."""
 
 
-def speak(language: str) -> None:
-    """Let this command speak a language.
+def speak(language: str | None) -> None:
+    """Let this command speak a language; None is English, which nobody asked for.
 
     Raises:
         ConfigError: There is no such language.
     """
-    _SPOKEN.set(Translator(language))
+    if language is not None and language not in LANGUAGES:
+        raise ConfigError(f"There is no language {language!r}.", where=OPTION, fix=nearest(language, LANGUAGES))
+    _SPOKEN.set(None if language is None else Translator(language))
 
 
 @contextmanager
@@ -99,6 +102,12 @@ def spoken_language() -> str:
     """Return the language of this command."""
     translate = _SPOKEN.get()
     return "en" if translate is None else translate.language
+
+
+def asked_language() -> str:
+    """Return the language that was asked for, "" where none was."""
+    translate = _SPOKEN.get()
+    return "" if translate is None else translate.language
 
 
 def said(text: str) -> str:
@@ -134,16 +143,15 @@ class SpokenTable(Table):
         super().add_row(*first, *cells[1:], **options)
 
 
-def asked_language(arguments: Sequence[str]) -> str:
-    """Return the language named before the command, "en" without one; a wrong one is refused later, when options are read."""
-    for place, word in enumerate(arguments):
-        if word.startswith(f"{OPTION}="):
-            return word.partition("=")[2]
+def named_language(arguments: Sequence[str]) -> str:
+    """Return the last language that arguments name, "en" without one; a wrong one is refused later, when options are read."""
+    named = "en"
+    for word, following in zip(arguments, (*arguments[1:], named), strict=False):
         if word == OPTION:
-            return arguments[place + 1] if place + 1 < len(arguments) else "en"
-        if not word.startswith("-"):
-            break
-    return "en"
+            named = following
+        elif word.startswith(f"{OPTION}="):
+            named = word.partition("=")[2]
+    return named
 
 
 def help_texts(language: str) -> dict[str, str]:

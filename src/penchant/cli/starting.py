@@ -49,13 +49,12 @@ def init(
     output: Annotated[
         Path | None, typer.Option(help="The file to write; left out: the folder's name with .toml.")
     ] = None,
-    language: Annotated[str, typer.Option(help="Of the comments and of the report: en or zh.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Guess tables, columns, separators and times of a folder, or its labels, and write the settings of a first run with comments."""
     with reported_errors(as_json):
-        language = language or spoken_language()
+        language = spoken_language()
         say, name = Translator(language), _name(data)
         file = output or Path(f"{name}.toml")
         if file.exists() and not force:

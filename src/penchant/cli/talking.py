@@ -8,11 +8,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from penchant.cli.options import AsJson, BundlePath, EngineName, Items, UserId, language_config
+from penchant.cli.options import (
+    AsJson,
+    BundlePath,
+    EngineName,
+    Items,
+    SpeechModel,
+    UserId,
+    language_config,
+    speech_config,
+)
 from penchant.cli.printing import out, print_answer, reported_errors
 from penchant.cli.querying import loaded, user_or_history
 
@@ -27,14 +37,21 @@ def chat(
     message: Annotated[
         list[str] | None, typer.Option(help="Say this and end; repeatable. Left out: talk in the terminal.")
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A picture that comes with the first message: what the list shall be like.")
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="A spoken first message.")] = None,
+    speech: SpeechModel = None,
     k: Annotated[int, typer.Option("-k", min=1, max=50, help="Length of lists.")] = 5,
     engine: EngineName = "template",
     as_json: AsJson = False,
 ) -> None:
     """Talk about what to choose, in English or Chinese; nothing is stored."""
     from penchant.assistant.dialogue import Assistant, Conversation
+    from penchant.assistant.files import SpokenWords, items_like
     from penchant.assistant.wording import AnswerWriter
     from penchant.classifiers.output_screen import make_screen
+    from penchant.data.media import MediaLimits
     from penchant.language.engine import make_engine
     from penchant.recommender.lists import Edit
 
@@ -45,8 +62,11 @@ def chat(
         config = language_config(engine)
         writer = AnswerWriter(trained, make_engine(config), make_screen(config.moderation))
         assistant, conversation, edits = Assistant(trained), Conversation(), list[Edit]()
-        for text in message or _typed():
-            reply = assistant.reply(text, own, conversation=conversation, edits=edits, k=k)
+        like = items_like(trained, image, MediaLimits()) if image else []
+        spoken = [SpokenWords(speech_config(speech))(audio, MediaLimits())] if audio else [""] if image else []
+        for text in [*spoken, *message] if message else spoken or _typed():
+            reply = assistant.reply(text, own, conversation=conversation, edits=edits, k=k, like=like)
+            like = []
             conversation = reply.conversation
             edits += reply.confirmed
             worded = " ".join(writer.sentences(reply))

@@ -25,7 +25,7 @@ from penchant.cli.printing import (
     toml_text,
 )
 from penchant.cli.results import print_results, results_lines
-from penchant.cli.speaking import said, spoken, spoken_language
+from penchant.cli.speaking import said, spoken_language
 from penchant.core.errors import ConfigError, MissingExtraError, import_optional
 from penchant.core.messages import message
 
@@ -118,7 +118,6 @@ def check(config: Annotated[Path, typer.Argument(help="TOML file of a run.")], a
 def demo(
     size: Annotated[str, typer.Option(help="tiny, small, medium or large.")] = "small",
     output: Annotated[Path, typer.Option(help="Where the bundle goes.")] = Path("runs/demo"),
-    language: Annotated[str, typer.Option(help="Of the report: en or zh.")] = "",
     user_content: Annotated[
         bool, typer.Option("--user-content", help="Users write, show photos and avatars, and leave voice notes.")
     ] = False,
@@ -145,7 +144,7 @@ def demo(
             name=toml_text(output.name),
             output=toml_text(str(output)),
             data=toml_text(world.name),
-            language=toml_text(language or spoken_language()),
+            language=toml_text(spoken_language()),
         )
         written += "\n".join(_installed_channels(world))
         # The true driver of each user's choices names the groups of the report and is not an input.
@@ -156,8 +155,7 @@ def demo(
         settings = settings.model_copy(update={"output": output, "evaluation": grouped})
         print_results(tasks.run_task(settings, groups=groups, ideal=partial(choice_probabilities, truth)), as_json)
         if not as_json:
-            with spoken(language or spoken_language()):
-                out.print(said(message("settings {file}", file=str(file))), markup=False)
+            out.print(said(message("settings {file}", file=str(file))), markup=False)
 
 
 def _installed_channels(world: Path) -> Iterator[str]:

@@ -25,12 +25,13 @@ from penchant.core.executor import current_executor
 from penchant.core.logs import logger, progress_bar
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, ChannelSource, Embeddings, Finding, Vocabulary, make_findings
+from penchant.data.clean.missing_files import check_files, without
 from penchant.data.clean.normalisation import language
 from penchant.data.media import MediaLimits
 from penchant.data.read.codes import is_category, is_grouped
 from penchant.encoders import ENCODERS
 from penchant.encoders.cache import VectorCache
-from penchant.encoders.content import WORKERS, RawContent, find_columns, find_content, form, join_text
+from penchant.encoders.content import WORKERS, RawContent, columns_of, find_columns, find_content, form, join_text
 from penchant.encoders.encoder import Encoder, encode_filled
 from penchant.encoders.precomputed import guess_modality, read_vectors
 
@@ -162,6 +163,25 @@ def check_channel(catalog: Catalog, name: str, config: ChannelConfig, *, will_gr
         raise ConfigError(
             f"There is no file {config.path.name!r}.", where=f"content.{name}.path", fix=f"looked for {config.path}"
         )
+
+
+def check_channel_files(catalog: Catalog, name: str, config: ChannelConfig, *, is_named: bool) -> None:
+    """Refuse a channel of media of which no file is there; no file is opened.
+
+    Args:
+        catalog: Items as they were read.
+        name: Of the channel.
+        config: Its settings, which `check_channel` has passed.
+        is_named: The settings name the channel; else its column was recognised.
+
+    Raises:
+        DataError: With the column, the number of files and the folder.
+    """
+    modality = None if config.encoder == PRECOMPUTED else make_encoder(name, config).modality
+    if modality in DEFAULT_ENCODERS and catalog.media_root is not None:
+        for column in {*(config.columns or columns_of(catalog, modality))} & {*catalog.table.columns}:
+            leave_out = f"leave out [content.{name}]" if is_named else without(column, catalog.media_columns)
+            check_files(catalog.table[column], modality, catalog.media_root, leave_out)
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,12 @@ from penchant.core.schema import (
     vector_column,
 )
 from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_media
+from penchant.data.clean.missing_files import check_files, without
 from penchant.data.clean.normalisation import language, normalise_column
 from penchant.data.media import MediaLimits
 from penchant.encoders.attributes import is_new_value, layout, numeric_columns
 from penchant.encoders.catalog import (
+    DEFAULT_ENCODERS,
     PRECOMPUTED,
     ChannelConfig,
     cache_key,
@@ -97,6 +99,41 @@ def default_user_channels(interactions: Interactions, users: Users | None) -> di
     if attributes:
         channels["user_attributes"] = UserChannelConfig(encoder="attributes", columns=attributes, of="users")
     return channels
+
+
+ADDED = frozenset(("text", "mood"))
+"""Columns of events that reading reviews and voice notes may add, so that an unknown one is no error yet."""
+
+
+def check_user_channel(dataset: Dataset, name: str, config: UserChannelConfig, *, is_named: bool) -> None:
+    """Check the encoder, settings, columns and files of one channel, before anything is encoded; no model is loaded and no file opened.
+
+    Args:
+        dataset: As it was read.
+        name: Of the channel.
+        config: Its settings.
+        is_named: The settings name the channel; else its columns were recognised.
+
+    Raises:
+        ConfigError: A column, an encoder or a setting does not exist, or there is no table of users.
+        DataError: None of the files in its column is there.
+        MissingExtraError: The encoder's package is not installed.
+    """
+    source = _Source.of_events(dataset) if config.of == "events" else _Source.of_users(dataset, name)
+    if config.of == "events" and not ADDED.isdisjoint(config.columns):
+        return
+    columns = source.checked(config.columns, name)
+    modality = None if config.encoder == PRECOMPUTED else make_encoder(name, _plain(config)).modality
+    if modality not in DEFAULT_ENCODERS or source.media_root is None:
+        return
+    for column in columns:
+        recognised = (
+            "rename the column"
+            if config.of == "events" or dataset.users is None
+            else without(column, dataset.users.media_columns, "user_media")
+        )
+        leave_out = f"leave out [user_content.{name}]" if is_named else recognised
+        check_files(source.table[column], modality, source.media_root, leave_out)
 
 
 def encode_user_content(

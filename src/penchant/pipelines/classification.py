@@ -25,7 +25,7 @@ from penchant.core.logs import logger
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Finding, Samples, SampleSplit
 from penchant.data.align.timeline import problems_of
-from penchant.data.clean.samples import clean_samples
+from penchant.data.clean.samples import check_sample_files, clean_samples
 from penchant.data.media import split_key
 from penchant.data.read.samples import SamplesConfig, read_samples, samples_from
 from penchant.data.split.samples import SampleSplitConfig, sample_units, split_samples
@@ -131,11 +131,11 @@ def run(config: ClassificationConfig, data: Samples | None = None) -> list[Train
     clock = StepTimer()
     with clock("read"):
         samples = read_samples(config.data) if data is None else data
+        check_names(samples, config)
     with clock("clean"):
         pictures = config.inspected_pictures(samples.media_columns)
         samples = clean_samples(samples, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         samples = stop_on_errors(samples)
-        check_names(samples, config)
     with clock("encode"):
         samples = transcribe(samples, config.transcript, config.media, cache=config.cache / "transcripts")
         samples = read_samples_pictures(samples, config.ocr, config.media, cache=config.cache / "ocr")
@@ -278,10 +278,11 @@ TASK = Task(ClassificationConfig, run, ("samples",), lambda config, samples: sam
 
 
 def check_names(samples: Samples, config: ClassificationConfig) -> None:
-    """Check the names in the settings, before anything is encoded or fitted.
+    """Check the names in the settings, before anything is cleaned, encoded or fitted.
 
     Raises:
         ConfigError: A class, column, classifier or setting of a classifier does not exist.
+        DataError: None of the files in a column is there.
     """
     for one in checks_of(samples, config):
         one()
@@ -296,6 +297,7 @@ def checks_of(samples: Samples, config: ClassificationConfig) -> Iterator[Callab
     yield partial(check_known, "class", costs, samples.classes, where="fit.tune.costs")
     yield partial(check_known, "column", within, samples.table.columns, where="evaluation.within")
     yield partial(_check_model, config)
+    yield partial(check_sample_files, samples)
     will_grow = config.ocr is not None or config.transcript is not None
     for name, channel in (config.content or {}).items():
         yield partial(check_channel, samples.catalog(), name, channel, will_grow=will_grow)

@@ -23,6 +23,7 @@ from penchant.core.messages import message
 from penchant.core.notebook import table_html
 from penchant.core.schema import (
     CONTEXT,
+    Catalog,
     Content,
     Dataset,
     Embeddings,
@@ -45,6 +46,7 @@ from penchant.encoders.catalog import (
     PRECOMPUTED,
     ChannelConfig,
     check_channel,
+    check_channel_files,
     encode_catalog,
     estimate_encoding,
     item_channels,
@@ -55,6 +57,7 @@ from penchant.encoders.content import columns_of
 from penchant.encoders.ocr import read_items_pictures
 from penchant.encoders.picture_labels import label_items
 from penchant.encoders.transcript import transcribe_items
+from penchant.encoders.user_content import check_user_channel
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Ideal, assess
 from penchant.experiment.fit import FittedRecommenders, HoldOut, fit
@@ -178,11 +181,11 @@ def prepare(
     with clock("read"):
         raw = read(config.data) if data is None else data
         as_read = sizes_of(raw)
+        check_names(raw, config, groups)
     with clock("clean"):
         pictures = config.inspected_pictures(raw.catalog.media_columns)
         dataset = clean(raw, config.clean, config.media, cache=config.cache / "media", pictures=pictures)
         dataset = stop_on_errors(dataset)
-        check_names(dataset, config, groups)
         unknown = unknown_kinds(dataset.interactions.table, config.histories)
         dataset = replace(dataset, findings=(*dataset.findings, *unknown))
         dataset = classify_reviews(dataset, config.reviews, config.media, cache=config.cache / "transcripts")
@@ -366,10 +369,11 @@ def shipped(parts: Split, config: RecommendationConfig) -> str:
 
 
 def check_names(dataset: Dataset, config: RecommendationConfig, groups: pl.DataFrame | None = None) -> None:
-    """Check the names and values in the settings, before anything is encoded or fitted.
+    """Check the names and values in the settings, before anything is cleaned, encoded or fitted.
 
     Raises:
         ConfigError: A column, model, encoder or setting does not exist, or a value is outside its range.
+        DataError: None of the files of a channel is there.
         MissingExtraError: A package is not installed.
     """
     for check in checks_of(dataset, config, groups):
@@ -387,15 +391,23 @@ def checks_of(
     channels = item_channels(dataset.catalog, config.content)
     will_grow = any((config.ocr, config.describe, config.picture_labels, config.transcript))
     for name, channel in channels.items():
-        yield partial(check_channel, dataset.catalog, name, channel, will_grow=will_grow)
+        yield partial(_check_channel, dataset.catalog, name, channel, config.content is not None, will_grow)
+    own = user_channels(dataset, config)
+    for name, own_channel in own.items():
+        yield partial(check_user_channel, dataset, name, own_channel, is_named=config.user_content is not None)
     contexts = [*config.data.context, *config.context.time]
-    known = [*channels, *user_channels(dataset, config), *contexts, FUSED]
+    known = [*channels, *own, *contexts, FUSED]
     if config.written_profile is not None:
         known.append(CHANNEL)
         yield config.written_profile.checked
     for name, table in (config.members or {}).items():
         yield partial(_check_member, name, table, known)
     yield config.fusion.tables
+
+
+def _check_channel(catalog: Catalog, name: str, channel: ChannelConfig, is_named: bool, will_grow: bool) -> None:
+    check_channel(catalog, name, channel, will_grow=will_grow)
+    check_channel_files(catalog, name, channel, is_named=is_named)
 
 
 def _check_member(name: str, table: dict[str, Any], channels: list[str]) -> None:

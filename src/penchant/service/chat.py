@@ -17,10 +17,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from penchant.assistant.dialogue import Assistant, Conversation, Reply
+from penchant.assistant.files import SpokenWords, items_like
 from penchant.assistant.wording import AnswerWriter
 from penchant.core.errors import NotFoundError
-from penchant.data.media import load_audio
-from penchant.encoders.transcript import SpeechRecogniser, TranscriptConfig
 from penchant.recommender.recommender import Recommender
 from penchant.service.schemas import CardOut, ChatIn, ChatOut, QuestionOut, has_media
 from penchant.service.service import Service
@@ -30,8 +29,6 @@ MAX_TURNS = 40
 """Messages of a conversation that are kept; what stands of older ones is in its state."""
 MAX_CONVERSATIONS = 50
 """Of one user; the oldest ones go."""
-LIKE_MEDIA = 3
-"""Items nearest to a picture that the list shall be like."""
 _STATE = TypeAdapter(Conversation)
 
 
@@ -46,7 +43,7 @@ class Chats:
         self._service = service
         self._lock = threading.Lock()
         self._made: tuple[Recommender, Assistant] | None = None
-        self._speech: SpeechRecogniser | None = None
+        self._spoken = SpokenWords(service.config.speech)
 
     def reply(self, given: ChatIn) -> tuple[Reply, StoredConversation]:
         """Answer one message, store the conversation, and store the edits that were confirmed.
@@ -145,21 +142,13 @@ class Chats:
             if given.image is not None:
                 file = uploads.folder / uploads.keep(given.image, where="image")
                 snapshot = service.snapshot
-                found = snapshot.recommender.search_media(
-                    "image", file, LIKE_MEDIA, limits=service.config.media, available=snapshot.available
-                )
-                like = [item.item_id for item in found.items]
+                with uploads.named("image"):
+                    like = items_like(snapshot.recommender, file, service.config.media, snapshot.available)
             if given.audio is not None:
                 file = uploads.folder / uploads.keep(given.audio, where="audio")
-                words = f"{words} {self._recogniser.extract(load_audio(file, service.config.media))}".strip()
+                with uploads.named("audio"):
+                    words = f"{words} {self._spoken(file, service.config.media)}".strip()
         return words, like
-
-    @property
-    def _recogniser(self) -> SpeechRecogniser:
-        with self._lock:
-            if self._speech is None:
-                self._speech = SpeechRecogniser(TranscriptConfig())
-            return self._speech
 
 
 def _shown_query(reply: Reply) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.data.media import MediaLimits
+from penchant.encoders.transcript import TranscriptConfig
 from penchant.language.screen import LanguageConfig
 from penchant.service.alarms import AlarmsConfig
 from penchant.service.host_names import HostName
@@ -65,6 +66,8 @@ class ServiceConfig(Settings):
     """Requests may name addresses on these hosts; empty allows none."""
     language: LanguageConfig = LanguageConfig()
     """What words the assistant's answers and profiles in words (fixed sentences, a language model on this machine, or an endpoint), and what of it is shown."""
+    speech: TranscriptConfig = TranscriptConfig()
+    """What transcribes spoken messages."""
     watch_seconds: float = Field(1.0, gt=0)
     """How often to look for a new bundle, new items and erasures of other processes."""
     traces: str | None = None

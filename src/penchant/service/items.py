@@ -92,9 +92,10 @@ class Items:
         with self._scratch.temporary() as scratch:  # the query is not kept
             uploads = self._uploads.within(scratch)
             name = uploads.keep(getattr(wanted, modality), where=modality)
-            return snapshot.recommender.search_media(
-                modality, uploads.folder / name, wanted.k, limits=self._limits, available=snapshot.available
-            )
+            with uploads.named(modality):
+                return snapshot.recommender.search_media(
+                    modality, uploads.folder / name, wanted.k, limits=self._limits, available=snapshot.available
+                )
 
     def put(self, item_id: str, item: ItemIn) -> ItemState:
         """Store a new or changed item; it is encoded in the background and recommended as soon as that is done.

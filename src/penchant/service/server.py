@@ -13,6 +13,7 @@ import ipaddress
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -170,7 +171,7 @@ def serve(
     _bound_free_memory()
     _share_cores()
     if workers == 1:
-        with _talking(config) as talks_at:
+        with _cleaned_up(), _talking(config) as talks_at:
             app = application(config, pages, talks_at)
             with _announced(announce, host, port, talks_at):
                 _run(app, host, port)
@@ -183,12 +184,26 @@ def serve(
         open_artifact(folder, kind=CLASSIFIER, exact=True)
     if config.traces:
         Tracing.to(config.traces).close()
-    with tempfile.TemporaryDirectory() as counters, _talking(config) as talks_at:
+    with _cleaned_up(), tempfile.TemporaryDirectory() as counters, _talking(config) as talks_at:
         os.environ |= {SETTINGS: config.model_dump_json(), PAGES: pages or "", MULTIPROCESS: counters}
         os.environ[TALK] = "" if talks_at is None else str(talks_at)
         _share_imports(pages)
         with _announced(announce, host, port, talks_at):
             _run(f"{__name__}:worker", host, port, workers)
+
+
+@contextlib.contextmanager
+def _cleaned_up() -> Iterator[None]:
+    """Let SIGTERM end the process through the contexts it is in: uvicorn raises it once more after the last answer, and by default it ends at once."""
+
+    def end(*_: object) -> None:
+        sys.exit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

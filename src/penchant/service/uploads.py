@@ -47,6 +47,14 @@ class UploadStore:
         """Return the same with another folder: where a request's files are kept while it is answered."""
         return replace(self, folder=Path(folder))
 
+    @contextmanager
+    def named(self, where: str) -> Iterator[None]:
+        """Let the errors of a kept file name its place in the body: its path is the service's own."""
+        try:
+            yield
+        except MediaError as error:
+            raise MediaError(error.message, where=where, fix=error.fix) from error
+
     def keep(self, media: MediaIn, *, where: str, ending: str = "") -> str:
         """Store one file and return its name below `folder`; equal files are stored once.
 

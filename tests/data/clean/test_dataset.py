@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from penchant.core.errors import DataError
+from penchant.core.messages import Translator
 from penchant.core.schema import INTERACTION_SCHEMA, Catalog, Dataset, Finding, Interactions, Users
 from penchant.data.clean import media_facts as facts
 from penchant.data.clean.dataset import CleanConfig, clean
@@ -223,6 +224,7 @@ def test_clean_unusable_pictures_are_masked_and_their_rows_stay(gallery: Path) -
         "image.duplicate": (2, 3, "kept"),
     }
     assert found["image.duplicate"].examples == ("item 0 = item 1, scene.png",)
+    assert Translator("zh").said(found["image.duplicate"].examples[0]) == "物品 0 = 物品 1，scene.png"
     assert found["image.bomb"].examples == (
         "item 7, bomb.png: The picture has 10000 x 10000 pixels, the most is 50000000.",
     )

@@ -5,8 +5,9 @@ In: a column of media paths. Out: the same column with unusable files made null,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -212,8 +213,13 @@ def _duplicates(usable: pl.DataFrame, owner: Owner) -> list[Finding]:
         usable.height,
         "kept",
         examples=(
-            f"{' = '.join(map(owner, rows[:3]))}{' = ...' if len(rows) > 3 else ''}, {names[0]}"
+            message("{place}, {file}", place=_alike([*map(owner, rows[:3]), *["..."] * (len(rows) > 3)]), file=names[0])
             for rows, names in alike.select("row", "relative").iter_rows()
         ),
         advice=advice,
     )
+
+
+def _alike(places: Sequence[str]) -> str:
+    """Return the rows of one picture as a message: "item 0 = item 1"."""
+    return reduce(lambda one, other: message("{one} = {other}", one=one, other=other), places)

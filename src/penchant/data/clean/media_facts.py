@@ -118,7 +118,7 @@ def examine_files(
     Raises:
         MissingExtraError: There are files, and what reads them is not installed.
     """
-    paths, facts = _locate(names, root, modality)
+    paths, facts = locate(names, root, modality)
     folder = cache / f"{modality}_{fingerprint(VERSION, limits)}" if cache and modality in CACHED else None
     stored = _FactCache(folder)
     facts = [stored.look_up(fact) for fact in facts]
@@ -197,7 +197,7 @@ class _FactCache:
             logger.warning("%s The next run inspects the files again.", error.message)
 
 
-def _locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, Path], list[Fact]]:
+def locate(names: Iterable[str], root: Path, modality: str) -> tuple[dict[int, Path], list[Fact]]:
     """Return the path of each existing file by row, and the first facts of every row."""
     paths: dict[int, Path] = {}
     facts: list[Fact] = []

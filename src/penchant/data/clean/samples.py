@@ -17,6 +17,7 @@ from penchant.core.schema import Finding, Samples, make_findings
 from penchant.data.clean.dataset import CleanConfig
 from penchant.data.clean.inspection import Inspector, inspect_media
 from penchant.data.clean.media_facts import PictureReader
+from penchant.data.clean.missing_files import check_files, none_usable, without
 from penchant.data.clean.texts import clean_text, normalise_categories
 from penchant.data.media import MediaLimits
 
@@ -53,6 +54,7 @@ def clean_samples(
     table = normalise_categories(
         table, [name for name in samples.attribute_columns if name not in samples.text_columns]
     )
+    check_sample_files(samples)
     inspector = Inspector(limits, config.media, cache, pictures)
     before = table
     table, about_media = inspect_media(table, samples.media_columns, owner, samples.media_root, inspector)
@@ -63,8 +65,19 @@ def clean_samples(
     return replace(cleaned, findings=(*samples.findings, *findings, *dropped, *_contradictions(cleaned)))
 
 
+def check_sample_files(samples: Samples) -> None:
+    """Refuse a column of media of which no file is there.
+
+    Raises:
+        DataError: With the column, the number of files and the folder.
+    """
+    for modality, column in samples.media_columns.items():
+        if samples.media_root is not None and column in samples.table.columns:
+            check_files(samples.table[column], modality, samples.media_root, without(column, samples.media_columns))
+
+
 def _check_usable(samples: Samples, before: pl.DataFrame, after: pl.DataFrame, findings: Sequence[Finding]) -> None:
-    """Refuse a modality none of whose files can be used: nothing could be learned from it, and its folder is probably wrong.
+    """Refuse a modality none of whose files can be used: nothing could be learned from it.
 
     Raises:
         DataError: With the column, the number of files, the folder and the reasons.
@@ -77,19 +90,8 @@ def _check_usable(samples: Samples, before: pl.DataFrame, after: pl.DataFrame, f
             for f in findings
             if f.check.startswith(f"{modality}.") and f.action == "masked"
         }
-        why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        example = before[column].drop_nulls()[0]
-        is_folder = not reasons.keys().isdisjoint(("missing", "outside", "link"))
-        raise DataError(
-            f"None of the {before[column].count():,} files in the column {column!r} can be used as {modality}: {why}.",
-            where=f"{samples.media_root}, first file {example!r}",
-            fix=("correct [data] media_folder or path, " if is_folder else "repair the files, ")
-            + f"or leave the column out: [data] media = {{{_others(samples, modality)}}}",
-        )
-
-
-def _others(samples: Samples, modality: str) -> str:
-    return ", ".join(f'{name} = "{column}"' for name, column in samples.media_columns.items() if name != modality)
+        leave_out = without(column, samples.media_columns)
+        raise none_usable(before[column], modality, samples.media_root, reasons, leave_out)
 
 
 def content_keys(samples: Samples) -> pl.Series:

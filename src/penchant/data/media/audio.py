@@ -241,7 +241,7 @@ def _decode_by_ffmpeg(path: Path, limits: MediaLimits, to_rate: int | None) -> A
                 if found.remaining <= 0:
                     break
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, why_unread(error)) from error
     length = found.num_frames / rate
     return AudioClip(found.joined(), found.out_rate, max(seconds, length) if found.remaining <= 0 else length)
 
@@ -253,6 +253,11 @@ def av_options(limits: MediaLimits) -> dict[str, str]:
     """
     most = max(2 * min(limits.max_pixels, limits.max_frame_pixels), 1 << 20)
     return {"format_whitelist": SOUND_CONTAINERS, "max_pixels": str(most)}
+
+
+def why_unread(error: Exception) -> str:
+    """Return the reason of a decoder without the path of the file, which `where` names as its reader may see it."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _unreadable(path: Path, reason: str) -> UnusableMediaError:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from penchant.core.errors import import_optional
 from penchant.core.messages import message
-from penchant.data.media.audio import av_options, load_audio
+from penchant.data.media.audio import av_options, load_audio, why_unread
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, check_file
 from penchant.data.media.memory import DECODING
 
@@ -120,7 +120,7 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
                 _check_size(pictures[0].codec_context.width, pictures[0].codec_context.height, path, limits)
             video = Video(path, limits, _length(container), bool(pictures), bool(container.streams.audio))
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, why_unread(error)) from error
     if not (video.has_picture or video.has_sound):
         raise _unreadable(path, "it holds neither picture nor sound")
     return video
@@ -162,7 +162,7 @@ def _read_timed(video: Video, times: list[float]) -> Iterator[tuple[float, Any]]
                 container.seek(int((times[served] + start) / stream.time_base), stream=stream)
     except (av.FFmpegError, ValueError, OSError) as error:
         if served == 0:
-            raise _unreadable(video.path, str(error)) from error
+            raise _unreadable(video.path, why_unread(error)) from error
 
 
 def _length(container: Any) -> float:

@@ -5,7 +5,7 @@ In: a folder of tables, or the one table of events. Out: a `Guess`, from which `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def guess(data: Path) -> Guess:
     if users is not None:
         tables.pop(users.file)
     columns, example, form = _event_columns(raw, user, item)
-    unused = _few_values_first(raw.table, [name for name in raw.table.columns if name not in columns.values()])
+    unused = few_values_first(raw.table, [name for name in raw.table.columns if name not in columns.values()])
     kind = columns.get("kind")
     counts = raw.table[kind].drop_nulls().str.strip_chars().str.to_lowercase().value_counts(sort=True) if kind else None
     folder = data if data.is_dir() else data.parent
@@ -209,8 +209,11 @@ def _describing(tables: Mapping[Path, RawTable], events: pl.DataFrame, column: s
     return max(found, key=lambda one: one[:2])[2] if found else None
 
 
-def _few_values_first(table: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Order columns by their number of values, since a circumstance such as the device has few; those of one value say nothing and come last."""
+def few_values_first(table: pl.DataFrame, names: Iterable[str]) -> list[str]:
+    """Order columns by their number of values: a circumstance such as the device, and a column to compare within, have few; those of one value
+    say nothing and come last.
+    """
+    names = list(names)
     count = {name: table[name].n_unique() for name in names}
     return sorted(names, key=lambda name: (count[name] < 2, count[name]))
 

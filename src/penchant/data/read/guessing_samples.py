@@ -15,7 +15,7 @@ from penchant.core.errors import DataError
 from penchant.core.schema import Samples
 from penchant.data.read.columns import PART_NAMES
 from penchant.data.read.folders import read_class_folders
-from penchant.data.read.guessing import as_text, folder_of_media
+from penchant.data.read.guessing import as_text, few_values_first, folder_of_media
 from penchant.data.read.known_names import named_like
 from penchant.data.read.labels import MANY_CLASSES, MAX_SHARE_OF_CLASSES
 from penchant.data.read.samples import SamplesConfig, published_parts, read_parts_of, read_samples
@@ -58,7 +58,7 @@ def guess_samples(data: Path) -> SamplesGuess | None:
         config = config.model_copy(update={"media_folder": home})
         samples = read_samples(config)
     used = {*columns.values(), *samples.text_columns, *samples.media_columns.values(), *samples.attribute_columns}
-    unused = sorted((c for c in raw.table.columns if c not in used), key=lambda c: raw.table[c].n_unique())
+    unused = few_values_first(raw.table, (c for c in raw.table.columns if c not in used))
     return SamplesGuess(config, samples, tuple(unused), missing)
 
 
