@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,17 @@ def test_tables_of_another_task_are_refused(home: Path) -> None:
         penchant.run()
     with pytest.raises(ConfigError, match="There is no task 'clasification'"):
         penchant.run(samples=reviews(), task="clasification")
+
+
+def test_the_report_warns_of_languages_only_where_the_encoder_lacks_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"u{user},i{item:02},{1_600_000_000 + item}" for user in range(30) for item in range(user % 3, 12, 2)]
+    Path("interactions.csv").write_text("user_id,item_id,at\n" + "\n".join(rows))
+    titles = "\n".join(f"i{n:02},第{n}件红色的茶杯" for n in range(12))
+    Path("items.csv").write_text("item_id,title\n" + titles, encoding="utf-8")
+    Path("run.toml").write_text(
+        '[content.titles]\nencoder = "tfidf"\n[members.ease]\nmodel = "ease"\n[fit]\nablation = false\n'
+    )
+    assert "not English" not in json.dumps(penchant.run("run.toml").report.read())

@@ -281,7 +281,7 @@ def run(
             encoding=encoding_seconds(content, user_content),
             ideal=ideal,
         )
-        diagnosis = examine(dataset, parts)
+        diagnosis = examine(dataset, parts, columns_of_run(dataset, config))
         report = replace(
             report, concerns=diagnosis.concerns, flow=flow_of(prepared.read, dataset, parts, content, trained)
         )
