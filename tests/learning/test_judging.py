@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from penchant.learning.judging import JudgingConfig, looks_done, verdict_of
-from penchant.metrics.intervals import BootstrapMeans, IntervalConfig
+from penchant.learning.judging import JudgingConfig, judged, last_look, looks_done, needed_requests, verdict_of
+from penchant.metrics.intervals import BootstrapMeans, Difference, IntervalConfig
 
 CONFIG = JudgingConfig()
 LEVEL = IntervalConfig(confidence=1 - (1 - CONFIG.confidence) / CONFIG.looks, resamples=400)
@@ -56,3 +58,48 @@ def test_too_few_users_are_rejected_at_the_last_look_alone():
     gap = means.difference(0, 1)
     assert verdict_of(gap, 0.5, 1, CONFIG) == "waiting"
     assert verdict_of(gap, 0.5, CONFIG.looks, CONFIG) == "rejected"
+
+
+SPREAD, BASE = 0.1, 0.2
+"""Standard deviation of the difference of one request, and the parent's NDCG."""
+
+
+def drawn(requests: int, seed: int, change: float = 0.0) -> dict[str, np.ndarray]:
+    """Return gains of a version that is better by a share, each request of another user."""
+    rng = np.random.default_rng(seed)
+    parent = BASE + 0.05 * rng.standard_normal(requests)
+    version = parent + change * BASE + SPREAD * rng.standard_normal(requests)
+    return {"version": version, "parent": parent, "popularity": np.zeros(requests)}
+
+
+def judged_at(requests: int, seed: int, change: float = 0.0):
+    return judged(drawn(requests, seed, change), [f"u{n}" for n in range(requests)], 0, 1, CONFIG, 1)
+
+
+@pytest.mark.parametrize("change", [0.0, 0.05])
+def test_needed_requests_promote_four_of_five(change: float):
+    found = judged_at(4000, 0)
+    assert found.difference is not None
+    needed = needed_requests(found.difference, found.scores["parent"].mean, found.requests, CONFIG, change)
+    normal = NormalDist()
+    reach = normal.inv_cdf(1 - (1 - LEVEL.confidence) / 2) + normal.inv_cdf(0.8)
+    expected = (reach * SPREAD / ((change + CONFIG.margin) * BASE)) ** 2
+    assert needed == pytest.approx(expected, rel=0.1)
+    tries = [judged_at(needed, seed, change).verdict for seed in range(1, 41)]
+    assert 24 <= tries.count("promoted") <= 39
+
+
+def test_comparison_says_how_many_requests_one_as_good_needs_and_where_comparisons_end():
+    found = judged_at(4000, 0, change=0.03)
+    assert found.difference is not None
+    assert found.needed == needed_requests(found.difference, found.scores["parent"].mean, 4000, CONFIG)
+    assert found.last_look == last_look(CONFIG) == 6400
+    assert last_look(JudgingConfig(max_requests=3000)) == 3000
+
+
+def test_needed_requests_are_unknown_without_a_margin_or_an_interval():
+    found = judged_at(300, 0).difference
+    assert found is not None
+    assert needed_requests(found, BASE, 300, JudgingConfig(margin=0)) is None
+    unknown = Difference(0.0, float("nan"), float("nan"), 1.0, "not distinguishable", 3)
+    assert needed_requests(unknown, BASE, 300, CONFIG) is None
