@@ -8,8 +8,8 @@ In: a folder. Out: the true change of each version on all requests, and how ofte
 
 `prepare` draws a world of the demo's size with many more users, runs Penchant on the events of the first ones before a cut, and writes the NDCG@10 of each request after the
 cut of all others: of the bundle itself, and of bundles that are worse. These are of two kinds: "weights" has the same members, with part of the weight moved to the one that has least;
-"events" has members fitted on a part of the users. How large the part is, is found on a fifth of the users; the true change is measured on the others, whom the tries draw from.
-A version that is worse is such a bundle beside the whole one; for a version that is better the two change places.
+"events" has members fitted on a part of the users. The true change is that on all requests; of each kind the one nearest to 5 % is taken. A version that is worse is such a bundle beside
+the whole one; for a version that is better the two change places.
 
 `judge` gives each try the requests of other users, drawn at random (tries share some), in the order of time, with the looks and the rule of the learner. `learner` is one try of each with everything around it: events
 in the store of a service, versions on disk, steps of the learner.
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -55,8 +54,8 @@ WHOLE, CHANGE = "whole", 0.05
 KINDS = ("weights", "events")
 DIRECTIONS = {"worse": 1 - CHANGE, "better": 1 / (1 + CHANGE)}
 """NDCG of the worse one of a pair, as a share of that of the whole bundle."""
-PARTS = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
-"""Parts at which the NDCG that is left is measured; what lies between them is taken from a straight line."""
+PARTS = {"weights": (0.02, 0.0275, 0.035), "events": (0.3, 0.4, 0.5, 0.6)}
+"""Kind to the parts that are measured: of the weight that is moved, of the users that are left out."""
 K = 10
 
 
@@ -66,6 +65,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--users", type=int, default=8000, help="of the world")
     parser.add_argument("--tries", type=int, default=20)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--looks", type=int, default=JudgingConfig().looks)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -105,21 +105,17 @@ def prepare(asked: argparse.Namespace) -> None:
     stream = table.filter(~pl.col("user_id").is_in(learned))
     stream.write_parquet(asked.folder / "stream.parquet")
     events, start = events_of(bundle, stream), micros(cut)
-    first_part, *others = parts(events, 5, asked.seed)
-    if not all((asked.folder / name).exists() for name in names()):
-        for name, one in worse_ones(bundle, first_part, start, asked.seed).items():
-            one.save(asked.folder / name)
-    own = {n: Recommender.load(asked.folder / n) for n in (WHOLE, *names())}
-    for fifth, part in enumerate(others, 1):
-        own_gains, of_users = ranked(own, part, start)
+    models = {WHOLE: bundle, **{name_of(k, p): worse_one(bundle, k, p, asked.seed) for k in KINDS for p in PARTS[k]}}
+    for number, part in enumerate(parts(events, 5, asked.seed)):
+        own_gains, of_users = ranked(models, part, start)
         frame = pl.DataFrame({"user_id": of_users, **own_gains})
-        frame.write_parquet(asked.folder / f"gains-{fifth}.parquet")
+        frame.write_parquet(asked.folder / f"gains-{number}.parquet")
         means = {n: round(float(g.mean()), 5) for n, g in own_gains.items()}
-        print(json.dumps({"fifth": fifth, "requests": len(of_users), "ndcg": means}), flush=True)
+        print(json.dumps({"fifth": number, "requests": len(of_users), "ndcg": means}), flush=True)
 
 
-def names() -> list[str]:
-    return [f"{kind}-{direction}" for kind in KINDS for direction in DIRECTIONS]
+def name_of(kind: str, part: float) -> str:
+    return f"{kind} {part}"
 
 
 def events_of(bundle: Recommender, table: pl.DataFrame) -> Histories:
@@ -150,48 +146,42 @@ def ranked(models: Mapping[str, Recommender], events: Histories, start: int) -> 
     return gains({**models, "popularity": popularity}, events, first.catalog.item_ids, start, stop, K, 10**9)
 
 
-def worse_ones(bundle: Recommender, events: Histories, start: int, seed: int) -> dict[str, Recommender]:
-    """Return bundles whose NDCG on these events is lower by the parts that are wanted."""
-    base = ranked({WHOLE: bundle}, events, start)[0][WHOLE].mean()
-    fitted = bundle.histories if bundle.fitted is None else bundle.fitted
-    order = np.random.default_rng([seed, 2]).permutation(len(fitted))
-
-    def by_weights(part: float) -> Recommender:
+def worse_one(bundle: Recommender, kind: str, part: float, seed: int) -> Recommender:
+    """Return a bundle that is worse, the more so the larger the part."""
+    if kind == "weights":
         present = bundle.ensemble.weights.overall
         weights = {name: (1 - part) * weight for name, weight in present.items()}
         weights[min(present, key=present.__getitem__)] += part * sum(present.values())
         return replace(bundle, ensemble=replace(bundle.ensemble, weights=EnsembleWeights(weights)))
+    fitted = bundle.histories if bundle.fitted is None else bundle.fitted
+    order = np.random.default_rng([seed, 2]).permutation(len(fitted))
+    return refitted(bundle, fitted.take(np.sort(order[: round((1 - part) * len(order))])))[0]
 
-    def by_events(part: float) -> Recommender:
-        kept = fitted.take(np.sort(order[: max(20, round((1 - part) * len(order)))]))
-        return refitted(bundle, kept)[0]
 
-    found = {}
-    for kind, make in zip(KINDS, (by_weights, by_events), strict=True):
-        shares = [ranked({"one": make(part)}, events, start)[0]["one"].mean() / base for part in PARTS]
-        left = np.minimum.accumulate([1.0, *shares])  # it falls with the part, but for chance
-        print(
-            json.dumps({"kind": kind, "left": dict(zip(PARTS, np.round(shares, 4).tolist(), strict=True))}), flush=True
-        )
-        for direction, wanted in DIRECTIONS.items():
-            part = float(np.interp(-wanted, -left, [0.0, *PARTS]))
-            found[f"{kind}-{direction}"] = make(part)
-            print(json.dumps({"kind": kind, "for": direction, "part": round(part, 4)}), flush=True)
-    return found
+def measured(folder: Path) -> pl.DataFrame:
+    """Return the NDCG of every request for each bundle, with the user and the place in time, 0 to 1."""
+    paths = sorted(folder.glob("gains-*.parquet"))
+    # each file is in the order of time, over the same stretch
+    return pl.concat([pl.read_parquet(p).with_columns(moment=pl.int_range(pl.len()) / pl.len()) for p in paths])
+
+
+def pair_of(table: pl.DataFrame, kind: str, direction: str) -> tuple[str, str]:
+    """Return the names of a version and its parent: the whole bundle, and the worse one that comes nearest to the change that is wanted."""
+    means = {part: table[name_of(kind, part)].mean() / table[WHOLE].mean() for part in PARTS[kind]}
+    worse = name_of(kind, min(means, key=lambda part: abs(means[part] - DIRECTIONS[direction])))
+    return (worse, WHOLE) if direction == "worse" else (WHOLE, worse)
 
 
 def judge_tries(asked: argparse.Namespace) -> None:
     """Print the true change of each version, and what becomes of it in every try."""
-    paths = sorted(asked.folder.glob("gains-*.parquet"))
-    # each file is in the order of time, over the same stretch
-    table = pl.concat([pl.read_parquet(p).with_columns(moment=pl.int_range(pl.len()) / pl.len()) for p in paths])
+    table = measured(asked.folder)
     config = JudgingConfig(looks=asked.looks, max_requests=10**9)
     user = user_numbers(table["user_id"])
     assert user is not None
     print(json.dumps({"requests": len(table), "users": int(user.max()) + 1, "requests of a try": last_look(config)}))
-    for kind in KINDS:
+    for kind in asked.kinds:
         for direction in DIRECTIONS:
-            pair = (f"{kind}-{direction}", WHOLE) if direction == "worse" else (WHOLE, f"{kind}-{direction}")
+            pair = pair_of(table, kind, direction)
             version, parent = (table[name].to_numpy() for name in pair)
             tries = [outcome(table, user, pair, config, [asked.seed, number]) for number in range(asked.tries)]
             verdicts = [one.verdict for one in tries]
@@ -203,8 +193,8 @@ def judge_tries(asked: argparse.Namespace) -> None:
             print(
                 json.dumps(
                     {
-                        "kind": kind,
-                        "version is": direction,
+                        "version": pair[0],
+                        "parent": pair[1],
                         "true change": round(float(version.mean() / parent.mean() - 1), 4),
                         "standard error": round(standard_error(version, parent, user), 4),
                         "ndcg of parent": round(float(parent.mean()), 4),
@@ -246,26 +236,23 @@ def outcome(
 
 def with_learner(asked: argparse.Namespace) -> None:
     """Print what becomes of each version in the learner's own hands: events in the store, versions on disk, steps."""
-    stream = pl.read_parquet(asked.folder / "stream.parquet").sort("at")
-    users = pl.read_parquet(asked.folder / "gains-1.parquet")["user_id"].unique().sort()
-    for kind in KINDS:
+    stream, table = pl.read_parquet(asked.folder / "stream.parquet").sort("at"), measured(asked.folder)
+    whole = Recommender.load(asked.folder / WHOLE)
+    for kind in asked.kinds:
         for direction in DIRECTIONS:
-            pair = (f"{kind}-{direction}", WHOLE) if direction == "worse" else (WHOLE, f"{kind}-{direction}")
+            pair = pair_of(table, kind, direction)
             with tempfile.TemporaryDirectory() as scratch:
-                bundle = Path(shutil.copytree(asked.folder / pair[1], Path(scratch) / "bundle"))
-                print(
-                    json.dumps(
-                        {
-                            "kind": kind,
-                            "version is": direction,
-                            **shadowed(bundle, asked.folder / pair[0], stream, users),
-                        }
-                    ),
-                    flush=True,
-                )
+                bundles = []
+                for name in pair:
+                    part = float(name.split()[-1]) if name != WHOLE else 0.0
+                    one = worse_one(whole, kind, part, asked.seed) if part else whole
+                    one.save(Path(scratch) / name)
+                    bundles.append(Path(scratch) / name)
+                found = shadowed(bundles[1], bundles[0], stream)
+                print(json.dumps({"version": pair[0], "parent": pair[1], **found}), flush=True)
 
 
-def shadowed(bundle: Path, version: Path, stream: pl.DataFrame, users: pl.Series) -> dict[str, Any]:
+def shadowed(bundle: Path, version: Path, stream: pl.DataFrame) -> dict[str, Any]:
     """Publish a version of a bundle, let requests come, and return what the learner decided."""
     config = ServiceConfig(bundle=bundle)
     config.state_folder.mkdir()
@@ -280,7 +267,8 @@ def shadowed(bundle: Path, version: Path, stream: pl.DataFrame, users: pl.Series
     made = learner.versions.publish(candidate, record)
     known = Recommender.load(bundle).histories
     start = int(known.at.max())
-    own = stream.filter(pl.col("user_id").is_in(users.sample(2500, seed=0).implode()))
+    users = stream["user_id"].unique().sort().sample(2000, seed=0)
+    own = stream.filter(pl.col("user_id").is_in(users.implode()))
     found: dict[str, Any] = {}
     events = [
         Event(user, item, kind, round(at.timestamp() * 1e6))

@@ -80,7 +80,24 @@ def test_page_says_when_comparisons_end_too_early(
     assert ("end after 6,400" in page) == is_said
     chinese = client.get("/studio/versions", headers={"Accept-Language": "zh"}).text
     assert ("31,000" in chinese) == is_said
-    assert not english(chinese, {"ndcg", "ease", "English", "API", "looks", "max", "requests", "max_requests", "margin", "learning", "judging", "promote", "at_once"})
+    assert not english(
+        chinese,
+        {
+            "ndcg",
+            "ease",
+            "English",
+            "API",
+            "looks",
+            "max",
+            "requests",
+            "max_requests",
+            "margin",
+            "learning",
+            "judging",
+            "promote",
+            "at_once",
+        },
+    )
 
 
 def test_page_is_chinese(client: TestClient):

@@ -39,11 +39,13 @@ class JudgingConfig(Settings):
     """A version is no worse where the interval of its difference lies above minus this share of the served version's NDCG."""
     first_look: int = Field(200, ge=10)
     """Requests at the first comparison; each later one has twice as many."""
-    looks: int = Field(6, ge=1)
+    looks: int = Field(7, ge=1)
     """Comparisons at most; a version that none of them shows to be no worse is not promoted."""
+    min_different: int = Field(50, ge=1)
+    """Requests on which the NDCG of the two differs, below which nothing is decided: where few lists hold a hit, an interval of less is too narrow."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the intervals of all looks together: each has its share of the errors."""
-    max_requests: int = Field(8000, ge=10)
+    max_requests: int = Field(12_800, ge=10)
     """Requests that are compared at most, evenly spaced."""
     popularity_days: float = Field(7, gt=0)
     """Half-life of the recent popularity that is shown beside both."""
@@ -202,7 +204,7 @@ def judged(
         scores,
         gap,
         look,
-        verdict_of(gap, base, look, config),
+        verdict_of(gap, base, look, config, len(users), int((found["version"] != found["parent"]).sum())),
         needed_requests(gap, base, len(users), config),
         last_look(config),
     )
@@ -236,20 +238,32 @@ def not_yet(config: JudgingConfig, count: int, since: int, until: int, looked: i
     return Judgement(f"ndcg@{config.cutoff}", count, since, until, {}, None, looked, "waiting")
 
 
-def verdict_of(gap: Difference, base: float, look: int, config: JudgingConfig) -> Verdict:
+def verdict_of(
+    gap: Difference, base: float, look: int, config: JudgingConfig, requests: int, different: int
+) -> Verdict:
     """Return what follows from a difference: no worse within the margin, worse, or not known yet.
+
+    Where the two never differed, the largest loss that such requests leave possible is compared with the margin: if a share of s of all requests lost everything, none
+    of n would show it with a probability of (1 - s)^n.
 
     Args:
         gap: Version minus parent.
         base: NDCG of the parent.
         look: Number of the comparison.
         config: Margin and looks.
+        requests: Requests compared.
+        different: Those on which the NDCG of the two differs.
     """
-    if math.isnan(gap.low):
-        return "rejected" if look >= config.looks else "waiting"  # the requests of under ten users
-    if gap.low > -config.margin * base or gap.low == gap.high == 0:
+    if not different:
+        unseen = -math.log((1 - config.confidence) / config.looks) / requests
+        is_promoted = unseen <= config.margin * base
+    else:
+        is_promoted = (
+            different >= config.min_different and gap.low > -config.margin * base
+        )  # NaN for fewer than ten users
+    if is_promoted:
         return "promoted"
-    if gap.high < 0 or look >= config.looks:
+    if look >= config.looks or (different >= config.min_different and gap.high < 0):
         return "rejected"
     return "waiting"
 
