@@ -364,7 +364,7 @@ def commands(asked: argparse.Namespace) -> None:
     later = table.filter(pl.col("at") >= datetime.fromtimestamp(start / 1e6, UTC))
     steps = [later.slice(n * asked.new, asked.new) for n in range(2)]
     moment = micros(steps[-1]["at"][-1]) + 1
-    with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=asked.folder.absolute()) as scratch:
         served = Path(shutil.copytree(bundle.folder or "", Path(scratch) / "served"))
         service = ServiceConfig(bundle=served)
         service.state_folder.mkdir()
@@ -412,7 +412,9 @@ def cpu_of(*arguments: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "penchant", *arguments], check=True, stdout=sys.stderr)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    seconds = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    print(json.dumps({arguments[0]: seconds}), file=sys.stderr, flush=True)
+    return seconds
 
 
 def as_toml(values: dict[str, Any]) -> str:
