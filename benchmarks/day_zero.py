@@ -1,9 +1,10 @@
-"""Day zero on the sample world: lists from content alone after a user's first events, when nobody else's are known.
+"""Day zero: lists from content alone after a user's first events, when nobody else's are known.
 
-In: the world of `penchant demo`, and a bundle that `penchant day-zero` made of its items. Out: NDCG@10 of a user's next five items after 1, 3 and 5
+In: the settings of a run, whose [data] is read, and a bundle that `penchant day-zero` made of its items. Out: NDCG@10 of a user's next five items after 1, 3 and 5
 events, of content alone and of a random order, with intervals over users.
 
-    python benchmarks/day_zero.py runs/world-small BUNDLE
+    python benchmarks/day_zero.py runs/demo.toml BUNDLE --kinds like purchase play view
+    python benchmarks/day_zero.py configs/movielens.toml BUNDLE --users 1500
 """
 
 from __future__ import annotations
@@ -15,28 +16,34 @@ import numpy as np
 import polars as pl
 
 from penchant.core.schema import Histories, Recommendations
+from penchant.data.read.sources import read
 from penchant.metrics.intervals import mean_interval
 from penchant.metrics.ranking import measure
 from penchant.models.ensemble import blocked_items, top_k
+from penchant.pipelines.recommendation_settings import RecommendationConfig
 from penchant.recommender.recommender import Recommender
 
 NEXT, K = 5, 10
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("world", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--kinds", nargs="+", help="of the events that count; all without it")
+    parser.add_argument("--users", type=int, help="at most, drawn at random")
     given = parser.parse_args()
     recommender = Recommender.load(given.bundle)
-    events = pl.read_csv(given.world / "interactions.csv", infer_schema=False).filter(
-        pl.col("item_id").is_in(recommender.catalog.item_ids),
-        pl.col("kind").is_in(["like", "purchase", "play", "view"]),
-    )
+    events = read(RecommendationConfig.from_toml(given.config).data).interactions.table
+    events = events.filter(pl.col("item_id").is_in(recommender.catalog.item_ids))
+    if given.kinds:
+        events = events.filter(pl.col("kind").is_in(given.kinds))
     firsts = events.sort("user_id", "at").unique(["user_id", "item_id"], keep="first", maintain_order=True)
     own = (
         firsts.group_by("user_id", maintain_order=True).agg("item_id").filter(pl.col("item_id").list.len() >= 5 + NEXT)
     )
+    if given.users is not None and given.users < len(own):
+        own = own.sample(given.users, seed=0)
     rng = np.random.default_rng(0)
     for known in (1, 3, 5):
         histories = [recommender.history_of(row[:known], user) for user, row in own.iter_rows()]

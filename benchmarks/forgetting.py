@@ -16,12 +16,13 @@ import json
 import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from live import STREAMS, ndcg_of, reduced
+from live import STREAMS, Stream, ndcg_of, reduced
 from penchant.core.schema import Content, Histories, Interactions, Vocabulary
 from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
@@ -30,12 +31,12 @@ from penchant.data.read.sources import DataConfig, read
 from penchant.models.member import Member, make_member
 from penchant.pipelines.recommendation import RecommendationConfig
 
-RESAMPLES = 4000
+RESAMPLES, WORLD = 4000, "world"
 
 
-def events_of(name: str, every: int) -> Histories:
-    """Return the events of one user in so many, oldest first for each."""
-    stream = replace(STREAMS[name], every=every)
+def events_of(name: str, every: int, world: Path) -> Histories:
+    """Return the events of one user in so many, oldest first for each; of a sample world those of all users."""
+    stream = Stream({"path": world}, 0.8, core=2) if name == WORLD else replace(STREAMS[name], every=every)
     config = RecommendationConfig.read({"name": name, "split": {"kind": "rolling_time"}}, where="forgetting.py")
     data = reduced(clean(read(DataConfig.read(stream.data, where=name)), config.clean, config.media), stream)
     table = data.interactions.table.filter(pl.col("at").is_not_null())
@@ -79,16 +80,18 @@ def change(after: np.ndarray, before: np.ndarray, seed: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stream", choices=sorted(STREAMS))
+    parser.add_argument("stream", choices=[*sorted(STREAMS), WORLD])
+    parser.add_argument("--world", type=Path, default=Path("runs/world-small"), help="folder of the sample world")
     parser.add_argument("--every", type=int, default=3, help="one user of so many")
     parser.add_argument("--cut", type=float, default=0.6, help="share of the events before the first update")
     parser.add_argument("--updates", type=int, default=5)
     parser.add_argument("--slice", type=int, default=1500, help="users of the slices")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--patience", type=int, default=3, help="epochs without a gain after which training ends")
     parser.add_argument("--dim", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    events = events_of(asked.stream, asked.every)
+    events = events_of(asked.stream, asked.every, asked.world)
     times = np.sort(events.at)
     cuts = [int(times[int(s * (len(times) - 1))]) for s in np.linspace(asked.cut, 1, asked.updates + 1)]
     rng = np.random.default_rng(asked.seed)
@@ -103,6 +106,7 @@ def main() -> None:
         "model": "sequence",
         "dim": asked.dim,
         "epochs": asked.epochs,
+        "patience": asked.patience,
         "max_length": 50,
         "seed": asked.seed,
         "channels": [],
@@ -112,7 +116,10 @@ def main() -> None:
     began = time.process_time()
     first = make_member("network", settings).fit(events.where(learned & (events.at < cuts[0])), Content.NONE)
     before = measure(first, slices)
-    print(json.dumps({"cpu": round(time.process_time() - began), **means(before)}), flush=True)
+    trained = first.training_history  # type: ignore[attr-defined]
+    held_out = [round(score, 4) for score in trained.scores]
+    about = {"cpu": round(time.process_time() - began), "held out": held_out, "best epoch": trained.best + 1}
+    print(json.dumps({**about, **means(before)}), flush=True)
     ways: dict[str, Member] = {"replay": first, "no replay": first}
     for number, (begin, end) in enumerate(pairwise(cuts), 1):
         shown = {"replay": events.at < end, "no replay": (events.at >= begin) & (events.at < end)}

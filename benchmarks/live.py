@@ -5,9 +5,14 @@ In: a data set and the folder for its bundle. Out: prequential NDCG@10 of each w
     PENCHANT_DATA=../shared/data OMP_NUM_THREADS=1 python benchmarks/live.py prepare ml1m runs/live
     PENCHANT_DATA=../shared/data OMP_NUM_THREADS=1 python benchmarks/live.py replay ml1m runs/live --events 20000 --requests 2000
 
+    PENCHANT_DATA=../shared/data OMP_NUM_THREADS=1 python benchmarks/live.py commands ml1m runs/live
+
 `prepare` runs Penchant on the events before the cut (settings and weights by rolling validation there), `replay` gives it the events after the
 cut in the order of time. All four rank for the same requests, and each request's history is all that its user did before it: "frozen" knows
 new events of the user it ranks for, too, but learns nothing from them.
+
+`commands` gives the bundle's store new events and compares `penchant update`, right after the run and once more with as many new events, with a `penchant run` on all events until then: CPU seconds of
+the whole commands, and NDCG@10 of both on the requests after them.
 """
 
 from __future__ import annotations
@@ -15,9 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +37,13 @@ import polars as pl
 from penchant.core.schema import Content, Dataset, Embeddings, Histories, Interactions, Vocabulary
 from penchant.data.clean.dataset import clean
 from penchant.data.event_weights import HistoriesConfig
-from penchant.data.histories import build_histories
+from penchant.data.histories import Event, build_histories
 from penchant.data.read.sources import DataConfig, read
 from penchant.data.requests import rolling_requests
 from penchant.experiment.defaults import default_members
 from penchant.experiment.refit import refitted
 from penchant.experiment.selection import without_grid
+from penchant.learning.judging import gains
 from penchant.learning.updating import Updater, UpdatingConfig
 from penchant.learning.weighing import WeighingConfig, reweighed
 from penchant.metrics.intervals import BootstrapMeans
@@ -42,6 +53,8 @@ from penchant.models.event_log import EventLog
 from penchant.models.member import make_member
 from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.recommender.recommender import Recommender
+from penchant.service.config import ServiceConfig
+from penchant.service.store import Store
 
 DATA = Path(os.environ.get("PENCHANT_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
 EMPTY = np.zeros((1, 1), np.float32)
@@ -106,7 +119,7 @@ STREAMS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prepare", "replay", "update"])
+    parser.add_argument("what", choices=["prepare", "replay", "update", "commands"])
     parser.add_argument("stream", choices=sorted(STREAMS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--events", type=int, default=20_000, help="replayed after the cut")
@@ -119,7 +132,7 @@ def main() -> None:
     if asked.what == "prepare":
         prepare(asked.stream, asked.folder)
     else:
-        {"replay": replay, "update": update}[asked.what](asked)
+        {"replay": replay, "update": update, "commands": commands}[asked.what](asked)
 
 
 def prepare(name: str, folder: Path) -> None:
@@ -130,11 +143,7 @@ def prepare(name: str, folder: Path) -> None:
             "name": name,
             "output": str(folder / name),
             "cache": str(folder / "cache"),
-            "split": {"kind": "rolling_time", "refits": 1, "max_requests": 3000},
-            "content": {} if stream.has_no_content else CONTENT,
-            "fit": {"ablation": False},
-            "members": members(stream),
-            "evaluation": {"max_users": 1000, "cutoff": 10, "ks": [10]},
+            **settings(stream),
         },
         where="live.py",
     )
@@ -147,6 +156,17 @@ def prepare(name: str, folder: Path) -> None:
     known = known.filter(pl.col("at") < first_later)
     run(config, replace(data, interactions=Interactions(known)))
     print(json.dumps({"events": len(events), "before": len(known), "items": len(data.catalog)}))
+
+
+def settings(stream: Stream) -> dict[str, Any]:
+    """Return what `prepare` and `commands` run with, without data and folders."""
+    return {
+        "split": {"kind": "rolling_time", "refits": 1, "max_requests": 3000},
+        "content": {} if stream.has_no_content else CONTENT,
+        "fit": {"ablation": False},
+        "members": members(stream),
+        "evaluation": {"max_users": 1000, "cutoff": 10, "ks": [10]},
+    }
 
 
 def members(stream: Stream) -> dict[str, dict[str, Any]]:
@@ -335,6 +355,79 @@ def update(asked: argparse.Namespace) -> None:
             indent=1,
         )
     )
+
+
+def commands(asked: argparse.Namespace) -> None:
+    """Print CPU seconds of `penchant update` and `penchant run` as whole commands, and NDCG@10 after both."""
+    bundle, events, start = stream_of(asked)
+    table = pl.read_parquet(asked.folder / f"{asked.stream}-events.parquet")
+    later = table.filter(pl.col("at") >= datetime.fromtimestamp(start / 1e6, UTC))
+    steps = [later.slice(n * asked.new, asked.new) for n in range(2)]
+    moment = micros(steps[-1]["at"][-1]) + 1
+    with tempfile.TemporaryDirectory(dir=asked.folder.absolute()) as scratch:
+        served = Path(shutil.copytree(bundle.folder or "", Path(scratch) / "served"))
+        service = ServiceConfig(bundle=served)
+        service.state_folder.mkdir()
+        store = Store.open(service.address)
+        spent = {}
+        for name, part in zip(("update after the run", "next update"), steps, strict=True):
+            columns = part.select("user_id", "item_id", "kind", pl.col("at").dt.epoch("us"), "value")
+            store.append([[Event(*row) for row in columns.iter_rows()]])
+            spent[name] = cpu_of("update", str(served), "--promote", "at_once")
+        store.close()
+        data = Path(scratch) / "data"
+        data.mkdir()
+        known = table.filter(pl.col("at").dt.epoch("us") < moment)
+        known.write_parquet(data / "interactions.parquet")
+        bundle.catalog.table.write_parquet(data / "items.parquet")
+        toml = {"name": "again", "output": str(Path(scratch) / "again"), "cache": str(Path(scratch) / "cache")}
+        toml |= {"data": {"path": str(data)}, **settings(STREAMS[asked.stream])}
+        (Path(scratch) / "again.toml").write_text(as_toml(toml))
+        spent["run"] = cpu_of("run", str(Path(scratch) / "again.toml"))
+        models = {"update": Recommender.load(served), "run": Recommender.load(Path(scratch) / "again")}
+        found, users = gains(
+            models, events, bundle.catalog.item_ids, moment, int(events.at.max()) + 1, 10, asked.requests
+        )
+        means = BootstrapMeans(np.column_stack(list(found.values())), users=users)
+        gap = means.difference(0, 1)
+        print(
+            json.dumps(
+                {
+                    "events before, new, new": [int((events.at < start).sum()), *map(len, steps)],
+                    "events of run": models["run"].histories.num_events,
+                    "cpu seconds": spent,
+                    "share of time": {n: round(s / spent["run"], 4) for n, s in spent.items()},
+                    "requests": len(users),
+                    "ndcg@10": {name: round(float(one.mean()), 4) for name, one in found.items()},
+                    "share of ndcg": round(float(found["update"].mean() / found["run"].mean()), 4),
+                    "update minus run": [round(v, 5) for v in (gap.mean, gap.low, gap.high)],
+                },
+                indent=1,
+            )
+        )
+
+
+def cpu_of(*arguments: str) -> float:
+    """Run a command of Penchant, and return the CPU seconds of it and its processes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "penchant", *arguments], check=True, stdout=sys.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    print(json.dumps({arguments[0]: seconds}), file=sys.stderr, flush=True)
+    return seconds
+
+
+def as_toml(values: dict[str, Any]) -> str:
+    """Return settings as TOML: inline tables are JSON but for the sign between key and value."""
+    return "\n".join(f"{name} = {_inline(value)}" for name, value in values.items())
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(str(k))} = {_inline(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

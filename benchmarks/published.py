@@ -1,8 +1,8 @@
 """Answers while an update is published: latencies of a service before, and while versions replace one another.
 
-In: the bundle of `penchant demo`, copied. Out: requests, failures, median and 99th percentile of both stretches, as JSON.
+In: the bundle of `penchant demo`, copied. Out: requests, failures, median and 99th percentile of both stretches of each turn, and the median of their ratios, as JSON.
 
-    OMP_NUM_THREADS=1 python benchmarks/published.py runs/demo --seconds 30 --versions 5
+    OMP_NUM_THREADS=1 python benchmarks/published.py runs/demo --seconds 30 --versions 3 --turns 5
 
 One client asks for lists of random users, one after the other, over HTTP on this machine. Versions are made beforehand: what is measured is the
 service taking them over, not the fits, which a learner does in a process of its own with a lower priority.
@@ -50,7 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--versions", type=int, default=5)
+    parser.add_argument("--versions", type=int, default=3, help="that replace one another in each turn")
+    parser.add_argument(
+        "--turns", type=int, default=5, help="before and while, one after the other: load of others falls on both"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         bundle = Path(shutil.copytree(asked.bundle, Path(scratch) / "bundle"))
@@ -64,7 +67,9 @@ def main() -> None:
             stderr=subprocess.DEVNULL,
         )
         try:
-            print(json.dumps(measure(bundle, f"http://127.0.0.1:{port}", numbers, asked.seconds), indent=1))
+            print(
+                json.dumps(measure(bundle, f"http://127.0.0.1:{port}", numbers, asked.seconds, asked.turns), indent=1)
+            )
         finally:
             service.terminate()
             service.wait()
@@ -91,8 +96,8 @@ def versions(bundle: Path, count: int) -> list[int]:
     return made
 
 
-def measure(bundle: Path, address: str, numbers: list[int], seconds: float) -> dict[str, object]:
-    """Ask for lists, first in peace and then while versions are promoted."""
+def measure(bundle: Path, address: str, numbers: list[int], seconds: float, turns: int) -> dict[str, object]:
+    """Ask for lists, in each turn first in peace and then while versions are promoted."""
     users = Recommender.load(bundle).histories.user_ids
     chance = random.Random(0)
     with httpx.Client(base_url=address, timeout=30) as client:
@@ -127,24 +132,33 @@ def measure(bundle: Path, address: str, numbers: list[int], seconds: float) -> d
         )
         assert promoter.stdout is not None
         promoter.stdout.readline()  # it has imported everything
-        before, failed_before = ask(time.monotonic() + seconds, [])
-        marks.clear()
-        during, failed_during = ask(time.monotonic() + seconds, numbers)
+        told, failed = [], 0
+        for _ in range(turns):
+            before, failed_before = ask(time.monotonic() + seconds, [])
+            marks.clear()
+            during, failed_during = ask(time.monotonic() + seconds, numbers)
+            failed += failed_before + failed_during
+            told.append(
+                {
+                    "before": quantiles(before),
+                    "while published": quantiles(during),
+                    "bundles answered from": len(marks),
+                    "p99 ratio": round(float(np.quantile(during, 0.99) / np.quantile(before, 0.99)), 2),
+                }
+            )
+            print(json.dumps(told[-1]), file=sys.stderr, flush=True)
     promoter.kill()
     promoter.wait()
-    quantiles = {
-        name: {
-            "requests": len(one),
-            "median": round(float(np.median(one)), 2),
-            "p99": round(float(np.quantile(one, 0.99)), 2),
-        }
-        for name, one in (("before", before), ("while published", during))
-    }
+    ratios = [float(one["p99 ratio"]) for one in told]
+    return {"turns": told, "failed": failed, "median p99 ratio": float(np.median(ratios)), "ratios": sorted(ratios)}
+
+
+def quantiles(taken: list[float]) -> dict[str, float]:
+    """Return the number, the median and the 99th percentile of latencies in milliseconds."""
     return {
-        **quantiles,
-        "failed": failed_before + failed_during,
-        "bundles answered from": len(marks),
-        "p99 ratio": round(float(np.quantile(during, 0.99) / np.quantile(before, 0.99)), 2),
+        "requests": len(taken),
+        "median": round(float(np.median(taken)), 2),
+        "p99": round(float(np.quantile(taken, 0.99)), 2),
     }
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: real data where there is any, the shop (shop.py), a small language model."""
+"""Fixtures for all tests: real data where there is any, the shops (shop.py, content_shop.py), a small language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 CHECKED = ["penchant.fusion", "penchant.metrics"]
 """Packages whose shapes and types are checked while tests run."""
 install_import_hook(CHECKED, "shape_checks.checked")
-pytest_plugins = ["hand_made", "shop", "small_language_model"]
+pytest_plugins = ["content_shop", "hand_made", "shop", "small_language_model"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -9,7 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from penchant.cli import app
+from penchant.cli.learning import _judged
 from penchant.data.histories import Event
+from penchant.learning.judging import Judgement
+from penchant.metrics.intervals import Difference
+from penchant.recommender.versions import VersionStore
 from penchant.service.config import ServiceConfig
 from penchant.service.store import Store, now
 
@@ -45,6 +49,25 @@ def test_update_versions_promote_rollback_and_compare(own_shop: Path):
     assert compared["requests"] == 10
     assert compared["scores"]["version"]["mean"] > 0
     assert "popularity" in ask("compare", f"{own_shop}@1", f"{own_shop}@2")
+
+
+def test_versions_say_when_comparisons_end_too_early(own_shop: Path):
+    append(own_shop, Event("u1", "i23", "like", now() - 60_000_000))
+    ask("update", own_shop, "--promote", "by_hand")
+    report = {"needed": 31_234, "last_look": 6400}
+    VersionStore(own_shop).report(2, report)
+    assert "about 31,000 requests" in " ".join(ask("versions", own_shop).split())
+    VersionStore(own_shop).report(2, report | {"needed": 6400})
+    assert "requests" not in ask("versions", own_shop)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(-0.02, -0.01, "is worse"), (-0.02, 0.01, "is not shown to be no worse")]
+)
+def test_version_that_is_not_told_apart_is_not_called_worse(low: float, high: float, words: str):
+    gap = Difference(-0.005, low, high, 0.1, "", 100)
+    found = Judgement("ndcg@10", 6400, 0, 1, {}, gap, 6, "rejected")
+    assert words in str(_judged(3, found))
 
 
 def test_version_that_is_not_there_is_named(own_shop: Path):

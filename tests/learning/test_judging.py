@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from penchant.learning.judging import JudgingConfig, looks_done, verdict_of
-from penchant.metrics.intervals import BootstrapMeans, IntervalConfig
+from penchant.learning.judging import JudgingConfig, judged, last_look, looks_done, needed_requests, verdict_of
+from penchant.metrics.intervals import BootstrapMeans, Difference, IntervalConfig
 
 CONFIG = JudgingConfig()
 LEVEL = IntervalConfig(confidence=1 - (1 - CONFIG.confidence) / CONFIG.looks, resamples=400)
@@ -24,10 +26,10 @@ def outcome(change: float, seed: int) -> str:
     order = rng.permutation(count)
     for look in range(1, CONFIG.looks + 1):
         seen = order[: CONFIG.first_look * 2 ** (look - 1)]
-        means = BootstrapMeans(
-            np.column_stack([version[seen], parent[seen]]), LEVEL, users=[str(u) for u in users[seen]]
-        )
-        found = verdict_of(means.difference(0, 1), means.interval(1).mean, look, CONFIG)
+        means = BootstrapMeans(np.column_stack([version[seen], parent[seen]]), LEVEL, users=users[seen].astype(str))
+        different = int((version[seen] != parent[seen]).sum())
+        gap, base = means.difference(0, 1), means.interval(1).mean
+        found = verdict_of(gap, base, look, CONFIG, len(seen), different)
         if found != "waiting":
             return found
     return "waiting"
@@ -40,19 +42,84 @@ def test_worse_version_is_never_promoted_and_a_better_one_mostly():
     assert better.count("promoted") >= 16
 
 
-@pytest.mark.parametrize(("count", "looks"), [(199, 0), (200, 1), (399, 1), (400, 2), (10**6, 6)])
+@pytest.mark.parametrize(("count", "looks"), [(199, 0), (200, 1), (399, 1), (400, 2), (10**6, 7)])
 def test_looks_are_at_twice_as_many_requests_each(count: int, looks: int):
     assert looks_done(count, CONFIG) == looks
 
 
-def test_equal_versions_are_promoted_at_the_first_look():
-    gains = np.random.default_rng(0).random((300, 1)) @ np.ones((1, 2))
-    means = BootstrapMeans(gains, LEVEL)
-    assert verdict_of(means.difference(0, 1), 0.5, 1, CONFIG) == "promoted"
+def test_equal_versions_are_promoted_once_no_larger_loss_would_have_stayed_unseen():
+    def verdict(requests: int) -> str:
+        same = np.full(requests, 0.3)
+        users = [f"u{n}" for n in range(requests)]
+        return judged({"version": same, "parent": same, "popularity": same}, users, 0, 1, CONFIG, 1).verdict
+
+    enough = -np.log((1 - CONFIG.confidence) / CONFIG.looks) / (CONFIG.margin * 0.3)
+    assert verdict(int(enough)) == "waiting"
+    assert verdict(int(enough) + 1) == "promoted"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nothing_is_decided_by_a_few_requests_that_differ(sign: int):
+    def verdict(different: int, look: int = 1) -> str:
+        parent = np.full(1000, 0.3)
+        version = parent.copy()
+        version[:different] += sign * 0.2
+        users = [f"u{n}" for n in range(1000)]
+        return judged({"version": version, "parent": parent, "popularity": parent}, users, 0, 1, CONFIG, look).verdict
+
+    assert verdict(CONFIG.min_different - 1) == "waiting"
+    assert verdict(CONFIG.min_different) == ("promoted" if sign > 0 else "rejected")
+    assert verdict(CONFIG.min_different - 1, CONFIG.looks) == "rejected"
 
 
 def test_too_few_users_are_rejected_at_the_last_look_alone():
-    means = BootstrapMeans(np.random.default_rng(0).random((300, 2)), LEVEL, users=["a", "b", "c"] * 100)
-    gap = means.difference(0, 1)
-    assert verdict_of(gap, 0.5, 1, CONFIG) == "waiting"
-    assert verdict_of(gap, 0.5, CONFIG.looks, CONFIG) == "rejected"
+    drawn = np.random.default_rng(0).random((300, 2))
+    gains = {"version": drawn[:, 0], "parent": drawn[:, 1], "popularity": drawn[:, 1]}
+    users = ["a", "b", "c"] * 100
+    assert judged(gains, users, 0, 1, CONFIG, 1).verdict == "waiting"
+    assert judged(gains, users, 0, 1, CONFIG, CONFIG.looks).verdict == "rejected"
+
+
+SPREAD, BASE = 0.1, 0.2
+"""Standard deviation of the difference of one request, and the parent's NDCG."""
+
+
+def drawn(requests: int, seed: int, change: float = 0.0) -> dict[str, np.ndarray]:
+    """Return gains of a version that is better by a share, each request of another user."""
+    rng = np.random.default_rng(seed)
+    parent = BASE + 0.05 * rng.standard_normal(requests)
+    version = parent + change * BASE + SPREAD * rng.standard_normal(requests)
+    return {"version": version, "parent": parent, "popularity": np.zeros(requests)}
+
+
+def judged_at(requests: int, seed: int, change: float = 0.0):
+    return judged(drawn(requests, seed, change), [f"u{n}" for n in range(requests)], 0, 1, CONFIG, 1)
+
+
+@pytest.mark.parametrize("change", [0.0, 0.05])
+def test_needed_requests_promote_four_of_five(change: float):
+    found = judged_at(4000, 0)
+    assert found.difference is not None
+    needed = needed_requests(found.difference, found.scores["parent"].mean, found.requests, CONFIG, change)
+    normal = NormalDist()
+    reach = normal.inv_cdf(1 - (1 - LEVEL.confidence) / 2) + normal.inv_cdf(0.8)
+    expected = (reach * SPREAD / ((change + CONFIG.margin) * BASE)) ** 2
+    assert needed == pytest.approx(expected, rel=0.1)
+    tries = [judged_at(needed, seed, change).verdict for seed in range(1, 21)]
+    assert 11 <= tries.count("promoted") <= 20
+
+
+def test_comparison_says_how_many_requests_one_as_good_needs_and_where_comparisons_end():
+    found = judged_at(4000, 0, change=0.03)
+    assert found.difference is not None
+    assert found.needed == needed_requests(found.difference, found.scores["parent"].mean, 4000, CONFIG)
+    assert found.last_look == last_look(CONFIG) == 12_800
+    assert last_look(JudgingConfig(max_requests=3000)) == 3000
+
+
+def test_needed_requests_are_unknown_without_a_margin_or_an_interval():
+    found = judged_at(300, 0).difference
+    assert found is not None
+    assert needed_requests(found, BASE, 300, JudgingConfig(margin=0)) is None
+    unknown = Difference(0.0, float("nan"), float("nan"), 1.0, "not distinguishable", 3)
+    assert needed_requests(unknown, BASE, 300, CONFIG) is None

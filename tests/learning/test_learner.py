@@ -291,7 +291,9 @@ def test_network_forgets_a_person_with_the_next_update_and_the_receipt_says_when
 
 
 def test_waiting_version_is_judged_on_later_events_and_promoted(store: Store, settings: ServiceConfig):
-    careful = learner_of(settings, promote="not_worse", judging={"first_look": 20, "looks": 3, "margin": 0.5})
+    careful = learner_of(
+        settings, promote="not_worse", judging={"first_look": 20, "looks": 3, "margin": 0.5, "min_different": 1}
+    )
     store.append([clicks(f"u{n}", 23 - n % 12) for n in range(0, 40, 2)])
     made = careful.step().made
     assert made is not None

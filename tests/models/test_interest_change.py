@@ -7,7 +7,7 @@ from scipy.special import gammaln
 from scipy.stats import dirichlet_multinomial
 
 from hand_made import histories
-from penchant.models.interest_change import PRIOR_EVENTS, InterestChange
+from penchant.models.interest_change import MAX_EVENTS, PRIOR_EVENTS, InterestChange
 
 TOPICS = np.repeat(np.arange(12), 10)  # items 0 to 9 are of topic 0, and so on
 CHANGE = InterestChange(TOPICS, 0.01)
@@ -75,3 +75,19 @@ def test_items_without_a_topic_are_a_topic_of_their_own() -> None:
     without = np.where(TOPICS == 11, -1, TOPICS)
     named = CHANGE.faded(histories([OLD + NEW], len(TOPICS))).weight
     np.testing.assert_allclose(CHANGE.over(without).faded(histories([OLD + NEW], len(TOPICS))).weight, named)
+
+
+def test_five_events_of_another_topic_are_no_change_and_six_are() -> None:
+    """What is noticed follows from the values of `NOTICED` and `PRIOR_EVENTS`: others notice the fifth, or not the sixth."""
+    five, six = (histories([OLD + NEW[:n]], len(TOPICS)) for n in (5, 6))
+    assert CHANGE.faded(five) is five
+    assert (CHANGE.faded(six).weight[: len(OLD)] < 0.2).all()
+
+
+def test_change_before_the_newest_events_that_are_read_is_none() -> None:
+    long = [*OLD, *(NEW * 20)]
+    assert len(long) - len(OLD) == MAX_EVENTS
+    history = histories([long], len(TOPICS))
+    assert CHANGE.faded(history) is history
+    shorter = CHANGE.faded(histories([long[:-12]], len(TOPICS))).weight
+    assert (shorter[: len(OLD)] < 0.1).all()

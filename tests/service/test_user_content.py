@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Iterator
@@ -17,108 +16,21 @@ import soundfile
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from content_shop import TASTES, best, picture, scores, sent, tables, uploads, voice
 from penchant.client import Client
 from penchant.core.schema import OwnContent
 from penchant.data.histories import Event
-from penchant.data.read.sources import from_tables
-from penchant.pipelines.recommendation import RecommendationConfig, run
 from penchant.recommender.lists import RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig
 
-TASTES = ("sea", "hill", "town")
-COLOURS = {"sea": (20, 60, 230), "hill": (40, 190, 50), "town": (220, 60, 40)}
-PITCHES = {"sea": 200.0, "hill": 700.0, "town": 2400.0}
-SETTINGS = {
-    "name": "people",
-    "content": {"words": {"encoder": "tfidf", "columns": ["title"], "options": {"dim": 8}}},
-    "user_content": {
-        "review": {"encoder": "tfidf", "columns": ["text"], "options": {"dim": 8}},
-        "photo": {"encoder": "efficientnet", "columns": ["image"]},
-        "voice": {"encoder": "mel", "columns": ["audio"]},
-        "avatar": {"of": "users", "encoder": "efficientnet", "columns": ["avatar"]},
-        "who": {"of": "users", "encoder": "attributes", "columns": ["region", "visits", "plan"]},
-    },
-    "data": {"context": ["device"]},
-    "context": {"time": ["weekday"], "min_events": 5},
-    "members": {
-        "popularity": {"model": "popularity"},
-        "own": {"model": "user_content_regression", "regularisation": 1},
-        "context": {"model": "context_popularity", "pseudo_events": 5},
-    },
-}
-"""Who writes about, shows, says or lives in something likes that kind of item."""
-
-
-def picture(taste: str, seed: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    pixels = np.clip(np.array(COLOURS[taste]) + rng.normal(0, 25, (48, 48, 3)), 0, 255).astype(np.uint8)
-    stored = io.BytesIO()
-    Image.fromarray(pixels).save(stored, "PNG")
-    return stored.getvalue()
-
-
-def voice(taste: str, seed: int, seconds: float = 0.5) -> bytes:
-    rng = np.random.default_rng(seed)
-    moment = np.arange(int(16000 * seconds)) / 16000
-    wave = 0.3 * np.sin(2 * np.pi * PITCHES[taste] * moment) + 0.01 * rng.standard_normal(len(moment))
-    stored = io.BytesIO()
-    soundfile.write(stored, wave, 16000, format="FLAC")
-    return stored.getvalue()
-
-
-def sent(content: bytes) -> dict[str, str]:
-    return {"data": base64.b64encode(content).decode()}
-
-
-def tables(media: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    rng = np.random.default_rng(0)
-    items = pl.DataFrame({"item_id": [f"{taste}{n}" for taste in TASTES for n in range(12)]}).with_columns(
-        title=pl.format("{} number", pl.col("item_id"))
-    )
-    for seed in range(4):
-        for taste in TASTES:
-            (media / f"{taste}-{seed}.png").write_bytes(picture(taste, seed))
-            (media / f"{taste}-{seed}.flac").write_bytes(voice(taste, seed))
-    rows = []
-    for user in range(60):
-        taste = TASTES[user % 3]
-        for place, n in enumerate(rng.permutation(12)[:6]):
-            text = f"I love the {taste} so much, says number {user}" if place == 0 and user % 4 == 0 else None
-            image = f"{taste}-{user % 4}.png" if place == 1 and user % 4 < 2 else None
-            audio = f"{taste}-{user % 4}.flac" if place == 2 and user % 4 == 2 else None
-            device = "tablet" if n % 2 == 0 else "phone"
-            rows.append(
-                (f"u{user:02d}", f"{taste}{n}", 1_700_000_000 + 90_001 * place + user, text, image, audio, device)
-            )
-    events = pl.DataFrame(rows, ["user_id", "item_id", "at", "text", "image", "audio", "device"], orient="row")
-    some = range(0, 60, 2)
-    users = pl.DataFrame(
-        {
-            "user_id": [f"u{u:02d}" for u in some],
-            "region": [TASTES[u % 3] for u in some],
-            "visits": [float(u % 7) for u in some],
-            "plan": [("free", "plus")[u % 2] if u % 5 else None for u in some],
-            "avatar": [f"{TASTES[u % 3]}-{u % 4}.png" if u % 4 else None for u in some],
-        }
-    )
-    return events, items, users
-
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("people")
-    table = {**SETTINGS, "output": folder / "bundle", "cache": folder / "cache"}
-    table["data"] = {"context": ["device"], "path": folder, "user_media": {"image": "avatar"}}
-    config = RecommendationConfig.read(table, where="test")
-    found = run(config, from_tables(*tables(folder), config.data))
-    assert found.ensemble.weights["own"] > 0
-    assert found.folder is not None
-    return found.folder
+def bundle(content_shop: Path) -> Path:
+    return content_shop
 
 
 @pytest.fixture
@@ -145,18 +57,6 @@ def step(client: TestClient) -> None:
 def model(client: TestClient) -> Recommender:
     found: Recommender = client.app.state.service.snapshot.recommender  # type: ignore[attr-defined]
     return found
-
-
-def scores(client: TestClient, user: str, **options: Any) -> dict[str, float]:
-    found = client.get(f"/v1/users/{user}/recommendations", params={"k": 36, "seen": True, **options})
-    assert found.status_code == 200, found.text
-    return {item["item_id"]: item["score"] for item in found.json()["items"]}
-
-
-def best(client: TestClient, user: str) -> str:
-    """Return the kind of item with the highest mean score."""
-    found = scores(client, user)
-    return max(TASTES, key=lambda taste: np.mean([s for i, s in found.items() if i.startswith(taste)]))
 
 
 def post(client: TestClient, user: str, item: str, **facts: Any) -> dict[str, Any]:
@@ -356,11 +256,6 @@ def test_what_the_run_read_counts_the_same_when_a_newcomer_sends_it(client: Test
             assert client.patch(f"/v1/users/{new}", json=told).status_code == 202
         step(client)
         assert scores(client, new) == pytest.approx(scores(client, old), abs=1e-5), old
-
-
-def uploads(service: ServiceConfig) -> set[bytes]:
-    folder = service.state_folder / "media"
-    return {path.read_bytes() for path in folder.iterdir() if path.name != ".lock"} if folder.is_dir() else set()
 
 
 def test_erasure_removes_words_vectors_and_files_and_leaves_those_of_others(bundle: Path, tmp_path: Path, address: str):

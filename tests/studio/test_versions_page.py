@@ -70,6 +70,36 @@ def test_page_shows_where_versions_come_from_and_what_became_of_them(client: Tes
     assert 'href="/studio/versions"' in client.get("/studio/operations").text
 
 
+@pytest.mark.parametrize(("needed", "is_said"), [(31_234, True), (6000, False), (None, False)])
+def test_page_says_when_comparisons_end_too_early(
+    client: TestClient, versions: VersionStore, needed: int | None, is_said: bool
+):
+    versions.report(2, {**REPORT, "needed": needed, "last_look": 6400})
+    page = client.get("/studio/versions").text
+    assert ("needs about 31,000 requests" in page) == is_said
+    assert ("end after 6,400" in page) == is_said
+    chinese = client.get("/studio/versions", headers={"Accept-Language": "zh"}).text
+    assert ("31,000" in chinese) == is_said
+    assert not english(
+        chinese,
+        {
+            "ndcg",
+            "ease",
+            "English",
+            "API",
+            "looks",
+            "max",
+            "requests",
+            "max_requests",
+            "margin",
+            "learning",
+            "judging",
+            "promote",
+            "at_once",
+        },
+    )
+
+
 def test_page_is_chinese(client: TestClient):
     page = client.get("/studio/versions", headers={"Accept-Language": "zh"}).text
     assert "模型的版本" in page

@@ -31,6 +31,7 @@ from penchant.core.errors import ConfigError
 from penchant.core.messages import Message, message
 
 if TYPE_CHECKING:
+    from penchant.learning.judging import Judgement
     from penchant.learning.learner import Learner, Step
     from penchant.recommender.versions import VersionRecord
 
@@ -89,6 +90,9 @@ def versions(bundle: BundlePath, as_json: AsJson = False) -> None:
                 _against_parent(r.report),
             )
         out.print(table)
+        newest = next((r.report for r in reversed(records) if r.report), {})
+        if (reason := _too_few_requests(newest)) is not None:
+            out.print(said(reason), markup=False)
 
 
 def promote(
@@ -198,7 +202,9 @@ def _told(step: Step) -> Iterator[str]:
                 )
             )
         else:
-            yield said(_judged(record.number, found.verdict, found.requests)) + " " + _against_parent(found.as_dict())
+            yield said(_judged(record.number, found)) + " " + _against_parent(found.as_dict())
+            if (reason := _too_few_requests(found.as_dict())) is not None:
+                yield said(reason)
     if step.made is not None:
         yield said(
             message(
@@ -219,13 +225,20 @@ def _told(step: Step) -> Iterator[str]:
     yield said(message("version {number} is served", number=step.served.number))
 
 
-def _judged(number: int, verdict: str, requests: int) -> Message:
-    named = {"number": number, "count": f"{requests:,}"}
-    if verdict == "promoted":
+def _judged(number: int, found: Judgement) -> Message:
+    named = {"number": number, "count": f"{found.requests:,}"}
+    if found.verdict == "promoted":
         return message("version {number} is no worse on {count} requests and is served:", **named)
-    if verdict == "rejected":
+    if found.verdict == "rejected" and found.difference is not None and found.difference.high < 0:
         return message("version {number} is worse on {count} requests and is not served:", **named)
+    if found.verdict == "rejected":
+        return message("version {number} is not shown to be no worse on {count} requests and is not served:", **named)
     return message("version {number} is not told apart yet on {count} requests:", **named)
+
+
+def _too_few_requests(report: dict[str, Any]) -> Message | None:
+    found: Message | None = part_of_service("served_versions", "serve").too_few_requests(report)
+    return found
 
 
 def _against_parent(report: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ interval, and whether the version may be promoted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -39,11 +39,13 @@ class JudgingConfig(Settings):
     """A version is no worse where the interval of its difference lies above minus this share of the served version's NDCG."""
     first_look: int = Field(200, ge=10)
     """Requests at the first comparison; each later one has twice as many."""
-    looks: int = Field(6, ge=1)
+    looks: int = Field(7, ge=1)
     """Comparisons at most; a version that none of them shows to be no worse is not promoted."""
+    min_different: int = Field(50, ge=1)
+    """Requests on which the NDCG of the two differs, below which nothing is decided: where few lists hold a hit, an interval of less is too narrow."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the intervals of all looks together: each has its share of the errors."""
-    max_requests: int = Field(8000, ge=10)
+    max_requests: int = Field(12_800, ge=10)
     """Requests that are compared at most, evenly spaced."""
     popularity_days: float = Field(7, gt=0)
     """Half-life of the recent popularity that is shown beside both."""
@@ -62,6 +64,9 @@ class Judgement:
         difference: Version minus parent.
         look: Number of the comparison; 0 where there were too few requests for one.
         verdict: What follows.
+        needed: Requests that a version exactly as good as the served one would need, at the spread of these gains, to be promoted with a
+            probability of 80 %; None where the comparison does not say.
+        last_look: Requests of the last comparison, after which a version that is not told apart is dropped.
     """
 
     metric: str
@@ -72,6 +77,8 @@ class Judgement:
     difference: Difference | None
     look: int
     verdict: Verdict
+    needed: int | None = None
+    last_look: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a record."""
@@ -163,13 +170,67 @@ def judge(
     found, users = gains(models, events, items, since, until, config.cutoff, config.max_requests)
     if len({len(one) for one in found.values()}) > 1:  # an item that one of them does not have
         return Judgement(metric, count, since, until, {}, None, look, "waiting")
+    return judged(found, users, since, until, config, look)
+
+
+def judged(
+    found: Mapping[str, Float64[np.ndarray, " requests"]],
+    users: Sequence[str],
+    since: int,
+    until: int,
+    config: JudgingConfig,
+    look: int,
+) -> Judgement:
+    """Return what follows from the NDCG of "version", "parent" and "popularity" on the same requests.
+
+    Args:
+        found: Model to the NDCG of each request.
+        users: The user of each request.
+        since: First moment of the requests, microseconds since 1970.
+        until: The moment after the last.
+        config: When a version is no worse.
+        look: Number of the comparison.
+    """
     level = 1 - (1 - config.confidence) / config.looks
     means = BootstrapMeans(np.column_stack(list(found.values())), IntervalConfig(confidence=level), users=users)
     scores = {name: means.interval(column) for column, name in enumerate(found)}
-    gap = means.difference(0, 1)
+    names = list(found)
+    gap, base = means.difference(names.index("version"), names.index("parent")), scores["parent"].mean
     return Judgement(
-        metric, len(users), since, until, scores, gap, look, verdict_of(gap, scores["parent"].mean, look, config)
+        f"ndcg@{config.cutoff}",
+        len(users),
+        since,
+        until,
+        scores,
+        gap,
+        look,
+        verdict_of(gap, base, look, config, len(users), int((found["version"] != found["parent"]).sum())),
+        needed_requests(gap, base, len(users), config),
+        last_look(config),
     )
+
+
+def needed_requests(
+    gap: Difference, base: float, requests: int, config: JudgingConfig, change: float = 0.0
+) -> int | None:
+    """Return how many requests a version needs to be promoted with a probability of 80 %; None where no number is enough or nothing is known.
+
+    Args:
+        gap: Of a version on some requests: their spread is that of the ones to come.
+        base: NDCG of the parent.
+        requests: Requests of `gap`.
+        config: The margin.
+        change: By how much the version is better, as a share of `base`; 0 is as good.
+    """
+    room = (change + config.margin) * base
+    if math.isnan(gap.detectable) or room <= 0:
+        return None
+    return math.ceil(requests * (gap.detectable / room) ** 2)
+
+
+def last_look(config: JudgingConfig) -> int:
+    """Return the requests of the last comparison, after which a version that is not told apart is dropped."""
+    return min(config.first_look * 2 ** (config.looks - 1), config.max_requests)
 
 
 def not_yet(config: JudgingConfig, count: int, since: int, until: int, looked: int) -> Judgement:
@@ -177,20 +238,32 @@ def not_yet(config: JudgingConfig, count: int, since: int, until: int, looked: i
     return Judgement(f"ndcg@{config.cutoff}", count, since, until, {}, None, looked, "waiting")
 
 
-def verdict_of(gap: Difference, base: float, look: int, config: JudgingConfig) -> Verdict:
+def verdict_of(
+    gap: Difference, base: float, look: int, config: JudgingConfig, requests: int, different: int
+) -> Verdict:
     """Return what follows from a difference: no worse within the margin, worse, or not known yet.
+
+    Where the two never differed, the largest loss that such requests leave possible is compared with the margin: if a share of s of all requests lost everything, none
+    of n would show it with a probability of (1 - s)^n.
 
     Args:
         gap: Version minus parent.
         base: NDCG of the parent.
         look: Number of the comparison.
         config: Margin and looks.
+        requests: Requests compared.
+        different: Those on which the NDCG of the two differs.
     """
-    if math.isnan(gap.low):
-        return "rejected" if look >= config.looks else "waiting"  # the requests of under ten users
-    if gap.low > -config.margin * base or gap.low == gap.high == 0:
+    if not different:
+        unseen = -math.log((1 - config.confidence) / config.looks) / requests
+        is_promoted = unseen <= config.margin * base
+    else:
+        is_promoted = (
+            different >= config.min_different and gap.low > -config.margin * base
+        )  # NaN for fewer than ten users
+    if is_promoted:
         return "promoted"
-    if gap.high < 0 or look >= config.looks:
+    if look >= config.looks or (different >= config.min_different and gap.high < 0):
         return "rejected"
     return "waiting"
 

@@ -84,3 +84,16 @@ def shown_scores(report: Mapping[str, Any]) -> dict[str, str] | None:
     scores = {name: f"{one['mean']:.4f}" for name, one in report["scores"].items()}
     difference = f"{gap['mean']:+.4f} [{gap['low']:.4f}, {gap['high']:.4f}]"
     return {"metric": str(report["metric"]), "difference": difference, **scores}
+
+
+def too_few_requests(report: Mapping[str, Any]) -> Message | None:
+    """Return that comparisons end before a version as good as the served one would be shown to be so; None where they do not, or nothing is known."""
+    needed, last = report.get("needed"), report.get("last_look", 0)
+    if needed is None or needed <= last:
+        return None
+    return message(
+        "A version as good as the served one needs about {needed} requests to be shown no worse; comparisons end after {last}. "
+        "Raise `looks` and `max_requests`, or `margin`, of [learning] judging, or promote at once.",
+        needed=f"{float(f'{needed:.2g}'):,.0f}",
+        last=f"{last:,}",
+    )

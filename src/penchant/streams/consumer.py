@@ -143,6 +143,7 @@ class StreamConsumer:
     def _share(self, source: Source) -> None:
         """Say how it is, and read the partitions that are its own from where the store says."""
         self._bundle.renew()
+        self._reader.remove_unused()
         if time.monotonic() >= self._next_look:
             self._partitions = source.partitions()
             self._next_look = time.monotonic() + PARTITIONS_SECONDS
@@ -157,16 +158,21 @@ class StreamConsumer:
     def _store_batch(self, source: Source, partition: str, records: list[Record]) -> None:
         if partition not in self._positions:  # read before it was given back
             return
-        before = self._positions[partition]
-        batch = self._reader.sorted_out(self.name, records, self._bundle.reads)
-        try:
-            self._log.apply(self.name, partition, before, batch)
-        except MovedError:
-            self._next_beat = 0.0  # another process has stored them, or somebody moved the position
-            self._positions = {}
-            return
-        except DriverDataError:
-            self._store_each(partition, before, batch, records)
+        before, reads = self._positions[partition], self._bundle.reads
+        new = 0
+        with self._reader.storing(reads):
+            batch = self._reader.sorted_out(self.name, records, reads)
+            try:
+                new = self._log.apply(self.name, partition, before, batch)
+            except MovedError:
+                self._next_beat = 0.0  # another process has stored them, or somebody moved the position
+                self._positions = {}
+                return
+            except DriverDataError:
+                self._store_each(partition, before, batch, records)
+            finally:
+                if new < len(records):
+                    self._reader.left_out(reads)
         self._positions = {**self._positions, partition: batch.last}
 
     def _store_each(self, partition: str, before: str, batch: SortedBatch, records: list[Record]) -> None:
@@ -243,6 +249,7 @@ class StreamConsumer:
         """Close the connection, and leave the partitions to others."""
         self.disconnect()
         try:
+            self._reader.remove_unused()
             self._log.leave(self.name, self.owner)
         except STORE_ERRORS:
             logger.info("stream %s: its partitions are given back when their time is over", self.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from penchant.core.errors import DataError, PenchantError
 from penchant.data.histories import Event
-from penchant.service.content_files import MEDIA, kept_content
+from penchant.service.content_files import MEDIA, ContentFiles, kept_content
 from penchant.service.event_intake import event_of
 from penchant.service.http_errors import RefusedError
-from penchant.service.schemas import EventIn, has_media
+from penchant.service.schemas import EventIn
 from penchant.service.store import Store, now
+from penchant.service.stored_items import StoredItems
 from penchant.service.stream_log import DeadLetter, SortedBatch, StreamLog
 from penchant.service.uploads import UploadStore
 from penchant.streams.source import Record
@@ -44,11 +45,32 @@ class RecordReader:
 
     def __init__(self, store: Store, uploads: UploadStore, max_skew_seconds: float, max_bytes: int) -> None:
         self._store, self._uploads = store, uploads
+        self._files = ContentFiles(uploads, store, StoredItems(store))
         self._skew = round(max_skew_seconds * 1e6)
         self._max_bytes = max_bytes
 
+    def storing(self, reads: Collection[str]) -> AbstractContextManager[None]:
+        """Keep the files of events from being deleted until the events are in the store.
+
+        Args:
+            reads: Content of events that some channel of the bundle reads.
+
+        Raises:
+            RefusedError: There is no room on the disk.
+        """
+        return self._uploads.in_use(where="the records") if _has_files(reads) else nullcontext()
+
+    def left_out(self, reads: Collection[str]) -> None:
+        """Take note that files may lie there whose events were not stored: sent twice, refused, or of an erased user."""
+        self._files.has_unused |= _has_files(reads)
+
+    def remove_unused(self) -> None:
+        """Delete such files; a consumer that was killed may have left some before the first call."""
+        if self._files.has_unused:
+            self._files.remove_unused()
+
     def sorted_out(self, source: str, records: Sequence[Record], reads: Collection[str]) -> SortedBatch:
-        """Return consecutive records of one partition as events and dead letters.
+        """Return consecutive records of one partition as events and dead letters; within `storing`, until they are in the store.
 
         Args:
             source: Name of the stream.
@@ -79,7 +101,7 @@ class RecordReader:
         return SortedBatch([], [_letter(source, record, _text(record.body), error)], record.position, sent)
 
     def event(self, body: str, key: str, sent: int, reads: Collection[str]) -> Event:
-        """Return a record as an event, its files stored.
+        """Return a record as an event, its files stored; within `storing`, until it is in the store.
 
         Args:
             body: JSON.
@@ -98,8 +120,7 @@ class RecordReader:
         found = event_of(given, "", now() + self._skew, otherwise=sent)
         found = found if found.key is not None else replace(found, key=key)
         self._store.check(found)
-        with self._uploads.in_use(where="the record") if has_media(given) else nullcontext():
-            content = kept_content(given, reads, "", self._uploads)
+        content = kept_content(given, reads, "", self._uploads)
         if content is None:
             return found
         found = replace(found, content=content)
@@ -118,15 +139,23 @@ def replayed(
     """Store the dead letters that can be stored now; return how many were stored, known already or of erased users, and left."""
     done = {"stored": 0, "known": 0, "left": 0}
     for letter in log.letters(source, numbers, limit=MAX_REPLAYED):
-        try:
-            event = reader.event(letter.body, key_of(letter), letter.sent_at or letter.received_at, reads)
-        except RefusedError:
-            raise
-        except PenchantError:
-            done["left"] += 1
-            continue
-        done["stored" if log.send_again(letter, event) else "known"] += 1
+        with reader.storing(reads):
+            try:
+                event = reader.event(letter.body, key_of(letter), letter.sent_at or letter.received_at, reads)
+                outcome = "stored" if log.send_again(letter, event) else "known"
+            except RefusedError:
+                raise
+            except PenchantError:
+                outcome = "left"
+        done[outcome] += 1
+        if outcome != "stored":
+            reader.left_out(reads)
+    reader.remove_unused()
     return done
+
+
+def _has_files(reads: Collection[str]) -> bool:
+    return not set(MEDIA).isdisjoint(reads)
 
 
 def _key(source: str, record: Record) -> str:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 
 from penchant.recommender.versions import VersionRecord, VersionStore
-from penchant.service.served_versions import ServedVersions, shown_scores, state_of
+from penchant.service.served_versions import ServedVersions, shown_scores, state_of, too_few_requests
 from penchant.service.service import Service
 from penchant.service.times import iso_time
 from penchant.studio.language import PageTranslator
@@ -32,7 +32,10 @@ def add_versions(router: APIRouter) -> None:
         rows = [_row(versions, one, served, context.translate) for one in reversed(versions.records())]
         parent = None if served is None else served.parent
         back = parent if parent is not None and versions.has_files(parent) else None
-        return render(context, "versions", rows=rows, back=back, may_change=context.may("admin"))
+        newest = next((one.report for one in reversed(versions.records()) if one.report), {})
+        reason = too_few_requests(newest)
+        too_few = "" if reason is None else context.translate.said(reason)
+        return render(context, "versions", rows=rows, back=back, may_change=context.may("admin"), too_few=too_few)
 
     @router.post(f"{PAGE}/promote", dependencies=[ChangedOnPage])
     def promote(context: Context, number: Annotated[int, Form(ge=1)]) -> Response:
