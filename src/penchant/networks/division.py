@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from jaxtyping import Float32
 from torch import Tensor, distributed
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from penchant.core.executor import Meeting, PeerLostError
 from penchant.core.traffic import moved
@@ -91,7 +92,7 @@ class Together:
         box: list[Any] = [value if self.rank == 0 else None]
         with _heard():
             distributed.broadcast_object_list(box)
-        return box[0]  # type: ignore[no-any-return]
+        return box[0]
 
 
 _PEERS: ContextVar[Peers] = ContextVar("peers", default=Alone())  # noqa: B039 - without state
@@ -113,10 +114,10 @@ def meeting_at(meeting: Meeting | None) -> Iterator[Peers]:
         yield current_peers()
         return
     with _heard():
-        store = distributed.TCPStore(meeting.host, meeting.port, timeout=timedelta(seconds=meeting.seconds))
+        store = TCPStore(meeting.host, meeting.port, timeout=timedelta(seconds=meeting.seconds))
         distributed.init_process_group(
             "gloo",
-            store=distributed.PrefixStore(meeting.name, store),
+            store=PrefixStore(meeting.name, store),
             rank=meeting.rank,
             world_size=meeting.size,
             timeout=timedelta(seconds=meeting.seconds),
