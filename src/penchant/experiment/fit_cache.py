@@ -92,9 +92,11 @@ class FitCache:
             for key, shard in shards.items():
                 if key not in alone:  # after the others: its processes wait for each other, and would hold the cores
                     member = shard[0].member
-                    self._ahead[key] = executor.together(
+                    found = executor.together(
                         _fit_together, shard, member.batch_parts, shared, title=f"fit {member.name}"
                     )
+                    assert found is not None, "the first process returns it"
+                    self._ahead[key] = found
         try:
             for job in jobs:
                 yield self.fit(job.member, train, job.content, job.before)

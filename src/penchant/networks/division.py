@@ -91,7 +91,7 @@ class Together:
         box: list[Any] = [value if self.rank == 0 else None]
         with _heard():
             distributed.broadcast_object_list(box)
-        return box[0]  # type: ignore[no-any-return]
+        return box[0]
 
 
 _PEERS: ContextVar[Peers] = ContextVar("peers", default=Alone())  # noqa: B039 - without state
@@ -113,13 +113,14 @@ def meeting_at(meeting: Meeting | None) -> Iterator[Peers]:
         yield current_peers()
         return
     with _heard():
-        store = distributed.TCPStore(meeting.host, meeting.port, timeout=timedelta(seconds=meeting.seconds))
+        limit = timedelta(seconds=meeting.seconds)
+        store = distributed.TCPStore(meeting.host, meeting.port, timeout=limit)  # type: ignore[attr-defined]
         distributed.init_process_group(
             "gloo",
-            store=distributed.PrefixStore(meeting.name, store),
+            store=distributed.PrefixStore(meeting.name, store),  # type: ignore[attr-defined]
             rank=meeting.rank,
             world_size=meeting.size,
-            timeout=timedelta(seconds=meeting.seconds),
+            timeout=limit,
         )
     try:
         distributed.distributed_c10d._set_pg_timeout(

@@ -279,7 +279,7 @@ class _Training:
         total = torch.zeros_like(rows[0])
         for place in range(len(parts)):
             total += by_rank[place % peers.size][place // peers.size]
-        for weight, grad in zip(weights, total[:-1].split(sizes), strict=True):
+        for weight, grad in zip(weights, torch.split(total[:-1], sizes), strict=True):
             weight.grad = grad.view_as(weight).clone()
         return float(total[-1])
 
