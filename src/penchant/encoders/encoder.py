@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import Any, ClassVar, Generic, Self, cast
 
 import numpy as np
@@ -111,7 +110,7 @@ def encode_filled(encoder: Encoder, prepared: Sequence[Any], size: int) -> Float
     batch: others in this process, which encodes in the order of inspection, than on the nodes of a cluster.
     """
     filling = size - len(prepared) if encoder.modality == "image" else 0
-    return np.asarray(encoder.encode([*prepared, *repeat(prepared[-1], max(0, filling))]), np.float32)[: len(prepared)]
+    return np.asarray(encoder.encode([*prepared, *[prepared[-1]] * filling]), np.float32)[: len(prepared)]
 
 
 def encode_one(encoder: Encoder, raw: Any) -> Float32[np.ndarray, " dim"]:

@@ -95,7 +95,7 @@ class FitCache:
                     found = executor.together(
                         _fit_together, shard, member.batch_parts, shared, title=f"fit {member.name}"
                     )
-                    assert found is not None, "the first of them has it"
+                    assert found is not None, "the first process returns it"
                     self._ahead[key] = found
         try:
             for job in jobs:

@@ -17,7 +17,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from jaxtyping import Float32
 from torch import Tensor, distributed
-from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from penchant.core.executor import Meeting, PeerLostError
 from penchant.core.traffic import moved
@@ -114,13 +113,14 @@ def meeting_at(meeting: Meeting | None) -> Iterator[Peers]:
         yield current_peers()
         return
     with _heard():
-        store = TCPStore(meeting.host, meeting.port, timeout=timedelta(seconds=meeting.seconds))
+        limit = timedelta(seconds=meeting.seconds)
+        store = distributed.TCPStore(meeting.host, meeting.port, timeout=limit)  # type: ignore[attr-defined]
         distributed.init_process_group(
             "gloo",
-            store=PrefixStore(meeting.name, store),
+            store=distributed.PrefixStore(meeting.name, store),  # type: ignore[attr-defined]
             rank=meeting.rank,
             world_size=meeting.size,
-            timeout=timedelta(seconds=meeting.seconds),
+            timeout=limit,
         )
     try:
         distributed.distributed_c10d._set_pg_timeout(
