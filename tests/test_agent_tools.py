@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from mcp import Client as McpClient
@@ -163,66 +162,3 @@ def when_open(port: int) -> str:
         except OSError:
             time.sleep(0.1)
     return f"http://127.0.0.1:{port}/mcp"
-
-
-@pytest.mark.slow
-def test_people_and_agents_talk_to_two_workers_with_the_model_of_this_machine(shop: Path, tmp_path: Path) -> None:
-    """`penchant serve --engine local --workers 2`: streamed sentences, a profile in words, and chats of the SDK's client over both transports."""
-    port, tools_port = free_port(), free_port()
-    program, address = [sys.executable, "-m", "penchant"], f"http://127.0.0.1:{port}"
-    command = [
-        *program,
-        "serve",
-        shop,
-        "--folder",
-        tmp_path,
-        "--port",
-        str(port),
-        "--workers",
-        "2",
-        "--engine",
-        "local",
-    ]
-    tools = [*program, "mcp", "--address", address, "--personal", "--write"]
-
-    async def chat(server: Any) -> dict[str, Any]:
-        async with McpClient(server) as agent:
-            answer = await agent.call_tool("chat", {"user_id": "agent", "message": "something low please"})
-            return dict(json.loads(answer.content[0].text))
-
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as service:
-        try:
-            wait_until_ready(service, port)
-            events = _streamed(address, "something low please")
-            assert [kind for kind, _ in events[:-1]] == ["sentence"] * (len(events) - 1)
-            assert len(events) > 1
-            assert all(int(item["item_id"][1:]) >= 12 for item in json.loads(events[-1][1])["items"])
-            words = httpx2.get(f"{address}/v1/users/u0/profile/words", timeout=300).json()
-            assert (words["written_by"], words["reason"]) != ("template", "the language model does not answer")
-            assert words["statements"]
-            stdio = StdioServerParameters(command=tools[0], args=tools[1:], env={**os.environ})
-            answers = [asyncio.run(chat(stdio))]
-            with subprocess.Popen([*tools, "--transport", "streamable-http", "--port", str(tools_port)]) as other:
-                try:
-                    answers.append(asyncio.run(chat(when_open(tools_port))))
-                finally:
-                    other.terminate()
-        finally:
-            service.terminate()
-        _, errors = service.communicate(timeout=60)
-    assert "did not answer" not in errors, "the model wrote"
-    for answer in answers:
-        assert answer["text"]
-        assert answer["understood"]["wanted"] == [{"name": "genres", "value": "low"}]
-
-
-def _streamed(address: str, message: str) -> list[tuple[str, str]]:
-    """Return the events of one chat, their kind and their data; the process that talks may still be starting."""
-    for _ in range(100):
-        body = {"user_id": "u0", "message": message}
-        answer = httpx2.post(f"{address}/v1/chat", json=body, headers={"Accept": "text/event-stream"}, timeout=300)
-        if answer.status_code == 200:
-            break
-        time.sleep(3)
-    fields = [dict(line.split(": ", 1) for line in event.splitlines()) for event in answer.text.strip().split("\n\n")]
-    return [(event["event"], event["data"]) for event in fields]
