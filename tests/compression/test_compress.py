@@ -105,7 +105,12 @@ def test_each_version_is_timed_once(shop: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("penchant.compression.compress.speeds", counted)
     found = penchant.compress(shop, tmp_path / "small", max_loss=1.0, **{**SMALL, "entries": [4], "codes": ["int8"]})
     assert len(timed) == len({id(one) for one in timed}) == len(found.results.points) == 4
-    assert [p.milliseconds for p in found.results.points] == [3.0, 3.0, 5.0, 5.0]  # codes come after the best of the other ways is known
+    assert [p.milliseconds for p in found.results.points] == [
+        3.0,
+        3.0,
+        5.0,
+        5.0,
+    ]  # codes come after the best of the other ways is known
 
 
 def test_a_compressed_bundle_is_not_compressed_again(compression: Compression, tmp_path: Path, shop: Path) -> None:
