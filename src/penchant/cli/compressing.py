@@ -57,7 +57,7 @@ def compress(
             print_answer(results.as_dict(), as_json)
             return
         translate = Translator(spoken)
-        places = [list(COLUMNS).index(name) for name in SHOWN]
+        places = [[str(column) for column in COLUMNS].index(name) for name in SHOWN]
         table = columns_table("", *(translate(COLUMNS[place]) for place in places))
         for number, row in enumerate(results.rows()):
             table.add_row("→" if number == results.chosen else "", *(translate.said(row[place]) for place in places))
@@ -73,7 +73,7 @@ def export(
     member: Annotated[str | None, typer.Option(help="Only this network of the ensemble.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only the encoder of this channel.")] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Weights of text encoders as int8: a quarter of the size.")
+        bool, typer.Option("--int8", help="Encoders of texts and pictures as int8: a quarter of the size.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
