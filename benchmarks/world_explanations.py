@@ -18,7 +18,7 @@ import polars as pl
 from faithfulness import CAUSES, row
 from penchant.core.schema import BEHAVIOUR
 from penchant.explanation.heat import encoder_heat
-from penchant.explanation.modalities import ChannelMembers, modality_evidence
+from penchant.explanation.modalities import ChannelTastes, modality_evidence
 from penchant.metrics.intervals import mean_interval
 from penchant.models.channels import centred_unit
 from penchant.recommender.recommender import Recommender
@@ -59,10 +59,10 @@ def share(hits: list[bool], wanted: float) -> tuple[str, bool]:
 def modalities(recommender: Recommender, truth: WorldTruth, most: int, rng: np.random.Generator) -> None:
     """Whether the modality that foretells a user's own choices is the one they choose by."""
     drivers = dict(truth.users.select("user_id", "driver").iter_rows())
-    users, members = recommender.histories, ChannelMembers.of(recommender.ensemble, recommender.histories)
+    users, tastes = recommender.histories, ChannelTastes.of(recommender.content, recommender.histories)
     lengths, ids = users.lengths(), users.user_ids
     asked = [u for u in rng.permutation(np.flatnonzero(lengths >= 10)) if drivers.get(ids[u]) in CAUSES][:most]
-    named = [modality_evidence(members, users.rows(int(u), int(u) + 1)).named for u in asked]
+    named = [modality_evidence(tastes, users.rows(int(u), int(u) + 1)).named for u in asked]
     true = [CAUSES[drivers[ids[u]]] for u in asked]
     right = np.array(named) == np.array(true)
     groups = {"": np.ones(len(asked), bool)}

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import penchant
 from penchant.cli import app as commands
 from penchant.compression.compress import CompressConfig, Compression, choose
+from penchant.compression.distillation import ALONE
 from penchant.compression.held_out import hold_out, standard_error
-from penchant.compression.measuring import held_bytes, joules, memory_of
+from penchant.compression.measuring import Speed, held_bytes, joules, memory_of
+from penchant.compression.recipes import VECTORS, Recipe
 from penchant.core.compact_embeddings import CompactEmbeddings
 from penchant.core.errors import ConfigError, DataError
-from penchant.core.messages import Message
+from penchant.core.messages import Message, Translator, message
+from penchant.core.schema import Histories
 from penchant.models.compressed import Compressed
 from penchant.recommender.recommender import Recommender
 from penchant.reporting.compression_report import TradeOffPoint
@@ -89,6 +93,24 @@ def test_vectors_become_codes_where_that_is_smallest(shop: Path, tmp_path: Path)
     fresh = erasure.refit(found.recommender).ensemble.arrays()
     for name, array in found.recommender.ensemble.arrays().items():
         np.testing.assert_allclose(array.astype(np.float64), fresh[name].astype(np.float64), atol=1e-4, err_msg=name)
+
+
+def test_each_version_is_timed_once(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Recommender] = []
+
+    def counted(made: list[Recommender], asked: list[Histories]) -> list[Speed]:
+        timed.extend(made)
+        return [Speed(1.0 + len(timed), 1.0, 1.0, None) for _ in made]
+
+    monkeypatch.setattr("penchant.compression.compress.speeds", counted)
+    found = penchant.compress(shop, tmp_path / "small", max_loss=1.0, **{**SMALL, "entries": [4], "codes": ["int8"]})
+    assert len(timed) == len({id(one) for one in timed}) == len(found.results.points) == 4
+    assert [p.milliseconds for p in found.results.points] == [
+        3.0,
+        3.0,
+        5.0,
+        5.0,
+    ]  # codes come after the best of the other ways is known
 
 
 def test_a_compressed_bundle_is_not_compressed_again(compression: Compression, tmp_path: Path, shop: Path) -> None:
@@ -189,7 +211,6 @@ def test_energy_is_read_where_the_machine_counts_it(tmp_path: Path) -> None:
 
 
 def test_the_report_has_every_point_in_both_languages(compression: Compression, tmp_path: Path) -> None:
-    from penchant.core.messages import Translator
     from penchant.reporting.compression_report import write_compression
 
     folder = compression.recommender.folder
@@ -208,6 +229,25 @@ def test_the_report_has_every_point_in_both_languages(compression: Compression, 
     assert "0.002 Wh" in chinese
     assert "as it is" not in chinese
     assert "entries" not in chinese
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_of_points_is_whole_in_a_terminal(
+    compression: Compression, width: int, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = message("{way}; {vectors}", way=Recipe(None, ALONE, 8).name, vectors=VECTORS["product"])
+    points = tuple(replace(one, name=name, memory_bytes=1_279_100_000) for one in compression.results.points)
+    wide = replace(compression, results=replace(compression.results, points=points))
+    monkeypatch.setattr("penchant.compression.compress.compress", lambda *_: wide)
+    words = ["compress", "in", "--output", "out", "--language", language]
+    found = CliRunner().invoke(commands, words, env={"COLUMNS": str(width)})
+    assert found.exit_code == 0, found.output
+    table = found.stdout.split("1279.1 MB  ")
+    assert len(table) == 1 + len(points)
+    assert all(cell_len(line) <= width for line in table[1].splitlines())
+    assert Translator(language).said(name).replace(" ", "") in "".join(table[1].split())
+    assert "…" not in found.stdout
 
 
 def test_the_command_prints_the_points(shop: Path, tmp_path: Path) -> None:

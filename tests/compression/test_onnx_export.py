@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from penchant.cli import app as commands
 from penchant.compression import onnx_export
-from penchant.compression.onnx_export import export, windows
+from penchant.compression.onnx_export import export, windows, write_encoder
 from penchant.core.errors import ConfigError, EncoderError
 from penchant.encoders.onnx_text import session
 from penchant.fusion.late import EnsembleWeights
@@ -113,3 +114,21 @@ def test_what_the_bundle_does_not_have_is_refused(shop: Path, tmp_path: Path) ->
         export(shop, tmp_path, channel="sound")
     found = CliRunner().invoke(commands, ["export", str(shop), "--output", str(tmp_path / "out"), "--member", "ease"])
     assert found.exit_code == 1
+
+
+def test_an_int8_picture_encoder_has_the_scales_of_the_catalog(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3))
+    encoder: Any = SimpleNamespace(modality="image", network=SimpleNamespace(extract_features=layers.forward))
+    pictures = list(np.random.default_rng(0).normal(size=(9, 16, 16, 3)).astype(np.float32))
+    found, sizes = {}, {}
+    for int8 in (False, True):
+        folder = tmp_path / str(int8)
+        write_encoder("photo", "efficientnet", encoder, pictures, folder, int8=int8)
+        found[int8] = session(folder / "model.onnx")({"pixels": np.stack(pictures).transpose(0, 3, 1, 2)})
+        sizes[int8] = (folder / "model.onnx").stat().st_size
+        assert {file.name for file in folder.iterdir()} == {"facts.json", "manifest.json", "model.onnx"}
+    assert sizes[True] < sizes[False] / 2
+    norms = [np.linalg.norm(one, axis=1) for one in found.values()]
+    cosine = (found[False] * found[True]).sum(1) / norms[0] / norms[1]
+    assert 0.99 < cosine.min() < 1 - 1e-6

@@ -8,8 +8,9 @@ from scipy import sparse
 
 from penchant.core.schema import LATEST, Histories
 from penchant.models.compact import CompactConfig, CompactRows
-from penchant.models.item_to_item import RowSums, cells_of
+from penchant.models.item_to_item import Matrix, RowSums, cells_of
 from penchant.models.lifted import Lifted
+from penchant.models.transitions import Transitions
 
 
 @pytest.fixture
@@ -40,3 +41,24 @@ def test_a_lifted_member_read_with_other_settings_has_sums_of_its_own(random_his
     _, means = other.contributions_to(one, items)
     prior, events = other.contributions(one)
     np.testing.assert_allclose(means, [prior.mean(), *events.mean(1)], rtol=1e-4)
+
+
+def test_events_that_faded_to_nothing_are_not_looked_up(
+    random_histories: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = Transitions(half_life=0.5).fit(random_histories)
+    long = random_histories.rows(0, 1).requested(LATEST)
+    count = 300
+    rows = np.arange(count, dtype=np.int32) % random_histories.num_items
+    long = long.appended(rows, np.arange(count), np.ones(count, np.float32))
+    looked_up: list[int] = []
+
+    def counted(matrix: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        looked_up.append(len(rows))
+        return cells_of(matrix, rows, columns)
+
+    monkeypatch.setattr("penchant.models.item_to_item.cells_of", counted)
+    (_, events), _ = member.contributions_to(long, np.array([2, 7]))
+    np.testing.assert_allclose(events, member.contributions(long)[1][:, [2, 7]], rtol=1e-6)
+    assert looked_up == [75]  # 2 ** (-2 * 75) is 0 in float32
+    np.testing.assert_allclose(events.sum(0), member.score(long)[0, [2, 7]], rtol=1e-5)

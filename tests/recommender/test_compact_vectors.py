@@ -12,6 +12,7 @@ from penchant.compression.vectors import as_codes, with_codes
 from penchant.core.compact_embeddings import CompactEmbeddings, VectorCodes
 from penchant.core.errors import ArtifactError
 from penchant.core.schema import Content, Embeddings
+from penchant.fusion.fusion import make_fusion
 from penchant.recommender.index import CodedIndex, VectorIndex
 from penchant.recommender.new_items import NewItem
 from penchant.recommender.recommender import Recommender
@@ -22,28 +23,27 @@ KINDS = ("int8", "pca", "product", "binary")
 
 @pytest.fixture(scope="module")
 def wide() -> Embeddings:
-    """Return 600 vectors of 96 numbers in 12 bunches; every tenth item has none."""
+    """Return 600 vectors of 96 numbers, of 16 times the size at one end, in 12 bunches; every tenth item has none."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(12, 96))[rng.integers(0, 12, 600)] + 0.3 * rng.normal(size=(600, 96)) + 2
+    values *= np.linspace(0.25, 4, 96)
     present = np.arange(600) % 10 != 0
     return Embeddings("wide", "text", np.where(present[:, None], values, 0).astype(np.float32), present, "e")
 
 
-def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
-
-
 @pytest.mark.parametrize(
-    ("kind", "least", "smaller"), zip(KINDS, (0.9999, 0.94, 0.9, 0.7), (3.5, 2.3, 5, 20), strict=True)
+    ("kind", "most", "smaller"), zip(KINDS, (0.02, 0.3, 0.32, 0.72), (3.5, 2.3, 5, 20), strict=True)
 )
 def test_codes_are_smaller_and_give_nearly_the_vectors(
-    wide: Embeddings, kind: str, least: float, smaller: float
+    wide: Embeddings, kind: str, most: float, smaller: float
 ) -> None:
     compact = CompactEmbeddings.of(wide, kind, 32)  # type: ignore[arg-type]
     assert isinstance(compact, CompactEmbeddings)
     assert wide.values.nbytes / compact.codes.nbytes > smaller
     mean = wide.values[wide.present].mean(0)
-    assert cosines(compact.values[wide.present] - mean, wide.values[wide.present] - mean).min() > least
+    np.testing.assert_allclose(compact.codes.mean, mean, rtol=1e-5)
+    error = np.linalg.norm(compact.values - wide.values, axis=1)[wide.present]
+    assert (error / np.linalg.norm(wide.values - mean, axis=1)[wide.present]).max() < most
     assert not compact.values[~wide.present].any()
     np.testing.assert_array_equal(compact.rows(np.array([5, 7])), compact.values[[5, 7]])
     restored = VectorCodes.restored(kind, compact.codes.arrays(), compact.codes.is_unit)
@@ -56,7 +56,7 @@ def test_a_new_vector_has_the_codes_of_the_same_one(wide: Embeddings, kind: str)
     assert isinstance(compact, CompactEmbeddings)
     grown = compact.with_rows(wide.values[[3, 10]], np.array([True, False]))
     assert isinstance(grown, CompactEmbeddings)
-    np.testing.assert_allclose(grown.values[600], compact.values[3], atol=1e-4)
+    np.testing.assert_allclose(grown.values[600], compact.values[3], atol=2e-3)
     assert not grown.values[601].any()
     assert grown.codes.nbytes - compact.codes.nbytes < 2 * 96 * 4
 
@@ -123,6 +123,15 @@ def test_members_fitted_again_are_the_same(coded: Recommender) -> None:
     again = erasure.refit(coded).ensemble.arrays()
     for name, array in coded.ensemble.arrays().items():
         np.testing.assert_allclose(array.astype(np.float64), again[name].astype(np.float64), atol=1e-4, err_msg=name)
+
+
+def test_what_is_fused_is_made_of_the_codes(shop: Path) -> None:
+    plain = Recommender.load(shop)
+    coded = as_codes(plain.content, "binary", 8, plain.facts["fusion"])
+    assert any(isinstance(channel, CompactEmbeddings) for channel in coded.channels.values())
+    fused = make_fusion(plain.facts["fusion"], where="test").fitted(coded.channels)(coded.channels)
+    assert coded.fused is not None
+    np.testing.assert_array_equal(coded.fused.values, CompactEmbeddings.of(fused, "binary").values)
 
 
 def test_codes_that_do_not_belong_together_are_refused(shop: Path, tmp_path: Path) -> None:

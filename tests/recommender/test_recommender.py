@@ -25,8 +25,10 @@ from penchant.core.schema import INTERACTION_SCHEMA, Histories, Interactions
 from penchant.data.clean.events import EventCleaningConfig, clean_events
 from penchant.data.event_weights import HistoriesConfig
 from penchant.data.histories import Event, build_histories
-from penchant.fusion.late import EnsembleWeights
-from penchant.recommender.lists import RankingOptions
+from penchant.fusion.late import EnsembleWeights, StandardisedScores
+from penchant.models.ensemble import on_one_scale
+from penchant.models.member import Member
+from penchant.recommender.lists import ListRequest, RankingOptions
 from penchant.recommender.recommender import Recommender
 from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig
@@ -173,6 +175,28 @@ def test_reason_names_an_item_once(shop: Path):
     texts = [reason for s in recommender.recommend(history, 20) for reason in s.reasons]
     assert any(text.count("“high tune 0”") == 1 and "“high tune 1”" in text for text in texts)
     assert not any(text.count("“high tune 0”") > 1 for text in texts)
+
+
+def test_reasons_take_over_the_scales_of_the_scores(shop: Path, monkeypatch: pytest.MonkeyPatch):
+    recommender = Recommender.load(shop)
+    history = recommender.histories.rows(0, 1)
+    found = recommender.scored(history)
+    expected, profile = recommender.recommend(history), recommender.profile(history)
+    scored: list[str] = []
+
+    def counted(member: Member, histories: Histories) -> StandardisedScores:
+        scored.append(member.name)
+        return on_one_scale(member, histories)
+
+    monkeypatch.setattr("penchant.models.ensemble.on_one_scale", counted)
+    assert recommender.recommend(history) == expected
+    assert recommender.profile(history) == profile
+    assert sorted(scored) == sorted([*recommender.ensemble.members] * 2)  # once for each answer
+    scored.clear()
+    known = ListRequest(RankingOptions(reasons=True), "u0", history, (), found.values[0], found.spread[0])
+    assert recommender.recommend_many([known]) == [expected]
+    assert recommender.profile(history, scores=found.values[0], spread=found.spread[0]) == profile
+    assert not scored
 
 
 def test_scores_in_the_cache_do_not_keep_those_of_others(service: Service):

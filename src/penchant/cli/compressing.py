@@ -14,6 +14,9 @@ from penchant.cli.options import AsJson, BundlePath
 from penchant.cli.printing import columns_table, out, print_answer, reported_errors
 from penchant.cli.speaking import spoken_language
 
+SHOWN = ("memory", "request", "NDCG@10", "change", "way")
+"""Columns of the page that are printed: those that fit into 80 characters, the one whose cells may take several lines last."""
+
 
 def compress(
     bundle: BundlePath,
@@ -54,9 +57,10 @@ def compress(
             print_answer(results.as_dict(), as_json)
             return
         translate = Translator(spoken)
-        table = columns_table("", *map(translate, COLUMNS))
+        places = [[str(column) for column in COLUMNS].index(name) for name in SHOWN]
+        table = columns_table("", *(translate(COLUMNS[place]) for place in places))
         for number, row in enumerate(results.rows()):
-            table.add_row("→" if number == results.chosen else "", *map(translate.said, row))
+            table.add_row("→" if number == results.chosen else "", *(translate.said(row[place]) for place in places))
         out.print(table)
         for line in (results.summary, results.checked):
             out.print(translate(line), markup=False)
@@ -69,7 +73,7 @@ def export(
     member: Annotated[str | None, typer.Option(help="Only this network of the ensemble.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only the encoder of this channel.")] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Weights of text encoders as int8: a quarter of the size.")
+        bool, typer.Option("--int8", help="Encoders of texts and pictures as int8: a quarter of the size.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

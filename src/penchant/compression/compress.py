@@ -303,6 +303,8 @@ class _Trial:
         self._fallback = popularity_of(halves.train)
         self._gains: list[Float64[np.ndarray, " users"]] = []
         self._made: list[Recommender] = []
+        self._memory: list[dict[str, int]] = []
+        self._speeds: list[Speed] = []
         self.recipes: list[Recipe] = []
 
     def add(self, source: Recommender, recipes: Sequence[Recipe]) -> None:
@@ -330,15 +332,17 @@ class _Trial:
         return _nearest(points, self._config) if len(points) > 1 else 0
 
     def measured(self) -> list[Measured]:
-        """Return every recipe with its point; all are timed together."""
+        """Return every recipe with its point; those that were added since the last call are timed together, each recipe once."""
         histories = self._part.histories
         asked = histories.take(np.arange(min(self._config.requests, len(histories))))
         asked = replace(asked, requested_at=None)  # as in service: asked for after every known event
-        times = speeds(self._made, [asked.rows(n, n + 1) for n in range(len(asked))])
-        memory = [memory_of(one) for one in self._made]
+        added = self._made[len(self._speeds) :]
+        self._speeds += speeds(added, [asked.rows(n, n + 1) for n in range(len(asked))])
+        self._memory += [memory_of(one) for one in added]
+        costs = zip(self._memory, self._speeds, strict=True)
         return [
-            Measured(recipe, made, _point(recipe, own, self._gains[0], held, speed))
-            for recipe, made, own, held, speed in zip(self.recipes, self._made, self._gains, memory, times, strict=True)
+            Measured(recipe, made, _point(recipe, own, self._gains[0], *cost))
+            for recipe, made, own, cost in zip(self.recipes, self._made, self._gains, costs, strict=True)
         ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from penchant.compression.onnx_files import write_int8, write_onnx
+from penchant.compression.onnx_files import write_int8, write_onnx, write_static_int8
 from penchant.core.artifacts import write_artifact
 from penchant.core.errors import ConfigError, MediaError, import_optional, nearest
 from penchant.core.logs import step
@@ -38,6 +38,8 @@ EXPORTABLE = ("sequence", "graph_network", "minilm", "sentence_transformers", "e
 TOP = 10
 MAX_ITEMS = 200
 """Items whose vectors are compared."""
+MAX_SAMPLE = 128
+"""Items from whose pictures the scales of int8 are learned."""
 BATCH = 64
 
 
@@ -79,7 +81,8 @@ def export(
         output: Folder; each model gets one below it.
         member: A network of the ensemble; None takes all, unless a channel is named.
         channel: A channel whose encoder is exported; None takes all, unless a member is named.
-        int8: Whether weights of text encoders become int8 (dynamic quantisation): a quarter of the size, vectors slightly different.
+        int8: Whether encoders become int8: a quarter of the size, vectors slightly different. Texts keep scales that come with each input, pictures
+            have those of up to `MAX_SAMPLE` items of the catalog.
 
     Raises:
         ConfigError: The bundle has no such network or channel, or none that can be exported.
@@ -255,7 +258,7 @@ def _export_encoder(
             where=f"content.{name}",
             fix="export from the machine that has the media files of the catalog",
         )
-    write_encoder(name, config.encoder, encoder, prepared[:3], folder, int8=int8)
+    write_encoder(name, config.encoder, encoder, prepared, folder, int8=int8)
     own = np.concatenate([encoder.encode(prepared[n : n + BATCH]) for n in range(0, len(prepared), BATCH)])
     other = _vectors(folder, encoder, prepared)
     cosine = (own * other).sum(1) / np.maximum(np.linalg.norm(own, axis=1) * np.linalg.norm(other, axis=1), 1e-12)
@@ -272,21 +275,24 @@ def write_encoder(
         name: Of the channel, for messages.
         kind: Its name in the settings, one of `EXPORTS`.
         encoder: Loaded.
-        examples: Two or more prepared contents.
+        examples: Two or more prepared contents; the scales of an int8 picture encoder are learned from the first `MAX_SAMPLE`.
         folder: Where.
-        int8: Whether the weights of a text encoder become int8.
+        int8: Whether it becomes int8.
 
     Raises:
         EncoderError: It uses an operator that ONNX lacks.
     """
-    is_smaller = int8 and encoder.modality == "text"
 
     def write(staging: Path) -> None:
-        EXPORTS[kind](name, encoder, examples, staging)
-        if is_smaller:
+        EXPORTS[kind](name, encoder, examples[:3], staging)
+        if int8 and encoder.modality == "text":
             write_int8(staging / MODEL)
+        elif int8:
+            sample = examples[:MAX_SAMPLE]
+            batches = [sample[n : n + BATCH] for n in range(0, len(sample), BATCH)]
+            write_static_int8(staging / MODEL, [{"pixels": np.stack(b).transpose(0, 3, 1, 2)} for b in batches])
 
-    write_artifact(folder, write, kind=KIND, facts={"name": name, "int8": is_smaller})
+    write_artifact(folder, write, kind=KIND, facts={"name": name, "int8": int8})
 
 
 def _some_content(name: str, config: ChannelConfig, encoder: Encoder, recommender: Recommender) -> list[Any]:

@@ -58,12 +58,12 @@ class VectorCodes:
     def of(
         cls, kind: CodeKind, values: Float32[np.ndarray, "rows dim"], usable: Bool[np.ndarray, " rows"], dim: int = DIM
     ) -> Self:
-        """Return the codes of some rows; those that are not usable become zero.
+        """Return the codes of some rows.
 
         Args:
             kind: What a code is.
             values: The rows.
-            usable: Those that count.
+            usable: Those from which it is learned how to encode.
             dim: Main directions kept by `pca`.
 
         Raises:
@@ -78,7 +78,7 @@ class VectorCodes:
         centred = some[:: max(1, -(-len(some) // MAX_TRAINED))] - mean
         empty: np.ndarray = np.zeros((0, 0), KINDS[kind])
         found = cls(kind, empty, np.zeros(0, np.float32), mean, _learned(kind, centred, dim), is_unit)
-        return found.appended(np.where(usable[:, None], values, mean).astype(np.float32))
+        return found.appended(values)
 
     @property
     def dim(self) -> int:

@@ -15,7 +15,7 @@ from math import factorial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from penchant.core.errors import ConfigError
@@ -53,8 +53,10 @@ class Coalitions:
             )
         with torch.no_grad():
             self._rest = network.vectors.float()
+            self.usable: dict[str, Bool[np.ndarray, " items"]] = {}
             if network.bases:
                 rows, self._present = network.content_of(content, range(len(network.vectors)))
+                self.usable = dict(zip(network.bases, self._present.numpy().T, strict=True))
                 self._pieces = items.projected(rows)
                 self._rest = self._rest - items.scale * items.fuse(self._pieces, self._present)  # type: ignore[misc]
             self._vectors = {kept: self._with(kept) for kept in _subsets(self.parts)}
@@ -117,7 +119,7 @@ def network_modality_evidence(coalitions: Coalitions, history: Histories) -> Mod
         return ModalityEvidence({}, 0)
     values = coalitions.shapley(without)
     leads = {part: values[place] for place, part in enumerate(coalitions.parts) if part != BEHAVIOUR}
-    return evidence_of_leads(leads, rows, history)
+    return evidence_of_leads(leads, rows, history, coalitions.usable)
 
 
 def _subsets(parts: tuple[str, ...]) -> Iterator[frozenset[str]]:

@@ -61,6 +61,7 @@ class ItemToItem(Member[ItemToItemT_co]):
         if isinstance(self.matrix, CompactRows) and self.kept is None:
             return self.matrix.sums(weighted_events.offsets, weighted_events.item_index, weighted_events.weight)
         weighted = weighted_events.matrix()
+        weighted.eliminate_zeros()  # of a long history most events fade to exactly nothing
         if self.kept is None:
             return scores_of(weighted, self.matrix)
         scores = np.zeros(weighted.shape, np.float32)
@@ -81,8 +82,9 @@ class ItemToItem(Member[ItemToItemT_co]):
         weighted = self._weighted(history)
         rows, row_is_kept = self._places(weighted.item_index)
         columns, column_is_kept = self._places(items)
-        events = cells_of(self.matrix, rows, columns) * weighted.weight[:, None]
-        events *= row_is_kept[:, None] & column_is_kept
+        counts = row_is_kept & (weighted.weight != 0)
+        events = np.zeros((len(rows), len(columns)), np.float32)
+        events[counts] = cells_of(self.matrix, rows[counts], columns) * weighted.weight[counts, None] * column_is_kept
         means = np.where(row_is_kept, sums.of(rows), 0) * weighted.weight / history.num_items
         return (np.zeros(len(items), np.float32), events), np.append(0.0, means)
 

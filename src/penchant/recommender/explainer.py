@@ -45,7 +45,11 @@ class Explainer:
     shortlist: Shortlist
 
     def attribution(
-        self, history: Histories, rows: Int64[np.ndarray, " chosen"], scores: ChosenScores | None = None
+        self,
+        history: Histories,
+        rows: Int64[np.ndarray, " chosen"],
+        scores: ChosenScores | None = None,
+        spread: Float32[np.ndarray, " members"] | None = None,
     ) -> Attribution:
         """Return what past events, channels and members add to the scores of some items.
 
@@ -53,8 +57,9 @@ class Explainer:
             history: One user.
             rows: The items.
             scores: What the scores were made with; None where every item was scored.
+            spread: That of `Ensemble.scored` for this history, where it is known and every item was scored.
         """
-        values = None if scores is None else scores.contributions(rows)
+        values = self.ensemble.contributions(history, rows, spread) if scores is None else scores.contributions(rows)
         return attribute(self.ensemble, history, rows, values)
 
     def reasons(self, history: Histories, rows: Int64[np.ndarray, " chosen"]) -> list[Reason]:

@@ -45,11 +45,13 @@ class _Basis:
     Attributes:
         history: The user's, with what the request adds to it.
         scores: Of the history, for every item, where they were computed already.
+        spread: What each member's scores were divided by, where it is known.
         facts: Fields of the list.
     """
 
     history: Histories
     scores: Float32[np.ndarray, " items"] | None
+    spread: Float32[np.ndarray, " members"] | None
     facts: dict[str, Any]
 
 
@@ -91,17 +93,18 @@ class ListBuilder:
             for request, basis in zip(requests, bases, strict=True)
         ]
         new = [b.history for b, found in zip(bases, ready, strict=True) if b.scores is None and found is None]
-        scored = iter(self.ensemble.score(Histories.joined(new)) if new else ())
+        scored = self.ensemble.scored(Histories.joined(new)) if new else None
+        rows = iter(() if scored is None else zip(scored.values, scored.spread, strict=True))
         answers: list[RecommendationList | Exception] = []
         for request, basis, found in zip(requests, bases, ready, strict=True):
             try:
-                places = None
+                places, spread = None, basis.spread
                 if found is None:
-                    scores = next(scored) if basis.scores is None else basis.scores
+                    scores, spread = next(rows) if basis.scores is None else (basis.scores, spread)
                     found, places = self._chosen(request, basis.history, scores, available)
                 if isinstance(found, Exception):
                     raise found
-                items = self._listed(request, basis.history, found)
+                items = self._listed(request, basis.history, found, spread)
                 basis.facts["list_id"] = request.list_id if places is not None else ""
                 events = basis.history.num_events
                 answers.append(RecommendationList(**basis.facts, events=events, bundle=self.mark, items=items))
@@ -111,22 +114,31 @@ class ListBuilder:
                 answers.append(error)
         return answers
 
-    def best(self, history: Histories, k: int, scores: Float32[np.ndarray, " items"] | None = None) -> Attribution:
+    def best(
+        self,
+        history: Histories,
+        k: int,
+        scores: Float32[np.ndarray, " items"] | None = None,
+        spread: Float32[np.ndarray, " members"] | None = None,
+    ) -> Attribution:
         """Return what a user's best items come from, without filters and edits.
 
         Args:
             history: One user.
             k: How many items.
             scores: Of the history, where they were computed already.
+            spread: That of `Ensemble.scored` with these scores; without it every item is scored once more.
         """
         options, every = RankingOptions(k=k), np.ones(len(self.lookup.items), bool)
         found = self._among_candidates(history, (), options, every) if scores is None else None
         if isinstance(found, Exception):
             raise found
         if found is None:
-            scores = self.ensemble.score(history)[0] if scores is None else scores
+            if scores is None:
+                scored = self.ensemble.scored(history)
+                scores, spread = scored.values[0], scored.spread[0]
             found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
-        return self.explainer.attribution(history, found.list.rows, found.scores)
+        return self.explainer.attribution(history, found.list.rows, found.scores, spread)
 
     def _basis(self, request: ListRequest) -> _Basis:
         """Return the history a list is based on, its scores if they were computed, and facts about it."""
@@ -145,11 +157,12 @@ class ListBuilder:
         }
         if not len(rows):
             is_asked_alike = len(request.options.circumstances) == unknown
-            return _Basis(asked, request.scores if is_asked_alike else None, facts)
+            known_scores, spread = (request.scores, request.spread) if is_asked_alike else (None, None)
+            return _Basis(asked, known_scores, spread, facts)
         now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
         vectors = [one for item, one in zip(request.items, request.vectors, strict=False) if item in self.lookup.items]
         vectors += [{}] * (len(rows) - len(vectors))
-        return _Basis(asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts)
+        return _Basis(asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, None, facts)
 
     def _chosen(
         self, request: ListRequest, history: Histories, scores: np.ndarray, available: Mask
@@ -192,13 +205,19 @@ class ListBuilder:
             return error
         return None if len(ranked.rows) < options.k and len(rows) < shown.mask.sum() else _Ranked(ranked, scores)
 
-    def _listed(self, request: ListRequest, history: Histories, ranked: _Ranked) -> tuple[RecommendedItem, ...]:
+    def _listed(
+        self,
+        request: ListRequest,
+        history: Histories,
+        ranked: _Ranked,
+        spread: Float32[np.ndarray, " members"] | None,
+    ) -> tuple[RecommendedItem, ...]:
         """Return the items of a list with titles, and with reasons where they were asked for."""
         found = ranked.list
         ids, titles = self.lookup.items.ids, self.lookup.titles
         why: list[Reason] = []
         if request.options.reasons and len(found.rows):
-            why = self.explainer.attribution(history, found.rows, ranked.scores).reasons()
+            why = self.explainer.attribution(history, found.rows, ranked.scores, spread).reasons()
         return tuple(
             RecommendedItem(
                 item_id=ids[row],

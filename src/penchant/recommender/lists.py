@@ -136,6 +136,7 @@ class ListRequest:
         history: The user's events; None where there are none.
         edits: The user's own.
         scores: Of `history`, for every item, where they were computed already.
+        spread: That of `Ensemble.scored` with these scores; without it reasons score every item once more.
         items: An anonymous history: item ids, oldest first.
         vectors: What was written, shown or said with each of `items`: channel to vector; () where there is nothing.
         exploration: How the list explores; None where what was served is not logged.
@@ -147,6 +148,7 @@ class ListRequest:
     history: Histories | None = None
     edits: Sequence[Edit] = ()
     scores: Float32[np.ndarray, " items"] | None = None
+    spread: Float32[np.ndarray, " members"] | None = None
     items: Sequence[str] = ()
     vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] = ()
     exploration: ExplorationConfig | None = None

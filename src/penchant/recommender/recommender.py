@@ -491,17 +491,23 @@ class Recommender:
         return self._explainer.counterfactual(self._history(user), item_id, k, edits, max_sets, available)
 
     def profile(
-        self, user: str | Histories, *, scores: Float32[np.ndarray, " items"] | None = None, limit: int = 12
+        self,
+        user: str | Histories,
+        *,
+        scores: Float32[np.ndarray, " items"] | None = None,
+        spread: Float32[np.ndarray, " members"] | None = None,
+        limit: int = 12,
     ) -> Profile:
         """Return the interests of one user, and the channel shares of the reasons for their best ten items.
 
         Args:
             user: A user's id, or a history.
             scores: Of the history, where they were computed already.
+            spread: That of `scored` with these scores; without it every item is scored once more.
             limit: Most interests.
         """
         history = self._history(user)
-        shares = self._list_builder.best(history, BEST, scores).channel_shares()
+        shares = self._list_builder.best(history, BEST, scores, spread).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     def profile_writer(

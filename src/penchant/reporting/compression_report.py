@@ -145,7 +145,7 @@ class CompressionResults:
             ),
             message(
                 "Memory is that of all arrays: members, vectors of content, histories. Time is that of lists of 10 without reasons, one after the "
-                "other on one thread; all points took turns, and the fastest of three times counts."
+                "other on one thread; points took turns, and the fastest of three times counts."
             ),
             message(
                 "Cost: processor time at {price} an hour of one core; other prices scale it.",

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def shown_profile(snapshot: ServingSnapshot, state: UserState) -> dict[str, Any]:
     """Return the interests of a state with weights and evidence, and its edits."""
-    profile = snapshot.recommender.profile(state.history, scores=state.known_scores).as_dict()
+    profile = snapshot.recommender.profile(
+        state.history, scores=state.known_scores, spread=state.known_spread
+    ).as_dict()
     actions = {(e.name, e.value): e.action for e in state.edits}
     for interest in profile["interests"]:
         interest["edited"] = actions.get((interest["name"], interest["value"]))

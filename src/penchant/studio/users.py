@@ -141,7 +141,9 @@ def user_view(
     events = copied_events(user_id, copied)
     snapshot, state = service.states.after(user_id, events, copied_edits(copied))
     recommender = snapshot.recommender
-    request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.known_scores)
+    request = ListRequest(
+        RankingOptions(k=k), user_id, state.history, state.edits, state.known_scores, state.known_spread
+    )
     (listed,) = recommender.recommend_many([request], snapshot.available)
     if isinstance(listed, Exception):
         raise listed
