@@ -26,7 +26,9 @@ def outcome(change: float, seed: int) -> str:
     order = rng.permutation(count)
     for look in range(1, CONFIG.looks + 1):
         seen = order[: CONFIG.first_look * 2 ** (look - 1)]
-        means = BootstrapMeans(np.column_stack([version[seen], parent[seen]]), LEVEL, users=users[seen].astype(str))
+        means = BootstrapMeans(
+            np.column_stack([version[seen], parent[seen]]), LEVEL, users=users[seen].astype(str).tolist()
+        )
         different = int((version[seen] != parent[seen]).sum())
         gap, base = means.difference(0, 1), means.interval(1).mean
         found = verdict_of(gap, base, look, CONFIG, len(seen), different)
